@@ -1,0 +1,79 @@
+// How jobs, events and states lie in a NATS message: a line of JSON, then, where there is one, the attachment.
+
+import { z } from "zod";
+import { VqdError } from "./errors.ts";
+import { type JobState, jobStateSchema, type PredictionEvent, predictionEventSchema } from "./events.ts";
+import { type Job, jobSchema } from "./job.ts";
+import { type ModelManifest, modelManifestSchema } from "./model.ts";
+
+const NEWLINE = 0x0a;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+const NO_ATTACHMENT = new Uint8Array(0);
+
+export interface Framed<T> {
+  readonly value: T;
+  /** Raw bytes after the JSON line: an encoded image, or class ids as uint16 LE. Empty if none. */
+  readonly attachment: Uint8Array<ArrayBuffer>;
+}
+
+/** JSON never holds a raw newline, so the first one ends it. */
+function encodeFrame(value: unknown, attachment: Uint8Array = NO_ATTACHMENT): Uint8Array<ArrayBuffer> {
+  const json = encoder.encode(JSON.stringify(value));
+  const frame = new Uint8Array(json.length + 1 + attachment.length);
+  frame.set(json);
+  frame[json.length] = NEWLINE;
+  frame.set(attachment, json.length + 1);
+  return frame;
+}
+
+function decodeFrame<T>(schema: z.ZodType<T>, what: string, frame: Uint8Array): Framed<T> {
+  const end = frame.indexOf(NEWLINE);
+  let json: unknown;
+  try {
+    json = JSON.parse(decoder.decode(end < 0 ? frame : frame.subarray(0, end)));
+  } catch (cause) {
+    throw new VqdError("internal", `${what}: not a line of JSON`, { cause });
+  }
+  const parsed = schema.safeParse(json);
+  if (!parsed.success) {
+    throw new VqdError("internal", `${what}: ${z.prettifyError(parsed.error)}`, { cause: parsed.error });
+  }
+  // A copy, so that the attachment neither pins nor shares the receive buffer.
+  return {
+    value: parsed.data,
+    attachment: end < 0 ? new Uint8Array(0) : new Uint8Array(frame.subarray(end + 1)),
+  };
+}
+
+export const encodeJob = (job: Job): Uint8Array<ArrayBuffer> => encodeFrame(job);
+export const decodeJob = (frame: Uint8Array): Job => decodeFrame(jobSchema, "job", frame).value;
+
+export const encodeManifest = (manifest: ModelManifest): Uint8Array<ArrayBuffer> => encodeFrame(manifest);
+export const decodeManifest = (frame: Uint8Array): ModelManifest =>
+  decodeFrame(modelManifestSchema, "model manifest", frame).value;
+
+export const encodeEvent = (event: PredictionEvent, attachment?: Uint8Array): Uint8Array<ArrayBuffer> =>
+  encodeFrame(event, attachment);
+export const decodeEvent = (frame: Uint8Array): Framed<PredictionEvent> =>
+  decodeFrame(predictionEventSchema, "event", frame);
+
+export const encodeState = (state: JobState, tokens: Uint16Array): Uint8Array<ArrayBuffer> =>
+  encodeFrame(state, encodeTokens(tokens));
+export const decodeState = (frame: Uint8Array): Framed<JobState> =>
+  decodeFrame(jobStateSchema, "job state", frame);
+
+/** Class ids as uint16, little endian whatever the machine. */
+export function encodeTokens(tokens: Uint16Array): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(tokens.length * 2);
+  const view = new DataView(bytes.buffer);
+  for (let i = 0; i < tokens.length; i++) view.setUint16(i * 2, tokens[i] ?? 0, true);
+  return bytes;
+}
+
+export function decodeTokens(bytes: Uint8Array): Uint16Array {
+  if (bytes.length % 2 !== 0) throw new VqdError("internal", `tokens: odd number of bytes (${bytes.length})`);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Uint16Array.from({ length: bytes.length / 2 }, (_, i) => view.getUint16(i * 2, true));
+}

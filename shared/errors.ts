@@ -1,0 +1,54 @@
+// The errors that cross a boundary: each has a stable code that clients and tests can rely on.
+
+/** Codes of failures that reach a caller, in a prediction's `error` or in an HTTP answer. */
+export const ERROR_CODES = [
+  "invalid_input",
+  "unauthorized",
+  "not_found",
+  "method_not_allowed",
+  "payload_too_large",
+  "unsupported_media_type",
+  "queue_full",
+  "queue_unavailable",
+  "no_worker",
+  "deadline_exceeded",
+  "attempts_exhausted",
+  "canceled",
+  "model_error",
+  "output_too_large",
+  "internal",
+] as const;
+
+export type ErrorCode = (typeof ERROR_CODES)[number];
+
+/** Where an input is wrong: `path` is dotted from the body's root, `input.num_inference_steps`. */
+export interface FieldError {
+  readonly path: string;
+  readonly message: string;
+}
+
+export interface VqdErrorOptions {
+  cause?: unknown;
+  /** True where the same request can succeed later without a change. */
+  retryable?: boolean;
+  /** Seconds after which a retry makes sense. */
+  retryAfterSeconds?: number;
+  errors?: readonly FieldError[];
+}
+
+/** An error with a code; its message is written for the caller and never holds a prompt or a secret. */
+export class VqdError extends Error {
+  override readonly name = "VqdError";
+  readonly code: ErrorCode;
+  readonly retryable: boolean;
+  readonly retryAfterSeconds: number | undefined;
+  readonly errors: readonly FieldError[];
+
+  constructor(code: ErrorCode, message: string, options: VqdErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.retryable = options.retryable ?? false;
+    this.retryAfterSeconds = options.retryAfterSeconds;
+    this.errors = options.errors ?? [];
+  }
+}

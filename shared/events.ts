@@ -1,0 +1,88 @@
+// What a worker reports of a job: one discriminated union, published in order on the prediction's subject.
+
+import { z } from "zod";
+import { ERROR_CODES } from "./errors.ts";
+import { OUTPUT_FORMATS } from "./job.ts";
+import { MAX_IMAGES, MAX_SEED, MAX_TIMESTEPS } from "./limits.ts";
+
+const base = {
+  v: z.literal(1),
+  /** Counts deliveries of the job from 1; events of a lower attempt than the newest seen are void. */
+  attempt: z.int().min(1),
+  /** Unix time in ms at the worker. */
+  at: z.int(),
+};
+
+const step = z.int().min(0).max(MAX_TIMESTEPS);
+
+export const predictionEventSchema = z.discriminatedUnion("type", [
+  z.strictObject({
+    ...base,
+    type: z.literal("started"),
+    /** The worker's name, for operators. */
+    worker: z.string().max(200),
+    /** Names everything that decides the bits of the result: weights, provider, quantization, runtime. */
+    numericsId: z.string().max(100),
+    /** Steps already done by an earlier attempt; 0 for a start from noise. */
+    resumedFrom: step,
+    total: step,
+  }),
+  z.strictObject({
+    ...base,
+    type: z.literal("step"),
+    /** Steps done, 1 .. total. */
+    step,
+    total: step,
+    /** The diffusion timestep just left, numTrainTimesteps - 1 .. 0. */
+    timestep: step,
+    /** Latent pixels still masked, over all images. */
+    masked: z.int().min(0),
+    /** Images in the attachment, each of latentHeight x latentWidth class ids (uint16 LE). */
+    images: z.int().min(1).max(MAX_IMAGES),
+  }),
+  z.strictObject({
+    ...base,
+    type: z.literal("output"),
+    /** Place of the image in the prediction; the attachment is the encoded file. */
+    index: z
+      .int()
+      .min(0)
+      .max(MAX_IMAGES - 1),
+    format: z.enum(OUTPUT_FORMATS),
+    width: z.int().min(1),
+    height: z.int().min(1),
+    seed: z.int().min(0).max(MAX_SEED),
+  }),
+  z.strictObject({
+    ...base,
+    type: z.literal("succeeded"),
+    /** Seconds of this attempt, from the job's receipt to its last image. */
+    predictSeconds: z.number().min(0),
+  }),
+  z.strictObject({
+    ...base,
+    type: z.literal("failed"),
+    error: z.strictObject({ code: z.enum(ERROR_CODES), message: z.string().max(2_000) }),
+  }),
+  z.strictObject({ ...base, type: z.literal("canceled") }),
+]);
+
+export type PredictionEvent = z.infer<typeof predictionEventSchema>;
+export type StepEvent = Extract<PredictionEvent, { type: "step" }>;
+export type OutputEvent = Extract<PredictionEvent, { type: "output" }>;
+
+/** True for the last event of a prediction. */
+export function isTerminalEvent(event: PredictionEvent): boolean {
+  return event.type === "succeeded" || event.type === "failed" || event.type === "canceled";
+}
+
+/** The diffusion state of a job after `step` steps: with the job itself, all that another worker needs. */
+export const jobStateSchema = z.strictObject({
+  v: z.literal(1),
+  attempt: z.int().min(1),
+  numericsId: z.string().max(100),
+  step,
+  images: z.int().min(1).max(MAX_IMAGES),
+});
+
+export type JobState = z.infer<typeof jobStateSchema>;

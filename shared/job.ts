@@ -1,0 +1,54 @@
+// A job: what the edge hands to a worker. The prompt travels as token ids, its text never leaves the edge.
+
+import { z } from "zod";
+import { PREDICTION_ID_PATTERN, MAX_SHARDS } from "./ids.ts";
+import {
+  MAX_GUIDANCE_SCALE,
+  MAX_IMAGES,
+  MAX_SEED,
+  MAX_TEXT_LENGTH,
+  MAX_TIMESTEPS,
+  MIN_GUIDANCE_SCALE,
+} from "./limits.ts";
+import { modelNameSchema, versionSchema } from "./model.ts";
+
+export const SCHEDULERS = ["reference"] as const;
+export const OUTPUT_FORMATS = ["png", "webp", "jpeg"] as const;
+export type SchedulerName = (typeof SCHEDULERS)[number];
+export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
+
+/** Ids of one prompt, padded to the model's text length. */
+const tokenIdsSchema = z.array(z.int().min(0).max(0xffff)).min(1).max(MAX_TEXT_LENGTH);
+
+export const jobSchema = z.strictObject({
+  v: z.literal(1),
+  id: z.string().regex(PREDICTION_ID_PATTERN),
+  /** Hub shard that follows the job's events. */
+  shard: z
+    .int()
+    .min(0)
+    .max(MAX_SHARDS - 1),
+  model: modelNameSchema,
+  version: versionSchema,
+  /** Unix times in ms; a worker drops a job whose deadline has passed. */
+  createdAt: z.int(),
+  deadlineAt: z.int(),
+  prompts: z.array(tokenIdsSchema).min(1).max(MAX_IMAGES),
+  /** Token ids of the negative prompt; null for the model's unconditional embedding. */
+  negativePrompt: tokenIdsSchema.nullable(),
+  numInferenceSteps: z.int().min(1).max(MAX_TIMESTEPS),
+  guidanceScale: z.number().min(MIN_GUIDANCE_SCALE).max(MAX_GUIDANCE_SCALE),
+  truncationRate: z.number().gt(0).max(1),
+  numImagesPerPrompt: z.int().min(1).max(MAX_IMAGES),
+  /** Image i of the job draws its noise from (seed, i). */
+  seed: z.int().min(0).max(MAX_SEED),
+  scheduler: z.enum(SCHEDULERS),
+  outputFormat: z.enum(OUTPUT_FORMATS),
+});
+
+export type Job = z.infer<typeof jobSchema>;
+
+/** Images of a job, in the reference's order: all of the first prompt, then all of the second, ... */
+export function imageCount(job: Pick<Job, "prompts" | "numImagesPerPrompt">): number {
+  return job.prompts.length * job.numImagesPerPrompt;
+}

@@ -1,0 +1,18 @@
+// Limits of one prediction, the same at the edge (which answers 422) and at the worker (which refuses the job).
+
+/** Characters of one prompt; CLIP keeps at most 77 tokens, so nothing useful is longer. */
+export const MAX_PROMPT_CHARS = 4_000;
+/** Images of one prediction: prompts x images per prompt. */
+export const MAX_IMAGES = 8;
+/** Longest text a CLIP-like encoder takes, in tokens. */
+export const MAX_TEXT_LENGTH = 256;
+export const MIN_GUIDANCE_SCALE = 1;
+export const MAX_GUIDANCE_SCALE = 20;
+/** Seeds are non-negative integers that a JSON number holds exactly. */
+export const MAX_SEED = Number.MAX_SAFE_INTEGER;
+/** Highest `num_train_timesteps` of a model. */
+export const MAX_TIMESTEPS = 1_000;
+/** Token ids travel as uint16. */
+export const MAX_VECTOR_EMBEDS = 65_536;
+/** Latent pixels of one image (64 x 64). */
+export const MAX_LATENT_PIXELS = 4_096;

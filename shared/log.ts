@@ -1,0 +1,43 @@
+// Structured logs: one JSON object a line. Never pass a prompt, a key or a capability.
+
+export type LogLevel = "debug" | "info" | "warn" | "error";
+export type LogFields = Record<string, string | number | boolean | null | undefined>;
+
+export interface Logger {
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+  /** A logger that adds `fields` to every line. */
+  with(fields: LogFields): Logger;
+}
+
+const ORDER: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
+
+/** Writes lines of at least `level` to `write` (without a line end). */
+export function createLogger(
+  write: (line: string) => void,
+  level: LogLevel = "info",
+  bound: LogFields = {},
+): Logger {
+  const at =
+    (own: LogLevel) =>
+    (msg: string, fields: LogFields = {}): void => {
+      if (ORDER[own] < ORDER[level]) return;
+      write(JSON.stringify({ time: new Date().toISOString(), level: own, msg, ...bound, ...fields }));
+    };
+  return {
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    with: (fields) => createLogger(write, level, { ...bound, ...fields }),
+  };
+}
+
+/** What to log of an unknown error: its message and, if any, its code. */
+export function errorFields(error: unknown): LogFields {
+  if (!(error instanceof Error)) return { error: String(error) };
+  const code = "code" in error && typeof error.code === "string" ? error.code : undefined;
+  return code === undefined ? { error: error.message } : { error: error.message, code };
+}

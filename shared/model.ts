@@ -1,0 +1,51 @@
+// What the edge must know of a model; each worker announces it for the checkpoint it has loaded.
+
+import { z } from "zod";
+import { MAX_LATENT_PIXELS, MAX_TEXT_LENGTH, MAX_TIMESTEPS, MAX_VECTOR_EMBEDS } from "./limits.ts";
+
+/** `owner/name`, lower case; a double dash is kept for the model key. */
+export const MODEL_NAME_PATTERN = /^[a-z0-9](?:[a-z0-9_]|-(?!-))*\/[a-z0-9](?:[a-z0-9_]|-(?!-))*$/;
+export const VERSION_PATTERN = /^[0-9a-f]{64}$/;
+
+export const modelNameSchema = z.string().max(100).regex(MODEL_NAME_PATTERN, "must look like owner/name");
+/** SHA-256 of the checkpoint's files, hex. */
+export const versionSchema = z.string().regex(VERSION_PATTERN, "must be 64 hexadecimal digits");
+
+export const modelManifestSchema = z
+  .strictObject({
+    v: z.literal(1),
+    name: modelNameSchema,
+    version: versionSchema,
+    /** Diffusion steps the model was trained with; `num_inference_steps` cannot exceed it. */
+    numTrainTimesteps: z.int().min(1).max(MAX_TIMESTEPS),
+    /** Classes of a latent pixel, the last one being the mask. */
+    numVectorEmbeds: z.int().min(2).max(MAX_VECTOR_EMBEDS),
+    latentHeight: z.int().min(1),
+    latentWidth: z.int().min(1),
+    imageHeight: z.int().min(1),
+    imageWidth: z.int().min(1),
+    tokenizer: z.strictObject({
+      /** SHA-256 of the BPE merges, hex: the edge serves a model only if it has the same vocabulary. */
+      mergesSha256: z.string().regex(VERSION_PATTERN),
+      maxLength: z.int().min(2).max(MAX_TEXT_LENGTH),
+      padTokenId: z.int().min(0),
+    }),
+    /** Number of weights. */
+    parameters: z.int().min(0),
+    /** Unix time in ms. */
+    announcedAt: z.int().min(0),
+  })
+  .refine((model) => model.latentHeight * model.latentWidth <= MAX_LATENT_PIXELS, {
+    message: `must have at most ${MAX_LATENT_PIXELS} latent pixels`,
+    path: ["latentHeight"],
+  });
+
+export type ModelManifest = z.infer<typeof modelManifestSchema>;
+
+/**
+ * The model's token in NATS subjects and consumer names. The version is part of it, so that a job is only
+ * ever run by the weights it was made for, also while two versions of a model are served side by side.
+ */
+export function modelKey(model: { name: string; version: string }): string {
+  return `${model.name.replace("/", "--")}--${model.version.slice(0, 12)}`;
+}

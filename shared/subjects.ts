@@ -1,0 +1,39 @@
+// NATS names: streams, subjects and consumers. Messages are described in codec.ts, permissions in infra/nats.
+
+export const STREAMS = {
+  /** Work queue: one message per live job. */
+  jobs: "VQD_JOBS",
+  /** What happened to each job; hubs read on from the sequence they have stored. */
+  events: "VQD_EVENTS",
+  /** Newest diffusion state of each job, for resuming elsewhere. */
+  state: "VQD_STATE",
+  /** Newest manifest of each model. */
+  models: "VQD_MODELS",
+} as const;
+
+/** Wildcards that the streams capture. */
+export const STREAM_SUBJECTS = {
+  jobs: "vqd.jobs.*.*",
+  events: "vqd.events.*.*",
+  state: "vqd.state.*",
+  models: "vqd.models.*",
+} as const;
+
+export type Priority = "normal";
+
+export const jobSubject = (modelKey: string, priority: Priority): string =>
+  `vqd.jobs.${modelKey}.${priority}`;
+export const jobFilter = (modelKey: string): string => `vqd.jobs.${modelKey}.*`;
+/** The durable pull consumer that all workers of a model share. */
+export const jobConsumer = (modelKey: string): string => `workers-${modelKey}`;
+
+export const eventSubject = (shard: number, predictionId: string): string =>
+  `vqd.events.${shard}.${predictionId}`;
+export const eventFilter = (shard: number): string => `vqd.events.${shard}.*`;
+export const stateSubject = (predictionId: string): string => `vqd.state.${predictionId}`;
+export const modelSubject = (modelKey: string): string => `vqd.models.${modelKey}`;
+/** Core subject on which the worker that holds a job listens for its cancellation. */
+export const controlSubject = (predictionId: string): string => `vqd.control.${predictionId}`;
+
+/** Prefixes of reply inboxes: each user may only read its own. */
+export const INBOX_PREFIX = { edge: "_INBOX_edge", worker: "_INBOX_worker" } as const;
