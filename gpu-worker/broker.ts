@@ -1,0 +1,143 @@
+// The worker's connection to NATS: kept up for ever, with the JetStream calls that a worker may make.
+
+import {
+  AckPolicy,
+  type Consumer,
+  type ConsumerConfig,
+  DeliverPolicy,
+  type JetStreamClient,
+  JetStreamApiError,
+  type JetStreamManager,
+  jetstream,
+  jetstreamManager,
+} from "@nats-io/jetstream";
+import { connect, type NatsConnection, nanos } from "nats";
+import { decodeState, encodeManifest, type Framed } from "@vqd/shared/codec.ts";
+import type { JobState } from "@vqd/shared/events.ts";
+import { type LogFields, type Logger, errorFields } from "@vqd/shared/log.ts";
+import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
+import {
+  INBOX_PREFIX,
+  STREAMS,
+  jobConsumer,
+  jobFilter,
+  modelSubject,
+  stateSubject,
+} from "@vqd/shared/subjects.ts";
+
+const RECONNECT_WAIT_MS = 500;
+const DEFAULT_MAX_PAYLOAD = 1024 * 1024;
+const CONSUMER_NOT_FOUND = 10_014;
+
+export interface BrokerOptions {
+  readonly url: string;
+  readonly user: string | undefined;
+  readonly password: string | undefined;
+  /** Name of this connection in the server's monitoring. */
+  readonly name: string;
+  readonly log: Logger;
+}
+
+export class Broker {
+  readonly nc: NatsConnection;
+  readonly js: JetStreamClient;
+  readonly #jsm: JetStreamManager;
+  readonly #reconnectListeners = new Set<() => void>();
+  #connected = true;
+
+  private constructor(nc: NatsConnection, jsm: JetStreamManager, log: Logger) {
+    this.nc = nc;
+    this.#jsm = jsm;
+    this.js = jetstream(nc);
+    void this.#followStatus(log);
+  }
+
+  /** Connects, waiting as long as it takes for the server to come up; refused credentials are an error. */
+  static async connect({ url, user, password, name, log }: BrokerOptions): Promise<Broker> {
+    const nc = await connect({
+      servers: url,
+      name,
+      ...(user === undefined ? {} : { user }),
+      ...(password === undefined ? {} : { pass: password }),
+      inboxPrefix: INBOX_PREFIX.worker,
+      waitOnFirstConnect: true,
+      maxReconnectAttempts: -1,
+      reconnectTimeWait: RECONNECT_WAIT_MS,
+    });
+    // checkAPI would ask for account information, which a worker may not read.
+    return new Broker(nc, await jetstreamManager(nc, { checkAPI: false }), log);
+  }
+
+  get connected(): boolean {
+    return this.#connected && !this.nc.isClosed();
+  }
+
+  /** Largest message in bytes, as the connected server says. */
+  get maxPayload(): number {
+    return this.nc.info?.max_payload ?? DEFAULT_MAX_PAYLOAD;
+  }
+
+  /** Calls `listener` after each reconnect; returns how to stop that. */
+  onReconnect(listener: () => void): () => void {
+    this.#reconnectListeners.add(listener);
+    return () => this.#reconnectListeners.delete(listener);
+  }
+
+  /** Makes the model known to the edges. */
+  async announce(manifest: ModelManifest): Promise<void> {
+    await this.js.publish(modelSubject(modelKey(manifest)), encodeManifest(manifest));
+  }
+
+  /** The durable consumer that the workers of a model share; made or brought up to date if necessary. */
+  async jobConsumer(key: string, leaseMs: number): Promise<Consumer> {
+    const name = jobConsumer(key);
+    const wanted = {
+      durable_name: name,
+      filter_subject: jobFilter(key),
+      ack_policy: AckPolicy.Explicit,
+      deliver_policy: DeliverPolicy.All,
+      ack_wait: nanos(leaseMs),
+      // The worker counts attempts itself: a message past max_deliver would stay in the queue, unseen.
+      max_deliver: -1,
+    } satisfies Partial<ConsumerConfig>;
+    const existing = await this.#jsm.consumers.info(STREAMS.jobs, name).catch((error: unknown) => {
+      if (error instanceof JetStreamApiError && error.code === CONSUMER_NOT_FOUND) return undefined;
+      throw error;
+    });
+    if (existing === undefined || existing.config.ack_wait !== wanted.ack_wait) {
+      await this.#jsm.consumers.add(STREAMS.jobs, wanted);
+    }
+    return this.js.consumers.get(STREAMS.jobs, name);
+  }
+
+  /** The newest diffusion state published for a prediction, if there is one. */
+  async lastState(predictionId: string): Promise<Framed<JobState> | undefined> {
+    const message = await this.#jsm.direct.getMessage(STREAMS.state, {
+      last_by_subj: stateSubject(predictionId),
+    });
+    return message === null ? undefined : decodeState(message.data);
+  }
+
+  async close(): Promise<void> {
+    // drain() sends what is still buffered; without a server there is nobody to send it to.
+    if (this.connected) await this.nc.drain();
+    else await this.nc.close();
+  }
+
+  async #followStatus(log: Logger): Promise<void> {
+    for await (const status of this.nc.status()) {
+      if (status.type === "disconnect") {
+        this.#connected = false;
+        log.warn("lost the connection to NATS", { server: status.server });
+      } else if (status.type === "reconnect") {
+        this.#connected = true;
+        log.info("reconnected to NATS", { server: status.server });
+        for (const listener of this.#reconnectListeners) listener();
+      } else if (status.type === "error") {
+        log.warn("NATS reported an error", statusErrorFields(status.error));
+      }
+    }
+  }
+}
+
+const statusErrorFields = (error: unknown): LogFields => errorFields(error);

@@ -1,0 +1,122 @@
+// The GPU worker: loads one model, announces it, and serves its jobs from NATS until it is told to stop.
+
+import { errorFields, createLogger } from "@vqd/shared/log.ts";
+import { modelKey } from "@vqd/shared/model.ts";
+import { Broker } from "./broker.ts";
+import { readConfig, type WorkerConfig } from "./config.ts";
+import { JobConsumer } from "./consumer.ts";
+import { Engine } from "./engine.ts";
+import { type HealthStatus, startHealthServer } from "./health.ts";
+import { JobRunner } from "./job-runner.ts";
+import { modelManifest } from "./manifest.ts";
+import { VQDiffusionPipeline } from "./pipeline/pipeline.ts";
+
+/** Told to the parent process, if there is one with an IPC channel, once jobs are served. */
+export interface ReadyMessage {
+  readonly type: "ready";
+  readonly healthPort: number;
+  readonly model: string;
+  readonly version: string;
+}
+
+async function serve(config: WorkerConfig): Promise<void> {
+  const log = createLogger((line) => process.stdout.write(`${line}\n`), config.logLevel);
+  const startedAt = Date.now();
+  let status: HealthStatus = "starting";
+  let describe = (): Record<string, string | number | boolean> => ({});
+  const health = await startHealthServer(config.healthHost, config.healthPort, () => ({
+    status,
+    worker: config.workerName,
+    uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
+    ...describe(),
+  }));
+
+  // Signals that arrive while the model loads end the process at once: there is nothing to hand back yet.
+  const stop = new AbortController();
+  let stopNow = (): void => process.exit(0);
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      log.info("stopping", { signal });
+      stop.abort();
+      stopNow();
+    });
+  }
+
+  const connecting = Broker.connect({
+    url: config.natsUrl,
+    user: config.natsUser,
+    password: config.natsPassword,
+    name: `vqd-worker ${config.workerName}`,
+    log,
+  });
+  const loadStartedAt = performance.now();
+  const [pipeline, broker] = await Promise.all([
+    VQDiffusionPipeline.fromPretrained(config.modelDir, {
+      provider: config.provider,
+      threads: config.threads,
+      cacheDir: config.cacheDir,
+    }),
+    connecting,
+  ]);
+  const manifest = modelManifest(pipeline.info, config.modelName);
+  log.info("model loaded", {
+    model: manifest.name,
+    version: manifest.version,
+    provider: config.provider,
+    threads: config.threads,
+    seconds: Math.round(performance.now() - loadStartedAt) / 1000,
+  });
+
+  const engine = new Engine(pipeline);
+  const consumer = new JobConsumer({
+    broker,
+    runner: new JobRunner({ pipeline, engine, broker, workerName: config.workerName, log }),
+    modelKey: modelKey(manifest),
+    leaseMs: config.leaseMs,
+    maxAttempts: config.maxAttempts,
+    maxSlots: config.slots,
+    log,
+  });
+  describe = () => ({
+    model: manifest.name,
+    version: manifest.version,
+    numericsId: pipeline.info.numericsId,
+    slots: config.slots,
+    busySlots: consumer.busySlots,
+    stepMs: Math.round(engine.stepMs * 10) / 10,
+    jobs: consumer.settled,
+    nats: broker.connected,
+    ...(status === "ready" && consumer.busySlots > 0 ? { status: "busy" } : {}),
+  });
+  stopNow = () => {
+    status = "draining";
+    consumer.drain();
+  };
+
+  await broker.announce(manifest);
+  status = "ready";
+  log.info("ready", { healthPort: health.port });
+  process.send?.({
+    type: "ready",
+    healthPort: health.port,
+    model: manifest.name,
+    version: manifest.version,
+  } satisfies ReadyMessage);
+
+  await consumer.run();
+  await broker.close();
+  await pipeline.release();
+  await health.close();
+  log.info("stopped", { jobs: consumer.settled });
+}
+
+try {
+  await serve(readConfig(process.env));
+  // An IPC channel to the parent would keep the process alive.
+  if (process.connected) process.disconnect();
+} catch (error) {
+  process.stdout.write(
+    `${JSON.stringify({ time: new Date().toISOString(), level: "error", msg: "worker failed", ...errorFields(error) })}\n`,
+  );
+  process.exit(1);
+}

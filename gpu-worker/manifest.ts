@@ -1,0 +1,38 @@
+// The announcement of a loaded model, made from what its checkpoint says.
+
+import { basename } from "node:path";
+import type { ModelManifest } from "@vqd/shared/model.ts";
+import type { PipelineInfo } from "./pipeline/pipeline.ts";
+
+const DEFAULT_OWNER = "vqd";
+
+/** `vqd/<folder>`, with what a model name cannot hold turned into single dashes. */
+export function defaultModelName(modelDir: string): string {
+  const name = basename(modelDir)
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9_]+/g, "-")
+    .replaceAll(/^-+|-+$/g, "");
+  return `${DEFAULT_OWNER}/${name === "" ? "model" : name}`;
+}
+
+/** `modelName` is `owner/name`; by default it is made from the checkpoint folder's name. */
+export function modelManifest(info: PipelineInfo, modelName = defaultModelName(info.name)): ModelManifest {
+  return {
+    v: 1,
+    name: modelName,
+    version: info.version,
+    numTrainTimesteps: info.numTrainTimesteps,
+    numVectorEmbeds: info.numEmbeddings + 1,
+    latentHeight: info.latentHeight,
+    latentWidth: info.latentWidth,
+    imageHeight: info.imageHeight,
+    imageWidth: info.imageWidth,
+    tokenizer: {
+      mergesSha256: info.mergesSha256,
+      maxLength: info.textLength,
+      padTokenId: info.padTokenId,
+    },
+    parameters: info.parameters,
+    announcedAt: Date.now(),
+  };
+}

@@ -1,0 +1,177 @@
+// Text to image through edge, NATS and worker: the pictures, their repeatability, the stream of steps.
+
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import type { EventSourceMessage } from "eventsource-parser";
+import OpenAI from "openai";
+import Replicate from "replicate";
+import sharp from "sharp";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  allEvents,
+  createPrediction,
+  generateImage,
+  getPrediction,
+  readEvents,
+  request,
+  stepNumbers,
+  upTo,
+} from "./support/client.ts";
+import { REPO, type TestStack, startTestStack } from "./support/stack.ts";
+
+const FACE = { prompt: "grinning face, flat style", num_inference_steps: 12, guidance_scale: 3 };
+
+let stack: TestStack;
+beforeAll(async () => {
+  stack = await startTestStack({ workers: 1 });
+});
+afterAll(() => stack.stop());
+
+describe("an image", () => {
+  it("is a PNG of the model's size, yellow in the middle for a grinning face", async () => {
+    const png = await generateImage(stack, { prompt: FACE.prompt, seed: 7, num_inference_steps: 50 });
+    const image = sharp(png);
+    expect(await image.metadata()).toMatchObject({ format: "png", width: 128, height: 128, channels: 3 });
+    const middle = await image.extract({ left: 32, top: 32, width: 64, height: 64 }).stats();
+    const [red = 0, green = 0, blue = 0] = middle.channels.map((channel) => channel.mean);
+    expect(red).toBeGreaterThan(150);
+    expect(green).toBeGreaterThan(100);
+    expect(blue).toBeLessThan(green);
+  });
+
+  it("has the same bytes for the same seed, also from the command line, and others for another", async () => {
+    const first = await generateImage(stack, { ...FACE, seed: 7 });
+    const again = await generateImage(stack, { ...FACE, seed: 7 });
+    const other = await generateImage(stack, { ...FACE, seed: 8 });
+    expect(again.equals(first)).toBe(true);
+    expect(other.equals(first)).toBe(false);
+
+    const folder = await mkdtemp(join(tmpdir(), "vqd-cli-"));
+    try {
+      const out = join(folder, "face.png");
+      await promisify(execFile)(process.execPath, [
+        join(REPO, "gpu-worker", "cli.ts"),
+        "generate",
+        FACE.prompt,
+        ...["--seed", "7", "--steps", "12", "--guidance-scale", "3"],
+        ...["--cache", stack.cacheDir, "--out", out],
+      ]);
+      expect((await readFile(out)).equals(first)).toBe(true);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  it("does not depend on the other images of its prediction", async () => {
+    const alone = await createPrediction(stack, { ...FACE, seed: 3 }, { prefer: "wait" });
+    const several = await createPrediction(stack, { ...FACE, seed: 3, num_outputs: 3 }, { prefer: "wait" });
+    expect(several.output).toHaveLength(3);
+    const bytes = async (url: string | undefined) =>
+      Buffer.from(await (await fetch(url ?? "")).arrayBuffer());
+    const images = await Promise.all((several.output ?? []).map(bytes));
+    expect(images[0]?.equals(await bytes(alone.output?.[0]))).toBe(true);
+    expect(images[1]?.equals(images[0] ?? Buffer.alloc(0))).toBe(false);
+  });
+});
+
+describe("the event stream", () => {
+  it("shows every step in order with its tokens", async () => {
+    const prediction = await createPrediction(stack, { ...FACE, seed: 1 });
+    const events = await allEvents(stack, prediction.id);
+    expect(events.map((event) => Number(event.id))).toEqual(upTo(events.length));
+    expect(stepNumbers(events)).toEqual(upTo(12));
+
+    const steps = events
+      .filter((event) => event.event === "step")
+      .map((event) => JSON.parse(event.data) as { tokens: string; masked: number; timestep: number });
+    expect(steps.map((step) => step.timestep)).toEqual(upTo(12).map((n) => 12 - n));
+    for (const step of steps) {
+      const tokens = new Uint16Array(Uint8Array.from(Buffer.from(step.tokens, "base64")).buffer);
+      expect(tokens).toHaveLength(256);
+      expect(tokens.filter((token) => token === 1024)).toHaveLength(step.masked);
+    }
+    expect(steps.at(-1)?.masked).toBe(0);
+    expect(events[0]?.event).toBe("started");
+    expect(events.at(-1)?.event).toBe("done");
+    expect((await getPrediction(stack, prediction.id)).status).toBe("succeeded");
+  });
+
+  it("misses and doubles nothing when it is cut and resumed", async () => {
+    const prediction = await createPrediction(stack, { ...FACE, seed: 2 });
+    const seen: EventSourceMessage[] = [];
+    const cut = new AbortController();
+    await expect(async () => {
+      for await (const event of readEvents(stack, prediction.id, { signal: cut.signal })) {
+        seen.push(event);
+        if (stepNumbers(seen).length === 5) cut.abort();
+      }
+    }).rejects.toThrow();
+    const lastEventId = seen.at(-1)?.id ?? "";
+    for await (const event of readEvents(stack, prediction.id, { lastEventId })) seen.push(event);
+    expect(seen.map((event) => Number(event.id))).toEqual(upTo(seen.length));
+    expect(stepNumbers(seen)).toEqual(upTo(12));
+    expect(seen.at(-1)?.event).toBe("done");
+  });
+});
+
+describe("a cancellation", () => {
+  it("is final at once and frees the worker", async () => {
+    const prediction = await createPrediction(stack, { prompt: "dog", num_inference_steps: 100 });
+    for await (const event of readEvents(stack, prediction.id)) {
+      if (event.event === "step") break;
+    }
+    const canceled = await request(stack, `/v1/predictions/${prediction.id}/cancel`, {});
+    expect(await canceled.json()).toMatchObject({ id: prediction.id, status: "canceled" });
+    const next = await createPrediction(stack, { ...FACE, num_inference_steps: 2 }, { prefer: "wait" });
+    expect(next.status).toBe("succeeded");
+    const events = await allEvents(stack, prediction.id);
+    expect(events.at(-1)?.event).toBe("done");
+    expect(stepNumbers(events).length).toBeLessThan(100);
+    expect((await getPrediction(stack, prediction.id)).status).toBe("canceled");
+  });
+});
+
+describe("the clients people have", () => {
+  it("openai generates an image", async () => {
+    const openai = new OpenAI({ apiKey: stack.apiKey, baseURL: `${stack.url}/v1` });
+    const answer = await openai.images.generate({ prompt: FACE.prompt, response_format: "b64_json", n: 2 });
+    expect(answer.data).toHaveLength(2);
+    for (const image of answer.data ?? []) {
+      const metadata = await sharp(Buffer.from(image.b64_json ?? "", "base64")).metadata();
+      expect(metadata).toMatchObject({ format: "png", width: 128, height: 128 });
+    }
+    const models = await openai.models.list();
+    expect(models.data.map((model) => model.id)).toEqual([stack.model]);
+  });
+
+  it("openai sees a clear error for a bad request and a wrong key", async () => {
+    const openai = new OpenAI({ apiKey: stack.apiKey, baseURL: `${stack.url}/v1`, maxRetries: 0 });
+    await expect(openai.images.generate({ prompt: "" })).rejects.toMatchObject({
+      status: 400,
+      param: "prompt",
+    });
+    const stranger = new OpenAI({ apiKey: "wrong", baseURL: `${stack.url}/v1`, maxRetries: 0 });
+    await expect(stranger.images.generate({ prompt: "dog" })).rejects.toMatchObject({ status: 401 });
+  });
+
+  it("replicate creates, waits for and streams a prediction", async () => {
+    const replicate = new Replicate({ auth: stack.apiKey, baseUrl: `${stack.url}/v1` });
+    const model = await replicate.models.get("vqd", "emoji-proto");
+    const version = model.latest_version?.id ?? "";
+    const created = await replicate.predictions.create({ version, input: { ...FACE } });
+    const finished = await replicate.wait(created, { interval: 100 });
+    expect(finished.status).toBe("succeeded");
+    expect(finished.output).toHaveLength(1);
+
+    const kinds = new Set<string>();
+    for await (const event of replicate.stream(stack.model as `${string}/${string}`, {
+      input: { ...FACE },
+    })) {
+      kinds.add(event.event);
+    }
+    expect([...kinds]).toEqual(expect.arrayContaining(["step", "output", "done"]));
+  });
+});

@@ -1,0 +1,96 @@
+// The engine's bookkeeping: who is stepped when, and how jobs join, leave and fail.
+
+import { expect, it } from "vitest";
+import { Engine, type EngineSlot, type SlotStepper } from "../../gpu-worker/engine.ts";
+
+/** A slot of a model whose step is to count; what the engine does with slots is the same for every model. */
+class CountingSlot implements EngineSlot {
+  stepIndex: number;
+  readonly timesteps: readonly number[];
+  constructor(total: number, done = 0) {
+    this.timesteps = Array.from({ length: total }, (_, i) => total - 1 - i);
+    this.stepIndex = done;
+  }
+}
+
+class CountingStepper implements SlotStepper<CountingSlot> {
+  readonly batches: number[] = [];
+  async stepSlots(slots: readonly CountingSlot[]): Promise<void> {
+    this.batches.push(slots.length);
+    for (const slot of slots) slot.stepIndex++;
+  }
+}
+
+const forever = new AbortController().signal;
+
+it("steps jobs together, and lets a shorter one leave", async () => {
+  const stepper = new CountingStepper();
+  const engine = new Engine(stepper);
+  const order: string[] = [];
+  await Promise.all([
+    engine.run([new CountingSlot(4)], forever, () => {}).then(() => order.push("long")),
+    engine.run([new CountingSlot(2), new CountingSlot(2)], forever, () => {}).then(() => order.push("short")),
+  ]);
+  expect(order).toEqual(["short", "long"]);
+  expect(stepper.batches.reduce((sum, size) => sum + size, 0)).toBe(8);
+  expect(Math.max(...stepper.batches)).toBe(3);
+  expect(engine.activeSlots).toBe(0);
+});
+
+it("lets a job join one that is running", async () => {
+  const stepper = new CountingStepper();
+  const engine = new Engine(stepper);
+  let joined: Promise<void> | undefined;
+  const first = new CountingSlot(5);
+  await engine.run([first], forever, () => {
+    if (first.stepIndex === 2) joined = engine.run([new CountingSlot(1)], forever, () => {});
+  });
+  await joined;
+  expect(stepper.batches).toEqual([1, 1, 2, 1, 1]);
+});
+
+it("goes on from the step a slot is at, and has nothing to do for one that is done", async () => {
+  const stepper = new CountingStepper();
+  const engine = new Engine(stepper);
+  let steps = 0;
+  await engine.run([new CountingSlot(10, 7)], forever, () => steps++);
+  expect(steps).toBe(3);
+  await engine.run([new CountingSlot(10, 10)], forever, () => steps++);
+  expect(steps).toBe(3);
+});
+
+it("stops an aborted job at its next step, with the reason, and leaves the others alone", async () => {
+  const engine = new Engine(new CountingStepper());
+  const abort = new AbortController();
+  const reason = new Error("canceled");
+  const stopped = new CountingSlot(100);
+  const other = engine.run([new CountingSlot(6)], forever, () => {});
+  const run = engine.run([stopped], abort.signal, () => {
+    if (stopped.stepIndex === 3) abort.abort(reason);
+  });
+  await expect(run).rejects.toBe(reason);
+  expect(stopped.stepIndex).toBe(3);
+  await other;
+});
+
+it("ends the jobs of a failing pass with its error, and serves the next job", async () => {
+  let failing = true;
+  const counting = new CountingStepper();
+  const engine = new Engine<CountingSlot>({
+    stepSlots: (slots) => (failing ? Promise.reject(new Error("out of memory")) : counting.stepSlots(slots)),
+  });
+  await expect(engine.run([new CountingSlot(2)], forever, () => {})).rejects.toThrow("out of memory");
+  failing = false;
+  await engine.run([new CountingSlot(2)], forever, () => {});
+  expect(counting.batches).toEqual([1, 1]);
+});
+
+it("ends only the job whose step report throws", async () => {
+  const engine = new Engine(new CountingStepper());
+  const good = engine.run([new CountingSlot(3)], forever, () => {});
+  const bad = engine.run([new CountingSlot(3)], forever, () => {
+    throw new Error("too large");
+  });
+  await expect(bad).rejects.toThrow("too large");
+  await good;
+});
