@@ -1,0 +1,168 @@
+// Layers that several graphs share: linear, layer norm, attention, group norm, convolution.
+
+import type { Weights } from "../checkpoint/diffusers-layout.ts";
+import type { GraphBuilder } from "./onnx.ts";
+
+/** [rows, columns] → [columns, rows]: PyTorch stores linear weights by output, MatMul wants them by input. */
+export function transpose(matrix: Float32Array, rows: number, columns: number): Float32Array {
+  const result = new Float32Array(matrix.length);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      result[column * rows + row] = matrix[row * columns + column] ?? 0;
+    }
+  }
+  return result;
+}
+
+/** One or more linear layers of the same input side by side: [inputs, sum of outputs] weights and their biases. */
+export interface LinearWeights {
+  readonly weight: Float32Array;
+  readonly bias: Float32Array | undefined;
+  readonly inputs: number;
+  readonly outputs: number;
+}
+
+/** Reads `prefix.weight` of shape [outputs, inputs] and, if there is one, `prefix.bias`. */
+export function readLinear(weights: Weights, prefix: string, inputs: number, outputs: number): LinearWeights {
+  return {
+    weight: transpose(weights.tensor(`${prefix}.weight`, [outputs, inputs]), outputs, inputs),
+    bias: weights.has(`${prefix}.bias`) ? weights.tensor(`${prefix}.bias`, [outputs]) : undefined,
+    inputs,
+    outputs,
+  };
+}
+
+/** Puts linear layers of the same input into one, so that one product serves them all. */
+export function concatLinear(layers: readonly LinearWeights[]): LinearWeights {
+  const inputs = layers[0]?.inputs ?? 0;
+  const outputs = layers.reduce((sum, layer) => sum + layer.outputs, 0);
+  const weight = new Float32Array(inputs * outputs);
+  const bias = new Float32Array(outputs);
+  let offset = 0;
+  for (const layer of layers) {
+    for (let row = 0; row < inputs; row++) {
+      weight.set(
+        layer.weight.subarray(row * layer.outputs, (row + 1) * layer.outputs),
+        row * outputs + offset,
+      );
+    }
+    if (layer.bias !== undefined) bias.set(layer.bias, offset);
+    offset += layer.outputs;
+  }
+  return {
+    weight,
+    bias: layers.some((layer) => layer.bias !== undefined) ? bias : undefined,
+    inputs,
+    outputs,
+  };
+}
+
+/** x [..., inputs] → [..., outputs]. */
+export function linear(graph: GraphBuilder, x: string, layer: LinearWeights): string {
+  const product = graph.op("MatMul", [x, graph.constant(layer.weight, [layer.inputs, layer.outputs])]);
+  if (layer.bias === undefined) return product;
+  return graph.op("Add", [product, graph.constant(layer.bias, [layer.outputs])]);
+}
+
+/** Layer norm over the last axis with the weights `prefix.weight` and `prefix.bias`. */
+export function layerNorm(
+  graph: GraphBuilder,
+  x: string,
+  weights: Weights,
+  prefix: string,
+  width: number,
+  epsilon = 1e-5,
+): string {
+  const scale = graph.constant(weights.tensor(`${prefix}.weight`, [width]), [width]);
+  const bias = graph.constant(weights.tensor(`${prefix}.bias`, [width]), [width]);
+  return graph.op("LayerNormalization", [x, scale, bias], { axis: -1, epsilon: { float: epsilon } });
+}
+
+/** x * sigmoid(1.702 x): CLIP's quick GELU and diffusers' "geglu-approximate" alike. */
+export function quickGelu(graph: GraphBuilder, x: string): string {
+  return graph.op("Mul", [x, graph.op("Sigmoid", [graph.op("Mul", [x, graph.scalar(1.702)])])]);
+}
+
+export interface AttentionShape {
+  readonly heads: number;
+  readonly headDim: number;
+}
+
+/**
+ * Scaled dot-product attention: query [B, L, heads x headDim], key and value [B, S, heads x headDim] →
+ * [B, L, heads x headDim]. `bias` is added to the scores, broadcast to [B, heads, L, S].
+ */
+export function attention(
+  graph: GraphBuilder,
+  [query, key, value]: readonly [string, string, string],
+  { heads, headDim }: AttentionShape,
+  bias?: string,
+): string {
+  const byHead = (x: string, perm: readonly number[]): string =>
+    graph.op("Transpose", [graph.op("Reshape", [x, graph.ints([0, 0, heads, headDim])])], { perm });
+  const scaled = graph.op("Mul", [byHead(query, [0, 2, 1, 3]), graph.scalar(headDim ** -0.5)]);
+  const scores = graph.op("MatMul", [scaled, byHead(key, [0, 2, 3, 1])]);
+  const biased = bias === undefined ? scores : graph.op("Add", [scores, bias]);
+  const mixed = graph.op("MatMul", [
+    graph.op("Softmax", [biased], { axis: -1 }),
+    byHead(value, [0, 2, 1, 3]),
+  ]);
+  return graph.op("Reshape", [
+    graph.op("Transpose", [mixed], { perm: [0, 2, 1, 3] }),
+    graph.ints([0, 0, heads * headDim]),
+  ]);
+}
+
+/** x * sigmoid(x). */
+export function silu(graph: GraphBuilder, x: string): string {
+  return graph.op("Mul", [x, graph.op("Sigmoid", [x])]);
+}
+
+/** Group norm of x [B, channels, H, W] with `prefix.weight` and `prefix.bias`. */
+export function groupNorm(
+  graph: GraphBuilder,
+  x: string,
+  weights: Weights,
+  prefix: string,
+  { channels, groups, epsilon }: { channels: number; groups: number; epsilon: number },
+): string {
+  // As an instance norm over [B, groups, -1]: every provider has it, GroupNormalization only some.
+  const grouped = graph.op("Reshape", [x, graph.ints([0, groups, -1])]);
+  const ones = graph.constant(new Float32Array(groups).fill(1), [groups]);
+  const zeros = graph.constant(new Float32Array(groups), [groups]);
+  const normalized = graph.op("InstanceNormalization", [grouped, ones, zeros], {
+    epsilon: { float: epsilon },
+  });
+  const restored = graph.op("Reshape", [normalized, graph.op("Shape", [x])]);
+  const perChannel = [channels, 1, 1];
+  const scale = graph.constant(weights.tensor(`${prefix}.weight`, [channels]), perChannel);
+  const bias = graph.constant(weights.tensor(`${prefix}.bias`, [channels]), perChannel);
+  return graph.op("Add", [graph.op("Mul", [restored, scale]), bias]);
+}
+
+/** Convolution of x [B, inputs, H, W] with a square kernel; `pads` as ONNX: top, left, bottom, right. */
+export function conv(
+  graph: GraphBuilder,
+  x: string,
+  weights: Weights,
+  prefix: string,
+  {
+    inputs,
+    outputs,
+    kernel,
+    stride = 1,
+    pads,
+  }: { inputs: number; outputs: number; kernel: number; stride?: number; pads?: readonly number[] },
+): string {
+  const shape = [outputs, inputs, kernel, kernel];
+  const side = (kernel - 1) / 2;
+  return graph.op(
+    "Conv",
+    [
+      x,
+      graph.constant(weights.tensor(`${prefix}.weight`, shape), shape),
+      graph.constant(weights.tensor(`${prefix}.bias`, [outputs]), [outputs]),
+    ],
+    { kernel_shape: [kernel, kernel], strides: [stride, stride], pads: pads ?? [side, side, side, side] },
+  );
+}

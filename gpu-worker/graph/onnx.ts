@@ -1,0 +1,250 @@
+// Writes ONNX models: nodes and small constants in the graph, weights in a file beside it.
+
+import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
+import { basename } from "node:path";
+import protobuf from "protobufjs/minimal.js";
+
+type Writer = protobuf.Writer;
+
+/** Data types of onnx.proto's TensorProto. */
+export const DataType = { float32: 1, int32: 6, int64: 7 } as const;
+export type ElementType = keyof typeof DataType;
+
+/** A size, or the name of a size that is only known at run time. */
+export type Dimension = number | string;
+type Attribute = number | readonly number[] | string | { float: number };
+
+/** Newest operator set that every provider of onnxruntime 1.30 we use implements. */
+const OPSET_VERSION = 17;
+/** Operators of onnxruntime's own. */
+const CONTRIB_DOMAIN = "com.microsoft";
+const IR_VERSION = 8;
+/** Page-aligned, so that the runtime can map the file instead of reading it. */
+const WEIGHT_ALIGNMENT = 4096;
+/** Smaller constants are stored in the graph, where the runtime's shape inference sees them. */
+const INLINE_BYTES = 1024;
+
+interface ExternalRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Builds one graph; values are named by the strings that its methods return. */
+export class GraphBuilder {
+  readonly #name: string;
+  readonly #nodes: Uint8Array[] = [];
+  readonly #initializers: Uint8Array[] = [];
+  readonly #inputs: Uint8Array[] = [];
+  readonly #outputs: Uint8Array[] = [];
+  readonly #weightsPath: string;
+  readonly #weightsFd: number;
+  readonly #graphPath: string;
+  #weightBytes = 0;
+  #counter = 0;
+
+  /** Weights stream to `<path>.weights` while the graph is built; `finish` writes `path` itself. */
+  constructor(name: string, path: string) {
+    this.#name = name;
+    this.#graphPath = path;
+    this.#weightsPath = `${path}.weights`;
+    this.#weightsFd = openSync(this.#weightsPath, "w");
+  }
+
+  input(name: string, type: ElementType, shape: readonly Dimension[]): string {
+    this.#inputs.push(valueInfo(name, type, shape));
+    return name;
+  }
+
+  output(name: string, type: ElementType, shape: readonly Dimension[], value: string): void {
+    this.#node("Identity", [value], [name], {}, "");
+    this.#outputs.push(valueInfo(name, type, shape));
+  }
+
+  /** A constant: small ones inline, large ones in the weights file. */
+  constant(data: Float32Array | BigInt64Array, shape: readonly number[]): string {
+    const name = this.#fresh("w");
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    const type = data instanceof Float32Array ? "float32" : "int64";
+    const external = bytes.length > INLINE_BYTES ? this.#writeWeights(bytes) : undefined;
+    this.#initializers.push(this.#tensor(name, type, shape, external ?? bytes));
+    return name;
+  }
+
+  scalar(value: number): string {
+    return this.constant(Float32Array.of(value), []);
+  }
+
+  /** int64 constant of one dimension: shapes, axes, sizes. */
+  ints(values: readonly number[]): string {
+    return this.constant(BigInt64Array.from(values, BigInt), [values.length]);
+  }
+
+  /** A node with one output. */
+  op(type: string, inputs: readonly string[], attributes: Record<string, Attribute> = {}): string {
+    const output = this.#fresh(type);
+    this.#node(type, inputs, [output], attributes, "");
+    return output;
+  }
+
+  /** A node of onnxruntime's own operator set, with one output. */
+  contribOp(type: string, inputs: readonly string[], attributes: Record<string, Attribute> = {}): string {
+    const output = this.#fresh(type);
+    this.#node(type, inputs, [output], attributes, CONTRIB_DOMAIN);
+    return output;
+  }
+
+  /** Cuts `value` along `axis` into parts of the given sizes. */
+  split(value: string, sizes: readonly number[], axis: number): string[] {
+    const outputs = sizes.map(() => this.#fresh("Split"));
+    this.#node("Split", [value, this.ints(sizes)], outputs, { axis }, "");
+    return outputs;
+  }
+
+  /** Writes the graph; its files are complete only when this returns. */
+  finish(): void {
+    closeSync(this.#weightsFd);
+    writeFileSync(this.#graphPath, this.#model());
+  }
+
+  /** Closes the weights file of a graph that is given up. */
+  abandon(): void {
+    closeSync(this.#weightsFd);
+  }
+
+  #fresh(prefix: string): string {
+    return `${prefix}_${this.#counter++}`;
+  }
+
+  #node(
+    type: string,
+    inputs: readonly string[],
+    outputs: readonly string[],
+    attributes: Record<string, Attribute>,
+    domain: string,
+  ): void {
+    const node = protobuf.Writer.create();
+    for (const input of inputs) node.uint32(tag(1, LEN)).string(input);
+    for (const output of outputs) node.uint32(tag(2, LEN)).string(output);
+    node.uint32(tag(3, LEN)).string(outputs[0] ?? type);
+    node.uint32(tag(4, LEN)).string(type);
+    for (const [name, value] of Object.entries(attributes))
+      node.uint32(tag(5, LEN)).bytes(attribute(name, value));
+    if (domain !== "") node.uint32(tag(7, LEN)).string(domain);
+    this.#nodes.push(node.finish());
+  }
+
+  #writeWeights(bytes: Uint8Array): ExternalRange {
+    const padding = -this.#weightBytes & (WEIGHT_ALIGNMENT - 1);
+    if (padding > 0) this.#append(new Uint8Array(padding));
+    const offset = this.#weightBytes;
+    this.#append(bytes);
+    return { offset, length: bytes.length };
+  }
+
+  #append(bytes: Uint8Array): void {
+    for (let done = 0; done < bytes.length;) done += writeSync(this.#weightsFd, bytes, done);
+    this.#weightBytes += bytes.length;
+  }
+
+  #tensor(
+    name: string,
+    type: ElementType,
+    shape: readonly number[],
+    data: Uint8Array | ExternalRange,
+  ): Uint8Array {
+    const tensor = protobuf.Writer.create();
+    for (const size of shape) tensor.uint32(tag(1, VARINT)).int64(size);
+    tensor.uint32(tag(2, VARINT)).int32(DataType[type]);
+    tensor.uint32(tag(8, LEN)).string(name);
+    if (data instanceof Uint8Array) return tensor.uint32(tag(9, LEN)).bytes(data).finish();
+    const entries = {
+      location: basename(this.#weightsPath),
+      offset: `${data.offset}`,
+      length: `${data.length}`,
+    };
+    for (const [key, value] of Object.entries(entries)) {
+      const entry = protobuf.Writer.create()
+        .uint32(tag(1, LEN))
+        .string(key)
+        .uint32(tag(2, LEN))
+        .string(value);
+      tensor.uint32(tag(13, LEN)).bytes(entry.finish());
+    }
+    const EXTERNAL = 1;
+    return tensor.uint32(tag(14, VARINT)).int32(EXTERNAL).finish();
+  }
+
+  #model(): Uint8Array {
+    const graph = protobuf.Writer.create();
+    const field = (number: number, messages: readonly Uint8Array[]): void => {
+      for (const message of messages) graph.uint32(tag(number, LEN)).bytes(message);
+    };
+    field(1, this.#nodes);
+    graph.uint32(tag(2, LEN)).string(this.#name);
+    field(5, this.#initializers);
+    field(11, this.#inputs);
+    field(12, this.#outputs);
+
+    const model = protobuf.Writer.create();
+    model.uint32(tag(1, VARINT)).int64(IR_VERSION);
+    model.uint32(tag(2, LEN)).string("vqd");
+    model.uint32(tag(7, LEN)).bytes(graph.finish());
+    for (const [domain, version] of [
+      ["", OPSET_VERSION],
+      [CONTRIB_DOMAIN, 1],
+    ] as const) {
+      const opset = protobuf.Writer.create()
+        .uint32(tag(1, LEN))
+        .string(domain)
+        .uint32(tag(2, VARINT))
+        .int64(version);
+      model.uint32(tag(8, LEN)).bytes(opset.finish());
+    }
+    return model.finish();
+  }
+}
+
+// Wire types of protocol buffers. The field numbers in this file are those of onnx.proto (ONNX IR 8).
+const VARINT = 0;
+const LEN = 2;
+const FIXED32 = 5;
+const tag = (field: number, wireType: number): number => (field << 3) | wireType;
+
+function attribute(name: string, value: Attribute): Uint8Array {
+  const writer = protobuf.Writer.create().uint32(tag(1, LEN)).string(name);
+  const ofType = (type: number): Writer => writer.uint32(tag(20, VARINT)).int32(type);
+  if (typeof value === "number") {
+    writer.uint32(tag(3, VARINT)).int64(value);
+    return ofType(2).finish();
+  }
+  if (typeof value === "string") {
+    writer.uint32(tag(4, LEN)).string(value);
+    return ofType(3).finish();
+  }
+  if ("float" in value) {
+    writer.uint32(tag(2, FIXED32)).float(value.float);
+    return ofType(1).finish();
+  }
+  for (const item of value) writer.uint32(tag(8, VARINT)).int64(item);
+  return ofType(7).finish();
+}
+
+function valueInfo(name: string, type: ElementType, shape: readonly Dimension[]): Uint8Array {
+  const dimensions = protobuf.Writer.create();
+  for (const size of shape) {
+    const dimension = protobuf.Writer.create();
+    if (typeof size === "number") dimension.uint32(tag(1, VARINT)).int64(size);
+    else dimension.uint32(tag(2, LEN)).string(size);
+    dimensions.uint32(tag(1, LEN)).bytes(dimension.finish());
+  }
+  const tensor = protobuf.Writer.create();
+  tensor.uint32(tag(1, VARINT)).int32(DataType[type]);
+  tensor.uint32(tag(2, LEN)).bytes(dimensions.finish());
+  const typeProto = protobuf.Writer.create().uint32(tag(1, LEN)).bytes(tensor.finish());
+  return protobuf.Writer.create()
+    .uint32(tag(1, LEN))
+    .string(name)
+    .uint32(tag(2, LEN))
+    .bytes(typeProto.finish())
+    .finish();
+}

@@ -1,0 +1,84 @@
+// CLIP's text encoder: token ids [B, S] → unit-norm embeddings [B, S, E].
+
+import type { TextEncoderConfig } from "../checkpoint/config.ts";
+import type { Weights } from "../checkpoint/diffusers-layout.ts";
+import { attention, concatLinear, layerNorm, linear, quickGelu, readLinear } from "./layers.ts";
+import type { GraphBuilder } from "./onnx.ts";
+
+/** What a score of a masked position becomes; small enough to vanish in the softmax, large enough to stay finite. */
+const MASKED_SCORE = -1e9;
+
+/**
+ * Input `ids` int64 [B, S], output `embeddings` [B, S, E]: the output of the final layer norm, each token scaled
+ * to unit length, as the pipeline feeds it. Only the causal mask applies: padding is attended to.
+ */
+export function buildTextEncoder(
+  graph: GraphBuilder,
+  weights: Weights,
+  config: TextEncoderConfig,
+  length: number,
+): void {
+  const { hidden_size: width, num_attention_heads: heads, layer_norm_eps: epsilon } = config;
+  const ids = graph.input("ids", "int64", ["batch", length]);
+  const prefix = "text_model";
+  const embedding = `${prefix}.embeddings`;
+  const tokens = graph.constant(
+    weights.tensor(`${embedding}.token_embedding.weight`, [config.vocab_size, width]),
+    [config.vocab_size, width],
+  );
+  const positions = weights
+    .tensor(`${embedding}.position_embedding.weight`, [config.max_position_embeddings, width])
+    .subarray(0, length * width);
+  let x = graph.op("Add", [
+    graph.op("Gather", [tokens, ids], { axis: 0 }),
+    graph.constant(positions, [length, width]),
+  ]);
+
+  const mask = graph.constant(causalMask(length), [1, 1, length, length]);
+  for (let i = 0; i < config.num_hidden_layers; i++) {
+    const layer = `${prefix}.encoder.layers.${i}`;
+    const normed = layerNorm(graph, x, weights, `${layer}.layer_norm1`, width, epsilon);
+    const projections = ["q_proj", "k_proj", "v_proj"].map((name) =>
+      readLinear(weights, `${layer}.self_attn.${name}`, width, width),
+    );
+    const [q = "", k = "", v = ""] = graph.split(
+      linear(graph, normed, concatLinear(projections)),
+      [width, width, width],
+      2,
+    );
+    const mixed = attention(graph, [q, k, v], { heads, headDim: width / heads }, mask);
+    x = graph.op("Add", [
+      x,
+      linear(graph, mixed, readLinear(weights, `${layer}.self_attn.out_proj`, width, width)),
+    ]);
+
+    const normed2 = layerNorm(graph, x, weights, `${layer}.layer_norm2`, width, epsilon);
+    const hidden = linear(
+      graph,
+      normed2,
+      readLinear(weights, `${layer}.mlp.fc1`, width, config.intermediate_size),
+    );
+    const active = config.hidden_act === "gelu" ? gelu(graph, hidden) : quickGelu(graph, hidden);
+    x = graph.op("Add", [
+      x,
+      linear(graph, active, readLinear(weights, `${layer}.mlp.fc2`, config.intermediate_size, width)),
+    ]);
+  }
+
+  const final = layerNorm(graph, x, weights, `${prefix}.final_layer_norm`, width, epsilon);
+  const norm = graph.op("ReduceL2", [final], { axes: [-1], keepdims: 1 });
+  graph.output("embeddings", "float32", ["batch", length, width], graph.op("Div", [final, norm]));
+}
+
+function causalMask(length: number): Float32Array {
+  const mask = new Float32Array(length * length);
+  for (let row = 0; row < length; row++) mask.fill(MASKED_SCORE, row * length + row + 1, (row + 1) * length);
+  return mask;
+}
+
+/** The exact GELU, x/2 (1 + erf(x / sqrt 2)). */
+function gelu(graph: GraphBuilder, x: string): string {
+  const erf = graph.op("Erf", [graph.op("Mul", [x, graph.scalar(Math.SQRT1_2)])]);
+  const half = graph.op("Mul", [x, graph.scalar(0.5)]);
+  return graph.op("Mul", [half, graph.op("Add", [erf, graph.scalar(1)])]);
+}

@@ -1,0 +1,151 @@
+// One denoising step for any number of images, each with its own prompt, timestep and settings.
+
+import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
+import { graphPath } from "../graph/cache.ts";
+import { transformerWidth } from "../graph/transformer.ts";
+import { floatData, floatTensor, intTensor, Session, type SessionOptions, type Tensor } from "../session.ts";
+import { guidedProbabilities } from "./guidance.ts";
+import { StepNoise, type UniformSource } from "./random.ts";
+import { clampProbabilities, type DiffusionScheduler } from "./scheduler.ts";
+import type { PromptConditioning } from "./text-conditioner.ts";
+import { truncatePixel } from "./truncate.ts";
+
+/** One image on its way from masks to codes. `tokens` and `stepIndex` are all of its state. */
+export interface DenoiseSlot {
+  /** x_t: class ids [L], the mask being the last class. */
+  readonly tokens: Uint16Array;
+  /** Steps done. */
+  stepIndex: number;
+  /** Timesteps of the whole run, first to last. */
+  readonly timesteps: readonly number[];
+  readonly seed: number;
+  /** Index of the image in its prediction: the noise depends on (seed, image). */
+  readonly image: number;
+  /** Guidance applies above 1. */
+  readonly guidanceScale: number;
+  readonly truncationRate: number;
+  readonly prompt: PromptConditioning;
+  readonly negative: PromptConditioning;
+  readonly scheduler: DiffusionScheduler;
+  /** Noise to use instead of the seed's, for comparison with recorded runs. */
+  readonly noise?: (stepIndex: number) => UniformSource;
+}
+
+const isGuided = (slot: DenoiseSlot): boolean => slot.guidanceScale > 1;
+
+export class Denoiser {
+  readonly #session: Session;
+  readonly #pixels: number;
+  readonly #classes: number;
+  readonly #crossShape: readonly number[];
+  readonly #probabilities: Float64Array;
+  readonly #scratch: Float64Array;
+  readonly #kept: Uint8Array;
+  /** The assembled conditioning of the last pass, for as long as the same prompts take part. */
+  #cross: { rows: readonly PromptConditioning[]; tensor: Tensor } | undefined;
+
+  private constructor(session: Session, { transformer, tokenizer }: DiffusersCheckpoint) {
+    this.#session = session;
+    this.#pixels = transformer.sample_size ** 2;
+    this.#classes = transformer.num_vector_embeds - 1;
+    this.#crossShape = [2 * transformer.num_layers, tokenizer.maxLength, transformerWidth(transformer)];
+    this.#probabilities = new Float64Array(this.#classes);
+    this.#scratch = new Float64Array(this.#classes);
+    this.#kept = new Uint8Array(this.#classes);
+  }
+
+  static async load(
+    checkpoint: DiffusersCheckpoint,
+    graphs: string,
+    options: SessionOptions,
+  ): Promise<Denoiser> {
+    return new Denoiser(await Session.create(graphPath(graphs, "transformer"), options), checkpoint);
+  }
+
+  /** Advances every slot by one step, in place: one pass of the transformer, guided slots taking two rows of it. */
+  async step(slots: readonly DenoiseSlot[]): Promise<void> {
+    const rows = slots.flatMap((slot) =>
+      isGuided(slot)
+        ? [
+            { slot, prompt: slot.negative },
+            { slot, prompt: slot.prompt },
+          ]
+        : [{ slot, prompt: slot.prompt }],
+    );
+    const logProbs = await this.predict(
+      rows.map(({ slot }) => slot.tokens),
+      rows.map(({ slot }) => slot.timesteps[slot.stepIndex] ?? 0),
+      rows.map(({ prompt }) => prompt),
+    );
+    let row = 0;
+    for (const slot of slots) {
+      const guided = isGuided(slot);
+      this.#sample(slot, logProbs, guided ? row + 1 : row, guided ? row : undefined);
+      slot.stepIndex++;
+      row += guided ? 2 : 1;
+    }
+  }
+
+  /** log p(x_0 | x_t, y) over the classes without the mask, [rows, L, K], for rows of tokens, timestep and prompt. */
+  async predict(
+    tokens: readonly Uint16Array[],
+    timesteps: readonly number[],
+    prompts: readonly PromptConditioning[],
+  ): Promise<Float32Array> {
+    const ids = new Uint16Array(tokens.length * this.#pixels);
+    for (const [row, rowTokens] of tokens.entries()) ids.set(rowTokens, row * this.#pixels);
+    const output = await this.#session.run(
+      {
+        tokens: intTensor(ids, [tokens.length, this.#pixels]),
+        timestep: intTensor(timesteps, [timesteps.length]),
+        cross: this.#assemble(prompts),
+      },
+      "log_probs",
+    );
+    return floatData(output);
+  }
+
+  async release(): Promise<void> {
+    await this.#session.release();
+  }
+
+  #assemble(prompts: readonly PromptConditioning[]): Tensor {
+    const last = this.#cross;
+    if (last?.rows.length === prompts.length && last.rows.every((prompt, i) => prompt === prompts[i])) {
+      return last.tensor;
+    }
+    const size = this.#crossShape.reduce((product, length) => product * length, 1);
+    const stacked = new Float32Array(prompts.length * size);
+    for (const [row, prompt] of prompts.entries()) stacked.set(prompt.cross, row * size);
+    const tensor = floatTensor(stacked, [prompts.length, ...this.#crossShape]);
+    this.#cross = { rows: prompts, tensor };
+    return tensor;
+  }
+
+  /** Guidance, truncation, clamp, posterior and draw, pixel by pixel, in the reference's order. */
+  #sample(slot: DenoiseSlot, logProbs: Float32Array, condRow: number, uncondRow: number | undefined): void {
+    const { tokens, stepIndex, timesteps, scheduler, truncationRate, guidanceScale } = slot;
+    const t = timesteps[stepIndex] ?? 0;
+    const noise = slot.noise?.(stepIndex) ?? new StepNoise(slot.seed, slot.image, t);
+    const probabilities = this.#probabilities;
+    const stride = this.#pixels * this.#classes;
+    for (let position = 0; position < this.#pixels; position++) {
+      const offset = position * this.#classes;
+      guidedProbabilities(
+        probabilities,
+        logProbs,
+        uncondRow === undefined ? undefined : logProbs,
+        condRow * stride + offset,
+        (uncondRow ?? 0) * stride + offset,
+        guidanceScale,
+      );
+      // Rate 1 keeps every class; what the reference drops there are rounding errors of its running sum.
+      if (truncationRate < 1) {
+        truncatePixel(probabilities, truncationRate, this.#scratch, this.#kept);
+        for (let k = 0; k < probabilities.length; k++) if (this.#kept[k] === 0) probabilities[k] = 0;
+      }
+      clampProbabilities(probabilities);
+      tokens[position] = scheduler.samplePixel(probabilities, tokens[position] ?? 0, t, position, noise);
+    }
+  }
+}

@@ -1,0 +1,55 @@
+// Pictures in memory and as files.
+
+import sharp from "sharp";
+import type { OutputFormat } from "@vqd/shared/job.ts";
+
+export interface RgbImage {
+  readonly width: number;
+  readonly height: number;
+  /** Row-major, 3 bytes per pixel. */
+  readonly data: Uint8Array;
+}
+
+const CHANNELS = 3;
+
+/**
+ * The reference's way from the decoder's output (planes R, G, B in -1 .. 1) to bytes: x/2 + 0.5, clamped, times
+ * 255, rounded half to even.
+ */
+export function toRgbImage(planes: Float32Array, width: number, height: number): RgbImage {
+  const pixels = width * height;
+  const data = new Uint8Array(pixels * CHANNELS);
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    for (let channel = 0; channel < CHANNELS; channel++) {
+      // fround where the reference computes in fp32: it decides on which side of a half the value falls.
+      const unit = Math.fround(Math.fround((planes[channel * pixels + pixel] ?? 0) / 2) + 0.5);
+      data[pixel * CHANNELS + channel] = roundHalfEven(Math.fround(Math.min(1, Math.max(0, unit)) * 255));
+    }
+  }
+  return { width, height, data };
+}
+
+/** Bytes to planes R, G, B in -1 .. 1, what the encoder takes. */
+export function toPlanes({ width, height, data }: RgbImage): Float32Array {
+  const pixels = width * height;
+  const planes = new Float32Array(pixels * CHANNELS);
+  for (let i = 0; i < data.length; i++) {
+    planes[(i % CHANNELS) * pixels + Math.floor(i / CHANNELS)] = (data[i] ?? 0) / 127.5 - 1;
+  }
+  return planes;
+}
+
+function roundHalfEven(value: number): number {
+  const floor = Math.floor(value);
+  const rest = value - floor;
+  if (rest !== 0.5) return Math.round(value);
+  return floor % 2 === 0 ? floor : floor + 1;
+}
+
+/** The picture as a file, without metadata: the same bytes for the same pixels. */
+export function encodeImageFile(image: RgbImage, format: OutputFormat): Promise<Uint8Array> {
+  const { width, height, data } = image;
+  return sharp(data, { raw: { width, height, channels: CHANNELS } })
+    .toFormat(format)
+    .toBuffer();
+}

@@ -1,0 +1,90 @@
+// Counter-based randomness: each number is a function of its place, never of the order of calls.
+
+/**
+ * Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): turns a counter of four
+ * and a key of two 32-bit words into four random words, written to `out`. Words are scalars, not arrays, because
+ * this runs hundreds of thousands of times per image.
+ */
+export function philox4x32(
+  out: Uint32Array,
+  counter0: number,
+  counter1: number,
+  counter2: number,
+  counter3: number,
+  key0: number,
+  key1: number,
+): void {
+  let c0 = counter0;
+  let c1 = counter1;
+  let c2 = counter2;
+  let c3 = counter3;
+  let k0 = key0;
+  let k1 = key1;
+  for (let round = 0; round < 10; round++) {
+    const high0 = multiplyHigh(0xd251, 0x1f53, c0);
+    const low0 = Math.imul(0xd2511f53, c0);
+    const high1 = multiplyHigh(0xcd9e, 0x8d57, c2);
+    const low1 = Math.imul(0xcd9e8d57, c2);
+    c0 = high1 ^ c1 ^ k0;
+    c1 = low1;
+    c2 = high0 ^ c3 ^ k1;
+    c3 = low0;
+    k0 = (k0 + 0x9e3779b9) | 0;
+    k1 = (k1 + 0xbb67ae85) | 0;
+  }
+  out[0] = c0;
+  out[1] = c1;
+  out[2] = c2;
+  out[3] = c3;
+}
+
+/** Upper 32 bits of the unsigned product of (high, low), two halves of 16 bits, and a word. */
+function multiplyHigh(high: number, low: number, word: number): number {
+  const wordLow = word & 0xffff;
+  const wordHigh = word >>> 16;
+  const middle = high * wordLow + ((low * wordLow) >>> 16);
+  const cross = low * wordHigh + (middle & 0xffff);
+  return (high * wordHigh + (middle >>> 16) + (cross >>> 16)) | 0;
+}
+
+/** Where the sampler takes its uniform numbers from. */
+export interface UniformSource {
+  /** Fills `out` with one number in (0, 1) per class for the latent pixel `position`. */
+  fill(out: Float64Array, position: number): void;
+}
+
+const TWO_POW_32 = 2 ** 32;
+
+/**
+ * The noise of one image at one timestep: depends on (seed, image, timestep, position, class) alone, so that an
+ * image is the same alone or in a batch, at once or resumed.
+ */
+export class StepNoise implements UniformSource {
+  readonly #key0: number;
+  readonly #key1: number;
+  readonly #image: number;
+  readonly #timestep: number;
+  readonly #words = new Uint32Array(4);
+
+  /** `seed` is a safe integer >= 0; `image` its index in the prediction. */
+  constructor(seed: number, image: number, timestep: number) {
+    this.#key0 = (seed % TWO_POW_32) | 0;
+    this.#key1 = Math.floor(seed / TWO_POW_32);
+    this.#image = image;
+    this.#timestep = timestep;
+  }
+
+  fill(out: Float64Array, position: number): void {
+    const words = this.#words;
+    for (let i = 0; i < out.length; i += 4) {
+      philox4x32(words, i >> 2, position, this.#timestep, this.#image, this.#key0, this.#key1);
+      // Half a step away from both ends: the logarithm of a logarithm follows.
+      for (let j = 0; j < 4 && i + j < out.length; j++) out[i + j] = ((words[j] ?? 0) + 0.5) / TWO_POW_32;
+    }
+  }
+}
+
+/** A random seed, for callers who name none. */
+export function randomSeed(): number {
+  return crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
+}

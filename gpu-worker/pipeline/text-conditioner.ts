@@ -1,0 +1,98 @@
+// Prompts → what the transformer sees of them: keys and values of its cross-attention, made once per prompt.
+
+import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
+import { graphPath } from "../graph/cache.ts";
+import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../session.ts";
+import { InvalidInputError } from "./errors.ts";
+
+/** One prompt's keys and values of all layers, [2 x layers, S, D]. */
+export interface PromptConditioning {
+  readonly cross: Float32Array;
+}
+
+export class TextConditioner {
+  readonly #encoder: Session;
+  readonly #crossAttention: Session;
+  readonly #length: number;
+  readonly #width: number;
+  readonly #vocabulary: number;
+  /** The prompt of classifier-free guidance that says nothing. */
+  readonly unconditional: PromptConditioning;
+
+  private constructor(
+    encoder: Session,
+    crossAttention: Session,
+    { textEncoder, tokenizer }: DiffusersCheckpoint,
+    unconditional: PromptConditioning,
+  ) {
+    this.#encoder = encoder;
+    this.#crossAttention = crossAttention;
+    this.#length = tokenizer.maxLength;
+    this.#width = textEncoder.hidden_size;
+    this.#vocabulary = textEncoder.vocab_size;
+    this.unconditional = unconditional;
+  }
+
+  static async load(
+    checkpoint: DiffusersCheckpoint,
+    graphs: string,
+    options: SessionOptions,
+  ): Promise<TextConditioner> {
+    const [encoder, crossAttention] = await Promise.all([
+      Session.create(graphPath(graphs, "text-encoder"), options),
+      Session.create(graphPath(graphs, "cross-attention"), options),
+    ]);
+    const bare = new TextConditioner(encoder, crossAttention, checkpoint, { cross: new Float32Array(0) });
+    const unconditional = await bare.#makeUnconditional(checkpoint);
+    return new TextConditioner(encoder, crossAttention, checkpoint, unconditional);
+  }
+
+  /** Unit-norm embeddings [S, E] of one prompt's token ids. */
+  async embed(ids: readonly number[]): Promise<Float32Array> {
+    if (
+      ids.length !== this.#length ||
+      !ids.every((id) => Number.isInteger(id) && id >= 0 && id < this.#vocabulary)
+    ) {
+      throw new InvalidInputError(
+        "promptIds",
+        `must be ${this.#length} token ids from 0 to ${this.#vocabulary - 1}`,
+      );
+    }
+    const output = await this.#encoder.run({ ids: intTensor(ids, [1, this.#length]) }, "embeddings");
+    return floatData(output);
+  }
+
+  /** One by one, so that a prompt's bits do not depend on its neighbours. */
+  async encode(promptIds: readonly (readonly number[])[]): Promise<PromptConditioning[]> {
+    const conditionings: PromptConditioning[] = [];
+    for (const ids of promptIds) conditionings.push(await this.condition(await this.embed(ids)));
+    return conditionings;
+  }
+
+  /** Embeddings [S, E] → conditioning. */
+  async condition(embeddings: Float32Array): Promise<PromptConditioning> {
+    const tensor = floatTensor(embeddings, [1, this.#length, this.#width]);
+    return { cross: floatData(await this.#crossAttention.run({ embeddings: tensor }, "cross")) };
+  }
+
+  async release(): Promise<void> {
+    await Promise.all([this.#encoder.release(), this.#crossAttention.release()]);
+  }
+
+  /** Learned rows are used as stored, not normalised; without them the empty prompt is encoded. */
+  async #makeUnconditional(checkpoint: DiffusersCheckpoint): Promise<PromptConditioning> {
+    if (!checkpoint.learnableUnconditional) {
+      const { bosTokenId, eosTokenId, padTokenId } = checkpoint.tokenizer;
+      const ids = new Array<number>(this.#length).fill(padTokenId);
+      ids[0] = bosTokenId;
+      ids[1] = eosTokenId;
+      return this.condition(await this.embed(ids));
+    }
+    const weights = checkpoint.weights("learned_classifier_free_sampling_embeddings");
+    try {
+      return await this.condition(weights.tensor("embeddings", [this.#length, this.#width]));
+    } finally {
+      weights.close();
+    }
+  }
+}

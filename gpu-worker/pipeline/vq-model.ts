@@ -1,0 +1,120 @@
+// Between pictures and codes: the VQ model's decoder, encoder and nearest-code search.
+
+import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
+import { graphPath } from "../graph/cache.ts";
+import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../session.ts";
+import { InvalidInputError } from "./errors.ts";
+import { type RgbImage, toPlanes, toRgbImage } from "./image.ts";
+
+export class VQModel {
+  readonly #decoder: Session;
+  readonly #encoderPath: string;
+  readonly #options: SessionOptions;
+  readonly #checkpoint: DiffusersCheckpoint;
+  readonly #side: number;
+  readonly #imageSide: number;
+  readonly #codes: number;
+  /** The encoder serves image input only, so it is loaded when first used. */
+  #encoder: Promise<{ session: Session; codebook: Float32Array }> | undefined;
+
+  private constructor(
+    decoder: Session,
+    checkpoint: DiffusersCheckpoint,
+    graphs: string,
+    options: SessionOptions,
+  ) {
+    this.#decoder = decoder;
+    this.#checkpoint = checkpoint;
+    this.#encoderPath = graphPath(graphs, "vq-encoder");
+    this.#options = options;
+    this.#side = checkpoint.transformer.sample_size;
+    this.#imageSide = this.#side * 2 ** (checkpoint.vqvae.block_out_channels.length - 1);
+    this.#codes = checkpoint.vqvae.num_vq_embeddings;
+  }
+
+  static async load(
+    checkpoint: DiffusersCheckpoint,
+    graphs: string,
+    options: SessionOptions,
+  ): Promise<VQModel> {
+    return new VQModel(
+      await Session.create(graphPath(graphs, "vq-decoder"), options),
+      checkpoint,
+      graphs,
+      options,
+    );
+  }
+
+  /** Codes [L] of each image → pictures; one image at a time, so that none depends on its neighbours. */
+  async decode(latents: readonly Uint16Array[]): Promise<RgbImage[]> {
+    const images: RgbImage[] = [];
+    for (const codes of latents) {
+      images.push(toRgbImage(await this.decodePlanes(codes), this.#imageSide, this.#imageSide));
+    }
+    return images;
+  }
+
+  /** Codes [L] → planes R, G, B [3, H, W], about -1 .. 1. */
+  async decodePlanes(codes: Uint16Array): Promise<Float32Array> {
+    if (codes.length !== this.#side ** 2 || codes.some((code) => code >= this.#codes)) {
+      throw new InvalidInputError(
+        "latents",
+        `must be ${this.#side ** 2} codes below ${this.#codes} to be decoded`,
+      );
+    }
+    return floatData(
+      await this.#decoder.run({ codes: intTensor(codes, [1, this.#side, this.#side]) }, "image"),
+    );
+  }
+
+  /** A picture of the model's size → codes [L]. */
+  async encode(image: RgbImage): Promise<Uint16Array> {
+    if (image.width !== this.#imageSide || image.height !== this.#imageSide) {
+      throw new InvalidInputError(
+        "image",
+        `must be ${this.#imageSide}x${this.#imageSide} pixels, not ${image.width}x${image.height}`,
+      );
+    }
+    const { session, codebook } = await (this.#encoder ??= this.#loadEncoder());
+    const planes = floatTensor(toPlanes(image), [1, 3, this.#imageSide, this.#imageSide]);
+    const features = floatData(await session.run({ image: planes }, "features"));
+    return nearestCodes(features, codebook, this.#checkpoint.vqvae.vq_embed_dim);
+  }
+
+  async release(): Promise<void> {
+    await this.#decoder.release();
+    await (await this.#encoder)?.session.release();
+  }
+
+  async #loadEncoder(): Promise<{ session: Session; codebook: Float32Array }> {
+    const { num_vq_embeddings: codes, vq_embed_dim: width } = this.#checkpoint.vqvae;
+    const weights = this.#checkpoint.weights("vqvae");
+    try {
+      const codebook = weights.tensor("quantize.embedding.weight", [codes, width]);
+      return { session: await Session.create(this.#encoderPath, this.#options), codebook };
+    } finally {
+      weights.close();
+    }
+  }
+}
+
+/** For features [C, L]: the row of the codebook [K, C] at the least distance, the lowest index on ties. */
+function nearestCodes(features: Float32Array, codebook: Float32Array, width: number): Uint16Array {
+  const pixels = features.length / width;
+  const codes = codebook.length / width;
+  return Uint16Array.from({ length: pixels }, (_, pixel) => {
+    let best = 0;
+    let bestDistance = Infinity;
+    for (let code = 0; code < codes; code++) {
+      let distance = 0;
+      for (let i = 0; i < width; i++) {
+        distance += ((features[i * pixels + pixel] ?? 0) - (codebook[code * width + i] ?? 0)) ** 2;
+      }
+      if (distance < bestDistance) {
+        bestDistance = distance;
+        best = code;
+      }
+    }
+    return best;
+  });
+}
