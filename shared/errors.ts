@@ -3,6 +3,7 @@
 /** Codes of failures that reach a caller, in a prediction's `error` or in an HTTP answer. */
 export const ERROR_CODES = [
   "invalid_input",
+  "malformed_body",
   "unauthorized",
   "not_found",
   "method_not_allowed",
@@ -16,6 +17,7 @@ export const ERROR_CODES = [
   "canceled",
   "model_error",
   "output_too_large",
+  "not_configured",
   "internal",
 ] as const;
 

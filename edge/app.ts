@@ -1,0 +1,77 @@
+// The edge's HTTP side: the order of middleware, the routes, the one mapping of errors to answers.
+
+import { VqdError } from "@vqd/shared/errors.ts";
+import { errorFields } from "@vqd/shared/log.ts";
+import { type Handler, Hono } from "hono";
+import type { AppEnv } from "./context.ts";
+import { requireKey } from "./middleware/auth.ts";
+import { preflight } from "./middleware/cors.ts";
+import { requestContext } from "./middleware/request-context.ts";
+import { answerOf } from "./problem.ts";
+import { getFile } from "./routes/files.ts";
+import { getHealth } from "./routes/health.ts";
+import { generateImages } from "./routes/images.ts";
+import { getModel, getModels } from "./routes/models.ts";
+import { cancelPrediction, createPrediction, getPrediction } from "./routes/predictions.ts";
+import { capabilityStream, predictionEvents } from "./routes/streams.ts";
+
+interface Route {
+  readonly path: string;
+  /** Open to everyone: the path itself is the secret, or there is none. */
+  readonly open?: true;
+  readonly get?: Handler<AppEnv>;
+  readonly post?: Handler<AppEnv>;
+}
+
+const ROUTES: readonly Route[] = [
+  { path: "/v1/predictions", post: createPrediction },
+  { path: "/v1/predictions/:id", get: getPrediction },
+  { path: "/v1/predictions/:id/cancel", post: cancelPrediction },
+  { path: "/v1/predictions/:id/events", get: predictionEvents },
+  { path: "/v1/streams/:id/:capability", open: true, get: capabilityStream },
+  { path: "/v1/images/generations", post: generateImages },
+  { path: "/v1/models", get: getModels },
+  { path: "/v1/models/:id", get: getModel },
+  { path: "/v1/models/:owner/:name", get: getModel },
+  { path: "/v1/models/:owner/:name/predictions", post: createPrediction },
+  { path: "/v1/files/:capability/:name", open: true, get: getFile },
+  { path: "/healthz", open: true, get: getHealth },
+];
+
+function addRoute(app: Hono<AppEnv>, route: Route): void {
+  const { path, get, post } = route;
+  const allow = [
+    ...(get === undefined ? [] : ["GET", "HEAD"]),
+    ...(post === undefined ? [] : ["POST"]),
+    "OPTIONS",
+  ].join(", ");
+  const guards = route.open === true ? [] : [requireKey];
+  if (get !== undefined) app.on(["GET"], [path], ...guards, get);
+  if (post !== undefined) app.on(["POST"], [path], ...guards, post);
+  app.all(path, (c) => {
+    c.header("allow", allow);
+    if (c.req.method === "OPTIONS") return c.body(null, 204);
+    throw new VqdError("method_not_allowed", `this path answers to ${allow} only`);
+  });
+}
+
+export function createApp(): Hono<AppEnv> {
+  const app = new Hono<AppEnv>();
+  app.use(requestContext);
+  app.use(preflight);
+  for (const route of ROUTES) addRoute(app, route);
+  app.notFound(() => {
+    throw new VqdError("not_found", "there is nothing at this path");
+  });
+  app.onError((thrown, c) => {
+    const log = c.get("log");
+    const isExpected = thrown instanceof VqdError;
+    const error = isExpected ? thrown : new VqdError("internal", "something went wrong", { cause: thrown });
+    if (!isExpected) log.error("unexpected", errorFields(thrown));
+    const { status, headers, body } = answerOf(error, c.get("dialect"), c.get("requestId"));
+    if (status < 500) log.debug("refused", { code: error.code });
+    else log.warn("failed", errorFields(error));
+    return c.body(body, status, headers);
+  });
+  return app;
+}

@@ -1,0 +1,72 @@
+// Request bodies: JSON, of bounded size, whatever the headers say.
+
+import { VqdError } from "@vqd/shared/errors.ts";
+
+/** Eight prompts of 4,000 characters fit, also when each takes two bytes. */
+export const MAX_BODY_BYTES = 64 * 1024;
+/** A body that is refused is still read up to here: many clients cannot read an answer before they have sent all. */
+const MAX_DRAINED_BYTES = 8 * 1024 * 1024;
+
+function tooLarge(): VqdError {
+  return new VqdError("payload_too_large", `the body is larger than ${MAX_BODY_BYTES / 1024} KiB`);
+}
+
+/** All bytes of the body. Throws a VqdError (payload_too_large) when there are too many, without keeping them. */
+async function readBody(request: Request): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  const reader = request.body?.getReader();
+  if (reader === undefined) return new Uint8Array(0);
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    size += value.length;
+    if (size <= MAX_BODY_BYTES) chunks.push(value);
+    else chunks.length = 0;
+    if (size > MAX_DRAINED_BYTES) {
+      await reader.cancel();
+      break;
+    }
+  }
+  if (size > MAX_BODY_BYTES) throw tooLarge();
+  const body = new Uint8Array(size);
+  let offset = 0;
+  for (const chunk of chunks) {
+    body.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return body;
+}
+
+/** Says what is wrong with `text` without quoting it: the answer may be logged by others. */
+function jsonComplaint(text: string): string {
+  if (text.trim() === "") return "the body is empty; send a JSON object";
+  if (/[:[,]\s*-?(?:NaN|Infinity)\b/.test(text)) {
+    return "the body is not valid JSON: NaN and Infinity are no JSON numbers";
+  }
+  return "the body is not valid JSON";
+}
+
+/**
+ * The parsed body. Throws a VqdError: unsupported_media_type, payload_too_large, malformed_body.
+ */
+export async function readJson(request: Request): Promise<unknown> {
+  const type = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
+  const isJson = type === "application/json" || type.endsWith("+json");
+  const body = await readBody(request);
+  if (!isJson) {
+    const given = type === "" ? "there is none" : "it is something else";
+    throw new VqdError("unsupported_media_type", `content-type must be application/json, but ${given}`);
+  }
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(body);
+  } catch (cause) {
+    throw new VqdError("malformed_body", "the body is not valid UTF-8", { cause });
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new VqdError("malformed_body", jsonComplaint(text), { cause });
+  }
+}

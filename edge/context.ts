@@ -1,0 +1,19 @@
+// What the middleware leaves for the handlers.
+
+import type { Logger } from "@vqd/shared/log.ts";
+import type { Context } from "hono";
+import type { Env } from "./env.ts";
+import type { ErrorDialect } from "./problem.ts";
+
+export interface AppEnv {
+  Bindings: Env;
+  Variables: {
+    requestId: string;
+    log: Logger;
+    /** Owner of the request's key; set on routes that need one. */
+    keyName: string;
+    dialect: ErrorDialect;
+  };
+}
+
+export type AppContext = Context<AppEnv>;

@@ -1,0 +1,132 @@
+// The edge's bindings and settings: what wrangler.toml declares, checked once for each set of bindings.
+
+import { VqdError } from "@vqd/shared/errors.ts";
+import { MAX_SHARDS } from "@vqd/shared/ids.ts";
+import type { LogLevel } from "@vqd/shared/log.ts";
+import { modelNameSchema } from "@vqd/shared/model.ts";
+import { z } from "zod";
+import { decodeHex } from "./bytes.ts";
+import type { Hub } from "./hub/hub.ts";
+
+/** wrangler.toml explains each variable. */
+export interface Env {
+  readonly HUB: DurableObjectNamespace<Hub>;
+  readonly FILES: R2Bucket;
+  readonly NATS_URL: string;
+  readonly NATS_USER?: string;
+  readonly NATS_PASSWORD?: string;
+  readonly API_KEYS?: string;
+  readonly DEFAULT_MODEL?: string;
+  readonly HUB_SHARDS?: string;
+  readonly PUBLIC_URL?: string;
+  readonly QUEUE_TIMEOUT_SECONDS?: string;
+  readonly RUN_TIMEOUT_SECONDS?: string;
+  readonly FILE_RETENTION_SECONDS?: string;
+  readonly RECORD_RETENTION_SECONDS?: string;
+  readonly STEP_RETENTION_SECONDS?: string;
+  readonly LOG_LEVEL?: string;
+}
+
+export interface ApiKey {
+  /** Owner of the predictions made with the key. */
+  readonly name: string;
+  /** SHA-256 of the key. */
+  readonly digest: Uint8Array<ArrayBuffer>;
+}
+
+const LOG_LEVELS = ["debug", "info", "warn", "error"] as const satisfies LogLevel[];
+
+const emptyAsMissing = (value: unknown): unknown => (value === "" ? undefined : value);
+
+/** Seconds as text, `fallback` if the variable is missing or empty; gives ms. */
+const secondsAsMs = (fallback: number) =>
+  z.preprocess(
+    emptyAsMissing,
+    z.coerce
+      .number()
+      .int()
+      .min(1)
+      .default(fallback)
+      .transform((seconds) => seconds * 1_000),
+  );
+
+const apiKeySchema = z
+  .string()
+  .trim()
+  .regex(/^[\w.-]{1,64}:[0-9a-f]{64}$/, "must be comma separated name:sha256 pairs")
+  .transform((pair): ApiKey => {
+    const [name = "", hex = ""] = pair.split(":");
+    return { name, digest: decodeHex(hex) };
+  });
+
+const configSchema = z.object({
+  NATS_URL: z.url({ protocol: /^wss?$/, error: "must be a ws:// or wss:// URL" }),
+  NATS_USER: z.preprocess(emptyAsMissing, z.string().optional()),
+  NATS_PASSWORD: z.preprocess(emptyAsMissing, z.string().optional()),
+  API_KEYS: z
+    .string()
+    .default("")
+    .transform((list) => list.split(",").filter((pair) => pair.trim() !== ""))
+    .pipe(z.array(apiKeySchema)),
+  DEFAULT_MODEL: z.preprocess(emptyAsMissing, modelNameSchema.optional()),
+  HUB_SHARDS: z.preprocess(emptyAsMissing, z.coerce.number().int().min(1).max(MAX_SHARDS).default(1)),
+  PUBLIC_URL: z.preprocess(emptyAsMissing, z.url({ protocol: /^https?$/ }).optional()),
+  QUEUE_TIMEOUT_SECONDS: secondsAsMs(120),
+  RUN_TIMEOUT_SECONDS: secondsAsMs(600),
+  FILE_RETENTION_SECONDS: secondsAsMs(86_400),
+  RECORD_RETENTION_SECONDS: secondsAsMs(604_800),
+  STEP_RETENTION_SECONDS: secondsAsMs(900),
+  LOG_LEVEL: z.preprocess(emptyAsMissing, z.enum(LOG_LEVELS).default("info")),
+});
+
+export interface Config {
+  readonly natsUrl: string;
+  readonly natsUser: string | undefined;
+  readonly natsPassword: string | undefined;
+  readonly apiKeys: readonly ApiKey[];
+  readonly defaultModel: string | undefined;
+  readonly hubShards: number;
+  readonly publicUrl: string | undefined;
+  readonly queueTimeoutMs: number;
+  readonly runTimeoutMs: number;
+  readonly fileRetentionMs: number;
+  readonly recordRetentionMs: number;
+  readonly stepRetentionMs: number;
+  readonly logLevel: LogLevel;
+}
+
+function parseConfig(env: Env): Config {
+  const parsed = configSchema.safeParse(env);
+  if (!parsed.success) {
+    // Names and reasons only: a value may be a secret.
+    const reasons = parsed.error.issues.map(({ path, message }) => `${String(path[0])}: ${message}`);
+    throw new VqdError("not_configured", `the edge's settings are not valid (${reasons.join("; ")})`);
+  }
+  const vars = parsed.data;
+  return {
+    natsUrl: vars.NATS_URL,
+    natsUser: vars.NATS_USER,
+    natsPassword: vars.NATS_PASSWORD,
+    apiKeys: vars.API_KEYS,
+    defaultModel: vars.DEFAULT_MODEL,
+    hubShards: vars.HUB_SHARDS,
+    publicUrl: vars.PUBLIC_URL?.replace(/\/+$/, ""),
+    queueTimeoutMs: vars.QUEUE_TIMEOUT_SECONDS,
+    runTimeoutMs: vars.RUN_TIMEOUT_SECONDS,
+    fileRetentionMs: vars.FILE_RETENTION_SECONDS,
+    recordRetentionMs: Math.max(vars.RECORD_RETENTION_SECONDS, vars.FILE_RETENTION_SECONDS),
+    stepRetentionMs: vars.STEP_RETENTION_SECONDS,
+    logLevel: vars.LOG_LEVEL,
+  };
+}
+
+const parsedConfigs = new WeakMap<Env, Config>();
+
+/** The settings in `env`. Throws a VqdError (not_configured) that names what is wrong. */
+export function configOf(env: Env): Config {
+  const known = parsedConfigs.get(env);
+  if (known !== undefined) return known;
+  const config = parseConfig(env);
+  parsedConfigs.set(env, config);
+  return config;
+}

@@ -1,0 +1,49 @@
+// What the hub's alarm does: fail what is overdue, forget what is old, say when to look again.
+
+import type { ErrorCode } from "@vqd/shared/errors.ts";
+import type { Config } from "../env.ts";
+import { endPrediction } from "./ingest.ts";
+import type { PredictionRow, PredictionStore } from "./store.ts";
+
+/** While predictions are live the alarm comes at least this often, so that an evicted hub comes back. */
+const LIVE_INTERVAL_MS = 15_000;
+
+function overdue(row: PredictionRow, now: number): { code: ErrorCode; message: string } | undefined {
+  if (row.startedAt === null) {
+    if (now < row.queueDeadlineAt) return undefined;
+    const seconds = Math.round((row.queueDeadlineAt - row.createdAt) / 1_000);
+    return { code: "no_worker", message: `no worker picked the prediction up within ${seconds} s` };
+  }
+  if (now < row.startedAt + row.runTimeoutMs) return undefined;
+  const seconds = Math.round(row.runTimeoutMs / 1_000);
+  return {
+    code: "deadline_exceeded",
+    message: `the prediction did not finish within ${seconds} s of its start`,
+  };
+}
+
+/** Fails live predictions whose deadline has passed; gives their ids. */
+export function failOverdue(store: PredictionStore, now: number): string[] {
+  const failed: string[] = [];
+  for (const row of store.live()) {
+    const error = overdue(row, now);
+    if (error === undefined) continue;
+    store.atomically(() => endPrediction(store, row.id, { status: "failed", at: now, error, release: true }));
+    failed.push(row.id);
+  }
+  return failed;
+}
+
+type Retention = Pick<Config, "stepRetentionMs" | "fileRetentionMs" | "recordRetentionMs">;
+
+/** When the alarm has something to do next, as Unix time in ms; null for never. */
+export function nextAlarm(store: PredictionStore, retention: Retention, now: number): number | null {
+  const times: number[] = [];
+  const deadline = store.nextDeadline();
+  if (deadline !== null) times.push(deadline, now + LIVE_INTERVAL_MS);
+  const oldest = store.oldestEnds();
+  if (oldest.steps !== null) times.push(oldest.steps + retention.stepRetentionMs);
+  if (oldest.files !== null) times.push(oldest.files + retention.fileRetentionMs);
+  if (oldest.record !== null) times.push(oldest.record + retention.recordRetentionMs);
+  return times.length === 0 ? null : Math.max(now, Math.min(...times));
+}

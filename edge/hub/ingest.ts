@@ -1,0 +1,133 @@
+// What a worker's event does to its prediction: fencing, the visible events, the final status.
+
+import { encodeBase64 } from "../bytes.ts";
+import type { ErrorCode } from "@vqd/shared/errors.ts";
+import type { OutputEvent, PredictionEvent, StepEvent } from "@vqd/shared/events.ts";
+import { isNewPercent, progressLine } from "./progress.ts";
+import { isFinal, type OutputFile, type PredictionStatus } from "./records.ts";
+import type { PredictionRow, PredictionStore } from "./store.ts";
+
+/** Name of an output file, the last segment of its URL. */
+export const outputName = (event: OutputEvent): string =>
+  `${event.index}.${event.format === "jpeg" ? "jpg" : event.format}`;
+
+/** True if `event` must have no effect: its prediction has ended, or a newer attempt has reported. */
+export function isFenced(row: PredictionRow, event: PredictionEvent): boolean {
+  return isFinal(row.status) || event.attempt < row.attempt;
+}
+
+export interface Ending {
+  readonly status: Exclude<PredictionStatus, "starting" | "processing">;
+  /** Unix time in ms. */
+  readonly at: number;
+  readonly error?: { readonly code: ErrorCode; readonly message: string };
+  readonly predictSeconds?: number;
+  /** The queue and the worker are still to be told: set when it is the hub that ends the prediction. */
+  readonly release?: boolean;
+}
+
+const DONE_REASONS = {
+  failed: { reason: "error" },
+  canceled: { reason: "canceled" },
+  succeeded: {},
+} as const;
+
+/** Ends a prediction for good. Call within a transaction. */
+export function endPrediction(store: PredictionStore, id: string, ending: Ending): void {
+  const { status, at, error, predictSeconds } = ending;
+  store.update(id, {
+    status,
+    completed_at: at,
+    ...(error === undefined ? {} : { error_code: error.code, error_message: error.message }),
+    ...(predictSeconds === undefined ? {} : { predict_seconds: predictSeconds }),
+    ...(ending.release === true ? { release: 1 } : {}),
+  });
+  if (error !== undefined) {
+    store.appendEvent(id, "error", JSON.stringify({ detail: error.message, code: error.code }));
+  }
+  store.appendEvent(id, "done", JSON.stringify({ status, ...DONE_REASONS[status] }));
+}
+
+/**
+ * Applies one event to its prediction; a fenced or repeated one changes nothing. Call within a transaction, in
+ * the order of the stream, and for an `output` after its file has been stored. Returns whether readers see
+ * anything new.
+ */
+export function ingest(
+  store: PredictionStore,
+  row: PredictionRow,
+  event: PredictionEvent,
+  attachment: Uint8Array,
+): boolean {
+  if (isFenced(row, event)) return false;
+  // A worker's clock may be off; a time outside the prediction's life would be absurd to its caller.
+  const at = Math.min(Math.max(event.at, row.createdAt), Date.now());
+  switch (event.type) {
+    case "started": {
+      if (event.attempt === row.attempt) return false;
+      store.update(row.id, {
+        status: "processing",
+        attempt: event.attempt,
+        attempt_started_at: event.at,
+        resumed_from: event.resumedFrom,
+        step: event.resumedFrom,
+        numerics_id: event.numericsId,
+        started_at: row.startedAt ?? at,
+      });
+      const { attempt, total, resumedFrom, numericsId } = event;
+      const data = { attempt, total, resumed_from: resumedFrom, numerics_id: numericsId };
+      store.appendEvent(row.id, "started", JSON.stringify(data));
+      return true;
+    }
+    case "step":
+      return ingestStep(store, row, event, attachment, at);
+    case "output": {
+      const file: OutputFile = { index: event.index, name: outputName(event) };
+      if (row.outputs.some(({ index }) => index === file.index)) return false;
+      const outputs = [...row.outputs, file].toSorted((a, b) => a.index - b.index);
+      store.update(row.id, { outputs: JSON.stringify(outputs) });
+      store.appendEvent(row.id, "output", JSON.stringify(file));
+      return true;
+    }
+    case "succeeded": {
+      const missing = row.images - row.outputs.length;
+      if (missing === 0) {
+        endPrediction(store, row.id, { status: "succeeded", at, predictSeconds: event.predictSeconds });
+      } else {
+        const message = `the worker reported success, but ${missing} of ${row.images} images did not arrive`;
+        endPrediction(store, row.id, { status: "failed", at, error: { code: "internal", message } });
+      }
+      return true;
+    }
+    case "failed":
+      endPrediction(store, row.id, { status: "failed", at, error: event.error });
+      return true;
+    case "canceled":
+      endPrediction(store, row.id, { status: "canceled", at });
+      return true;
+  }
+}
+
+function ingestStep(
+  store: PredictionStore,
+  row: PredictionRow,
+  event: StepEvent,
+  attachment: Uint8Array,
+  at: number,
+): boolean {
+  if (event.attempt === row.attempt && event.step <= row.step) return false;
+  const { step, total, timestep, masked, images } = event;
+  store.update(row.id, {
+    status: "processing",
+    attempt: event.attempt,
+    step,
+    started_at: row.startedAt ?? at,
+  });
+  const tokens = encodeBase64(attachment);
+  store.appendEvent(row.id, "step", JSON.stringify({ step, total, timestep, masked, images, tokens }));
+  if (isNewPercent(step, total)) {
+    const elapsedSeconds = Math.max(0, event.at - (row.attemptStartedAt ?? event.at)) / 1_000;
+    store.appendLog(row.id, progressLine({ step, total, from: row.resumedFrom, elapsedSeconds }));
+  }
+  return true;
+}

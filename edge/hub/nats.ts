@@ -1,0 +1,139 @@
+// The hub's one connection to NATS: opened on demand, never resumed by the client library, closed when idle.
+//
+// Permissions of the edge's user, all of them and no more:
+//   publish    vqd.jobs.*.*                              dispatch
+//              vqd.control.*                             cancel a running job
+//              $JS.API.STREAM.MSG.DELETE.VQD_JOBS        take a waiting job back
+//              $JS.API.STREAM.INFO.VQD_EVENTS            is the stored sequence still in the stream?
+//              $JS.API.CONSUMER.CREATE.VQD_EVENTS.>      follow the shard's events
+//              $JS.API.CONSUMER.DELETE.VQD_EVENTS.>
+//              $JS.FC.VQD_EVENTS.>                       flow control of that consumer
+//              $JS.API.STREAM.INFO.VQD_MODELS            list the announced models
+//              $JS.API.DIRECT.GET.VQD_MODELS.>           read their manifests
+//   subscribe  _INBOX_edge.>                             replies and events
+//              vqd.models.*                              announcements
+
+import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
+import { type NatsConnection, wsconnect } from "@nats-io/nats-core";
+import { VqdError } from "@vqd/shared/errors.ts";
+import { errorFields, type Logger } from "@vqd/shared/log.ts";
+import { INBOX_PREFIX } from "@vqd/shared/subjects.ts";
+
+/** A caller gets its 503 within this time; the handshake itself may take no longer either. */
+export const CONNECT_TIMEOUT_MS = 2_000;
+const API_TIMEOUT_MS = 3_000;
+/** A silent connection is noticed after PING_INTERVAL_MS x MAX_PINGS_OUT. */
+const PING_INTERVAL_MS = 5_000;
+const MAX_PINGS_OUT = 2;
+
+export interface Session {
+  readonly nc: NatsConnection;
+  readonly js: JetStreamClient;
+  readonly jsm: JetStreamManager;
+}
+
+export interface NatsLinkOptions {
+  readonly url: string;
+  readonly user: string | undefined;
+  readonly password: string | undefined;
+  /** Name in the server's monitoring. */
+  readonly name: string;
+  readonly log: Logger;
+  /** Called with each new session before anyone gets it; if it fails, so does the opening. */
+  readonly onOpen: (session: Session) => Promise<void>;
+  /** Called when an open session has ended, wanted or not. */
+  readonly onClosed: () => void;
+}
+
+export class NatsLink {
+  readonly #options: NatsLinkOptions;
+  #session: Session | undefined;
+  #opening: Promise<Session> | undefined;
+
+  constructor(options: NatsLinkOptions) {
+    this.#options = options;
+  }
+
+  /** The open session, if there is one. */
+  get session(): Session | undefined {
+    return this.#session;
+  }
+
+  /** An open session. Throws a retryable VqdError (queue_unavailable) if there is none within `timeoutMs`. */
+  async open(timeoutMs: number = CONNECT_TIMEOUT_MS): Promise<Session> {
+    if (this.#session !== undefined) return this.#session;
+    this.#opening ??= this.#connect().finally(() => {
+      this.#opening = undefined;
+    });
+    const timeout = Promise.withResolvers<never>();
+    const timer = setTimeout(() => timeout.reject(new Error("timeout")), timeoutMs);
+    try {
+      return await Promise.race([this.#opening, timeout.promise]);
+    } catch (cause) {
+      throw new VqdError("queue_unavailable", "the job queue cannot be reached at the moment", {
+        cause,
+        retryable: true,
+        retryAfterSeconds: 2,
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#session?.nc.close();
+  }
+
+  async #connect(): Promise<Session> {
+    const { url, user, password, name, log, onOpen } = this.#options;
+    try {
+      const nc = await wsconnect({
+        servers: url,
+        name,
+        ...(user === undefined ? {} : { user }),
+        ...(password === undefined ? {} : { pass: password }),
+        inboxPrefix: INBOX_PREFIX.edge,
+        timeout: CONNECT_TIMEOUT_MS,
+        pingInterval: PING_INTERVAL_MS,
+        maxPingOut: MAX_PINGS_OUT,
+        // The library would hold publishes back and send them after its caller has given up. A lost connection
+        // ends the session instead: what is under way fails at once, and the hub opens another one.
+        reconnect: false,
+        noAsyncTraces: true,
+        ignoreClusterUpdates: true,
+      });
+      const api = { checkAPI: false, timeout: API_TIMEOUT_MS };
+      const session = { nc, js: jetstream(nc, api), jsm: await jetstreamManager(nc, api) };
+      void this.#logErrors(nc);
+      const closed = nc.closed();
+      try {
+        await onOpen(session);
+      } catch (error) {
+        await nc.close();
+        throw error;
+      }
+      if (nc.isClosed()) throw new Error("the connection was lost while it was set up");
+      this.#session = session;
+      log.info("connected to NATS", { server: nc.info?.version });
+      void this.#watch(closed);
+      return session;
+    } catch (error) {
+      log.warn("cannot connect to NATS", errorFields(error));
+      throw error;
+    }
+  }
+
+  async #watch(closed: Promise<void | Error>): Promise<void> {
+    const error = await closed;
+    this.#session = undefined;
+    this.#options.log.info("NATS connection closed", error instanceof Error ? errorFields(error) : {});
+    this.#options.onClosed();
+  }
+
+  /** Refused permissions and the like arrive here only. */
+  async #logErrors(nc: NatsConnection): Promise<void> {
+    for await (const status of nc.status()) {
+      if (status.type === "error") this.#options.log.warn("NATS error", errorFields(status.error));
+    }
+  }
+}

@@ -1,0 +1,63 @@
+// The job queue as the hub uses it: publish a job, take it back.
+
+import { JetStreamApiError } from "@nats-io/jetstream";
+import { NoRespondersError, RequestError } from "@nats-io/nats-core";
+import { encodeJob } from "@vqd/shared/codec.ts";
+import { VqdError } from "@vqd/shared/errors.ts";
+import type { Job } from "@vqd/shared/job.ts";
+import { modelKey } from "@vqd/shared/model.ts";
+import { controlSubject, jobSubject, STREAMS } from "@vqd/shared/subjects.ts";
+import type { Session } from "./nats.ts";
+
+const PUBLISH_TIMEOUT_MS = 4_000;
+/** "maximum messages exceeded" and its kin: the stream refuses new messages. */
+const STORE_FAILED = 10_077;
+const QUEUE_FULL_RETRY_SECONDS = 5;
+const UNAVAILABLE_RETRY_SECONDS = 2;
+
+/** Whether the queue may hold the job although publishing it failed. */
+export class PublishError extends VqdError {
+  readonly isAmbiguous: boolean;
+
+  constructor(code: "queue_full" | "queue_unavailable", cause: unknown, isAmbiguous: boolean) {
+    const isFull = code === "queue_full";
+    super(code, isFull ? "the job queue is full" : "the job queue did not take the prediction", {
+      cause,
+      retryable: true,
+      retryAfterSeconds: isFull ? QUEUE_FULL_RETRY_SECONDS : UNAVAILABLE_RETRY_SECONDS,
+    });
+    this.isAmbiguous = isAmbiguous;
+  }
+}
+
+/** Puts a job in its model's queue and gives its sequence there. Throws a PublishError. */
+export async function publishJob({ js }: Session, job: Job): Promise<number> {
+  const subject = jobSubject(modelKey({ name: job.model, version: job.version }), "normal");
+  try {
+    const ack = await js.publish(subject, encodeJob(job), { msgID: job.id, timeout: PUBLISH_TIMEOUT_MS });
+    return ack.seq;
+  } catch (error) {
+    if (error instanceof JetStreamApiError) {
+      throw new PublishError(error.code === STORE_FAILED ? "queue_full" : "queue_unavailable", error, false);
+    }
+    const nobodyListens =
+      error instanceof NoRespondersError ||
+      (error instanceof RequestError && error.isNoResponders()) ||
+      (error instanceof Error && error.name === "JetStreamNotEnabled");
+    throw new PublishError("queue_unavailable", error, !nobodyListens);
+  }
+}
+
+/** Tells the worker that holds the job, if one does, to stop. */
+export function cancelWorker({ nc }: Session, id: string): void {
+  nc.publish(controlSubject(id));
+}
+
+/** Removes a waiting job from the queue; one that has been taken or removed already is no error. */
+export async function deleteJob({ jsm }: Session, sequence: number): Promise<void> {
+  try {
+    await jsm.streams.deleteMessage(STREAMS.jobs, sequence);
+  } catch (error) {
+    if (!(error instanceof JetStreamApiError)) throw error;
+  }
+}

@@ -1,0 +1,97 @@
+// What passes between the edge's request handlers and the hub: plain data, since classes do not survive RPC.
+
+import { type ErrorCode, type FieldError, VqdError } from "@vqd/shared/errors.ts";
+
+export const PREDICTION_STATUSES = ["starting", "processing", "succeeded", "failed", "canceled"] as const;
+export type PredictionStatus = (typeof PREDICTION_STATUSES)[number];
+
+export const isFinal = (status: PredictionStatus): boolean =>
+  status !== "starting" && status !== "processing";
+
+export interface OutputFile {
+  /** Place of the image in the prediction. */
+  readonly index: number;
+  /** Last segment of its URL, "0.png". */
+  readonly name: string;
+}
+
+export interface PredictionRecord {
+  readonly id: string;
+  readonly status: PredictionStatus;
+  readonly model: string;
+  readonly version: string;
+  /** The caller's input with its defaults filled in, as JSON. */
+  readonly inputJson: string;
+  /** Tokens of all prompts, before the cut to the model's length. */
+  readonly promptTokens: number;
+  readonly promptTruncated: boolean;
+  readonly images: number;
+  readonly totalSteps: number;
+  /** Segments of unguessable URLs. */
+  readonly fileCapability: string;
+  readonly streamCapability: string;
+  readonly step: number;
+  readonly attempt: number;
+  readonly numericsId: string | null;
+  /** In order of index. */
+  readonly outputs: readonly OutputFile[];
+  readonly errorCode: ErrorCode | null;
+  readonly errorMessage: string | null;
+  readonly logs: string;
+  readonly predictSeconds: number | null;
+  /** Unix times in ms. */
+  readonly createdAt: number;
+  readonly startedAt: number | null;
+  readonly completedAt: number | null;
+  /** The images are gone: their retention has ended. */
+  readonly filesExpired: boolean;
+}
+
+/** All that the hub needs to dispatch a prediction and to answer for it. */
+export interface NewPrediction {
+  readonly keyName: string;
+  readonly inputJson: string;
+  readonly promptTokens: number;
+  readonly promptTruncated: boolean;
+  readonly fileCapability: string;
+  readonly streamCapability: string;
+  readonly queueTimeoutMs: number;
+  readonly runTimeoutMs: number;
+  /** The job as it goes to the worker, encoded. */
+  readonly job: Uint8Array;
+  readonly requestId: string;
+}
+
+export interface HubHealth {
+  readonly nats: "connected" | "unreachable";
+  readonly live: number;
+}
+
+/** A VqdError as data. */
+export interface HubError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly retryable: boolean;
+  readonly retryAfterSeconds: number | null;
+  readonly errors: readonly FieldError[];
+}
+
+export type HubResult<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly error: HubError };
+
+export function toHubError(error: VqdError): HubError {
+  const { code, message, retryable, errors } = error;
+  return { code, message, retryable, retryAfterSeconds: error.retryAfterSeconds ?? null, errors };
+}
+
+/** The value of a hub's answer; throws the hub's VqdError. */
+export function unwrap<T>(result: HubResult<T>): T {
+  if (result.ok) return result.value;
+  const { code, message, retryable, retryAfterSeconds, errors } = result.error;
+  throw new VqdError(code, message, {
+    retryable,
+    errors,
+    ...(retryAfterSeconds === null ? {} : { retryAfterSeconds }),
+  });
+}

@@ -1,0 +1,81 @@
+// The hub's SQLite schema, as a list of steps that each run once.
+
+const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE predictions (
+    id TEXT PRIMARY KEY,
+    key_name TEXT NOT NULL,
+    status TEXT NOT NULL,
+    model TEXT NOT NULL,
+    version TEXT NOT NULL,
+    input TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    prompt_truncated INTEGER NOT NULL,
+    images INTEGER NOT NULL,
+    total_steps INTEGER NOT NULL,
+    file_capability TEXT NOT NULL,
+    stream_capability TEXT NOT NULL,
+    -- Sequence of the job in its queue; null until the queue has confirmed it.
+    job_seq INTEGER,
+    -- 1: the queue's message and the worker that may hold it are still to be told that nobody waits.
+    release INTEGER NOT NULL DEFAULT 0,
+    attempt INTEGER NOT NULL DEFAULT 0,
+    attempt_started_at INTEGER,
+    resumed_from INTEGER NOT NULL DEFAULT 0,
+    step INTEGER NOT NULL DEFAULT 0,
+    numerics_id TEXT,
+    outputs TEXT NOT NULL DEFAULT '[]',
+    error_code TEXT,
+    error_message TEXT,
+    logs TEXT NOT NULL DEFAULT '',
+    event_seq INTEGER NOT NULL DEFAULT 0,
+    predict_seconds REAL,
+    created_at INTEGER NOT NULL,
+    started_at INTEGER,
+    completed_at INTEGER,
+    -- When the prediction fails if it has not started, then if it has not ended.
+    queue_deadline_at INTEGER NOT NULL,
+    run_timeout_ms INTEGER NOT NULL,
+    steps_expired INTEGER NOT NULL DEFAULT 0,
+    files_expired INTEGER NOT NULL DEFAULT 0
+  );
+  CREATE INDEX predictions_live ON predictions (status) WHERE completed_at IS NULL;
+  CREATE INDEX predictions_release ON predictions (id) WHERE release = 1;
+  CREATE INDEX predictions_completed ON predictions (completed_at);
+  CREATE INDEX predictions_by_key ON predictions (key_name, created_at);
+
+  -- What a reader of the event stream sees, numbered 1, 2, 3, ... within a prediction.
+  CREATE TABLE events (
+    prediction_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    data TEXT NOT NULL,
+    PRIMARY KEY (prediction_id, seq)
+  ) WITHOUT ROWID;
+
+  CREATE TABLE models (
+    model_key TEXT PRIMARY KEY,
+    manifest TEXT NOT NULL
+  ) WITHOUT ROWID;
+
+  -- The cursor in the events stream, among others.
+  CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+  ) WITHOUT ROWID;
+  `,
+];
+
+/** Brings the database to the newest schema. */
+export function migrate(storage: DurableObjectStorage): void {
+  const { sql } = storage;
+  sql.exec("CREATE TABLE IF NOT EXISTS migrations (id INTEGER PRIMARY KEY)");
+  const done = Number(sql.exec("SELECT count(*) AS n FROM migrations").one()["n"]);
+  for (const [id, statements] of MIGRATIONS.entries()) {
+    if (id < done) continue;
+    storage.transactionSync(() => {
+      sql.exec(statements);
+      sql.exec("INSERT INTO migrations (id) VALUES (?)", id);
+    });
+  }
+}

@@ -1,0 +1,257 @@
+// The hub's record of predictions, in SQLite: rows in, rows out, no decisions.
+
+import type { ErrorCode } from "@vqd/shared/errors.ts";
+import { imageCount, type Job } from "@vqd/shared/job.ts";
+import type { NewPrediction, OutputFile, PredictionRecord, PredictionStatus } from "./records.ts";
+
+/** A row as the hub itself needs it. */
+export interface PredictionRow extends PredictionRecord {
+  readonly keyName: string;
+  readonly jobSeq: number | null;
+  readonly attemptStartedAt: number | null;
+  readonly resumedFrom: number;
+  readonly queueDeadlineAt: number;
+  readonly runTimeoutMs: number;
+}
+
+export interface StoredEvent {
+  readonly seq: number;
+  readonly type: string;
+  readonly data: string;
+}
+
+/** Columns that change after a prediction's creation. */
+interface Changes {
+  status?: PredictionStatus;
+  job_seq?: number;
+  release?: 0 | 1;
+  attempt?: number;
+  attempt_started_at?: number;
+  resumed_from?: number;
+  step?: number;
+  numerics_id?: string;
+  outputs?: string;
+  error_code?: ErrorCode;
+  error_message?: string;
+  logs?: string;
+  predict_seconds?: number;
+  started_at?: number;
+  completed_at?: number;
+  steps_expired?: 1;
+  files_expired?: 1;
+}
+
+type Row = Record<string, SqlStorageValue>;
+
+const text = (value: SqlStorageValue | undefined): string => (typeof value === "string" ? value : "");
+const int = (value: SqlStorageValue | undefined): number => (typeof value === "number" ? value : 0);
+const intOrNull = (value: SqlStorageValue | undefined): number | null =>
+  typeof value === "number" ? value : null;
+const textOrNull = (value: SqlStorageValue | undefined): string | null =>
+  typeof value === "string" ? value : null;
+
+function toPrediction(row: Row): PredictionRow {
+  return {
+    id: text(row["id"]),
+    keyName: text(row["key_name"]),
+    status: text(row["status"]) as PredictionStatus,
+    model: text(row["model"]),
+    version: text(row["version"]),
+    inputJson: text(row["input"]),
+    promptTokens: int(row["prompt_tokens"]),
+    promptTruncated: int(row["prompt_truncated"]) === 1,
+    images: int(row["images"]),
+    totalSteps: int(row["total_steps"]),
+    fileCapability: text(row["file_capability"]),
+    streamCapability: text(row["stream_capability"]),
+    jobSeq: intOrNull(row["job_seq"]),
+    attempt: int(row["attempt"]),
+    attemptStartedAt: intOrNull(row["attempt_started_at"]),
+    resumedFrom: int(row["resumed_from"]),
+    step: int(row["step"]),
+    numericsId: textOrNull(row["numerics_id"]),
+    outputs: JSON.parse(text(row["outputs"])) as OutputFile[],
+    errorCode: textOrNull(row["error_code"]) as ErrorCode | null,
+    errorMessage: textOrNull(row["error_message"]),
+    logs: text(row["logs"]),
+    predictSeconds: intOrNull(row["predict_seconds"]),
+    createdAt: int(row["created_at"]),
+    startedAt: intOrNull(row["started_at"]),
+    completedAt: intOrNull(row["completed_at"]),
+    queueDeadlineAt: int(row["queue_deadline_at"]),
+    runTimeoutMs: int(row["run_timeout_ms"]),
+    filesExpired: int(row["files_expired"]) === 1,
+  };
+}
+
+export class PredictionStore {
+  readonly #storage: DurableObjectStorage;
+  readonly #sql: SqlStorage;
+
+  constructor(storage: DurableObjectStorage) {
+    this.#storage = storage;
+    this.#sql = storage.sql;
+  }
+
+  /** Runs `work` so that all of its writes are kept or none is. */
+  atomically<T>(work: () => T): T {
+    return this.#storage.transactionSync(work);
+  }
+
+  insert(job: Job, prediction: NewPrediction): void {
+    this.#sql.exec(
+      `INSERT INTO predictions (id, key_name, status, model, version, input, prompt_tokens, prompt_truncated,
+         images, total_steps, file_capability, stream_capability, created_at, queue_deadline_at, run_timeout_ms)
+       VALUES (?, ?, 'starting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      job.id,
+      prediction.keyName,
+      job.model,
+      job.version,
+      prediction.inputJson,
+      prediction.promptTokens,
+      prediction.promptTruncated ? 1 : 0,
+      imageCount(job),
+      job.numInferenceSteps,
+      prediction.fileCapability,
+      prediction.streamCapability,
+      job.createdAt,
+      job.createdAt + prediction.queueTimeoutMs,
+      prediction.runTimeoutMs,
+    );
+  }
+
+  get(id: string): PredictionRow | undefined {
+    const [row] = this.#sql.exec("SELECT * FROM predictions WHERE id = ?", id).toArray();
+    return row === undefined ? undefined : toPrediction(row);
+  }
+
+  update(id: string, changes: Changes): void {
+    const columns = Object.keys(changes);
+    // Column names come from the Changes type, never from a caller.
+    const assignments = columns.map((column) => `${column} = ?`).join(", ");
+    const values = Object.values(changes) as SqlStorageValue[];
+    this.#sql.exec(`UPDATE predictions SET ${assignments} WHERE id = ?`, ...values, id);
+  }
+
+  remove(id: string): void {
+    this.#sql.exec("DELETE FROM events WHERE prediction_id = ?", id);
+    this.#sql.exec("DELETE FROM predictions WHERE id = ?", id);
+  }
+
+  /** Adds what readers of the prediction's stream see next. */
+  appendEvent(id: string, type: string, data: string): void {
+    const { seq } = this.#sql
+      .exec<{ seq: number }>(
+        "UPDATE predictions SET event_seq = event_seq + 1 WHERE id = ? RETURNING event_seq AS seq",
+        id,
+      )
+      .one();
+    this.#sql.exec(
+      "INSERT INTO events (prediction_id, seq, type, data) VALUES (?, ?, ?, ?)",
+      id,
+      seq,
+      type,
+      data,
+    );
+  }
+
+  appendLog(id: string, line: string): void {
+    this.#sql.exec("UPDATE predictions SET logs = logs || ? WHERE id = ?", line, id);
+    this.appendEvent(id, "logs", line);
+  }
+
+  eventsAfter(id: string, seq: number, limit: number): StoredEvent[] {
+    return this.#sql
+      .exec<{ seq: number; type: string; data: string }>(
+        "SELECT seq, type, data FROM events WHERE prediction_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+        id,
+        seq,
+        limit,
+      )
+      .toArray();
+  }
+
+  live(): PredictionRow[] {
+    return this.#rows("SELECT * FROM predictions WHERE completed_at IS NULL");
+  }
+
+  liveCount(): number {
+    return this.#sql
+      .exec<{ n: number }>("SELECT count(*) AS n FROM predictions WHERE completed_at IS NULL")
+      .one().n;
+  }
+
+  toRelease(): PredictionRow[] {
+    return this.#rows("SELECT * FROM predictions WHERE release = 1");
+  }
+
+  /** Time of the next deadline of a live prediction. */
+  nextDeadline(): number | null {
+    return this.#sql
+      .exec<{ at: number | null }>(
+        `SELECT min(coalesce(started_at + run_timeout_ms, queue_deadline_at)) AS at
+         FROM predictions WHERE completed_at IS NULL`,
+      )
+      .one().at;
+  }
+
+  /** Ended predictions of which a part is older than its retention, and when the next one will be. */
+  expireSteps(before: number): void {
+    this.#sql.exec(
+      `DELETE FROM events WHERE type IN ('step', 'logs') AND prediction_id IN
+         (SELECT id FROM predictions WHERE completed_at <= ? AND steps_expired = 0)`,
+      before,
+    );
+    this.#sql.exec(
+      "UPDATE predictions SET steps_expired = 1 WHERE completed_at <= ? AND steps_expired = 0",
+      before,
+    );
+  }
+
+  withExpiredFiles(before: number, limit: number): PredictionRow[] {
+    return this.#rows(
+      "SELECT * FROM predictions WHERE completed_at <= ? AND files_expired = 0 LIMIT ?",
+      before,
+      limit,
+    );
+  }
+
+  expireRecords(before: number): void {
+    this.#sql.exec(
+      "DELETE FROM events WHERE prediction_id IN (SELECT id FROM predictions WHERE completed_at <= ? AND files_expired = 1)",
+      before,
+    );
+    this.#sql.exec("DELETE FROM predictions WHERE completed_at <= ? AND files_expired = 1", before);
+  }
+
+  /** When the oldest ended prediction ended whose steps, files or record are still kept. */
+  oldestEnds(): { steps: number | null; files: number | null; record: number | null } {
+    return this.#sql
+      .exec<{ steps: number | null; files: number | null; record: number | null }>(
+        `SELECT min(CASE WHEN steps_expired = 0 THEN completed_at END) AS steps,
+                min(CASE WHEN files_expired = 0 THEN completed_at END) AS files,
+                min(completed_at) AS record FROM predictions`,
+      )
+      .one();
+  }
+
+  meta(key: string): string | undefined {
+    const [row] = this.#sql.exec<{ value: string }>("SELECT value FROM meta WHERE key = ?", key).toArray();
+    return row?.value;
+  }
+
+  setMeta(key: string, value: string): void {
+    this.#sql.exec(
+      "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
+      key,
+      value,
+    );
+  }
+
+  #rows(query: string, ...values: SqlStorageValue[]): PredictionRow[] {
+    return this.#sql
+      .exec(query, ...values)
+      .toArray()
+      .map(toPrediction);
+  }
+}

@@ -1,0 +1,41 @@
+// The event stream's request from a handler to the hub, and the two forms of its events.
+
+import type { StoredEvent } from "./store.ts";
+import type { OutputFile, PredictionRecord } from "./records.ts";
+import { fileUrl } from "../urls.ts";
+
+/** Who asks: the key's owner, for whom `output` is `{index, url}`; or a bearer of the capability, as Replicate. */
+export type StreamQuery = {
+  readonly id: string;
+  /** Sequence of the last event that the reader has. */
+  readonly after: number;
+  /** Origin for links. */
+  readonly origin: string;
+} & ({ readonly keyName: string } | { readonly capability: string });
+
+export function streamRequest(query: StreamQuery, signal: AbortSignal): Request {
+  const url = new URL("https://hub/events");
+  for (const [name, value] of Object.entries(query)) url.searchParams.set(name, String(value));
+  return new Request(url, { signal });
+}
+
+export function parseStreamQuery({ searchParams }: URL): StreamQuery {
+  const get = (name: string): string => searchParams.get(name) ?? "";
+  const base = { id: get("id"), after: Number(get("after")), origin: get("origin") };
+  return searchParams.has("keyName")
+    ? { ...base, keyName: get("keyName") }
+    : { ...base, capability: get("capability") };
+}
+
+/**
+ * Stored data as a reader gets it: `output` gains its URL. Replicate's stream consumer takes the bare URL for the
+ * output.
+ */
+export function formatEvent(row: PredictionRecord, query: StreamQuery): (event: StoredEvent) => string {
+  return ({ type, data }) => {
+    if (type !== "output") return data;
+    const { index, name } = JSON.parse(data) as OutputFile;
+    const url = fileUrl(query.origin, row.fileCapability, name);
+    return "keyName" in query ? JSON.stringify({ index, url }) : url;
+  };
+}

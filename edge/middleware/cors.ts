@@ -1,0 +1,21 @@
+// Preflight requests: the public API may be called from any page, with a key but without cookies.
+
+import { createMiddleware } from "hono/factory";
+import type { AppEnv } from "../context.ts";
+
+const PREFLIGHT_AGE_SECONDS = 86_400;
+const HEADER_LIST = /^[\w\s,-]{0,2000}$/;
+
+export const preflight = createMiddleware<AppEnv>(async (c, next) => {
+  if (c.req.method !== "OPTIONS" || c.req.header("access-control-request-method") === undefined)
+    return next();
+  const wanted = c.req.header("access-control-request-headers") ?? "";
+  return c.body(null, 204, {
+    "access-control-allow-methods": "GET, HEAD, POST, OPTIONS",
+    // A wildcard would not cover Authorization.
+    "access-control-allow-headers":
+      HEADER_LIST.test(wanted) && wanted !== "" ? wanted : "authorization, content-type",
+    "access-control-max-age": String(PREFLIGHT_AGE_SECONDS),
+    vary: "access-control-request-headers",
+  });
+});

@@ -1,0 +1,80 @@
+// A prediction as clients see it: Replicate's resource, with a few fields of our own.
+
+import type { PredictionRecord, PredictionStatus } from "./hub/records.ts";
+import { cancelUrl, eventsUrl, fileUrl, predictionUrl, streamUrl } from "./urls.ts";
+
+const isoOrNull = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
+
+export interface PredictionView {
+  readonly id: string;
+  readonly model: string;
+  readonly version: string;
+  readonly status: PredictionStatus;
+  readonly source: "api";
+  /** With defaults filled in; given back as input, it makes the same images. */
+  readonly input: unknown;
+  /** URLs of the images; null until the first one is there, and once they have expired. */
+  readonly output: readonly string[] | null;
+  readonly error: string | null;
+  readonly error_code: string | null;
+  readonly logs: string;
+  readonly metrics: {
+    /** Tokens of all prompts with their begin and end marks, before any cut. */
+    readonly prompt_tokens: number;
+    /** True if a prompt was longer than the model reads, and lost its end. */
+    readonly prompt_truncated: boolean;
+    readonly image_count: number;
+    readonly steps: number;
+    readonly total_steps: number;
+    readonly numerics_id?: string;
+    /** Seconds. */
+    readonly predict_time?: number;
+    readonly total_time?: number;
+  };
+  readonly created_at: string | null;
+  readonly started_at: string | null;
+  readonly completed_at: string | null;
+  readonly data_removed: boolean;
+  readonly urls: Readonly<Record<"get" | "cancel" | "events" | "stream", string>>;
+}
+
+export function viewPrediction(
+  record: PredictionRecord,
+  origin: string,
+  status: PredictionStatus = record.status,
+): PredictionView {
+  const { id, createdAt, completedAt } = record;
+  const outputs = record.outputs.map(({ name }) => fileUrl(origin, record.fileCapability, name));
+  return {
+    id,
+    model: record.model,
+    version: record.version,
+    status,
+    source: "api",
+    input: JSON.parse(record.inputJson),
+    output: outputs.length === 0 || record.filesExpired ? null : outputs,
+    error: record.errorMessage,
+    error_code: record.errorCode,
+    logs: record.logs,
+    metrics: {
+      prompt_tokens: record.promptTokens,
+      prompt_truncated: record.promptTruncated,
+      image_count: record.images,
+      steps: record.step,
+      total_steps: record.totalSteps,
+      ...(record.numericsId === null ? {} : { numerics_id: record.numericsId }),
+      ...(record.predictSeconds === null ? {} : { predict_time: record.predictSeconds }),
+      ...(completedAt === null ? {} : { total_time: (completedAt - createdAt) / 1_000 }),
+    },
+    created_at: isoOrNull(createdAt),
+    started_at: isoOrNull(record.startedAt),
+    completed_at: isoOrNull(completedAt),
+    data_removed: record.filesExpired,
+    urls: {
+      get: predictionUrl(origin, id),
+      cancel: cancelUrl(origin, id),
+      events: eventsUrl(origin, id),
+      stream: streamUrl(origin, id, record.streamCapability),
+    },
+  };
+}

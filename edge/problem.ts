@@ -1,0 +1,108 @@
+// Errors as HTTP: the one mapping from codes to statuses, in the dialect of the endpoint.
+
+import type { ErrorCode, VqdError } from "@vqd/shared/errors.ts";
+
+/**
+ * `problem`: RFC 9457. `openai`: `{error: {message, type, param, code}}`. `both`: a problem with OpenAI's object
+ * as an extension member, for the resource that both kinds of client read.
+ */
+export type ErrorDialect = "problem" | "openai" | "both";
+
+type ErrorStatus = 400 | 401 | 404 | 405 | 409 | 413 | 415 | 422 | 500 | 503 | 504;
+
+const STATUS: Record<ErrorCode, ErrorStatus> = {
+  malformed_body: 400,
+  invalid_input: 422,
+  unauthorized: 401,
+  not_found: 404,
+  method_not_allowed: 405,
+  payload_too_large: 413,
+  unsupported_media_type: 415,
+  queue_full: 503,
+  queue_unavailable: 503,
+  no_worker: 503,
+  not_configured: 503,
+  deadline_exceeded: 504,
+  canceled: 409,
+  attempts_exhausted: 500,
+  model_error: 500,
+  output_too_large: 500,
+  internal: 500,
+};
+
+const TITLES: Record<ErrorStatus, string> = {
+  400: "Bad Request",
+  401: "Unauthorized",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  409: "Conflict",
+  413: "Payload Too Large",
+  415: "Unsupported Media Type",
+  422: "Unprocessable Content",
+  500: "Internal Server Error",
+  503: "Service Unavailable",
+  504: "Gateway Timeout",
+};
+
+/** Codes that OpenAI's own API uses for the same failure. */
+const OPENAI_CODES: Partial<Record<ErrorCode, string>> = {
+  unauthorized: "invalid_api_key",
+  not_found: "unknown_url",
+  method_not_allowed: "method_not_supported",
+  malformed_body: "invalid_json",
+  invalid_input: "invalid_value",
+};
+
+export interface ErrorAnswer {
+  readonly status: ErrorStatus;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+function problemOf(error: VqdError, status: ErrorStatus, requestId: string): Record<string, unknown> {
+  return {
+    title: TITLES[status],
+    status,
+    detail: error.message,
+    code: error.code,
+    request_id: requestId,
+    ...(error.errors.length === 0 ? {} : { errors: error.errors }),
+  };
+}
+
+function openaiErrorOf(error: VqdError, status: ErrorStatus): Record<string, unknown> {
+  const param = error.errors[0]?.path ?? null;
+  const code =
+    error.code === "not_found" && param === "model"
+      ? "model_not_found"
+      : (OPENAI_CODES[error.code] ?? error.code);
+  return {
+    message: error.message,
+    type: status >= 500 ? "server_error" : "invalid_request_error",
+    param,
+    code,
+  };
+}
+
+/** What to answer for `error`. */
+export function answerOf(error: VqdError, dialect: ErrorDialect, requestId: string): ErrorAnswer {
+  // OpenAI's API has no 422: a wrong value is a bad request there.
+  const status = dialect === "openai" && error.code === "invalid_input" ? 400 : STATUS[error.code];
+  const problem = (): Record<string, unknown> => problemOf(error, status, requestId);
+  const openai = { error: openaiErrorOf(error, status) };
+  const body =
+    dialect === "problem" ? problem() : dialect === "openai" ? openai : Object.assign(problem(), openai);
+  const { retryAfterSeconds } = error;
+  return {
+    status,
+    headers: {
+      "content-type": dialect === "openai" ? "application/json" : "application/problem+json",
+      "cache-control": "no-store",
+      // openai clients retry by status unless told.
+      "x-should-retry": String(error.retryable),
+      ...(retryAfterSeconds === undefined ? {} : { "retry-after": String(retryAfterSeconds) }),
+      ...(status === 401 ? { "www-authenticate": 'Bearer realm="vqd"' } : {}),
+    },
+    body: JSON.stringify(body),
+  };
+}

@@ -1,0 +1,33 @@
+// Whether a prediction made now would be served.
+
+import type { AppContext } from "../context.ts";
+import { hubOfShard } from "../hubs.ts";
+import { listModels } from "../models.ts";
+import { errorFields } from "@vqd/shared/log.ts";
+
+/** `GET /healthz`: 200 with NATS connected and a model announced, else 503; the body says what is missing. */
+export async function getHealth(c: AppContext): Promise<Response> {
+  c.header("cache-control", "no-store");
+  try {
+    const { nats, live } = await hubOfShard(c.env, 0).health();
+    // Any key's hub will do: all of them follow the same models.
+    const models = await listModels(c.env, "", c.get("log"));
+    const isReady = nats === "connected" && models.length > 0;
+    return c.json(
+      {
+        status: isReady ? "ready" : "unavailable",
+        hub: "ok",
+        nats,
+        live_predictions: live,
+        models: models.map(({ name, version }) => ({ name, version })),
+      },
+      isReady ? 200 : 503,
+    );
+  } catch (error) {
+    c.get("log").error("the hub does not answer", errorFields(error));
+    return c.json(
+      { status: "unavailable", hub: "failed", nats: "unknown", live_predictions: 0, models: [] },
+      503,
+    );
+  }
+}

@@ -1,0 +1,80 @@
+// The models resource, in OpenAI's and Replicate's form at once.
+
+import { VqdError } from "@vqd/shared/errors.ts";
+import type { ModelManifest } from "@vqd/shared/model.ts";
+import { z } from "zod";
+import type { AppContext } from "../context.ts";
+import { configOf } from "../env.ts";
+import { listModels, resolveModel } from "../models.ts";
+import { predictionInputSchema } from "../schemas.ts";
+import { modelUrl, originOf } from "../urls.ts";
+
+/** Replicate's clients read the input's schema from here. */
+function openapiSchema(): unknown {
+  return {
+    openapi: "3.1.0",
+    components: {
+      schemas: {
+        Input: z.toJSONSchema(predictionInputSchema, { io: "input", unrepresentable: "any" }),
+        Output: { type: "array", items: { type: "string", format: "uri" }, title: "Output" },
+      },
+    },
+  };
+}
+
+function viewModel(model: ModelManifest, origin: string) {
+  const [owner = "", name = ""] = model.name.split("/");
+  return {
+    // OpenAI
+    id: model.name,
+    object: "model",
+    created: Math.floor(model.announcedAt / 1_000),
+    owned_by: owner,
+    // Replicate
+    url: modelUrl(origin, model.name),
+    owner,
+    name,
+    description: `VQ-Diffusion, ${model.imageWidth}x${model.imageHeight} pixels`,
+    visibility: "public",
+    latest_version: {
+      id: model.version,
+      created_at: new Date(model.announcedAt).toISOString(),
+      openapi_schema: openapiSchema(),
+    },
+    // What a client may want to know before it asks for an image
+    limits: {
+      max_inference_steps: model.numTrainTimesteps,
+      max_prompt_tokens: model.tokenizer.maxLength,
+      image_width: model.imageWidth,
+      image_height: model.imageHeight,
+      latent_width: model.latentWidth,
+      latent_height: model.latentHeight,
+      latent_classes: model.numVectorEmbeds,
+      parameters: model.parameters,
+    },
+  };
+}
+
+/** `GET /v1/models`: the newest version of each model. */
+export async function getModels(c: AppContext): Promise<Response> {
+  const models = await listModels(c.env, c.get("keyName"), c.get("log"));
+  const newest = new Map<string, ModelManifest>();
+  for (const model of models) if (!newest.has(model.name)) newest.set(model.name, model);
+  const origin = originOf(configOf(c.env), c.req.url);
+  const views = [...newest.values()].map((model) => viewModel(model, origin));
+  return c.json({ object: "list", data: views, next: null, previous: null, results: views });
+}
+
+/** `GET /v1/models/{owner}/{name}`, and `GET /v1/models/{id}` with the slash encoded, as OpenAI's client does. */
+export async function getModel(c: AppContext): Promise<Response> {
+  const owner = c.req.param("owner");
+  const name = owner === undefined ? (c.req.param("id") ?? "") : `${owner}/${c.req.param("name") ?? ""}`;
+  const models = await listModels(c.env, c.get("keyName"), c.get("log"));
+  const model = name === "" ? undefined : resolveModel(models, name, undefined);
+  if (model === undefined) {
+    throw new VqdError("not_found", "the model does not exist; see GET /v1/models", {
+      errors: [{ path: "model", message: "names no model that is served here" }],
+    });
+  }
+  return c.json(viewModel(model, originOf(configOf(c.env), c.req.url)));
+}

@@ -1,0 +1,76 @@
+// Replicate's predictions resource.
+
+import { VqdError } from "@vqd/shared/errors.ts";
+import { readJson } from "../body.ts";
+import type { AppContext } from "../context.ts";
+import { configOf } from "../env.ts";
+import { isFinal, type PredictionRecord, unwrap } from "../hub/records.ts";
+import { hubOfPrediction } from "../hubs.ts";
+import { defaultModelOf, listModels, resolveModel } from "../models.ts";
+import { viewPrediction } from "../prediction-view.ts";
+import { createPredictionSchema } from "../schemas.ts";
+import { submitPrediction } from "../submit.ts";
+import { originOf, predictionUrl } from "../urls.ts";
+import { invalidInput, validate } from "../validation.ts";
+
+/** Longest wait that `Prefer: wait` gives, in seconds, and the one it gives without a number. */
+const MAX_WAIT_SECONDS = 60;
+
+/** Seconds to wait by a Prefer header; 0 for none. */
+export function preferredWait(header: string | undefined): number {
+  const match = /(?:^|[,;\s])wait(?:\s*=\s*"?(\d{1,6})"?)?(?=$|[,;\s])/i.exec(header ?? "");
+  if (match === null) return 0;
+  const seconds = match[1] === undefined ? MAX_WAIT_SECONDS : Number(match[1]);
+  return Math.min(seconds, MAX_WAIT_SECONDS);
+}
+
+const view = (c: AppContext, record: PredictionRecord): ReturnType<typeof viewPrediction> =>
+  viewPrediction(record, originOf(configOf(c.env), c.req.url));
+
+/** `POST /v1/predictions`, and `POST /v1/models/{owner}/{name}/predictions` with the model from the path. */
+export async function createPrediction(c: AppContext): Promise<Response> {
+  const body = validate(createPredictionSchema, await readJson(c.req.raw));
+  const keyName = c.get("keyName");
+  const models = await listModels(c.env, keyName, c.get("log"));
+  const owner = c.req.param("owner");
+  const fromPath = owner === undefined ? undefined : `${owner}/${c.req.param("name") ?? ""}`;
+  const reference = fromPath ?? body.version ?? undefined;
+  const model = resolveModel(models, reference, defaultModelOf(c.env));
+  if (model === undefined) {
+    if (fromPath !== undefined) throw new VqdError("not_found", `there is no model ${fromPath}`);
+    throw invalidInput([
+      { path: "version", message: "names no model that is served here; see GET /v1/models" },
+    ]);
+  }
+  const record = await submitPrediction(c.env, {
+    input: body.input,
+    model,
+    keyName,
+    requestId: c.get("requestId"),
+    path: "input.",
+  });
+  const seconds = preferredWait(c.req.header("prefer"));
+  const origin = originOf(configOf(c.env), c.req.url);
+  c.header("location", predictionUrl(origin, record.id));
+  if (seconds === 0) return c.json(view(c, record), 201);
+
+  c.header("preference-applied", `wait=${seconds}`);
+  const waited = unwrap(await hubOfPrediction(c.env, record.id).wait(record.id, keyName, seconds * 1_000));
+  // Replicate's client takes every status but `starting` for the end.
+  const status = isFinal(waited.status) ? waited.status : "starting";
+  return c.json(viewPrediction(waited, origin, status), 201);
+}
+
+/** `GET /v1/predictions/{id}` */
+export async function getPrediction(c: AppContext): Promise<Response> {
+  const id = c.req.param("id") ?? "";
+  const record = unwrap(await hubOfPrediction(c.env, id).get(id, c.get("keyName")));
+  c.header("cache-control", "no-store");
+  return c.json(view(c, record));
+}
+
+/** `POST /v1/predictions/{id}/cancel` */
+export async function cancelPrediction(c: AppContext): Promise<Response> {
+  const id = c.req.param("id") ?? "";
+  return c.json(view(c, unwrap(await hubOfPrediction(c.env, id).cancel(id, c.get("keyName")))));
+}

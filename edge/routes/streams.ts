@@ -1,0 +1,36 @@
+// Event streams: by the key's owner, or by the bearer of an unguessable URL.
+
+import { VqdError } from "@vqd/shared/errors.ts";
+import type { AppContext } from "../context.ts";
+import { configOf } from "../env.ts";
+import { type StreamQuery, streamRequest } from "../hub/stream-request.ts";
+import { hubOfPrediction } from "../hubs.ts";
+import { originOf } from "../urls.ts";
+
+/** The last event the client has seen; what is no number counts as none. */
+function lastEventId(c: AppContext): number {
+  const given = c.req.header("last-event-id") ?? c.req.query("last_event_id") ?? "";
+  return /^\d{1,12}$/.test(given) ? Number(given) : 0;
+}
+
+async function open(c: AppContext, query: StreamQuery): Promise<Response> {
+  const hub = hubOfPrediction(c.env, query.id);
+  const response = await hub.fetch(streamRequest(query, c.req.raw.signal));
+  if (response.status === 404) throw new VqdError("not_found", "there is no such prediction");
+  if (c.req.raw.method === "HEAD") await response.body?.cancel();
+  return response;
+}
+
+/** `GET /v1/predictions/{id}/events` */
+export function predictionEvents(c: AppContext): Promise<Response> {
+  const id = c.req.param("id") ?? "";
+  const origin = originOf(configOf(c.env), c.req.url);
+  return open(c, { id, after: lastEventId(c), origin, keyName: c.get("keyName") });
+}
+
+/** `GET /v1/streams/{id}/{capability}`: in the form that Replicate's client reads. */
+export function capabilityStream(c: AppContext): Promise<Response> {
+  const id = c.req.param("id") ?? "";
+  const origin = originOf(configOf(c.env), c.req.url);
+  return open(c, { id, after: lastEventId(c), origin, capability: c.req.param("capability") ?? "" });
+}

@@ -1,0 +1,135 @@
+// The bodies that clients send, as schemas: the one description of them.
+
+import { SCHEDULERS, OUTPUT_FORMATS } from "@vqd/shared/job.ts";
+import {
+  MAX_GUIDANCE_SCALE,
+  MAX_IMAGES,
+  MAX_PROMPT_CHARS,
+  MAX_SEED,
+  MAX_TIMESTEPS,
+  MIN_GUIDANCE_SCALE,
+} from "@vqd/shared/limits.ts";
+import { z } from "zod";
+
+export const DEFAULTS = {
+  numInferenceSteps: 100,
+  guidanceScale: 5,
+  truncationRate: 1,
+  numOutputs: 1,
+  scheduler: "reference",
+  outputFormat: "png",
+} as const;
+
+const promptText = z
+  .string()
+  .max(MAX_PROMPT_CHARS)
+  .refine((text) => text.trim() !== "", "must not be empty");
+
+const images = z.int().min(1).max(MAX_IMAGES);
+const imagesMessage = `must be an integer from 1 to ${MAX_IMAGES}`;
+
+/** Settings of the sampler that both dialects take; null means the default. */
+const sampling = {
+  num_inference_steps: z
+    .int()
+    .min(1)
+    .max(MAX_TIMESTEPS)
+    .nullish()
+    .describe("Denoising steps, at most as many as the model was trained with."),
+  guidance_scale: z
+    .number()
+    .min(MIN_GUIDANCE_SCALE)
+    .max(MAX_GUIDANCE_SCALE)
+    .nullish()
+    .describe("How strongly the prompt steers the image; 1 switches guidance off."),
+  truncation_rate: z
+    .number()
+    .gt(0)
+    .max(1)
+    .nullish()
+    .describe("Share of the probability that sampling keeps, the most likely classes first."),
+  seed: z
+    .int()
+    .min(0)
+    .max(MAX_SEED)
+    .nullish()
+    .describe("The same seed gives the same image; random if absent."),
+  negative_prompt: z.string().max(MAX_PROMPT_CHARS).nullish().describe("What the image should not show."),
+};
+
+export const predictionInputSchema = z.strictObject({
+  prompt: z
+    .union([promptText, z.array(promptText).min(1).max(MAX_IMAGES)], {
+      error: (issue) => (issue.input === undefined ? "is required" : "must be a string or a list of strings"),
+    })
+    .describe("What the image should show; a list makes images for each."),
+  ...sampling,
+  num_outputs: images.nullish().describe("Images per prompt."),
+  num_images_per_prompt: images.nullish().describe("Another name of num_outputs."),
+  scheduler: z
+    .string()
+    .refine((name) => SCHEDULERS.some((known) => known === name), {
+      error: (issue) =>
+        issue.input === "strided"
+          ? 'must be "reference": "strided" is not served yet'
+          : `must be ${SCHEDULERS.map((name) => JSON.stringify(name)).join(" or ")}`,
+    })
+    .nullish()
+    .describe("How the steps are spread over the diffusion process."),
+  output_format: z.enum(OUTPUT_FORMATS).nullish().describe("Format of the image files."),
+});
+
+export type PredictionInput = z.infer<typeof predictionInputSchema>;
+
+export const createPredictionSchema = z.strictObject({
+  version: z.string().min(1).max(200).nullish(),
+  /** Replicate's client takes it as a hint for itself; every prediction has a stream here. */
+  stream: z.boolean().nullish(),
+  input: predictionInputSchema,
+});
+
+/** A parameter of OpenAI's API that this service knows and cannot vary: its neutral values pass. */
+const only = (...values: string[]) =>
+  z
+    .string()
+    .refine(
+      (value) => values.includes(value),
+      `must be ${values.map((value) => JSON.stringify(value)).join(" or ")} or left out`,
+    )
+    .nullish();
+
+export const generateImagesSchema = z.strictObject({
+  prompt: promptText,
+  model: z.string().min(1).max(200).nullish(),
+  n: z
+    .int({ error: imagesMessage })
+    .min(1, imagesMessage)
+    .max(MAX_IMAGES, `must be at most ${MAX_IMAGES}: a prediction makes no more images`)
+    .nullish(),
+  size: z
+    .string()
+    .regex(/^(?:auto|[1-9]\d{0,4}x[1-9]\d{0,4})$/, 'must be "auto" or a size such as "256x256"')
+    .nullish(),
+  response_format: z.enum(["b64_json", "url"]).nullish(),
+  output_format: z.enum(OUTPUT_FORMATS).nullish(),
+  user: z.string().max(1_000).nullish(),
+  ...sampling,
+  quality: only("auto", "standard"),
+  background: only("auto", "opaque"),
+  moderation: only("auto"),
+  style: only(),
+  output_compression: z
+    .int()
+    .refine((value) => value === 100, "must be 100 or left out")
+    .nullish(),
+  partial_images: z
+    .int()
+    .refine((value) => value === 0, "must be 0 or left out: streaming is not served yet")
+    .nullish(),
+  stream: z
+    .boolean()
+    .refine((value) => !value, "must be false or left out: streaming is not served yet")
+    .nullish(),
+});
+
+export type GenerateImages = z.infer<typeof generateImagesSchema>;

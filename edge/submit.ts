@@ -1,0 +1,99 @@
+// From validated input to a dispatched prediction: defaults, limits of the model, token ids, job.
+
+import { encodeJob } from "@vqd/shared/codec.ts";
+import { newCapability, newPredictionId } from "@vqd/shared/ids.ts";
+import { imageCount, type Job } from "@vqd/shared/job.ts";
+import { MAX_IMAGES } from "@vqd/shared/limits.ts";
+import type { ModelManifest } from "@vqd/shared/model.ts";
+import { configOf, type Env } from "./env.ts";
+import { hubOfShard, shardOfKey } from "./hubs.ts";
+import { type PredictionRecord, unwrap } from "./hub/records.ts";
+import { DEFAULTS, type PredictionInput } from "./schemas.ts";
+import { tokenizer } from "./tokenizer.ts";
+import { invalidInput } from "./validation.ts";
+
+export interface Submission {
+  readonly input: PredictionInput;
+  readonly model: ModelManifest;
+  readonly keyName: string;
+  readonly requestId: string;
+  /** Where in the body the input lies, for errors: "input." or "". */
+  readonly path: string;
+}
+
+/** The caller's input with all that was left open filled in: what is echoed, and reproduces the images. */
+function withDefaults(input: PredictionInput, model: ModelManifest, path: string) {
+  const steps = input.num_inference_steps ?? Math.min(DEFAULTS.numInferenceSteps, model.numTrainTimesteps);
+  if (steps > model.numTrainTimesteps) {
+    const message = `must be at most ${model.numTrainTimesteps}, the steps that ${model.name} was trained with`;
+    throw invalidInput([{ path: `${path}num_inference_steps`, message }]);
+  }
+  const { num_outputs: outputs, num_images_per_prompt: perPrompt } = input;
+  if (typeof outputs === "number" && typeof perPrompt === "number" && outputs !== perPrompt) {
+    throw invalidInput([{ path: `${path}num_images_per_prompt`, message: "contradicts num_outputs" }]);
+  }
+  return {
+    prompt: input.prompt,
+    negative_prompt: input.negative_prompt ?? null,
+    num_inference_steps: steps,
+    guidance_scale: input.guidance_scale ?? DEFAULTS.guidanceScale,
+    truncation_rate: input.truncation_rate ?? DEFAULTS.truncationRate,
+    num_outputs: outputs ?? perPrompt ?? DEFAULTS.numOutputs,
+    seed: input.seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,
+    scheduler: DEFAULTS.scheduler,
+    output_format: input.output_format ?? DEFAULTS.outputFormat,
+  };
+}
+
+/** Dispatches a prediction. Throws a VqdError: invalid_input, queue_full, queue_unavailable. */
+export async function submitPrediction(env: Env, submission: Submission): Promise<PredictionRecord> {
+  const { model, keyName, requestId, path } = submission;
+  const config = configOf(env);
+  const input = withDefaults(submission.input, model, path);
+  const padding = model.tokenizer;
+  const prompts = [input.prompt].flat().map((prompt) => tokenizer.encodePadded(prompt, padding));
+  // An empty negative prompt is none: the model's own unconditional embedding.
+  const negative = input.negative_prompt?.trim()
+    ? tokenizer.encodePadded(input.negative_prompt, padding)
+    : null;
+
+  const shard = shardOfKey(env, keyName);
+  const createdAt = Date.now();
+  const job: Job = {
+    v: 1,
+    id: newPredictionId(shard),
+    shard,
+    model: model.name,
+    version: model.version,
+    createdAt,
+    deadlineAt: createdAt + config.queueTimeoutMs + config.runTimeoutMs,
+    prompts: prompts.map(({ ids }) => ids),
+    negativePrompt: negative?.ids ?? null,
+    numInferenceSteps: input.num_inference_steps,
+    guidanceScale: input.guidance_scale,
+    truncationRate: input.truncation_rate,
+    numImagesPerPrompt: input.num_outputs,
+    seed: input.seed,
+    scheduler: input.scheduler,
+    outputFormat: input.output_format,
+  };
+  if (imageCount(job) > MAX_IMAGES) {
+    const message = `asks for ${imageCount(job)} images in all; a prediction makes at most ${MAX_IMAGES}`;
+    throw invalidInput([{ path: `${path}num_outputs`, message }]);
+  }
+  const result = await hubOfShard(env, shard).create({
+    keyName,
+    inputJson: JSON.stringify(input),
+    promptTokens: prompts.reduce((sum, { tokenCount }) => sum + tokenCount, 0),
+    promptTruncated: [...prompts, ...(negative === null ? [] : [negative])].some(
+      ({ truncated }) => truncated,
+    ),
+    fileCapability: newCapability(),
+    streamCapability: newCapability(),
+    queueTimeoutMs: config.queueTimeoutMs,
+    runTimeoutMs: config.runTimeoutMs,
+    job: encodeJob(job),
+    requestId,
+  });
+  return unwrap(result);
+}

@@ -1,0 +1,62 @@
+// Validation of request bodies: zod's findings as field errors with dotted paths.
+
+import { type FieldError, VqdError } from "@vqd/shared/errors.ts";
+import type { z } from "zod";
+
+type Issue = z.core.$ZodIssue;
+
+const dotted = (path: readonly PropertyKey[]): string => path.map(String).join(".");
+
+const isRootTypeIssue = (issue: Issue): boolean => issue.code === "invalid_type" && issue.path.length === 0;
+
+function* flatten(issue: Issue, base: readonly PropertyKey[]): Generator<FieldError> {
+  const path = [...base, ...issue.path];
+  if (issue.code === "unrecognized_keys") {
+    for (const key of issue.keys) yield { path: dotted([...path, key]), message: "is not a known field" };
+  } else if (issue.code === "invalid_union") {
+    // The alternative of the value's own type says what is wrong with it; if there is none, the union does.
+    const branch = issue.errors.find((issues) => !issues.some(isRootTypeIssue));
+    if (branch === undefined) yield { path: dotted(path), message: issue.message };
+    else for (const inner of branch) yield* flatten(inner, path);
+  } else {
+    yield { path: dotted(path), message: issue.message };
+  }
+}
+
+/** A message for each kind of finding; the default ones speak of zod's types. */
+const customError: z.core.$ZodErrorMap = (issue) => {
+  switch (issue.code) {
+    case "invalid_type":
+      if (issue.input === undefined) return "is required";
+      return `must be ${issue.expected === "int" ? "an integer" : article(issue.expected)}`;
+    case "too_small":
+      if (issue.origin === "string") return "must not be empty";
+      if (issue.origin === "array") return `must have at least ${String(issue.minimum)} entries`;
+      return `must be ${issue.inclusive === false ? "more than" : "at least"} ${String(issue.minimum)}`;
+    case "too_big":
+      if (issue.origin === "string") return `must have at most ${String(issue.maximum)} characters`;
+      if (issue.origin === "array") return `must have at most ${String(issue.maximum)} entries`;
+      return `must be at most ${String(issue.maximum)}`;
+    case "invalid_value":
+      return `must be ${issue.values.map((value) => JSON.stringify(value)).join(" or ")}`;
+    default:
+      return undefined;
+  }
+};
+
+const article = (type: string): string => (/^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`);
+
+/** `value` as `schema` has it. Throws a VqdError (invalid_input) with one entry for each thing that is wrong. */
+export function validate<T>(schema: z.ZodType<T>, value: unknown): T {
+  const parsed = schema.safeParse(value, { error: customError });
+  if (parsed.success) return parsed.data;
+  throw invalidInput(parsed.error.issues.flatMap((issue) => Array.from(flatten(issue, []))));
+}
+
+/** The error for fields that are wrong; its message speaks of the first. */
+export function invalidInput(errors: readonly FieldError[]): VqdError {
+  const [first] = errors;
+  const message =
+    first === undefined ? "the body is not valid" : `${first.path || "the body"} ${first.message}`;
+  return new VqdError("invalid_input", message, { errors });
+}
