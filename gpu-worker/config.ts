@@ -5,8 +5,10 @@ import { join } from "node:path";
 import { z } from "zod";
 import { modelNameSchema } from "@vqd/shared/model.ts";
 
-const BUNDLED_MODEL = join(import.meta.dirname, "models", "emoji-proto");
-const DEFAULT_CACHE = join(import.meta.dirname, "..", ".vqd", "cache");
+/** The checkpoint that comes with the repository. */
+export const BUNDLED_MODEL = join(import.meta.dirname, "models", "emoji-proto");
+/** Where graphs built from weights are kept. */
+export const DEFAULT_CACHE_DIR = join(import.meta.dirname, "..", ".vqd", "cache");
 
 /** "" counts as unset, as in `VQD_X= npm start`. */
 const text = (fallback: string) => z.string().default(fallback);
@@ -22,7 +24,7 @@ const environmentSchema = z
     VQD_MODEL_NAME: modelNameSchema.optional(),
     VQD_PROVIDER: z.enum(["cpu", "webgpu", "cuda"]).default("cpu"),
     VQD_THREADS: integer(availableParallelism(), 1, 256),
-    VQD_CACHE: text(DEFAULT_CACHE),
+    VQD_CACHE: text(DEFAULT_CACHE_DIR),
     VQD_SLOTS: integer(1, 1, 64),
     VQD_LEASE_SECONDS: z.coerce.number().min(1).max(600).default(10),
     VQD_MAX_ATTEMPTS: integer(5, 1, 100),

@@ -10,6 +10,7 @@ import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { Broker } from "./broker.ts";
 import type { Engine } from "./engine.ts";
 import { InvalidInputError } from "./pipeline/errors.ts";
+import { encodeImageFile } from "./pipeline/image.ts";
 import type { DenoiseSlot, VQDiffusionPipeline } from "./pipeline/pipeline.ts";
 import type { JobPublisher } from "./publisher.ts";
 
@@ -133,5 +134,76 @@ export class JobRunner {
       return undefined;
     }
     return { step: state.step, tokens };
+  }
+
+  /** One slot per image, at the step of the state to resume from, or all masked. */
+  async #makeSlots(
+    job: Job,
+    resume: { step: number; tokens: Uint16Array } | undefined,
+  ): Promise<DenoiseSlot[]> {
+    const { pipeline } = this.#options;
+    const prompts = await pipeline.encodePrompt(job.prompts);
+    const negative = await pipeline.encodeNegativePrompt(job.negativePrompt);
+    const pixels = pipeline.info.latentHeight * pipeline.info.latentWidth;
+    return pipeline.prepareLatents(imageCount(job)).map((masked, image) => {
+      const prompt = prompts[Math.floor(image / job.numImagesPerPrompt)];
+      if (prompt === undefined)
+        throw new InvalidInputError("prompts", "has fewer entries than images were asked for");
+      return pipeline.makeSlot({
+        tokens: resume?.tokens.slice(image * pixels, (image + 1) * pixels) ?? masked,
+        stepIndex: resume?.step ?? 0,
+        image,
+        prompt,
+        negative,
+        numInferenceSteps: job.numInferenceSteps,
+        guidanceScale: job.guidanceScale,
+        truncationRate: job.truncationRate,
+        seed: job.seed,
+      });
+    });
+  }
+
+  async #denoise(slots: readonly DenoiseSlot[], publisher: JobPublisher, signal: AbortSignal): Promise<void> {
+    const { engine, pipeline } = this.#options;
+    const [first] = slots;
+    if (first === undefined) return;
+    const pixels = first.tokens.length;
+    const maskClass = pipeline.info.numEmbeddings;
+    await engine.run(slots, signal, () => {
+      // A copy: the slots are stepped on while this one is on its way.
+      const tokens = new Uint16Array(slots.length * pixels);
+      for (const [image, slot] of slots.entries()) tokens.set(slot.tokens, image * pixels);
+      publisher.publishStep(
+        {
+          type: "step",
+          step: first.stepIndex,
+          total: first.timesteps.length,
+          timestep: first.timesteps[first.stepIndex - 1] ?? 0,
+          masked: tokens.reduce((count, token) => count + (token === maskClass ? 1 : 0), 0),
+          images: slots.length,
+        },
+        tokens,
+      );
+    });
+  }
+
+  async #publishImages(
+    job: Job,
+    slots: readonly DenoiseSlot[],
+    publisher: JobPublisher,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { pipeline } = this.#options;
+    for (const [index, slot] of slots.entries()) {
+      signal.throwIfAborted();
+      const [image] = await pipeline.decode([slot.tokens]);
+      if (image === undefined) throw new Error("the decoder returned no picture");
+      const { width, height } = image;
+      const bytes = await encodeImageFile(image, job.outputFormat);
+      publisher.publish(
+        { type: "output", index, format: job.outputFormat, width, height, seed: job.seed },
+        bytes,
+      );
+    }
   }
 }

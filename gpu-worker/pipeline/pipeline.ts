@@ -2,7 +2,6 @@
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { type ClipTokenizer, createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { ensureGraphs, GRAPH_FORMAT } from "../graph/cache.ts";
@@ -49,13 +48,13 @@ export interface PipelineInfo {
 
 export interface CallOptions {
   readonly prompt: string | readonly string[];
-  readonly negativePrompt?: string;
-  readonly numInferenceSteps?: number;
-  readonly guidanceScale?: number;
-  readonly truncationRate?: number;
-  readonly numImagesPerPrompt?: number;
+  readonly negativePrompt?: string | undefined;
+  readonly numInferenceSteps?: number | undefined;
+  readonly guidanceScale?: number | undefined;
+  readonly truncationRate?: number | undefined;
+  readonly numImagesPerPrompt?: number | undefined;
   /** Image i draws its noise from (seed, i). */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
   /** Class ids to start from instead of all masked, one array per image. */
   readonly latents?: readonly Uint16Array[];
   /** Called after each step; the slots are the pipeline's own, to be read only. */
@@ -174,7 +173,13 @@ export class VQDiffusionPipeline {
 
   /** The whole way, as diffusers' `__call__`. Throws InvalidInputError; rejects with the signal's reason on abort. */
   async call(options: CallOptions): Promise<ImagePipelineOutput> {
-    const settings = { ...DEFAULTS, seed: randomSeed(), ...withoutUndefined(options) };
+    const settings = {
+      numInferenceSteps: options.numInferenceSteps ?? DEFAULTS.numInferenceSteps,
+      guidanceScale: options.guidanceScale ?? DEFAULTS.guidanceScale,
+      truncationRate: options.truncationRate ?? DEFAULTS.truncationRate,
+      numImagesPerPrompt: options.numImagesPerPrompt ?? DEFAULTS.numImagesPerPrompt,
+      seed: options.seed ?? randomSeed(),
+    };
     const prompts = typeof options.prompt === "string" ? [options.prompt] : options.prompt;
     if (prompts.length === 0) throw new InvalidInputError("prompt", "must not be an empty list");
     const count = prompts.length * settings.numImagesPerPrompt;
@@ -284,13 +289,3 @@ function describe(checkpoint: DiffusersCheckpoint, version: string, provider: Pr
     parameters: checkpoint.parameters(),
   };
 }
-
-/** Options given as undefined are as good as not given. */
-function withoutUndefined<T extends object>(options: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
-    [K in keyof T]: Exclude<T[K], undefined>;
-  };
-}
-
-/** The checkpoint that comes with the repository. */
-export const BUNDLED_MODEL = join(import.meta.dirname, "..", "models", "emoji-proto");

@@ -56,8 +56,11 @@ describe("an image", () => {
         join(REPO, "gpu-worker", "cli.ts"),
         "generate",
         FACE.prompt,
-        ...["--seed", "7", "--steps", "12", "--guidance-scale", "3"],
-        ...["--cache", stack.cacheDir, "--out", out],
+        "--seed=7",
+        "--steps=12",
+        "--guidance-scale=3",
+        `--cache=${stack.cacheDir}`,
+        `--out=${out}`,
       ]);
       expect((await readFile(out)).equals(first)).toBe(true);
     } finally {

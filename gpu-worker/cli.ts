@@ -1,0 +1,54 @@
+// vqd, the command line of the worker's half: one file per command in cli/.
+
+import { parseArgs } from "node:util";
+import { type Command, UsageError } from "./cli/command.ts";
+import { generate } from "./cli/generate.ts";
+
+const COMMANDS: Readonly<Record<string, Command>> = { generate };
+
+const EXIT_FAILURE = 1;
+const EXIT_USAGE = 2;
+
+function programHelp(): string {
+  const rows = Object.entries(COMMANDS).map(([name, command]) => `  ${name.padEnd(12)}${command.summary}`);
+  return `Usage: vqd <command> [options]\n\nCommands:\n${rows.join("\n")}\n\nvqd <command> --help says more.\n`;
+}
+
+async function main([name, ...args]: readonly string[]): Promise<void> {
+  if (name === undefined || name === "--help" || name === "-h") {
+    process.stdout.write(programHelp());
+    return;
+  }
+  const command = COMMANDS[name];
+  if (command === undefined) {
+    throw new UsageError(
+      `unknown command ${JSON.stringify(name)}; there are: ${Object.keys(COMMANDS).join(", ")}`,
+    );
+  }
+  const { values, positionals } = parse(command, args);
+  if (values["help"] === true) {
+    process.stdout.write(command.help);
+    return;
+  }
+  await command.run(positionals, values as Record<string, string | undefined>);
+}
+
+function parse(command: Command, args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: { ...command.options, help: { type: "boolean", short: "h" } },
+      allowPositionals: true,
+    });
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error), { cause: error });
+  }
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`vqd: ${message.replaceAll("\n", " ")}\n`);
+  process.exitCode = error instanceof UsageError ? EXIT_USAGE : EXIT_FAILURE;
+}

@@ -1,0 +1,48 @@
+// What a command of the command line is, and how its options are read.
+
+import type { ParseArgsOptionsConfig } from "node:util";
+
+/** The caller's mistake: reported on one line, with exit code 2. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+export interface Command {
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** All of `--help`. */
+  readonly help: string;
+  /** Options besides --help; all take a value. */
+  readonly options: ParseArgsOptionsConfig;
+  run(positionals: readonly string[], values: Readonly<Record<string, string | undefined>>): Promise<void>;
+}
+
+/** A number from an option, within min and max; undefined if it was not given. */
+export function numberOption(
+  values: Readonly<Record<string, string | undefined>>,
+  name: string,
+  { min, max, integer = false }: { min: number; max: number; integer?: boolean },
+): number | undefined {
+  const text = values[name];
+  if (text === undefined) return undefined;
+  const value = text.trim() === "" ? Number.NaN : Number(text);
+  if (!(value >= min && value <= max) || (integer && !Number.isInteger(value))) {
+    const kind = integer ? "an integer" : "a number";
+    throw new UsageError(`--${name} must be ${kind} from ${min} to ${max}, not ${JSON.stringify(text)}`);
+  }
+  return value;
+}
+
+/** One of `choices` from an option, or the first of them if it was not given. */
+export function choiceOption<T extends string>(
+  values: Readonly<Record<string, string | undefined>>,
+  name: string,
+  choices: readonly [T, ...T[]],
+): T {
+  const text = values[name] ?? choices[0];
+  const choice = choices.find((candidate) => candidate === text);
+  if (choice === undefined) {
+    throw new UsageError(`--${name} must be one of ${choices.join(", ")}, not ${JSON.stringify(text)}`);
+  }
+  return choice;
+}

@@ -1,0 +1,153 @@
+// `vqd generate`: text to image in this process, no server.
+
+import { mkdirSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { dirname, extname, join, resolve } from "node:path";
+import {
+  MAX_GUIDANCE_SCALE,
+  MAX_IMAGES,
+  MAX_PROMPT_CHARS,
+  MAX_SEED,
+  MAX_TIMESTEPS,
+  MIN_GUIDANCE_SCALE,
+} from "@vqd/shared/limits.ts";
+import { BUNDLED_MODEL, DEFAULT_CACHE_DIR } from "../config.ts";
+import { encodeImageFile } from "../pipeline/image.ts";
+import { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
+import { choiceOption, type Command, numberOption, UsageError } from "./command.ts";
+import { createProgress } from "./progress.ts";
+
+const help = `Usage: vqd generate PROMPT [options]
+
+Makes pictures of PROMPT with a VQ-Diffusion checkpoint, in this process.
+
+Options:
+  --out FILE               where to write; several images get -0, -1, ... before the ending  [image.png]
+  --seed N                 the same seed makes the same picture                              [random]
+  --steps N                denoising steps, at most what the model was trained with          [100]
+  --guidance-scale G       how much the prompt weighs, ${MIN_GUIDANCE_SCALE} (not at all) to ${MAX_GUIDANCE_SCALE}                      [5]
+  --truncation-rate R      keep the most likely classes up to this probability, above 0 to 1 [1]
+  --negative-prompt TEXT   what to move away from
+  --num-images N           pictures to make, 1 to ${MAX_IMAGES}                                           [1]
+  --format FORMAT          png, webp or jpeg                              [by the ending of --out]
+  --model DIR              checkpoint in the diffusers layout (VQD_MODEL)       [the bundled one]
+  --provider NAME          cpu, webgpu or cuda (VQD_PROVIDER)                               [cpu]
+  --threads N              threads of the CPU provider (VQD_THREADS)                  [all cores]
+  --cache DIR              where built graphs are kept (VQD_CACHE)                   [.vqd/cache]
+  -h, --help               this text
+`;
+
+const FORMAT_BY_ENDING = { ".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg" } as const;
+
+const OPTIONS = [
+  "out",
+  "seed",
+  "steps",
+  "guidance-scale",
+  "truncation-rate",
+  "negative-prompt",
+  "num-images",
+  "format",
+  "model",
+  "provider",
+  "threads",
+  "cache",
+] as const;
+
+export const generate: Command = {
+  summary: "make pictures of a prompt",
+  help,
+  options: Object.fromEntries(OPTIONS.map((name) => [name, { type: "string" } as const])),
+  async run(positionals, values) {
+    const prompt = readPrompt(positionals);
+    const out = resolve(values["out"] ?? "image.png");
+    const format = readFormat(values, out);
+    const settings = {
+      numInferenceSteps: numberOption(values, "steps", { min: 1, max: MAX_TIMESTEPS, integer: true }),
+      guidanceScale: numberOption(values, "guidance-scale", {
+        min: MIN_GUIDANCE_SCALE,
+        max: MAX_GUIDANCE_SCALE,
+      }),
+      truncationRate: numberOption(values, "truncation-rate", { min: Number.MIN_VALUE, max: 1 }),
+      numImagesPerPrompt: numberOption(values, "num-images", { min: 1, max: MAX_IMAGES, integer: true }),
+      seed: numberOption(values, "seed", { min: 0, max: MAX_SEED, integer: true }),
+    };
+    const env = process.env;
+    const threads = numberOption({ threads: values["threads"] ?? env["VQD_THREADS"] }, "threads", {
+      min: 1,
+      max: 256,
+      integer: true,
+    });
+    const pipeline = await VQDiffusionPipeline.fromPretrained(
+      values["model"] ?? env["VQD_MODEL"] ?? BUNDLED_MODEL,
+      {
+        provider: choiceOption({ provider: values["provider"] ?? env["VQD_PROVIDER"] }, "provider", [
+          "cpu",
+          "webgpu",
+          "cuda",
+        ]),
+        threads: threads ?? availableParallelism(),
+        cacheDir: values["cache"] ?? env["VQD_CACHE"] ?? DEFAULT_CACHE_DIR,
+      },
+    );
+    try {
+      const { tokenCount, truncated } = pipeline.tokenize(prompt);
+      if (truncated) {
+        process.stderr.write(
+          `the prompt has ${tokenCount} tokens; the model reads ${pipeline.info.textLength}\n`,
+        );
+      }
+      const startedAt = performance.now();
+      const progress = createProgress(process.stderr, "denoising");
+      const { images, seed } = await pipeline.call({
+        prompt,
+        negativePrompt: values["negative-prompt"],
+        ...settings,
+        onStep: (step, total) => progress.update(step, total),
+      });
+      progress.finish();
+      mkdirSync(dirname(out), { recursive: true });
+      for (const [index, image] of images.entries()) {
+        const path = images.length === 1 ? out : numbered(out, index);
+        writeFileSync(path, await encodeImageFile(image, format));
+        process.stdout.write(`${path}\n`);
+      }
+      const seconds = (performance.now() - startedAt) / 1000;
+      process.stderr.write(`seed ${seed}, ${seconds.toFixed(1)} s\n`);
+    } finally {
+      await pipeline.release();
+    }
+  },
+};
+
+function readPrompt(positionals: readonly string[]): string {
+  const [prompt, ...rest] = positionals;
+  if (prompt === undefined || prompt.trim() === "")
+    throw new UsageError("give a prompt: vqd generate PROMPT");
+  if (rest.length > 0) throw new UsageError("give the prompt as one argument, in quotes");
+  if (prompt.length > MAX_PROMPT_CHARS) {
+    throw new UsageError(`the prompt has ${prompt.length} characters, at most ${MAX_PROMPT_CHARS} are read`);
+  }
+  return prompt;
+}
+
+function readFormat(values: Readonly<Record<string, string | undefined>>, out: string) {
+  if (values["format"] !== undefined) return choiceOption(values, "format", ["png", "webp", "jpeg"]);
+  const ending = extname(out).toLowerCase();
+  const format = FORMAT_BY_ENDING[ending as keyof typeof FORMAT_BY_ENDING];
+  if (format === undefined) {
+    throw new UsageError(
+      `--out ends in ${JSON.stringify(ending)}, not in .png, .webp or .jpg; --format says which`,
+    );
+  }
+  return format;
+}
+
+/** face.png → face-0.png */
+function numbered(path: string, index: number): string {
+  const ending = extname(path);
+  return join(
+    dirname(path),
+    `${path.slice(dirname(path).length, path.length - ending.length)}-${index}${ending}`,
+  );
+}
