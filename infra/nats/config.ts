@@ -1,0 +1,79 @@
+// The nats-server configuration of the stack: one account with JetStream, three users, loopback only.
+
+import { randomBytes } from "node:crypto";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { writePrivateFile } from "../stack/files.ts";
+import { USERS, type UserName } from "./permissions.ts";
+
+/** 1 MiB, the server's own default, stated because images travel inline up to this size. */
+const MAX_PAYLOAD_BYTES = 1024 * 1024;
+const PASSWORD_BYTES = 24;
+
+export type Passwords = Record<UserName, string>;
+
+export interface NatsPorts {
+  /** Clients in Node. */
+  readonly client: number;
+  /** Clients in workerd. */
+  readonly websocket: number;
+  readonly monitor: number;
+}
+
+const passwordsSchema = z.strictObject({
+  edge: z.string().min(1),
+  worker: z.string().min(1),
+  operator: z.string().min(1),
+});
+
+const newPassword = (): string => randomBytes(PASSWORD_BYTES).toString("base64url");
+
+/** The passwords of this data folder, made at random when it has none. */
+export function loadPasswords(natsDir: string): Passwords {
+  const path = join(natsDir, "passwords.json");
+  mkdirSync(natsDir, { recursive: true, mode: 0o700 });
+  const fresh: Passwords = { edge: newPassword(), worker: newPassword(), operator: newPassword() };
+  try {
+    writeFileSync(path, `${JSON.stringify(fresh, undefined, 2)}\n`, { mode: 0o600, flag: "wx" });
+    return fresh;
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+  }
+  try {
+    return passwordsSchema.parse(JSON.parse(readFileSync(path, "utf8")));
+  } catch (error) {
+    throw new Error(`${path} is damaged; delete it and start again`, { cause: error });
+  }
+}
+
+/** The configuration's text. JSON is valid nats-server configuration, and needs no quoting rules of its own. */
+export function natsConfig(storeDir: string, ports: NatsPorts, passwords: Passwords): string {
+  const users = Object.entries(USERS).map(([user, permissions]) => ({
+    user,
+    password: passwords[user as UserName],
+    permissions,
+  }));
+  const config = {
+    server_name: "vqd",
+    host: "127.0.0.1",
+    port: ports.client,
+    http: `127.0.0.1:${ports.monitor}`,
+    max_payload: MAX_PAYLOAD_BYTES,
+    jetstream: { store_dir: storeDir },
+    // Plain text: workerd connects over loopback, and anything further away should bring its own TLS.
+    websocket: { host: "127.0.0.1", port: ports.websocket, no_tls: true },
+    // Explicit accounts, also for the system: CVE-2023-47090 concerns servers where only that one is named.
+    accounts: { VQD: { jetstream: "enabled", users }, SYS: { users: [] } },
+    system_account: "SYS",
+  };
+  return `${JSON.stringify(config, undefined, 2)}\n`;
+}
+
+/** Writes the configuration into `natsDir`, readable by this user only, and returns its path. */
+export function writeNatsConfig(natsDir: string, ports: NatsPorts, passwords: Passwords): string {
+  const path = join(natsDir, "nats-server.conf");
+  mkdirSync(natsDir, { recursive: true, mode: 0o700 });
+  writePrivateFile(path, natsConfig(join(natsDir, "store"), ports, passwords));
+  return path;
+}

@@ -1,0 +1,197 @@
+// Finds the nats-server binary, and gets one where there is none.
+
+import { execFile, spawn } from "node:child_process";
+import { accessSync, constants } from "node:fs";
+import { homedir } from "node:os";
+import { delimiter, join } from "node:path";
+import { promisify } from "node:util";
+import { RELEASE_VERSION, installRelease, releaseFor } from "./release.ts";
+
+/** Work queues with discard new, direct get and consumers created by name all need 2.9. */
+const MIN_VERSION = [2, 9] as const;
+const VERSION_TIMEOUT_MS = 10_000;
+
+export interface NatsServer {
+  readonly path: string;
+  readonly version: string;
+}
+
+export interface FindOptions {
+  /** Where a downloaded binary lies, or is to be put. */
+  readonly binDir: string;
+  readonly env?: NodeJS.ProcessEnv;
+  /** Folders outside PATH to look into; the usual ones by default. */
+  readonly extraDirs?: readonly string[];
+}
+
+export interface EnsureOptions extends FindOptions {
+  readonly log: (message: string) => void;
+  /** Ways to get a nats-server, tried in turn until one is found; the system's by default. */
+  readonly sources?: readonly NatsSource[];
+}
+
+/** One way to get a nats-server. */
+export interface NatsSource {
+  readonly name: string;
+  /** False where this way does not exist. */
+  readonly applies: boolean;
+  /** Puts a binary where `findNatsServer` sees it. */
+  install(log: (message: string) => void): Promise<void>;
+}
+
+/** Debian puts it into a folder that only root has on PATH; Homebrew's may be missing from a desktop's PATH. */
+const USUAL_DIRS = [
+  "/usr/sbin",
+  "/usr/local/sbin",
+  "/usr/local/bin",
+  "/usr/bin",
+  "/opt/homebrew/bin",
+  "/home/linuxbrew/.linuxbrew/bin",
+  join(homedir(), "go", "bin"),
+];
+
+/** The first nats-server that is new enough; `VQD_NATS_SERVER` names one and rules out all others. */
+export async function findNatsServer({
+  binDir,
+  env = process.env,
+  extraDirs = USUAL_DIRS,
+}: FindOptions): Promise<NatsServer | undefined> {
+  const given = env["VQD_NATS_SERVER"];
+  if (given !== undefined && given !== "") {
+    const version = await versionOf(given);
+    if (version === undefined)
+      throw new Error(`VQD_NATS_SERVER: ${given} is not a nats-server that can be run`);
+    if (!isNewEnough(version))
+      throw new Error(`VQD_NATS_SERVER: ${given} is ${version}, older than ${minimum}`);
+    return { path: given, version };
+  }
+  const path = (env["PATH"] ?? "").split(delimiter).filter((dir) => dir !== "");
+  for (const dir of new Set([...path, ...extraDirs, binDir])) {
+    const candidate = join(dir, "nats-server");
+    const version = isExecutable(candidate) ? await versionOf(candidate) : undefined;
+    if (version !== undefined && isNewEnough(version)) return { path: candidate, version };
+  }
+  return undefined;
+}
+
+/** Finds nats-server or gets one; otherwise an Error that says what to do. */
+export async function ensureNatsServer(options: EnsureOptions): Promise<NatsServer> {
+  const found = await findNatsServer(options);
+  if (found !== undefined) return found;
+  const problems: string[] = [];
+  for (const source of options.sources ?? systemSources(options.binDir)) {
+    if (!source.applies) continue;
+    try {
+      await source.install(options.log);
+    } catch (error) {
+      problems.push(`${source.name}: ${error instanceof Error ? error.message : String(error)}`);
+      continue;
+    }
+    const installed = await findNatsServer(options);
+    if (installed !== undefined) return installed;
+    problems.push(`${source.name}: installed, but what it brought is not a nats-server ${minimum} or later`);
+  }
+  throw new Error(howToInstall(problems));
+}
+
+function systemSources(binDir: string): NatsSource[] {
+  const isRoot = process.getuid?.() === 0;
+  const release = releaseFor(process.platform, process.arch);
+  return [
+    {
+      name: "apt-get",
+      // Only as root: asking for a password in the middle of a start would be a surprise.
+      applies: isRoot && process.platform === "linux" && isOnPath("apt-get"),
+      async install(log) {
+        log("nats-server not found, installing it with apt-get");
+        await runQuietly("apt-get", ["update"]);
+        await runQuietly("apt-get", ["install", "-y", "--no-install-recommends", "nats-server"]);
+      },
+    },
+    {
+      name: "brew",
+      // Homebrew refuses to run as root.
+      applies: !isRoot && isOnPath("brew"),
+      async install(log) {
+        log("nats-server not found, installing it with brew");
+        await runQuietly("brew", ["install", "nats-server"]);
+      },
+    },
+    {
+      name: "official release",
+      applies: true,
+      async install(log) {
+        if (release === undefined) {
+          throw new Error(
+            `no checksum is known for ${process.platform} on ${process.arch}, so nothing was downloaded`,
+          );
+        }
+        log(`nats-server not found, downloading ${RELEASE_VERSION} from ${release.url}`);
+        await installRelease(release, binDir);
+      },
+    },
+  ];
+}
+
+const minimum = MIN_VERSION.join(".");
+
+function howToInstall(problems: readonly string[]): string {
+  return [
+    `nats-server ${minimum} or later is needed and was not found.`,
+    ...problems.map((problem) => `  tried ${problem}`),
+    "Install it, then start again:",
+    "  Debian, Ubuntu   sudo apt-get install nats-server",
+    "  macOS            brew install nats-server",
+    "  Windows          use WSL 2",
+    `  others           https://github.com/nats-io/nats-server/releases, such as v${RELEASE_VERSION}`,
+    "or set VQD_NATS_SERVER to the path of the binary.",
+  ].join("\n");
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function isOnPath(command: string): boolean {
+  return (process.env["PATH"] ?? "")
+    .split(delimiter)
+    .some((dir) => dir !== "" && isExecutable(join(dir, command)));
+}
+
+/** What `nats-server -v` says (`nats-server: v2.9.10`), without the v. */
+async function versionOf(path: string): Promise<string | undefined> {
+  try {
+    const { stdout } = await promisify(execFile)(path, ["-v"], { timeout: VERSION_TIMEOUT_MS });
+    return /\bv?(\d+\.\d+\.\d+\S*)/.exec(stdout)?.[1];
+  } catch {
+    return undefined;
+  }
+}
+
+function isNewEnough(version: string): boolean {
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  return major > MIN_VERSION[0] || (major === MIN_VERSION[0] && minor >= MIN_VERSION[1]);
+}
+
+/** Runs a command without showing its output, which the error carries when it fails. */
+async function runQuietly(command: string, args: string[]): Promise<void> {
+  const child = spawn(command, args, {
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const output: string[] = [];
+  child.stdout.setEncoding("utf8").on("data", (text: string) => output.push(text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => output.push(text));
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", resolve);
+  });
+  if (code === 0) return;
+  const end = output.join("").trim().split("\n").slice(-3).join("; ");
+  throw new Error(`${command} ${args.join(" ")} failed with code ${code}: ${end}`);
+}

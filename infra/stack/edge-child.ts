@@ -1,0 +1,108 @@
+// The edge in workerd, by `wrangler dev`, as a child of the stack.
+
+import { createHash } from "node:crypto";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { ChildSpec } from "./child.ts";
+import { writePrivateFile } from "./files.ts";
+import { NODE, REPO, WRANGLER } from "./paths.ts";
+import { wranglerLineParser } from "./wrangler-log.ts";
+
+const READY_LIMIT_MS = 60_000;
+const STOP_LIMIT_MS = 5_000;
+const HEALTH_POLL_MS = 50;
+/** The name under which the edge knows the stack's key. */
+const KEY_ID = "dev";
+
+export interface EdgeSettings {
+  readonly port: number;
+  readonly inspectorPort: number;
+  readonly websocketPort: number;
+  readonly password: string;
+  readonly apiKey: string;
+  readonly defaultModel: string;
+  readonly dataDir: string;
+  /** Wins over all others. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export function edgeChild(settings: EdgeSettings, baseEnv: NodeJS.ProcessEnv): ChildSpec {
+  const { port, inspectorPort, dataDir } = settings;
+  const url = `http://127.0.0.1:${port}`;
+  const persistTo = join(dataDir, "edge");
+  mkdirSync(persistTo, { recursive: true });
+  const envFile = join(dataDir, "edge.env");
+  writePrivateFile(envFile, edgeVariables(settings));
+  return {
+    name: "edge",
+    command: NODE,
+    args: [
+      WRANGLER,
+      "dev",
+      "--ip",
+      "127.0.0.1",
+      "--port",
+      String(port),
+      "--inspector-ip",
+      "127.0.0.1",
+      "--inspector-port",
+      String(inspectorPort),
+      "--persist-to",
+      persistTo,
+      "--env-file",
+      envFile,
+      "--show-interactive-dev-session=false",
+    ],
+    cwd: REPO,
+    env: { ...baseEnv, ...wranglerEnvironment(dataDir) },
+    parser: wranglerLineParser,
+    async ready({ line, signal }) {
+      await line(/Ready on http/);
+      while (!(await isHealthy(url, signal))) await delay(HEALTH_POLL_MS, undefined, { signal });
+    },
+    readyLimitMs: READY_LIMIT_MS,
+    stopLimitMs: STOP_LIMIT_MS,
+  };
+}
+
+/** The edge keeps only hashes of keys, here as in a deployment. */
+function edgeVariables(settings: EdgeSettings): string {
+  const keyHash = createHash("sha256").update(settings.apiKey).digest("hex");
+  const variables: Record<string, string> = {
+    NATS_URL: `ws://127.0.0.1:${settings.websocketPort}`,
+    NATS_USER: "edge",
+    NATS_PASSWORD: settings.password,
+    API_KEYS: `${KEY_ID}:${keyHash}`,
+    DEFAULT_MODEL: settings.defaultModel,
+    ...settings.env,
+  };
+  return Object.entries(variables)
+    .map(([name, value]) => {
+      // The file's format would take these for the end of the value or for a reference to a variable.
+      if (/['\n\r$\\]/.test(value))
+        throw new Error(`${name}: a variable of the edge cannot hold ' $ \\ or line ends`);
+      return `${name}='${value}'\n`;
+    })
+    .join("");
+}
+
+/** Wrangler without its calls home, its files outside the data folder, and its colours. */
+function wranglerEnvironment(dataDir: string): NodeJS.ProcessEnv {
+  return {
+    WRANGLER_SEND_METRICS: "false",
+    WRANGLER_SEND_ERROR_REPORTS: "false",
+    WRANGLER_HIDE_BANNER: "true",
+    WRANGLER_WRITE_LOGS: "false",
+    WRANGLER_REGISTRY_PATH: join(dataDir, "wrangler-registry"),
+    CLOUDFLARE_CF_FETCH_ENABLED: "false",
+    NO_COLOR: "1",
+    FORCE_COLOR: undefined,
+  };
+}
+
+async function isHealthy(url: string, signal: AbortSignal): Promise<boolean> {
+  const response = await fetch(`${url}/healthz`, { signal }).catch(() => undefined);
+  await response?.body?.cancel();
+  return response?.ok ?? false;
+}

@@ -1,0 +1,141 @@
+// The options of `npm start`, from the command line or the environment.
+
+import { existsSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { DEFAULT_QUEUE_LIMIT } from "../nats/streams.ts";
+import { BUNDLED_MODEL, DEFAULT_DATA } from "./paths.ts";
+import type { Provider } from "./stack.ts";
+
+export const DEFAULT_PORT = 8787;
+const MAX_WORKERS = 64;
+const MAX_QUEUE_LIMIT = 1_000_000;
+const PROVIDERS: readonly string[] = ["cpu", "webgpu", "cuda"] satisfies Provider[];
+
+/** Each option with its environment variable. `queue-limit` is for tests and so only a variable. */
+const VARIABLES = {
+  port: "VQD_PORT",
+  workers: "VQD_WORKERS",
+  "api-key": "VQD_API_KEY",
+  model: "VQD_MODEL",
+  provider: "VQD_PROVIDER",
+  data: "VQD_DATA",
+} as const;
+type OptionName = keyof typeof VARIABLES;
+
+export interface StartOptions {
+  /** Undefined: the default port, or any free one if that is taken. 0: any free one. */
+  readonly port: number | undefined;
+  readonly workers: number;
+  readonly apiKey: string | undefined;
+  readonly model: string;
+  readonly provider: Provider;
+  readonly data: string;
+  readonly queueLimit: number;
+}
+
+/** A mistake of the person who gave the options; the message is all there is to say. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** Throws a `UsageError` that names the option or variable and what is wrong with it. */
+export function readStartOptions(args: readonly string[], env: NodeJS.ProcessEnv): StartOptions {
+  const given = readArguments(args);
+  const value = (name: OptionName): Given | undefined => {
+    const argument = given.get(name);
+    if (argument !== undefined) return { source: `--${name}`, text: argument };
+    return variable(env, VARIABLES[name]);
+  };
+  const port = value("port");
+  const workers = value("workers");
+  const queueLimit = variable(env, "VQD_QUEUE_LIMIT");
+  const apiKey = value("api-key");
+  if (apiKey !== undefined && !/^[\u0021-\u007E]+$/.test(apiKey.text)) {
+    throw new UsageError(`${apiKey.source}: must be visible ASCII characters without spaces`);
+  }
+  return {
+    port: port && integer(port, 0, 65_535),
+    workers: workers === undefined ? 1 : integer(workers, 0, MAX_WORKERS),
+    apiKey: apiKey?.text,
+    model: modelFolder(value("model")),
+    provider: provider(value("provider")),
+    data: dataFolder(value("data")),
+    queueLimit: queueLimit === undefined ? DEFAULT_QUEUE_LIMIT : integer(queueLimit, 1, MAX_QUEUE_LIMIT),
+  };
+}
+
+interface Given {
+  /** The option or variable, for messages. */
+  readonly source: string;
+  readonly text: string;
+}
+
+/** An empty variable counts as unset. */
+function variable(env: NodeJS.ProcessEnv, name: string): Given | undefined {
+  const text = env[name];
+  return text === undefined || text === "" ? undefined : { source: name, text };
+}
+
+function readArguments(args: readonly string[]): Map<string, string> {
+  const { tokens } = parseArgs({
+    args: [...args],
+    options: Object.fromEntries(Object.keys(VARIABLES).map((name) => [name, { type: "string" as const }])),
+    strict: false,
+    tokens: true,
+  });
+  const given = new Map<string, string>();
+  for (const token of tokens) {
+    if (token.kind === "option-terminator") continue;
+    if (token.kind === "positional")
+      throw new UsageError(`unexpected argument "${token.value}" (see --help)`);
+    if (!(token.name in VARIABLES)) throw new UsageError(`unknown option ${token.rawName} (see --help)`);
+    if (token.value === undefined || token.value === "")
+      throw new UsageError(`${token.rawName}: needs a value`);
+    given.set(token.name, token.value);
+  }
+  return given;
+}
+
+function integer({ source, text }: Given, min: number, max: number): number {
+  const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (number >= min && number <= max) return number;
+  throw new UsageError(`${source}: must be a whole number from ${min} to ${max}, not "${text}"`);
+}
+
+function provider(given: Given | undefined): Provider {
+  if (given === undefined) return "cpu";
+  if (PROVIDERS.includes(given.text)) return given.text as Provider;
+  throw new UsageError(`${given.source}: must be one of ${PROVIDERS.join(", ")}, not "${given.text}"`);
+}
+
+/** What every checkpoint has; the worker looks at the contents. */
+const MODEL_FILES = [
+  "model_index.json",
+  "vqvae/config.json",
+  "transformer/config.json",
+  "text_encoder/config.json",
+  "scheduler/scheduler_config.json",
+  "tokenizer/merges.txt",
+];
+
+function modelFolder(given: Given | undefined): string {
+  const { source, text } = given ?? { source: "bundled model", text: BUNDLED_MODEL };
+  const dir = resolve(text);
+  if (!isDirectory(dir)) throw new UsageError(`${source}: there is no folder ${dir}`);
+  const missing = MODEL_FILES.filter((file) => !existsSync(join(dir, file)));
+  if (missing.length === 0) return dir;
+  throw new UsageError(
+    `${source}: ${dir} is not a diffusers checkpoint of VQ-Diffusion: no ${missing.join(", ")}`,
+  );
+}
+
+function dataFolder(given: Given | undefined): string {
+  if (given === undefined) return DEFAULT_DATA;
+  const dir = resolve(given.text);
+  if (existsSync(dir) && !isDirectory(dir)) throw new UsageError(`${given.source}: ${dir} is not a folder`);
+  return dir;
+}
+
+const isDirectory = (path: string): boolean =>
+  statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;

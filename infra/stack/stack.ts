@@ -1,0 +1,269 @@
+// The whole system on one machine: nats-server, workers and edge, started together and kept running.
+
+import { randomBytes } from "node:crypto";
+import { mkdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join, resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { defaultModelName } from "@vqd/gpu-worker/manifest.ts";
+import { type NatsPorts, type Passwords, loadPasswords, writeNatsConfig } from "../nats/config.ts";
+import { type NatsServer, ensureNatsServer } from "../nats/server.ts";
+import { applyStreams } from "../nats/streams.ts";
+import { Child, type ChildEvents } from "./child.ts";
+import { edgeChild } from "./edge-child.ts";
+import { DataLock, recordOf } from "./lock.ts";
+import type { LogSink } from "./log.ts";
+import { natsChild } from "./nats-child.ts";
+import { BUNDLED_MODEL, DEFAULT_DATA } from "./paths.ts";
+import { freePorts } from "./ports.ts";
+import { workerChild } from "./worker-child.ts";
+
+const API_KEY_BYTES = 24;
+const MODELS_LIMIT_MS = 15_000;
+const MODELS_POLL_MS = 50;
+
+export type Provider = "cpu" | "webgpu" | "cuda";
+
+export interface StackOptions {
+  /** Of the edge; by default any free one. */
+  readonly port?: number;
+  /** Default 1. 0 starts none: `addWorker` does, or workers elsewhere connect. */
+  readonly workers?: number;
+  /** By default one is made. */
+  readonly apiKey?: string;
+  /** Checkpoint folder; the bundled model by default. */
+  readonly model?: string;
+  readonly provider?: Provider;
+  /** Folder for the store, the graph cache and the edge's state; `.vqd` in the repository by default. */
+  readonly data?: string;
+  /** Jobs that may wait or run at once. */
+  readonly queueLimit?: number;
+  /** Further variables of each worker's environment. */
+  readonly workerEnv?: Readonly<Record<string, string>>;
+  /** Further variables (bindings) of the edge. */
+  readonly edgeEnv?: Readonly<Record<string, string>>;
+  readonly log?: LogSink;
+  /** Ends a start that is under way. */
+  readonly signal?: AbortSignal;
+}
+
+/** What is settled before anything is started. */
+interface Prepared {
+  readonly server: NatsServer;
+  readonly lock: DataLock;
+  readonly dataDir: string;
+  readonly passwords: Passwords;
+  readonly natsPorts: NatsPorts;
+  readonly edgePort: number;
+  readonly inspectorPort: number;
+}
+
+/** Starts the system and resolves when all of it serves; on failure nothing is left running. */
+export async function startStack(options: StackOptions = {}): Promise<Stack> {
+  const prepared = await prepare(options);
+  const stack = new Stack(options, prepared);
+  const cancel = (): void => void stack.stop();
+  options.signal?.addEventListener("abort", cancel, { once: true });
+  try {
+    options.signal?.throwIfAborted();
+    await stack.start();
+    options.signal?.throwIfAborted();
+    return stack;
+  } catch (error) {
+    await stack.stop();
+    throw error;
+  } finally {
+    options.signal?.removeEventListener("abort", cancel);
+  }
+}
+
+async function prepare({ data = DEFAULT_DATA, port, log = () => {} }: StackOptions): Promise<Prepared> {
+  if (process.platform === "win32") throw new Error("Windows has no process groups and signals; use WSL 2");
+  const dataDir = resolve(data);
+  const say = (text: string): void => log({ source: "stack", level: "info", text });
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  const server = await ensureNatsServer({ binDir: join(dataDir, "bin"), log: say });
+  const lock = await DataLock.acquire(dataDir, say);
+  try {
+    const [client = 0, websocket = 0, monitor = 0, inspectorPort = 0, freePort = 0] = await freePorts(5);
+    return {
+      server,
+      lock,
+      dataDir,
+      passwords: loadPasswords(join(dataDir, "nats")),
+      natsPorts: { client, websocket, monitor },
+      edgePort: port ?? freePort,
+      inspectorPort,
+    };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+/** A running stack. Its children are restarted when they die. */
+export class Stack implements AsyncDisposable {
+  readonly url: string;
+  readonly apiKey: string;
+  /** For clients in Node. */
+  readonly natsUrl: string;
+  readonly natsPorts: NatsPorts;
+  /** Of the NATS users `edge`, `worker` and `operator`. */
+  readonly passwords: Passwords;
+  readonly dataDir: string;
+  readonly nats: Child;
+  readonly edge: Child;
+  readonly #workers: Child[] = [];
+  readonly #options: StackOptions;
+  readonly #lock: DataLock;
+  readonly #events: ChildEvents;
+  readonly #baseEnv: NodeJS.ProcessEnv;
+  readonly #threads: number;
+  readonly #killNow = (): void => this.killNow();
+  #stopped: Promise<void> | undefined;
+
+  constructor(options: StackOptions, prepared: Prepared) {
+    const { server, lock, dataDir, passwords, natsPorts, edgePort, inspectorPort } = prepared;
+    this.#options = options;
+    this.#lock = lock;
+    this.url = `http://127.0.0.1:${edgePort}`;
+    this.apiKey = options.apiKey ?? newApiKey();
+    this.natsUrl = `nats://127.0.0.1:${natsPorts.client}`;
+    this.natsPorts = natsPorts;
+    this.passwords = passwords;
+    this.dataDir = dataDir;
+    // The key in the clear is for nobody but who starts the stack.
+    const { VQD_API_KEY: _, ...baseEnv } = process.env;
+    this.#baseEnv = baseEnv;
+    const workers = options.workers ?? 1;
+    this.#threads = Math.max(1, Math.floor(availableParallelism() / Math.max(1, workers)));
+    this.#events = { log: options.log ?? (() => {}), onProcess: () => this.#record() };
+
+    const natsConfig = writeNatsConfig(join(dataDir, "nats"), natsPorts, passwords);
+    this.nats = new Child(natsChild(server, natsConfig, natsPorts), this.#events);
+    const edge = edgeChild(
+      {
+        port: edgePort,
+        inspectorPort,
+        websocketPort: natsPorts.websocket,
+        password: passwords.edge,
+        apiKey: this.apiKey,
+        defaultModel: baseEnv["VQD_MODEL_NAME"] || defaultModelName(this.#model),
+        dataDir,
+        env: options.edgeEnv ?? {},
+      },
+      baseEnv,
+    );
+    this.edge = new Child(edge, this.#events);
+    for (let i = 0; i < workers; i++) this.#newWorker();
+    // The last resort, also for a supervisor that leaves by process.exit().
+    process.once("exit", this.#killNow);
+  }
+
+  get workers(): readonly Child[] {
+    return this.#workers;
+  }
+
+  /** Called once, by `startStack`. */
+  async start(): Promise<void> {
+    // The edge takes longest and connects to NATS when it is first asked; workers need the streams.
+    await Promise.all([this.edge.start(), this.#startNatsAndWorkers()]);
+    if (this.#workers.length > 0) await this.#waitForModel();
+  }
+
+  /** Starts one worker more; resolves when it serves. */
+  async addWorker(): Promise<Child> {
+    const worker = this.#newWorker();
+    await worker.start();
+    return worker;
+  }
+
+  /** Resolves when every child serves. */
+  async waitReady(): Promise<void> {
+    await Promise.all(this.#children.map((child) => child.waitReady()));
+  }
+
+  /** Stops all: first what takes requests, last what the others need. Safe to repeat. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stopInOrder();
+    return this.#stopped;
+  }
+
+  /** Kills all at once, without waiting. */
+  killNow(): void {
+    for (const child of this.#children) child.killNow();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  get #children(): Child[] {
+    return [this.edge, ...this.#workers, this.nats];
+  }
+
+  get #model(): string {
+    return resolve(this.#options.model ?? BUNDLED_MODEL);
+  }
+
+  #newWorker(): Child {
+    const { provider = "cpu", workerEnv = {} } = this.#options;
+    const settings = {
+      natsUrl: this.natsUrl,
+      password: this.passwords.worker,
+      model: this.#model,
+      provider,
+      threads: this.#threads,
+      cacheDir: join(this.dataDir, "cache"),
+      env: workerEnv,
+    };
+    const worker = new Child(workerChild(this.#workers.length + 1, settings, this.#baseEnv), this.#events);
+    this.#workers.push(worker);
+    return worker;
+  }
+
+  async #startNatsAndWorkers(): Promise<void> {
+    await this.nats.start();
+    const { queueLimit } = this.#options;
+    await applyStreams(
+      { url: this.natsUrl, password: this.passwords.operator },
+      // The models are those of the workers about to start, whatever an earlier run served.
+      { purgeModels: true, ...(queueLimit === undefined ? {} : { queueLimit }) },
+    );
+    await Promise.all(this.#workers.map((worker) => worker.start()));
+  }
+
+  /** A worker's announcement takes a moment to reach the edge. */
+  async #waitForModel(): Promise<void> {
+    const signal = AbortSignal.timeout(MODELS_LIMIT_MS);
+    const headers = { authorization: `Bearer ${this.apiKey}` };
+    for (;;) {
+      const response = await fetch(`${this.url}/v1/models`, { headers, signal }).catch(() => undefined);
+      const body = (await response?.json().catch(() => undefined)) as { data?: unknown[] } | undefined;
+      if (response?.ok && (body?.data?.length ?? 0) > 0) return;
+      if (signal.aborted) {
+        throw new Error(
+          `the edge does not list the workers' model (GET /v1/models: ${response?.status ?? "no answer"})`,
+        );
+      }
+      await delay(MODELS_POLL_MS);
+    }
+  }
+
+  async #stopInOrder(): Promise<void> {
+    await this.edge.stop();
+    await Promise.all(this.#workers.map((worker) => worker.stop()));
+    await this.nats.stop();
+    process.off("exit", this.#killNow);
+    this.#lock.release();
+  }
+
+  #record(): void {
+    const records = this.#children.map((child) =>
+      child.pid === undefined ? undefined : recordOf(child.name, child.pid),
+    );
+    this.#lock.setChildren(records.filter((record) => record !== undefined));
+  }
+}
+
+const newApiKey = (): string => `vqd_${randomBytes(API_KEY_BYTES).toString("base64url")}`;

@@ -1,0 +1,59 @@
+// A GPU worker as a child of the stack.
+
+import { once } from "node:events";
+import type { ReadyMessage } from "@vqd/gpu-worker/main.ts";
+import type { ChildSpec } from "./child.ts";
+import { parseWorkerLine } from "./log.ts";
+import { NODE, REPO, WORKER_MAIN } from "./paths.ts";
+
+/** The first start with a model builds and checks its graphs. */
+const READY_LIMIT_MS = 300_000;
+/** It finishes the step it is at and hands the job back. */
+const STOP_LIMIT_MS = 10_000;
+
+export interface WorkerSettings {
+  readonly natsUrl: string;
+  readonly password: string;
+  readonly model: string;
+  readonly provider: string;
+  readonly threads: number;
+  readonly cacheDir: string;
+  /** Wins over all others. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export function workerChild(number: number, settings: WorkerSettings, baseEnv: NodeJS.ProcessEnv): ChildSpec {
+  return {
+    name: `worker ${number}`,
+    command: NODE,
+    args: [WORKER_MAIN],
+    cwd: REPO,
+    env: {
+      ...baseEnv,
+      VQD_NATS_URL: settings.natsUrl,
+      VQD_NATS_USER: "worker",
+      VQD_NATS_PASSWORD: settings.password,
+      VQD_MODEL: settings.model,
+      VQD_PROVIDER: settings.provider,
+      VQD_THREADS: String(settings.threads),
+      VQD_CACHE: settings.cacheDir,
+      VQD_HEALTH_PORT: "0",
+      VQD_LOG: "json",
+      ...settings.env,
+    },
+    ipc: true,
+    parser: () => parseWorkerLine,
+    async ready({ process, signal }) {
+      for (;;) {
+        const [message] = (await once(process, "message", { signal })) as [unknown];
+        if (isReadyMessage(message)) return;
+      }
+    },
+    readyLimitMs: READY_LIMIT_MS,
+    stopLimitMs: STOP_LIMIT_MS,
+  };
+}
+
+function isReadyMessage(message: unknown): message is ReadyMessage {
+  return typeof message === "object" && message !== null && "type" in message && message.type === "ready";
+}
