@@ -7,6 +7,8 @@ import type { PredictionRow, PredictionStore } from "./store.ts";
 
 /** While predictions are live the alarm comes at least this often, so that an evicted hub comes back. */
 const LIVE_INTERVAL_MS = 15_000;
+/** Least pause between alarms: what cannot be done now must not be tried without end. */
+const MIN_INTERVAL_MS = 250;
 
 function overdue(row: PredictionRow, now: number): { code: ErrorCode; message: string } | undefined {
   if (row.startedAt === null) {
@@ -45,5 +47,5 @@ export function nextAlarm(store: PredictionStore, retention: Retention, now: num
   if (oldest.steps !== null) times.push(oldest.steps + retention.stepRetentionMs);
   if (oldest.files !== null) times.push(oldest.files + retention.fileRetentionMs);
   if (oldest.record !== null) times.push(oldest.record + retention.recordRetentionMs);
-  return times.length === 0 ? null : Math.max(now, Math.min(...times));
+  return times.length === 0 ? null : Math.max(now + MIN_INTERVAL_MS, Math.min(...times));
 }
