@@ -140,6 +140,7 @@ export class JobConsumer {
       });
       const stop = AbortSignal.any([lease.signal, canceled.signal, this.#draining.signal]);
       try {
+        log.info("job started", { step: resume?.value.step ?? 0, steps: job.numInferenceSteps });
         this.#checkAttempts(attempt);
         await runner.run(job, publisher, stop, resume);
         await publisher.flush();

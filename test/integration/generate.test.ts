@@ -20,19 +20,20 @@ import {
   stepNumbers,
   upTo,
 } from "./support/client.ts";
-import { REPO, type TestStack, startTestStack } from "./support/stack.ts";
+import { REPO } from "../../infra/stack/paths.ts";
+import { MODEL_NAME, startTestStack, type TestStack } from "./support/stack.ts";
 
 const FACE = { prompt: "grinning face, flat style", num_inference_steps: 12, guidance_scale: 3 };
 
-let stack: TestStack;
+let test: TestStack;
 beforeAll(async () => {
-  stack = await startTestStack({ workers: 1 });
+  test = await startTestStack({ workers: 1 });
 });
-afterAll(() => stack.stop());
+afterAll(() => test.stop());
 
 describe("an image", () => {
   it("is a PNG of the model's size, yellow in the middle for a grinning face", async () => {
-    const png = await generateImage(stack, { prompt: FACE.prompt, seed: 7, num_inference_steps: 50 });
+    const png = await generateImage(test, { prompt: FACE.prompt, seed: 7, num_inference_steps: 50 });
     const image = sharp(png);
     expect(await image.metadata()).toMatchObject({ format: "png", width: 128, height: 128, channels: 3 });
     const middle = await image.extract({ left: 32, top: 32, width: 64, height: 64 }).stats();
@@ -43,9 +44,9 @@ describe("an image", () => {
   });
 
   it("has the same bytes for the same seed, also from the command line, and others for another", async () => {
-    const first = await generateImage(stack, { ...FACE, seed: 7 });
-    const again = await generateImage(stack, { ...FACE, seed: 7 });
-    const other = await generateImage(stack, { ...FACE, seed: 8 });
+    const first = await generateImage(test, { ...FACE, seed: 7 });
+    const again = await generateImage(test, { ...FACE, seed: 7 });
+    const other = await generateImage(test, { ...FACE, seed: 8 });
     expect(again.equals(first)).toBe(true);
     expect(other.equals(first)).toBe(false);
 
@@ -59,7 +60,7 @@ describe("an image", () => {
         "--seed=7",
         "--steps=12",
         "--guidance-scale=3",
-        `--cache=${stack.cacheDir}`,
+        `--cache=${test.cacheDir}`,
         `--out=${out}`,
       ]);
       expect((await readFile(out)).equals(first)).toBe(true);
@@ -69,8 +70,8 @@ describe("an image", () => {
   });
 
   it("does not depend on the other images of its prediction", async () => {
-    const alone = await createPrediction(stack, { ...FACE, seed: 3 }, { prefer: "wait" });
-    const several = await createPrediction(stack, { ...FACE, seed: 3, num_outputs: 3 }, { prefer: "wait" });
+    const alone = await createPrediction(test, { ...FACE, seed: 3 }, { prefer: "wait" });
+    const several = await createPrediction(test, { ...FACE, seed: 3, num_outputs: 3 }, { prefer: "wait" });
     expect(several.output).toHaveLength(3);
     const bytes = async (url: string | undefined) =>
       Buffer.from(await (await fetch(url ?? "")).arrayBuffer());
@@ -82,8 +83,8 @@ describe("an image", () => {
 
 describe("the event stream", () => {
   it("shows every step in order with its tokens", async () => {
-    const prediction = await createPrediction(stack, { ...FACE, seed: 1 });
-    const events = await allEvents(stack, prediction.id);
+    const prediction = await createPrediction(test, { ...FACE, seed: 1 });
+    const events = await allEvents(test, prediction.id);
     expect(events.map((event) => Number(event.id))).toEqual(upTo(events.length));
     expect(stepNumbers(events)).toEqual(upTo(12));
 
@@ -99,21 +100,21 @@ describe("the event stream", () => {
     expect(steps.at(-1)?.masked).toBe(0);
     expect(events[0]?.event).toBe("started");
     expect(events.at(-1)?.event).toBe("done");
-    expect((await getPrediction(stack, prediction.id)).status).toBe("succeeded");
+    expect((await getPrediction(test, prediction.id)).status).toBe("succeeded");
   });
 
   it("misses and doubles nothing when it is cut and resumed", async () => {
-    const prediction = await createPrediction(stack, { ...FACE, seed: 2 });
+    const prediction = await createPrediction(test, { ...FACE, seed: 2 });
     const seen: EventSourceMessage[] = [];
     const cut = new AbortController();
     await expect(async () => {
-      for await (const event of readEvents(stack, prediction.id, { signal: cut.signal })) {
+      for await (const event of readEvents(test, prediction.id, { signal: cut.signal })) {
         seen.push(event);
         if (stepNumbers(seen).length === 5) cut.abort();
       }
     }).rejects.toThrow();
     const lastEventId = seen.at(-1)?.id ?? "";
-    for await (const event of readEvents(stack, prediction.id, { lastEventId })) seen.push(event);
+    for await (const event of readEvents(test, prediction.id, { lastEventId })) seen.push(event);
     expect(seen.map((event) => Number(event.id))).toEqual(upTo(seen.length));
     expect(stepNumbers(seen)).toEqual(upTo(12));
     expect(seen.at(-1)?.event).toBe("done");
@@ -122,24 +123,24 @@ describe("the event stream", () => {
 
 describe("a cancellation", () => {
   it("is final at once and frees the worker", async () => {
-    const prediction = await createPrediction(stack, { prompt: "dog", num_inference_steps: 100 });
-    for await (const event of readEvents(stack, prediction.id)) {
+    const prediction = await createPrediction(test, { prompt: "dog", num_inference_steps: 100 });
+    for await (const event of readEvents(test, prediction.id)) {
       if (event.event === "step") break;
     }
-    const canceled = await request(stack, `/v1/predictions/${prediction.id}/cancel`, {});
+    const canceled = await request(test, `/v1/predictions/${prediction.id}/cancel`, {});
     expect(await canceled.json()).toMatchObject({ id: prediction.id, status: "canceled" });
-    const next = await createPrediction(stack, { ...FACE, num_inference_steps: 2 }, { prefer: "wait" });
+    const next = await createPrediction(test, { ...FACE, num_inference_steps: 2 }, { prefer: "wait" });
     expect(next.status).toBe("succeeded");
-    const events = await allEvents(stack, prediction.id);
+    const events = await allEvents(test, prediction.id);
     expect(events.at(-1)?.event).toBe("done");
     expect(stepNumbers(events).length).toBeLessThan(100);
-    expect((await getPrediction(stack, prediction.id)).status).toBe("canceled");
+    expect((await getPrediction(test, prediction.id)).status).toBe("canceled");
   });
 });
 
 describe("the clients people have", () => {
   it("openai generates an image", async () => {
-    const openai = new OpenAI({ apiKey: stack.apiKey, baseURL: `${stack.url}/v1` });
+    const openai = new OpenAI({ apiKey: test.apiKey, baseURL: `${test.url}/v1` });
     const answer = await openai.images.generate({ prompt: FACE.prompt, response_format: "b64_json", n: 2 });
     expect(answer.data).toHaveLength(2);
     for (const image of answer.data ?? []) {
@@ -147,21 +148,21 @@ describe("the clients people have", () => {
       expect(metadata).toMatchObject({ format: "png", width: 128, height: 128 });
     }
     const models = await openai.models.list();
-    expect(models.data.map((model) => model.id)).toEqual([stack.model]);
+    expect(models.data.map((model) => model.id)).toEqual([MODEL_NAME]);
   });
 
   it("openai sees a clear error for a bad request and a wrong key", async () => {
-    const openai = new OpenAI({ apiKey: stack.apiKey, baseURL: `${stack.url}/v1`, maxRetries: 0 });
+    const openai = new OpenAI({ apiKey: test.apiKey, baseURL: `${test.url}/v1`, maxRetries: 0 });
     await expect(openai.images.generate({ prompt: "" })).rejects.toMatchObject({
       status: 400,
       param: "prompt",
     });
-    const stranger = new OpenAI({ apiKey: "wrong", baseURL: `${stack.url}/v1`, maxRetries: 0 });
+    const stranger = new OpenAI({ apiKey: "wrong", baseURL: `${test.url}/v1`, maxRetries: 0 });
     await expect(stranger.images.generate({ prompt: "dog" })).rejects.toMatchObject({ status: 401 });
   });
 
   it("replicate creates, waits for and streams a prediction", async () => {
-    const replicate = new Replicate({ auth: stack.apiKey, baseUrl: `${stack.url}/v1` });
+    const replicate = new Replicate({ auth: test.apiKey, baseUrl: `${test.url}/v1` });
     const model = await replicate.models.get("vqd", "emoji-proto");
     const version = model.latest_version?.id ?? "";
     const created = await replicate.predictions.create({ version, input: { ...FACE } });
@@ -170,7 +171,7 @@ describe("the clients people have", () => {
     expect(finished.output).toHaveLength(1);
 
     const kinds = new Set<string>();
-    for await (const event of replicate.stream(stack.model as `${string}/${string}`, {
+    for await (const event of replicate.stream(MODEL_NAME, {
       input: { ...FACE },
     })) {
       kinds.add(event.event);
