@@ -4,6 +4,7 @@ import { availableParallelism, hostname } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { modelNameSchema } from "@vqd/shared/model.ts";
+import { defaultQuantization, QUANTIZATIONS } from "./graph/quantize.ts";
 
 /** The checkpoint that comes with the repository. */
 export const BUNDLED_MODEL = join(import.meta.dirname, "models", "emoji-proto");
@@ -23,6 +24,7 @@ const environmentSchema = z
     VQD_MODEL: text(BUNDLED_MODEL),
     VQD_MODEL_NAME: modelNameSchema.optional(),
     VQD_PROVIDER: z.enum(["cpu", "webgpu", "cuda"]).default("cpu"),
+    VQD_QUANTIZATION: z.enum(QUANTIZATIONS).optional(),
     VQD_THREADS: integer(availableParallelism(), 1, 256),
     VQD_CACHE: text(DEFAULT_CACHE_DIR),
     VQD_SLOTS: integer(1, 1, 64),
@@ -41,6 +43,8 @@ const environmentSchema = z
     /** `owner/name` under which the model is served; by default made from the folder's name. */
     modelName: env.VQD_MODEL_NAME,
     provider: env.VQD_PROVIDER,
+    /** By default what is best on the provider. */
+    quantization: env.VQD_QUANTIZATION ?? defaultQuantization(env.VQD_PROVIDER),
     threads: env.VQD_THREADS,
     cacheDir: env.VQD_CACHE,
     /** Images denoised together; a job with more images than that runs alone. */

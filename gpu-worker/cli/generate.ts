@@ -12,6 +12,7 @@ import {
   MIN_GUIDANCE_SCALE,
 } from "@vqd/shared/limits.ts";
 import { BUNDLED_MODEL, DEFAULT_CACHE_DIR } from "../config.ts";
+import { defaultQuantization, QUANTIZATIONS } from "../graph/quantize.ts";
 import { encodeImageFile } from "../pipeline/image.ts";
 import { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
 import { choiceOption, type Command, numberOption, UsageError } from "./command.ts";
@@ -32,6 +33,7 @@ Options:
   --format FORMAT          png, webp or jpeg                              [by the ending of --out]
   --model DIR              checkpoint in the diffusers layout (VQD_MODEL)       [the bundled one]
   --provider NAME          cpu, webgpu or cuda (VQD_PROVIDER)                               [cpu]
+  --quantization Q         none or int8 (VQD_QUANTIZATION)         [int8 on the CPU, none elsewhere]
   --threads N              threads of the CPU provider (VQD_THREADS)                  [all cores]
   --cache DIR              where built graphs are kept (VQD_CACHE)                   [.vqd/cache]
   -h, --help               this text
@@ -50,6 +52,7 @@ const OPTIONS = [
   "format",
   "model",
   "provider",
+  "quantization",
   "threads",
   "cache",
 ] as const;
@@ -78,14 +81,18 @@ export const generate: Command = {
       max: 256,
       integer: true,
     });
+    const provider = choiceOption({ provider: values["provider"] ?? env["VQD_PROVIDER"] }, "provider", [
+      "cpu",
+      "webgpu",
+      "cuda",
+    ]);
+    const quantization =
+      values["quantization"] ?? env["VQD_QUANTIZATION"] ?? defaultQuantization(provider);
     const pipeline = await VQDiffusionPipeline.fromPretrained(
       values["model"] ?? env["VQD_MODEL"] ?? BUNDLED_MODEL,
       {
-        provider: choiceOption({ provider: values["provider"] ?? env["VQD_PROVIDER"] }, "provider", [
-          "cpu",
-          "webgpu",
-          "cuda",
-        ]),
+        provider,
+        quantization: choiceOption({ quantization }, "quantization", QUANTIZATIONS),
         threads: threads ?? availableParallelism(),
         cacheDir: values["cache"] ?? env["VQD_CACHE"] ?? DEFAULT_CACHE_DIR,
       },

@@ -14,12 +14,13 @@ import {
 import { join } from "node:path";
 import type { Component, DiffusersCheckpoint, Weights } from "../checkpoint/diffusers-layout.ts";
 import { GraphBuilder } from "./onnx.ts";
+import type { Quantization } from "./quantize.ts";
 import { buildTextEncoder } from "./text-encoder.ts";
 import { buildCrossAttention, buildTransformer } from "./transformer.ts";
 import { buildVQDecoder, buildVQEncoder } from "./vq-model.ts";
 
 /** Raised whenever the graphs change: part of the cache's key and of the numerics id. */
-export const GRAPH_FORMAT = 1;
+export const GRAPH_FORMAT = 2;
 
 const GRAPHS = ["text-encoder", "cross-attention", "transformer", "vq-decoder", "vq-encoder"] as const;
 export type GraphName = (typeof GRAPHS)[number];
@@ -29,17 +30,26 @@ const INVENTORY = "inventory.json";
 
 export const graphPath = (dir: string, name: GraphName): string => join(dir, `${name}.onnx`);
 
+export interface GraphOptions {
+  readonly cacheDir: string;
+  readonly quantization: Quantization;
+}
+
 /**
  * The folder with the graphs of `checkpoint`, built under `cacheDir` if it is not there or is damaged. Two
  * processes may do this at once: each builds in a folder of its own, and the first to finish gives its name.
  */
-export function ensureGraphs(checkpoint: DiffusersCheckpoint, version: string, cacheDir: string): string {
-  const dir = join(cacheDir, "graphs", `${version.slice(0, 24)}-${GRAPH_FORMAT}`);
+export function ensureGraphs(
+  checkpoint: DiffusersCheckpoint,
+  version: string,
+  { cacheDir, quantization }: GraphOptions,
+): string {
+  const dir = join(cacheDir, "graphs", `${version.slice(0, 24)}-${quantization}-${GRAPH_FORMAT}`);
   if (isComplete(dir)) return dir;
   mkdirSync(join(cacheDir, "graphs"), { recursive: true });
   const building = mkdtempSync(`${dir}.building-`);
   try {
-    buildAll(checkpoint, building);
+    buildGraphs(checkpoint, building, quantization);
     if (!isComplete(dir)) {
       rmSync(dir, { recursive: true, force: true });
       renameSync(building, dir);
@@ -63,7 +73,8 @@ function isComplete(dir: string): boolean {
   }
 }
 
-function buildAll(checkpoint: DiffusersCheckpoint, dir: string): void {
+/** Builds all graphs of `checkpoint` in the folder `dir`, layer by layer: the weights are never all in memory. */
+export function buildGraphs(checkpoint: DiffusersCheckpoint, dir: string, quantization: Quantization): void {
   const { textEncoder, transformer, vqvae, tokenizer } = checkpoint;
   const build = (
     name: GraphName,
@@ -84,13 +95,13 @@ function buildAll(checkpoint: DiffusersCheckpoint, dir: string): void {
   };
   const length = tokenizer.maxLength;
   build("text-encoder", "text_encoder", (graph, weights) =>
-    buildTextEncoder(graph, weights, textEncoder, length),
+    buildTextEncoder(graph, weights, textEncoder, { length, quantization }),
   );
   build("cross-attention", "transformer", (graph, weights) =>
     buildCrossAttention(graph, weights, transformer, length),
   );
   build("transformer", "transformer", (graph, weights) =>
-    buildTransformer(graph, weights, transformer, length),
+    buildTransformer(graph, weights, transformer, { textLength: length, quantization }),
   );
   build("vq-decoder", "vqvae", (graph, weights) => buildVQDecoder(graph, weights, vqvae));
   build("vq-encoder", "vqvae", (graph, weights) => buildVQEncoder(graph, weights, vqvae));

@@ -2,6 +2,7 @@
 
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
 import type { GraphBuilder } from "./onnx.ts";
+import { int8Product, type Quantization } from "./quantize.ts";
 
 /** [rows, columns] → [columns, rows]: PyTorch stores linear weights by output, MatMul wants them by input. */
 export function transpose(matrix: Float32Array, rows: number, columns: number): Float32Array {
@@ -57,11 +58,25 @@ export function concatLinear(layers: readonly LinearWeights[]): LinearWeights {
   };
 }
 
-/** x [..., inputs] → [..., outputs]. */
-export function linear(graph: GraphBuilder, x: string, layer: LinearWeights): string {
+/** x [..., inputs] → [..., outputs] in fp32. */
+export function matMul(graph: GraphBuilder, x: string, layer: LinearWeights): string {
   const product = graph.op("MatMul", [x, graph.constant(layer.weight, [layer.inputs, layer.outputs])]);
   if (layer.bias === undefined) return product;
   return graph.op("Add", [product, graph.constant(layer.bias, [layer.outputs])]);
+}
+
+/** How the graph computes a linear layer whose input is [B, length, inputs]. */
+export interface LinearForm {
+  readonly length: number;
+  readonly quantization: Quantization;
+}
+
+/** x [B, length, inputs] → [B, length, outputs]. */
+export function linear(graph: GraphBuilder, x: string, layer: LinearWeights, form: LinearForm): string {
+  if (form.quantization === "none") return matMul(graph, x, layer);
+  const rows = graph.op("Reshape", [x, graph.ints([-1, layer.inputs])]);
+  const product = int8Product(graph, rows, layer);
+  return graph.op("Reshape", [product, graph.ints([-1, form.length, layer.outputs])]);
 }
 
 /** Layer norm over the last axis with the weights `prefix.weight` and `prefix.bias`. */
@@ -98,6 +113,10 @@ export function attention(
   { heads, headDim }: AttentionShape,
   bias?: string,
 ): string {
+  // One head of full width, as the VQ model has it, is faster as plain products.
+  if (bias === undefined && heads > 1) {
+    return graph.contribOp("MultiHeadAttention", [query, key, value], { num_heads: heads });
+  }
   const byHead = (x: string, perm: readonly number[]): string =>
     graph.op("Transpose", [graph.op("Reshape", [x, graph.ints([0, 0, heads, headDim])])], { perm });
   const scaled = graph.op("Mul", [byHead(query, [0, 2, 1, 3]), graph.scalar(headDim ** -0.5)]);

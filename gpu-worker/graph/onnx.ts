@@ -7,8 +7,16 @@ import protobuf from "protobufjs/minimal.js";
 type Writer = protobuf.Writer;
 
 /** Data types of onnx.proto's TensorProto. */
-export const DataType = { float32: 1, int32: 6, int64: 7 } as const;
+export const DataType = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7 } as const;
 export type ElementType = keyof typeof DataType;
+
+type ConstantData = Float32Array | BigInt64Array | Int8Array | Uint8Array;
+
+function elementType(data: ConstantData): ElementType {
+  if (data instanceof Float32Array) return "float32";
+  if (data instanceof BigInt64Array) return "int64";
+  return data instanceof Int8Array ? "int8" : "uint8";
+}
 
 /** A size, or the name of a size that is only known at run time. */
 export type Dimension = number | string;
@@ -61,10 +69,10 @@ export class GraphBuilder {
   }
 
   /** A constant: small ones inline, large ones in the weights file. */
-  constant(data: Float32Array | BigInt64Array, shape: readonly number[]): string {
+  constant(data: ConstantData, shape: readonly number[]): string {
     const name = this.#fresh("w");
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    const type = data instanceof Float32Array ? "float32" : "int64";
+    const type = elementType(data);
     const external = bytes.length > INLINE_BYTES ? this.#writeWeights(bytes) : undefined;
     this.#initializers.push(this.#tensor(name, type, shape, external ?? bytes));
     return name;

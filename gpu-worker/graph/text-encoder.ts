@@ -2,7 +2,7 @@
 
 import type { TextEncoderConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
-import { attention, concatLinear, layerNorm, linear, quickGelu, readLinear } from "./layers.ts";
+import { attention, concatLinear, layerNorm, linear, type LinearForm, quickGelu, readLinear } from "./layers.ts";
 import type { GraphBuilder } from "./onnx.ts";
 
 /** What a score of a masked position becomes; small enough to vanish in the softmax, large enough to stay finite. */
@@ -16,8 +16,9 @@ export function buildTextEncoder(
   graph: GraphBuilder,
   weights: Weights,
   config: TextEncoderConfig,
-  length: number,
+  form: LinearForm,
 ): void {
+  const { length } = form;
   const { hidden_size: width, num_attention_heads: heads, layer_norm_eps: epsilon } = config;
   const ids = graph.input("ids", "int64", ["batch", length]);
   const prefix = "text_model";
@@ -42,14 +43,14 @@ export function buildTextEncoder(
       readLinear(weights, `${layer}.self_attn.${name}`, width, width),
     );
     const [q = "", k = "", v = ""] = graph.split(
-      linear(graph, normed, concatLinear(projections)),
+      linear(graph, normed, concatLinear(projections), form),
       [width, width, width],
       2,
     );
     const mixed = attention(graph, [q, k, v], { heads, headDim: width / heads }, mask);
     x = graph.op("Add", [
       x,
-      linear(graph, mixed, readLinear(weights, `${layer}.self_attn.out_proj`, width, width)),
+      linear(graph, mixed, readLinear(weights, `${layer}.self_attn.out_proj`, width, width), form),
     ]);
 
     const normed2 = layerNorm(graph, x, weights, `${layer}.layer_norm2`, width, epsilon);
@@ -57,11 +58,12 @@ export function buildTextEncoder(
       graph,
       normed2,
       readLinear(weights, `${layer}.mlp.fc1`, width, config.intermediate_size),
+      form,
     );
     const active = config.hidden_act === "gelu" ? gelu(graph, hidden) : quickGelu(graph, hidden);
     x = graph.op("Add", [
       x,
-      linear(graph, active, readLinear(weights, `${layer}.mlp.fc2`, config.intermediate_size, width)),
+      linear(graph, active, readLinear(weights, `${layer}.mlp.fc2`, config.intermediate_size, width), form),
     ]);
   }
 

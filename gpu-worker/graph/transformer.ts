@@ -4,6 +4,7 @@ import type { TransformerConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
 import { attention, concatLinear, layerNorm, linear, quickGelu, readLinear } from "./layers.ts";
 import type { GraphBuilder } from "./onnx.ts";
+import type { Quantization } from "./quantize.ts";
 
 const EPSILON = 1e-5;
 const block = (i: number): string => `transformer_blocks.${i}`;
@@ -14,8 +15,8 @@ export const transformerWidth = (config: TransformerConfig): number =>
 
 /**
  * Keys and values of every layer's cross-attention, which depend on the prompt alone: computed once per prompt,
- * not once per step. Input `embeddings` [B, S, E], output `cross` [B, 2 x layers, S, D]: key and value of layer 0,
- * of layer 1, ...
+ * not once per step, and in fp32. Input `embeddings` [B, S, E], output `cross` [B, 2 x layers, S, D]: key and
+ * value of layer 0, of layer 1, ...
  */
 export function buildCrossAttention(
   graph: GraphBuilder,
@@ -24,20 +25,17 @@ export function buildCrossAttention(
   textLength: number,
 ): void {
   const width = transformerWidth(config);
+  const form = { length: textLength, quantization: "none" } as const;
   const embeddings = graph.input("embeddings", "float32", ["batch", textLength, config.cross_attention_dim]);
-  const projections = Array.from({ length: config.num_layers }, (_, i) =>
-    ["to_k", "to_v"].map((name) =>
-      readLinear(weights, `${block(i)}.attn2.${name}`, config.cross_attention_dim, width),
-    ),
+  // Layer by layer: together they are 72 matrices in the published model.
+  const parts = Array.from({ length: config.num_layers }, (_, i) =>
+    ["to_k", "to_v"].map((name) => {
+      const layer = readLinear(weights, `${block(i)}.attn2.${name}`, config.cross_attention_dim, width);
+      return graph.op("Unsqueeze", [linear(graph, embeddings, layer, form), graph.ints([1])]);
+    }),
   ).flat();
-  const stacked = linear(graph, embeddings, concatLinear(projections));
-  const split = graph.op("Reshape", [stacked, graph.ints([0, 0, projections.length, width])]);
-  graph.output(
-    "cross",
-    "float32",
-    ["batch", projections.length, textLength, width],
-    graph.op("Transpose", [split], { perm: [0, 2, 1, 3] }),
-  );
+  const cross = graph.op("Concat", parts, { axis: 1 });
+  graph.output("cross", "float32", ["batch", parts.length, textLength, width], cross);
 }
 
 /**
@@ -48,10 +46,11 @@ export function buildTransformer(
   graph: GraphBuilder,
   weights: Weights,
   config: TransformerConfig,
-  textLength: number,
+  { textLength, quantization }: { textLength: number; quantization: Quantization },
 ): void {
   const width = transformerWidth(config);
   const pixels = config.sample_size ** 2;
+  const form = { length: pixels, quantization };
   const classes = config.num_vector_embeds - 1;
   const shape = { heads: config.num_attention_heads, headDim: config.attention_head_dim };
   const tokens = graph.input("tokens", "int64", ["batch", pixels]);
@@ -70,22 +69,22 @@ export function buildTransformer(
 
     const selfInput = modulate(graph, x, width, modulation(i, 0));
     const qkv = concatLinear(["to_q", "to_k", "to_v"].map((name) => read(`attn1.${name}`, width, width)));
-    const [q = "", k = "", v = ""] = graph.split(linear(graph, selfInput, qkv), [width, width, width], 2);
+    const [q = "", k = "", v = ""] = graph.split(linear(graph, selfInput, qkv, form), [width, width, width], 2);
     const self = attention(graph, [q, k, v], shape);
-    x = graph.op("Add", [x, linear(graph, self, read("attn1.to_out.0", width, width))]);
+    x = graph.op("Add", [x, linear(graph, self, read("attn1.to_out.0", width, width), form)]);
 
     const crossInput = modulate(graph, x, width, modulation(i, 1));
-    const query = linear(graph, crossInput, read("attn2.to_q", width, width));
+    const query = linear(graph, crossInput, read("attn2.to_q", width, width), form);
     const seen = attention(graph, [query, crossPart(2 * i), crossPart(2 * i + 1)], shape);
-    x = graph.op("Add", [x, linear(graph, seen, read("attn2.to_out.0", width, width))]);
+    x = graph.op("Add", [x, linear(graph, seen, read("attn2.to_out.0", width, width), form)]);
 
     const normed = layerNorm(graph, x, weights, `${block(i)}.norm3`, width, EPSILON);
-    const hidden = quickGelu(graph, linear(graph, normed, read("ff.net.0.proj", width, 4 * width)));
-    x = graph.op("Add", [x, linear(graph, hidden, read("ff.net.2", 4 * width, width))]);
+    const hidden = quickGelu(graph, linear(graph, normed, read("ff.net.0.proj", width, 4 * width), form));
+    x = graph.op("Add", [x, linear(graph, hidden, read("ff.net.2", 4 * width, width), form)]);
   }
 
   const normed = layerNorm(graph, x, weights, "norm_out", width, EPSILON);
-  const logits = linear(graph, normed, readLinear(weights, "out", width, classes));
+  const logits = linear(graph, normed, readLinear(weights, "out", width, classes), form);
   const logProbs = graph.op("LogSoftmax", [logits], { axis: -1 });
   graph.output("log_probs", "float32", ["batch", pixels, classes], logProbs);
 }

@@ -2,7 +2,7 @@
 
 import type { VQModelConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
-import { attention, conv, groupNorm, linear, readLinear, silu } from "./layers.ts";
+import { attention, conv, groupNorm, matMul, readLinear, silu } from "./layers.ts";
 import type { GraphBuilder } from "./onnx.ts";
 
 const EPSILON = 1e-6;
@@ -158,11 +158,11 @@ function pixelAttention(
   const flat = graph.op("Transpose", [graph.op("Reshape", [normed, graph.ints([0, channels, -1])])], {
     perm: [0, 2, 1],
   });
-  const q = linear(graph, flat, layer("to_q", "query"));
-  const k = linear(graph, flat, layer("to_k", "key"));
-  const v = linear(graph, flat, layer("to_v", "value"));
+  const q = matMul(graph, flat, layer("to_q", "query"));
+  const k = matMul(graph, flat, layer("to_k", "key"));
+  const v = matMul(graph, flat, layer("to_v", "value"));
   const mixed = attention(graph, [q, k, v], { heads: 1, headDim: channels });
-  const out = linear(graph, mixed, layer("to_out.0", "proj_attn"));
+  const out = matMul(graph, mixed, layer("to_out.0", "proj_attn"));
   const back = graph.op("Reshape", [
     graph.op("Transpose", [out], { perm: [0, 2, 1] }),
     graph.op("Shape", [x]),

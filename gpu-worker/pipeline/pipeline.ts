@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { type ClipTokenizer, createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { ensureGraphs, GRAPH_FORMAT } from "../graph/cache.ts";
+import type { Quantization } from "../graph/quantize.ts";
 import { type Provider, RUNTIME_VERSION } from "../session.ts";
 import { type DenoiseSlot, Denoiser } from "./denoiser.ts";
 import { InvalidInputError } from "./errors.ts";
@@ -21,6 +22,8 @@ export interface PipelineOptions {
   readonly provider?: Provider;
   /** Threads of the CPU provider. */
   readonly threads?: number;
+  /** How the linear layers of transformer and text encoder are computed. */
+  readonly quantization?: Quantization;
   /** Where built graphs are kept. */
   readonly cacheDir: string;
 }
@@ -110,11 +113,11 @@ export class VQDiffusionPipeline {
    */
   static async fromPretrained(
     dir: string,
-    { provider = "cpu", threads = 1, cacheDir }: PipelineOptions,
+    { provider = "cpu", threads = 1, quantization = "none", cacheDir }: PipelineOptions,
   ): Promise<VQDiffusionPipeline> {
     const checkpoint = new DiffusersCheckpoint(dir);
     const version = checkpoint.version();
-    const graphs = ensureGraphs(checkpoint, version, cacheDir);
+    const graphs = ensureGraphs(checkpoint, version, { cacheDir, quantization });
     const options = { provider, threads };
     const [conditioner, denoiser, vqModel] = await Promise.all([
       TextConditioner.load(checkpoint, graphs, options),
@@ -123,7 +126,7 @@ export class VQDiffusionPipeline {
     ]);
     const scheduler = new VQDiffusionScheduler(checkpoint.scheduler);
     const parts = { scheduler, conditioner, denoiser, vqModel };
-    const info = describe(checkpoint, version, provider);
+    const info = describe(checkpoint, version, { provider, quantization });
     return new VQDiffusionPipeline(info, checkpoint.tokenizer.mergesPath, parts);
   }
 
@@ -268,11 +271,15 @@ export interface SlotInit extends Pick<
   readonly stepIndex?: number;
 }
 
-function describe(checkpoint: DiffusersCheckpoint, version: string, provider: Provider): PipelineInfo {
+function describe(
+  checkpoint: DiffusersCheckpoint,
+  version: string,
+  { provider, quantization }: { provider: Provider; quantization: Quantization },
+): PipelineInfo {
   const { transformer, vqvae, scheduler, tokenizer } = checkpoint;
   const side = transformer.sample_size;
   const upscale = 2 ** (vqvae.block_out_channels.length - 1);
-  const numerics = [version, provider, "none", RUNTIME_VERSION, GRAPH_FORMAT].join("/");
+  const numerics = [version, provider, quantization, RUNTIME_VERSION, GRAPH_FORMAT].join("/");
   return {
     name: checkpoint.name,
     version,

@@ -43,7 +43,7 @@ let pipeline: VQDiffusionPipeline;
 
 beforeAll(async () => {
   const cacheDir = await temporaryCache();
-  const graphs = ensureGraphs(checkpoint, checkpoint.version(), cacheDir);
+  const graphs = ensureGraphs(checkpoint, checkpoint.version(), { cacheDir, quantization: "none" });
   text = await TextConditioner.load(checkpoint, graphs, OPTIONS);
   denoiser = await Denoiser.load(checkpoint, graphs, OPTIONS);
   vq = await VQModel.load(checkpoint, graphs, OPTIONS);

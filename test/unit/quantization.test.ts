@@ -1,0 +1,114 @@
+// The int8 form: its rounding, its error, and that an image's bits never depend on its batch mates.
+
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
+import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
+import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
+import { QUANTIZATIONS, quantizeByColumn } from "../../gpu-worker/graph/quantize.ts";
+import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
+import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
+import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
+import { temporaryCache, TINY_CHECKPOINT } from "./support/tiny.ts";
+
+it("rounds each output channel to within half a step of its own scale", () => {
+  const matrix = fc
+    .tuple(fc.integer({ min: 1, max: 8 }), fc.integer({ min: 1, max: 8 }))
+    .chain(([inputs, outputs]) =>
+      fc.record({
+        inputs: fc.constant(inputs),
+        outputs: fc.constant(outputs),
+        weight: fc.float32Array({
+          minLength: inputs * outputs,
+          maxLength: inputs * outputs,
+          min: -1000,
+          max: 1000,
+          noNaN: true,
+        }),
+      }),
+    );
+  fc.assert(
+    fc.property(matrix, ({ inputs, outputs, weight }) => {
+      const { values, scales } = quantizeByColumn(weight, inputs, outputs);
+      for (const [i, value] of weight.entries()) {
+        const scale = scales[i % outputs] ?? 0;
+        expect(Math.abs(value - (values[i] ?? 0) * scale)).toBeLessThanOrEqual(0.5001 * scale);
+      }
+    }),
+  );
+});
+
+describe.each([
+  ["the tiny checkpoint", TINY_CHECKPOINT],
+  ["the bundled model", BUNDLED_MODEL],
+])("%s in int8", (_name, dir) => {
+  it.each([1, 2])("predicts the same bits alone and beside others, on %i threads", async (threads) => {
+    const checkpoint = new DiffusersCheckpoint(dir);
+    const options = { provider: "cpu", threads } as const;
+    const cacheDir = await temporaryCache();
+    const graphs = ensureGraphs(checkpoint, checkpoint.version(), { cacheDir, quantization: "int8" });
+    const text = await TextConditioner.load(checkpoint, graphs, options);
+    const denoiser = await Denoiser.load(checkpoint, graphs, options);
+    try {
+      const { bosTokenId, eosTokenId, maxLength } = checkpoint.tokenizer;
+      const prompts = await text.encode(
+        [320, 1125].map((word) => [bosTokenId, word, ...new Array(maxLength - 2).fill(eosTokenId)]),
+      );
+      const pixels = checkpoint.transformer.sample_size ** 2;
+      const mask = checkpoint.transformer.num_vector_embeds - 1;
+      const rows = [0, 50, 99].flatMap((t) =>
+        [text.unconditional, ...prompts].map((prompt, i) => ({
+          t,
+          prompt,
+          tokens: Uint16Array.from({ length: pixels }, (_, p) =>
+            p % (i + 2) === 0 ? mask : (p * 37 + t) % mask,
+          ),
+        })),
+      );
+      const predict = (part: typeof rows) =>
+        denoiser.predict(
+          part.map(({ tokens }) => tokens),
+          part.map(({ t }) => t),
+          part.map(({ prompt }) => prompt),
+        );
+      const batch = await predict(rows);
+      for (const [i, row] of rows.entries()) {
+        const alone = await predict([row]);
+        // Compared as one value: a matcher that walks 262,144 elements takes seconds.
+        const beside = batch.subarray(i * alone.length, (i + 1) * alone.length);
+        expect(bytes(alone).equals(bytes(beside)), `row ${i}`).toBe(true);
+        expect(alone.every(Number.isFinite)).toBe(true);
+      }
+    } finally {
+      await Promise.all([text.release(), denoiser.release()]);
+    }
+  });
+
+  it("stays near fp32, under a numerics id of its own", async () => {
+    const cacheDir = await temporaryCache();
+    const [exact, rounded] = await Promise.all(
+      QUANTIZATIONS.map((quantization) =>
+        VQDiffusionPipeline.fromPretrained(dir, { quantization, cacheDir, threads: 2 }),
+      ),
+    );
+    if (exact === undefined || rounded === undefined) throw new Error("no pipelines");
+    try {
+      expect(rounded.info.numericsId).not.toBe(exact.info.numericsId);
+      const settings = { prompt: "a red heart", seed: 3, numInferenceSteps: 100 };
+      const [a, b] = [await exact.call(settings), await rounded.call(settings)];
+      const again = await rounded.call(settings);
+      expect(again.latents).toEqual(b.latents);
+      const [from, to] = [a.latents[0] ?? [], b.latents[0] ?? []];
+      const equal = [...from].filter((token, i) => token === to[i]).length;
+      expect(equal / from.length).toBeGreaterThan(LEAST_AGREEMENT);
+    } finally {
+      await Promise.all([exact.release(), rounded.release()]);
+    }
+  }, 120_000);
+});
+
+/** Two unrelated runs agree in far fewer tokens; docs/quantization.md has the measured figures. */
+const LEAST_AGREEMENT = 0.2;
+
+const bytes = ({ buffer, byteOffset, byteLength }: Float32Array): Buffer =>
+  Buffer.from(buffer, byteOffset, byteLength);
