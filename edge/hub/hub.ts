@@ -189,7 +189,9 @@ export class Hub extends DurableObject<Env> {
     try {
       await this.#connection.catchUp();
       const now = Date.now();
-      this.#settle(failOverdue(this.#store, now));
+      const overdue = failOverdue(this.#store, now);
+      for (const id of overdue) this.#log.warn("overdue", { prediction: id });
+      this.#settle(overdue);
       await this.#expire(now);
       await this.#connection.release();
     } catch (error) {
