@@ -24,7 +24,7 @@ import {
   prompts,
   row,
   runs,
-  temporaryCache,
+  temporaryFolder,
   TINY_CHECKPOINT,
   transposed,
   vector,
@@ -42,7 +42,7 @@ let vq: VQModel;
 let pipeline: VQDiffusionPipeline;
 
 beforeAll(async () => {
-  const cacheDir = await temporaryCache();
+  const cacheDir = await temporaryFolder();
   const graphs = ensureGraphs(checkpoint, checkpoint.version(), cacheDir);
   text = await TextConditioner.load(checkpoint, graphs, OPTIONS);
   denoiser = await Denoiser.load(checkpoint, graphs, OPTIONS);

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { encodeImageFile } from "../../gpu-worker/pipeline/image.ts";
 import { type DenoiseSlot, type SlotInit, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
-import { temporaryCache, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 
 const CHECKPOINTS = { tiny: TINY_CHECKPOINT, bundled: BUNDLED_MODEL };
 const PROMPTS = ["grinning face, flat style", "red apple", "a cat on the moon", ""];
@@ -15,7 +15,7 @@ describe.each(Object.entries(CHECKPOINTS))("on the %s checkpoint", (_, dir) => {
     // Two threads, because how work is split between them must not show either.
     pipeline = await VQDiffusionPipeline.fromPretrained(dir, {
       threads: 2,
-      cacheDir: await temporaryCache(),
+      cacheDir: await temporaryFolder(),
     });
   }, 60_000);
   afterAll(() => pipeline.release());
@@ -71,7 +71,7 @@ describe("the pipeline", () => {
   let pipeline: VQDiffusionPipeline;
   beforeAll(async () => {
     pipeline = await VQDiffusionPipeline.fromPretrained(TINY_CHECKPOINT, {
-      cacheDir: await temporaryCache(),
+      cacheDir: await temporaryFolder(),
     });
   });
   afterAll(() => pipeline.release());
