@@ -61,6 +61,8 @@ async function run(): Promise<void> {
   };
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
     process.on(signal, () => requestStop(signal));
+  // A terminal that was closed takes no more lines; the children are to be stopped in order all the same.
+  process.stdout.on("error", () => requestStop("SIGHUP"));
   // The process that started this one is gone, and with it whoever could stop it.
   process.on("disconnect", () => requestStop("SIGHUP"));
   process.channel?.unref();
