@@ -196,6 +196,21 @@ describe("the images endpoint", () => {
     expect((await call(path(data[0]?.url ?? ""), { key: null })).status).toBe(200);
   });
 
+  it("cancels the prediction when its client leaves", async () => {
+    const leaving = new AbortController();
+    const answered = call("/v1/images/generations", {
+      json: { prompt: "a", seed: 104 },
+      signal: leaving.signal,
+    });
+    const job = await worker.take({ seed: 104 });
+    const stopped = worker.canceled(job.id);
+    await worker.nc.flush();
+    leaving.abort();
+    await expect(answered).rejects.toThrow();
+    await stopped;
+    await expect.poll(async () => (await get(job.id)).status).toBe("canceled");
+  });
+
   it("passes a worker's failure on", async () => {
     const answered = call("/v1/images/generations", { json: { prompt: "a", seed: 103 } });
     const job = await worker.take({ seed: 103 });

@@ -2,8 +2,9 @@
 
 import { env } from "cloudflare:workers";
 import { createExecutionContext } from "cloudflare:test";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { createApp } from "../../edge/app.ts";
+import { preferredWait } from "../../edge/prefer.ts";
 import { call, KEY, MODEL, ORIGIN, PlayedWorker } from "./support.ts";
 
 let worker: PlayedWorker;
@@ -152,6 +153,22 @@ describe("bad bodies", () => {
   });
 });
 
+describe("Prefer", () => {
+  it.each([
+    [undefined, 0],
+    ["respond-async", 0],
+    ["waiting=5", 0],
+    ["wait=x", 0],
+    ["wait", 60],
+    ["wait=5", 5],
+    ['respond-async, wait="7"', 7],
+    ["wait=100000", 60],
+    ["wait=0", 0],
+  ])("%j waits %i s", (header, seconds) => {
+    expect(preferredWait(header)).toBe(seconds);
+  });
+});
+
 describe("access", () => {
   it.each([
     ["no key", null, {}],
@@ -178,16 +195,40 @@ describe("access", () => {
   });
 
   it("names the setting that is wrong, not its value", async () => {
+    const lines = vi.spyOn(console, "log").mockImplementation(() => {});
     const bindings = { ...env, API_KEYS: "plain-secret" };
-    const response = await createApp().fetch(
-      new Request(`${ORIGIN}/v1/models`),
-      bindings,
-      createExecutionContext(),
-    );
+    const request = new Request(`${ORIGIN}/v1/models`);
+    const response = await createApp().fetch(request, bindings, createExecutionContext());
     expect(response.status).toBe(503);
-    const text = await response.text();
-    expect(text).toContain("API_KEYS");
-    expect(text).not.toContain("plain-secret");
+    for (const text of [await response.text(), JSON.stringify(lines.mock.calls)]) {
+      expect(text).toContain("API_KEYS");
+      expect(text).not.toContain("plain-secret");
+    }
+    lines.mockRestore();
+  });
+
+  it("logs requests without prompts, keys or capabilities", async () => {
+    const lines = vi.spyOn(console, "log").mockImplementation(() => {});
+    const bindings = { ...env, LOG_LEVEL: "debug" };
+    const capability = "0123456789abcdefghjkmnpqrstvwxyz";
+    const requests = [
+      new Request(`${ORIGIN}/v1/predictions`, {
+        method: "POST",
+        headers: {
+          authorization: `Bearer ${KEY}`,
+          "content-type": "application/json",
+          "x-request-id": "r-1",
+        },
+        body: JSON.stringify({ input: { prompt: "a secret wish", steps: 1 } }),
+      }),
+      new Request(`${ORIGIN}/v1/files/${capability}/0.png`),
+      new Request(`${ORIGIN}/v1/streams/${"0".repeat(26)}/${capability}`),
+    ];
+    for (const request of requests) await createApp().fetch(request, bindings, createExecutionContext());
+    const logged = JSON.stringify(lines.mock.calls);
+    lines.mockRestore();
+    expect(logged).toContain("r-1");
+    for (const secret of ["secret wish", KEY, capability]) expect(logged).not.toContain(secret);
   });
 });
 
