@@ -9,7 +9,10 @@ import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 const CHECKPOINTS = { tiny: TINY_CHECKPOINT, bundled: BUNDLED_MODEL };
 const PROMPTS = ["grinning face, flat style", "red apple", "a cat on the moon", ""];
 
-describe.each(Object.entries(CHECKPOINTS))("on the %s checkpoint", (_, dir) => {
+// Generous, because the bundled model keeps all cores busy, and so may other tests.
+const TIMEOUT_MS = 60_000;
+
+describe.each(Object.entries(CHECKPOINTS))("on the %s checkpoint", { timeout: TIMEOUT_MS }, (_, dir) => {
   let pipeline: VQDiffusionPipeline;
   beforeAll(async () => {
     // Two threads, because how work is split between them must not show either.
@@ -17,7 +20,7 @@ describe.each(Object.entries(CHECKPOINTS))("on the %s checkpoint", (_, dir) => {
       threads: 2,
       cacheDir: await temporaryFolder(),
     });
-  }, 60_000);
+  }, TIMEOUT_MS);
   afterAll(() => pipeline.release());
 
   /** Slots that differ in all that slots can differ in, the step they are at included. */
