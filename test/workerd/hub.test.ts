@@ -199,23 +199,24 @@ describe("ingestion", () => {
     expect((await hub.fetch(streamRequest(wrong, new AbortController().signal))).status).toBe(404);
   });
 
-  it("drops what an older attempt still says, and restarts from where the new one does", async () => {
+  it.each([
+    ["with the same numerics, and shows no step twice", "n", [1, 2, 3, 4]],
+    ["with other numerics, and shows its steps anew", "m", [1, 2, 3, 3, 4]],
+  ])("drops what an older attempt still says, goes on %s", async (_, numericsId, steps) => {
+    const start = { type: "started", worker: "w", total: STEPS } as const;
     await create(job);
-    await happen({ type: "started", worker: "a", numericsId: "n", resumedFrom: 0, total: STEPS });
+    await happen({ ...start, numericsId: "n", resumedFrom: 0 });
     for (const step of [1, 2, 3]) await happened(stepEvent(step, STEPS));
-    await happen(
-      { type: "started", worker: "b", numericsId: "n", resumedFrom: 2, total: STEPS },
-      { attempt: 2 },
-    );
+    await happen({ ...start, numericsId, resumedFrom: 2 }, { attempt: 2 });
     await happened(stepEvent(4, STEPS));
     await happened([{ type: "failed", error: { code: "model_error", message: "late" } }]);
-    expect(await record()).toMatchObject({ status: "processing", attempt: 2, step: 2 });
+    expect(await record()).toMatchObject({ status: "processing", attempt: 2, numericsId });
     await happened(stepEvent(3, STEPS), 2);
     await happened(stepEvent(4, STEPS), 2);
     await happened(outputEvent(0), 2);
     await happened([{ type: "succeeded", predictSeconds: 1 }], 2);
     const events = await seen();
-    expect(stepsOf(events)).toEqual([1, 2, 3, 3, 4]);
+    expect(stepsOf(events)).toEqual(steps);
     const starts = events
       .filter(({ event }) => event === "started")
       .map(({ data }) => JSON.parse(data) as object);
