@@ -13,6 +13,7 @@ import { createPredictionSchema } from "../schemas.ts";
 import { submitPrediction } from "../submit.ts";
 import { originOf, predictionUrl } from "../urls.ts";
 import { invalidInput, validate } from "../validation.ts";
+import { waitForEnd } from "../wait.ts";
 
 const view = (c: AppContext, record: PredictionRecord): ReturnType<typeof viewPrediction> =>
   viewPrediction(record, originOf(configOf(c.env), c.req.url));
@@ -45,7 +46,7 @@ export async function createPrediction(c: AppContext): Promise<Response> {
   if (seconds === 0) return c.json(view(c, record), 201);
 
   c.header("preference-applied", `wait=${seconds}`);
-  const waited = unwrap(await hubOfPrediction(c.env, record.id).wait(record.id, keyName, seconds * 1_000));
+  const waited = await waitForEnd(c.env, record.id, keyName, seconds * 1_000);
   // Replicate's client takes every status but `starting` for the end.
   const status = isFinal(waited.status) ? waited.status : "starting";
   return c.json(viewPrediction(waited, origin, status), 201);

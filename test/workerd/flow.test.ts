@@ -1,5 +1,6 @@
 // From a request through the real NATS and back: the edge's own permissions, a hand-written worker.
 
+import { abortAllDurableObjects } from "cloudflare:test";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { NatsLink } from "../../edge/hub/nats.ts";
 import { createLogger } from "../../shared/log.ts";
@@ -194,6 +195,16 @@ describe("the images endpoint", () => {
     const response = await generate({ prompt: "a", response_format: "url", model: MODEL.name }, 102, 1);
     const { data } = await response.json<{ data: { url: string }[] }>();
     expect((await call(path(data[0]?.url ?? ""), { key: null })).status).toBe(200);
+  });
+
+  it("answers although the hub is killed while it waits", async () => {
+    const answered = call("/v1/images/generations", { json: { prompt: "a", seed: 105 } });
+    const job = await worker.take({ seed: 105 });
+    await worker.say(job, ...stepEvent(1, 50));
+    await expect.poll(async () => (await get(job.id)).status).toBe("processing");
+    await abortAllDurableObjects();
+    await worker.play(job, 50, 1);
+    expect((await answered).status).toBe(200);
   });
 
   it("cancels the prediction when its client leaves", async () => {
