@@ -217,7 +217,8 @@ export class Hub extends DurableObject<Env> {
       } as const;
       endPrediction(this.#store, id, { status: "failed", at: Date.now(), error: reason, release: true });
     });
-    this.#log.warn("not dispatched", { prediction: id, isAmbiguous, ...errorFields(error) });
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : undefined;
+    this.#log.warn("not dispatched", { prediction: id, isAmbiguous, cause, ...errorFields(error) });
     this.#settle([id]);
   }
 
