@@ -50,7 +50,7 @@ export interface ImagePipelineOutput {
 }
 
 /** diffusers' defaults. */
-export const DEFAULTS = {
+const DEFAULTS = {
   numInferenceSteps: 100,
   guidanceScale: 5,
   truncationRate: 1,
