@@ -3,7 +3,7 @@
 import { VqdError } from "@vqd/shared/errors.ts";
 
 /** Eight prompts of 4,000 characters fit, also when each takes two bytes. */
-export const MAX_BODY_BYTES = 64 * 1024;
+const MAX_BODY_BYTES = 64 * 1024;
 /** A body that is refused is still read up to here: many clients cannot read an answer before they have sent all. */
 const MAX_DRAINED_BYTES = 8 * 1024 * 1024;
 

@@ -25,13 +25,15 @@ const promptText = z
   .max(MAX_PROMPT_CHARS)
   .refine((text) => text.trim() !== "", "must not be empty");
 
-const images = z.int().min(1).max(MAX_IMAGES);
+const integer = (): z.ZodInt =>
+  z.int({ error: (issue) => (issue.code === "invalid_type" ? "must be an integer" : undefined) });
+
+const images = integer().min(1).max(MAX_IMAGES);
 const imagesMessage = `must be an integer from 1 to ${MAX_IMAGES}`;
 
 /** Settings of the sampler that both dialects take; null means the default. */
 const sampling = {
-  num_inference_steps: z
-    .int()
+  num_inference_steps: integer()
     .min(1)
     .max(MAX_TIMESTEPS)
     .nullish()
@@ -48,8 +50,7 @@ const sampling = {
     .max(1)
     .nullish()
     .describe("Share of the probability that sampling keeps, the most likely classes first."),
-  seed: z
-    .int()
+  seed: integer()
     .min(0)
     .max(MAX_SEED)
     .nullish()
@@ -118,12 +119,10 @@ export const generateImagesSchema = z.strictObject({
   background: only("auto", "opaque"),
   moderation: only("auto"),
   style: only(),
-  output_compression: z
-    .int()
+  output_compression: integer()
     .refine((value) => value === 100, "must be 100 or left out")
     .nullish(),
-  partial_images: z
-    .int()
+  partial_images: integer()
     .refine((value) => value === 0, "must be 0 or left out: streaming is not served yet")
     .nullish(),
   stream: z

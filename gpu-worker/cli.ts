@@ -19,7 +19,7 @@ async function main([name, ...args]: readonly string[]): Promise<void> {
     process.stdout.write(programHelp());
     return;
   }
-  const command = COMMANDS[name];
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (command === undefined) {
     throw new UsageError(
       `unknown command ${JSON.stringify(name)}; there are: ${Object.keys(COMMANDS).join(", ")}`,

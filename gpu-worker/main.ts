@@ -54,6 +54,7 @@ async function serve(config: WorkerConfig): Promise<void> {
     VQDiffusionPipeline.fromPretrained(config.modelDir, {
       provider: config.provider,
       threads: config.threads,
+      quantization: config.quantization,
       cacheDir: config.cacheDir,
     }),
     connecting,
@@ -63,6 +64,7 @@ async function serve(config: WorkerConfig): Promise<void> {
     model: manifest.name,
     version: manifest.version,
     provider: config.provider,
+    quantization: config.quantization,
     threads: config.threads,
     seconds: Math.round(performance.now() - loadStartedAt) / 1000,
   });

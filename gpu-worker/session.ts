@@ -17,8 +17,12 @@ export interface SessionOptions {
   readonly threads: number;
 }
 
-/** onnxruntime's "error": its warnings are about graph details that nobody can act on. */
-const LOG_SEVERITY_ERROR = 3;
+/**
+ * onnxruntime's "fatal": its warnings are about graph details that nobody can act on, and its errors come as
+ * exceptions too. Libraries are loaded outside of sessions, by what `env` says.
+ */
+const LOG_SEVERITY_FATAL = 4;
+ort.env.logLevel = "fatal";
 
 export class Session {
   readonly #session: ort.InferenceSession;
@@ -35,7 +39,7 @@ export class Session {
         intraOpNumThreads: threads,
         interOpNumThreads: 1,
         graphOptimizationLevel: "all",
-        logSeverityLevel: LOG_SEVERITY_ERROR,
+        logSeverityLevel: LOG_SEVERITY_FATAL,
       });
       return new Session(session);
     } catch (cause) {

@@ -14,7 +14,6 @@ import { modelNameSchema, versionSchema } from "./model.ts";
 
 export const SCHEDULERS = ["reference"] as const;
 export const OUTPUT_FORMATS = ["png", "webp", "jpeg"] as const;
-export type SchedulerName = (typeof SCHEDULERS)[number];
 export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
 
 /** Ids of one prompt, padded to the model's text length. */

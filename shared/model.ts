@@ -4,7 +4,7 @@ import { z } from "zod";
 import { MAX_LATENT_PIXELS, MAX_TEXT_LENGTH, MAX_TIMESTEPS, MAX_VECTOR_EMBEDS } from "./limits.ts";
 
 /** `owner/name`, lower case; a double dash is kept for the model key. */
-export const MODEL_NAME_PATTERN = /^[a-z0-9](?:[a-z0-9_]|-(?!-))*\/[a-z0-9](?:[a-z0-9_]|-(?!-))*$/;
+const MODEL_NAME_PATTERN = /^[a-z0-9](?:[a-z0-9_]|-(?!-))*\/[a-z0-9](?:[a-z0-9_]|-(?!-))*$/;
 export const VERSION_PATTERN = /^[0-9a-f]{64}$/;
 
 export const modelNameSchema = z.string().max(100).regex(MODEL_NAME_PATTERN, "must look like owner/name");

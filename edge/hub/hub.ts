@@ -189,7 +189,9 @@ export class Hub extends DurableObject<Env> {
     try {
       await this.#connection.catchUp();
       const now = Date.now();
-      this.#settle(failOverdue(this.#store, now));
+      const overdue = failOverdue(this.#store, now);
+      for (const id of overdue) this.#log.warn("overdue", { prediction: id });
+      this.#settle(overdue);
       await this.#expire(now);
       await this.#connection.release();
     } catch (error) {
@@ -215,7 +217,8 @@ export class Hub extends DurableObject<Env> {
       } as const;
       endPrediction(this.#store, id, { status: "failed", at: Date.now(), error: reason, release: true });
     });
-    this.#log.warn("not dispatched", { prediction: id, isAmbiguous, ...errorFields(error) });
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : undefined;
+    this.#log.warn("not dispatched", { prediction: id, isAmbiguous, cause, ...errorFields(error) });
     this.#settle([id]);
   }
 

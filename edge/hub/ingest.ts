@@ -70,7 +70,8 @@ export function ingest(
         attempt: event.attempt,
         attempt_started_at: event.at,
         resumed_from: event.resumedFrom,
-        step: event.resumedFrom,
+        // The same numerics repeat the same tokens: what readers have seen they need not see again.
+        step: event.numericsId === row.numericsId ? Math.max(row.step, event.resumedFrom) : event.resumedFrom,
         numerics_id: event.numericsId,
         started_at: row.startedAt ?? at,
       });

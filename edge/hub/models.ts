@@ -8,7 +8,7 @@ import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
 import { STREAMS, STREAM_SUBJECTS } from "@vqd/shared/subjects.ts";
 
 /** After this time a look at the list reads the stream again, which notices models that have been removed. */
-export const MODELS_STALE_MS = 10_000;
+const MODELS_STALE_MS = 10_000;
 
 export class ModelRegistry {
   readonly #sql: SqlStorage;

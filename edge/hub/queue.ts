@@ -9,7 +9,8 @@ import { modelKey } from "@vqd/shared/model.ts";
 import { controlSubject, jobSubject, STREAMS } from "@vqd/shared/subjects.ts";
 import type { Session } from "./nats.ts";
 
-const PUBLISH_TIMEOUT_MS = 4_000;
+/** Without a confirmation after this time nobody knows whether the queue has the job. */
+const PUBLISH_TIMEOUT_MS = 2_500;
 /** "maximum messages exceeded" and its kin: the stream refuses new messages. */
 const STORE_FAILED = 10_077;
 const QUEUE_FULL_RETRY_SECONDS = 5;

@@ -22,7 +22,7 @@ export interface SseSource {
 const encoder = new TextEncoder();
 
 /** One frame. Data with line breaks takes one `data:` line each; a final break is kept as an empty one. */
-export function frame({ seq, type, data }: StoredEvent): string {
+function frame({ seq, type, data }: StoredEvent): string {
   const lines = data.split(/\r\n|\r|\n/).map((line) => `data: ${line}\n`);
   return `id: ${seq}\nevent: ${type}\n${lines.join("")}\n`;
 }

@@ -7,16 +7,15 @@ import { readJson } from "../body.ts";
 import type { AppContext } from "../context.ts";
 import { configOf } from "../env.ts";
 import { fileKey } from "../hub/files.ts";
-import { isFinal, type PredictionRecord, unwrap } from "../hub/records.ts";
+import type { PredictionRecord } from "../hub/records.ts";
 import { hubOfPrediction } from "../hubs.ts";
 import { defaultModelOf, listModels, resolveModel } from "../models.ts";
 import { DEFAULTS, type GenerateImages, generateImagesSchema, type PredictionInput } from "../schemas.ts";
 import { submitPrediction } from "../submit.ts";
 import { fileUrl, originOf } from "../urls.ts";
 import { invalidInput, validate } from "../validation.ts";
+import { waitForEnd } from "../wait.ts";
 
-/** One call to the hub waits this long at most; an evicted hub is asked again. */
-const WAIT_MS = 30_000;
 const RETRY_SECONDS = 5;
 /** Failures that the same request may well not meet again. */
 const RETRYABLE = new Set(["no_worker", "queue_unavailable", "queue_full", "attempts_exhausted"]);
@@ -47,17 +46,13 @@ function toPredictionInput(body: GenerateImages): PredictionInput {
 
 /** The prediction when it has ended. If the client leaves before, it is canceled. */
 async function finished(c: AppContext, id: string): Promise<PredictionRecord> {
-  const hub = hubOfPrediction(c.env, id);
   const keyName = c.get("keyName");
   const { signal } = c.req.raw;
-  const cancel = (): void => c.executionCtx.waitUntil(hub.cancel(id, keyName));
+  const cancel = (): void => c.executionCtx.waitUntil(hubOfPrediction(c.env, id).cancel(id, keyName));
   signal.addEventListener("abort", cancel);
   try {
-    // Its deadlines end every prediction, so this ends too.
-    for (;;) {
-      const record = unwrap(await hub.wait(id, keyName, WAIT_MS));
-      if (isFinal(record.status)) return record;
-    }
+    // Its deadlines end every prediction.
+    return await waitForEnd(c.env, id, keyName, Infinity);
   } finally {
     signal.removeEventListener("abort", cancel);
   }

@@ -7,22 +7,13 @@ import { configOf } from "../env.ts";
 import { isFinal, type PredictionRecord, unwrap } from "../hub/records.ts";
 import { hubOfPrediction } from "../hubs.ts";
 import { defaultModelOf, listModels, resolveModel } from "../models.ts";
+import { preferredWait } from "../prefer.ts";
 import { viewPrediction } from "../prediction-view.ts";
 import { createPredictionSchema } from "../schemas.ts";
 import { submitPrediction } from "../submit.ts";
 import { originOf, predictionUrl } from "../urls.ts";
 import { invalidInput, validate } from "../validation.ts";
-
-/** Longest wait that `Prefer: wait` gives, in seconds, and the one it gives without a number. */
-const MAX_WAIT_SECONDS = 60;
-
-/** Seconds to wait by a Prefer header; 0 for none. */
-export function preferredWait(header: string | undefined): number {
-  const match = /(?:^|[,;\s])wait(?:\s*=\s*"?(\d{1,6})"?)?(?=$|[,;\s])/i.exec(header ?? "");
-  if (match === null) return 0;
-  const seconds = match[1] === undefined ? MAX_WAIT_SECONDS : Number(match[1]);
-  return Math.min(seconds, MAX_WAIT_SECONDS);
-}
+import { waitForEnd } from "../wait.ts";
 
 const view = (c: AppContext, record: PredictionRecord): ReturnType<typeof viewPrediction> =>
   viewPrediction(record, originOf(configOf(c.env), c.req.url));
@@ -55,7 +46,7 @@ export async function createPrediction(c: AppContext): Promise<Response> {
   if (seconds === 0) return c.json(view(c, record), 201);
 
   c.header("preference-applied", `wait=${seconds}`);
-  const waited = unwrap(await hubOfPrediction(c.env, record.id).wait(record.id, keyName, seconds * 1_000));
+  const waited = await waitForEnd(c.env, record.id, keyName, seconds * 1_000);
   // Replicate's client takes every status but `starting` for the end.
   const status = isFinal(waited.status) ? waited.status : "starting";
   return c.json(viewPrediction(waited, origin, status), 201);

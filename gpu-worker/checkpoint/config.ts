@@ -54,6 +54,8 @@ export const vqModelConfigSchema = z
     latent_channels: count,
     num_vq_embeddings: count,
     norm_num_groups: count.default(32),
+    // "spatial" is another decoder, which takes the code vectors in each of its norms.
+    norm_type: z.literal("group").default("group"),
     vq_embed_dim: count.nullish(),
   })
   .transform(({ vq_embed_dim: width, ...config }) => ({

@@ -1,7 +1,7 @@
 // A checkpoint folder in the layout of diffusers' VQDiffusionPipeline: configs, weights, tokenizer, version.
 
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { z } from "zod";
 import {
@@ -19,6 +19,7 @@ import {
   vqModelConfigSchema,
 } from "./config.ts";
 import { CheckpointError } from "./errors.ts";
+import { hashCheckpoint } from "./hash.ts";
 import { SafetensorsFile, type TensorSource } from "./safetensors.ts";
 
 /** CLIP's vocabulary: 256 bytes, 256 bytes that end a word, the merges, and these two. */
@@ -37,9 +38,6 @@ const WEIGHT_FILES = {
 export type Component = keyof typeof WEIGHT_FILES;
 
 const UNCONDITIONAL = "learned_classifier_free_sampling_embeddings" satisfies Component;
-
-/** Files that decide what the checkpoint computes; a README does not. */
-const HASHED_FILES = /\.(?:json|txt|safetensors|bin)$/;
 
 export interface TokenizerInfo {
   readonly mergesPath: string;
@@ -133,21 +131,9 @@ export class DiffusersCheckpoint {
     return new Weights(SafetensorsFile.open(path));
   }
 
-  /** SHA-256, hex, over names and contents of all files that decide what the checkpoint computes. */
+  /** SHA-256, hex, of all files that decide what the checkpoint computes. */
   version(): string {
-    const total = createHash("sha256");
-    const files = readdirSync(this.dir, { recursive: true, encoding: "utf8" })
-      .map((file) => file.replaceAll("\\", "/"))
-      .filter((file) => HASHED_FILES.test(file))
-      .toSorted();
-    for (const file of files) {
-      total.update(
-        `${file}\0${createHash("sha256")
-          .update(readFileSync(join(this.dir, file)))
-          .digest("hex")}\n`,
-      );
-    }
-    return total.digest("hex");
+    return hashCheckpoint(this.dir, [...Object.keys(WEIGHT_FILES), "scheduler", "tokenizer"]);
   }
 
   /** Number of weights of all components. */

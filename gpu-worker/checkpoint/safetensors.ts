@@ -109,7 +109,7 @@ function readEntry(
   const fail = (reason: string): CheckpointError => new CheckpointError(path, `tensor ${name}: ${reason}`);
   if (typeof value !== "object" || value === null) throw fail("its header entry is not an object");
   const { dtype, shape, data_offsets: offsets } = value as Record<string, unknown>;
-  if (typeof dtype !== "string" || !(dtype in DTYPE_BYTES))
+  if (typeof dtype !== "string" || !Object.hasOwn(DTYPE_BYTES, dtype))
     throw fail(`dtype ${String(dtype)} is not supported`);
   if (!Array.isArray(shape) || !shape.every(isCount)) throw fail("its shape is not a list of sizes");
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) {

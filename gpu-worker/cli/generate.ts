@@ -86,8 +86,7 @@ export const generate: Command = {
       "webgpu",
       "cuda",
     ]);
-    const quantization =
-      values["quantization"] ?? env["VQD_QUANTIZATION"] ?? defaultQuantization(provider);
+    const quantization = values["quantization"] ?? env["VQD_QUANTIZATION"] ?? defaultQuantization(provider);
     const pipeline = await VQDiffusionPipeline.fromPretrained(
       values["model"] ?? env["VQD_MODEL"] ?? BUNDLED_MODEL,
       {

@@ -1,5 +1,6 @@
 // The graphs of a checkpoint on disk: built once, found again by the checkpoint's hash.
 
+import { createHash } from "node:crypto";
 import {
   existsSync,
   mkdirSync,
@@ -25,8 +26,13 @@ export const GRAPH_FORMAT = 2;
 const GRAPHS = ["text-encoder", "cross-attention", "transformer", "vq-decoder", "vq-encoder"] as const;
 export type GraphName = (typeof GRAPHS)[number];
 
-/** Lists the files of a complete folder with their sizes; written last. */
+/** Lists the files of a complete folder; written last. */
 const INVENTORY = "inventory.json";
+/** Between a folder's name and a random end, while it is not complete or no longer of use. */
+const TEMPORARY = ".tmp-";
+/** Nothing takes this long to build: what is older was left by a process that died. */
+const ABANDONED_MS = 24 * 60 * 60 * 1000;
+const PLACE_ATTEMPTS = 5;
 
 export const graphPath = (dir: string, name: GraphName): string => join(dir, `${name}.onnx`);
 
@@ -36,38 +42,86 @@ export interface GraphOptions {
 }
 
 /**
- * The folder with the graphs of `checkpoint`, built under `cacheDir` if it is not there or is damaged. Two
- * processes may do this at once: each builds in a folder of its own, and the first to finish gives its name.
+ * The folder with the graphs of `checkpoint`, built under `cacheDir` if it is not there or is damaged. Processes
+ * may do this at the same time: each builds in a folder of its own, and the first to finish gives it its name.
  */
 export function ensureGraphs(
   checkpoint: DiffusersCheckpoint,
   version: string,
   { cacheDir, quantization }: GraphOptions,
 ): string {
-  const dir = join(cacheDir, "graphs", `${version.slice(0, 24)}-${quantization}-${GRAPH_FORMAT}`);
+  const parent = join(cacheDir, "graphs");
+  const dir = join(parent, `${version.slice(0, 24)}-${quantization}-${GRAPH_FORMAT}`);
   if (isComplete(dir)) return dir;
-  mkdirSync(join(cacheDir, "graphs"), { recursive: true });
-  const building = mkdtempSync(`${dir}.building-`);
+  mkdirSync(parent, { recursive: true });
+  removeAbandoned(parent);
+  const building = mkdtempSync(`${dir}${TEMPORARY}`);
   try {
     buildGraphs(checkpoint, building, quantization);
-    if (!isComplete(dir)) {
-      rmSync(dir, { recursive: true, force: true });
-      renameSync(building, dir);
-    }
-  } catch (error) {
-    if (!isComplete(dir)) throw error;
+    putInPlace(building, dir);
   } finally {
     rmSync(building, { recursive: true, force: true });
   }
   return dir;
 }
 
+/** Gives `building` the name `dir`, unless another process has put a complete folder there meanwhile. */
+function putInPlace(building: string, dir: string): void {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      renameSync(building, dir);
+      return;
+    } catch (error) {
+      // A folder can be renamed over an empty one only: something is there.
+      if (isComplete(dir)) return;
+      if (attempt === PLACE_ATTEMPTS) throw error;
+    }
+    moveAside(dir);
+  }
+}
+
+/** Takes a damaged folder away in one go: deleted file by file, another process could see it half gone. */
+function moveAside(dir: string): void {
+  const aside = mkdtempSync(`${dir}${TEMPORARY}`);
+  try {
+    renameSync(dir, join(aside, "damaged"));
+  } catch (error) {
+    // Another process was quicker.
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  } finally {
+    rmSync(aside, { recursive: true, force: true });
+  }
+}
+
+function removeAbandoned(parent: string): void {
+  for (const entry of readdirSync(parent)) {
+    const path = join(parent, entry);
+    const modifiedAt = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Infinity;
+    if (entry.includes(TEMPORARY) && modifiedAt < Date.now() - ABANDONED_MS) {
+      rmSync(path, { recursive: true, force: true });
+    }
+  }
+}
+
+/**
+ * What the inventory says of a file. Weights are compared by size alone: they can be gigabytes, and since they are
+ * on the disk before the inventory is, a crash cannot leave them full of holes. Graphs are small enough to be hashed.
+ */
+function fingerprint(path: string): string {
+  const { size } = statSync(path);
+  if (!path.endsWith(".onnx")) return `${size}`;
+  return `${size} ${createHash("sha256").update(readFileSync(path)).digest("hex")}`;
+}
+
 function isComplete(dir: string): boolean {
   const inventory = join(dir, INVENTORY);
   if (!existsSync(inventory)) return false;
   try {
-    const sizes = JSON.parse(readFileSync(inventory, "utf8")) as Record<string, number>;
-    return Object.entries(sizes).every(([file, size]) => statSync(join(dir, file)).size === size);
+    const files = JSON.parse(readFileSync(inventory, "utf8")) as Record<string, string>;
+    return (
+      GRAPHS.every((name) => Object.hasOwn(files, `${name}.onnx`)) &&
+      Object.entries(files).every(([file, expected]) => fingerprint(join(dir, file)) === expected)
+    );
   } catch {
     return false;
   }
@@ -106,6 +160,6 @@ export function buildGraphs(checkpoint: DiffusersCheckpoint, dir: string, quanti
   build("vq-decoder", "vqvae", (graph, weights) => buildVQDecoder(graph, weights, vqvae));
   build("vq-encoder", "vqvae", (graph, weights) => buildVQEncoder(graph, weights, vqvae));
 
-  const sizes = Object.fromEntries(readdirSync(dir).map((file) => [file, statSync(join(dir, file)).size]));
-  writeFileSync(join(dir, INVENTORY), JSON.stringify(sizes));
+  const files = Object.fromEntries(readdirSync(dir).map((file) => [file, fingerprint(join(dir, file))]));
+  writeFileSync(join(dir, INVENTORY), JSON.stringify(files), { flush: true });
 }

@@ -5,7 +5,7 @@ import type { GraphBuilder } from "./onnx.ts";
 import { int8Product, type Quantization } from "./quantize.ts";
 
 /** [rows, columns] → [columns, rows]: PyTorch stores linear weights by output, MatMul wants them by input. */
-export function transpose(matrix: Float32Array, rows: number, columns: number): Float32Array {
+function transpose(matrix: Float32Array, rows: number, columns: number): Float32Array {
   const result = new Float32Array(matrix.length);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {

@@ -1,6 +1,6 @@
 // Writes ONNX models: nodes and small constants in the graph, weights in a file beside it.
 
-import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { basename } from "node:path";
 import protobuf from "protobufjs/minimal.js";
 
@@ -108,10 +108,11 @@ export class GraphBuilder {
     return outputs;
   }
 
-  /** Writes the graph; its files are complete only when this returns. */
+  /** Writes the graph; its files are complete, and on the disk, only when this returns. */
   finish(): void {
+    fsyncSync(this.#weightsFd);
+    writeFileSync(this.#graphPath, this.#model(), { flush: true });
     closeSync(this.#weightsFd);
-    writeFileSync(this.#graphPath, this.#model());
   }
 
   /** Closes the weights file of a graph that is given up. */

@@ -2,7 +2,15 @@
 
 import type { TextEncoderConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
-import { attention, concatLinear, layerNorm, linear, type LinearForm, quickGelu, readLinear } from "./layers.ts";
+import {
+  attention,
+  concatLinear,
+  layerNorm,
+  linear,
+  type LinearForm,
+  quickGelu,
+  readLinear,
+} from "./layers.ts";
 import type { GraphBuilder } from "./onnx.ts";
 
 /** What a score of a masked position becomes; small enough to vanish in the softmax, large enough to stay finite. */

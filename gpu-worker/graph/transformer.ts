@@ -69,7 +69,11 @@ export function buildTransformer(
 
     const selfInput = modulate(graph, x, width, modulation(i, 0));
     const qkv = concatLinear(["to_q", "to_k", "to_v"].map((name) => read(`attn1.${name}`, width, width)));
-    const [q = "", k = "", v = ""] = graph.split(linear(graph, selfInput, qkv, form), [width, width, width], 2);
+    const [q = "", k = "", v = ""] = graph.split(
+      linear(graph, selfInput, qkv, form),
+      [width, width, width],
+      2,
+    );
     const self = attention(graph, [q, k, v], shape);
     x = graph.op("Add", [x, linear(graph, self, read("attn1.to_out.0", width, width), form)]);
 

@@ -1,21 +1,22 @@
 // VQ-Diffusion text to image: encodePrompt → prepareLatents → denoise → decode, each step public.
 
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { type ClipTokenizer, createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
-import { ensureGraphs, GRAPH_FORMAT } from "../graph/cache.ts";
+import { ensureGraphs } from "../graph/cache.ts";
 import type { Quantization } from "../graph/quantize.ts";
-import { type Provider, RUNTIME_VERSION } from "../session.ts";
+import type { Provider } from "../session.ts";
 import { type DenoiseSlot, Denoiser } from "./denoiser.ts";
 import { InvalidInputError } from "./errors.ts";
 import type { RgbImage } from "./image.ts";
+import { describeModel, type PipelineInfo } from "./info.ts";
 import { randomSeed } from "./random.ts";
 import { type DiffusionScheduler, VQDiffusionScheduler } from "./scheduler.ts";
 import { type PromptConditioning, TextConditioner } from "./text-conditioner.ts";
 import { VQModel } from "./vq-model.ts";
 
 export type { DenoiseSlot } from "./denoiser.ts";
+export type { PipelineInfo } from "./info.ts";
 export type { PromptConditioning } from "./text-conditioner.ts";
 
 export interface PipelineOptions {
@@ -26,27 +27,6 @@ export interface PipelineOptions {
   readonly quantization?: Quantization;
   /** Where built graphs are kept. */
   readonly cacheDir: string;
-}
-
-/** What a checkpoint is, for those who make inputs for it. */
-export interface PipelineInfo {
-  /** Name of the checkpoint's folder. */
-  readonly name: string;
-  /** SHA-256 of the checkpoint, hex. */
-  readonly version: string;
-  /** Names everything that decides the bits of a result. */
-  readonly numericsId: string;
-  readonly numTrainTimesteps: number;
-  /** Codes of the VQ model; the mask is the class after them. */
-  readonly numEmbeddings: number;
-  readonly latentHeight: number;
-  readonly latentWidth: number;
-  readonly imageHeight: number;
-  readonly imageWidth: number;
-  readonly textLength: number;
-  readonly padTokenId: number;
-  readonly mergesSha256: string;
-  readonly parameters: number;
 }
 
 export interface CallOptions {
@@ -73,7 +53,7 @@ export interface ImagePipelineOutput {
 }
 
 /** diffusers' defaults. */
-export const DEFAULTS = {
+const DEFAULTS = {
   numInferenceSteps: 100,
   guidanceScale: 5,
   truncationRate: 1,
@@ -126,7 +106,7 @@ export class VQDiffusionPipeline {
     ]);
     const scheduler = new VQDiffusionScheduler(checkpoint.scheduler);
     const parts = { scheduler, conditioner, denoiser, vqModel };
-    const info = describe(checkpoint, version, { provider, quantization });
+    const info = describeModel(checkpoint, version, { provider, quantization });
     return new VQDiffusionPipeline(info, checkpoint.tokenizer.mergesPath, parts);
   }
 
@@ -185,6 +165,12 @@ export class VQDiffusionPipeline {
     };
     const prompts = typeof options.prompt === "string" ? [options.prompt] : options.prompt;
     if (prompts.length === 0) throw new InvalidInputError("prompt", "must not be an empty list");
+    if (!Number.isInteger(settings.numImagesPerPrompt) || settings.numImagesPerPrompt < 1) {
+      throw new InvalidInputError(
+        "numImagesPerPrompt",
+        `must be an integer >= 1, not ${settings.numImagesPerPrompt}`,
+      );
+    }
     const count = prompts.length * settings.numImagesPerPrompt;
     const latents = options.latents?.map((tokens) => tokens.slice()) ?? this.prepareLatents(count);
     if (latents.length !== count) {
@@ -229,10 +215,18 @@ export class VQDiffusionPipeline {
         `must be an integer from 0 to ${Number.MAX_SAFE_INTEGER}, not ${seed}`,
       );
     }
+    const timesteps = this.scheduler.timesteps(numInferenceSteps);
+    const stepIndex = init.stepIndex ?? 0;
+    if (!Number.isInteger(stepIndex) || stepIndex < 0 || stepIndex > timesteps.length) {
+      throw new InvalidInputError(
+        "stepIndex",
+        `must be an integer from 0 to ${timesteps.length}, not ${stepIndex}`,
+      );
+    }
     return {
       tokens,
-      stepIndex: init.stepIndex ?? 0,
-      timesteps: this.scheduler.timesteps(numInferenceSteps),
+      stepIndex,
+      timesteps,
       seed,
       image: init.image,
       guidanceScale: init.guidanceScale,
@@ -243,17 +237,18 @@ export class VQDiffusionPipeline {
     };
   }
 
-  /** Steps slots of equal length to the end. */
+  /** Steps slots to the end, each from where it is: those that are done sit out the rest. */
   async denoise(
     slots: readonly DenoiseSlot[],
     { onStep, signal }: Pick<CallOptions, "onStep" | "signal"> = {},
   ) {
-    const [first] = slots;
-    if (first === undefined) return;
-    while (first.stepIndex < first.timesteps.length) {
+    for (;;) {
+      const left = slots.filter((slot) => slot.stepIndex < slot.timesteps.length);
+      const [next] = left;
+      if (next === undefined) return;
       signal?.throwIfAborted();
-      await this.stepSlots(slots);
-      onStep?.(first.stepIndex, first.timesteps.length, slots);
+      await this.stepSlots(left);
+      onStep?.(next.stepIndex, next.timesteps.length, slots);
     }
   }
 
@@ -269,30 +264,4 @@ export interface SlotInit extends Pick<
 > {
   readonly numInferenceSteps: number;
   readonly stepIndex?: number;
-}
-
-function describe(
-  checkpoint: DiffusersCheckpoint,
-  version: string,
-  { provider, quantization }: { provider: Provider; quantization: Quantization },
-): PipelineInfo {
-  const { transformer, vqvae, scheduler, tokenizer } = checkpoint;
-  const side = transformer.sample_size;
-  const upscale = 2 ** (vqvae.block_out_channels.length - 1);
-  const numerics = [version, provider, quantization, RUNTIME_VERSION, GRAPH_FORMAT].join("/");
-  return {
-    name: checkpoint.name,
-    version,
-    numericsId: createHash("sha256").update(numerics).digest("hex").slice(0, 16),
-    numTrainTimesteps: scheduler.num_train_timesteps,
-    numEmbeddings: vqvae.num_vq_embeddings,
-    latentHeight: side,
-    latentWidth: side,
-    imageHeight: side * upscale,
-    imageWidth: side * upscale,
-    textLength: tokenizer.maxLength,
-    padTokenId: tokenizer.padTokenId,
-    mergesSha256: tokenizer.mergesSha256,
-    parameters: checkpoint.parameters(),
-  };
 }

@@ -6,7 +6,7 @@ import type { UniformSource } from "./random.ts";
 import { type TransitionTables, transitionTables } from "./schedule.ts";
 
 /** The pipeline clamps log-probabilities here, which also stands in for log 0. */
-export const MIN_LOG_PROB = -70;
+const MIN_LOG_PROB = -70;
 const MIN_PROB = Math.exp(MIN_LOG_PROB);
 /** The reference writes the zeros of a one-hot as log(1e-30), and guards its Gumbel noise with the same number. */
 const TINY = 1e-30;

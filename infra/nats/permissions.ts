@@ -12,16 +12,10 @@ export interface Permissions {
 const { jobs, events, state, models } = STREAMS;
 const CONTROL_SUBJECTS = "vqd.control.*";
 
-/** Acknowledgements of a stream's messages; servers from 2.15 on put domain and account before its name. */
-const acks = (stream: string): string[] => [`$JS.ACK.${stream}.>`, `$JS.ACK.*.*.${stream}.>`];
-
-/** Reading a stream by a consumer of one's own. */
-const follow = (stream: string): string[] => [
-  `$JS.API.CONSUMER.CREATE.${stream}.>`,
-  `$JS.API.CONSUMER.INFO.${stream}.>`,
-  `$JS.API.CONSUMER.DELETE.${stream}.>`,
-  `$JS.API.CONSUMER.MSG.NEXT.${stream}.>`, // pull
-  ...acks(stream),
+/** What a client sends to a consumer; some newer servers put domain and account before the stream's name. */
+const toConsumer = (kind: "ACK" | "FC", stream: string): string[] => [
+  `$JS.${kind}.${stream}.>`,
+  `$JS.${kind}.*.*.${stream}.>`,
 ];
 
 const EDGE: Permissions = {
@@ -30,18 +24,17 @@ const EDGE: Permissions = {
       STREAM_SUBJECTS.jobs, // dispatch
       CONTROL_SUBJECTS, // cancel a running job
       `$JS.API.STREAM.MSG.DELETE.${jobs}`, // take a waiting job out of the queue: cancelled or past its deadline
-      `$JS.API.STREAM.INFO.${jobs}`, // queue length
       `$JS.API.STREAM.INFO.${events}`, // is the stored sequence still in the stream?
-      `$JS.API.STREAM.INFO.${models}`,
-      ...follow(events), // what happens in a hub's shard
-      ...follow(models), // which models there are
-      `$JS.API.DIRECT.GET.${models}.>`, // look one model up
-      "$JS.FC.>", // flow control of push consumers
+      `$JS.API.CONSUMER.CREATE.${events}.>`, // follow the shard's events
+      `$JS.API.CONSUMER.DELETE.${events}.>`, // no longer follow them
+      ...toConsumer("FC", events), // flow control of that consumer
+      `$JS.API.STREAM.INFO.${models}`, // list the announced models
+      `$JS.API.DIRECT.GET.${models}.>`, // read their manifests
     ],
   },
   subscribe: {
     allow: [
-      `${INBOX_PREFIX.edge}.>`, // replies, and what its consumers deliver
+      `${INBOX_PREFIX.edge}.>`, // replies and events
       STREAM_SUBJECTS.models, // hear of new models at once
     ],
   },
@@ -50,12 +43,10 @@ const EDGE: Permissions = {
 const WORKER: Permissions = {
   publish: {
     allow: [
-      `$JS.API.STREAM.INFO.${jobs}`, // the client looks a consumer's stream up
       `$JS.API.CONSUMER.CREATE.${jobs}.>`, // the durable consumer that the workers of a model share
-      `$JS.API.CONSUMER.DURABLE.CREATE.${jobs}.>`, // the same on servers and clients before 2.9
-      `$JS.API.CONSUMER.INFO.${jobs}.>`,
+      `$JS.API.CONSUMER.INFO.${jobs}.>`, // is it there already?
       `$JS.API.CONSUMER.MSG.NEXT.${jobs}.>`, // pull jobs
-      ...acks(jobs), // done, still working, hand back
+      ...toConsumer("ACK", jobs), // done, still working, handed back
       STREAM_SUBJECTS.events, // what happens to a job
       STREAM_SUBJECTS.state, // the newest tokens, for resuming elsewhere
       `$JS.API.DIRECT.GET.${state}.>`, // resume what another worker began

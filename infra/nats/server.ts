@@ -84,7 +84,7 @@ export async function ensureNatsServer(options: EnsureOptions): Promise<NatsServ
     try {
       await source.install(options.log);
     } catch (error) {
-      problems.push(`${source.name}: ${error instanceof Error ? error.message : String(error)}`);
+      problems.push(`${source.name}: ${reasonOf(error)}`);
       continue;
     }
     const installed = await findNatsServer(options);
@@ -146,6 +146,12 @@ function howToInstall(problems: readonly string[]): string {
     `  others           https://github.com/nats-io/nats-server/releases, such as v${RELEASE_VERSION}`,
     "or set VQD_NATS_SERVER to the path of the binary.",
   ].join("\n");
+}
+
+/** fetch says only that it failed; why is in the cause. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? `${error.message} (${error.cause.message})` : error.message;
 }
 
 function isExecutable(path: string): boolean {

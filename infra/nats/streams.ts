@@ -28,7 +28,7 @@ export interface StreamOptions {
 
 type WantedStream = Partial<StreamConfig> & Pick<StreamConfig, "name" | "subjects">;
 
-export function streamConfigs(queueLimit: number): WantedStream[] {
+function streamConfigs(queueLimit: number): WantedStream[] {
   const file = { storage: StorageType.File };
   return [
     {

@@ -1,21 +1,28 @@
 // Signals to process groups: a child and all that it has started.
 
-/** True if the group had a process to signal. `pid` is the id of the group's first process. */
-export function killGroup(pid: number, signal: NodeJS.Signals): boolean {
-  return signalGroup(pid, signal);
+import { readdirSync } from "node:fs";
+import { isLivingMember } from "./process-identity.ts";
+
+/** Signals all of a group, if there is one. `group` is the id of its first process. */
+export function killGroup(group: number, signal: NodeJS.Signals): void {
+  signalGroup(group, signal);
 }
 
-export function isGroupAlive(pid: number): boolean {
-  return signalGroup(pid, 0);
+/** True if a process of the group is still running. */
+export function isGroupAlive(group: number): boolean {
+  if (!signalGroup(group, 0)) return false;
+  // The signal reaches zombies as well.
+  if (process.platform !== "linux") return true;
+  return readdirSync("/proc").some((name) => /^\d+$/.test(name) && isLivingMember(Number(name), group));
 }
 
-function signalGroup(pid: number, signal: NodeJS.Signals | 0): boolean {
+function signalGroup(group: number, signal: NodeJS.Signals | 0): boolean {
   try {
-    return process.kill(-pid, signal);
+    return process.kill(-group, signal);
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ESRCH") return false;
-    // EPERM on macOS: only zombies are left.
-    if (error instanceof Error && "code" in error && error.code === "EPERM") return false;
+    // ESRCH: there is no such group. EPERM, on macOS: all of it are zombies.
+    if (error instanceof Error && "code" in error && (error.code === "ESRCH" || error.code === "EPERM"))
+      return false;
     throw error;
   }
 }

@@ -2,7 +2,6 @@
 
 import { formatLine, type LogLine } from "./log.ts";
 import { DEFAULT_PORT, type StartOptions, UsageError, readStartOptions } from "./options.ts";
-import { isPortFree } from "./ports.ts";
 import { type Stack, startStack } from "./stack.ts";
 
 /** Ctrl-C reaches the process from the terminal and again through npm; that is one request, not two. */
@@ -18,15 +17,6 @@ function print(line: LogLine): void {
 }
 
 const say = (text: string): void => print({ source: "stack", level: "info", text });
-
-/** The port to listen on; undefined for any free one. */
-async function choosePort(wanted: number | undefined): Promise<number | undefined> {
-  if (wanted === 0) return undefined;
-  if (await isPortFree(wanted ?? DEFAULT_PORT)) return wanted ?? DEFAULT_PORT;
-  if (wanted !== undefined) throw new UsageError(`--port: ${wanted} is in use`);
-  say(`port ${DEFAULT_PORT} is in use, taking a free one`);
-  return undefined;
-}
 
 /** A command line that works in any POSIX shell with curl, sed and base64. */
 function curlLine(stack: Stack): string {
@@ -71,12 +61,13 @@ async function run(): Promise<void> {
   };
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
     process.on(signal, () => requestStop(signal));
+  // A terminal that was closed takes no more lines; the children are to be stopped in order all the same.
+  process.stdout.on("error", () => requestStop("SIGHUP"));
   // The process that started this one is gone, and with it whoever could stop it.
   process.on("disconnect", () => requestStop("SIGHUP"));
   process.channel?.unref();
 
-  const port = await choosePort(options.port);
-  const { apiKey } = options;
+  const { port, apiKey } = options;
   let stack: Stack;
   try {
     stack = await startStack({
@@ -85,7 +76,8 @@ async function run(): Promise<void> {
       provider: options.provider,
       data: options.data,
       queueLimit: options.queueLimit,
-      ...(port === undefined ? {} : { port }),
+      ...(port === undefined ? { preferredPort: DEFAULT_PORT } : {}),
+      ...(port === undefined || port === 0 ? {} : { port }),
       ...(apiKey === undefined ? {} : { apiKey }),
       log: print,
       signal: stopping.signal,

@@ -1,25 +1,43 @@
-// Tells a process from a later one that was given the same id.
+// What the system tells of a process: whether it lives, its group, and a mark that no later process shares.
 
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 
-/** Field 22 of /proc/<pid>/stat counted from after the command name, which may hold spaces. */
-const START_TIME_FIELD = 22 - 3;
+/** Fields of /proc/<pid>/stat from the third on, for the second is a name that may hold spaces: proc(5). */
+const STATE = 3 - 3;
+const PROCESS_GROUP = 5 - 3;
+const START_TIME = 22 - 3;
 
 /** Differs between any two processes that ever had this id; undefined if there is none now. */
 export function processIdentity(pid: number): string | undefined {
   try {
     if (process.platform === "linux") {
-      const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-      const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      // A zombie has ended; only its parent has not looked yet.
-      if (fields[0] === "Z") return undefined;
+      const fields = statFields(pid);
+      if (isZombie(fields)) return undefined;
       const boot = readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
-      return `${boot}:${fields[START_TIME_FIELD]}`;
+      return `${boot}:${fields[START_TIME]}`;
     }
     const started = execFileSync("ps", ["-o", "lstart=", "-p", String(pid)], { encoding: "utf8" }).trim();
     return started === "" ? undefined : started;
   } catch {
     return undefined;
   }
+}
+
+/** Linux only: true if the process lives and is of this group. */
+export function isLivingMember(pid: number, group: number): boolean {
+  try {
+    const fields = statFields(pid);
+    return !isZombie(fields) && Number(fields[PROCESS_GROUP]) === group;
+  } catch {
+    return false;
+  }
+}
+
+/** A zombie has ended; only its parent has not looked yet, and in a container perhaps never will. */
+const isZombie = (fields: readonly string[]): boolean => fields[STATE] === "Z";
+
+function statFields(pid: number): string[] {
+  const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
 }

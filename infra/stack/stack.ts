@@ -15,7 +15,7 @@ import { DataLock, recordOf } from "./lock.ts";
 import type { LogSink } from "./log.ts";
 import { natsChild } from "./nats-child.ts";
 import { BUNDLED_MODEL, DEFAULT_DATA } from "./paths.ts";
-import { freePorts } from "./ports.ts";
+import { freePorts, isPortFree } from "./ports.ts";
 import { workerChild } from "./worker-child.ts";
 
 const API_KEY_BYTES = 24;
@@ -25,8 +25,10 @@ const MODELS_POLL_MS = 50;
 export type Provider = "cpu" | "webgpu" | "cuda";
 
 export interface StackOptions {
-  /** Of the edge; by default any free one. */
+  /** Of the edge; an Error if it is in use. By default any free one. */
   readonly port?: number;
+  /** Taken instead of any free one if it is free. */
+  readonly preferredPort?: number;
   /** Default 1. 0 starts none: `addWorker` does, or workers elsewhere connect. */
   readonly workers?: number;
   /** By default one is made. */
@@ -77,7 +79,8 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
   }
 }
 
-async function prepare({ data = DEFAULT_DATA, port, log = () => {} }: StackOptions): Promise<Prepared> {
+async function prepare(options: StackOptions): Promise<Prepared> {
+  const { data = DEFAULT_DATA, log = () => {} } = options;
   if (process.platform === "win32") throw new Error("Windows has no process groups and signals; use WSL 2");
   const dataDir = resolve(data);
   const say = (text: string): void => log({ source: "stack", level: "info", text });
@@ -85,20 +88,38 @@ async function prepare({ data = DEFAULT_DATA, port, log = () => {} }: StackOptio
   const server = await ensureNatsServer({ binDir: join(dataDir, "bin"), log: say });
   const lock = await DataLock.acquire(dataDir, say);
   try {
-    const [client = 0, websocket = 0, monitor = 0, inspectorPort = 0, freePort = 0] = await freePorts(5);
+    // After the lock: what a killed stack left running may have held the port until now.
+    const edgePort = await choosePort(options, say);
+    const [client = 0, websocket = 0, monitor = 0, inspectorPort = 0] = await freePorts(4);
     return {
       server,
       lock,
       dataDir,
       passwords: loadPasswords(join(dataDir, "nats")),
       natsPorts: { client, websocket, monitor },
-      edgePort: port ?? freePort,
+      edgePort,
       inspectorPort,
     };
   } catch (error) {
     lock.release();
     throw error;
   }
+}
+
+async function choosePort(
+  { port, preferredPort }: StackOptions,
+  say: (text: string) => void,
+): Promise<number> {
+  if (port !== undefined) {
+    if (await isPortFree(port)) return port;
+    throw new Error(`port ${port} is in use`);
+  }
+  if (preferredPort !== undefined) {
+    if (await isPortFree(preferredPort)) return preferredPort;
+    say(`port ${preferredPort} is in use, taking a free one`);
+  }
+  const [free = 0] = await freePorts(1);
+  return free;
 }
 
 /** A running stack. Its children are restarted when they die. */

@@ -38,7 +38,6 @@ export function workerChild(number: number, settings: WorkerSettings, baseEnv: N
       VQD_THREADS: String(settings.threads),
       VQD_CACHE: settings.cacheDir,
       VQD_HEALTH_PORT: "0",
-      VQD_LOG: "json",
       ...settings.env,
     },
     ipc: true,

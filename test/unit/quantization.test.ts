@@ -9,7 +9,7 @@ import { QUANTIZATIONS, quantizeByColumn } from "../../gpu-worker/graph/quantize
 import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
-import { temporaryCache, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 
 it("rounds each output channel to within half a step of its own scale", () => {
   const matrix = fc
@@ -45,7 +45,7 @@ describe.each([
   it.each([1, 2])("predicts the same bits alone and beside others, on %i threads", async (threads) => {
     const checkpoint = new DiffusersCheckpoint(dir);
     const options = { provider: "cpu", threads } as const;
-    const cacheDir = await temporaryCache();
+    const cacheDir = await temporaryFolder();
     const graphs = ensureGraphs(checkpoint, checkpoint.version(), { cacheDir, quantization: "int8" });
     const text = await TextConditioner.load(checkpoint, graphs, options);
     const denoiser = await Denoiser.load(checkpoint, graphs, options);
@@ -85,7 +85,7 @@ describe.each([
   });
 
   it("stays near fp32, under a numerics id of its own", async () => {
-    const cacheDir = await temporaryCache();
+    const cacheDir = await temporaryFolder();
     const [exact, rounded] = await Promise.all(
       QUANTIZATIONS.map((quantization) =>
         VQDiffusionPipeline.fromPretrained(dir, { quantization, cacheDir, threads: 2 }),

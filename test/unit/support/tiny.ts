@@ -1,6 +1,6 @@
 // The small random checkpoint of the fixtures and the reference's answers to it (vectors.json says what each is).
 
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -81,9 +81,9 @@ export function transposed(data: ArrayLike<number>, rows: number): Float64Array 
   return Float64Array.from(data, (_, i) => data[(i % rows) * columns + Math.floor(i / rows)] ?? 0);
 }
 
-/** A folder for built graphs that is removed after the test file. */
-export async function temporaryCache(): Promise<string> {
-  const dir = await mkdtemp(join(tmpdir(), "vqd-cache-"));
-  afterAll(() => rm(dir, { recursive: true, force: true }));
-  return dir;
-}
+// Registered when the test file imports this: within a test it would be too late.
+const folders = mkdtempSync(join(tmpdir(), "vqd-test-"));
+afterAll(() => rm(folders, { recursive: true, force: true }));
+
+/** An empty folder that is removed after the test file. */
+export const temporaryFolder = (): Promise<string> => mkdtemp(join(folders, "f-"));

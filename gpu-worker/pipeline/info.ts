@@ -1,0 +1,57 @@
+// What a loaded model is: its sizes, its tokenizer's, and the ids of its weights and of its numerics.
+
+import { createHash } from "node:crypto";
+import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
+import { GRAPH_FORMAT } from "../graph/cache.ts";
+import type { Quantization } from "../graph/quantize.ts";
+import { type Provider, RUNTIME_VERSION } from "../session.ts";
+
+/** What a checkpoint is, for those who make inputs for it. */
+export interface PipelineInfo {
+  /** Name of the checkpoint's folder. */
+  readonly name: string;
+  /** SHA-256 of the checkpoint, hex. */
+  readonly version: string;
+  /** Names everything that decides the bits of a result. */
+  readonly numericsId: string;
+  readonly quantization: Quantization;
+  readonly numTrainTimesteps: number;
+  /** Codes of the VQ model; the mask is the class after them. */
+  readonly numEmbeddings: number;
+  readonly latentHeight: number;
+  readonly latentWidth: number;
+  readonly imageHeight: number;
+  readonly imageWidth: number;
+  readonly textLength: number;
+  readonly padTokenId: number;
+  readonly mergesSha256: string;
+  readonly parameters: number;
+}
+
+/** `version` is the checkpoint's hash, which the caller has at hand. */
+export function describeModel(
+  checkpoint: DiffusersCheckpoint,
+  version: string,
+  { provider, quantization }: { provider: Provider; quantization: Quantization },
+): PipelineInfo {
+  const { transformer, vqvae, scheduler, tokenizer } = checkpoint;
+  const side = transformer.sample_size;
+  const upscale = 2 ** (vqvae.block_out_channels.length - 1);
+  const numerics = [version, provider, quantization, RUNTIME_VERSION, GRAPH_FORMAT].join("/");
+  return {
+    name: checkpoint.name,
+    version,
+    numericsId: createHash("sha256").update(numerics).digest("hex").slice(0, 16),
+    quantization,
+    numTrainTimesteps: scheduler.num_train_timesteps,
+    numEmbeddings: vqvae.num_vq_embeddings,
+    latentHeight: side,
+    latentWidth: side,
+    imageHeight: side * upscale,
+    imageWidth: side * upscale,
+    textLength: tokenizer.maxLength,
+    padTokenId: tokenizer.padTokenId,
+    mergesSha256: tokenizer.mergesSha256,
+    parameters: checkpoint.parameters(),
+  };
+}

@@ -1,0 +1,140 @@
+// Installs the dependencies when package-lock.json asks for others than are there.
+
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+
+const LOCK_POLL_MS = 200;
+/** A folder that has no process id in it after this time was left by a start that was killed. */
+const LOCK_GRACE_MS = 2_000;
+
+/** Makes `node_modules` fit package-lock.json. Throws an Error that says what to do. */
+export async function ensureInstalled(repo) {
+  if (isInstalled(repo)) return;
+  const release = await lock(join(repo, ".vqd", "install.lock"));
+  try {
+    // Another start may have done it while this one waited.
+    if (isInstalled(repo)) return;
+    await install(repo);
+    if (!existsSync(nodePath(repo))) {
+      throw new Error(
+        "npm did not put Node 24 into node_modules: its install script was not run.\n" +
+          "Allow scripts (npm config get ignore-scripts should say false), then run: npm rebuild node",
+      );
+    }
+    writeFileSync(stampPath(repo), wantedStamp(repo));
+  } finally {
+    release();
+  }
+}
+
+const nodePath = (repo) => join(repo, "node_modules", ".bin", "node");
+const stampPath = (repo) => join(repo, "node_modules", ".vqd-installed");
+
+function wantedStamp(repo) {
+  const hash = createHash("sha256")
+    .update(readFileSync(join(repo, "package-lock.json")))
+    .digest("hex");
+  return `${hash} ${process.platform} ${process.arch}\n`;
+}
+
+function isInstalled(repo) {
+  if (!existsSync(nodePath(repo))) return false;
+  const wanted = wantedStamp(repo);
+  if (readText(stampPath(repo)) === wanted) return true;
+  // Somebody ran npm by hand. Its own record of what it installed tells whether that was enough.
+  if (!isSameTree(repo)) return false;
+  writeFileSync(stampPath(repo), wanted);
+  return true;
+}
+
+/** True if each package of package-lock.json is there in its version, but for those of other platforms. */
+function isSameTree(repo) {
+  try {
+    const wanted = JSON.parse(readFileSync(join(repo, "package-lock.json"), "utf8")).packages;
+    const there = JSON.parse(readFileSync(join(repo, "node_modules", ".package-lock.json"), "utf8")).packages;
+    return Object.entries(wanted).every(([path, entry]) => {
+      if (!path.includes("node_modules/")) return true;
+      const found = there[path];
+      if (found === undefined) return entry.optional === true || entry.peer === true;
+      return entry.link === true || found.version === entry.version;
+    });
+  } catch {
+    return false;
+  }
+}
+
+async function install(repo) {
+  process.stderr.write("installing dependencies (npm ci) ...\n");
+  const startedAt = performance.now();
+  const args = ["ci", "--loglevel=error", "--no-audit", "--no-fund"];
+  // Set inside npm's scripts; any other package manager's must not be run with npm's arguments.
+  const npmCli = process.env.npm_execpath;
+  const isNpm = npmCli !== undefined && basename(npmCli).startsWith("npm");
+  const [program, programArgs] = isNpm ? [process.execPath, [npmCli, ...args]] : ["npm", args];
+  const child = spawn(program, programArgs, {
+    cwd: repo,
+    // stdout belongs to the command that comes after.
+    stdio: ["ignore", 2, 2],
+    // Its installer fetches the CUDA library, which only machines with an NVIDIA GPU need; see README.
+    env: { ONNXRUNTIME_NODE_INSTALL: "skip", ...process.env },
+  });
+  const forward = (signal) => child.kill(signal);
+  process.once("SIGINT", forward).once("SIGTERM", forward);
+  const result = await new Promise((resolve) => {
+    child.once("error", (error) => resolve(error.message));
+    child.once("exit", (code, signal) => resolve(signal ?? code));
+  });
+  process.off("SIGINT", forward).off("SIGTERM", forward);
+  if (result !== 0) {
+    throw new Error(
+      `npm ci failed (${result}), see above. It needs the network, or npm's cache, and npm 9 or later;\n` +
+        "run it by hand with: npm ci",
+    );
+  }
+  process.stderr.write(`installed in ${Math.round((performance.now() - startedAt) / 1000)} s\n`);
+}
+
+/** One installation at a time. Returns how to let the next one in. */
+async function lock(path) {
+  mkdirSync(join(path, ".."), { recursive: true });
+  const owner = join(path, "pid");
+  let isSaid = false;
+  let seenAt;
+  for (;;) {
+    try {
+      mkdirSync(path);
+      writeFileSync(owner, String(process.pid));
+      return () => rmSync(path, { recursive: true, force: true });
+    } catch (error) {
+      if (error.code !== "EEXIST") throw error;
+    }
+    const pid = Number(readText(owner) ?? 0);
+    seenAt ??= performance.now();
+    if (pid === 0 ? performance.now() - seenAt > LOCK_GRACE_MS : !isAlive(pid)) {
+      rmSync(path, { recursive: true, force: true });
+      continue;
+    }
+    if (!isSaid) process.stderr.write("another installation is running, waiting for it ...\n");
+    isSaid = true;
+    await delay(LOCK_POLL_MS);
+  }
+}
+
+function isAlive(pid) {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return error.code === "EPERM";
+  }
+}
+
+function readText(path) {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}

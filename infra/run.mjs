@@ -1,0 +1,59 @@
+// Entry of `npm start|test` and of `npm run generate|worker|bench`: installs what is missing, then runs the TypeScript entry on Node 24.
+// `install` does the first part only.
+// Plain JavaScript without dependencies, for it runs on the system's Node before anything is installed.
+
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { constants } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { ensureInstalled } from "./install.mjs";
+import { START_HELP, TEST_HELP } from "./usage.mjs";
+
+const MIN_NODE = 20;
+const REPO = join(dirname(fileURLToPath(import.meta.url)), "..");
+
+/** `help` is what needs no installation to be said; the others answer --help themselves. */
+const COMMANDS = {
+  start: { entry: "infra/stack/main.ts", args: [], help: START_HELP },
+  test: { entry: "infra/test.ts", args: [], help: TEST_HELP },
+  generate: { entry: "gpu-worker/cli.ts", args: ["generate"] },
+  worker: { entry: "gpu-worker/main.ts", args: [] },
+  bench: { entry: "test/bench/main.ts", args: [] },
+  install: {},
+};
+
+const fail = (message) => {
+  process.stderr.write(`${message}\n`);
+  process.exit(1);
+};
+
+const major = Number(process.versions.node.split(".")[0]);
+if (major < MIN_NODE) fail(`Node ${MIN_NODE} or later is needed to start; this is ${process.versions.node}.`);
+
+const [name = "", ...args] = process.argv.slice(2);
+const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+if (command === undefined) fail(`usage: node infra/run.mjs ${Object.keys(COMMANDS).join("|")} [options]`);
+if (command.help !== undefined && args.some((arg) => arg === "--help" || arg === "-h")) {
+  process.stdout.write(command.help);
+  process.exit(0);
+}
+
+try {
+  await ensureInstalled(REPO);
+} catch (error) {
+  fail(error.message);
+}
+
+if (command.entry === undefined) process.exit(0);
+const entry = join(REPO, command.entry);
+if (!existsSync(entry)) fail(`${command.entry} is missing`);
+const child = spawn(join(REPO, "node_modules", ".bin", "node"), [entry, ...command.args, ...args], {
+  // The channel tells the child when this process is gone.
+  stdio: ["inherit", "inherit", "inherit", "ipc"],
+});
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+child.once("error", (error) => fail(`cannot run Node 24: ${error.message}`));
+child.once("exit", (code, signal) => {
+  process.exit(code ?? 128 + constants.signals[signal]);
+});

@@ -1,0 +1,300 @@
+// A real nats-server with the stack's configuration: who may do what, and the streams.
+
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
+import { type NatsConnection, connect, nanos } from "nats";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { loadPasswords, type Passwords, writeNatsConfig } from "../../infra/nats/config.ts";
+import { ensureNatsServer } from "../../infra/nats/server.ts";
+import { applyStreams } from "../../infra/nats/streams.ts";
+import { Child } from "../../infra/stack/child.ts";
+import { natsChild } from "../../infra/stack/nats-child.ts";
+import { freePorts } from "../../infra/stack/ports.ts";
+
+let dir: string;
+let server: Child;
+let url: string;
+let configPath: string;
+let passwords: Passwords;
+const connections: NatsConnection[] = [];
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), "vqd-nats-"));
+  const [client = 0, websocket = 0, monitor = 0] = await freePorts(3);
+  const ports = { client, websocket, monitor };
+  passwords = loadPasswords(dir);
+  configPath = writeNatsConfig(dir, ports, passwords);
+  const binary = await ensureNatsServer({ binDir: join(dir, "bin"), log: () => {} });
+  server = new Child(natsChild(binary, configPath, ports), { log: () => {}, onProcess: () => {} });
+  await server.start();
+  url = `nats://127.0.0.1:${client}`;
+  await applyStreams({ url, password: passwords.operator });
+});
+afterAll(async () => {
+  await Promise.all(connections.map((connection) => connection.close()));
+  await server.stop();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+async function connectAs(
+  user: "edge" | "worker" | "operator",
+  inboxPrefix = `_INBOX_${user}`,
+): Promise<NatsConnection> {
+  const connection = await connect({
+    servers: url,
+    user,
+    pass: passwords[user],
+    inboxPrefix,
+    reconnect: false,
+  });
+  connections.push(connection);
+  return connection;
+}
+
+/** The server's word on publishing, undefined if it let the message through. Closes the connection. */
+async function refusalOfPublish(connection: NatsConnection, subject: string): Promise<string | undefined> {
+  const refusals: string[] = [];
+  const reading = (async () => {
+    for await (const event of connection.status()) {
+      if (event.type === "error") refusals.push(event.error.message);
+    }
+  })();
+  connection.publish(subject);
+  // The server answers in order: its complaint comes before the answer to this ping.
+  await connection.flush();
+  await connection.close();
+  await reading;
+  return refusals[0];
+}
+
+async function refusalOfSubscribe(connection: NatsConnection, subject: string): Promise<string | undefined> {
+  let refusal: string | undefined;
+  const subscription = connection.subscribe(subject, {
+    callback: (error) => {
+      refusal ??= error?.message;
+    },
+  });
+  await connection.flush();
+  if (!subscription.isClosed()) subscription.unsubscribe();
+  return refusal;
+}
+
+describe("files", () => {
+  it("are for this user only", () => {
+    for (const file of ["passwords.json", "nats-server.conf"]) {
+      expect(statSync(join(dir, file)).mode & 0o777).toBe(0o600);
+    }
+  });
+
+  it("keep their passwords, which are long and differ", () => {
+    expect(loadPasswords(dir)).toEqual(passwords);
+    const all = Object.values(passwords);
+    expect(new Set(all).size).toBe(3);
+    for (const password of all) {
+      expect(password.length).toBeGreaterThanOrEqual(32);
+      expect(readFileSync(configPath, "utf8")).toContain(password);
+    }
+  });
+});
+
+describe("connections", () => {
+  it("need a user and the right password", async () => {
+    for (const options of [
+      {},
+      { user: "edge" },
+      { user: "edge", pass: "wrong" },
+      { user: "admin", pass: "x" },
+    ]) {
+      await expect(connect({ servers: url, ...options, reconnect: false })).rejects.toThrow(/authorization/i);
+    }
+  });
+});
+
+const id = "00000000000000000000000000";
+
+describe.each([
+  {
+    user: "edge" as const,
+    publish: [
+      "vqd.jobs.some--model.normal",
+      `vqd.control.${id}`,
+      "$JS.API.STREAM.MSG.DELETE.VQD_JOBS",
+      "$JS.API.CONSUMER.CREATE.VQD_EVENTS.x.vqd.events.0.*",
+    ],
+    publishNot: [
+      `vqd.events.0.${id}`,
+      `vqd.state.${id}`,
+      "vqd.models.some--model",
+      "vqd.jobs.too.many.tokens",
+      "vqd.other",
+      "$JS.API.INFO",
+      "$JS.API.STREAM.CREATE.VQD_JOBS",
+      "$JS.API.STREAM.UPDATE.VQD_JOBS",
+      "$JS.API.STREAM.DELETE.VQD_JOBS",
+      "$JS.API.STREAM.PURGE.VQD_JOBS",
+      "$JS.API.STREAM.PURGE.VQD_EVENTS",
+      "$JS.API.STREAM.MSG.DELETE.VQD_EVENTS",
+      "$JS.API.STREAM.MSG.GET.VQD_JOBS",
+      "$JS.API.CONSUMER.CREATE.VQD_JOBS.thief",
+      "$JS.API.CONSUMER.MSG.NEXT.VQD_JOBS.workers-x",
+      "$JS.API.DIRECT.GET.VQD_STATE.vqd.state.x",
+      "$JS.ACK.VQD_JOBS.workers-x.1.1.1.1.0",
+      "$SYS.REQ.SERVER.PING",
+      "_INBOX_worker.x",
+    ],
+    subscribe: ["_INBOX_edge.x", "vqd.models.*"],
+    subscribeNot: [
+      ">",
+      "vqd.>",
+      "vqd.jobs.*.*",
+      "vqd.events.0.*",
+      "_INBOX_worker.>",
+      "_INBOX.>",
+      "$JS.>",
+      "$SYS.>",
+    ],
+  },
+  {
+    user: "worker" as const,
+    publish: [
+      `vqd.events.0.${id}`,
+      `vqd.state.${id}`,
+      "vqd.models.some--model",
+      "$JS.API.CONSUMER.MSG.NEXT.VQD_JOBS.workers-x",
+      "$JS.ACK.VQD_JOBS.workers-x.1.1.1.1.0",
+      "$JS.ACK.hub.acc.VQD_JOBS.workers-x.1.1.1.1.0",
+    ],
+    publishNot: [
+      "vqd.jobs.some--model.normal",
+      `vqd.control.${id}`,
+      "$JS.API.INFO",
+      "$JS.API.STREAM.CREATE.VQD_JOBS",
+      "$JS.API.STREAM.UPDATE.VQD_JOBS",
+      "$JS.API.STREAM.DELETE.VQD_EVENTS",
+      "$JS.API.STREAM.PURGE.VQD_JOBS",
+      "$JS.API.STREAM.MSG.DELETE.VQD_JOBS",
+      "$JS.API.CONSUMER.DELETE.VQD_JOBS.workers-x",
+      "$JS.API.CONSUMER.CREATE.VQD_EVENTS.spy",
+      "$JS.API.DIRECT.GET.VQD_MODELS.vqd.models.x",
+      "$JS.ACK.VQD_EVENTS.x.1.1.1.1.0",
+      "$SYS.REQ.SERVER.PING",
+      "_INBOX_edge.x",
+    ],
+    subscribe: ["_INBOX_worker.x", `vqd.control.${id}`],
+    subscribeNot: [
+      ">",
+      "vqd.>",
+      "vqd.jobs.*.*",
+      "vqd.events.>",
+      "vqd.models.*",
+      "_INBOX_edge.>",
+      "$JS.>",
+      "$SYS.>",
+    ],
+  },
+])("$user", ({ user, publish, publishNot, subscribe, subscribeNot }) => {
+  let connection: NatsConnection;
+  beforeEach(async () => {
+    connection = await connectAs(user);
+  });
+
+  it.each(publish)("may publish %s", async (subject) => {
+    expect(await refusalOfPublish(connection, subject)).toBeUndefined();
+  });
+  it.each(publishNot)("may not publish %s", async (subject) => {
+    expect(await refusalOfPublish(connection, subject)).toMatch(/permissions violation/i);
+  });
+  it.each(subscribe)("may subscribe to %s", async (subject) => {
+    expect(await refusalOfSubscribe(connection, subject)).toBeUndefined();
+  });
+  it.each(subscribeNot)("may not subscribe to %s", async (subject) => {
+    expect(await refusalOfSubscribe(connection, subject)).toMatch(/permissions violation/i);
+  });
+});
+
+it("lets a worker answer a control request, once", async () => {
+  const [edge, worker] = await Promise.all([connectAs("edge"), connectAs("worker")]);
+  let reply = "";
+  worker.subscribe(`vqd.control.${id}`, {
+    callback: (_error, message) => {
+      reply = message.reply ?? "";
+      message.respond("yes");
+    },
+  });
+  await worker.flush();
+  const answer = await edge.request(`vqd.control.${id}`, "cancel", { timeout: 2_000 });
+  expect(answer.string()).toBe("yes");
+  expect(await refusalOfPublish(worker, reply)).toMatch(/permissions violation/i);
+});
+
+describe("streams", () => {
+  let jsm: JetStreamManager;
+  beforeAll(async () => {
+    jsm = await jetstreamManager(await connectAs("operator"));
+  });
+
+  it("are as the design says", async () => {
+    const hour = nanos(3_600_000);
+    const wanted = [
+      [
+        "VQD_JOBS",
+        {
+          subjects: ["vqd.jobs.*.*"],
+          retention: "workqueue",
+          discard: "new",
+          max_msgs: 1_000,
+          max_age: hour,
+        },
+      ],
+      [
+        "VQD_EVENTS",
+        {
+          subjects: ["vqd.events.*.*"],
+          retention: "limits",
+          discard: "old",
+          max_bytes: 1024 ** 3,
+          max_age: hour,
+        },
+      ],
+      [
+        "VQD_STATE",
+        { subjects: ["vqd.state.*"], max_msgs_per_subject: 1, max_age: hour, allow_direct: true },
+      ],
+      ["VQD_MODELS", { subjects: ["vqd.models.*"], max_msgs_per_subject: 1, max_age: 0, allow_direct: true }],
+    ] as const;
+    for (const [name, config] of wanted) {
+      expect((await jsm.streams.info(name)).config).toMatchObject({ ...config, storage: "file" });
+    }
+  });
+
+  it("are changed when the settings differ, with what they hold, and can be applied again and again", async () => {
+    const js = jetstream(await connectAs("edge"));
+    await jsm.streams.purge("VQD_JOBS");
+    await js.publish("vqd.jobs.some--model.normal", "1");
+    const operator = { url, password: passwords.operator };
+    await applyStreams(operator, { queueLimit: 2 });
+    await applyStreams(operator, { queueLimit: 2 });
+    const { config, state } = await jsm.streams.info("VQD_JOBS");
+    expect(config.max_msgs).toBe(2);
+    expect(state.messages).toBe(1);
+
+    await js.publish("vqd.jobs.some--model.normal", "2");
+    await expect(js.publish("vqd.jobs.some--model.normal", "3")).rejects.toMatchObject({ code: 10_077 });
+    await applyStreams(operator);
+    await js.publish("vqd.jobs.some--model.normal", "3");
+  });
+
+  it("forget announced models only when asked", async () => {
+    const worker = jetstream(await connectAs("worker"));
+    await worker.publish("vqd.models.some--model", "old");
+    await worker.publish("vqd.models.some--model", "new");
+    const operator = { url, password: passwords.operator };
+    const count = async (): Promise<number> => (await jsm.streams.info("VQD_MODELS")).state.messages;
+    await applyStreams(operator);
+    expect(await count()).toBe(1);
+    await applyStreams(operator, { purgeModels: true });
+    expect(await count()).toBe(0);
+  });
+});

@@ -1,0 +1,204 @@
+// `npm start` as a person runs it: what it prints, what it stops, what it recovers from.
+
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { isGroupAlive } from "../../infra/stack/group.ts";
+import { REPO } from "../../infra/stack/paths.ts";
+import { isPortFree } from "../../infra/stack/ports.ts";
+
+const TINY = join(REPO, "test", "fixtures", "tiny", "checkpoint");
+/** What the start promises on two cores, with dependencies installed. */
+const START_LIMIT_MS = 15_000;
+const PNG_SIGNATURE = "89504e470d0a1a0a";
+
+let dir: string;
+const started: Start[] = [];
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "vqd-start-"));
+});
+afterEach(async () => {
+  for (const start of started.splice(0)) await start.end("SIGTERM");
+  rmSync(dir, { recursive: true, force: true });
+});
+
+/** A running `npm start`, without npm. */
+class Start {
+  readonly lines: string[] = [];
+  readonly process: ChildProcess;
+  readonly exited: Promise<unknown[]>;
+
+  constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+    const command = [
+      join(REPO, "infra", "run.mjs"),
+      "start",
+      "--data",
+      join(dir, "data"),
+      "--model",
+      TINY,
+      ...args,
+    ];
+    this.process = spawn(process.execPath, command, {
+      env: { ...process.env, NO_COLOR: "1", ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    for (const stream of [this.process.stdout, this.process.stderr]) {
+      let text = "";
+      stream?.setEncoding("utf8").on("data", (piece: string) => {
+        const lines = (text + piece).split("\n");
+        text = lines.pop() ?? "";
+        this.lines.push(...lines);
+      });
+    }
+    this.exited = once(this.process, "close");
+    started.push(this);
+  }
+
+  /** The first match in a line after the first `from` lines. */
+  async line(pattern: RegExp, from = 0): Promise<RegExpExecArray> {
+    let match: RegExpExecArray | null = null;
+    await expect
+      .poll(
+        () => {
+          for (const line of this.lines.slice(from)) match ??= pattern.exec(line);
+          if (match === null && this.process.exitCode !== null) throw new Error(this.lines.join("\n"));
+          return match;
+        },
+        { timeout: 60_000, message: String(pattern) },
+      )
+      .not.toBeNull();
+    return match as unknown as RegExpExecArray;
+  }
+
+  async url(): Promise<string> {
+    return (await this.line(/^ready on (.*)$/))[1] ?? "";
+  }
+
+  /** Ids of all processes it said it had started. */
+  get pids(): number[] {
+    return this.lines
+      .flatMap((line) => /^(?:nats|edge|worker \d+) pid (\d+)$/.exec(line)?.[1] ?? [])
+      .map(Number);
+  }
+
+  async end(signal: NodeJS.Signals): Promise<number | null> {
+    this.process.kill(signal);
+    const [code] = await this.exited;
+    return code as number | null;
+  }
+}
+
+it("is ready in time, prints what one needs, and its curl line makes a picture", async () => {
+  const startedAt = performance.now();
+  const start = new Start(["--port", "0", "--workers", "2"]);
+  const url = await start.url();
+  expect(performance.now() - startedAt).toBeLessThan(START_LIMIT_MS);
+  expect(start.lines.at(-1)).toBe(`ready on ${url}`);
+  expect(start.pids).toHaveLength(4);
+  await start.line(/^nats pid \d+$/);
+  await start.line(/^worker 1 pid \d+$/);
+  await start.line(/^worker 2 pid \d+$/);
+  const key = (await start.line(/^API key: (vqd_\S{32})$/))[1] ?? "";
+
+  const [, curl = ""] = await start.line(/^\s+(curl .*)$/);
+  expect(curl).toContain(key);
+  await promisify(execFile)("sh", ["-c", curl], { cwd: dir });
+  const png = readFileSync(join(dir, "grinning-face.png"));
+  expect(png.subarray(0, 8).toString("hex")).toBe(PNG_SIGNATURE);
+
+  const pids = start.pids;
+  expect(await start.end("SIGINT")).toBe(0);
+  expect(start.lines.at(-1)).toBe("stopped");
+  expect(pids.filter(isGroupAlive)).toEqual([]);
+  // The log had no room for secrets: only the line that is for it, and curl's, has the key.
+  expect(start.lines.filter((line) => line.includes(key))).toHaveLength(2);
+});
+
+it("restarts whatever is killed, and serves again", async () => {
+  const start = new Start(["--port", "0", "--api-key", "given"]);
+  const url = await start.url();
+  for (const name of ["nats", "worker 1", "edge"]) {
+    const [, pid] = await start.line(new RegExp(`^${name} pid (\\d+)$`));
+    const from = start.lines.length;
+    process.kill(Number(pid), "SIGKILL");
+    await start.line(
+      new RegExp(`^error: ${name} \\(pid ${pid}\\) was killed by SIGKILL, restarting in 0\\.25 s$`),
+      from,
+    );
+    await start.line(new RegExp(`^${name} pid \\d+$`), from);
+  }
+  const generate = (): Promise<Response> =>
+    fetch(`${url}/v1/images/generations`, {
+      method: "POST",
+      headers: { authorization: "Bearer given", "content-type": "application/json" },
+      body: JSON.stringify({ prompt: "apple", seed: 1 }),
+    });
+  await expect
+    .poll(async () => (await generate().catch(() => undefined))?.status, { timeout: 30_000 })
+    .toBe(200);
+  const pids = start.pids;
+  expect(pids).toHaveLength(6);
+  expect(await start.end("SIGTERM")).toBe(0);
+  expect(pids.filter(isGroupAlive)).toEqual([]);
+});
+
+it("clears up after a start that was killed, and refuses to run beside one that lives", async () => {
+  const first = new Start(["--port", "0"]);
+  const port = Number(new URL(await first.url()).port);
+  const [, stackPid] = await new Start(["--port", "0"]).line(
+    /^error: another stack \(pid (\d+)\) runs on .*--data$/,
+  );
+  const leftPids = first.pids;
+  process.kill(Number(stackPid), "SIGKILL");
+  await first.exited;
+  expect(leftPids.some(isGroupAlive)).toBe(true);
+
+  const second = new Start(["--port", String(port)]);
+  expect(await second.url()).toBe(`http://127.0.0.1:${port}`);
+  await second.line(/was killed; stopping what it left running: .*edge/);
+  expect(leftPids.filter(isGroupAlive)).toEqual([]);
+});
+
+it("takes another port if its own is taken, but not another than the one it was given", async () => {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const refused = new Start(["--port", String(port)]);
+  await refused.line(new RegExp(`^error: port ${port} is in use$`));
+  expect((await refused.exited)[0]).toBe(1);
+  server.close();
+
+  const isDefaultFree = await isPortFree(8787);
+  const holder = isDefaultFree ? createServer().listen(8787, "127.0.0.1") : undefined;
+  const start = new Start([]);
+  expect(await start.url()).not.toContain(":8787");
+  await start.line(/^port 8787 is in use, taking a free one$/);
+  holder?.close();
+});
+
+it("leaves nothing behind when it is stopped before it is ready, or when a worker cannot start", async () => {
+  const early = new Start(["--port", "0"]);
+  await early.line(/^worker 1 pid/);
+  expect(await early.end("SIGTERM")).toBe(0);
+  expect(early.pids.filter(isGroupAlive)).toEqual([]);
+
+  const broken = new Start(["--port", "0"], { VQD_SLOTS: "none" });
+  expect((await broken.exited)[0]).toBe(1);
+  await broken.line(/^error: worker 1 \(pid \d+\) exited with code 1:$/);
+  await broken.line(/VQD_SLOTS/);
+  expect(broken.pids.filter(isGroupAlive)).toEqual([]);
+});
+
+it("answers a wrong option with its name, and --help without starting anything", async () => {
+  const wrong = new Start(["--prot", "1"]);
+  expect((await wrong.exited)[0]).toBe(2);
+  expect(wrong.lines).toEqual(["error: unknown option --prot (see --help)"]);
+  const help = new Start(["--help"]);
+  expect((await help.exited)[0]).toBe(0);
+  expect(help.lines[0]).toBe("Usage: npm start -- [options]");
+});

@@ -1,0 +1,97 @@
+// Checkpoints as older versions of diffusers and transformers wrote them give the same pictures.
+
+import { cp, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { beforeEach, expect, it } from "vitest";
+import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+
+const VQVAE = "vqvae/diffusion_pytorch_model.safetensors";
+const TEXT_ENCODER = "text_encoder/model.safetensors";
+const UNCONDITIONAL = "learned_classifier_free_sampling_embeddings";
+const LENGTH_BYTES = 8;
+
+type Header = Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
+
+let dir: string;
+beforeEach(async () => {
+  dir = join(await temporaryFolder(), "checkpoint");
+  await cp(TINY_CHECKPOINT, dir, { recursive: true });
+});
+
+/** Rewrites the header of a weight file; what `change` returns is put behind the data. */
+async function rewrite(file: string, change: (header: Header, dataBytes: number) => Uint8Array | undefined) {
+  const path = join(dir, file);
+  const bytes = await readFile(path);
+  const end = LENGTH_BYTES + Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.subarray(LENGTH_BYTES, end).toString()) as Header;
+  const added = change(header, bytes.length - end);
+  const json = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(LENGTH_BYTES);
+  length.writeBigUInt64LE(BigInt(json.length));
+  await writeFile(path, Buffer.concat([length, json, bytes.subarray(end), added ?? new Uint8Array()]));
+}
+
+async function edit(file: string, change: Record<string, unknown>): Promise<void> {
+  const path = join(dir, file);
+  const json = JSON.parse(await readFile(path, "utf8")) as Record<string, unknown>;
+  await writeFile(path, JSON.stringify({ ...json, ...change }));
+}
+
+async function latentsAndPicture(model: string, prompt = "red apple", guidanceScale = 5) {
+  const pipeline = await VQDiffusionPipeline.fromPretrained(model, { cacheDir: await temporaryFolder() });
+  try {
+    const options = { prompt, guidanceScale, seed: 7, numInferenceSteps: 6 };
+    const { latents, images } = await pipeline.call(options);
+    const [picture] = images;
+    if (picture === undefined) throw new Error("no picture");
+    return { latents, data: picture.data, codes: await pipeline.encodeImage(picture) };
+  } finally {
+    await pipeline.release();
+  }
+}
+
+it("with the first names of the attention layers", async () => {
+  const names = { to_q: "query", to_k: "key", to_v: "value", "to_out.0": "proj_attn" };
+  let renamed = 0;
+  await rewrite(VQVAE, (header) => {
+    for (const [name, entry] of Object.entries(header)) {
+      const pair = Object.entries(names).find(([now]) => name.includes(`.attentions.0.${now}.`));
+      if (pair === undefined) continue;
+      delete header[name];
+      header[name.replace(`.${pair[0]}.`, `.${pair[1]}.`)] = entry;
+      renamed++;
+    }
+    return undefined;
+  });
+  expect(renamed).toBeGreaterThan(0);
+  expect(await latentsAndPicture(dir)).toEqual(await latentsAndPicture(TINY_CHECKPOINT));
+});
+
+it("with position_ids beside the text encoder's weights, and ada_norm called layer_norm", async () => {
+  await rewrite(TEXT_ENCODER, (header, dataBytes) => {
+    const positions = BigInt64Array.from({ length: 77 }, (_, i) => BigInt(i));
+    header["text_model.embeddings.position_ids"] = {
+      dtype: "I64",
+      shape: [1, 77],
+      data_offsets: [dataBytes, dataBytes + positions.byteLength],
+    };
+    return new Uint8Array(positions.buffer);
+  });
+  await edit("transformer/config.json", { norm_type: "layer_norm" });
+  expect(await latentsAndPicture(dir)).toEqual(await latentsAndPicture(TINY_CHECKPOINT));
+});
+
+it("without learned unconditional embeddings, where the empty prompt is what guidance moves away from", async () => {
+  await edit(`${UNCONDITIONAL}/config.json`, { learnable: false, hidden_size: null, length: null });
+  await rm(join(dir, UNCONDITIONAL, "diffusion_pytorch_model.safetensors"));
+  const pipeline = await VQDiffusionPipeline.fromPretrained(dir, { cacheDir: await temporaryFolder() });
+  try {
+    const [empty] = await pipeline.encodePrompt([pipeline.tokenize("").ids]);
+    expect(await pipeline.encodeNegativePrompt(null)).toEqual(empty);
+  } finally {
+    await pipeline.release();
+  }
+  const guided = await latentsAndPicture(dir);
+  expect(guided).not.toEqual(await latentsAndPicture(dir, "red apple", 1));
+});

@@ -1,0 +1,98 @@
+// The command line as users run it: what it writes, where, and with which exit code.
+
+import { spawn } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import sharp from "sharp";
+import { describe, expect, it } from "vitest";
+import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+
+const CLI = join(import.meta.dirname, "..", "..", "gpu-worker", "cli.ts");
+
+interface Result {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+async function vqd(...args: string[]): Promise<Result> {
+  const child = spawn(process.execPath, [CLI, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  const exit = new Promise<number | null>((resolve) => {
+    child.once("exit", resolve);
+  });
+  const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), exit]);
+  return { code, stdout, stderr };
+}
+
+describe("vqd", () => {
+  it.each([[], ["--help"], ["-h"]])("lists its commands: %j", async (...args) => {
+    const { code, stdout, stderr } = await vqd(...args);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(/^Usage: vqd <command>.*\n {2}generate/s);
+  });
+
+  it.each<[number, RegExp, string[]]>([
+    [2, /unknown command "nope"; there are: generate/, ["nope"]],
+    [2, /unknown command "constructor"/, ["constructor"]],
+    [2, /give a prompt/, ["generate"]],
+    [2, /give a prompt/, ["generate", " "]],
+    [2, /in quotes/, ["generate", "red", "apple"]],
+    [2, /'--stepz'/, ["generate", "red apple", "--stepz", "3"]],
+    [2, /--steps must be an integer from 1 to \d+, not "0"/, ["generate", "red apple", "--steps", "0"]],
+    [2, /--seed must be an integer/, ["generate", "red apple", "--seed=-1"]],
+    [2, /--seed must be an integer/, ["generate", "red apple", "--seed", "1.5"]],
+    [2, /--guidance-scale must be a number/, ["generate", "red apple", "--guidance-scale", "much"]],
+    [2, /--truncation-rate must be a number/, ["generate", "red apple", "--truncation-rate", "0"]],
+    [2, /--format must be one of png, webp, jpeg/, ["generate", "red apple", "--format", "gif"]],
+    [2, /--out ends in ".gif"/, ["generate", "red apple", "--out", "apple.gif"]],
+    [2, /--provider must be one of cpu, webgpu, cuda/, ["generate", "red apple", "--provider", "abacus"]],
+    [1, /\/no\/such\/model: no such folder/, ["generate", "red apple", "--model", "/no/such/model"]],
+    [
+      1,
+      /numInferenceSteps .* from 1 to 100/,
+      ["generate", "a", "--model", TINY_CHECKPOINT, "--steps", "101"],
+    ],
+  ])("exits with %d and one line %j for %j", async (code, message, args) => {
+    const cache = ["--cache", await temporaryFolder()];
+    const result = await vqd(...args, ...(args[0] === "generate" ? cache : []));
+    expect(result).toMatchObject({ code, stdout: "" });
+    expect(result.stderr).toMatch(message);
+    expect(result.stderr).toMatch(/^vqd: [^\n]+\n$/);
+  });
+});
+
+describe("vqd generate", () => {
+  it("says how it is used", async () => {
+    const { code, stdout } = await vqd("generate", "--help");
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^Usage: vqd generate PROMPT/);
+  });
+
+  it("writes the same file from the same seed, and another from another", async () => {
+    const dir = await temporaryFolder();
+    const make = async (name: string, seed: number): Promise<Buffer> => {
+      const out = join(dir, "new", name);
+      const model = ["--model", TINY_CHECKPOINT, "--cache", dir, "--steps", "10"];
+      const result = await vqd("generate", "red apple", ...model, "--seed", `${seed}`, "--out", out);
+      expect(result).toMatchObject({ code: 0, stdout: `${out}\n` });
+      expect(result.stderr).toMatch(/denoising 10\/10 .* steps\/s\n/);
+      expect(result.stderr).toMatch(new RegExp(`seed ${seed}, [\\d.]+ s\n$`));
+      return readFile(out);
+    };
+    const first = await make("first.png", 7);
+    expect((await make("again.png", 7)).equals(first)).toBe(true);
+    expect((await make("other.png", 8)).equals(first)).toBe(false);
+    expect(await sharp(first).metadata()).toMatchObject({ format: "png", width: 16, height: 16 });
+  });
+
+  it("numbers several pictures, in the format asked for", async () => {
+    const dir = await temporaryFolder();
+    const out = join(dir, "a.b.webp");
+    const model = ["--model", TINY_CHECKPOINT, "--cache", dir, "--steps", "2", "--negative-prompt", "blue"];
+    const { code, stdout } = await vqd("generate", "red apple", ...model, "--num-images", "2", "--out", out);
+    expect(code).toBe(0);
+    expect(stdout).toBe(`${join(dir, "a.b-0.webp")}\n${join(dir, "a.b-1.webp")}\n`);
+    expect(await sharp(join(dir, "a.b-1.webp")).metadata()).toMatchObject({ format: "webp", width: 16 });
+  });
+});

@@ -1,0 +1,133 @@
+// The frames that cross NATS: what is written is read back, and what is not a frame is refused.
+
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  decodeEvent,
+  decodeJob,
+  decodeManifest,
+  decodeState,
+  decodeTokens,
+  encodeEvent,
+  encodeJob,
+  encodeManifest,
+  encodeState,
+  encodeTokens,
+} from "../../shared/codec.ts";
+import { isTerminalEvent, type PredictionEvent } from "../../shared/events.ts";
+import { imageCount, type Job } from "../../shared/job.ts";
+import type { ModelManifest } from "../../shared/model.ts";
+
+const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+const bytes = (value: string): Uint8Array => new TextEncoder().encode(value);
+
+const job: Job = {
+  v: 1,
+  id: "00".padEnd(26, "a"),
+  shard: 0,
+  model: "vqd/tiny",
+  version: "ab".repeat(32),
+  createdAt: 1_700_000_000_000,
+  deadlineAt: 1_700_000_720_000,
+  prompts: [
+    [49_406, 320, 49_407],
+    [49_406, 49_407, 0],
+  ],
+  negativePrompt: null,
+  numInferenceSteps: 10,
+  guidanceScale: 5,
+  truncationRate: 0.86,
+  numImagesPerPrompt: 2,
+  seed: 7,
+  scheduler: "reference",
+  outputFormat: "png",
+};
+
+const manifest: ModelManifest = {
+  v: 1,
+  name: "vqd/tiny",
+  version: "ab".repeat(32),
+  numTrainTimesteps: 100,
+  numVectorEmbeds: 129,
+  latentHeight: 8,
+  latentWidth: 8,
+  imageHeight: 32,
+  imageWidth: 32,
+  tokenizer: { mergesSha256: "cd".repeat(32), maxLength: 77, padTokenId: 0 },
+  parameters: 1_234,
+  announcedAt: 1_700_000_000_000,
+};
+
+const base = { v: 1, attempt: 1, at: 1_700_000_000_000 } as const;
+const events: PredictionEvent[] = [
+  { ...base, type: "started", worker: "w", numericsId: "n", resumedFrom: 0, total: 10 },
+  { ...base, type: "step", step: 1, total: 10, timestep: 9, masked: 60, images: 1 },
+  { ...base, type: "output", index: 0, format: "png", width: 32, height: 32, seed: 7 },
+  { ...base, type: "succeeded", predictSeconds: 1.5 },
+  { ...base, type: "failed", error: { code: "model_error", message: "no memory" } },
+  { ...base, type: "canceled" },
+];
+
+describe("frames", () => {
+  it("are a line of JSON, then the attachment", () => {
+    const frame = encodeEvent(events[1] as PredictionEvent, encodeTokens(Uint16Array.of(1, 258)));
+    expect(text(frame.subarray(0, -4))).toBe(
+      '{"v":1,"attempt":1,"at":1700000000000,"type":"step","step":1,"total":10,"timestep":9,"masked":60,"images":1}\n',
+    );
+    expect([...frame.subarray(-4)]).toEqual([1, 0, 2, 1]);
+  });
+
+  it("bring back jobs, manifests, states and events", () => {
+    expect(decodeJob(encodeJob(job))).toEqual(job);
+    expect(imageCount(job)).toBe(4);
+    expect(decodeManifest(encodeManifest(manifest))).toEqual(manifest);
+    const state = { v: 1, attempt: 2, numericsId: "n", step: 3, images: 1 } as const;
+    const { value, attachment } = decodeState(encodeState(state, Uint16Array.of(5, 6)));
+    expect(value).toEqual(state);
+    expect(decodeTokens(attachment)).toEqual(Uint16Array.of(5, 6));
+    for (const event of events) expect(decodeEvent(encodeEvent(event)).value).toEqual(event);
+    expect(events.map(isTerminalEvent)).toEqual([false, false, false, true, true, true]);
+  });
+
+  it("keep any attachment, line ends included", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (attachment) => {
+        const decoded = decodeEvent(encodeEvent(events[2] as PredictionEvent, attachment));
+        expect([...decoded.attachment]).toEqual([...attachment]);
+      }),
+    );
+    fc.assert(
+      fc.property(fc.uint16Array({ maxLength: 200 }), (tokens) => {
+        expect(decodeTokens(encodeTokens(tokens))).toEqual(tokens);
+      }),
+    );
+  });
+
+  it("share no memory with the message they came in", () => {
+    const frame = encodeEvent(events[2] as PredictionEvent, Uint8Array.of(1, 2, 3));
+    const { attachment } = decodeEvent(frame);
+    frame.fill(0);
+    expect([...attachment]).toEqual([1, 2, 3]);
+  });
+
+  it.each([
+    ["no JSON", bytes("hello\n")],
+    ["broken UTF-8", Uint8Array.of(0x22, 0xff, 0x22, 0x0a)],
+    ["nothing", new Uint8Array(0)],
+    ["another version", bytes(JSON.stringify({ ...events[3], v: 2 }))],
+    ["an unknown field", bytes(JSON.stringify({ ...events[3], extra: 1 }))],
+    ["an unknown type", bytes(JSON.stringify({ ...base, type: "exploded" }))],
+    ["a missing field", bytes(JSON.stringify({ ...base, type: "step" }))],
+  ])("are refused if they hold %s", (_, frame) => {
+    expect(() => decodeEvent(frame)).toThrow(/^event: /);
+  });
+
+  it("are refused beyond the limits", () => {
+    expect(() => decodeJob(bytes(JSON.stringify({ ...job, numInferenceSteps: 1_001 })))).toThrow(/^job: /);
+    expect(() => decodeJob(bytes(JSON.stringify({ ...job, prompts: [] })))).toThrow(/^job: /);
+    expect(() => decodeJob(bytes(JSON.stringify({ ...job, id: "x" })))).toThrow(/^job: /);
+    const huge = { ...manifest, latentHeight: 65, latentWidth: 64 };
+    expect(() => decodeManifest(bytes(JSON.stringify(huge)))).toThrow(/latent pixels/);
+    expect(() => decodeTokens(new Uint8Array(3))).toThrow(/odd/);
+  });
+});

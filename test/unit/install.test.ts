@@ -1,0 +1,101 @@
+// The installation that precedes every npm script, on a made-up repository and with a made-up npm.
+
+import { execFile } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { REPO } from "../../infra/stack/paths.ts";
+
+const LOCK = (version: string) => ({
+  packages: {
+    "": { name: "x" },
+    edge: { version: "0.1.0" },
+    "node_modules/@x/edge": { resolved: "edge", link: true },
+    "node_modules/a": { version },
+    "node_modules/only-on-windows": { version: "1.0.0", optional: true },
+  },
+});
+
+/** Counts its calls and does what the real one would: removes node_modules and makes it anew. */
+const FAKE_NPM = `
+const fs = require("node:fs");
+fs.appendFileSync("calls", process.argv.slice(2).join(" ") + " " + process.env.ONNXRUNTIME_NODE_INSTALL + "\\n");
+if (fs.existsSync("broken")) { console.error("npm error code EFAKE"); process.exit(3); }
+fs.rmSync("node_modules", { recursive: true, force: true });
+fs.mkdirSync("node_modules/.bin", { recursive: true });
+if (!fs.existsSync("no-scripts")) fs.symlinkSync(process.execPath, "node_modules/.bin/node");
+const { packages } = JSON.parse(fs.readFileSync("package-lock.json", "utf8"));
+delete packages["node_modules/only-on-windows"];
+fs.writeFileSync("node_modules/.package-lock.json", JSON.stringify({ packages }));
+`;
+
+let repo: string;
+beforeEach(async () => {
+  repo = await mkdtemp(join(tmpdir(), "vqd-install-"));
+  for (const file of ["run.mjs", "install.mjs", "usage.mjs"]) {
+    cpSync(join(REPO, "infra", file), join(repo, "infra", file));
+  }
+  writeFileSync(join(repo, "npm-cli.js"), FAKE_NPM);
+  writeFileSync(join(repo, "package-lock.json"), JSON.stringify(LOCK("1.0.0")));
+});
+afterEach(() => rm(repo, { recursive: true, force: true }));
+
+async function install(env: NodeJS.ProcessEnv = {}): Promise<string> {
+  const { stderr } = await promisify(execFile)(
+    process.execPath,
+    [join(repo, "infra", "run.mjs"), "install"],
+    {
+      env: { PATH: process.env["PATH"], npm_execpath: join(repo, "npm-cli.js"), ...env },
+    },
+  );
+  return stderr;
+}
+
+const calls = (): string[] => {
+  const path = join(repo, "calls");
+  return existsSync(path) ? readFileSync(path, "utf8").trim().split("\n") : [];
+};
+
+it("installs once, and again when package-lock.json has changed", async () => {
+  expect(await install()).toMatch(/^installing dependencies .*\ninstalled in \d+ s\n$/);
+  expect(calls()).toEqual(["ci --loglevel=error --no-audit --no-fund skip"]);
+  expect(await install()).toBe("");
+  writeFileSync(join(repo, "package-lock.json"), JSON.stringify(LOCK("2.0.0")));
+  await install();
+  expect(calls()).toHaveLength(2);
+});
+
+it("is content with what npm installed when called by hand", async () => {
+  await install();
+  rmSync(join(repo, "node_modules", ".vqd-installed"));
+  expect(await install()).toBe("");
+  expect(calls()).toHaveLength(1);
+});
+
+it("installs once when two start together", async () => {
+  await Promise.all([install(), install(), install()]);
+  expect(calls()).toHaveLength(1);
+});
+
+it("is not held up by the lock of one that was killed", async () => {
+  mkdirSync(join(repo, ".vqd", "install.lock"), { recursive: true });
+  writeFileSync(join(repo, ".vqd", "install.lock", "pid"), String(2 ** 22 + 1));
+  await install();
+  expect(calls()).toHaveLength(1);
+});
+
+it("leaves the choice of the CUDA download to the user", async () => {
+  await install({ ONNXRUNTIME_NODE_INSTALL: "cuda12" });
+  expect(calls()).toEqual(["ci --loglevel=error --no-audit --no-fund cuda12"]);
+});
+
+it("says what to do when npm fails, and when it skips install scripts", async () => {
+  writeFileSync(join(repo, "broken"), "");
+  await expect(install()).rejects.toThrow(/npm error code EFAKE\nnpm ci failed \(3\), see above.*\n.*npm ci/);
+  rmSync(join(repo, "broken"));
+  writeFileSync(join(repo, "no-scripts"), "");
+  await expect(install()).rejects.toThrow("npm rebuild node");
+});

@@ -1,0 +1,253 @@
+// From a request through the real NATS and back: the edge's own permissions, a hand-written worker.
+
+import { abortAllDurableObjects } from "cloudflare:test";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { NatsLink } from "../../edge/hub/nats.ts";
+import { createLogger } from "../../shared/log.ts";
+import { call, IMAGE, MODEL, ORIGIN, outputEvent, PlayedWorker, stepEvent } from "./support.ts";
+
+let worker: PlayedWorker;
+const made: string[] = [];
+
+interface Prediction {
+  id: string;
+  status: string;
+  output: string[] | null;
+  error_code: string | null;
+  logs: string;
+  input: { seed: number; num_inference_steps: number };
+  metrics: { prompt_tokens: number; prompt_truncated: boolean; total_time?: number; predict_time?: number };
+  urls: Record<"get" | "cancel" | "events" | "stream", string>;
+}
+
+beforeAll(async () => {
+  worker = await PlayedWorker.start();
+});
+afterAll(async () => {
+  await worker.close();
+});
+afterEach(async () => {
+  await Promise.all(made.splice(0).map((id) => call(`/v1/predictions/${id}/cancel`, { method: "POST" })));
+});
+
+async function create(input: object, headers: Record<string, string> = {}): Promise<Prediction> {
+  const response = await call("/v1/predictions", { json: { input: { prompt: "a cat", ...input } }, headers });
+  expect(response.status).toBe(201);
+  const prediction = await response.json<Prediction>();
+  made.push(prediction.id);
+  return prediction;
+}
+
+const path = (url: string): string => url.slice(ORIGIN.length);
+const get = async (id: string): Promise<Prediction> =>
+  (await call(`/v1/predictions/${id}`)).json<Prediction>();
+
+describe("a prediction", () => {
+  it("is dispatched, followed and served as a file", async () => {
+    const created = await create({ num_inference_steps: 3, seed: 7 });
+    expect(created).toMatchObject({
+      status: "starting",
+      output: null,
+      input: { prompt: "a cat", seed: 7, num_inference_steps: 3, guidance_scale: 5, scheduler: "reference" },
+      metrics: { prompt_tokens: 4, prompt_truncated: false },
+    });
+    const job = await worker.take({ id: created.id });
+    expect(job).toMatchObject({
+      model: MODEL.name,
+      version: MODEL.version,
+      prompts: [[49_406, 320, 2_368, 49_407, 49_407, 49_407, 49_407, 49_407]],
+      negativePrompt: null,
+      numInferenceSteps: 3,
+      seed: 7,
+    });
+    const [stream] = await Promise.all([
+      call(path(created.urls.events), { headers: { "last-event-id": "1" } }).then((response) =>
+        response.text(),
+      ),
+      worker.play(job, 3, 1),
+    ]);
+    expect(stream.match(/^id: \d+$/gm)?.map((line) => Number(line.slice(4)))).toEqual([
+      2, 3, 4, 5, 6, 7, 8, 9,
+    ]);
+    const done = await get(created.id);
+    expect(done).toMatchObject({ status: "succeeded", metrics: { predict_time: 0.5 } });
+    const file = await call(path(done.output?.[0] ?? ""), { key: null });
+    expect(file.headers.get("content-type")).toBe("image/png");
+    expect(file.headers.get("cache-control")).toBe("public, max-age=86400, immutable");
+    expect(new Uint8Array(await file.arrayBuffer())).toEqual(IMAGE);
+    const again = await call(path(done.output?.[0] ?? ""), {
+      key: null,
+      headers: { "if-none-match": file.headers.get("etag") ?? "" },
+    });
+    expect(again.status).toBe(304);
+  });
+
+  it("fills in what was left open, and clamps the default steps to the model", async () => {
+    const { input } = await create({ seed: null, negative_prompt: "" });
+    expect(input.num_inference_steps).toBe(50);
+    expect(input.seed).toBeGreaterThanOrEqual(0);
+    expect(input.seed).toBeLessThan(2 ** 32);
+  });
+
+  it("says when the prompt was cut", async () => {
+    const { metrics, logs } = await create({ prompt: "one two three four five six seven eight nine" });
+    expect(metrics).toMatchObject({ prompt_tokens: 11, prompt_truncated: true });
+    expect(logs).toMatch(/has been cut/);
+  });
+
+  it("is waited for as long as asked, and starting when that runs out", async () => {
+    const prediction = call("/v1/predictions", {
+      json: { input: { prompt: "a", num_inference_steps: 1, seed: 1 } },
+      headers: { prefer: "wait=1" },
+    });
+    const response = await prediction;
+    expect(response.headers.get("preference-applied")).toBe("wait=1");
+    const late = await response.json<Prediction>();
+    made.push(late.id);
+    expect(late.status).toBe("starting");
+  });
+
+  it("is canceled at once, waiting or running, and only by its owner", async () => {
+    const waiting = await create({});
+    const others = await call(path(waiting.urls.cancel), { method: "POST", key: "other-key" });
+    expect(others.status).toBe(404);
+    const canceled = await (await call(path(waiting.urls.cancel), { method: "POST" })).json<Prediction>();
+    expect(canceled.status).toBe("canceled");
+
+    const running = await create({});
+    // A canceled job that waited is no longer in the queue: the next one taken is the running one's.
+    const job = await worker.take({ id: running.id });
+    const stopped = worker.canceled(job.id);
+    await worker.say(job, { type: "started", worker: "a", numericsId: "n", resumedFrom: 0, total: 50 });
+    await expect.poll(async () => (await get(running.id)).status).toBe("processing");
+    await call(path(running.urls.cancel), { method: "POST" });
+    await stopped;
+    await worker.say(job, ...outputEvent(0));
+    await worker.say(job, { type: "canceled" });
+    expect(await get(running.id)).toMatchObject({ status: "canceled", output: null });
+  });
+
+  it("that ended while a worker still works stops that worker", async () => {
+    const { id, urls } = await create({});
+    const job = await worker.take({ id });
+    await call(path(urls.cancel), { method: "POST" });
+    await worker.nc.flush();
+    // Subscribed too late for the first request: the hub asks again when it hears of the work.
+    const stopped = worker.canceled(id);
+    await worker.nc.flush();
+    await worker.say(job, ...stepEvent(1, 50));
+    await stopped;
+  });
+
+  it("is refused while the queue is full, leaving nothing behind", async () => {
+    let refused: Response | undefined;
+    for (let i = 0; i < 20 && refused === undefined; i++) {
+      const response = await call("/v1/predictions", { json: { input: { prompt: "a" } } });
+      if (response.status === 201) made.push((await response.json<Prediction>()).id);
+      else refused = response;
+    }
+    expect(refused?.status).toBe(503);
+    expect(refused?.headers.get("retry-after")).toBe("5");
+    expect(await refused?.json()).toMatchObject({ code: "queue_full" });
+    const images = await call("/v1/images/generations", { json: { prompt: "a" } });
+    expect(images.status).toBe(503);
+    expect(images.headers.get("x-should-retry")).toBe("true");
+    expect(await images.json()).toMatchObject({ error: { code: "queue_full", type: "server_error" } });
+    const { live_predictions: live } = await (await call("/healthz")).json<{ live_predictions: number }>();
+    expect(live).toBe(made.length);
+  });
+});
+
+describe("the images endpoint", () => {
+  /** Answers the next prediction while the request for it is open. */
+  async function generate(body: object, seed: number, images: number): Promise<Response> {
+    const answered = call("/v1/images/generations", { json: { ...body, seed } });
+    const job = await worker.take({ seed });
+    await worker.play(job, job.numInferenceSteps, images);
+    return answered;
+  }
+
+  it("answers with the images themselves", async () => {
+    const response = await generate(
+      { prompt: "a cat", n: 2, size: "16x16", quality: null, user: "u" },
+      101,
+      2,
+    );
+    expect(response.status).toBe(200);
+    const body = await response.json<{ data: { b64_json: string }[] }>();
+    expect(body).toMatchObject({
+      output_format: "png",
+      size: "16x16",
+      seed: 101,
+      prompt_truncated: false,
+      usage: {
+        input_tokens: 4,
+        output_tokens: 8,
+        total_tokens: 12,
+        input_tokens_details: { text_tokens: 4 },
+      },
+    });
+    const image = Uint8Array.from(atob(body.data[1]?.b64_json ?? ""), (char) => char.charCodeAt(0));
+    expect(image).toEqual(IMAGE);
+  });
+
+  it("answers with URLs that need no key", async () => {
+    const response = await generate({ prompt: "a", response_format: "url", model: MODEL.name }, 102, 1);
+    const { data } = await response.json<{ data: { url: string }[] }>();
+    expect((await call(path(data[0]?.url ?? ""), { key: null })).status).toBe(200);
+  });
+
+  it("answers although the hub is killed while it waits", async () => {
+    const answered = call("/v1/images/generations", { json: { prompt: "a", seed: 105 } });
+    const job = await worker.take({ seed: 105 });
+    await worker.say(job, ...stepEvent(1, 50));
+    await expect.poll(async () => (await get(job.id)).status).toBe("processing");
+    await abortAllDurableObjects();
+    await worker.play(job, 50, 1);
+    expect((await answered).status).toBe(200);
+  });
+
+  it("cancels the prediction when its client leaves", async () => {
+    const leaving = new AbortController();
+    const answered = call("/v1/images/generations", {
+      json: { prompt: "a", seed: 104 },
+      signal: leaving.signal,
+    });
+    const job = await worker.take({ seed: 104 });
+    const stopped = worker.canceled(job.id);
+    await worker.nc.flush();
+    leaving.abort();
+    await expect(answered).rejects.toThrow();
+    await stopped;
+    await expect.poll(async () => (await get(job.id)).status).toBe("canceled");
+  });
+
+  it("passes a worker's failure on", async () => {
+    const answered = call("/v1/images/generations", { json: { prompt: "a", seed: 103 } });
+    const job = await worker.take({ seed: 103 });
+    await worker.say(job, { type: "failed", error: { code: "model_error", message: "broken" } });
+    const response = await answered;
+    expect(response.status).toBe(500);
+    expect(await response.json()).toMatchObject({
+      error: { message: "broken", type: "server_error", code: "model_error" },
+    });
+  });
+});
+
+describe("a NATS that cannot be reached", () => {
+  it("is reported within its time", async () => {
+    const link = new NatsLink({
+      // Port 1 refuses.
+      url: "ws://127.0.0.1:1",
+      user: undefined,
+      password: undefined,
+      name: "test",
+      log: createLogger(() => {}),
+      onOpen: () => Promise.resolve(),
+      onClosed: () => {},
+    });
+    const startedAt = Date.now();
+    await expect(link.open(1_000)).rejects.toMatchObject({ code: "queue_unavailable", retryable: true });
+    expect(Date.now() - startedAt).toBeLessThan(2_000);
+  });
+});

@@ -1,0 +1,389 @@
+// The hub's record of a prediction: what each event does, and what it must not do twice.
+
+import { env } from "cloudflare:workers";
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { encodeJob } from "../../shared/codec.ts";
+import { newCapability, newPredictionId } from "../../shared/ids.ts";
+import type { Job } from "../../shared/job.ts";
+import { eventSubject } from "../../shared/subjects.ts";
+import { fileKey } from "../../edge/hub/files.ts";
+import type { Hub } from "../../edge/hub/hub.ts";
+import { type PredictionRecord, unwrap } from "../../edge/hub/records.ts";
+import { type StreamQuery, streamRequest } from "../../edge/hub/stream-request.ts";
+import { hubOfShard, type HubStub } from "../../edge/hubs.ts";
+import {
+  eventBytes,
+  IMAGE,
+  MODEL,
+  ORIGIN,
+  outputEvent,
+  PlayedWorker,
+  type Said,
+  script,
+  stepEvent,
+} from "./support.ts";
+
+/** Hubs of their own, since their streams are written by hand here. */
+const SHARD = 5;
+const STEPS = 4;
+const KEY_NAME = "test";
+
+let worker: PlayedWorker;
+let hub: HubStub;
+let job: Job;
+/** Sequence of the last message made up for the hub; far beyond any real one. */
+let sequence = 1_000_000;
+
+beforeAll(async () => {
+  worker = await PlayedWorker.start();
+  hub = hubOfShard(env, SHARD);
+});
+afterAll(async () => {
+  await worker.close();
+});
+
+function newJob(images = 1): Job {
+  const createdAt = Date.now();
+  return {
+    v: 1,
+    id: newPredictionId(SHARD),
+    shard: SHARD,
+    model: MODEL.name,
+    version: MODEL.version,
+    createdAt,
+    deadlineAt: createdAt + 60_000,
+    prompts: [[1, 2, 3]],
+    negativePrompt: null,
+    numInferenceSteps: STEPS,
+    guidanceScale: 5,
+    truncationRate: 1,
+    numImagesPerPrompt: images,
+    seed: 1,
+    scheduler: "reference",
+    outputFormat: "png",
+  };
+}
+
+async function create(
+  made: Job,
+  timeouts: { queueTimeoutMs?: number; runTimeoutMs?: number } = {},
+): Promise<PredictionRecord> {
+  const result = await hub.create({
+    keyName: KEY_NAME,
+    inputJson: '{"prompt":"a"}',
+    promptTokens: 3,
+    promptTruncated: false,
+    fileCapability: newCapability(),
+    streamCapability: newCapability(),
+    queueTimeoutMs: 60_000,
+    runTimeoutMs: 60_000,
+    job: encodeJob(made),
+    requestId: "test",
+    ...timeouts,
+  });
+  // Out of the queue, which the next test file fills.
+  await worker.take({ id: made.id });
+  return unwrap(result);
+}
+
+/** Lets an event take effect as the next of the stream, or again as an old one. */
+async function happen(
+  said: Said,
+  { attempt = 1, attachment }: { attempt?: number; attachment?: Uint8Array } = {},
+): Promise<void> {
+  const message = {
+    subject: eventSubject(SHARD, job.id),
+    sequence: ++sequence,
+    data: eventBytes(said, attempt, attachment),
+  };
+  await runInDurableObject(hub, (instance: Hub) => instance.apply(message));
+}
+
+const happened = ([said, attachment]: [Said, Uint8Array?], attempt = 1): Promise<void> =>
+  happen(said, attachment === undefined ? { attempt } : { attempt, attachment });
+
+const record = async (): Promise<PredictionRecord> => unwrap(await hub.get(job.id, KEY_NAME));
+
+interface Seen {
+  id: number;
+  event: string;
+  data: string;
+}
+
+/** The stream's events after `after`, until it ends or `count` of them have come. */
+async function seen(after = 0, count = Infinity, query: Partial<StreamQuery> = {}): Promise<Seen[]> {
+  const leaving = new AbortController();
+  const request = streamRequest(
+    { id: job.id, after, origin: ORIGIN, keyName: KEY_NAME, ...query },
+    leaving.signal,
+  );
+  const response = await hub.fetch(request);
+  if (response.status !== 200) throw new Error(`status ${response.status}`);
+  const events: Seen[] = [];
+  let text = "";
+  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+  for (;;) {
+    const { done = true, value = "" } = (await reader?.read()) ?? {};
+    if (done) break;
+    text += value;
+    const frames = text.split("\n\n");
+    text = frames.pop() ?? "";
+    for (const lines of frames) {
+      const [, id, event, data] = /^id: (\d+)\nevent: (\w+)\n((?:data: .*\n?)+)$/.exec(lines) ?? [];
+      if (id !== undefined && event !== undefined && data !== undefined) {
+        events.push({ id: Number(id), event, data: data.replaceAll(/^data: /gm, "") });
+      }
+    }
+    if (events.length >= count) {
+      leaving.abort();
+      await reader?.cancel();
+      break;
+    }
+  }
+  return events;
+}
+
+const kinds = (events: readonly Seen[]): string[] =>
+  events.filter(({ event }) => event !== "logs").map(({ event }) => event);
+const stepsOf = (events: readonly Seen[]): number[] =>
+  events
+    .filter(({ event }) => event === "step")
+    .map(({ data }) => (JSON.parse(data) as { step: number }).step);
+const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1);
+
+beforeEach(async () => {
+  job = newJob();
+});
+
+describe("ingestion", () => {
+  it("records a run from start to file", async () => {
+    await create(job);
+    expect((await record()).status).toBe("starting");
+    for (const event of script(STEPS, 1)) await happened(event);
+    const done = await record();
+    expect(done).toMatchObject({
+      status: "succeeded",
+      step: STEPS,
+      attempt: 1,
+      numericsId: "played-1",
+      predictSeconds: 0.5,
+      outputs: [{ index: 0, name: "0.png" }],
+      errorCode: null,
+    });
+    expect(done.logs.split("\n").at(-2)).toMatch(/^100%\|█{10}\| 4\/4 \[00:00<00:00, /);
+    const file = await env.FILES.get(fileKey(done.fileCapability, "0.png"));
+    expect(new Uint8Array((await file?.arrayBuffer()) ?? new ArrayBuffer())).toEqual(IMAGE);
+    expect(file?.httpMetadata?.contentType).toBe("image/png");
+
+    const events = await seen();
+    expect(events.map(({ id }) => id)).toEqual(upTo(events.length));
+    expect(kinds(events)).toEqual(["started", "step", "step", "step", "step", "output", "done"]);
+    const step = JSON.parse(events.find(({ event }) => event === "step")?.data ?? "") as { tokens: string };
+    expect(step).toMatchObject({ step: 1, total: STEPS, timestep: 3, masked: 3, images: 1 });
+    expect(Uint8Array.from(atob(step.tokens), (char) => char.charCodeAt(0))).toEqual(
+      new Uint8Array(8).fill(1),
+    );
+  });
+
+  it("gives Replicate's reader the bare URL of an output", async () => {
+    const { streamCapability, fileCapability } = await create(job);
+    for (const event of script(STEPS, 1)) await happened(event);
+    const url = `${ORIGIN}/v1/files/${fileCapability}/0.png`;
+    const byKey = (await seen()).find(({ event }) => event === "output");
+    expect(JSON.parse(byKey?.data ?? "")).toEqual({ index: 0, url });
+    const request = { id: job.id, after: 0, origin: ORIGIN, capability: streamCapability };
+    const response = await hub.fetch(streamRequest(request, new AbortController().signal));
+    expect(await response.text()).toContain(`event: output\ndata: ${url}\n`);
+    const wrong = { ...request, capability: newCapability() };
+    expect((await hub.fetch(streamRequest(wrong, new AbortController().signal))).status).toBe(404);
+  });
+
+  it.each([
+    ["with the same numerics, and shows no step twice", "n", [1, 2, 3, 4]],
+    ["with other numerics, and shows its steps anew", "m", [1, 2, 3, 3, 4]],
+  ])("drops what an older attempt still says, goes on %s", async (_, numericsId, steps) => {
+    const start = { type: "started", worker: "w", total: STEPS } as const;
+    await create(job);
+    await happen({ ...start, numericsId: "n", resumedFrom: 0 });
+    for (const step of [1, 2, 3]) await happened(stepEvent(step, STEPS));
+    await happen({ ...start, numericsId, resumedFrom: 2 }, { attempt: 2 });
+    await happened(stepEvent(4, STEPS));
+    await happened([{ type: "failed", error: { code: "model_error", message: "late" } }]);
+    expect(await record()).toMatchObject({ status: "processing", attempt: 2, numericsId });
+    await happened(stepEvent(3, STEPS), 2);
+    await happened(stepEvent(4, STEPS), 2);
+    await happened(outputEvent(0), 2);
+    await happened([{ type: "succeeded", predictSeconds: 1 }], 2);
+    const events = await seen();
+    expect(stepsOf(events)).toEqual(steps);
+    const starts = events
+      .filter(({ event }) => event === "started")
+      .map(({ data }) => JSON.parse(data) as object);
+    expect(starts).toMatchObject([
+      { attempt: 1, resumed_from: 0 },
+      { attempt: 2, resumed_from: 2 },
+    ]);
+    expect(events.at(-1)?.data).toBe('{"status":"succeeded"}');
+  });
+
+  it("is not moved by repeated events", async () => {
+    job = newJob(2);
+    await create(job);
+    for (const event of script(STEPS, 2)) {
+      await happened(event);
+      await happened(event);
+    }
+    const events = await seen();
+    expect(kinds(events)).toEqual(["started", "step", "step", "step", "step", "output", "output", "done"]);
+  });
+
+  it("keeps the end, whatever comes later", async () => {
+    await create(job);
+    unwrap(await hub.cancel(job.id, KEY_NAME));
+    for (const event of script(STEPS, 1)) await happened(event);
+    expect(await record()).toMatchObject({ status: "canceled", step: 0, outputs: [] });
+    expect(kinds(await seen())).toEqual(["done"]);
+    expect(unwrap(await hub.cancel(job.id, KEY_NAME)).status).toBe("canceled");
+  });
+
+  it("tells a failure with its code, and does not believe a success without its images", async () => {
+    await create(job);
+    await happen({ type: "failed", error: { code: "model_error", message: "no memory" } });
+    expect(await record()).toMatchObject({
+      status: "failed",
+      errorCode: "model_error",
+      errorMessage: "no memory",
+    });
+    expect((await seen()).map(({ event, data }) => [event, data])).toEqual([
+      ["error", '{"detail":"no memory","code":"model_error"}'],
+      ["done", '{"status":"failed","reason":"error"}'],
+    ]);
+    job = newJob(2);
+    await create(job);
+    await happened(outputEvent(0));
+    await happen({ type: "succeeded", predictSeconds: 1 });
+    expect(await record()).toMatchObject({ status: "failed", errorCode: "internal" });
+  });
+
+  it("skips what it cannot read or does not know", async () => {
+    await create(job);
+    await runInDurableObject(hub, async (instance: Hub) => {
+      const subject = eventSubject(SHARD, job.id);
+      await instance.apply({ subject, sequence: ++sequence, data: new Uint8Array([1, 2, 3]) });
+      const unknown = eventSubject(SHARD, newPredictionId(SHARD));
+      await instance.apply({
+        subject: unknown,
+        sequence: ++sequence,
+        data: eventBytes(stepEvent(1, STEPS)[0], 1),
+      });
+    });
+    expect((await record()).status).toBe("starting");
+  });
+
+  it("hides a prediction from other keys", async () => {
+    await create(job);
+    for (const result of [await hub.get(job.id, "other"), await hub.cancel(job.id, "other")]) {
+      expect(result).toMatchObject({ ok: false, error: { code: "not_found" } });
+    }
+    await expect(seen(0, 1, { keyName: "other" })).rejects.toThrow("404");
+    expect((await record()).status).toBe("starting");
+  });
+});
+
+describe("event streams", () => {
+  it("resumes anywhere without a gap or a double, also while events arrive", async () => {
+    await create(job);
+    const events = [...script(STEPS, 1)];
+    for (const event of events.slice(0, 3)) await happened(event);
+    const first = await seen(0, 3);
+    const after = first[2]?.id ?? 0;
+    const [rest] = await Promise.all([
+      seen(after),
+      (async () => {
+        for (const event of events.slice(3)) await happened(event);
+      })(),
+    ]);
+    const ids = [...first.slice(0, 3), ...rest].map(({ id }) => id);
+    expect(ids).toEqual(upTo(ids.length));
+    expect(rest.at(-1)?.event).toBe("done");
+    const all = await seen();
+    for (let cut = 0; cut < all.length; cut++) expect(await seen(cut)).toEqual(all.slice(cut));
+    await expect(seen(all.length)).rejects.toThrow("204");
+  });
+
+  it("serves many readers the same", async () => {
+    await create(job);
+    const readers = Array.from({ length: 20 }, () => seen());
+    for (const event of script(STEPS, 1)) await happened(event);
+    const [first, ...others] = await Promise.all(readers);
+    expect(first?.at(-1)?.event).toBe("done");
+    for (const other of others) expect(other).toEqual(first);
+  });
+
+  it("goes on after the hub has been killed", async () => {
+    await create(job);
+    await happened(stepEvent(1, STEPS));
+    await abortAllDurableObjects();
+    hub = hubOfShard(env, SHARD);
+    expect(await record()).toMatchObject({ status: "processing", step: 1 });
+    expect(stepsOf(await seen(0, 1))).toEqual([1]);
+    // The new object has joined the real stream and follows it.
+    await worker.say(job, ...stepEvent(2, STEPS));
+    await expect.poll(async () => (await record()).step).toBe(2);
+    unwrap(await hub.cancel(job.id, KEY_NAME));
+  });
+});
+
+describe("deadlines and retention", () => {
+  const alarm = (): Promise<boolean> => runDurableObjectAlarm(hub);
+
+  it("fails what no worker picks up", async () => {
+    await create(job, { queueTimeoutMs: 1 });
+    const waiting = hub.wait(job.id, KEY_NAME, 10_000);
+    expect(await alarm()).toBe(true);
+    const failed = unwrap(await waiting);
+    expect(failed).toMatchObject({ status: "failed", errorCode: "no_worker" });
+    expect(failed.errorMessage).toMatch(/no worker picked the prediction up within/);
+    expect(kinds(await seen())).toEqual(["error", "done"]);
+  });
+
+  it("fails what runs too long, and stops its worker", async () => {
+    await create(job, { runTimeoutMs: 1 });
+    const stopped = worker.canceled(job.id);
+    await worker.nc.flush();
+    await happen({ type: "started", worker: "a", numericsId: "n", resumedFrom: 0, total: STEPS });
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    await alarm();
+    expect(await record()).toMatchObject({ status: "failed", errorCode: "deadline_exceeded" });
+    await stopped;
+  });
+
+  it("leaves alone what is in time", async () => {
+    await create(job);
+    await alarm();
+    expect((await record()).status).toBe("starting");
+    unwrap(await hub.cancel(job.id, KEY_NAME));
+  });
+
+  it("forgets steps first, then images, then the record", async () => {
+    const { fileCapability } = await create(job);
+    for (const event of script(STEPS, 1)) await happened(event);
+    const age = (seconds: number): Promise<unknown> =>
+      runInDurableObject(hub, (_, state) => {
+        const at = Date.now() - seconds * 1_000;
+        state.storage.sql.exec("UPDATE predictions SET completed_at = ? WHERE id = ?", at, job.id);
+        return state.storage.setAlarm(Date.now() + 60_000);
+      });
+    await age(1_000);
+    await alarm();
+    expect(kinds(await seen())).toEqual(["started", "output", "done"]);
+    await age(100_000);
+    await alarm();
+    expect(await record()).toMatchObject({ filesExpired: true, status: "succeeded" });
+    expect(await env.FILES.get(fileKey(fileCapability, "0.png"))).toBeNull();
+    await age(700_000);
+    await alarm();
+    expect(await hub.get(job.id, KEY_NAME)).toMatchObject({ ok: false, error: { code: "not_found" } });
+  });
+});

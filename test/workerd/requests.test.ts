@@ -1,0 +1,389 @@
+// What the edge answers to requests, good and bad, without any prediction being made.
+
+import { env } from "cloudflare:workers";
+import { createExecutionContext } from "cloudflare:test";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { createApp } from "../../edge/app.ts";
+import { preferredWait } from "../../edge/prefer.ts";
+import { call, KEY, MODEL, ORIGIN, PlayedWorker } from "./support.ts";
+
+let worker: PlayedWorker;
+beforeAll(async () => {
+  worker = await PlayedWorker.start();
+});
+afterAll(async () => {
+  await worker.close();
+});
+
+interface Problem {
+  status: number;
+  detail: string;
+  code: string;
+  request_id: string;
+  errors?: { path: string; message: string }[];
+}
+
+const predict = (input: unknown, rest: object = {}): Promise<Response> =>
+  call("/v1/predictions", { json: { input, ...rest } });
+const generate = (body: unknown): Promise<Response> => call("/v1/images/generations", { json: body });
+const raw = (
+  body: BodyInit,
+  headers: Record<string, string> = {},
+  path = "/v1/predictions",
+): Promise<Response> =>
+  call(path, { method: "POST", body, headers: { "content-type": "application/json", ...headers } });
+
+async function problemOf(response: Response): Promise<Problem> {
+  expect(response.headers.get("content-type")).toBe("application/problem+json");
+  const problem = await response.json<Problem>();
+  expect(problem.status).toBe(response.status);
+  expect(problem.request_id).toBe(response.headers.get("x-request-id"));
+  return problem;
+}
+
+describe("bad predictions", () => {
+  const prompt = "a red apple";
+  it.each([
+    ["no prompt", {}, "input.prompt", /required/],
+    ["an empty prompt", { prompt: "" }, "input.prompt", /empty/],
+    ["a blank prompt", { prompt: " \n " }, "input.prompt", /empty/],
+    ["a prompt of 10,000 characters", { prompt: "a".repeat(10_000) }, "input.prompt", /at most 4000/],
+    ["a prompt of another type", { prompt: 5 }, "input.prompt", /string or a list/],
+    ["a list with an empty prompt", { prompt: ["a", ""] }, "input.prompt.1", /empty/],
+    ["an empty list", { prompt: [] }, "input.prompt", /at least 1/],
+    ["nine prompts", { prompt: Array.from({ length: 9 }, () => "a") }, "input.prompt", /at most 8/],
+    ["an unknown field", { prompt, sampler: "ddim" }, "input.sampler", /not a known field/],
+    ["no steps", { prompt, num_inference_steps: 0 }, "input.num_inference_steps", /at least 1/],
+    ["1e9 steps", { prompt, num_inference_steps: 1e9 }, "input.num_inference_steps", /at most/],
+    ["steps as text", { prompt, num_inference_steps: "x" }, "input.num_inference_steps", /integer/],
+    ["half a step", { prompt, num_inference_steps: 1.5 }, "input.num_inference_steps", /integer/],
+    [
+      "more steps than trained",
+      { prompt, num_inference_steps: 51 },
+      "input.num_inference_steps",
+      /at most 50/,
+    ],
+    ["guidance as text", { prompt, guidance_scale: "5" }, "input.guidance_scale", /number/],
+    ["guidance below 1", { prompt, guidance_scale: 0.5 }, "input.guidance_scale", /at least 1/],
+    ["a truncation rate of 0", { prompt, truncation_rate: 0 }, "input.truncation_rate", /more than 0/],
+    ["a negative seed", { prompt, seed: -1 }, "input.seed", /at least 0/],
+    ["a seed beyond a double", { prompt, seed: 2 ** 53 }, "input.seed", /at most|integer/],
+    ["too many outputs", { prompt, num_outputs: 9 }, "input.num_outputs", /at most 8/],
+    ["too many images in all", { prompt: ["a", "b"], num_outputs: 5 }, "input.num_outputs", /10 images/],
+    [
+      "contradicting counts",
+      { prompt, num_outputs: 1, num_images_per_prompt: 2 },
+      "input.num_images_per_prompt",
+      /contradicts/,
+    ],
+    ["a scheduler to come", { prompt, scheduler: "strided" }, "input.scheduler", /not served yet/],
+    ["an unknown scheduler", { prompt, scheduler: "x" }, "input.scheduler", /must be "reference"/],
+    ["an unknown format", { prompt, output_format: "gif" }, "input.output_format", /png/],
+  ])("refuses %s with 422", async (_, input, path, message) => {
+    const response = await predict(input);
+    expect(response.status).toBe(422);
+    const { errors } = await problemOf(response);
+    expect(errors?.[0]?.path).toBe(path);
+    expect(errors?.[0]?.message).toMatch(message);
+  });
+
+  it.each([
+    ["an unknown model", "vqd/none"],
+    ["an unknown version of a model", `${MODEL.name}:${"0".repeat(64)}`],
+    ["what is no model name", "../../etc"],
+  ])("refuses %s with 422", async (_, version) => {
+    const response = await predict({ prompt }, { version });
+    expect(response.status).toBe(422);
+    expect((await problemOf(response)).errors?.[0]?.path).toBe("version");
+  });
+
+  it("names an unknown field beside the input, and a body that is no object", async () => {
+    const unknown = await problemOf(await predict({ prompt }, { webhok: "x" }));
+    expect(unknown.errors).toEqual([{ path: "webhok", message: "is not a known field" }]);
+    expect((await problemOf(await call("/v1/predictions", { json: [] }))).detail).toMatch(
+      /must be an object/,
+    );
+  });
+
+  it("lists everything that is wrong at once", async () => {
+    const { errors } = await problemOf(await predict({ prompt: "", seed: "x", foo: 1 }));
+    expect(errors?.map(({ path }) => path)).toEqual(["input.prompt", "input.seed", "input.foo"]);
+  });
+});
+
+describe("bad bodies", () => {
+  it.each([
+    ["broken JSON", "{", 400, "malformed_body", /not valid JSON/],
+    ["an empty body", "", 400, "malformed_body", /empty/],
+    ["NaN", '{"input":{"prompt":"a","guidance_scale":NaN}}', 400, "malformed_body", /NaN/],
+    ["Infinity", '{"input":{"prompt":"a","seed":-Infinity}}', 400, "malformed_body", /Infinity/],
+    ["broken UTF-8", new Uint8Array([0x22, 0xff, 0x22]), 400, "malformed_body", /UTF-8/],
+    ["a deep nest", "[".repeat(60_000), 400, "malformed_body", /not valid JSON/],
+    [
+      "2 MB",
+      JSON.stringify({ input: { prompt: "a".repeat(2_000_000) } }),
+      413,
+      "payload_too_large",
+      /64 KiB/,
+    ],
+  ] as const)("refuses %s", async (_, body, status, code, detail) => {
+    const response = await raw(body);
+    expect(response.status).toBe(status);
+    const problem = await problemOf(response);
+    expect(problem.code).toBe(code);
+    expect(problem.detail).toMatch(detail);
+  });
+
+  it("counts a stream's bytes whatever its headers say", async () => {
+    const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+    const writer = writable.getWriter();
+    const pump = (async () => {
+      for (let i = 0; i < 20; i++) await writer.write(new Uint8Array(10_000).fill(0x20));
+      await writer.close();
+    })();
+    const response = await raw(readable);
+    expect(response.status).toBe(413);
+    await pump;
+  });
+
+  it("wants JSON by its content type", async () => {
+    const response = await raw("{}", { "content-type": "text/plain" });
+    expect(response.status).toBe(415);
+    expect((await problemOf(response)).detail).toMatch(/application\/json/);
+  });
+});
+
+describe("Prefer", () => {
+  it.each([
+    [undefined, 0],
+    ["respond-async", 0],
+    ["waiting=5", 0],
+    ["wait=x", 0],
+    ["wait", 60],
+    ["wait=5", 5],
+    ['respond-async, wait="7"', 7],
+    ["wait=100000", 60],
+    ["wait=0", 0],
+  ])("%j waits %i s", (header, seconds) => {
+    expect(preferredWait(header)).toBe(seconds);
+  });
+});
+
+describe("access", () => {
+  it.each([
+    ["no key", null, {}],
+    ["a wrong key", "nope", {}],
+    ["another scheme", null, { authorization: "Basic dGVzdDp4" }],
+  ])("answers 401 to %s", async (_, key, headers) => {
+    const response = await call("/v1/predictions", { json: { input: { prompt: "a" } }, key, headers });
+    expect(response.status).toBe(401);
+    expect(response.headers.get("www-authenticate")).toMatch(/^Bearer/);
+    expect((await problemOf(response)).code).toBe("unauthorized");
+  });
+
+  it("takes Replicate's old Token scheme", async () => {
+    const response = await call("/v1/models", { key: null, headers: { authorization: `Token ${KEY}` } });
+    expect(response.status).toBe(200);
+  });
+
+  it("serves nobody while no key is configured, and says so", async () => {
+    const bindings = { ...env, API_KEYS: "" };
+    const request = new Request(`${ORIGIN}/v1/models`, { headers: { authorization: "Bearer " } });
+    const response = await createApp().fetch(request, bindings, createExecutionContext());
+    expect(response.status).toBe(503);
+    expect((await response.json<Problem>()).detail).toBe("no API keys configured");
+  });
+
+  it("names the setting that is wrong, not its value", async () => {
+    const lines = vi.spyOn(console, "log").mockImplementation(() => {});
+    const bindings = { ...env, API_KEYS: "plain-secret" };
+    const request = new Request(`${ORIGIN}/v1/models`);
+    const response = await createApp().fetch(request, bindings, createExecutionContext());
+    expect(response.status).toBe(503);
+    for (const text of [await response.text(), JSON.stringify(lines.mock.calls)]) {
+      expect(text).toContain("API_KEYS");
+      expect(text).not.toContain("plain-secret");
+    }
+    lines.mockRestore();
+  });
+
+  it("logs requests without prompts, keys or capabilities", async () => {
+    const lines = vi.spyOn(console, "log").mockImplementation(() => {});
+    const bindings = { ...env, LOG_LEVEL: "debug" };
+    const capability = "0123456789abcdefghjkmnpqrstvwxyz";
+    const requests = [
+      new Request(`${ORIGIN}/v1/predictions`, {
+        method: "POST",
+        headers: {
+          authorization: `Bearer ${KEY}`,
+          "content-type": "application/json",
+          "x-request-id": "r-1",
+        },
+        body: JSON.stringify({ input: { prompt: "a secret wish", steps: 1 } }),
+      }),
+      new Request(`${ORIGIN}/v1/files/${capability}/0.png`),
+      new Request(`${ORIGIN}/v1/streams/${"0".repeat(26)}/${capability}`),
+    ];
+    for (const request of requests) await createApp().fetch(request, bindings, createExecutionContext());
+    const logged = JSON.stringify(lines.mock.calls);
+    lines.mockRestore();
+    expect(logged).toContain("r-1");
+    for (const secret of ["secret wish", KEY, capability]) expect(logged).not.toContain(secret);
+  });
+});
+
+describe("paths and methods", () => {
+  it("answers 404 to what is not there", async () => {
+    for (const path of [
+      "/",
+      "/v1/nothing",
+      "/v1/predictions/",
+      `/v1/files/${"0".repeat(32)}/0.png`,
+      "/v1/files/x/y",
+    ]) {
+      expect((await call(path)).status).toBe(404);
+    }
+  });
+
+  it.each([
+    ["not an id", "abc"],
+    ["an unknown id", "0".repeat(26)],
+    ["an id of a hub that does not exist", `zz${"0".repeat(24)}`],
+  ])("answers 404 to %s", async (_, id) => {
+    for (const path of [
+      `/v1/predictions/${id}`,
+      `/v1/predictions/${id}/events`,
+      `/v1/streams/${id}/${"0".repeat(32)}`,
+    ]) {
+      const response = await call(path);
+      expect(response.status).toBe(404);
+      expect((await problemOf(response)).code).toBe("not_found");
+    }
+    expect((await call(`/v1/predictions/${id}/cancel`, { method: "POST" })).status).toBe(404);
+  });
+
+  it("answers 405 with the methods that are allowed", async () => {
+    const response = await call("/v1/predictions", { method: "DELETE" });
+    expect(response.status).toBe(405);
+    expect(response.headers.get("allow")).toBe("POST, OPTIONS");
+    await response.body?.cancel();
+    const images = await call("/v1/images/generations");
+    expect(images.status).toBe(405);
+    expect(await images.json()).toMatchObject({ error: { type: "invalid_request_error" } });
+  });
+
+  it("answers HEAD and OPTIONS, and lets any page call", async () => {
+    const head = await call("/v1/models", { method: "HEAD" });
+    expect(head.status).toBe(200);
+    expect(await head.text()).toBe("");
+    const options = await call("/v1/models", { method: "OPTIONS", key: null });
+    expect([options.status, options.headers.get("allow")]).toEqual([204, "GET, HEAD, OPTIONS"]);
+    const preflight = await call("/v1/predictions", {
+      method: "OPTIONS",
+      key: null,
+      headers: {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,x-a",
+      },
+    });
+    expect(preflight.status).toBe(204);
+    expect(preflight.headers.get("access-control-allow-origin")).toBe("*");
+    expect(preflight.headers.get("access-control-allow-headers")).toBe("authorization,x-a");
+  });
+
+  it("keeps a sane request id and replaces any other", async () => {
+    const kept = await call("/v1/models", { headers: { "x-request-id": "abc-1" } });
+    expect(kept.headers.get("x-request-id")).toBe("abc-1");
+    await kept.body?.cancel();
+    const replaced = await call("/v1/models", { headers: { "x-request-id": "a b{}" } });
+    expect(replaced.headers.get("x-request-id")).toMatch(/^[0-9a-f-]{36}$/);
+    expect(replaced.headers.get("x-content-type-options")).toBe("nosniff");
+    await replaced.body?.cancel();
+  });
+});
+
+describe("images endpoint", () => {
+  it.each([
+    ["no prompt", {}, "prompt", /required/],
+    ["n beyond the limit", { prompt: "a", n: 9 }, "n", /at most 8/],
+    ["n of 0", { prompt: "a", n: 0 }, "n", /from 1 to 8/],
+    ["another size", { prompt: "a", size: "1024x1024" }, "size", /16x16/],
+    ["no size", { prompt: "a", size: "big" }, "size", /auto/],
+    ["streaming", { prompt: "a", stream: true }, "stream", /not served yet/],
+    ["an unknown field", { prompt: "a", foo: 1 }, "foo", /not a known field/],
+    ["a quality", { prompt: "a", quality: "hd" }, "quality", /auto/],
+    [
+      "more steps than trained",
+      { prompt: "a", num_inference_steps: 51 },
+      "num_inference_steps",
+      /at most 50/,
+    ],
+  ])("refuses %s in OpenAI's form", async (_, body, param, message) => {
+    const response = await generate(body);
+    expect(response.status).toBe(400);
+    expect(response.headers.get("content-type")).toBe("application/json");
+    expect(response.headers.get("x-should-retry")).toBe("false");
+    const { error } = await response.json<{ error: { param: string; message: string; type: string } }>();
+    expect(error).toMatchObject({ param, type: "invalid_request_error" });
+    expect(error.message).toMatch(message);
+  });
+
+  it("knows OpenAI's codes for keys and models", async () => {
+    const unknown = await generate({ prompt: "a", model: "gpt-image-1" });
+    expect(unknown.status).toBe(404);
+    expect(await unknown.json()).toMatchObject({ error: { code: "model_not_found", param: "model" } });
+    const noKey = await call("/v1/images/generations", { json: { prompt: "a" }, key: null });
+    expect(noKey.status).toBe(401);
+    expect(await noKey.json()).toMatchObject({ error: { code: "invalid_api_key" } });
+    const broken = await raw("{", {}, "/v1/images/generations");
+    expect(broken.status).toBe(400);
+    expect(await broken.json()).toMatchObject({ error: { code: "invalid_json" } });
+  });
+});
+
+describe("models", () => {
+  it("lists them for OpenAI's and Replicate's clients at once", async () => {
+    const list = await (
+      await call("/v1/models")
+    ).json<Record<"data" | "results", { id: string; name: string }[]>>();
+    expect(list).toMatchObject({ object: "list", next: null, previous: null });
+    const entry = list.data.find(({ id }) => id === MODEL.name);
+    expect(entry).toMatchObject({
+      object: "model",
+      owned_by: "vqd",
+      owner: "vqd",
+      name: "played",
+      latest_version: {
+        id: MODEL.version,
+        openapi_schema: { components: { schemas: { Input: { type: "object" } } } },
+      },
+    });
+    expect(list.results).toEqual(list.data);
+  });
+
+  it("gives one by either kind of path", async () => {
+    for (const path of ["/v1/models/vqd/played", "/v1/models/vqd%2Fplayed"]) {
+      expect(await (await call(path)).json()).toMatchObject({ id: MODEL.name });
+    }
+    const missing = await call("/v1/models/vqd/none");
+    expect(missing.status).toBe(404);
+    expect(await missing.json()).toMatchObject({ code: "not_found", error: { code: "model_not_found" } });
+  });
+
+  it("hears of new models, and does not serve one with another vocabulary", async () => {
+    const announced = (change: object) => ({ ...MODEL, announcedAt: 1, ...change });
+    await worker.announce(announced({ name: "vqd/late", version: "cd".repeat(32) }));
+    const tokenizer = { ...MODEL.tokenizer, mergesSha256: "0".repeat(64) };
+    await worker.announce(announced({ name: "vqd/foreign", version: "ef".repeat(32), tokenizer }));
+    await expect
+      .poll(async () => (await call("/v1/models/vqd/late")).status, { timeout: 8_000, interval: 200 })
+      .toBe(200);
+    expect((await call("/v1/models/vqd/foreign")).status).toBe(404);
+  });
+
+  it("is healthy with NATS and a model, without a key", async () => {
+    const response = await call("/healthz", { key: null });
+    expect(response.status).toBe(200);
+    expect(await response.json()).toMatchObject({ status: "ready", nats: "connected", hub: "ok" });
+  });
+});

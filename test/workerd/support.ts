@@ -1,0 +1,162 @@
+// Common parts: requests with a key, a model, and the hand-written publisher that plays a worker.
+
+import { env, exports } from "cloudflare:workers";
+import { AckPolicy, type JetStreamClient, jetstream, jetstreamManager } from "@nats-io/jetstream";
+import { type NatsConnection, wsconnect } from "@nats-io/nats-core";
+import { encodeEvent, encodeManifest, decodeJob } from "../../shared/codec.ts";
+import type { PredictionEvent } from "../../shared/events.ts";
+import type { Job } from "../../shared/job.ts";
+import { type ModelManifest, modelKey } from "../../shared/model.ts";
+import {
+  controlSubject,
+  eventSubject,
+  INBOX_PREFIX,
+  jobConsumer,
+  jobFilter,
+  modelSubject,
+  STREAMS,
+} from "../../shared/subjects.ts";
+
+export const KEY = "test-key";
+export const ORIGIN = "https://vqd.test";
+
+export const MODEL: ModelManifest = {
+  v: 1,
+  name: "vqd/played",
+  version: "ab".repeat(32),
+  numTrainTimesteps: 50,
+  numVectorEmbeds: 129,
+  latentHeight: 2,
+  latentWidth: 2,
+  imageHeight: 16,
+  imageWidth: 16,
+  tokenizer: {
+    mergesSha256: "9fd691f7c8039210e0fced15865466c65820d09b63988b0174bfe25de299051a",
+    maxLength: 8,
+    padTokenId: 49_407,
+  },
+  parameters: 1_000,
+  announcedAt: Date.UTC(2026, 0, 1),
+};
+
+/** Sends a request to the edge; `json` becomes its body. */
+export function call(
+  path: string,
+  {
+    json,
+    key = KEY,
+    headers = {},
+    ...init
+  }: RequestInit & { json?: unknown; key?: string | null; headers?: Record<string, string> } = {},
+): Promise<Response> {
+  return exports.default.fetch(
+    new Request(`${ORIGIN}${path}`, {
+      ...init,
+      headers: {
+        ...(key === null ? {} : { authorization: `Bearer ${key}` }),
+        ...(json === undefined ? {} : { "content-type": "application/json" }),
+        ...headers,
+      },
+      ...(json === undefined ? {} : { method: "POST", body: JSON.stringify(json) }),
+    }),
+  );
+}
+
+/** What a worker says, without what is common to all events. */
+export type Said = PredictionEvent extends infer E
+  ? E extends PredictionEvent
+    ? Omit<E, "v" | "attempt" | "at">
+    : never
+  : never;
+
+/** An event as it lies in a message. */
+export function eventBytes(said: Said, attempt: number, attachment?: Uint8Array): Uint8Array<ArrayBuffer> {
+  return encodeEvent({ ...said, v: 1, attempt, at: Date.now() } as PredictionEvent, attachment);
+}
+
+export const IMAGE = Uint8Array.from({ length: 70 }, (_, i) => (i * 37) % 256);
+
+/** All that a worker says of a job of `images` images and `total` steps, in order. */
+export function* script(total: number, images: number): Generator<[Said, Uint8Array?]> {
+  yield [{ type: "started", worker: "played", numericsId: "played-1", resumedFrom: 0, total }];
+  for (let step = 1; step <= total; step++) yield stepEvent(step, total, images);
+  for (let index = 0; index < images; index++) yield outputEvent(index);
+  yield [{ type: "succeeded", predictSeconds: 0.5 }];
+}
+
+export function stepEvent(step: number, total: number, images = 1): [Said, Uint8Array] {
+  const tokens = new Uint8Array(images * 8).fill(step);
+  return [{ type: "step", step, total, timestep: total - step, masked: total - step, images }, tokens];
+}
+
+export const outputEvent = (index: number): [Said, Uint8Array] => [
+  { type: "output", index, format: "png", width: 16, height: 16, seed: 1 },
+  IMAGE,
+];
+
+/** Plays a worker on the real NATS, as its user, with its permissions. */
+export class PlayedWorker {
+  readonly nc: NatsConnection;
+  readonly #js: JetStreamClient;
+
+  private constructor(nc: NatsConnection) {
+    this.nc = nc;
+    this.#js = jetstream(nc, { checkAPI: false });
+  }
+
+  static async start(): Promise<PlayedWorker> {
+    const worker = new PlayedWorker(
+      await wsconnect({
+        servers: env.NATS_URL,
+        user: "worker",
+        pass: env.WORKER_PASSWORD,
+        inboxPrefix: INBOX_PREFIX.worker,
+        reconnect: false,
+      }),
+    );
+    await worker.announce(MODEL);
+    const jsm = await jetstreamManager(worker.nc, { checkAPI: false });
+    await jsm.consumers.add(STREAMS.jobs, {
+      durable_name: jobConsumer(modelKey(MODEL)),
+      filter_subject: jobFilter(modelKey(MODEL)),
+      ack_policy: AckPolicy.Explicit,
+    });
+    return worker;
+  }
+
+  async announce(manifest: ModelManifest): Promise<void> {
+    await this.#js.publish(modelSubject(modelKey(manifest)), encodeManifest(manifest));
+  }
+
+  /** Takes the job of a prediction, by its id or its seed; those before it are thrown away. */
+  async take(wanted: Partial<Pick<Job, "id" | "seed">>): Promise<Job> {
+    const consumer = await this.#js.consumers.get(STREAMS.jobs, jobConsumer(modelKey(MODEL)));
+    for (;;) {
+      const message = await consumer.next({ expires: 5_000 });
+      if (message === null) throw new Error("no job came");
+      await message.ackAck();
+      const job = decodeJob(message.data);
+      if (job.id === wanted.id || job.seed === wanted.seed) return job;
+    }
+  }
+
+  async say(job: Pick<Job, "shard" | "id">, said: Said, attachment?: Uint8Array, attempt = 1): Promise<void> {
+    const subject = eventSubject(job.shard, job.id);
+    await this.#js.publish(subject, eventBytes(said, attempt, attachment));
+  }
+
+  async play(job: Job, total: number, images: number): Promise<void> {
+    for (const [said, attachment] of script(total, images)) await this.say(job, said, attachment);
+  }
+
+  /** Resolves when the job is asked to stop. */
+  canceled(id: string): Promise<void> {
+    return new Promise((resolve) => {
+      this.nc.subscribe(controlSubject(id), { max: 1, callback: () => resolve() });
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.nc.close();
+  }
+}

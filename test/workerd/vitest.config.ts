@@ -1,0 +1,37 @@
+// Tests that run inside workerd, with the edge's own bindings and a real nats-server.
+
+import { cloudflareTest } from "@cloudflare/vitest-plugin";
+import { defineConfig } from "vitest/config";
+
+/** SHA-256 of "test-key" and "other-key". */
+const API_KEYS = [
+  "test:62af8704764faf8ea82fc61ce9c4c3908b6cb97d463a634e9e587d7c885db0ef",
+  "other:580843d03d2216ff1a275d0991bad66e4d1af871171d929e9de604b7959f9bca",
+].join(",");
+
+export default defineConfig({
+  root: import.meta.dirname,
+  plugins: [
+    cloudflareTest(({ inject }) => ({
+      wrangler: { configPath: "../../wrangler.toml" },
+      miniflare: {
+        bindings: {
+          NATS_URL: inject("natsUrl"),
+          NATS_USER: "edge",
+          NATS_PASSWORD: inject("natsEdgePassword"),
+          WORKER_PASSWORD: inject("natsWorkerPassword"),
+          API_KEYS,
+          LOG_LEVEL: "error",
+        },
+      },
+    })),
+  ],
+  test: {
+    name: "workerd",
+    include: ["*.test.ts"],
+    globalSetup: ["../support/workerd-nats.ts"],
+    // The files share one nats-server and its queue.
+    fileParallelism: false,
+    testTimeout: 15_000,
+  },
+});
