@@ -4,7 +4,7 @@ import { availableParallelism, hostname } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { modelNameSchema } from "@vqd/shared/model.ts";
-import { defaultQuantization, QUANTIZATIONS } from "./graph/quantize.ts";
+import { defaultQuantization, QUANTIZATIONS } from "./graph/form.ts";
 
 /** The checkpoint that comes with the repository. */
 export const BUNDLED_MODEL = join(import.meta.dirname, "models", "emoji-proto");

@@ -13,7 +13,8 @@ Starts nats-server, GPU workers and the edge, and keeps them running until Ctrl-
   -h, --help         this text
 
 Further variables: VQD_NATS_SERVER (path of nats-server), VQD_QUEUE_LIMIT (jobs in the queue: 1000),
-VQD_THREADS (of one worker), VQD_LOG_LEVEL (debug, info, warn, error), NO_COLOR.
+VQD_THREADS (of one worker), VQD_QUANTIZATION (none or int8: int8 on the cpu provider, else none),
+VQD_LOG_LEVEL (debug, info, warn, error), NO_COLOR.
 `;
 
 export const TEST_HELP = `Usage: npm test -- [vitest arguments]

@@ -12,7 +12,7 @@ import {
   MIN_GUIDANCE_SCALE,
 } from "@vqd/shared/limits.ts";
 import { BUNDLED_MODEL, DEFAULT_CACHE_DIR } from "../config.ts";
-import { defaultQuantization, QUANTIZATIONS } from "../graph/quantize.ts";
+import { defaultQuantization, QUANTIZATIONS } from "../graph/form.ts";
 import { encodeImageFile } from "../pipeline/image.ts";
 import { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
 import { choiceOption, type Command, numberOption, UsageError } from "./command.ts";

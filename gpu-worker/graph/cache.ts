@@ -14,8 +14,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { Component, DiffusersCheckpoint, Weights } from "../checkpoint/diffusers-layout.ts";
+import { formName, type GraphForm } from "./form.ts";
 import { GraphBuilder } from "./onnx.ts";
-import type { Quantization } from "./quantize.ts";
 import { buildTextEncoder } from "./text-encoder.ts";
 import { buildCrossAttention, buildTransformer } from "./transformer.ts";
 import { buildVQDecoder, buildVQEncoder } from "./vq-model.ts";
@@ -38,7 +38,7 @@ export const graphPath = (dir: string, name: GraphName): string => join(dir, `${
 
 export interface GraphOptions {
   readonly cacheDir: string;
-  readonly quantization: Quantization;
+  readonly form: GraphForm;
 }
 
 /**
@@ -48,16 +48,16 @@ export interface GraphOptions {
 export function ensureGraphs(
   checkpoint: DiffusersCheckpoint,
   version: string,
-  { cacheDir, quantization }: GraphOptions,
+  { cacheDir, form }: GraphOptions,
 ): string {
   const parent = join(cacheDir, "graphs");
-  const dir = join(parent, `${version.slice(0, 24)}-${quantization}-${GRAPH_FORMAT}`);
+  const dir = join(parent, `${version.slice(0, 24)}-${formName(form)}-${GRAPH_FORMAT}`);
   if (isComplete(dir)) return dir;
   mkdirSync(parent, { recursive: true });
   removeAbandoned(parent);
   const building = mkdtempSync(`${dir}${TEMPORARY}`);
   try {
-    buildGraphs(checkpoint, building, quantization);
+    buildGraphs(checkpoint, building, form);
     putInPlace(building, dir);
   } finally {
     rmSync(building, { recursive: true, force: true });
@@ -128,7 +128,7 @@ function isComplete(dir: string): boolean {
 }
 
 /** Builds all graphs of `checkpoint` in the folder `dir`, layer by layer: the weights are never all in memory. */
-export function buildGraphs(checkpoint: DiffusersCheckpoint, dir: string, quantization: Quantization): void {
+function buildGraphs(checkpoint: DiffusersCheckpoint, dir: string, form: GraphForm): void {
   const { textEncoder, transformer, vqvae, tokenizer } = checkpoint;
   const build = (
     name: GraphName,
@@ -149,13 +149,13 @@ export function buildGraphs(checkpoint: DiffusersCheckpoint, dir: string, quanti
   };
   const length = tokenizer.maxLength;
   build("text-encoder", "text_encoder", (graph, weights) =>
-    buildTextEncoder(graph, weights, textEncoder, { length, quantization }),
+    buildTextEncoder(graph, weights, textEncoder, { ...form, length }),
   );
   build("cross-attention", "transformer", (graph, weights) =>
     buildCrossAttention(graph, weights, transformer, length),
   );
   build("transformer", "transformer", (graph, weights) =>
-    buildTransformer(graph, weights, transformer, { textLength: length, quantization }),
+    buildTransformer(graph, weights, transformer, { ...form, textLength: length }),
   );
   build("vq-decoder", "vqvae", (graph, weights) => buildVQDecoder(graph, weights, vqvae));
   build("vq-encoder", "vqvae", (graph, weights) => buildVQEncoder(graph, weights, vqvae));

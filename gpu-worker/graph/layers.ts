@@ -2,7 +2,8 @@
 
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
 import type { GraphBuilder } from "./onnx.ts";
-import { int8Product, type Quantization } from "./quantize.ts";
+import type { GraphForm } from "./form.ts";
+import { int8Product } from "./quantize.ts";
 
 /** [rows, columns] → [columns, rows]: PyTorch stores linear weights by output, MatMul wants them by input. */
 function transpose(matrix: Float32Array, rows: number, columns: number): Float32Array {
@@ -65,14 +66,13 @@ export function matMul(graph: GraphBuilder, x: string, layer: LinearWeights): st
   return graph.op("Add", [product, graph.constant(layer.bias, [layer.outputs])]);
 }
 
-/** How the graph computes a linear layer whose input is [B, length, inputs]. */
-export interface LinearForm {
+/** Form of a layer whose input is [B, length, inputs]. */
+export interface LayerForm extends GraphForm {
   readonly length: number;
-  readonly quantization: Quantization;
 }
 
 /** x [B, length, inputs] → [B, length, outputs]. */
-export function linear(graph: GraphBuilder, x: string, layer: LinearWeights, form: LinearForm): string {
+export function linear(graph: GraphBuilder, x: string, layer: LinearWeights, form: LayerForm): string {
   if (form.quantization === "none") return matMul(graph, x, layer);
   const rows = graph.op("Reshape", [x, graph.ints([-1, layer.inputs])]);
   const product = int8Product(graph, rows, layer);
@@ -101,6 +101,7 @@ export function quickGelu(graph: GraphBuilder, x: string): string {
 export interface AttentionShape {
   readonly heads: number;
   readonly headDim: number;
+  readonly fusedAttention?: boolean;
 }
 
 /**
@@ -110,11 +111,10 @@ export interface AttentionShape {
 export function attention(
   graph: GraphBuilder,
   [query, key, value]: readonly [string, string, string],
-  { heads, headDim }: AttentionShape,
+  { heads, headDim, fusedAttention = false }: AttentionShape,
   bias?: string,
 ): string {
-  // One head of full width, as the VQ model has it, is faster as plain products.
-  if (bias === undefined && heads > 1) {
+  if (fusedAttention && bias === undefined) {
     return graph.contribOp("MultiHeadAttention", [query, key, value], { num_heads: heads });
   }
   const byHead = (x: string, perm: readonly number[]): string =>

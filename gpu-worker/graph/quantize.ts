@@ -3,18 +3,6 @@
 import type { LinearWeights } from "./layers.ts";
 import type { GraphBuilder } from "./onnx.ts";
 
-/** How the linear layers of transformer and text encoder are computed. */
-export const QUANTIZATIONS = ["none", "int8"] as const;
-export type Quantization = (typeof QUANTIZATIONS)[number];
-
-/**
- * int8 on the CPU, where it takes about half the time and the pictures are as good (docs/quantization.md); the GPU
- * providers have no int8 product with a scale per row and would compute it on the CPU.
- */
-export function defaultQuantization(provider: "cpu" | "webgpu" | "cuda"): Quantization {
-  return provider === "cpu" ? "int8" : "none";
-}
-
 /** Symmetric: -127 .. 127, so that a sign change of the input changes nothing but the sign. */
 const INT8_LIMIT = 127;
 /** uint8 activations with this zero point: the CPU's int8 dot product takes unsigned times signed. */

@@ -7,7 +7,7 @@ import {
   concatLinear,
   layerNorm,
   linear,
-  type LinearForm,
+  type LayerForm,
   quickGelu,
   readLinear,
 } from "./layers.ts";
@@ -24,7 +24,7 @@ export function buildTextEncoder(
   graph: GraphBuilder,
   weights: Weights,
   config: TextEncoderConfig,
-  form: LinearForm,
+  form: LayerForm,
 ): void {
   const { length } = form;
   const { hidden_size: width, num_attention_heads: heads, layer_norm_eps: epsilon } = config;

@@ -2,9 +2,9 @@
 
 import type { TransformerConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
-import { attention, concatLinear, layerNorm, linear, quickGelu, readLinear } from "./layers.ts";
+import { attention, concatLinear, layerNorm, linear, matMul, quickGelu, readLinear } from "./layers.ts";
+import type { GraphForm } from "./form.ts";
 import type { GraphBuilder } from "./onnx.ts";
-import type { Quantization } from "./quantize.ts";
 
 const EPSILON = 1e-5;
 const block = (i: number): string => `transformer_blocks.${i}`;
@@ -25,13 +25,12 @@ export function buildCrossAttention(
   textLength: number,
 ): void {
   const width = transformerWidth(config);
-  const form = { length: textLength, quantization: "none" } as const;
   const embeddings = graph.input("embeddings", "float32", ["batch", textLength, config.cross_attention_dim]);
   // Layer by layer: together they are 72 matrices in the published model.
   const parts = Array.from({ length: config.num_layers }, (_, i) =>
     ["to_k", "to_v"].map((name) => {
       const layer = readLinear(weights, `${block(i)}.attn2.${name}`, config.cross_attention_dim, width);
-      return graph.op("Unsqueeze", [linear(graph, embeddings, layer, form), graph.ints([1])]);
+      return graph.op("Unsqueeze", [matMul(graph, embeddings, layer), graph.ints([1])]);
     }),
   ).flat();
   const cross = graph.op("Concat", parts, { axis: 1 });
@@ -46,13 +45,17 @@ export function buildTransformer(
   graph: GraphBuilder,
   weights: Weights,
   config: TransformerConfig,
-  { textLength, quantization }: { textLength: number; quantization: Quantization },
+  { textLength, ...graphForm }: GraphForm & { textLength: number },
 ): void {
   const width = transformerWidth(config);
   const pixels = config.sample_size ** 2;
-  const form = { length: pixels, quantization };
+  const form = { ...graphForm, length: pixels };
   const classes = config.num_vector_embeds - 1;
-  const shape = { heads: config.num_attention_heads, headDim: config.attention_head_dim };
+  const shape = {
+    heads: config.num_attention_heads,
+    headDim: config.attention_head_dim,
+    fusedAttention: form.fusedAttention,
+  };
   const tokens = graph.input("tokens", "int64", ["batch", pixels]);
   const timestep = graph.input("timestep", "int64", ["batch"]);
   const cross = graph.input("cross", "float32", ["batch", 2 * config.num_layers, textLength, width]);

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { GRAPH_FORMAT } from "../graph/cache.ts";
-import type { Quantization } from "../graph/quantize.ts";
+import type { Quantization } from "../graph/form.ts";
 import { type Provider, RUNTIME_VERSION } from "../session.ts";
 
 /** What a checkpoint is, for those who make inputs for it. */

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { type ClipTokenizer, createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { ensureGraphs } from "../graph/cache.ts";
-import type { Quantization } from "../graph/quantize.ts";
+import { graphForm, type Quantization } from "../graph/form.ts";
 import type { Provider } from "../session.ts";
 import { type DenoiseSlot, Denoiser } from "./denoiser.ts";
 import { InvalidInputError } from "./errors.ts";
@@ -97,7 +97,7 @@ export class VQDiffusionPipeline {
   ): Promise<VQDiffusionPipeline> {
     const checkpoint = new DiffusersCheckpoint(dir);
     const version = checkpoint.version();
-    const graphs = ensureGraphs(checkpoint, version, { cacheDir, quantization });
+    const graphs = ensureGraphs(checkpoint, version, { cacheDir, form: graphForm(provider, quantization) });
     const options = { provider, threads };
     const [conditioner, denoiser, vqModel] = await Promise.all([
       TextConditioner.load(checkpoint, graphs, options),

@@ -5,7 +5,7 @@ import { availableParallelism, cpus, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
-import { QUANTIZATIONS, type Quantization } from "../../gpu-worker/graph/quantize.ts";
+import { QUANTIZATIONS, type Quantization } from "../../gpu-worker/graph/form.ts";
 import { encodeImageFile } from "../../gpu-worker/pipeline/image.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { RUNTIME_VERSION } from "../../gpu-worker/session.ts";

@@ -8,6 +8,7 @@ import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layou
 import { CheckpointError } from "../../gpu-worker/checkpoint/errors.ts";
 import { SafetensorsFile } from "../../gpu-worker/checkpoint/safetensors.ts";
 import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
+import { graphForm } from "../../gpu-worker/graph/form.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 
 describe("a safetensors file", () => {
@@ -144,7 +145,7 @@ describe("a checkpoint folder", () => {
   }
   const open = (): string => {
     const checkpoint = new DiffusersCheckpoint(dir);
-    return ensureGraphs(checkpoint, checkpoint.version(), { cacheDir, quantization: "none" });
+    return ensureGraphs(checkpoint, checkpoint.version(), { cacheDir, form: graphForm("cpu", "none") });
   };
 
   it("that is not there is named", () => {

@@ -7,6 +7,7 @@ import { promisify } from "node:util";
 import { beforeEach, describe, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
+import { graphForm } from "../../gpu-worker/graph/form.ts";
 import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 
@@ -18,7 +19,7 @@ let cacheDir: string;
 let dir: string;
 beforeEach(async () => {
   cacheDir = await temporaryFolder();
-  dir = ensureGraphs(checkpoint, version, { cacheDir, quantization: "none" });
+  dir = ensureGraphs(checkpoint, version, { cacheDir, form: graphForm("cpu", "none") });
 });
 
 const inode = async (file: string): Promise<number> => (await stat(join(dir, file))).ino;
@@ -30,14 +31,14 @@ const loads = async (): Promise<void> => {
 describe("graphs on disk", () => {
   it("are built once", async () => {
     const before = await inode("transformer.onnx");
-    expect(ensureGraphs(checkpoint, version, { cacheDir, quantization: "none" })).toBe(dir);
+    expect(ensureGraphs(checkpoint, version, { cacheDir, form: graphForm("cpu", "none") })).toBe(dir);
     expect(await inode("transformer.onnx")).toBe(before);
   });
 
   it("are the same bytes in every build", async () => {
     const other = ensureGraphs(checkpoint, version, {
       cacheDir: await temporaryFolder(),
-      quantization: "none",
+      form: graphForm("cpu", "none"),
     });
     for (const file of await readdir(dir)) {
       expect((await readFile(join(other, file))).equals(await readFile(join(dir, file))), file).toBe(true);
@@ -53,7 +54,7 @@ describe("graphs on disk", () => {
   ])("are rebuilt after %s", async (_, damage) => {
     const original = await readFile(join(dir, "transformer.onnx.weights"));
     await damage();
-    expect(ensureGraphs(checkpoint, version, { cacheDir, quantization: "none" })).toBe(dir);
+    expect(ensureGraphs(checkpoint, version, { cacheDir, form: graphForm("cpu", "none") })).toBe(dir);
     expect((await readFile(join(dir, "transformer.onnx.weights"))).equals(original)).toBe(true);
     expect(await readdir(join(cacheDir, "graphs"))).toHaveLength(1);
     await loads();
@@ -66,7 +67,7 @@ describe("graphs on disk", () => {
     const twoDaysAgo = new Date(Date.now() - 48 * 3600 * 1000);
     await utimes(old, twoDaysAgo, twoDaysAgo);
     await truncate(join(dir, "inventory.json"), 0);
-    ensureGraphs(checkpoint, version, { cacheDir, quantization: "none" });
+    ensureGraphs(checkpoint, version, { cacheDir, form: graphForm("cpu", "none") });
     const left = await readdir(join(cacheDir, "graphs"));
     expect(left.toSorted()).toEqual([dir, young].map((path) => basename(path)).toSorted());
   });

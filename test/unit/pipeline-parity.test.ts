@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
+import { graphForm } from "../../gpu-worker/graph/form.ts";
 import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
 import { guidedProbabilities } from "../../gpu-worker/pipeline/guidance.ts";
 import { toRgbImage } from "../../gpu-worker/pipeline/image.ts";
@@ -42,7 +43,7 @@ let pipeline: VQDiffusionPipeline;
 
 beforeAll(async () => {
   const cacheDir = await temporaryFolder();
-  const graphs = ensureGraphs(checkpoint, checkpoint.version(), { cacheDir, quantization: "none" });
+  const graphs = ensureGraphs(checkpoint, checkpoint.version(), { cacheDir, form: graphForm("cpu", "none") });
   text = await TextConditioner.load(checkpoint, graphs, OPTIONS);
   denoiser = await Denoiser.load(checkpoint, graphs, OPTIONS);
   vq = await VQModel.load(checkpoint, graphs, OPTIONS);

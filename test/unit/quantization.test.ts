@@ -1,11 +1,12 @@
 // The int8 form: its rounding, its error, and that an image's bits never depend on its batch mates.
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
-import { QUANTIZATIONS, quantizeByColumn } from "../../gpu-worker/graph/quantize.ts";
+import { graphForm, QUANTIZATIONS } from "../../gpu-worker/graph/form.ts";
+import { quantizeByColumn } from "../../gpu-worker/graph/quantize.ts";
 import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
@@ -46,13 +47,16 @@ describe.each([
     const checkpoint = new DiffusersCheckpoint(dir);
     const options = { provider: "cpu", threads } as const;
     const cacheDir = await temporaryFolder();
-    const graphs = ensureGraphs(checkpoint, checkpoint.version(), { cacheDir, quantization: "int8" });
+    const graphs = ensureGraphs(checkpoint, checkpoint.version(), {
+      cacheDir,
+      form: graphForm("cpu", "int8"),
+    });
     const text = await TextConditioner.load(checkpoint, graphs, options);
     const denoiser = await Denoiser.load(checkpoint, graphs, options);
     try {
       const { bosTokenId, eosTokenId, maxLength } = checkpoint.tokenizer;
       const prompts = await text.encode(
-        [320, 1125].map((word) => [bosTokenId, word, ...new Array(maxLength - 2).fill(eosTokenId)]),
+        [320, 1125].map((word) => [bosTokenId, word].concat(new Array(maxLength - 2).fill(eosTokenId))),
       );
       const pixels = checkpoint.transformer.sample_size ** 2;
       const mask = checkpoint.transformer.num_vector_embeds - 1;
