@@ -6,6 +6,7 @@ import { transformerWidth } from "../graph/transformer.ts";
 import { floatData, floatTensor, intTensor, Session, type SessionOptions, type Tensor } from "../session.ts";
 import { guidedProbabilities } from "./guidance.ts";
 import { StepNoise, type UniformSource } from "./random.ts";
+import { type Jump, jumpAt } from "./schedule.ts";
 import { clampProbabilities, type DiffusionScheduler } from "./scheduler.ts";
 import type { PromptConditioning } from "./text-conditioner.ts";
 import { truncatePixel } from "./truncate.ts";
@@ -34,11 +35,11 @@ export interface DenoiseSlot {
 const isGuided = (slot: DenoiseSlot): boolean => slot.guidanceScale > 1;
 
 /** A finished slot has none: stepping it would draw its codes a second time. */
-function currentTimestep({ stepIndex, timesteps }: DenoiseSlot): number {
-  const t = timesteps[stepIndex];
-  if (t === undefined)
+function currentJump({ stepIndex, timesteps }: DenoiseSlot): Jump {
+  const jump = jumpAt(timesteps, stepIndex);
+  if (jump === undefined)
     throw new Error(`a slot that has done ${stepIndex} of ${timesteps.length} steps is done`);
-  return t;
+  return jump;
 }
 
 export class Denoiser {
@@ -88,7 +89,7 @@ export class Denoiser {
     );
     const logProbs = await this.predict(
       rows.map(({ slot }) => slot.tokens),
-      rows.map(({ slot }) => currentTimestep(slot)),
+      rows.map(({ slot }) => currentJump(slot).t),
       rows.map(({ prompt }) => prompt),
     );
     // A broken weight or provider shows in whole rows; drawn from NaN, the codes would look like codes.
@@ -145,8 +146,8 @@ export class Denoiser {
   /** Guidance, truncation, clamp, posterior and draw, pixel by pixel, in the reference's order. */
   #sample(slot: DenoiseSlot, logProbs: Float32Array, condRow: number, uncondRow: number | undefined): void {
     const { tokens, stepIndex, scheduler, truncationRate, guidanceScale } = slot;
-    const t = currentTimestep(slot);
-    const noise = slot.noise?.(stepIndex) ?? new StepNoise(slot.seed, slot.image, t);
+    const jump = currentJump(slot);
+    const noise = slot.noise?.(stepIndex) ?? new StepNoise(slot.seed, slot.image, jump.t);
     const probabilities = this.#probabilities;
     const stride = this.#pixels * this.#classes;
     for (let position = 0; position < this.#pixels; position++) {
@@ -165,7 +166,7 @@ export class Denoiser {
         for (let k = 0; k < probabilities.length; k++) if (this.#kept[k] === 0) probabilities[k] = 0;
       }
       clampProbabilities(probabilities);
-      tokens[position] = scheduler.samplePixel(probabilities, tokens[position] ?? 0, t, position, noise);
+      tokens[position] = scheduler.samplePixel(probabilities, tokens[position] ?? 0, jump, position, noise);
     }
   }
 }
