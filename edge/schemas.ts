@@ -1,9 +1,10 @@
 // The bodies that clients send, as schemas: the one description of them.
 
-import { SCHEDULERS, OUTPUT_FORMATS } from "@vqd/shared/job.ts";
+import { OUTPUT_FORMATS, PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
 import {
   MAX_GUIDANCE_SCALE,
   MAX_IMAGES,
+  MAX_PRIOR_WEIGHT,
   MAX_PROMPT_CHARS,
   MAX_SEED,
   MAX_TIMESTEPS,
@@ -17,6 +18,8 @@ export const DEFAULTS = {
   truncationRate: 1,
   numOutputs: 1,
   scheduler: "reference",
+  priorRule: 0,
+  priorWeight: 0,
   outputFormat: "png",
 } as const;
 
@@ -55,6 +58,20 @@ const sampling = {
     .max(MAX_SEED)
     .nullish()
     .describe("The same seed gives the same image; random if absent."),
+  scheduler: z
+    .enum(SCHEDULERS)
+    .nullish()
+    .describe("How the steps are spread: over the end of the diffusion process, or over all of it."),
+  prior_rule: z
+    .literal(PRIOR_RULES)
+    .nullish()
+    .describe("Purity sampling: 0 is off, 1 unmasks the surest pixels first, 2 also sharpens their choice."),
+  prior_weight: z
+    .number()
+    .min(0)
+    .max(MAX_PRIOR_WEIGHT)
+    .nullish()
+    .describe("How much prior rule 2 sharpens; 0 is not at all."),
   negative_prompt: z.string().max(MAX_PROMPT_CHARS).nullish().describe("What the image should not show."),
 };
 
@@ -67,16 +84,6 @@ export const predictionInputSchema = z.strictObject({
   ...sampling,
   num_outputs: images.nullish().describe("Images per prompt."),
   num_images_per_prompt: images.nullish().describe("Another name of num_outputs."),
-  scheduler: z
-    .string()
-    .refine((name) => SCHEDULERS.some((known) => known === name), {
-      error: (issue) =>
-        issue.input === "strided"
-          ? 'must be "reference": "strided" is not served yet'
-          : `must be ${SCHEDULERS.map((name) => JSON.stringify(name)).join(" or ")}`,
-    })
-    .nullish()
-    .describe("How the steps are spread over the diffusion process."),
   output_format: z.enum(OUTPUT_FORMATS).nullish().describe("Format of the image files."),
 });
 

@@ -32,6 +32,11 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
   if (typeof outputs === "number" && typeof perPrompt === "number" && outputs !== perPrompt) {
     throw invalidInput([{ path: `${path}num_images_per_prompt`, message: "contradicts num_outputs" }]);
   }
+  const priorRule = input.prior_rule ?? DEFAULTS.priorRule;
+  const priorWeight = input.prior_weight ?? DEFAULTS.priorWeight;
+  if (priorWeight > 0 && priorRule !== 2) {
+    throw invalidInput([{ path: `${path}prior_weight`, message: "has an effect with prior_rule 2 only" }]);
+  }
   return {
     prompt: input.prompt,
     negative_prompt: input.negative_prompt ?? null,
@@ -40,7 +45,9 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
     truncation_rate: input.truncation_rate ?? DEFAULTS.truncationRate,
     num_outputs: outputs ?? perPrompt ?? DEFAULTS.numOutputs,
     seed: input.seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,
-    scheduler: DEFAULTS.scheduler,
+    scheduler: input.scheduler ?? DEFAULTS.scheduler,
+    prior_rule: priorRule,
+    prior_weight: priorWeight,
     output_format: input.output_format ?? DEFAULTS.outputFormat,
   };
 }
@@ -75,6 +82,8 @@ export async function submitPrediction(env: Env, submission: Submission): Promis
     numImagesPerPrompt: input.num_outputs,
     seed: input.seed,
     scheduler: input.scheduler,
+    priorRule: input.prior_rule,
+    priorWeight: input.prior_weight,
     outputFormat: input.output_format,
   };
   if (imageCount(job) > MAX_IMAGES) {

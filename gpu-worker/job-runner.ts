@@ -159,6 +159,9 @@ export class JobRunner {
         guidanceScale: job.guidanceScale,
         truncationRate: job.truncationRate,
         seed: job.seed,
+        scheduler: job.scheduler,
+        priorRule: job.priorRule,
+        priorWeight: job.priorWeight,
       });
     });
   }

@@ -5,6 +5,7 @@ import { PREDICTION_ID_PATTERN, MAX_SHARDS } from "./ids.ts";
 import {
   MAX_GUIDANCE_SCALE,
   MAX_IMAGES,
+  MAX_PRIOR_WEIGHT,
   MAX_SEED,
   MAX_TEXT_LENGTH,
   MAX_TIMESTEPS,
@@ -12,7 +13,12 @@ import {
 } from "./limits.ts";
 import { modelNameSchema, versionSchema } from "./model.ts";
 
-export const SCHEDULERS = ["reference"] as const;
+/** How the steps of a run are spread over the diffusion process: over its last steps, or over all of it. */
+export const SCHEDULERS = ["reference", "strided"] as const;
+export type SchedulerName = (typeof SCHEDULERS)[number];
+/** Purity sampling: off, positions drawn by the model's confidence, or classes sharpened by it as well. */
+export const PRIOR_RULES = [0, 1, 2] as const;
+export type PriorRule = (typeof PRIOR_RULES)[number];
 export const OUTPUT_FORMATS = ["png", "webp", "jpeg"] as const;
 export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
 
@@ -42,6 +48,9 @@ export const jobSchema = z.strictObject({
   /** Image i of the job draws its noise from (seed, i). */
   seed: z.int().min(0).max(MAX_SEED),
   scheduler: z.enum(SCHEDULERS),
+  priorRule: z.literal(PRIOR_RULES),
+  /** Above 0 with prior rule 2 only. */
+  priorWeight: z.number().min(0).max(MAX_PRIOR_WEIGHT),
   outputFormat: z.enum(OUTPUT_FORMATS),
 });
 

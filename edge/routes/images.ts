@@ -31,14 +31,16 @@ function checkSize(size: string | null | undefined, model: ModelManifest): strin
 }
 
 function toPredictionInput(body: GenerateImages): PredictionInput {
-  const { prompt, seed, guidance_scale, num_inference_steps, truncation_rate, negative_prompt } = body;
   return {
-    prompt,
-    seed,
-    guidance_scale,
-    num_inference_steps,
-    truncation_rate,
-    negative_prompt,
+    prompt: body.prompt,
+    seed: body.seed,
+    guidance_scale: body.guidance_scale,
+    num_inference_steps: body.num_inference_steps,
+    truncation_rate: body.truncation_rate,
+    scheduler: body.scheduler,
+    prior_rule: body.prior_rule,
+    prior_weight: body.prior_weight,
+    negative_prompt: body.negative_prompt,
     num_outputs: body.n,
     output_format: body.output_format,
   };

@@ -3,9 +3,11 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, extname, join, resolve } from "node:path";
+import { PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
 import {
   MAX_GUIDANCE_SCALE,
   MAX_IMAGES,
+  MAX_PRIOR_WEIGHT,
   MAX_PROMPT_CHARS,
   MAX_SEED,
   MAX_TIMESTEPS,
@@ -28,6 +30,9 @@ Options:
   --steps N                denoising steps, at most what the model was trained with          [100]
   --guidance-scale G       how much the prompt weighs, ${MIN_GUIDANCE_SCALE} (not at all) to ${MAX_GUIDANCE_SCALE}                      [5]
   --truncation-rate R      keep the most likely classes up to this probability, above 0 to 1 [1]
+  --scheduler NAME         reference, or strided: few steps over the whole process      [reference]
+  --prior-rule N           purity sampling: 0 (off), 1 (surest pixels first) or 2 (and sharpened) [0]
+  --prior-weight R         how much rule 2 sharpens, 0 to ${MAX_PRIOR_WEIGHT}                                   [0]
   --negative-prompt TEXT   what to move away from
   --num-images N           pictures to make, 1 to ${MAX_IMAGES}                                           [1]
   --format FORMAT          png, webp or jpeg                              [by the ending of --out]
@@ -47,6 +52,9 @@ const OPTIONS = [
   "steps",
   "guidance-scale",
   "truncation-rate",
+  "scheduler",
+  "prior-rule",
+  "prior-weight",
   "negative-prompt",
   "num-images",
   "format",
@@ -72,6 +80,7 @@ export const generate: Command = {
         max: MAX_GUIDANCE_SCALE,
       }),
       truncationRate: numberOption(values, "truncation-rate", { min: Number.MIN_VALUE, max: 1 }),
+      ...readSampling(values),
       numImagesPerPrompt: numberOption(values, "num-images", { min: 1, max: MAX_IMAGES, integer: true }),
       seed: numberOption(values, "seed", { min: 0, max: MAX_SEED, integer: true }),
     };
@@ -105,7 +114,7 @@ export const generate: Command = {
       }
       const startedAt = performance.now();
       const progress = createProgress(process.stderr, "denoising");
-      const { images, seed } = await pipeline.call({
+      const { images, seeds } = await pipeline.call({
         prompt,
         negativePrompt: values["negative-prompt"],
         ...settings,
@@ -119,12 +128,22 @@ export const generate: Command = {
         process.stdout.write(`${path}\n`);
       }
       const seconds = (performance.now() - startedAt) / 1000;
-      process.stderr.write(`seed ${seed}, ${seconds.toFixed(1)} s\n`);
+      process.stderr.write(`seed ${seeds[0]}, ${seconds.toFixed(1)} s\n`);
     } finally {
       await pipeline.release();
     }
   },
 };
+
+function readSampling(values: Readonly<Record<string, string | undefined>>) {
+  const rule = choiceOption(values, "prior-rule", ["0", "1", "2"]);
+  const priorRule = PRIOR_RULES.find((candidate) => String(candidate) === rule);
+  const priorWeight = numberOption(values, "prior-weight", { min: 0, max: MAX_PRIOR_WEIGHT });
+  if (priorWeight !== undefined && priorWeight > 0 && priorRule !== 2) {
+    throw new UsageError("--prior-weight needs --prior-rule 2");
+  }
+  return { scheduler: choiceOption(values, "scheduler", SCHEDULERS), priorRule, priorWeight };
+}
 
 function readPrompt(positionals: readonly string[]): string {
   const [prompt, ...rest] = positionals;

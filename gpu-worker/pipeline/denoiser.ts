@@ -5,8 +5,10 @@ import { graphPath } from "../graph/cache.ts";
 import { transformerWidth } from "../graph/transformer.ts";
 import { floatData, floatTensor, intTensor, Session, type SessionOptions, type Tensor } from "../session.ts";
 import { guidedProbabilities } from "./guidance.ts";
+import { type Candidate, drawByPurity, maskedAfter, type PurityPrior, sharpen } from "./purity.ts";
 import { StepNoise, type UniformSource } from "./random.ts";
-import { clampProbabilities, type DiffusionScheduler } from "./scheduler.ts";
+import { type Jump, jumpAt } from "./schedule.ts";
+import { clampProbabilities, type DiffusionScheduler, gumbelArgmax } from "./scheduler.ts";
 import type { PromptConditioning } from "./text-conditioner.ts";
 import { truncatePixel } from "./truncate.ts";
 
@@ -27,6 +29,8 @@ export interface DenoiseSlot {
   readonly prompt: PromptConditioning;
   readonly negative: PromptConditioning;
   readonly scheduler: DiffusionScheduler;
+  /** Purity sampling, if it is wanted. */
+  readonly prior?: PurityPrior | undefined;
   /** Noise to use instead of the seed's, for comparison with recorded runs. */
   readonly noise?: (stepIndex: number) => UniformSource;
 }
@@ -34,11 +38,11 @@ export interface DenoiseSlot {
 const isGuided = (slot: DenoiseSlot): boolean => slot.guidanceScale > 1;
 
 /** A finished slot has none: stepping it would draw its codes a second time. */
-function currentTimestep({ stepIndex, timesteps }: DenoiseSlot): number {
-  const t = timesteps[stepIndex];
-  if (t === undefined)
+function currentJump({ stepIndex, timesteps }: DenoiseSlot): Jump {
+  const jump = jumpAt(timesteps, stepIndex);
+  if (jump === undefined)
     throw new Error(`a slot that has done ${stepIndex} of ${timesteps.length} steps is done`);
-  return t;
+  return jump;
 }
 
 export class Denoiser {
@@ -48,6 +52,7 @@ export class Denoiser {
   readonly #crossShape: readonly number[];
   readonly #probabilities: Float64Array;
   readonly #scratch: Float64Array;
+  readonly #uniforms: Float64Array;
   readonly #kept: Uint8Array;
   /** The assembled conditioning of the last pass, for as long as the same prompts take part. */
   #cross: { rows: readonly PromptConditioning[]; tensor: Tensor } | undefined;
@@ -59,6 +64,7 @@ export class Denoiser {
     this.#crossShape = [2 * transformer.num_layers, tokenizer.maxLength, transformerWidth(transformer)];
     this.#probabilities = new Float64Array(this.#classes);
     this.#scratch = new Float64Array(this.#classes);
+    this.#uniforms = new Float64Array(this.#classes);
     this.#kept = new Uint8Array(this.#classes);
   }
 
@@ -88,7 +94,7 @@ export class Denoiser {
     );
     const logProbs = await this.predict(
       rows.map(({ slot }) => slot.tokens),
-      rows.map(({ slot }) => currentTimestep(slot)),
+      rows.map(({ slot }) => currentJump(slot).t),
       rows.map(({ prompt }) => prompt),
     );
     // A broken weight or provider shows in whole rows; drawn from NaN, the codes would look like codes.
@@ -142,30 +148,57 @@ export class Denoiser {
     return tensor;
   }
 
-  /** Guidance, truncation, clamp, posterior and draw, pixel by pixel, in the reference's order. */
+  /** One slot's step, pixel by pixel, from its rows of the model's output. */
   #sample(slot: DenoiseSlot, logProbs: Float32Array, condRow: number, uncondRow: number | undefined): void {
-    const { tokens, stepIndex, scheduler, truncationRate, guidanceScale } = slot;
-    const t = currentTimestep(slot);
-    const noise = slot.noise?.(stepIndex) ?? new StepNoise(slot.seed, slot.image, t);
+    const { tokens, stepIndex, scheduler, prior } = slot;
+    const jump = currentJump(slot);
+    const ownNoise = new StepNoise(slot.seed, slot.image, jump.t);
+    const noise = slot.noise?.(stepIndex) ?? ownNoise;
+    const view = (position: number): Float64Array => this.#view(slot, logProbs, condRow, uncondRow, position);
+    if (prior === undefined || jump.s < 0) {
+      for (let position = 0; position < this.#pixels; position++) {
+        const current = tokens[position] ?? 0;
+        tokens[position] = scheduler.samplePixel(view(position), current, jump, position, noise);
+      }
+      return;
+    }
+    const candidates: Candidate[] = [];
+    for (let position = 0; position < this.#pixels; position++) {
+      if (tokens[position] !== this.#classes) continue;
+      const probabilities = view(position);
+      const purity = sharpen(probabilities, prior.weight);
+      noise.fill(this.#uniforms, position);
+      candidates.push({ position, purity, token: gumbelArgmax(probabilities, this.#uniforms) });
+    }
+    const count = candidates.length - maskedAfter(scheduler, slot.timesteps, jump.s, this.#pixels);
+    for (const { position, token } of drawByPurity(candidates, count, ownNoise)) tokens[position] = token;
+  }
+
+  /** p(x_0) of one pixel after guidance, truncation and clamp, in the reference's order; valid until the next call. */
+  #view(
+    { guidanceScale, truncationRate }: DenoiseSlot,
+    logProbs: Float32Array,
+    condRow: number,
+    uncondRow: number | undefined,
+    position: number,
+  ): Float64Array {
     const probabilities = this.#probabilities;
     const stride = this.#pixels * this.#classes;
-    for (let position = 0; position < this.#pixels; position++) {
-      const offset = position * this.#classes;
-      guidedProbabilities(
-        probabilities,
-        logProbs,
-        uncondRow === undefined ? undefined : logProbs,
-        condRow * stride + offset,
-        (uncondRow ?? 0) * stride + offset,
-        guidanceScale,
-      );
-      // Rate 1 keeps every class; what the reference drops there are rounding errors of its running sum.
-      if (truncationRate < 1) {
-        truncatePixel(probabilities, truncationRate, this.#scratch, this.#kept);
-        for (let k = 0; k < probabilities.length; k++) if (this.#kept[k] === 0) probabilities[k] = 0;
-      }
-      clampProbabilities(probabilities);
-      tokens[position] = scheduler.samplePixel(probabilities, tokens[position] ?? 0, t, position, noise);
+    const offset = position * this.#classes;
+    guidedProbabilities(
+      probabilities,
+      logProbs,
+      uncondRow === undefined ? undefined : logProbs,
+      condRow * stride + offset,
+      (uncondRow ?? 0) * stride + offset,
+      guidanceScale,
+    );
+    // Rate 1 keeps every class; what the reference drops there are rounding errors of its running sum.
+    if (truncationRate < 1) {
+      truncatePixel(probabilities, truncationRate, this.#scratch, this.#kept);
+      for (let k = 0; k < probabilities.length; k++) if (this.#kept[k] === 0) probabilities[k] = 0;
     }
+    clampProbabilities(probabilities);
+    return probabilities;
   }
 }

@@ -54,6 +54,8 @@ export interface UniformSource {
 }
 
 const TWO_POW_32 = 2 ** 32;
+/** First counter word of the draw of positions: the classes' counters, a quarter of their number, stay below. */
+const POSITION_DOMAIN = 0x80000000;
 
 /**
  * The noise of one image at one timestep: depends on (seed, image, timestep, position, class) alone, so that an
@@ -78,11 +80,20 @@ export class StepNoise implements UniformSource {
     const words = this.#words;
     for (let i = 0; i < out.length; i += 4) {
       philox4x32(words, i >> 2, position, this.#timestep, this.#image, this.#key0, this.#key1);
-      // Half a step away from both ends: the logarithm of a logarithm follows.
-      for (let j = 0; j < 4 && i + j < out.length; j++) out[i + j] = ((words[j] ?? 0) + 0.5) / TWO_POW_32;
+      for (let j = 0; j < 4 && i + j < out.length; j++) out[i + j] = uniform(words[j] ?? 0);
     }
   }
+
+  /** One number in (0, 1) of the latent pixel itself, which none of its classes has. */
+  ofPosition(position: number): number {
+    const words = this.#words;
+    philox4x32(words, POSITION_DOMAIN, position, this.#timestep, this.#image, this.#key0, this.#key1);
+    return uniform(words[0] ?? 0);
+  }
 }
+
+/** Half a step away from both ends: the logarithm of a logarithm follows. */
+const uniform = (word: number): number => (word + 0.5) / TWO_POW_32;
 
 /** A random seed, for callers who name none. */
 export function randomSeed(): number {

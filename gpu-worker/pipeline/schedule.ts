@@ -15,6 +15,37 @@ export interface TransitionTables {
   readonly cumC: Float64Array;
 }
 
+/** One move of the reverse process, from x_t to x_s: T > t > s >= -1, where x_{-1} is the finished picture, x_0. */
+export interface Jump {
+  readonly t: number;
+  readonly s: number;
+}
+
+/** The jump that step `stepIndex` of a run makes: to the next timestep, and after the last one to the picture. */
+export function jumpAt(timesteps: readonly number[], stepIndex: number): Jump | undefined {
+  const t = timesteps[stepIndex];
+  return t === undefined ? undefined : { t, s: timesteps[stepIndex + 1] ?? -1 };
+}
+
+/** Index of timestep `t` in the cumulated tables, whose last entry is that of t = -1. */
+export const cumulatedIndex = (t: number, cumulated: Float64Array): number =>
+  t < 0 ? cumulated.length - 1 : t;
+
+/**
+ * q(x_t | x_s) as one step: a, b and c of the product of the transition matrices s+1 ... t. Those matrices have the
+ * same shape as the cumulated ones (arXiv 2111.14822, eq. 8), so dividing the cumulated tables undoes the first s
+ * steps; for s = t-1 it gives the schedule's own a, b and c, bit by bit. `classes` is without the mask.
+ */
+export function transitionBetween(
+  { cumA, cumC }: Pick<TransitionTables, "cumA" | "cumC">,
+  { t, s }: Jump,
+  classes: number,
+): { a: number; b: number; c: number } {
+  const a = (cumA[t] ?? 0) / (cumA[cumulatedIndex(s, cumA)] ?? 1);
+  const c = 1 - (1 - (cumC[t] ?? 0)) / (1 - (cumC[cumulatedIndex(s, cumC)] ?? 0));
+  return { a, b: (1 - a - c) / classes, c };
+}
+
 /** Linear cumulated schedules between the config's ends, as the reference makes them; `classes` is without the mask. */
 export function transitionTables(config: SchedulerConfig): TransitionTables {
   const steps = config.num_train_timesteps;
@@ -24,20 +55,18 @@ export function transitionTables(config: SchedulerConfig): TransitionTables {
       steps === 1 ? start : (t / (steps - 1)) * (end - start) + start,
     );
 
-  const cumA = ramp(config.alpha_cum_start, config.alpha_cum_end);
-  const cumC = ramp(config.gamma_cum_start, config.gamma_cum_end);
-  const a = cumA.map((value, t) => value / (t === 0 ? 1 : (cumA[t - 1] ?? 1)));
-  const c = cumC.map((value, t) => 1 - (1 - value) / (t === 0 ? 1 : 1 - (cumC[t - 1] ?? 0)));
-  const b = a.map((keep, t) => (1 - keep - (c[t] ?? 0)) / classes);
-  const allA = [...cumA, 1];
-  const allC = [...cumC, 0];
-  const allB = allA.map((keep, t) => (1 - keep - (allC[t] ?? 0)) / classes);
+  const cumA = Float64Array.of(...ramp(config.alpha_cum_start, config.alpha_cum_end), 1);
+  const cumC = Float64Array.of(...ramp(config.gamma_cum_start, config.gamma_cum_end), 0);
+  const cumB = cumA.map((keep, t) => (1 - keep - (cumC[t] ?? 0)) / classes);
+  const single = Array.from({ length: steps }, (_, t) =>
+    transitionBetween({ cumA, cumC }, { t, s: t - 1 }, classes),
+  );
   return {
-    a: Float64Array.from(a),
-    b: Float64Array.from(b),
-    c: Float64Array.from(c),
-    cumA: Float64Array.from(allA),
-    cumB: Float64Array.from(allB),
-    cumC: Float64Array.from(allC),
+    a: Float64Array.from(single, ({ a }) => a),
+    b: Float64Array.from(single, ({ b }) => b),
+    c: Float64Array.from(single, ({ c }) => c),
+    cumA,
+    cumB,
+    cumC,
   };
 }

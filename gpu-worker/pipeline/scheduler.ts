@@ -1,9 +1,15 @@
-// The reverse process: which timesteps, and how a pixel's class at t-1 is drawn from the model's view of x_0.
+// The reverse process: which timesteps, and how a pixel's next class is drawn from the model's view of x_0.
 
 import type { SchedulerConfig } from "../checkpoint/config.ts";
 import { InvalidInputError } from "./errors.ts";
 import type { UniformSource } from "./random.ts";
-import { type TransitionTables, transitionTables } from "./schedule.ts";
+import {
+  cumulatedIndex,
+  type Jump,
+  transitionBetween,
+  type TransitionTables,
+  transitionTables,
+} from "./schedule.ts";
 
 /** The pipeline clamps log-probabilities here, which also stands in for log 0. */
 const MIN_LOG_PROB = -70;
@@ -16,11 +22,13 @@ export interface DiffusionScheduler {
   readonly numTrainTimesteps: number;
   /** Timesteps of a run, first to last; throws InvalidInputError for a number the schedule does not have. */
   timesteps(numInferenceSteps: number): readonly number[];
-  /** Draws one pixel's class at t-1; see `VQDiffusionScheduler.samplePixel`. */
+  /** Share of the pixels that the forward process has masked at timestep t: rises with t, and is 0 for t = -1. */
+  maskedShare(t: number): number;
+  /** Draws one pixel's class at the end of a jump; see `VQDiffusionScheduler.samplePixel`. */
   samplePixel(
     probabilities: Float64Array,
     current: number,
-    t: number,
+    jump: Jump,
     position: number,
     noise: UniformSource,
   ): number;
@@ -43,34 +51,32 @@ export class VQDiffusionScheduler implements DiffusionScheduler {
 
   /** n-1 ... 0: fewer steps than trained with drop the early timesteps, as in the reference. */
   timesteps(numInferenceSteps: number): readonly number[] {
-    const limit = this.numTrainTimesteps;
-    if (!Number.isInteger(numInferenceSteps) || numInferenceSteps < 1 || numInferenceSteps > limit) {
-      throw new InvalidInputError(
-        "numInferenceSteps",
-        `must be an integer from 1 to ${limit}, not ${numInferenceSteps}`,
-      );
-    }
+    checkSteps(numInferenceSteps, this.numTrainTimesteps);
     return Array.from({ length: numInferenceSteps }, (_, i) => numInferenceSteps - 1 - i);
   }
 
+  maskedShare(t: number): number {
+    const { cumC } = this.tables;
+    return cumC[cumulatedIndex(t, cumC)] ?? 0;
+  }
+
   /**
-   * p(x_{t-1} | x_t) of one pixel up to a common factor, written to `out`: K classes, then the mask (arXiv
-   * 2111.14822, eq. 11, with the posterior of eq. 5). `probabilities` is p(x_0) over the K classes, each at least
-   * e^-70; `current` is x_t; t >= 1.
+   * p(x_s | x_t) of one pixel up to a common factor, written to `out`: K classes, then the mask (arXiv 2111.14822,
+   * eq. 11, with the posterior of eq. 5, which holds for any s < t as it does for s = t-1). `probabilities` is
+   * p(x_0) over the K classes, each at least e^-70; `current` is x_t; s >= 0.
    */
-  posterior(probabilities: Float64Array, current: number, t: number, out: Float64Array): void {
-    const { a, b, c, cumA, cumB, cumC } = this.tables;
+  posterior(probabilities: Float64Array, current: number, { t, s }: Jump, out: Float64Array): void {
+    const { cumA, cumB, cumC } = this.tables;
     const classes = this.maskClass;
     const masked = current === classes;
-    const at = a[t] ?? 0;
-    const bt = b[t] ?? 0;
-    const keepA = cumA[t - 1] ?? 0;
-    const keepB = cumB[t - 1] ?? 0;
-    // p(x_t | x_0 = k), cumulated to t, and p(x_t | x_{t-1} = k) of the last step.
+    const { a, b, c } = transitionBetween(this.tables, { t, s }, classes);
+    const keepA = cumA[s] ?? 0;
+    const keepB = cumB[s] ?? 0;
+    // p(x_t | x_0 = k), cumulated to t, and p(x_t | x_s = k) of the jump.
     const reachedFromOther = masked ? (cumC[t] ?? 0) : TINY * (cumA[t] ?? 0) + (cumB[t] ?? 0);
     const reachedFromSame = masked ? reachedFromOther : (cumA[t] ?? 0) + (cumB[t] ?? 0);
-    const stepFromOther = masked ? (c[t] ?? 0) : TINY * at + bt;
-    const stepFromSame = masked ? stepFromOther : at + bt;
+    const stepFromOther = masked ? c : TINY * a + b;
+    const stepFromSame = masked ? stepFromOther : a + b;
 
     let total = 0;
     for (let k = 0; k < classes; k++) {
@@ -82,33 +88,43 @@ export class VQDiffusionScheduler implements DiffusionScheduler {
       // (q / total * keepA + keepB) * total, which keeps the factor that all entries share.
       out[k] = ((out[k] ?? 0) * keepA + keepB * total) * (k === current ? stepFromSame : stepFromOther);
     }
-    out[classes] = (cumC[t - 1] ?? 0) * total * (masked ? 1 : TINY);
+    out[classes] = (cumC[s] ?? 0) * total * (masked ? 1 : TINY);
   }
 
   readonly #posterior = { row: new Float64Array(0) };
 
   /**
-   * Draws x_{t-1} of one pixel by the Gumbel-max rule, with one uniform number per class (K at t = 0, where the
-   * mask cannot be drawn and the posterior is p(x_0) itself, else K + 1), as the reference does. argmax(log p + g)
-   * is computed as argmax(p / e) with e = -log u, the same thing without logarithms of p.
+   * Draws x_s of one pixel by the Gumbel-max rule, with one uniform number per class (K for s = -1, where the mask
+   * cannot be drawn and the posterior is p(x_0) itself, else K + 1), as the reference does. argmax(log p + g) is
+   * computed as argmax(p / e) with e = -log u, the same thing without logarithms of p.
    */
   samplePixel(
     probabilities: Float64Array,
     current: number,
-    t: number,
+    jump: Jump,
     position: number,
     noise: UniformSource,
   ): number {
-    const size = t === 0 ? this.maskClass : this.maskClass + 1;
+    const size = jump.s < 0 ? this.maskClass : this.maskClass + 1;
     let row = probabilities;
-    if (t > 0) {
+    if (jump.s >= 0) {
       if (this.#posterior.row.length !== size) this.#posterior.row = new Float64Array(size);
       row = this.#posterior.row;
-      this.posterior(probabilities, current, t, row);
+      this.posterior(probabilities, current, jump, row);
     }
     const uniforms = this.#uniforms.subarray(0, size);
     noise.fill(uniforms, position);
     return gumbelArgmax(row, uniforms);
+  }
+}
+
+/** Throws InvalidInputError unless a schedule of `limit` timesteps can be run in `numInferenceSteps` steps. */
+export function checkSteps(numInferenceSteps: number, limit: number): void {
+  if (!Number.isInteger(numInferenceSteps) || numInferenceSteps < 1 || numInferenceSteps > limit) {
+    throw new InvalidInputError(
+      "numInferenceSteps",
+      `must be an integer from 1 to ${limit}, not ${numInferenceSteps}`,
+    );
   }
 }
 

@@ -26,31 +26,33 @@ beforeAll(async () => {
 });
 afterAll(() => test.stop());
 
-it.each(["SIGKILL", "SIGTERM"] as const)(
-  "goes on elsewhere after %s, step by step and bit by bit",
-  async (signal) => {
-    const undisturbed = await generateImage(test, INPUT);
+it.each([
+  ["SIGKILL", {}],
+  ["SIGTERM", {}],
+  ["SIGTERM", { scheduler: "strided", prior_rule: 2, prior_weight: 1 }],
+] as const)("goes on elsewhere after %s, step by step and bit by bit: %j", async (signal, settings) => {
+  const input = { ...INPUT, ...settings };
+  const undisturbed = await generateImage(test, input);
 
-    const prediction = await createPrediction(test, INPUT);
-    const events = [];
-    const workers = new Set<number>();
-    for await (const event of readEvents(test, prediction.id)) {
-      events.push(event);
-      if (event.event === "started") workers.add(test.workerOf(prediction.id));
-      if (event.event === "step" && stepNumbers(events).length === 10) {
-        await test.stack.workers[test.workerOf(prediction.id) - 1]?.kill(signal);
-      }
+  const prediction = await createPrediction(test, input);
+  const events = [];
+  const workers = new Set<number>();
+  for await (const event of readEvents(test, prediction.id)) {
+    events.push(event);
+    if (event.event === "started") workers.add(test.workerOf(prediction.id));
+    if (event.event === "step" && stepNumbers(events).length === 10) {
+      await test.stack.workers[test.workerOf(prediction.id) - 1]?.kill(signal);
     }
-    expect(stepNumbers(events)).toEqual(upTo(STEPS));
-    expect(workers.size).toBe(2);
+  }
+  expect(stepNumbers(events)).toEqual(upTo(STEPS));
+  expect(workers.size).toBe(2);
 
-    const { status, output } = await getPrediction(test, prediction.id);
-    expect(status).toBe("succeeded");
-    const image = await fetch(output?.[0] ?? "");
-    expect(Buffer.from(await image.arrayBuffer()).equals(undisturbed)).toBe(true);
-    await test.stack.waitReady();
-  },
-);
+  const { status, output } = await getPrediction(test, prediction.id);
+  expect(status).toBe("succeeded");
+  const image = await fetch(output?.[0] ?? "");
+  expect(Buffer.from(await image.arrayBuffer()).equals(undisturbed)).toBe(true);
+  await test.stack.waitReady();
+});
 
 it("shares the queue between two workers", async () => {
   const created = await Promise.all(

@@ -44,6 +44,10 @@ describe("vqd", () => {
     [2, /--seed must be an integer/, ["generate", "red apple", "--seed", "1.5"]],
     [2, /--guidance-scale must be a number/, ["generate", "red apple", "--guidance-scale", "much"]],
     [2, /--truncation-rate must be a number/, ["generate", "red apple", "--truncation-rate", "0"]],
+    [2, /--scheduler must be one of reference, strided/, ["generate", "red apple", "--scheduler", "ddim"]],
+    [2, /--prior-rule must be one of 0, 1, 2/, ["generate", "red apple", "--prior-rule", "3"]],
+    [2, /--prior-weight must be a number from 0 to 10/, ["generate", "red apple", "--prior-weight", "11"]],
+    [2, /--prior-weight needs --prior-rule 2/, ["generate", "red apple", "--prior-weight", "1"]],
     [2, /--format must be one of png, webp, jpeg/, ["generate", "red apple", "--format", "gif"]],
     [2, /--out ends in ".gif"/, ["generate", "red apple", "--out", "apple.gif"]],
     [2, /--provider must be one of cpu, webgpu, cuda/, ["generate", "red apple", "--provider", "abacus"]],
@@ -84,6 +88,34 @@ describe("vqd generate", () => {
     expect((await make("again.png", 7)).equals(first)).toBe(true);
     expect((await make("other.png", 8)).equals(first)).toBe(false);
     expect(await sharp(first).metadata()).toMatchObject({ format: "png", width: 16, height: 16 });
+  });
+
+  it("takes the sampler's settings", async () => {
+    const dir = await temporaryFolder();
+    const make = async (name: string, ...settings: string[]): Promise<Buffer> => {
+      const out = join(dir, name);
+      const common = [
+        "--model",
+        TINY_CHECKPOINT,
+        "--cache",
+        dir,
+        "--steps",
+        "3",
+        "--seed",
+        "7",
+        "--out",
+        out,
+      ];
+      expect(await vqd("generate", "red apple", ...common, ...settings)).toMatchObject({ code: 0 });
+      return readFile(out);
+    };
+    const pictures = [
+      await make("plain.png"),
+      await make("strided.png", "--scheduler", "strided"),
+      await make("purity.png", "--scheduler", "strided", "--prior-rule", "1"),
+      await make("sharp.png", "--scheduler", "strided", "--prior-rule", "2", "--prior-weight", "9"),
+    ];
+    expect(new Set(pictures.map((picture) => picture.toString("base64"))).size).toBe(4);
   });
 
   it("numbers several pictures, in the format asked for", async () => {

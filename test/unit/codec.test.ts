@@ -40,6 +40,8 @@ const job: Job = {
   numImagesPerPrompt: 2,
   seed: 7,
   scheduler: "reference",
+  priorRule: 0,
+  priorWeight: 0,
   outputFormat: "png",
 };
 

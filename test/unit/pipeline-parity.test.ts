@@ -163,7 +163,7 @@ describe("the scheduler", () => {
         for (let pixel = 0; pixel < PIXELS; pixel++) {
           const probabilities = logProbs.slice(pixel * CLASSES, (pixel + 1) * CLASSES).map(Math.exp);
           clampProbabilities(probabilities);
-          scheduler.posterior(probabilities, current[pixel] ?? 0, t, out);
+          scheduler.posterior(probabilities, current[pixel] ?? 0, { t, s: t - 1 }, out);
           const begin = pixel * (CLASSES + 1);
           const wanted = expected.subarray(begin, begin + CLASSES + 1);
           expect(maxDifference(out.map(Math.log), wanted)).toBeLessThan(2e-4);

@@ -48,7 +48,15 @@ describe("a prediction", () => {
     expect(created).toMatchObject({
       status: "starting",
       output: null,
-      input: { prompt: "a cat", seed: 7, num_inference_steps: 3, guidance_scale: 5, scheduler: "reference" },
+      input: {
+        prompt: "a cat",
+        seed: 7,
+        num_inference_steps: 3,
+        guidance_scale: 5,
+        scheduler: "reference",
+        prior_rule: 0,
+        prior_weight: 0,
+      },
       metrics: { prompt_tokens: 4, prompt_truncated: false },
     });
     const job = await worker.take({ id: created.id });
@@ -87,6 +95,13 @@ describe("a prediction", () => {
     expect(input.num_inference_steps).toBe(50);
     expect(input.seed).toBeGreaterThanOrEqual(0);
     expect(input.seed).toBeLessThan(2 ** 32);
+  });
+
+  it("carries the sampler's settings to the worker and echoes them", async () => {
+    const settings = { scheduler: "strided", prior_rule: 2, prior_weight: 1.5 };
+    const { id, input } = await create({ ...settings, seed: 8 });
+    expect(input).toMatchObject(settings);
+    expect(await worker.take({ id })).toMatchObject({ scheduler: "strided", priorRule: 2, priorWeight: 1.5 });
   });
 
   it("says when the prompt was cut", async () => {
@@ -204,6 +219,15 @@ describe("the images endpoint", () => {
     await expect.poll(async () => (await get(job.id)).status).toBe("processing");
     await abortAllDurableObjects();
     await worker.play(job, 50, 1);
+    expect((await answered).status).toBe(200);
+  });
+
+  it("takes the sampler's settings too", async () => {
+    const settings = { scheduler: "strided", prior_rule: 1, num_inference_steps: 3 };
+    const answered = call("/v1/images/generations", { json: { prompt: "a", seed: 106, ...settings } });
+    const job = await worker.take({ seed: 106 });
+    expect(job).toMatchObject({ scheduler: "strided", priorRule: 1, priorWeight: 0, numInferenceSteps: 3 });
+    await worker.play(job, 3, 1);
     expect((await answered).status).toBe(200);
   });
 

@@ -61,6 +61,8 @@ function newJob(images = 1): Job {
     numImagesPerPrompt: images,
     seed: 1,
     scheduler: "reference",
+    priorRule: 0,
+    priorWeight: 0,
     outputFormat: "png",
   };
 }

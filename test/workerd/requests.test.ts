@@ -76,8 +76,33 @@ describe("bad predictions", () => {
       "input.num_images_per_prompt",
       /contradicts/,
     ],
-    ["a scheduler to come", { prompt, scheduler: "strided" }, "input.scheduler", /not served yet/],
-    ["an unknown scheduler", { prompt, scheduler: "x" }, "input.scheduler", /must be "reference"/],
+    [
+      "an unknown scheduler",
+      { prompt, scheduler: "x" },
+      "input.scheduler",
+      /must be "reference" or "strided"/,
+    ],
+    ["an unknown prior rule", { prompt, prior_rule: 3 }, "input.prior_rule", /must be 0 or 1 or 2/],
+    ["a prior rule as text", { prompt, prior_rule: "2" }, "input.prior_rule", /must be 0 or 1 or 2/],
+    [
+      "a negative prior weight",
+      { prompt, prior_rule: 2, prior_weight: -1 },
+      "input.prior_weight",
+      /at least 0/,
+    ],
+    [
+      "too high a prior weight",
+      { prompt, prior_rule: 2, prior_weight: 11 },
+      "input.prior_weight",
+      /at most 10/,
+    ],
+    ["a weight without its rule", { prompt, prior_weight: 1 }, "input.prior_weight", /prior_rule 2 only/],
+    [
+      "a weight with another rule",
+      { prompt, prior_rule: 1, prior_weight: 1 },
+      "input.prior_weight",
+      /prior_rule 2 only/,
+    ],
     ["an unknown format", { prompt, output_format: "gif" }, "input.output_format", /png/],
   ])("refuses %s with 422", async (_, input, path, message) => {
     const response = await predict(input);
