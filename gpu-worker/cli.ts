@@ -3,8 +3,9 @@
 import { parseArgs } from "node:util";
 import { type Command, UsageError } from "./cli/command.ts";
 import { generate } from "./cli/generate.ts";
+import { parity } from "./cli/parity.ts";
 
-const COMMANDS: Readonly<Record<string, Command>> = { generate };
+const COMMANDS: Readonly<Record<string, Command>> = { generate, parity };
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;

@@ -1,0 +1,57 @@
+// `vqd parity`: is this build, on this provider, equal to the reference?
+
+import { availableParallelism } from "node:os";
+import { BUNDLED_MODEL, DEFAULT_CACHE_DIR } from "../config.ts";
+import { QUANTIZATIONS } from "../graph/form.ts";
+import { runParity } from "../parity/parity.ts";
+import { choiceOption, type Command, numberOption, UsageError } from "./command.ts";
+
+const help = `Usage: vqd parity --vectors FILE [options]
+
+Runs every stage of the pipeline, and whole runs, on recorded inputs and noise, and prints as JSON how far the results
+are from the recorded ones. Exit code 0 when all is within the limits, 1 when not.
+
+Options:
+  --vectors FILE           the recorded vectors: NAME.json or NAME.safetensors, the other beside it
+  --checkpoint DIR         the checkpoint they were recorded with               [the bundled one]
+  --quantization Q         none or int8: int8 has limits of its own                        [none]
+  --provider NAME          cpu, webgpu or cuda (VQD_PROVIDER)                               [cpu]
+  --threads N              threads of the CPU provider (VQD_THREADS)                  [all cores]
+  --cache DIR              where built graphs are kept (VQD_CACHE)                   [.vqd/cache]
+  -h, --help               this text
+`;
+
+const OPTIONS = ["vectors", "checkpoint", "quantization", "provider", "threads", "cache"] as const;
+
+export const parity: Command = {
+  summary: "compare with recorded results of the reference",
+  help,
+  options: Object.fromEntries(OPTIONS.map((name) => [name, { type: "string" } as const])),
+  async run(positionals, values) {
+    if (positionals.length > 0) throw new UsageError(`unexpected argument ${JSON.stringify(positionals[0])}`);
+    const { vectors } = values;
+    if (vectors === undefined) throw new UsageError("give --vectors FILE");
+    const env = process.env;
+    const threads = numberOption({ threads: values["threads"] ?? env["VQD_THREADS"] }, "threads", {
+      min: 1,
+      max: 256,
+      integer: true,
+    });
+    const report = await runParity({
+      vectors,
+      checkpoint: values["checkpoint"] ?? BUNDLED_MODEL,
+      quantization: choiceOption(values, "quantization", QUANTIZATIONS),
+      provider: choiceOption({ provider: values["provider"] ?? env["VQD_PROVIDER"] }, "provider", [
+        "cpu",
+        "webgpu",
+        "cuda",
+      ]),
+      threads: threads ?? availableParallelism(),
+      cacheDir: values["cache"] ?? env["VQD_CACHE"] ?? DEFAULT_CACHE_DIR,
+      onStage: (name) => process.stderr.isTTY && process.stderr.write(`\r${name}\u001B[K`),
+    });
+    if (process.stderr.isTTY) process.stderr.write("\r\u001B[K");
+    process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+    if (!report.pass) process.exitCode = 1;
+  },
+};

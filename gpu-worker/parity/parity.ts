@@ -1,0 +1,79 @@
+// The pipeline against recorded results of the reference: every stage, and whole runs.
+
+import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
+import type { Quantization } from "../graph/form.ts";
+import { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
+import { VQDiffusionScheduler } from "../pipeline/scheduler.ts";
+import type { Provider } from "../session.ts";
+import type { StageResult } from "./compare.ts";
+import { LIMITS } from "./limits.ts";
+import { compareRun, type RunResult } from "./runs.ts";
+import { STAGES } from "./stages.ts";
+import { VectorSet } from "./vectors.ts";
+
+export interface ParityOptions {
+  readonly checkpoint: string;
+  /** Either file of the set. */
+  readonly vectors: string;
+  readonly provider: Provider;
+  readonly quantization: Quantization;
+  readonly threads: number;
+  readonly cacheDir: string;
+  /** Called before each stage and run. */
+  readonly onStage?: (name: string) => void;
+}
+
+export interface ParityReport {
+  readonly checkpoint: string;
+  readonly vectors: string;
+  readonly provider: Provider;
+  readonly quantization: Quantization;
+  readonly numericsId: string;
+  /** By stage; null where the set has no vectors for it. */
+  readonly stages: Readonly<Record<string, StageResult | null>>;
+  readonly runs: Readonly<Record<string, RunResult>>;
+  /** Whether something was compared and all of it is within the limits. */
+  readonly pass: boolean;
+}
+
+/** Throws a CheckpointError that names file and tensor where checkpoint and vectors do not go together. */
+export async function runParity(options: ParityOptions): Promise<ParityReport> {
+  const { provider, quantization, threads, cacheDir } = options;
+  const vectors = new VectorSet(options.vectors);
+  const { scheduler: schedulerConfig } = new DiffusersCheckpoint(options.checkpoint);
+  const pipeline = await VQDiffusionPipeline.fromPretrained(options.checkpoint, {
+    provider,
+    quantization,
+    threads,
+    cacheDir,
+  });
+  try {
+    const { model } = pipeline.components;
+    const limits = LIMITS[quantization];
+    const scheduler = new VQDiffusionScheduler(schedulerConfig);
+    const stages: Record<string, StageResult | null> = {};
+    for (const [name, stage] of Object.entries(STAGES)) {
+      options.onStage?.(name);
+      const isThere = vectors.has(...stage.needs);
+      stages[name] = isThere ? await stage.run({ model, scheduler, vectors, limits }) : null;
+    }
+    const runs: Record<string, RunResult> = {};
+    for (const name of Object.keys(vectors.runs)) {
+      options.onStage?.(`run ${name}`);
+      runs[name] = await compareRun(name, { model, schedulerConfig, vectors, limits });
+    }
+    const results = [...Object.values(stages).filter((result) => result !== null), ...Object.values(runs)];
+    return {
+      checkpoint: options.checkpoint,
+      vectors: vectors.path,
+      provider,
+      quantization,
+      numericsId: pipeline.info.numericsId,
+      stages,
+      runs,
+      pass: results.length > 0 && results.every(({ pass }) => pass),
+    };
+  } finally {
+    await pipeline.release();
+  }
+}

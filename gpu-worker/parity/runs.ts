@@ -1,0 +1,132 @@
+// Whole recorded runs, with their recorded noise.
+
+import type { SchedulerConfig } from "../checkpoint/config.ts";
+import type { DenoiseSlot } from "../pipeline/denoiser.ts";
+import type { LoadedModel } from "../pipeline/loaded-model.ts";
+import type { UniformSource } from "../pipeline/random.ts";
+import { VQDiffusionScheduler } from "../pipeline/scheduler.ts";
+import { isEqual, maxDifference } from "./compare.ts";
+import type { Limits } from "./limits.ts";
+import type { RunDescription, VectorSet } from "./vectors.ts";
+
+export interface RunResult {
+  readonly steps: number;
+  readonly images: number;
+  /** Whether the tokens of all images are the recorded ones after every step. */
+  readonly latentsEqual: boolean;
+  /** The first step, from 0, after which they are not. */
+  readonly firstDifference: number | null;
+  /** Share of the last tokens that are the recorded ones. */
+  readonly agreement: number;
+  /** Largest difference of the pictures, in levels of a byte; null where the tokens differ or no picture is recorded. */
+  readonly imageLevels: number | null;
+  readonly pass: boolean;
+}
+
+interface RunContext {
+  readonly model: LoadedModel;
+  readonly schedulerConfig: SchedulerConfig;
+  readonly vectors: VectorSet;
+  readonly limits: Limits;
+}
+
+export async function compareRun(name: string, context: RunContext): Promise<RunResult> {
+  const { model, vectors, limits } = context;
+  const run = vectors.runs[name];
+  if (run === undefined) throw new Error(`no run ${name}`);
+  const slots = await makeSlots(name, run, context);
+  let firstDifference: number | null = null;
+  for (let step = 0; step < run.num_inference_steps; step++) {
+    await model.denoiser.step(slots);
+    const found = slots.flatMap((slot) => [...slot.tokens]);
+    if (firstDifference === null && !isEqual(found, vectors.get(`run.${name}.latents`, step).data)) {
+      firstDifference = step;
+    }
+  }
+  const last = vectors.get(`run.${name}.latents`, run.num_inference_steps - 1).data;
+  const tokens = slots.flatMap((slot) => [...slot.tokens]);
+  const agreement = tokens.filter((token, i) => token === last[i]).length / tokens.length;
+  const latentsEqual = firstDifference === null;
+  const imageLevels = latentsEqual ? await compareImages(name, slots, context) : null;
+  return {
+    steps: run.num_inference_steps,
+    images: slots.length,
+    latentsEqual,
+    firstDifference,
+    agreement,
+    imageLevels,
+    pass: (latentsEqual || !limits.runsMustBeEqual) && (imageLevels ?? 0) <= limits.imageLevels,
+  };
+}
+
+async function compareImages(
+  name: string,
+  slots: readonly DenoiseSlot[],
+  { model, vectors }: RunContext,
+): Promise<number | null> {
+  if (!vectors.has(`run.${name}.image_u8`)) return null;
+  const images = await model.vqModel.decode(slots.map((slot) => slot.tokens));
+  const levels = images.map(({ data }, i) =>
+    maxDifference(data, vectors.get(`run.${name}.image_u8`, i).data),
+  );
+  // A picture of another size has no number of levels.
+  return levels.some(Number.isNaN) ? Infinity : Math.max(...levels);
+}
+
+async function makeSlots(name: string, run: RunDescription, context: RunContext): Promise<DenoiseSlot[]> {
+  const { model, schedulerConfig, vectors } = context;
+  const { info, conditioner, tokenizer } = model;
+  const scheduler = new VQDiffusionScheduler({
+    ...schedulerConfig,
+    num_train_timesteps: run.num_train_timesteps,
+  });
+  const padding = { maxLength: info.textLength, padTokenId: info.padTokenId };
+  const prompts = await conditioner.encode(
+    run.prompts.map((prompt) => tokenizer.encodePadded(prompt, padding).ids),
+  );
+  const pixels = info.latentHeight * info.latentWidth;
+  return prompts.flatMap((prompt, promptIndex) =>
+    Array.from({ length: run.num_images_per_prompt }, (_, i): DenoiseSlot => {
+      const image = promptIndex * run.num_images_per_prompt + i;
+      return {
+        tokens:
+          run.latents === "all masked"
+            ? new Uint16Array(pixels).fill(info.numEmbeddings)
+            : Uint16Array.from(vectors.get(run.latents, image).data),
+        stepIndex: 0,
+        timesteps: scheduler.timesteps(run.num_inference_steps),
+        seed: 0,
+        image,
+        guidanceScale: run.guidance_scale,
+        truncationRate: run.truncation_rate,
+        prompt,
+        negative: conditioner.unconditional,
+        scheduler,
+        prior: undefined,
+        noise: (step) => recordedNoise(name, run, { step, image, pixels, vectors }),
+      };
+    }),
+  );
+}
+
+/** The uniform numbers of one image at one step, recorded with classes before pixels. */
+function recordedNoise(
+  name: string,
+  { noise, num_inference_steps: steps }: RunDescription,
+  { step, image, pixels, vectors }: { step: number; image: number; pixels: number; vectors: VectorSet },
+): UniformSource {
+  const at = ((): ((element: number) => number) => {
+    if (typeof noise === "object") {
+      const { data } = vectors.get(noise.bank);
+      return (element) => data[(noise.offset + step * noise.stride + element) % data.length] ?? 0;
+    }
+    const { data } =
+      step === steps - 1 ? vectors.get(`run.${name}.uniform_last`) : vectors.get(`run.${name}.uniform`, step);
+    return (element) => data[element] ?? 0;
+  })();
+  return {
+    fill(out, position) {
+      for (let k = 0; k < out.length; k++) out[k] = at((image * out.length + k) * pixels + position);
+    },
+  };
+}

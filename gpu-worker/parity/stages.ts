@@ -1,0 +1,233 @@
+// Each stage of the pipeline on recorded inputs, against what the reference made of them.
+
+import { z } from "zod";
+import { guidedProbabilities } from "../pipeline/guidance.ts";
+import { toRgbImage } from "../pipeline/image.ts";
+import type { LoadedModel } from "../pipeline/loaded-model.ts";
+import { clampProbabilities, gumbelArgmax, type VQDiffusionScheduler } from "../pipeline/scheduler.ts";
+import { truncatePixel } from "../pipeline/truncate.ts";
+import { Differences, Equalities, isEqual, maxDifference, pixelsFirst, type StageResult } from "./compare.ts";
+import type { Limits } from "./limits.ts";
+import type { VectorSet } from "./vectors.ts";
+
+export interface StageContext {
+  readonly model: LoadedModel;
+  readonly scheduler: VQDiffusionScheduler;
+  readonly vectors: VectorSet;
+  readonly limits: Limits;
+}
+
+type Stage = (context: StageContext) => StageResult | Promise<StageResult>;
+
+const numbers = z.array(z.number());
+const range = (length: number): number[] => Array.from({ length }, (_, i) => i);
+const tokensOf = (data: ArrayLike<number>): Uint16Array => Uint16Array.from(data);
+/** At rate 1 the reference drops classes by the rounding of its running sum: those below are not compared. */
+const ROUNDING_MASS = 1e-6;
+
+const tokens: Stage = ({ model, vectors }) => {
+  const result = new Equalities();
+  const { textLength: maxLength, padTokenId } = model.info;
+  for (const [i, name] of vectors.input("tokens.ids", "prompts", z.array(z.string())).entries()) {
+    const { ids } = model.tokenizer.encodePadded(vectors.prompts.get(name) ?? "", { maxLength, padTokenId });
+    result.add(name, isEqual(ids, vectors.get("tokens.ids", i).data));
+  }
+  return result.result;
+};
+
+const text: Stage = async ({ model, vectors, limits }) => {
+  const result = new Differences(limits.text);
+  for (const i of range(vectors.get("text.ids").shape[0] ?? 0)) {
+    const embeddings = await model.conditioner.embed([...vectors.get("text.ids", i).data]);
+    result.add(`text.embeds[${i}]`, embeddings, vectors.get("text.embeds", i).data);
+  }
+  return result.result;
+};
+
+const transformer: Stage = async ({ model, vectors, limits }) => {
+  const result = new Differences(limits.transformer);
+  const prompt = await model.conditioner.condition(Float32Array.from(vectors.get("transformer.cond").data));
+  const latents = range(vectors.get("transformer.latents").shape[0] ?? 0);
+  for (const [i, t] of vectors.input("transformer.logp", "timesteps", numbers).entries()) {
+    for (const j of latents) {
+      const row = tokensOf(vectors.get("transformer.latents", j).data);
+      const logProbs = await model.denoiser.predict([row], [t], [prompt]);
+      const expected = vectors.get("transformer.logp", i, j).data;
+      result.add(`transformer.logp[${i}, ${j}]`, logProbs, pixelsFirst(expected, model.info.numEmbeddings));
+    }
+  }
+  return result.result;
+};
+
+/** The model's own unconditional embedding, by what the transformer makes of it. */
+const unconditional: Stage = async ({ model, vectors, limits }) => {
+  const result = new Differences(limits.transformer);
+  // The unconditional half was made at the same timestep, from the same latents.
+  const [, i = "", j = ""] =
+    /\[(\d+), *(\d+)\]/.exec(vectors.input("guidance.out", "cond", z.string())) ?? [];
+  const t = vectors.input("transformer.logp", "timesteps", numbers)[Number(i)] ?? 0;
+  const row = tokensOf(vectors.get("transformer.latents", Number(j)).data);
+  const logProbs = await model.denoiser.predict([row], [t], [model.conditioner.unconditional]);
+  const expected = pixelsFirst(vectors.get("guidance.uncond").data, model.info.numEmbeddings);
+  result.add("guidance.uncond", logProbs, expected);
+  return result.result;
+};
+
+const guidance: Stage = ({ model, vectors, limits }) => {
+  const result = new Differences(limits.guidance);
+  const classes = model.info.numEmbeddings;
+  const half = (name: string): Float32Array =>
+    Float32Array.from(
+      pixelsFirst(vectors.get(vectors.input("guidance.out", name, z.string())).data, classes),
+    );
+  const [cond, uncond] = [half("cond"), half("uncond")];
+  const row = new Float64Array(classes);
+  for (const [i, scale] of vectors.input("guidance.out", "scales", numbers).entries()) {
+    const found = new Float64Array(cond.length);
+    for (let offset = 0; offset < cond.length; offset += classes) {
+      guidedProbabilities(row, cond, uncond, offset, offset, scale);
+      found.set(row.map(Math.log), offset);
+    }
+    result.add(`guidance.out[${i}]`, found, pixelsFirst(vectors.get("guidance.out", i).data, classes));
+  }
+  return result.result;
+};
+
+const truncation: Stage = ({ model, vectors }) => {
+  const result = new Equalities();
+  const classes = model.info.numEmbeddings;
+  const scratch = new Float64Array(classes);
+  const kept = new Uint8Array(classes);
+  for (const name of vectors.names.filter((candidate) => candidate.startsWith("truncate.kept_"))) {
+    const rate = vectors.input(name, "rate", z.number());
+    for (const i of range(vectors.get(name).shape[0] ?? 0)) {
+      const input = pixelsFirst(vectors.get("truncate.input", i).data, classes);
+      const expected = pixelsFirst(vectors.get(name, i).data, classes);
+      for (let offset = 0; offset < input.length; offset += classes) {
+        const probabilities = input.slice(offset, offset + classes).map(Math.exp);
+        truncatePixel(probabilities, rate, scratch, kept);
+        const isSame = kept.every(
+          (keep, k) =>
+            keep === expected[offset + k] || (rate >= 1 && (probabilities[k] ?? 0) <= ROUNDING_MASS),
+        );
+        result.add(`${name}[${i}] pixel ${offset / classes}`, isSame);
+      }
+    }
+  }
+  if (vectors.has("truncate.tie_input", "truncate.tie_kept")) {
+    const probabilities = Float64Array.from(vectors.get("truncate.tie_input").data, Math.exp);
+    for (const [i, rate] of vectors.input("truncate.tie_kept", "rates", numbers).entries()) {
+      const keptTies = new Uint8Array(probabilities.length);
+      truncatePixel(probabilities, rate, new Float64Array(probabilities.length), keptTies);
+      result.add(`truncate.tie_kept[${i}]`, isEqual(keptTies, vectors.get("truncate.tie_kept", i).data));
+    }
+  }
+  return result.result;
+};
+
+const tables: Stage = ({ scheduler, vectors, limits }) => {
+  const result = new Differences(limits.tables);
+  const { a, b, c, cumA, cumB, cumC } = scheduler.tables;
+  const all = { at: a, bt: b, ct: c, cumprod_at: cumA, cumprod_bt: cumB, cumprod_ct: cumC };
+  for (const [suffix, table] of Object.entries(all)) {
+    const name = `scheduler.log_${suffix}`;
+    if (!vectors.has(name)) continue;
+    const { data } = vectors.get(name);
+    // The logarithm of nothing: -inf in the reference, and whatever rounding leaves of 0 here.
+    const logs = Array.from(table, (value, t) =>
+      Number.isFinite(data[t]) || value > 1e-12 ? Math.fround(Math.log(value)) : -1000,
+    );
+    result.add(
+      name,
+      logs,
+      Array.from(data, (log) => (Number.isFinite(log) ? log : -1000)),
+    );
+  }
+  return result.result;
+};
+
+const posterior: Stage = ({ model, scheduler, vectors, limits }) => {
+  const result = new Differences(limits.posterior);
+  const classes = model.info.numEmbeddings;
+  const row = new Float64Array(classes + 1);
+  for (const [i, t] of vectors.input("posterior.out", "timesteps", numbers).entries()) {
+    for (const j of range(vectors.get("posterior.x_t").shape[0] ?? 0)) {
+      const current = vectors.get("posterior.x_t", j).data;
+      const logProbs = pixelsFirst(vectors.get("posterior.log_p_x0", j).data, classes);
+      const found = new Float64Array(current.length * (classes + 1));
+      for (const pixel of range(current.length)) {
+        const probabilities = logProbs.slice(pixel * classes, (pixel + 1) * classes).map(Math.exp);
+        clampProbabilities(probabilities);
+        scheduler.posterior(probabilities, current[pixel] ?? 0, { t, s: t - 1 }, row);
+        found.set(row.map(Math.log), pixel * (classes + 1));
+      }
+      const expected = pixelsFirst(vectors.get("posterior.out", i, j).data, classes + 1);
+      result.add(`posterior.out[${i}, ${j}]`, found, expected);
+    }
+  }
+  return result.result;
+};
+
+const gumbel: Stage = ({ vectors }) => {
+  const result = new Equalities();
+  const size = vectors.get("gumbel.uniform").shape[0] ?? 0;
+  const logits = vectors.get(vectors.input("gumbel.noised", "logits", z.string())).data;
+  const weights = pixelsFirst(logits, size).map(Math.exp);
+  const uniforms = pixelsFirst(vectors.get("gumbel.uniform").data, size);
+  for (const [pixel, expected] of [...vectors.get("gumbel.argmax").data].entries()) {
+    const [begin, end] = [pixel * size, (pixel + 1) * size];
+    const drawn = gumbelArgmax(weights.subarray(begin, end), uniforms.subarray(begin, end));
+    result.add(`pixel ${pixel}`, drawn === expected);
+  }
+  return result.result;
+};
+
+const vqDecode: Stage = async ({ model, vectors, limits }) => {
+  const result = new Differences(limits.vqDecode);
+  for (const i of range(vectors.get("vq.decode.codes").shape[0] ?? 0)) {
+    const planes = await model.vqModel.decodePlanes(tokensOf(vectors.get("vq.decode.codes", i).data));
+    result.add(`vq.decode.sample[${i}]`, planes, vectors.get("vq.decode.sample", i).data);
+  }
+  return result.result;
+};
+
+const vqDecodeImage: Stage = async ({ model, vectors, limits }) => {
+  const result = new Differences(limits.imageLevels);
+  const { imageWidth, imageHeight } = model.info;
+  for (const i of range(vectors.get("vq.decode.codes").shape[0] ?? 0)) {
+    const planes = await model.vqModel.decodePlanes(tokensOf(vectors.get("vq.decode.codes", i).data));
+    const { data } = toRgbImage(planes, imageWidth, imageHeight);
+    result.add(`vq.decode.image_u8[${i}]`, data, vectors.get("vq.decode.image_u8", i).data);
+  }
+  return result.result;
+};
+
+const vqEncode: Stage = async ({ model, vectors }) => {
+  const result = new Equalities();
+  for (const i of range(vectors.get("vq.encode.image_u8").shape[0] ?? 0)) {
+    const { shape, data } = vectors.get("vq.encode.image_u8", i);
+    const [height = 0, width = 0] = shape;
+    const codes = await model.vqModel.encode({ width, height, data: Uint8Array.from(data) });
+    result.add(`vq.encode.codes[${i}]`, maxDifference(codes, vectors.get("vq.encode.codes", i).data) === 0);
+  }
+  return result.result;
+};
+
+/** The stages by name, each with the tensors it cannot do without. */
+export const STAGES: Readonly<Record<string, { readonly needs: readonly string[]; readonly run: Stage }>> = {
+  tokens: { needs: ["tokens.ids"], run: tokens },
+  text: { needs: ["text.ids", "text.embeds"], run: text },
+  transformer: { needs: ["transformer.cond", "transformer.latents", "transformer.logp"], run: transformer },
+  unconditional: {
+    needs: ["guidance.uncond", "guidance.out", "transformer.latents", "transformer.logp"],
+    run: unconditional,
+  },
+  guidance: { needs: ["guidance.out", "guidance.uncond"], run: guidance },
+  truncation: { needs: ["truncate.input"], run: truncation },
+  tables: { needs: ["scheduler.log_cumprod_at"], run: tables },
+  posterior: { needs: ["posterior.x_t", "posterior.log_p_x0", "posterior.out"], run: posterior },
+  gumbel: { needs: ["gumbel.uniform", "gumbel.argmax"], run: gumbel },
+  vq_decode: { needs: ["vq.decode.codes", "vq.decode.sample"], run: vqDecode },
+  vq_decode_image: { needs: ["vq.decode.codes", "vq.decode.image_u8"], run: vqDecodeImage },
+  vq_encode: { needs: ["vq.encode.image_u8", "vq.encode.codes"], run: vqEncode },
+};

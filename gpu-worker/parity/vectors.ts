@@ -1,0 +1,134 @@
+// A set of recorded vectors: `NAME.json`, which says what they are, beside `NAME.safetensors`, which holds them.
+
+import { existsSync, readFileSync } from "node:fs";
+import { z } from "zod";
+import { CheckpointError } from "../checkpoint/errors.ts";
+import { SafetensorsFile } from "../checkpoint/safetensors.ts";
+
+const count = z.int().min(1);
+
+const runSchema = z.object({
+  prompts: z.array(z.string()).min(1),
+  num_inference_steps: count,
+  num_train_timesteps: count,
+  guidance_scale: z.number(),
+  truncation_rate: z.number(),
+  num_images_per_prompt: count,
+  /** "all masked", or the tensor with the first tokens. */
+  latents: z.string(),
+  /** Where the uniform numbers are: in a bank that several runs read, or in `run.<name>.uniform` and `uniform_last`. */
+  noise: z.union([
+    z.string(),
+    z.object({ bank: z.string(), offset: z.int().min(0), stride: z.int().min(0) }),
+  ]),
+});
+export type RunDescription = z.infer<typeof runSchema>;
+
+const tensorSchema = z.object({ inputs: z.record(z.string(), z.unknown()).default({}) });
+
+const descriptionSchema = z.object({
+  prompts: z.array(z.object({ name: z.string(), text: z.string() })).default([]),
+  runs: z.record(z.string(), runSchema).default({}),
+  tensors: z.record(z.string(), tensorSchema).default({}),
+});
+
+export interface Vector {
+  readonly shape: readonly number[];
+  /** Row-major. */
+  readonly data: Float32Array | Int32Array | Uint8Array;
+}
+
+const ARRAYS = { F32: Float32Array, I32: Int32Array, U8: Uint8Array, BOOL: Uint8Array } as const;
+
+export class VectorSet {
+  readonly path: string;
+  readonly prompts: ReadonlyMap<string, string>;
+  readonly runs: Readonly<Record<string, RunDescription>>;
+  readonly #inputs: Readonly<Record<string, { inputs: Record<string, unknown> }>>;
+  readonly #entries: SafetensorsFile["entries"];
+  readonly #bytes: Buffer;
+
+  /** `path` is either of the two files. Throws a CheckpointError that says what is wrong with which. */
+  constructor(path: string) {
+    const stem = path.replace(/\.(json|safetensors)$/, "");
+    const jsonPath = `${stem}.json`;
+    this.path = `${stem}.safetensors`;
+    for (const needed of [jsonPath, this.path]) {
+      if (!existsSync(needed)) throw new CheckpointError(needed, "the file is missing");
+    }
+    const description = readDescription(jsonPath);
+    this.prompts = new Map(description.prompts.map(({ name, text }) => [name, text]));
+    this.runs = description.runs;
+    this.#inputs = description.tensors;
+    const file = SafetensorsFile.open(this.path);
+    this.#entries = file.entries;
+    file.close();
+    this.#bytes = readFileSync(this.path);
+  }
+
+  /** Names of all tensors. */
+  get names(): string[] {
+    return [...this.#entries.keys()];
+  }
+
+  has(...names: string[]): boolean {
+    return names.every((name) => this.#entries.has(name));
+  }
+
+  /**
+   * A tensor, or with indices ("transformer.logp[1, 1]" or as arguments) a part of it. Throws a CheckpointError if
+   * there is none.
+   */
+  get(reference: string, ...indices: number[]): Vector {
+    const [, name = "", list = ""] = /^([^[\]]+)(?:\[([\d, ]+)\])?$/.exec(reference) ?? [];
+    const entry = this.#entries.get(name);
+    if (entry === undefined) throw new CheckpointError(this.path, `tensor ${reference} is missing`);
+    const type = ARRAYS[entry.dtype as keyof typeof ARRAYS];
+    if (type === undefined) {
+      throw new CheckpointError(this.path, `tensor ${name}: dtype ${entry.dtype} is not supported here`);
+    }
+    const all = [...(list === "" ? [] : list.split(",").map(Number)), ...indices];
+    let begin = 0;
+    let size = entry.shape.reduce((product, length) => product * length, 1);
+    for (const [axis, index] of all.entries()) {
+      const length = entry.shape[axis] ?? 0;
+      if (!(index < length)) {
+        throw new CheckpointError(
+          this.path,
+          `tensor ${name} of shape [${entry.shape.join(", ")}] has no part [${all.join(", ")}]`,
+        );
+      }
+      size /= length;
+      begin += index * size;
+    }
+    // A copy, which is aligned whatever the file's offsets are.
+    const bytes = type.BYTES_PER_ELEMENT;
+    const from = entry.begin + begin * bytes;
+    const copy = new Uint8Array(this.#bytes.subarray(from, from + size * bytes)).buffer;
+    return { shape: entry.shape.slice(all.length), data: new type(copy) };
+  }
+
+  /** What the description says that a tensor was made from, read with `schema`. */
+  input<T>(tensor: string, name: string, schema: z.ZodType<T>): T {
+    const parsed = schema.safeParse(this.#inputs[tensor]?.inputs[name]);
+    if (parsed.success) return parsed.data;
+    throw new CheckpointError(
+      this.path.replace(/safetensors$/, "json"),
+      `tensors["${tensor}"].inputs.${name}: ${parsed.error.issues[0]?.message ?? "not readable"}`,
+      { cause: parsed.error },
+    );
+  }
+}
+
+function readDescription(path: string): z.infer<typeof descriptionSchema> {
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(path, "utf8"));
+  } catch (cause) {
+    throw new CheckpointError(path, "not a JSON file", { cause });
+  }
+  const parsed = descriptionSchema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new CheckpointError(path, `${issue?.path.join(".")}: ${issue?.message}`, { cause: parsed.error });
+}
