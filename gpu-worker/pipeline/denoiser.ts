@@ -21,7 +21,7 @@ export interface DenoiseSlot {
   /** Timesteps of the whole run, first to last. */
   readonly timesteps: readonly number[];
   readonly seed: number;
-  /** Index of the image in its prediction: the noise depends on (seed, image). */
+  /** Index of the image among those of its seed: the noise depends on (seed, image). */
   readonly image: number;
   /** Guidance applies above 1. */
   readonly guidanceScale: number;

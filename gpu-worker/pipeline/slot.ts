@@ -55,6 +55,9 @@ export function createSlot(init: SlotInit, scheduler: DiffusionScheduler, info: 
   if (!Number.isSafeInteger(seed) || seed < 0) {
     refuse("seed", `an integer from 0 to ${Number.MAX_SAFE_INTEGER}`, seed);
   }
+  if (scheduler.numTrainTimesteps !== info.numTrainTimesteps) {
+    refuse("scheduler", `for the model's ${info.numTrainTimesteps} timesteps`, scheduler.numTrainTimesteps);
+  }
   const prior = priorOf(init);
   const timesteps = scheduler.timesteps(init.numInferenceSteps);
   if (!Number.isInteger(stepIndex) || stepIndex < 0 || stepIndex > timesteps.length) {
