@@ -14,6 +14,7 @@ are from the recorded ones. Exit code 0 when all is within the limits, 1 when no
 Options:
   --vectors FILE           the recorded vectors: NAME.json or NAME.safetensors, the other beside it
   --checkpoint DIR         the checkpoint they were recorded with               [the bundled one]
+  --runs NAME,...          the recorded runs to make                                       [all]
   --quantization Q         none or int8: int8 has limits of its own                        [none]
   --provider NAME          cpu, webgpu or cuda (VQD_PROVIDER)                               [cpu]
   --threads N              threads of the CPU provider (VQD_THREADS)                  [all cores]
@@ -21,7 +22,7 @@ Options:
   -h, --help               this text
 `;
 
-const OPTIONS = ["vectors", "checkpoint", "quantization", "provider", "threads", "cache"] as const;
+const OPTIONS = ["vectors", "checkpoint", "runs", "quantization", "provider", "threads", "cache"] as const;
 
 export const parity: Command = {
   summary: "compare with recorded results of the reference",
@@ -40,6 +41,7 @@ export const parity: Command = {
     const report = await runParity({
       vectors,
       checkpoint: values["checkpoint"] ?? BUNDLED_MODEL,
+      runs: values["runs"]?.split(","),
       quantization: choiceOption(values, "quantization", QUANTIZATIONS),
       provider: choiceOption({ provider: values["provider"] ?? env["VQD_PROVIDER"] }, "provider", [
         "cpu",

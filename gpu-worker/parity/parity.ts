@@ -1,7 +1,9 @@
 // The pipeline against recorded results of the reference: every stage, and whole runs.
 
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
+import { CheckpointError } from "../checkpoint/errors.ts";
 import type { Quantization } from "../graph/form.ts";
+import type { PipelineInfo } from "../pipeline/info.ts";
 import { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
 import { VQDiffusionScheduler } from "../pipeline/scheduler.ts";
 import type { Provider } from "../session.ts";
@@ -19,6 +21,8 @@ export interface ParityOptions {
   readonly quantization: Quantization;
   readonly threads: number;
   readonly cacheDir: string;
+  /** Names of the runs to make; all of them if there is no list. */
+  readonly runs?: readonly string[] | undefined;
   /** Called before each stage and run. */
   readonly onStage?: (name: string) => void;
 }
@@ -41,6 +45,8 @@ export async function runParity(options: ParityOptions): Promise<ParityReport> {
   const { provider, quantization, threads, cacheDir } = options;
   const vectors = new VectorSet(options.vectors);
   const { scheduler: schedulerConfig } = new DiffusersCheckpoint(options.checkpoint);
+  const unknown = options.runs?.find((name) => !Object.hasOwn(vectors.runs, name));
+  if (unknown !== undefined) throw new CheckpointError(vectors.path, `has no run ${JSON.stringify(unknown)}`);
   const pipeline = await VQDiffusionPipeline.fromPretrained(options.checkpoint, {
     provider,
     quantization,
@@ -49,6 +55,7 @@ export async function runParity(options: ParityOptions): Promise<ParityReport> {
   });
   try {
     const { model } = pipeline.components;
+    checkShapes(vectors, model.info);
     const limits = LIMITS[quantization];
     const scheduler = new VQDiffusionScheduler(schedulerConfig);
     const stages: Record<string, StageResult | null> = {};
@@ -58,7 +65,7 @@ export async function runParity(options: ParityOptions): Promise<ParityReport> {
       stages[name] = isThere ? await stage.run({ model, scheduler, vectors, limits }) : null;
     }
     const runs: Record<string, RunResult> = {};
-    for (const name of Object.keys(vectors.runs)) {
+    for (const name of options.runs ?? Object.keys(vectors.runs)) {
       options.onStage?.(`run ${name}`);
       runs[name] = await compareRun(name, { model, schedulerConfig, vectors, limits });
     }
@@ -75,5 +82,32 @@ export async function runParity(options: ParityOptions): Promise<ParityReport> {
     };
   } finally {
     await pipeline.release();
+  }
+}
+
+/** The last axes of these tensors follow from the checkpoint: vectors of another model are refused, not compared. */
+function checkShapes(vectors: VectorSet, info: PipelineInfo): void {
+  const { textLength, numEmbeddings, latentHeight, latentWidth, imageHeight, imageWidth } = info;
+  const pixels = latentHeight * latentWidth;
+  const ends: Record<string, readonly number[]> = {
+    "tokens.ids": [textLength],
+    "text.ids": [textLength],
+    "transformer.latents": [pixels],
+    "transformer.logp": [numEmbeddings, pixels],
+    "posterior.x_t": [pixels],
+    "vq.decode.codes": [pixels],
+    "vq.decode.sample": [3, imageHeight, imageWidth],
+    "vq.encode.image_u8": [imageHeight, imageWidth, 3],
+    ...Object.fromEntries(Object.keys(vectors.runs).map((name) => [`run.${name}.latents`, [pixels]])),
+  };
+  for (const [name, end] of Object.entries(ends)) {
+    if (!vectors.has(name)) continue;
+    const { shape } = vectors.get(name);
+    if (shape.slice(-end.length).join() !== end.join()) {
+      throw new CheckpointError(
+        vectors.path,
+        `tensor ${name} has shape [${shape.join(", ")}], the checkpoint implies [..., ${end.join(", ")}]`,
+      );
+    }
   }
 }
