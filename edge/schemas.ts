@@ -91,6 +91,8 @@ export type PredictionInput = z.infer<typeof predictionInputSchema>;
 
 export const createPredictionSchema = z.strictObject({
   version: z.string().min(1).max(200).nullish(),
+  /** A model by name, which Replicate has in the path: accepted here too, for that is where people put it. */
+  model: z.string().min(1).max(200).nullish(),
   /** Replicate's client takes it as a hint for itself; every prediction has a stream here. */
   stream: z.boolean().nullish(),
   input: predictionInputSchema,

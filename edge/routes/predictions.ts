@@ -25,12 +25,18 @@ export async function createPrediction(c: AppContext): Promise<Response> {
   const models = await listModels(c.env, keyName, c.get("log"));
   const owner = c.req.param("owner");
   const fromPath = owner === undefined ? undefined : `${owner}/${c.req.param("name") ?? ""}`;
-  const reference = fromPath ?? body.version ?? undefined;
+  if (body.model && (fromPath ?? body.version)) {
+    throw invalidInput([{ path: "model", message: "must be left out: the model is named already" }]);
+  }
+  const reference = fromPath ?? body.version ?? body.model ?? undefined;
   const model = resolveModel(models, reference, defaultModelOf(c.env));
   if (model === undefined) {
     if (fromPath !== undefined) throw new VqdError("not_found", `there is no model ${fromPath}`);
     throw invalidInput([
-      { path: "version", message: "names no model that is served here; see GET /v1/models" },
+      {
+        path: body.model ? "model" : "version",
+        message: "names no model that is served here; see GET /v1/models",
+      },
     ]);
   }
   const record = await submitPrediction(c.env, {

@@ -120,6 +120,14 @@ describe("bad predictions", () => {
     const response = await predict({ prompt }, { version });
     expect(response.status).toBe(422);
     expect((await problemOf(response)).errors?.[0]?.path).toBe("version");
+    const byName = await predict({ prompt }, { model: version });
+    expect((await problemOf(byName)).errors?.[0]?.path).toBe("model");
+  });
+
+  it("takes the model's name as model or as version, not as both", async () => {
+    expect((await predict({ prompt }, { model: MODEL.name })).status).toBe(201);
+    const both = await problemOf(await predict({ prompt }, { model: MODEL.name, version: MODEL.version }));
+    expect(both.errors).toEqual([{ path: "model", message: "must be left out: the model is named already" }]);
   });
 
   it("names an unknown field beside the input, and a body that is no object", async () => {
