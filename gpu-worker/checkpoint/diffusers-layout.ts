@@ -19,8 +19,17 @@ import {
   vqModelConfigSchema,
 } from "./config.ts";
 import { CheckpointError } from "./errors.ts";
+import { readJson } from "./json.ts";
 import { hashCheckpoint } from "./hash.ts";
-import { SafetensorsFile, type TensorSource } from "./safetensors.ts";
+import { elementCount, isFloat, type TensorSource } from "./tensor.ts";
+import {
+  COMPONENTS,
+  type Component,
+  listFiles,
+  openWeights,
+  pickWeights,
+  safetensorsName,
+} from "./weight-files.ts";
 
 /** CLIP's vocabulary: 256 bytes, 256 bytes that end a word, the merges, and these two. */
 const BOS_TOKEN = "<|startoftext|>";
@@ -28,14 +37,7 @@ const EOS_TOKEN = "<|endoftext|>";
 const BOS_TOKEN_ID = 49_406;
 const EOS_TOKEN_ID = 49_407;
 
-/** The parts of a checkpoint that hold weights, and the names their files go by. */
-const WEIGHT_FILES = {
-  text_encoder: "model.safetensors",
-  transformer: "diffusion_pytorch_model.safetensors",
-  vqvae: "diffusion_pytorch_model.safetensors",
-  learned_classifier_free_sampling_embeddings: "diffusion_pytorch_model.safetensors",
-} as const;
-export type Component = keyof typeof WEIGHT_FILES;
+export type { Component } from "./weight-files.ts";
 
 const UNCONDITIONAL = "learned_classifier_free_sampling_embeddings" satisfies Component;
 
@@ -81,8 +83,8 @@ export class Weights {
   }
 
   get parameters(): number {
-    const sizes = [...this.#source.entries.values()].filter((entry) => entry.dtype !== "I64");
-    return sizes.reduce((sum, entry) => sum + entry.shape.reduce((product, size) => product * size, 1), 0);
+    const weights = [...this.#source.entries.values()].filter((entry) => isFloat(entry.dtype));
+    return weights.reduce((sum, entry) => sum + elementCount(entry.shape), 0);
   }
 
   close(): void {
@@ -100,10 +102,13 @@ export class DiffusersCheckpoint {
   /** False where the unconditional prompt is the encoded empty text. */
   readonly learnableUnconditional: boolean;
   readonly tokenizer: TokenizerInfo;
+  readonly #variant: string | undefined;
 
-  /** Reads and checks all configs; throws a CheckpointError that names the file and what is wrong. */
-  constructor(dir: string) {
+  /** Reads and checks all configs; `variant` ("fp16") is preferred where weights come in several. Throws a
+   * CheckpointError that names the file and what is wrong. */
+  constructor(dir: string, { variant }: { variant?: string | undefined } = {}) {
     this.dir = resolve(dir);
+    this.#variant = variant;
     if (!existsSync(this.dir) || !statSync(this.dir).isDirectory()) {
       throw new CheckpointError(this.dir, "no such folder");
     }
@@ -126,45 +131,47 @@ export class DiffusersCheckpoint {
 
   /** Opens the weights of a component; the caller closes them. */
   weights(component: Component): Weights {
-    const path = join(this.dir, component, WEIGHT_FILES[component]);
-    if (!existsSync(path)) throw new CheckpointError(path, "the weights are missing");
-    return new Weights(SafetensorsFile.open(path));
+    return new Weights(openWeights(this.weightsPath(component)));
+  }
+
+  /** The file, or the index of files, that the weights of a component are read from. */
+  weightsPath(component: Component): string {
+    const folder = join(this.dir, component);
+    const file = pickWeights(listFiles(folder), component, this.#variant);
+    if (file === undefined) {
+      throw new CheckpointError(
+        join(folder, safetensorsName(component)),
+        "the weights are missing, and there is no .bin file of them",
+      );
+    }
+    return join(folder, file);
   }
 
   /** SHA-256, hex, of all files that decide what the checkpoint computes. */
   version(): string {
-    return hashCheckpoint(this.dir, [...Object.keys(WEIGHT_FILES), "scheduler", "tokenizer"]);
+    const hash = hashCheckpoint(this.dir, [...COMPONENTS, "scheduler", "tokenizer"]);
+    // The files of all variants are in the hash, and which of them is read is not.
+    return this.#variant === undefined
+      ? hash
+      : createHash("sha256").update(`${hash}\0${this.#variant}`).digest("hex");
   }
 
   /** Number of weights of all components. */
   parameters(): number {
-    return (Object.keys(WEIGHT_FILES) as Component[])
-      .filter((component) => component !== UNCONDITIONAL || this.learnableUnconditional)
-      .reduce((sum, component) => {
-        const weights = this.weights(component);
-        try {
-          return sum + weights.parameters;
-        } finally {
-          weights.close();
-        }
-      }, 0);
+    return COMPONENTS.filter(
+      (component) => component !== UNCONDITIONAL || this.learnableUnconditional,
+    ).reduce((sum, component) => {
+      const weights = this.weights(component);
+      try {
+        return sum + weights.parameters;
+      } finally {
+        weights.close();
+      }
+    }, 0);
   }
 
   #json<T>(file: string, schema: z.ZodType<T>): T {
-    const path = join(this.dir, file);
-    if (!existsSync(path)) throw new CheckpointError(path, "the file is missing");
-    let json: unknown;
-    try {
-      json = JSON.parse(readFileSync(path, "utf8"));
-    } catch (cause) {
-      throw new CheckpointError(path, "not a JSON file", { cause });
-    }
-    const parsed = schema.safeParse(json);
-    if (!parsed.success) {
-      const problems = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
-      throw new CheckpointError(path, problems.join("; "), { cause: parsed.error });
-    }
-    return parsed.data;
+    return readJson(join(this.dir, file), schema);
   }
 
   #readTokenizer(): TokenizerInfo {
