@@ -1,18 +1,17 @@
 // A checkpoint folder in the layout of diffusers' VQDiffusionPipeline: configs, weights, tokenizer, version.
 
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
-import { z } from "zod";
+import type { z } from "zod";
+import { disagreements } from "./agreement.ts";
 import {
   classifierFreeConfigSchema,
   modelIndexSchema,
   type SchedulerConfig,
   schedulerConfigSchema,
-  specialTokensSchema,
   type TextEncoderConfig,
   textEncoderConfigSchema,
-  tokenizerConfigSchema,
   type TransformerConfig,
   transformerConfigSchema,
   type VQModelConfig,
@@ -22,6 +21,7 @@ import { CheckpointError } from "./errors.ts";
 import { readJson } from "./json.ts";
 import { hashCheckpoint } from "./hash.ts";
 import { elementCount, isFloat, type TensorSource } from "./tensor.ts";
+import { readTokenizer, type TokenizerInfo } from "./tokenizer-files.ts";
 import {
   COMPONENTS,
   type Component,
@@ -31,25 +31,9 @@ import {
   safetensorsName,
 } from "./weight-files.ts";
 
-/** CLIP's vocabulary: 256 bytes, 256 bytes that end a word, the merges, and these two. */
-const BOS_TOKEN = "<|startoftext|>";
-const EOS_TOKEN = "<|endoftext|>";
-const BOS_TOKEN_ID = 49_406;
-const EOS_TOKEN_ID = 49_407;
-
 export type { Component } from "./weight-files.ts";
 
 const UNCONDITIONAL = "learned_classifier_free_sampling_embeddings" satisfies Component;
-
-export interface TokenizerInfo {
-  readonly mergesPath: string;
-  readonly mergesSha256: string;
-  readonly padTokenId: number;
-  readonly bosTokenId: number;
-  readonly eosTokenId: number;
-  /** Token ids the text encoder takes per prompt. */
-  readonly maxLength: number;
-}
 
 /** Named weights of one component, each checked against the shape that the configs imply. */
 export class Weights {
@@ -121,8 +105,9 @@ export class DiffusersCheckpoint {
       `${UNCONDITIONAL}/config.json`,
       classifierFreeConfigSchema,
     ).learnable;
-    this.tokenizer = this.#readTokenizer();
-    this.#checkAgreement();
+    this.tokenizer = readTokenizer(this.dir, this.textEncoder.max_position_embeddings);
+    const [disagreement] = disagreements(this.dir, this);
+    if (disagreement !== undefined) throw disagreement;
   }
 
   get name(): string {
@@ -172,70 +157,5 @@ export class DiffusersCheckpoint {
 
   #json<T>(file: string, schema: z.ZodType<T>): T {
     return readJson(join(this.dir, file), schema);
-  }
-
-  #readTokenizer(): TokenizerInfo {
-    const mergesPath = join(this.dir, "tokenizer", "merges.txt");
-    if (!existsSync(mergesPath)) throw new CheckpointError(mergesPath, "the file is missing");
-    const config = this.#json("tokenizer/tokenizer_config.json", tokenizerConfigSchema);
-    const special = existsSync(join(this.dir, "tokenizer", "special_tokens_map.json"))
-      ? this.#json("tokenizer/special_tokens_map.json", specialTokensSchema)
-      : {};
-    return {
-      mergesPath,
-      mergesSha256: createHash("sha256").update(readFileSync(mergesPath)).digest("hex"),
-      padTokenId: this.#tokenId(special.pad_token ?? config.pad_token ?? EOS_TOKEN),
-      bosTokenId: BOS_TOKEN_ID,
-      eosTokenId: EOS_TOKEN_ID,
-      // The tokenizer's own limit can be larger than what the encoder has positions for.
-      maxLength: Math.min(config.model_max_length ?? Infinity, this.textEncoder.max_position_embeddings),
-    };
-  }
-
-  /** The published checkpoint pads with "!" (id 0), CLIP's own config with the end of text. */
-  #tokenId(token: string): number {
-    if (token === BOS_TOKEN) return BOS_TOKEN_ID;
-    if (token === EOS_TOKEN) return EOS_TOKEN_ID;
-    const path = join(this.dir, "tokenizer", "vocab.json");
-    const vocabulary = this.#json("tokenizer/vocab.json", z.record(z.string(), z.int().min(0)));
-    const id = vocabulary[token];
-    if (id === undefined)
-      throw new CheckpointError(path, `the pad token ${JSON.stringify(token)} is not in it`);
-    return id;
-  }
-
-  #checkAgreement(): void {
-    const { scheduler, textEncoder, transformer, vqvae } = this;
-    const agree = (file: string, what: string, found: number, expected: number): void => {
-      if (found !== expected) {
-        throw new CheckpointError(
-          join(this.dir, file),
-          `${what} is ${found}, the other components imply ${expected}`,
-        );
-      }
-    };
-    const classes = vqvae.num_vq_embeddings + 1;
-    agree("transformer/config.json", "num_vector_embeds", transformer.num_vector_embeds, classes);
-    agree("scheduler/scheduler_config.json", "num_vec_classes", scheduler.num_vec_classes, classes);
-    agree(
-      "transformer/config.json",
-      "cross_attention_dim",
-      transformer.cross_attention_dim,
-      textEncoder.hidden_size,
-    );
-    if (scheduler.num_train_timesteps > transformer.num_embeds_ada_norm) {
-      agree(
-        "scheduler/scheduler_config.json",
-        "num_train_timesteps",
-        scheduler.num_train_timesteps,
-        transformer.num_embeds_ada_norm,
-      );
-    }
-    agree(
-      "vqvae/config.json",
-      "length of up_block_types",
-      vqvae.up_block_types.length,
-      vqvae.block_out_channels.length,
-    );
   }
 }

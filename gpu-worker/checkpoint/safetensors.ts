@@ -37,6 +37,10 @@ export class SafetensorsFile implements TensorSource {
     }
   }
 
+  get bytes(): number {
+    return fstatSync(this.#fd).size;
+  }
+
   read(name: string): Float32Array<ArrayBuffer> {
     const entry = this.entries.get(name);
     if (entry === undefined) throw new CheckpointError(this.path, `tensor ${name} is missing`);

@@ -18,6 +18,15 @@ const indexSchema = z.object({
   ),
 });
 
+/** The files that an index names, each once. */
+export function shardNames(path: string): string[] {
+  const names = [...new Set(Object.values(readJson(path, indexSchema).weight_map))];
+  if (names.length > MAX_SHARDS) {
+    throw new CheckpointError(path, `names ${names.length} files, at most ${MAX_SHARDS} are read`);
+  }
+  return names;
+}
+
 export class ShardedFile implements TensorSource {
   readonly path: string;
   readonly entries: ReadonlyMap<string, TensorEntry>;
@@ -52,13 +61,9 @@ export class ShardedFile implements TensorSource {
   /** Opens all files of the index at `path` with `open`; throws a CheckpointError. */
   static open(path: string, open: (path: string) => TensorSource): ShardedFile {
     const { weight_map: weightMap } = readJson(path, indexSchema);
-    const names = [...new Set(Object.values(weightMap))];
-    if (names.length > MAX_SHARDS) {
-      throw new CheckpointError(path, `names ${names.length} files, at most ${MAX_SHARDS} are read`);
-    }
     const shards = new Map<string, TensorSource>();
     try {
-      for (const name of names) {
+      for (const name of shardNames(path)) {
         const shard = join(dirname(path), name);
         if (!existsSync(shard)) throw new CheckpointError(shard, "the file is missing, the index names it");
         shards.set(name, open(shard));
@@ -68,6 +73,10 @@ export class ShardedFile implements TensorSource {
       for (const shard of shards.values()) shard.close();
       throw error;
     }
+  }
+
+  get bytes(): number {
+    return [...this.#shards.values()].reduce((sum, shard) => sum + shard.bytes, 0);
   }
 
   read(name: string): Float32Array<ArrayBuffer> {

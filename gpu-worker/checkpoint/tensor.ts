@@ -43,6 +43,8 @@ export interface TensorEntry {
 /** Where named tensors come from; other file formats implement it too. */
 export interface TensorSource {
   readonly path: string;
+  /** Size of the file, or of all its parts. */
+  readonly bytes: number;
   readonly entries: ReadonlyMap<string, TensorEntry>;
   /** The tensor's values as fp32, row-major. */
   read(name: string): Float32Array<ArrayBuffer>;

@@ -1,6 +1,6 @@
 // Reads what torch.save writes: a zip file with a pickle that names tensors, and a member for each storage.
 
-import { closeSync, openSync } from "node:fs";
+import { closeSync, fstatSync, openSync } from "node:fs";
 import { CheckpointError } from "./errors.ts";
 import { unpickle } from "./pickle.ts";
 import { PickleTensor } from "./pickle-values.ts";
@@ -46,6 +46,10 @@ export class TorchFile implements TensorSource {
       closeSync(fd);
       throw error;
     }
+  }
+
+  get bytes(): number {
+    return fstatSync(this.#fd).size;
   }
 
   read(name: string): Float32Array<ArrayBuffer> {
