@@ -2,10 +2,23 @@
 
 import { parseArgs } from "node:util";
 import { type Command, UsageError } from "./cli/command.ts";
+import { convert } from "./cli/convert.ts";
+import { encode } from "./cli/encode.ts";
 import { generate } from "./cli/generate.ts";
+import { inspect } from "./cli/inspect.ts";
 import { parity } from "./cli/parity.ts";
+import { pull } from "./cli/pull.ts";
+import { worker } from "./cli/worker.ts";
 
-const COMMANDS: Readonly<Record<string, Command>> = { generate, parity };
+const COMMANDS: Readonly<Record<string, Command>> = {
+  generate,
+  pull,
+  inspect,
+  convert,
+  encode,
+  parity,
+  worker,
+};
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
@@ -31,7 +44,10 @@ async function main([name, ...args]: readonly string[]): Promise<void> {
     process.stdout.write(command.help);
     return;
   }
-  await command.run(positionals, values as Record<string, string | undefined>);
+  const given = Object.entries<unknown>(values);
+  const strings = given.filter((entry): entry is [string, string] => typeof entry[1] === "string");
+  const flags = given.filter(([, value]) => value === true).map(([flag]) => flag);
+  await command.run(positionals, Object.fromEntries(strings), new Set(flags));
 }
 
 function parse(command: Command, args: readonly string[]) {

@@ -1,53 +1,39 @@
 // A checkpoint folder in the layout of diffusers' VQDiffusionPipeline: configs, weights, tokenizer, version.
 
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
-import { z } from "zod";
+import type { z } from "zod";
+import { disagreements } from "./agreement.ts";
 import {
   classifierFreeConfigSchema,
   modelIndexSchema,
   type SchedulerConfig,
   schedulerConfigSchema,
-  specialTokensSchema,
   type TextEncoderConfig,
   textEncoderConfigSchema,
-  tokenizerConfigSchema,
   type TransformerConfig,
   transformerConfigSchema,
   type VQModelConfig,
   vqModelConfigSchema,
 } from "./config.ts";
 import { CheckpointError } from "./errors.ts";
+import { readJson } from "./json.ts";
 import { hashCheckpoint } from "./hash.ts";
-import { SafetensorsFile, type TensorSource } from "./safetensors.ts";
+import { elementCount, isFloat, type TensorSource } from "./tensor.ts";
+import { readTokenizer, type TokenizerInfo } from "./tokenizer-files.ts";
+import {
+  COMPONENTS,
+  type Component,
+  listFiles,
+  openWeights,
+  pickWeights,
+  safetensorsName,
+} from "./weight-files.ts";
 
-/** CLIP's vocabulary: 256 bytes, 256 bytes that end a word, the merges, and these two. */
-const BOS_TOKEN = "<|startoftext|>";
-const EOS_TOKEN = "<|endoftext|>";
-const BOS_TOKEN_ID = 49_406;
-const EOS_TOKEN_ID = 49_407;
-
-/** The parts of a checkpoint that hold weights, and the names their files go by. */
-const WEIGHT_FILES = {
-  text_encoder: "model.safetensors",
-  transformer: "diffusion_pytorch_model.safetensors",
-  vqvae: "diffusion_pytorch_model.safetensors",
-  learned_classifier_free_sampling_embeddings: "diffusion_pytorch_model.safetensors",
-} as const;
-export type Component = keyof typeof WEIGHT_FILES;
+export type { Component } from "./weight-files.ts";
 
 const UNCONDITIONAL = "learned_classifier_free_sampling_embeddings" satisfies Component;
-
-export interface TokenizerInfo {
-  readonly mergesPath: string;
-  readonly mergesSha256: string;
-  readonly padTokenId: number;
-  readonly bosTokenId: number;
-  readonly eosTokenId: number;
-  /** Token ids the text encoder takes per prompt. */
-  readonly maxLength: number;
-}
 
 /** Named weights of one component, each checked against the shape that the configs imply. */
 export class Weights {
@@ -81,8 +67,8 @@ export class Weights {
   }
 
   get parameters(): number {
-    const sizes = [...this.#source.entries.values()].filter((entry) => entry.dtype !== "I64");
-    return sizes.reduce((sum, entry) => sum + entry.shape.reduce((product, size) => product * size, 1), 0);
+    const weights = [...this.#source.entries.values()].filter((entry) => isFloat(entry.dtype));
+    return weights.reduce((sum, entry) => sum + elementCount(entry.shape), 0);
   }
 
   close(): void {
@@ -100,10 +86,13 @@ export class DiffusersCheckpoint {
   /** False where the unconditional prompt is the encoded empty text. */
   readonly learnableUnconditional: boolean;
   readonly tokenizer: TokenizerInfo;
+  readonly #variant: string | undefined;
 
-  /** Reads and checks all configs; throws a CheckpointError that names the file and what is wrong. */
-  constructor(dir: string) {
+  /** Reads and checks all configs; `variant` ("fp16") is preferred where weights come in several. Throws a
+   * CheckpointError that names the file and what is wrong. */
+  constructor(dir: string, { variant }: { variant?: string | undefined } = {}) {
     this.dir = resolve(dir);
+    this.#variant = variant;
     if (!existsSync(this.dir) || !statSync(this.dir).isDirectory()) {
       throw new CheckpointError(this.dir, "no such folder");
     }
@@ -116,8 +105,9 @@ export class DiffusersCheckpoint {
       `${UNCONDITIONAL}/config.json`,
       classifierFreeConfigSchema,
     ).learnable;
-    this.tokenizer = this.#readTokenizer();
-    this.#checkAgreement();
+    this.tokenizer = readTokenizer(this.dir, this.textEncoder.max_position_embeddings);
+    const [disagreement] = disagreements(this.dir, this);
+    if (disagreement !== undefined) throw disagreement;
   }
 
   get name(): string {
@@ -126,109 +116,46 @@ export class DiffusersCheckpoint {
 
   /** Opens the weights of a component; the caller closes them. */
   weights(component: Component): Weights {
-    const path = join(this.dir, component, WEIGHT_FILES[component]);
-    if (!existsSync(path)) throw new CheckpointError(path, "the weights are missing");
-    return new Weights(SafetensorsFile.open(path));
+    return new Weights(openWeights(this.weightsPath(component)));
+  }
+
+  /** The file, or the index of files, that the weights of a component are read from. */
+  weightsPath(component: Component): string {
+    const folder = join(this.dir, component);
+    const file = pickWeights(listFiles(folder), component, this.#variant);
+    if (file === undefined) {
+      throw new CheckpointError(
+        join(folder, safetensorsName(component)),
+        "the weights are missing, and there is no .bin file of them",
+      );
+    }
+    return join(folder, file);
   }
 
   /** SHA-256, hex, of all files that decide what the checkpoint computes. */
   version(): string {
-    return hashCheckpoint(this.dir, [...Object.keys(WEIGHT_FILES), "scheduler", "tokenizer"]);
+    const hash = hashCheckpoint(this.dir, [...COMPONENTS, "scheduler", "tokenizer"]);
+    // The files of all variants are in the hash, and which of them is read is not.
+    return this.#variant === undefined
+      ? hash
+      : createHash("sha256").update(`${hash}\0${this.#variant}`).digest("hex");
   }
 
   /** Number of weights of all components. */
   parameters(): number {
-    return (Object.keys(WEIGHT_FILES) as Component[])
-      .filter((component) => component !== UNCONDITIONAL || this.learnableUnconditional)
-      .reduce((sum, component) => {
-        const weights = this.weights(component);
-        try {
-          return sum + weights.parameters;
-        } finally {
-          weights.close();
-        }
-      }, 0);
+    return COMPONENTS.filter(
+      (component) => component !== UNCONDITIONAL || this.learnableUnconditional,
+    ).reduce((sum, component) => {
+      const weights = this.weights(component);
+      try {
+        return sum + weights.parameters;
+      } finally {
+        weights.close();
+      }
+    }, 0);
   }
 
   #json<T>(file: string, schema: z.ZodType<T>): T {
-    const path = join(this.dir, file);
-    if (!existsSync(path)) throw new CheckpointError(path, "the file is missing");
-    let json: unknown;
-    try {
-      json = JSON.parse(readFileSync(path, "utf8"));
-    } catch (cause) {
-      throw new CheckpointError(path, "not a JSON file", { cause });
-    }
-    const parsed = schema.safeParse(json);
-    if (!parsed.success) {
-      const problems = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
-      throw new CheckpointError(path, problems.join("; "), { cause: parsed.error });
-    }
-    return parsed.data;
-  }
-
-  #readTokenizer(): TokenizerInfo {
-    const mergesPath = join(this.dir, "tokenizer", "merges.txt");
-    if (!existsSync(mergesPath)) throw new CheckpointError(mergesPath, "the file is missing");
-    const config = this.#json("tokenizer/tokenizer_config.json", tokenizerConfigSchema);
-    const special = existsSync(join(this.dir, "tokenizer", "special_tokens_map.json"))
-      ? this.#json("tokenizer/special_tokens_map.json", specialTokensSchema)
-      : {};
-    return {
-      mergesPath,
-      mergesSha256: createHash("sha256").update(readFileSync(mergesPath)).digest("hex"),
-      padTokenId: this.#tokenId(special.pad_token ?? config.pad_token ?? EOS_TOKEN),
-      bosTokenId: BOS_TOKEN_ID,
-      eosTokenId: EOS_TOKEN_ID,
-      // The tokenizer's own limit can be larger than what the encoder has positions for.
-      maxLength: Math.min(config.model_max_length ?? Infinity, this.textEncoder.max_position_embeddings),
-    };
-  }
-
-  /** The published checkpoint pads with "!" (id 0), CLIP's own config with the end of text. */
-  #tokenId(token: string): number {
-    if (token === BOS_TOKEN) return BOS_TOKEN_ID;
-    if (token === EOS_TOKEN) return EOS_TOKEN_ID;
-    const path = join(this.dir, "tokenizer", "vocab.json");
-    const vocabulary = this.#json("tokenizer/vocab.json", z.record(z.string(), z.int().min(0)));
-    const id = vocabulary[token];
-    if (id === undefined)
-      throw new CheckpointError(path, `the pad token ${JSON.stringify(token)} is not in it`);
-    return id;
-  }
-
-  #checkAgreement(): void {
-    const { scheduler, textEncoder, transformer, vqvae } = this;
-    const agree = (file: string, what: string, found: number, expected: number): void => {
-      if (found !== expected) {
-        throw new CheckpointError(
-          join(this.dir, file),
-          `${what} is ${found}, the other components imply ${expected}`,
-        );
-      }
-    };
-    const classes = vqvae.num_vq_embeddings + 1;
-    agree("transformer/config.json", "num_vector_embeds", transformer.num_vector_embeds, classes);
-    agree("scheduler/scheduler_config.json", "num_vec_classes", scheduler.num_vec_classes, classes);
-    agree(
-      "transformer/config.json",
-      "cross_attention_dim",
-      transformer.cross_attention_dim,
-      textEncoder.hidden_size,
-    );
-    if (scheduler.num_train_timesteps > transformer.num_embeds_ada_norm) {
-      agree(
-        "scheduler/scheduler_config.json",
-        "num_train_timesteps",
-        scheduler.num_train_timesteps,
-        transformer.num_embeds_ada_norm,
-      );
-    }
-    agree(
-      "vqvae/config.json",
-      "length of up_block_types",
-      vqvae.up_block_types.length,
-      vqvae.block_out_channels.length,
-    );
+    return readJson(join(this.dir, file), schema);
   }
 }

@@ -12,9 +12,30 @@ export interface Command {
   readonly summary: string;
   /** All of `--help`. */
   readonly help: string;
-  /** Options besides --help; all take a value. */
+  /** Options besides --help: strings, which are in `values`, and booleans, which are in `flags` if given. */
   readonly options: ParseArgsOptionsConfig;
-  run(positionals: readonly string[], values: Readonly<Record<string, string | undefined>>): Promise<void>;
+  run(
+    positionals: readonly string[],
+    values: Readonly<Record<string, string | undefined>>,
+    flags: ReadonlySet<string>,
+  ): Promise<void>;
+}
+
+/** Options of the type `string`. */
+export const stringOptions = (...names: readonly string[]): ParseArgsOptionsConfig =>
+  Object.fromEntries(names.map((name) => [name, { type: "string" } as const]));
+
+/** The positional arguments, which are `names`; throws a UsageError if some are missing or too many. */
+export function readArguments<const Names extends readonly string[]>(
+  positionals: readonly string[],
+  usage: string,
+  names: Names,
+): { [I in keyof Names]: string } {
+  const missing = names.find((_, i) => (positionals[i] ?? "").trim() === "");
+  if (missing !== undefined) throw new UsageError(`${missing} is missing: ${usage}`);
+  const extra = positionals[names.length];
+  if (extra !== undefined) throw new UsageError(`unexpected argument ${JSON.stringify(extra)}: ${usage}`);
+  return [...positionals] as { [I in keyof Names]: string };
 }
 
 /** A number from an option, within min and max; undefined if it was not given. */

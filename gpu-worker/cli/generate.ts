@@ -1,7 +1,6 @@
 // `vqd generate`: text to image in this process, no server.
 
 import { mkdirSync, writeFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { dirname, extname, join, resolve } from "node:path";
 import { PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
 import {
@@ -13,11 +12,9 @@ import {
   MAX_TIMESTEPS,
   MIN_GUIDANCE_SCALE,
 } from "@vqd/shared/limits.ts";
-import { BUNDLED_MODEL, DEFAULT_CACHE_DIR } from "../config.ts";
-import { defaultQuantization, QUANTIZATIONS } from "../graph/form.ts";
 import { encodeImageFile } from "../pipeline/image.ts";
-import { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
-import { choiceOption, type Command, numberOption, UsageError } from "./command.ts";
+import { choiceOption, type Command, numberOption, stringOptions, UsageError } from "./command.ts";
+import { loadPipeline, MODEL_HELP, MODEL_OPTIONS } from "./model-options.ts";
 import { createProgress } from "./progress.ts";
 
 const help = `Usage: vqd generate PROMPT [options]
@@ -36,12 +33,7 @@ Options:
   --negative-prompt TEXT   what to move away from
   --num-images N           pictures to make, 1 to ${MAX_IMAGES}                                           [1]
   --format FORMAT          png, webp or jpeg                              [by the ending of --out]
-  --model DIR              checkpoint in the diffusers layout (VQD_MODEL)       [the bundled one]
-  --provider NAME          cpu, webgpu or cuda (VQD_PROVIDER)                               [cpu]
-  --quantization Q         none or int8 (VQD_QUANTIZATION)         [int8 on the CPU, none elsewhere]
-  --threads N              threads of the CPU provider (VQD_THREADS)                  [all cores]
-  --cache DIR              where built graphs are kept (VQD_CACHE)                   [.vqd/cache]
-  -h, --help               this text
+${MODEL_HELP}  -h, --help               this text
 `;
 
 const FORMAT_BY_ENDING = { ".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg" } as const;
@@ -58,17 +50,12 @@ const OPTIONS = [
   "negative-prompt",
   "num-images",
   "format",
-  "model",
-  "provider",
-  "quantization",
-  "threads",
-  "cache",
 ] as const;
 
 export const generate: Command = {
   summary: "make pictures of a prompt",
   help,
-  options: Object.fromEntries(OPTIONS.map((name) => [name, { type: "string" } as const])),
+  options: { ...stringOptions(...OPTIONS), ...MODEL_OPTIONS },
   async run(positionals, values) {
     const prompt = readPrompt(positionals);
     const out = resolve(values["out"] ?? "image.png");
@@ -84,27 +71,7 @@ export const generate: Command = {
       numImagesPerPrompt: numberOption(values, "num-images", { min: 1, max: MAX_IMAGES, integer: true }),
       seed: numberOption(values, "seed", { min: 0, max: MAX_SEED, integer: true }),
     };
-    const env = process.env;
-    const threads = numberOption({ threads: values["threads"] ?? env["VQD_THREADS"] }, "threads", {
-      min: 1,
-      max: 256,
-      integer: true,
-    });
-    const provider = choiceOption({ provider: values["provider"] ?? env["VQD_PROVIDER"] }, "provider", [
-      "cpu",
-      "webgpu",
-      "cuda",
-    ]);
-    const quantization = values["quantization"] ?? env["VQD_QUANTIZATION"] ?? defaultQuantization(provider);
-    const pipeline = await VQDiffusionPipeline.fromPretrained(
-      values["model"] ?? env["VQD_MODEL"] ?? BUNDLED_MODEL,
-      {
-        provider,
-        quantization: choiceOption({ quantization }, "quantization", QUANTIZATIONS),
-        threads: threads ?? availableParallelism(),
-        cacheDir: values["cache"] ?? env["VQD_CACHE"] ?? DEFAULT_CACHE_DIR,
-      },
-    );
+    const pipeline = await loadPipeline(values);
     try {
       const { tokenCount, truncated } = pipeline.tokenize(prompt);
       if (truncated) {

@@ -4,7 +4,7 @@ import { availableParallelism } from "node:os";
 import { BUNDLED_MODEL, DEFAULT_CACHE_DIR } from "../config.ts";
 import { QUANTIZATIONS } from "../graph/form.ts";
 import { runParity } from "../parity/parity.ts";
-import { choiceOption, type Command, numberOption, UsageError } from "./command.ts";
+import { choiceOption, type Command, numberOption, stringOptions, UsageError } from "./command.ts";
 
 const help = `Usage: vqd parity --vectors FILE [options]
 
@@ -22,12 +22,10 @@ Options:
   -h, --help               this text
 `;
 
-const OPTIONS = ["vectors", "checkpoint", "runs", "quantization", "provider", "threads", "cache"] as const;
-
 export const parity: Command = {
   summary: "compare with recorded results of the reference",
   help,
-  options: Object.fromEntries(OPTIONS.map((name) => [name, { type: "string" } as const])),
+  options: stringOptions("vectors", "checkpoint", "runs", "quantization", "provider", "threads", "cache"),
   async run(positionals, values) {
     if (positionals.length > 0) throw new UsageError(`unexpected argument ${JSON.stringify(positionals[0])}`);
     const { vectors } = values;

@@ -10,12 +10,13 @@ export interface Progress {
   finish(): void;
 }
 
-export function createProgress(stream: NodeJS.WriteStream, label: string): Progress {
+/** `unit` is what is counted. */
+export function createProgress(stream: NodeJS.WriteStream, label: string, unit = "steps"): Progress {
   const startedAt = performance.now();
   let lastLine = 0;
   const rate = (done: number): string => {
     const seconds = (performance.now() - startedAt) / 1000;
-    return `${(done / Math.max(seconds, 1e-9)).toFixed(1)} steps/s`;
+    return `${(done / Math.max(seconds, 1e-9)).toFixed(1)} ${unit}/s`;
   };
   return {
     update(done, total) {
@@ -31,5 +32,24 @@ export function createProgress(stream: NodeJS.WriteStream, label: string): Progr
     finish() {
       if (stream.isTTY) stream.write("\n");
     },
+  };
+}
+
+const MIB = 2 ** 20;
+
+/** 1.5 GiB, 20.3 MiB, 7.3 KiB */
+export function formatBytes(bytes: number): string {
+  if (bytes >= 1024 * MIB) return `${(bytes / 1024 / MIB).toFixed(2)} GiB`;
+  if (bytes >= MIB) return `${(bytes / MIB).toFixed(1)} MiB`;
+  return `${(bytes / 1024).toFixed(1)} KiB`;
+}
+
+/** Shows bytes as whole MiB. */
+export function createByteProgress(stream: NodeJS.WriteStream, label: string): Progress {
+  const progress = createProgress(stream, label, "MiB");
+  return {
+    update: (done, total) =>
+      progress.update(Math.round((done / MIB) * 10) / 10, Math.round((total / MIB) * 10) / 10),
+    finish: progress.finish,
   };
 }

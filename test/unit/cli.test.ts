@@ -1,29 +1,11 @@
 // The command line as users run it: what it writes, where, and with which exit code.
 
-import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { text } from "node:stream/consumers";
 import sharp from "sharp";
 import { describe, expect, it } from "vitest";
+import { vqd } from "./support/cli.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
-
-const CLI = join(import.meta.dirname, "..", "..", "gpu-worker", "cli.ts");
-
-interface Result {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-async function vqd(...args: string[]): Promise<Result> {
-  const child = spawn(process.execPath, [CLI, ...args], { stdio: ["ignore", "pipe", "pipe"] });
-  const exit = new Promise<number | null>((resolve) => {
-    child.once("exit", resolve);
-  });
-  const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), exit]);
-  return { code, stdout, stderr };
-}
 
 describe("vqd", () => {
   it.each([[], ["--help"], ["-h"]])("lists its commands: %j", async (...args) => {

@@ -1,0 +1,141 @@
+// Rewrites a checkpoint folder, of any weight files that are read, as one safetensors file per component.
+
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
+import { basename, dirname, join, relative, resolve } from "node:path";
+import { DiffusersCheckpoint } from "./diffusers-layout.ts";
+import { CheckpointError } from "./errors.ts";
+import { inspectCheckpoint } from "./inspect.ts";
+import { INDEX_ENDING } from "./shards.ts";
+import { writeSafetensors } from "./safetensors-writer.ts";
+import { DTYPE_BYTES, type FloatDtype, isFloat } from "./tensor.ts";
+import { type Component, openWeights, safetensorsName } from "./weight-files.ts";
+
+/** What is copied as it is: the configs of all components and the tokenizer. */
+const COPIED_FOLDERS = ["", "scheduler", "tokenizer"] as const;
+const COPIED_FILES = /\.(?:json|txt|md)$/;
+
+export interface ConvertOptions {
+  readonly dtype: FloatDtype;
+  /** Replaces a checkpoint that is at the destination. */
+  readonly force?: boolean;
+  readonly variant?: string | undefined;
+  /** Bytes written so far and in all. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/**
+ * Writes the checkpoint `from` to the folder `to`, which appears when it is complete. Throws a CheckpointError for
+ * whatever keeps `from` from being used, and if `to` is taken.
+ */
+export function convertCheckpoint(from: string, to: string, options: ConvertOptions): void {
+  const { dtype, force = false, variant } = options;
+  const source = resolve(from);
+  const target = resolve(to);
+  const inspection = inspectCheckpoint(source, variant);
+  const [problem, ...others] = inspection.problems;
+  if (problem !== undefined) {
+    const more = others.length === 0 ? "" : ` (and ${others.length} more; vqd inspect lists them)`;
+    throw new CheckpointError(source, `cannot be converted: ${problem}${more}`);
+  }
+  checkTarget(source, target, force);
+
+  const checkpoint = new DiffusersCheckpoint(source, { variant });
+  mkdirSync(dirname(target), { recursive: true });
+  const building = mkdtempSync(join(dirname(target), `.${basename(target)}.tmp-`));
+  try {
+    const components = inspection.components.map(({ component }) => component);
+    for (const folder of [...COPIED_FOLDERS, ...components]) copyTexts(source, building, folder);
+    if (!checkpoint.learnableUnconditional) {
+      copyTexts(source, building, "learned_classifier_free_sampling_embeddings");
+    }
+    const total = inspection.components.reduce(
+      (sum, { parameters }) => sum + parameters * DTYPE_BYTES[dtype],
+      0,
+    );
+    let done = 0;
+    for (const component of components) {
+      writeComponent(checkpoint, component, building, dtype, (bytes) => {
+        done += bytes;
+        options.onProgress?.(done, total);
+      });
+    }
+    // A temporary folder is its owner's alone.
+    chmodSync(building, 0o777 & ~process.umask());
+    putInPlace(building, target);
+  } finally {
+    rmSync(building, { recursive: true, force: true });
+  }
+}
+
+function checkTarget(source: string, target: string, force: boolean): void {
+  const within = relative(target, source);
+  if (within === "" || !(within.startsWith("..") || within === resolve(within))) {
+    throw new CheckpointError(target, "holds the checkpoint that is to be converted");
+  }
+  if (!existsSync(target) || readdirSync(target).length === 0) return;
+  if (!force) throw new CheckpointError(target, "is there and not empty; --force replaces it");
+  // What is replaced is deleted: only what is a checkpoint itself.
+  if (!existsSync(join(target, "model_index.json"))) {
+    throw new CheckpointError(target, "is not a checkpoint, and not replaced by one");
+  }
+}
+
+function copyTexts(source: string, building: string, folder: string): void {
+  mkdirSync(join(building, folder), { recursive: true });
+  for (const entry of readdirSync(join(source, folder), { withFileTypes: true })) {
+    if (entry.isDirectory() || !COPIED_FILES.test(entry.name) || INDEX_ENDING.test(entry.name)) continue;
+    copyFileSync(join(source, folder, entry.name), join(building, folder, entry.name));
+  }
+}
+
+function writeComponent(
+  checkpoint: DiffusersCheckpoint,
+  component: Component,
+  building: string,
+  dtype: FloatDtype,
+  onWritten: (bytes: number) => void,
+): void {
+  const source = openWeights(checkpoint.weightsPath(component));
+  try {
+    const tensors = [...source.entries.values()].filter((entry) => isFloat(entry.dtype));
+    writeSafetensors(join(building, component, safetensorsName(component)), tensors, dtype, (name) => {
+      const values = source.read(name);
+      if (dtype === "F16") checkRange(source.path, name, values);
+      onWritten(values.length * DTYPE_BYTES[dtype]);
+      return values;
+    });
+  } finally {
+    source.close();
+  }
+}
+
+function checkRange(path: string, name: string, values: Float32Array): void {
+  const beyond = values.find((value) => Number.isFinite(value) && !Number.isFinite(Math.f16round(value)));
+  if (beyond !== undefined) {
+    throw new CheckpointError(path, `tensor ${name} holds ${beyond}, which fp16 cannot hold; bf16 can`);
+  }
+}
+
+/** A folder that is replaced is moved away first: a folder can be renamed over an empty one only. */
+function putInPlace(building: string, target: string): void {
+  const aside = mkdtempSync(`${building}-old-`);
+  const replaced = join(aside, basename(target));
+  try {
+    if (existsSync(target)) renameSync(target, replaced);
+    renameSync(building, target);
+  } catch (error) {
+    if (existsSync(replaced) && !existsSync(target)) renameSync(replaced, target);
+    throw error;
+  } finally {
+    rmSync(aside, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,91 @@
+// `vqd encode`: a picture through the VQ model, to its codes and back.
+
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { dirname, extname, resolve } from "node:path";
+import sharp from "sharp";
+import { encodeImageFile, type RgbImage } from "../pipeline/image.ts";
+import { type Command, readArguments, stringOptions, UsageError } from "./command.ts";
+import { loadPipeline, MODEL_HELP, MODEL_OPTIONS } from "./model-options.ts";
+
+const USAGE = "vqd encode IMAGE";
+
+const help = `Usage: ${USAGE} [options]
+
+Crops IMAGE to a square of the model's size, encodes it to the codes that the model denoises, and decodes them
+again. Prints how near the result is to the cropped picture, in dB (PSNR).
+
+Options:
+  --out FILE               the decoded picture, .png, .webp or .jpg                  [encoded.png]
+  --tokens FILE            the codes, row by row, as JSON
+${MODEL_HELP}  -h, --help               this text
+`;
+
+const FORMATS = { ".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg" } as const;
+/** A picture larger than this is more likely an attack on the decoder than a picture. */
+const MAX_INPUT_PIXELS = 100_000_000;
+
+export const encode: Command = {
+  summary: "encode a picture to codes and back",
+  help,
+  options: { ...stringOptions("out", "tokens"), ...MODEL_OPTIONS },
+  async run(positionals, values) {
+    const [file] = readArguments(positionals, USAGE, ["IMAGE"]);
+    if (!existsSync(file)) throw new UsageError(`${file}: no such file`);
+    const out = resolve(values["out"] ?? "encoded.png");
+    const format = FORMATS[extname(out).toLowerCase() as keyof typeof FORMATS];
+    if (format === undefined) {
+      throw new UsageError(`--out ends in ${JSON.stringify(extname(out))}, not in .png, .webp or .jpg`);
+    }
+    const pipeline = await loadPipeline(values);
+    try {
+      const { imageWidth, imageHeight, latentWidth, latentHeight, name, version } = pipeline.info;
+      const picture = await readPicture(file, imageWidth, imageHeight);
+      const codes = await pipeline.encodeImage(picture);
+      const [decoded] = await pipeline.decode([codes]);
+      if (decoded === undefined) throw new Error("the codes were not decoded");
+      writeFile(out, await encodeImageFile(decoded, format));
+      process.stdout.write(`${out}\n`);
+      if (values["tokens"] !== undefined) {
+        const path = resolve(values["tokens"]);
+        const tokens = { model: name, version, width: latentWidth, height: latentHeight, tokens: [...codes] };
+        writeFile(path, `${JSON.stringify(tokens)}\n`);
+        process.stdout.write(`${path}\n`);
+      }
+      process.stdout.write(`PSNR ${psnr(picture.data, decoded.data).toFixed(2)} dB\n`);
+    } finally {
+      await pipeline.release();
+    }
+  },
+};
+
+/** The middle of the picture at the given size, upright, on white where it is transparent. */
+async function readPicture(file: string, width: number, height: number): Promise<RgbImage> {
+  try {
+    const data = await sharp(file, { limitInputPixels: MAX_INPUT_PIXELS })
+      .rotate()
+      .resize(width, height, { fit: "cover" })
+      .flatten({ background: "white" })
+      .toColourspace("srgb")
+      .raw()
+      .toBuffer();
+    return { width, height, data };
+  } catch (cause) {
+    throw new Error(
+      `${file}: not a picture that can be read: ${cause instanceof Error ? cause.message : ""}`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+function writeFile(path: string, content: Uint8Array | string): void {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, content);
+}
+
+/** Peak signal-to-noise ratio of 8-bit values, in dB; infinite for equal ones. */
+function psnr(a: Uint8Array, b: Uint8Array): number {
+  const squares = a.reduce((sum, value, i) => sum + (value - (b[i] ?? 0)) ** 2, 0);
+  return 10 * Math.log10(255 ** 2 / (squares / a.length));
+}

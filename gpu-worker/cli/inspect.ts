@@ -1,0 +1,75 @@
+// `vqd inspect`: what a checkpoint folder holds, and all that is wrong with it.
+
+import { type Inspection, inspectCheckpoint } from "../checkpoint/inspect.ts";
+import { type Command, readArguments } from "./command.ts";
+import { formatBytes } from "./progress.ts";
+
+const USAGE = "vqd inspect DIR";
+
+const help = `Usage: ${USAGE} [options]
+
+Says what a checkpoint in the diffusers layout holds, and lists everything that is missing or does not fit.
+Exits with 1 if there is anything.
+
+Options:
+  --variant NAME   prefer weight files of this variant, such as fp16
+  --tensors        name and shape of every tensor too
+  --json           all of it as JSON
+  -h, --help       this text
+`;
+
+export const inspect: Command = {
+  summary: "say what a checkpoint holds, and what is wrong with it",
+  help,
+  options: { variant: { type: "string" }, tensors: { type: "boolean" }, json: { type: "boolean" } },
+  async run(positionals, values, flags) {
+    const [dir] = readArguments(positionals, USAGE, ["DIR"]);
+    const inspection = inspectCheckpoint(dir, values["variant"]);
+    const withTensors = flags.has("tensors");
+    process.stdout.write(flags.has("json") ? json(inspection, withTensors) : text(inspection, withTensors));
+    const count = inspection.problems.length;
+    if (count > 0) throw new Error(`${dir}: ${count} ${count === 1 ? "problem" : "problems"}`);
+  },
+};
+
+function json(inspection: Inspection, withTensors: boolean): string {
+  const components = inspection.components.map(({ tensors, ...component }) => ({
+    ...component,
+    tensors: withTensors ? tensors : tensors.length,
+  }));
+  return `${JSON.stringify({ ...inspection, components }, null, 2)}\n`;
+}
+
+function text(inspection: Inspection, withTensors: boolean): string {
+  const known = (value: number | null, unit = ""): string => (value === null ? "unknown" : `${value}${unit}`);
+  const { imageSize, latentSize } = inspection;
+  const lines = [
+    inspection.dir,
+    `picture     ${known(imageSize)} x ${known(imageSize)} pixels from ${known(latentSize)} x ${known(latentSize)} codes`,
+    `codes       ${known(inspection.codes)}`,
+    `timesteps   ${known(inspection.timesteps)}`,
+    `layers      ${known(inspection.layers)}`,
+    `prompt      ${known(inspection.textLength, " tokens")}, guided away from ${unconditional(inspection)}`,
+    "",
+  ];
+  for (const { component, file, bytes, dtypes, tensors, parameters, unused } of inspection.components) {
+    if (file === null) {
+      lines.push(`${component}: no weights`);
+      continue;
+    }
+    const size = `${tensors.length} tensors, ${parameters.toLocaleString("en")} parameters`;
+    lines.push(`${file}: ${size}, ${dtypes.join(" and ") || "no floats"}, ${formatBytes(bytes)}`);
+    if (unused.length > 0) lines.push(`  not used: ${unused.join(", ")}`);
+    if (withTensors) {
+      lines.push(...tensors.map(({ name, dtype, shape }) => `  ${name} ${dtype} [${shape.join(", ")}]`));
+    }
+  }
+  const { problems } = inspection;
+  lines.push("", problems.length === 0 ? "nothing is missing" : `${problems.length} problems:`, ...problems);
+  return `${lines.join("\n")}\n`;
+}
+
+function unconditional({ learnableUnconditional: learnable }: Inspection): string {
+  if (learnable === null) return "what is unknown";
+  return learnable ? "learned embeddings" : "the empty prompt";
+}

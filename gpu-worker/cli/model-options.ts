@@ -1,0 +1,41 @@
+// The options of commands that run a model: which one, and on what.
+
+import { availableParallelism } from "node:os";
+import { BUNDLED_MODEL, DEFAULT_CACHE_DIR } from "../config.ts";
+import { defaultQuantization, QUANTIZATIONS } from "../graph/form.ts";
+import { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
+import { choiceOption, numberOption, stringOptions } from "./command.ts";
+
+export const MODEL_OPTIONS = stringOptions("model", "provider", "quantization", "threads", "cache");
+
+export const MODEL_HELP = `\
+  --model DIR              checkpoint in the diffusers layout (VQD_MODEL)       [the bundled one]
+  --provider NAME          cpu, webgpu or cuda (VQD_PROVIDER)                               [cpu]
+  --quantization Q         none or int8 (VQD_QUANTIZATION)       [int8 on the CPU, none elsewhere]
+  --threads N              threads of the CPU provider (VQD_THREADS)                  [all cores]
+  --cache DIR              where built graphs are kept (VQD_CACHE)                   [.vqd/cache]
+`;
+
+/** Loads what the options say, else the environment; the caller releases it. */
+export function loadPipeline(
+  values: Readonly<Record<string, string | undefined>>,
+): Promise<VQDiffusionPipeline> {
+  const env = process.env;
+  const threads = numberOption({ threads: values["threads"] ?? env["VQD_THREADS"] }, "threads", {
+    min: 1,
+    max: 256,
+    integer: true,
+  });
+  const provider = choiceOption({ provider: values["provider"] ?? env["VQD_PROVIDER"] }, "provider", [
+    "cpu",
+    "webgpu",
+    "cuda",
+  ]);
+  const quantization = values["quantization"] ?? (env["VQD_QUANTIZATION"] || defaultQuantization(provider));
+  return VQDiffusionPipeline.fromPretrained(values["model"] ?? env["VQD_MODEL"] ?? BUNDLED_MODEL, {
+    provider,
+    quantization: choiceOption({ quantization }, "quantization", QUANTIZATIONS),
+    threads: threads ?? availableParallelism(),
+    cacheDir: values["cache"] ?? env["VQD_CACHE"] ?? DEFAULT_CACHE_DIR,
+  });
+}

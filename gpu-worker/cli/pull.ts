@@ -1,0 +1,67 @@
+// `vqd pull`: a checkpoint from a model hub.
+
+import { inspectCheckpoint } from "../checkpoint/inspect.ts";
+import { type Command, readArguments, stringOptions, UsageError } from "./command.ts";
+import { createByteProgress } from "./progress.ts";
+
+const USAGE = "vqd pull REPO";
+const DEFAULT_ENDPOINT = "https://huggingface.co";
+
+const help = `Usage: ${USAGE} [options]
+
+Downloads the VQ-Diffusion checkpoint REPO (owner/name) of the Hugging Face hub: the files that are needed, and of
+weights the safetensors if there are any. A download that was cut goes on where it was. All files are checked
+against the hashes that the hub lists.
+
+Options:
+  --dir DIR        where to                                                  [the name of REPO]
+  --revision REV   branch, tag or commit                                                 [main]
+  --variant NAME   take weight files of this variant, such as fp16
+  --endpoint URL   another hub of the same kind (HF_ENDPOINT)          [${DEFAULT_ENDPOINT}]
+  --token TOKEN    for private repositories; better in the environment (HF_TOKEN)
+  -h, --help       this text
+`;
+
+export const pull: Command = {
+  summary: "download a checkpoint from the Hugging Face hub",
+  help,
+  options: stringOptions("dir", "revision", "variant", "endpoint", "token"),
+  async run(positionals, values) {
+    const [repo] = readArguments(positionals, USAGE, ["REPO"]);
+    if (!/^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(repo)) {
+      throw new UsageError(`REPO must be owner/name, not ${JSON.stringify(repo)}`);
+    }
+    const variant = values["variant"];
+    if (variant !== undefined && !/^[\w-]+$/.test(variant)) {
+      throw new UsageError(`--variant must be a name such as fp16, not ${JSON.stringify(variant)}`);
+    }
+    const env = process.env;
+    const dir = values["dir"] ?? repo.slice(repo.indexOf("/") + 1);
+    const endpoint = readEndpoint(values["endpoint"] ?? (env["HF_ENDPOINT"] || DEFAULT_ENDPOINT));
+    // The hub's client is large, and no other command needs it.
+    const { pullCheckpoint } = await import("../hub/pull.ts");
+    const progress = createByteProgress(process.stderr, `pulling ${repo}`);
+    const files = await pullCheckpoint({
+      repo,
+      dir,
+      endpoint,
+      variant,
+      revision: values["revision"],
+      token: values["token"] ?? (env["HF_TOKEN"] || undefined),
+      onProgress: progress.update,
+    });
+    progress.finish();
+    const [problem] = inspectCheckpoint(dir, variant).problems;
+    if (problem !== undefined) throw new Error(`all files came, but ${problem}`);
+    process.stderr.write(`${files.length} files\n`);
+    process.stdout.write(`${dir}\n`);
+  },
+};
+
+function readEndpoint(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !["http:", "https:"].includes(url.protocol)) {
+    throw new UsageError(`--endpoint must be an http(s) URL, not ${JSON.stringify(text)}`);
+  }
+  return text.replace(/\/+$/, "");
+}

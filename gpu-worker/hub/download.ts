@@ -1,0 +1,136 @@
+// Downloads one file of a model hub: resumed where it was cut, checked against its size and hash, then put in place.
+
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { open, rename, rm, stat } from "node:fs/promises";
+import { HubError } from "./errors.ts";
+
+/** Tries in a row that bring no byte. */
+const MAX_ATTEMPTS = 5;
+const FIRST_RETRY_MS = 1000;
+/** A connection this long without a byte is given up and resumed. */
+const SILENCE_MS = 30_000;
+
+export interface RemoteFile {
+  readonly url: string;
+  readonly size: number;
+  /** Of the content, or git's own hash of it, which small files have instead. */
+  readonly hash: { readonly algorithm: "sha256" | "git-sha1"; readonly hex: string };
+}
+
+export interface DownloadOptions {
+  readonly token?: string | undefined;
+  /** Bytes of this file that are on the disk. */
+  readonly onProgress?: (done: number) => void;
+  readonly firstRetryMs?: number;
+}
+
+/**
+ * Brings `file` to `path`, unless it is there. What a cut download left lies beside it under the hash's name, and is
+ * where the next one goes on. Throws a HubError.
+ */
+export async function download(file: RemoteFile, path: string, options: DownloadOptions = {}): Promise<void> {
+  if ((await sizeOf(path)) === file.size && (await matches(file, path))) {
+    options.onProgress?.(file.size);
+    return;
+  }
+  const part = `${path}.${file.hash.hex.slice(0, 12)}.part`;
+  await fetchAll(file, part, options);
+  if (!(await matches(file, part))) {
+    await rm(part);
+    throw new HubError(`${path}: what came is not what the hub lists: its hash is another`);
+  }
+  await rename(part, path);
+}
+
+async function fetchAll(file: RemoteFile, part: string, options: DownloadOptions): Promise<void> {
+  let failures = 0;
+  for (;;) {
+    const before = (await sizeOf(part)) ?? 0;
+    options.onProgress?.(before);
+    try {
+      if (before > file.size) await rm(part);
+      await fetchRest(file, part, options);
+      return;
+    } catch (error) {
+      if (error instanceof HubError) throw error;
+      failures = ((await sizeOf(part)) ?? 0) > before ? 1 : failures + 1;
+      if (failures === MAX_ATTEMPTS) throw new HubError(`${file.url}: ${reason(error)}`, { cause: error });
+      const delay = (options.firstRetryMs ?? FIRST_RETRY_MS) * 2 ** (failures - 1);
+      await new Promise((resolve) => setTimeout(resolve, delay));
+    }
+  }
+}
+
+/** One request for what is missing; throws a HubError for what asking again does not mend. */
+async function fetchRest(file: RemoteFile, part: string, options: DownloadOptions): Promise<void> {
+  const begin = (await sizeOf(part)) ?? 0;
+  const handle = await open(part, "a");
+  const abort = new AbortController();
+  const timer = setTimeout(() => abort.abort(new Error(`silent for ${SILENCE_MS} ms`)), SILENCE_MS);
+  try {
+    if (begin === file.size) return;
+    const response = await fetch(file.url, {
+      signal: abort.signal,
+      headers: {
+        // Compressed, ranges would be of something else.
+        "accept-encoding": "identity",
+        ...(begin > 0 ? { range: `bytes=${begin}-` } : {}),
+        ...(options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }),
+      },
+    });
+    checkStatus(file, response);
+    let done = begin;
+    if (response.status !== 206) {
+      // The server sends all of it again.
+      await handle.truncate(0);
+      done = 0;
+    } else if (!response.headers.get("content-range")?.startsWith(`bytes ${begin}-`)) {
+      throw new HubError(`${file.url}: the answer is not the range that was asked for`);
+    }
+    for await (const chunk of response.body ?? []) {
+      timer.refresh();
+      done += chunk.length;
+      if (done > file.size) {
+        await handle.truncate(0);
+        throw new HubError(`${file.url}: has more bytes than the ${file.size} that the hub lists`);
+      }
+      await handle.appendFile(chunk);
+      options.onProgress?.(done);
+    }
+    if (done < file.size) throw new Error(`ended after ${done} of ${file.size} bytes`);
+  } finally {
+    clearTimeout(timer);
+    await handle.close();
+  }
+}
+
+function checkStatus({ url }: RemoteFile, { status, ok }: Response): void {
+  if (ok) return;
+  if (status === 401 || status === 403) throw new HubError(`${url}: access is denied (${status})`);
+  // Busy or broken for now.
+  if (status === 429 || status >= 500) throw new Error(`the hub answered ${status}`);
+  throw new HubError(`${url}: the hub answered ${status}`);
+}
+
+async function matches({ size, hash }: RemoteFile, path: string): Promise<boolean> {
+  const digest = createHash(hash.algorithm === "sha256" ? "sha256" : "sha1");
+  if (hash.algorithm === "git-sha1") digest.update(`blob ${size}\0`);
+  for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 }))
+    digest.update(chunk as Buffer);
+  return digest.digest("hex") === hash.hex;
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).size;
+  } catch {
+    return undefined;
+  }
+}
+
+/** fetch says "fetch failed" and keeps why in the cause. */
+function reason(error: unknown): string {
+  const { message, cause } = error instanceof Error ? error : new Error(String(error));
+  return cause instanceof Error ? `${message}: ${cause.message}` : message;
+}
