@@ -13,10 +13,12 @@ import {
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { DiffusersCheckpoint } from "./diffusers-layout.ts";
 import { CheckpointError } from "./errors.ts";
+import type { Quantization } from "../graph/form.ts";
 import { inspectCheckpoint } from "./inspect.ts";
+import { isInt8Weight, quantizeRows, scaleName } from "./int8.ts";
 import { INDEX_ENDING } from "./shards.ts";
-import { writeSafetensors } from "./safetensors-writer.ts";
-import { DTYPE_BYTES, type FloatDtype, isFloat } from "./tensor.ts";
+import { type PlannedTensor, writeSafetensors } from "./safetensors-writer.ts";
+import { type FloatDtype, fromFloat32, isWeight, type TensorEntry } from "./tensor.ts";
 import { type Component, openWeights, safetensorsName } from "./weight-files.ts";
 
 /** What is copied as it is: the configs of all components and the tokenizer. */
@@ -28,7 +30,9 @@ export interface ConvertOptions {
   /** Replaces a checkpoint that is at the destination. */
   readonly force?: boolean;
   readonly variant?: string | undefined;
-  /** Bytes written so far and in all. */
+  /** int8 stores the weights that are multiplied in int8 as such ["none"]. */
+  readonly quantization?: Quantization;
+  /** Parameters written so far and in all. */
   readonly onProgress?: (done: number, total: number) => void;
 }
 
@@ -37,7 +41,7 @@ export interface ConvertOptions {
  * whatever keeps `from` from being used, and if `to` is taken.
  */
 export function convertCheckpoint(from: string, to: string, options: ConvertOptions): void {
-  const { dtype, force = false, variant } = options;
+  const { force = false, variant } = options;
   const source = resolve(from);
   const target = resolve(to);
   const inspection = inspectCheckpoint(source, variant);
@@ -57,14 +61,11 @@ export function convertCheckpoint(from: string, to: string, options: ConvertOpti
     if (!checkpoint.learnableUnconditional) {
       copyTexts(source, building, "learned_classifier_free_sampling_embeddings");
     }
-    const total = inspection.components.reduce(
-      (sum, { parameters }) => sum + parameters * DTYPE_BYTES[dtype],
-      0,
-    );
+    const total = inspection.components.reduce((sum, { parameters }) => sum + parameters, 0);
     let done = 0;
     for (const component of components) {
-      writeComponent(checkpoint, component, building, dtype, (bytes) => {
-        done += bytes;
+      writeComponent(checkpoint, component, building, options, (parameters) => {
+        done += parameters;
         options.onProgress?.(done, total);
       });
     }
@@ -97,21 +98,47 @@ function copyTexts(source: string, building: string, folder: string): void {
   }
 }
 
+interface Plan extends PlannedTensor {
+  /** The tensor of the source that it is made of. */
+  readonly source: string;
+}
+
+/** An int8 weight is two tensors, the values and their scales. */
+function planTensors(entries: Iterable<TensorEntry>, component: Component, options: ConvertOptions): Plan[] {
+  return [...entries].filter(isWeight).flatMap(({ name, shape }): Plan[] => {
+    if (options.quantization !== "int8" || !isInt8Weight(component, name)) {
+      return [{ name, shape, dtype: options.dtype, source: name }];
+    }
+    return [
+      { name, shape, dtype: "I8", source: name },
+      { name: scaleName(name), shape: shape.slice(0, 1), dtype: "F32", source: name },
+    ];
+  });
+}
+
 function writeComponent(
   checkpoint: DiffusersCheckpoint,
   component: Component,
   building: string,
-  dtype: FloatDtype,
-  onWritten: (bytes: number) => void,
+  options: ConvertOptions,
+  onWritten: (parameters: number) => void,
 ): void {
   const source = openWeights(checkpoint.weightsPath(component));
   try {
-    const tensors = [...source.entries.values()].filter((entry) => isFloat(entry.dtype));
-    writeSafetensors(join(building, component, safetensorsName(component)), tensors, dtype, (name) => {
-      const values = source.read(name);
-      if (dtype === "F16") checkRange(source.path, name, values);
-      onWritten(values.length * DTYPE_BYTES[dtype]);
-      return values;
+    const plan = planTensors(source.entries.values(), component, options);
+    let scales = new Float32Array();
+    writeSafetensors(join(building, component, safetensorsName(component)), plan, (tensor) => {
+      // The scales follow the values they were made with.
+      if (tensor.name !== tensor.source) return new Uint8Array(scales.buffer);
+      const values = source.read(tensor.source);
+      onWritten(values.length);
+      if (tensor.dtype === "I8") {
+        const quantized = quantizeRows(values, tensor.shape[0] ?? 1);
+        scales = quantized.scales;
+        return new Uint8Array(quantized.values.buffer);
+      }
+      if (options.dtype === "F16") checkRange(source.path, tensor.name, values);
+      return fromFloat32(values, options.dtype);
     });
   } finally {
     source.close();

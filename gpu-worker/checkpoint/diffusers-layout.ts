@@ -20,7 +20,7 @@ import {
 import { CheckpointError } from "./errors.ts";
 import { readJson } from "./json.ts";
 import { hashCheckpoint } from "./hash.ts";
-import { elementCount, isFloat, type TensorSource } from "./tensor.ts";
+import { elementCount, isWeight, type TensorSource } from "./tensor.ts";
 import { readTokenizer, type TokenizerInfo } from "./tokenizer-files.ts";
 import {
   COMPONENTS,
@@ -67,7 +67,7 @@ export class Weights {
   }
 
   get parameters(): number {
-    const weights = [...this.#source.entries.values()].filter((entry) => isFloat(entry.dtype));
+    const weights = [...this.#source.entries.values()].filter(isWeight);
     return weights.reduce((sum, entry) => sum + elementCount(entry.shape), 0);
   }
 

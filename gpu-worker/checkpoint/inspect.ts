@@ -20,7 +20,7 @@ import {
   vqModelTensors,
 } from "./expected-tensors.ts";
 import { readJson } from "./json.ts";
-import { elementCount, isFloat, type TensorEntry, type TensorSource } from "./tensor.ts";
+import { elementCount, isWeight, type TensorEntry, type TensorSource } from "./tensor.ts";
 import { readTokenizer } from "./tokenizer-files.ts";
 import { COMPONENTS, type Component, listFiles, openWeights, pickWeights } from "./weight-files.ts";
 
@@ -147,7 +147,7 @@ function mismatches(source: TensorSource, expected: readonly ExpectedTensor[]): 
         `${source.path}: tensor ${name} has shape [${entry.shape.join(", ")}], the config implies [${shape.join(", ")}]`,
       ];
     }
-    return isFloat(entry.dtype)
+    return isWeight(entry)
       ? []
       : [`${source.path}: tensor ${name}: weights of dtype ${entry.dtype} are not supported`];
   });
@@ -161,7 +161,7 @@ function describe(
 ): ComponentInspection {
   const known = new Set(expected.flatMap(({ names }) => names));
   const tensors = [...source.entries.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
-  const weights = tensors.filter(({ dtype }) => isFloat(dtype));
+  const weights = [...source.entries.values()].filter(isWeight);
   return {
     component,
     file: relative(dir, source.path),

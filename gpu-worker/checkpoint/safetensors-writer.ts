@@ -1,7 +1,7 @@
 // Writes a safetensors file tensor by tensor, so that no more than one of them is in memory.
 
 import { closeSync, fsyncSync, openSync, writeSync } from "node:fs";
-import { DTYPE_BYTES, elementCount, type FloatDtype, fromFloat32 } from "./tensor.ts";
+import { type Dtype, DTYPE_BYTES, elementCount } from "./tensor.ts";
 
 const LENGTH_BYTES = 8;
 /** The header is padded with spaces to this, which keeps the data aligned. */
@@ -9,29 +9,29 @@ const HEADER_ALIGNMENT = 8;
 
 export interface PlannedTensor {
   readonly name: string;
+  readonly dtype: Dtype;
   readonly shape: readonly number[];
 }
 
-/** Writes `tensors`, with the values that `read` gives for each, to `path` as `dtype`. */
-export function writeSafetensors(
+/** Writes `tensors` to `path`, with the little-endian bytes that `bytesOf` gives for each, in their order. */
+export function writeSafetensors<T extends PlannedTensor>(
   path: string,
-  tensors: readonly PlannedTensor[],
-  dtype: FloatDtype,
-  read: (name: string) => Float32Array<ArrayBuffer>,
+  tensors: readonly T[],
+  bytesOf: (tensor: T) => Uint8Array<ArrayBuffer>,
 ): void {
   const fd = openSync(path, "wx");
   try {
-    writeAll(fd, header(tensors, dtype));
-    for (const { name } of tensors) writeAll(fd, fromFloat32(read(name), dtype));
+    writeAll(fd, header(tensors));
+    for (const tensor of tensors) writeAll(fd, bytesOf(tensor));
     fsyncSync(fd);
   } finally {
     closeSync(fd);
   }
 }
 
-function header(tensors: readonly PlannedTensor[], dtype: FloatDtype): Buffer {
+function header(tensors: readonly PlannedTensor[]): Buffer {
   let offset = 0;
-  const entries = tensors.map(({ name, shape }) => {
+  const entries = tensors.map(({ name, dtype, shape }) => {
     const begin = offset;
     offset += elementCount(shape) * DTYPE_BYTES[dtype];
     return [name, { dtype, shape, data_offsets: [begin, offset] }] as const;

@@ -2,6 +2,7 @@
 
 import { closeSync, fstatSync, openSync } from "node:fs";
 import { CheckpointError } from "./errors.ts";
+import { attachScales, dequantizeRows } from "./int8.ts";
 import {
   DTYPE_BYTES,
   isDtype,
@@ -44,9 +45,15 @@ export class SafetensorsFile implements TensorSource {
   read(name: string): Float32Array<ArrayBuffer> {
     const entry = this.entries.get(name);
     if (entry === undefined) throw new CheckpointError(this.path, `tensor ${name} is missing`);
-    const bytes = new Uint8Array(entry.end - entry.begin);
-    readExactly(this.path, this.#fd, bytes, entry.begin);
-    return toFloat32(this.path, entry, bytes);
+    if (entry.scale === undefined) return toFloat32(this.path, entry, this.#bytesOf(entry));
+    const scales = new Float32Array(this.#bytesOf(entry.scale).buffer);
+    return dequantizeRows(new Int8Array(this.#bytesOf(entry).buffer), scales);
+  }
+
+  #bytesOf({ begin, end }: TensorEntry): Uint8Array<ArrayBuffer> {
+    const bytes = new Uint8Array(end - begin);
+    readExactly(this.path, this.#fd, bytes, begin);
+    return bytes;
   }
 
   close(): void {
@@ -71,7 +78,7 @@ function readHeader(path: string, fd: number): Map<string, TensorEntry> {
     .filter(([name]) => name !== "__metadata__")
     .map(([name, value]) => readEntry(path, name, value, dataStart, fileBytes));
   checkOverlap(path, entries);
-  return new Map(entries.map((entry) => [entry.name, entry]));
+  return attachScales(path, entries);
 }
 
 function parseHeader(path: string, json: Uint8Array): Record<string, unknown> {

@@ -21,8 +21,9 @@ export type Dtype = keyof typeof DTYPE_BYTES;
 export const isDtype = (value: unknown): value is Dtype =>
   typeof value === "string" && Object.hasOwn(DTYPE_BYTES, value);
 
-/** Weights are floats; integers in a weight file are tables that the model makes itself. */
-export const isFloat = (dtype: Dtype): boolean => dtype.includes("F");
+/** Weights are floats, or int8 with scales; other integers in a weight file are tables that the model makes itself. */
+export const isWeight = ({ dtype, scale }: Pick<TensorEntry, "dtype" | "scale">): boolean =>
+  dtype.includes("F") || scale !== undefined;
 
 /** How many values a tensor of this shape has. */
 export const elementCount = (shape: readonly number[]): number =>
@@ -38,6 +39,8 @@ export interface TensorEntry {
   /** Byte range in the file. */
   readonly begin: number;
   readonly end: number;
+  /** Of an int8 weight: its scales, one for each row. */
+  readonly scale?: TensorEntry;
 }
 
 /** Where named tensors come from; other file formats implement it too. */

@@ -1,8 +1,9 @@
 // `vqd convert`: a checkpoint of any weight files as one of safetensors.
 
 import { convertCheckpoint } from "../checkpoint/convert.ts";
-import { choiceOption, type Command, readArguments } from "./command.ts";
-import { createByteProgress } from "./progress.ts";
+import { QUANTIZATIONS } from "../graph/form.ts";
+import { choiceOption, type Command, readArguments, stringOptions } from "./command.ts";
+import { createProgress } from "./progress.ts";
 
 const USAGE = "vqd convert SRC DST";
 
@@ -13,26 +14,31 @@ when it is complete.
 
 Options:
   --dtype TYPE     fp32, fp16 or bf16: how weights are stored, the computation is the same   [fp32]
+  --quantization Q none or int8: int8 stores the matrices that are multiplied in int8 as such, with a scale per row;
+                   a quarter of the size, for vqd alone                                      [none]
   --variant NAME   prefer weight files of this variant, such as fp16
   --force          replace DST if it is a checkpoint
   -h, --help       this text
 `;
+
+const millions = (count: number): number => Math.round(count / 1e5) / 10;
 
 const DTYPES = { fp32: "F32", fp16: "F16", bf16: "BF16" } as const;
 
 export const convert: Command = {
   summary: "rewrite a checkpoint as safetensors",
   help,
-  options: { dtype: { type: "string" }, variant: { type: "string" }, force: { type: "boolean" } },
+  options: { ...stringOptions("dtype", "quantization", "variant"), force: { type: "boolean" } },
   async run(positionals, values, flags) {
     const [source, target] = readArguments(positionals, USAGE, ["SRC", "DST"]);
     const dtype = DTYPES[choiceOption(values, "dtype", ["fp32", "fp16", "bf16"])];
-    const progress = createByteProgress(process.stderr, "converting");
+    const progress = createProgress(process.stderr, "converting", "M parameters");
     convertCheckpoint(source, target, {
       dtype,
+      quantization: choiceOption(values, "quantization", QUANTIZATIONS),
       variant: values["variant"],
       force: flags.has("force"),
-      onProgress: progress.update,
+      onProgress: (done, total) => progress.update(millions(done), millions(total)),
     });
     progress.finish();
     process.stdout.write(`${target}\n`);
