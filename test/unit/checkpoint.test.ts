@@ -2,7 +2,23 @@
 
 import { cp, mkdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { array, assert, asyncProperty, integer, nat, tuple } from "fast-check";
+import {
+  array,
+  assert,
+  asyncProperty,
+  constant,
+  constantFrom,
+  dictionary,
+  double,
+  integer,
+  jsonValue,
+  maxSafeNat,
+  nat,
+  oneof,
+  record,
+  string,
+  tuple,
+} from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { CheckpointError } from "../../gpu-worker/checkpoint/errors.ts";
@@ -124,6 +140,64 @@ describe("a safetensors file", () => {
       }),
       { numRuns: 500 },
     );
+  });
+});
+
+describe("the header of a safetensors file", () => {
+  const size = oneof(integer({ min: -1, max: 4 }), maxSafeNat(), double(), constant("1"), constant(null));
+  const entry = oneof(
+    record(
+      {
+        dtype: oneof(
+          constantFrom("F64", "F32", "F16", "BF16", "I64", "BOOL", "F8_E4M3"),
+          string(),
+          integer(),
+        ),
+        shape: oneof(array(size, { maxLength: 5 }), jsonValue()),
+        data_offsets: oneof(array(size, { minLength: 1, maxLength: 3 }), jsonValue()),
+      },
+      { requiredKeys: [] },
+    ),
+    // What is right in itself, so that some files are read.
+    nat(3).map((at) => ({ dtype: "F32", shape: [1], data_offsets: [4 * at, 4 * at + 4] })),
+    jsonValue(),
+  );
+  const header = oneof(
+    {
+      weight: 9,
+      arbitrary: dictionary(oneof(string(), constantFrom("__metadata__", "__proto__", "a")), entry),
+    },
+    { weight: 1, arbitrary: jsonValue() },
+  );
+
+  it("is read or refused by a CheckpointError, whatever it says", async () => {
+    const path = join(await temporaryFolder(), "x.safetensors");
+    let read = 0;
+    await assert(
+      asyncProperty(header, oneof(constant(undefined), maxSafeNat()), async (value, claimed) => {
+        const json = Buffer.from(JSON.stringify(value));
+        const length = Buffer.alloc(8);
+        length.writeBigUInt64LE(BigInt(claimed ?? json.length));
+        await writeFile(path, Buffer.concat([length, json, new Uint8Array(16)]));
+        try {
+          const file = SafetensorsFile.open(path);
+          try {
+            let total = 0;
+            for (const name of file.entries.keys()) total += file.read(name).length;
+            // 16 bytes of data, no byte of two tensors, and at least 2 bytes to a value.
+            expect(total).toBeLessThanOrEqual(8);
+            read += total;
+          } finally {
+            file.close();
+          }
+        } catch (error) {
+          expect(error).toBeInstanceOf(CheckpointError);
+          expect((error as Error).message.startsWith(`${path}: `)).toBe(true);
+        }
+      }),
+      { numRuns: 2000 },
+    );
+    expect(read).toBeGreaterThan(0);
   });
 });
 

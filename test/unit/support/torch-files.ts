@@ -1,5 +1,6 @@
 // Writes files as torch.save does, and such as it never would: pickles by opcode, zip files by member.
 
+import { closeSync, openSync, writeSync } from "node:fs";
 import { crc32 } from "node:zlib";
 
 const STORAGE = { F64: "Double", F32: "Float", F16: "Half", BF16: "BFloat16", I64: "Long" } as const;
@@ -120,7 +121,57 @@ export interface Member {
   readonly headerOffset?: number;
 }
 
-/** A zip file of stored members, each padded to 64 bytes as PyTorch does; `zip64` writes the wide directory. */
+/** The local header of a member at `offset`, with the padding to 64 bytes that PyTorch puts before the content. */
+function localHeader(name: string, method: number, offset: number): Buffer {
+  const encoded = Buffer.from(name);
+  const padding = (64 - ((offset + 30 + encoded.length + 4) % 64)) % 64;
+  const local = Buffer.alloc(30 + encoded.length + 4 + padding);
+  local.writeUInt32LE(0x04034b50);
+  local.writeUInt16LE(method, 8);
+  local.writeUInt16LE(encoded.length, 26);
+  local.writeUInt16LE(4 + padding, 28);
+  encoded.copy(local, 30);
+  local.writeUInt16LE(0x4246, 30 + encoded.length);
+  local.writeUInt16LE(padding, 32 + encoded.length);
+  return local;
+}
+
+interface Entry {
+  readonly name: string;
+  readonly method: number;
+  readonly flags: number;
+  readonly crc: number;
+  readonly size: number;
+  readonly storedSize: number;
+  readonly headerOffset: number;
+}
+
+/** A member's entry in the directory; `zip64` puts sizes and offset into the wide extra field. */
+function directoryEntry(member: Entry, zip64: boolean): Buffer {
+  const { size, storedSize, headerOffset } = member;
+  const name = Buffer.from(member.name);
+  const wide = zip64 ? Buffer.alloc(28) : Buffer.alloc(0);
+  if (zip64) {
+    wide.writeUInt16LE(1);
+    wide.writeUInt16LE(24, 2);
+    for (const [i, value] of [size, storedSize, headerOffset].entries()) {
+      wide.writeBigUInt64LE(BigInt(value), 4 + 8 * i);
+    }
+  }
+  const entry = Buffer.alloc(46);
+  entry.writeUInt32LE(0x02014b50);
+  entry.writeUInt16LE(member.flags, 8);
+  entry.writeUInt16LE(member.method, 10);
+  entry.writeUInt32LE(member.crc, 16);
+  entry.writeUInt32LE(zip64 ? 0xffffffff : storedSize, 20);
+  entry.writeUInt32LE(zip64 ? 0xffffffff : size, 24);
+  entry.writeUInt16LE(name.length, 28);
+  entry.writeUInt16LE(wide.length, 30);
+  entry.writeUInt32LE(zip64 ? 0xffffffff : headerOffset, 42);
+  return Buffer.concat([entry, name, wide]);
+}
+
+/** A zip file of stored members; `zip64` writes the wide directory. */
 export function zipFile(
   members: readonly Member[],
   { zip64 = false, count = members.length }: { zip64?: boolean; count?: number } = {},
@@ -129,39 +180,9 @@ export function zipFile(
   const directory: Buffer[] = [];
   let offset = 0;
   for (const { name, data, method = 0, flags = 0, ...claims } of members) {
-    const encoded = Buffer.from(name);
-    const padding = (64 - ((offset + 30 + encoded.length + 4) % 64)) % 64;
-    const local = Buffer.alloc(30 + encoded.length + 4 + padding);
-    local.writeUInt32LE(0x04034b50);
-    local.writeUInt16LE(method, 8);
-    local.writeUInt16LE(encoded.length, 26);
-    local.writeUInt16LE(4 + padding, 28);
-    encoded.copy(local, 30);
-    local.writeUInt16LE(0x4246, 30 + encoded.length);
-    local.writeUInt16LE(padding, 32 + encoded.length);
-
-    const size = claims.size ?? data.length;
-    const storedSize = claims.storedSize ?? data.length;
-    const headerOffset = claims.headerOffset ?? offset;
-    const wide = zip64 ? Buffer.alloc(28) : Buffer.alloc(0);
-    if (zip64) {
-      wide.writeUInt16LE(1);
-      wide.writeUInt16LE(24, 2);
-      wide.writeBigUInt64LE(BigInt(size), 4);
-      wide.writeBigUInt64LE(BigInt(storedSize), 12);
-      wide.writeBigUInt64LE(BigInt(headerOffset), 20);
-    }
-    const entry = Buffer.alloc(46);
-    entry.writeUInt32LE(0x02014b50);
-    entry.writeUInt16LE(flags, 8);
-    entry.writeUInt16LE(method, 10);
-    entry.writeUInt32LE(crc32(data), 16);
-    entry.writeUInt32LE(zip64 ? 0xffffffff : storedSize, 20);
-    entry.writeUInt32LE(zip64 ? 0xffffffff : size, 24);
-    entry.writeUInt16LE(encoded.length, 28);
-    entry.writeUInt16LE(wide.length, 30);
-    entry.writeUInt32LE(zip64 ? 0xffffffff : headerOffset, 42);
-    directory.push(entry, encoded, wide);
+    const local = localHeader(name, method, offset);
+    const truth = { size: data.length, storedSize: data.length, headerOffset: offset };
+    directory.push(directoryEntry({ name, method, flags, crc: crc32(data), ...truth, ...claims }, zip64));
     parts.push(local, Buffer.from(data));
     offset += local.length + data.length;
   }
@@ -172,18 +193,22 @@ export function zipFile(
 function endOfZip(bytesListed: number, offset: number, count: number, zip64: boolean): Buffer[] {
   const end = Buffer.alloc(22);
   end.writeUInt32LE(0x06054b50);
+  end.writeUInt16LE(zip64 ? 0xffff : count, 8);
   end.writeUInt16LE(zip64 ? 0xffff : count, 10);
   end.writeUInt32LE(zip64 ? 0xffffffff : bytesListed, 12);
   end.writeUInt32LE(zip64 ? 0xffffffff : offset, 16);
   if (!zip64) return [end];
   const wide = Buffer.alloc(56);
   wide.writeUInt32LE(0x06064b50);
+  wide.writeBigUInt64LE(44n, 4);
+  wide.writeBigUInt64LE(BigInt(count), 24);
   wide.writeBigUInt64LE(BigInt(count), 32);
   wide.writeBigUInt64LE(BigInt(bytesListed), 40);
   wide.writeBigUInt64LE(BigInt(offset), 48);
   const locator = Buffer.alloc(20);
   locator.writeUInt32LE(0x07064b50);
   locator.writeBigUInt64LE(BigInt(offset + bytesListed), 8);
+  locator.writeUInt32LE(1, 16);
   return [wide, locator, end];
 }
 
@@ -205,4 +230,49 @@ export function torchMembers(
 export function torchFile(tensors: Readonly<Record<string, TorchTensor>>, zip64 = false): Buffer {
   const storages = Object.values(tensors).map((tensor, i) => [tensor.key ?? `${i}`, tensor.data] as const);
   return zipFile(torchMembers(statePickle(tensors), Object.fromEntries(storages)), { zip64 });
+}
+
+/** Writes a file of any size as `torch.save` does, holding the bytes of one tensor at a time. */
+export function writeTorchFile(
+  path: string,
+  tensors: readonly { readonly name: string; readonly shape: readonly number[] }[],
+  dtype: "F32" | "F16",
+  read: (name: string) => Uint8Array,
+): void {
+  const described = tensors.map(({ name, shape }): [string, TorchTensor] => {
+    const claimed = shape.reduce((product, size) => product * size, 1);
+    return [name, { dtype, shape, claimed, data: new Uint8Array() }];
+  });
+  const fd = openSync(path, "w");
+  const directory: Buffer[] = [];
+  let offset = 0;
+  const put = (content: Uint8Array): void => {
+    for (let done = 0; done < content.length;) done += writeSync(fd, content, done);
+    offset += content.length;
+  };
+  const member = (name: string, data: Uint8Array): void => {
+    const size = data.length;
+    const entry = {
+      name,
+      method: 0,
+      flags: 0,
+      crc: crc32(data),
+      size,
+      storedSize: size,
+      headerOffset: offset,
+    };
+    put(localHeader(name, 0, offset));
+    put(data);
+    directory.push(directoryEntry(entry, true));
+  };
+  try {
+    for (const { name, data } of torchMembers(statePickle(Object.fromEntries(described)))) member(name, data);
+    for (const [i, { name }] of tensors.entries()) member(`archive/data/${i}`, read(name));
+    const listed = Buffer.concat(directory);
+    const end = endOfZip(listed.length, offset, directory.length, true);
+    put(listed);
+    for (const part of end) put(part);
+  } finally {
+    closeSync(fd);
+  }
 }
