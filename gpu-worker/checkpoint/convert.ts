@@ -25,6 +25,9 @@ import { type Component, openWeights, safetensorsName } from "./weight-files.ts"
 const COPIED_FOLDERS = ["", "scheduler", "tokenizer"] as const;
 const COPIED_FILES = /\.(?:json|txt|md)$/;
 
+/** What fp16 rounds to infinity: halfway between its largest number and the next power of two. */
+const FP16_OVERFLOW = 65_520;
+
 export interface ConvertOptions {
   readonly dtype: FloatDtype;
   /** Replaces a checkpoint that is at the destination. */
@@ -146,9 +149,12 @@ function writeComponent(
 }
 
 function checkRange(path: string, name: string, values: Float32Array): void {
-  const beyond = values.find((value) => Number.isFinite(value) && !Number.isFinite(Math.f16round(value)));
-  if (beyond !== undefined) {
-    throw new CheckpointError(path, `tensor ${name} holds ${beyond}, which fp16 cannot hold; bf16 can`);
+  // By index: over a billion weights, find() takes minutes.
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i] ?? 0;
+    if (Math.abs(value) >= FP16_OVERFLOW && Number.isFinite(value)) {
+      throw new CheckpointError(path, `tensor ${name} holds ${value}, which fp16 cannot hold; bf16 can`);
+    }
   }
 }
 

@@ -74,7 +74,7 @@ export function toFloat32(
     case "F32":
       return new Float32Array(bytes.buffer);
     case "F64":
-      return Float32Array.from(new Float64Array(bytes.buffer));
+      return new Float32Array(new Float64Array(bytes.buffer));
     case "F16":
       return widen(bytes, halfToFloatBits);
     case "BF16":
@@ -118,8 +118,15 @@ export function fromFloat32(values: Float32Array<ArrayBuffer>, dtype: FloatDtype
     case "F16":
       return new Uint8Array(new Float16Array(values).buffer);
     case "BF16":
-      return new Uint8Array(Uint16Array.from(new Uint32Array(values.buffer), floatBitsToBrain).buffer);
+      return toBrainFloats(values);
   }
+}
+
+function toBrainFloats(values: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const halves = new Uint16Array(bits.length);
+  for (let i = 0; i < bits.length; i++) halves[i] = floatBitsToBrain(bits[i] ?? 0);
+  return new Uint8Array(halves.buffer);
 }
 
 function floatBitsToBrain(bits: number): number {

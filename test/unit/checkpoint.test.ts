@@ -23,6 +23,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { CheckpointError } from "../../gpu-worker/checkpoint/errors.ts";
 import { SafetensorsFile } from "../../gpu-worker/checkpoint/safetensors.ts";
+import { fromFloat32 } from "../../gpu-worker/checkpoint/tensor.ts";
 import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
 import { graphForm } from "../../gpu-worker/graph/form.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
@@ -140,6 +141,27 @@ describe("a safetensors file", () => {
       }),
       { numRuns: 500 },
     );
+  });
+});
+
+describe("weights that are written", () => {
+  it("in fp16 and bf16 are rounded to the nearest, ties to even, and stay NaN or infinite", () => {
+    const write = (dtype: "F16" | "BF16", ...values: number[]): number[] => [
+      ...new Uint16Array(fromFloat32(Float32Array.from(values), dtype).buffer),
+    ];
+    const special = [0, -0, Infinity, -Infinity];
+    expect(write("F16", ...special)).toEqual([0, 0x8000, 0x7c00, 0xfc00]);
+    expect(write("BF16", ...special)).toEqual([0, 0x8000, 0x7f80, 0xff80]);
+    expect(write("F16", 1 + 2 ** -11, 1 + 3 * 2 ** -11, 65_519, 65_520)).toEqual([
+      0x3c00, 0x3c02, 0x7bff, 0x7c00,
+    ]);
+    expect(write("BF16", 1 + 2 ** -8, 1 + 3 * 2 ** -8, 1 + 2 ** -8 + 2 ** -20)).toEqual([
+      0x3f80, 0x3f82, 0x3f81,
+    ]);
+    // The NaN whose rounding would carry into infinity's bits.
+    const nan = new Float32Array(Uint32Array.of(0x7f800001, 0xffffffff).buffer);
+    const [quiet = 0, full = 0] = new Uint16Array(fromFloat32(nan, "BF16").buffer);
+    expect([quiet, full]).toEqual([0x7fc0, 0xffff]);
   });
 });
 
