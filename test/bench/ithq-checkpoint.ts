@@ -127,8 +127,8 @@ function write(dir: string, layers: number, format: Format): void {
     const startedAt = performance.now();
     if (format === "safetensors") {
       const file = isText ? "model.safetensors" : "diffusion_pytorch_model.safetensors";
-      const tensors = planned.map(({ name, shape }) => ({ name, shape, dtype: "F32" as const }));
-      writeSafetensors(join(dir, component, file), tensors, ({ name }) => fromFloat32(values(name), "F32"));
+      const floats = planned.map(({ name, shape }) => ({ name, shape, dtype: "F32" as const }));
+      writeSafetensors(join(dir, component, file), floats, ({ name }) => fromFloat32(values(name), "F32"));
     } else {
       const infix = format === "bin" ? "" : ".fp16";
       const file = `${isText ? "pytorch_model" : "diffusion_pytorch_model"}${infix}.bin`;
