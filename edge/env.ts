@@ -12,6 +12,8 @@ import type { Hub } from "./hub/hub.ts";
 export interface Env {
   readonly HUB: DurableObjectNamespace<Hub>;
   readonly FILES: R2Bucket;
+  /** The pages' files. */
+  readonly PAGES: Fetcher;
   readonly NATS_URL: string;
   readonly NATS_USER?: string;
   readonly NATS_PASSWORD?: string;

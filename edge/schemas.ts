@@ -1,5 +1,6 @@
 // The bodies that clients send, as schemas: the one description of them.
 
+import { z } from "@hono/zod-openapi";
 import { OUTPUT_FORMATS, PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
 import {
   MAX_GUIDANCE_SCALE,
@@ -10,7 +11,6 @@ import {
   MAX_TIMESTEPS,
   MIN_GUIDANCE_SCALE,
 } from "@vqd/shared/limits.ts";
-import { z } from "zod";
 
 export const DEFAULTS = {
   numInferenceSteps: 100,
@@ -26,7 +26,8 @@ export const DEFAULTS = {
 const promptText = z
   .string()
   .max(MAX_PROMPT_CHARS)
-  .refine((text) => text.trim() !== "", "must not be empty");
+  .refine((text) => text.trim() !== "", "must not be empty")
+  .openapi({ pattern: String.raw`\S` });
 
 const integer = (): z.ZodInt =>
   z.int({ error: (issue) => (issue.code === "invalid_type" ? "must be an integer" : undefined) });
@@ -65,6 +66,8 @@ const sampling = {
   prior_rule: z
     .literal(PRIOR_RULES)
     .nullish()
+    // The generator reads one value of a literal only.
+    .openapi({ type: ["integer", "null"], enum: [...PRIOR_RULES, null] })
     .describe("Purity sampling: 0 is off, 1 unmasks the surest pixels first, 2 also sharpens their choice."),
   prior_weight: z
     .number()
