@@ -11,17 +11,20 @@ import { EventApplier } from "./apply.ts";
 import { Changes } from "./changes.ts";
 import { HubConnection } from "./connection.ts";
 import { StreamCursor } from "./cursor.ts";
-import { failOverdue, nextAlarm } from "./deadlines.ts";
+import { endOverdue, nextAlarm } from "./deadlines.ts";
 import { deleteOutputs } from "./files.ts";
 import type { StreamMessage } from "./follow.ts";
 import { endPrediction } from "./ingest.ts";
 import { ModelRegistry } from "./models.ts";
-import { PublishError, publishJob } from "./queue.ts";
+import { PublishError, publishJob, QueueGauge } from "./queue.ts";
 import {
   type HubHealth,
   type HubResult,
   isFinal,
+  type LivePrediction,
   type NewPrediction,
+  type Page,
+  type PageQuery,
   type PredictionRecord,
   toHubError,
 } from "./records.ts";
@@ -45,6 +48,7 @@ export class Hub extends DurableObject<Env> {
   readonly #changes = new Changes();
   readonly #applier: EventApplier;
   readonly #connection: HubConnection;
+  readonly #gauge = new QueueGauge();
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -81,12 +85,16 @@ export class Hub extends DurableObject<Env> {
   }
 
   /**
-   * Stores and dispatches a prediction. An answer that is not `ok` means that it will not be made; errors:
-   * queue_full, queue_unavailable.
+   * Stores and dispatches a prediction, or finds the one that the same request with the same idempotency key has
+   * made. An answer that is not `ok` means that it will not be made; errors: queue_full, queue_unavailable,
+   * invalid_input.
    */
-  create(request: NewPrediction): Promise<HubResult<PredictionRecord>> {
+  create(request: NewPrediction): Promise<HubResult<{ record: PredictionRecord; isNew: boolean }>> {
     return this.#answer(async () => {
       const session = await this.#connection.open();
+      // Nothing is awaited from here to the insertion: of two requests at once the second finds the first.
+      const earlier = this.#replayed(request);
+      if (earlier !== undefined) return { record: earlier, isNew: false };
       const job = decodeJob(request.job);
       this.#store.atomically(() => {
         this.#store.insert(job, request);
@@ -101,14 +109,26 @@ export class Hub extends DurableObject<Env> {
         this.#dropUnpublished(job.id, error);
         throw error;
       }
+      this.#gauge.forget(job);
       this.#log.info("dispatched", { prediction: job.id, requestId: request.requestId });
-      return this.#mustGet(job.id);
+      return { record: this.#mustGet(job.id), isNew: true };
     });
   }
 
   /** The prediction, if the key's owner made it; else not_found. So for the other methods. */
-  get(id: string, keyName: string): Promise<HubResult<PredictionRecord>> {
-    return this.#answer(() => this.#owned(id, keyName));
+  get(id: string, keyName: string): Promise<HubResult<LivePrediction>> {
+    return this.#answer(async () => {
+      const row = this.#owned(id, keyName);
+      if (row.status !== "starting") return { record: row, queue: null };
+      const queue = await this.#gauge.placeOf(this.#connection, this.#store, row);
+      // It may have started meanwhile.
+      return { record: this.#store.get(id) ?? row, queue };
+    });
+  }
+
+  /** Predictions of a key's owner, newest first. */
+  list(query: PageQuery): Promise<HubResult<Page>> {
+    return this.#answer(() => this.#store.page(query));
   }
 
   /** The prediction as soon as it has ended, at the latest after `timeoutMs`. */
@@ -132,6 +152,7 @@ export class Hub extends DurableObject<Env> {
       this.#store.atomically(() =>
         endPrediction(this.#store, id, { status: "canceled", at: Date.now(), release: true }),
       );
+      this.#gauge.forget(row);
       this.#log.info("canceled", { prediction: id });
       this.#settle([id]);
       return this.#mustGet(id);
@@ -189,7 +210,7 @@ export class Hub extends DurableObject<Env> {
     try {
       await this.#connection.catchUp();
       const now = Date.now();
-      const overdue = failOverdue(this.#store, now);
+      const overdue = endOverdue(this.#store, now);
       for (const id of overdue) this.#log.warn("overdue", { prediction: id });
       this.#settle(overdue);
       await this.#expire(now);
@@ -260,9 +281,20 @@ export class Hub extends DurableObject<Env> {
     return row;
   }
 
-  async #answer(
-    work: () => PredictionRecord | Promise<PredictionRecord>,
-  ): Promise<HubResult<PredictionRecord>> {
+  /** What the same request has made before. Throws a VqdError (invalid_input) if the key stands for another one. */
+  #replayed({ keyName, idempotency }: NewPrediction): PredictionRow | undefined {
+    if (idempotency === null) return undefined;
+    const row = this.#store.byIdempotencyKey(keyName, idempotency.key);
+    if (row !== undefined && row.requestHash !== idempotency.requestHash) {
+      const message = "has been used for another request";
+      throw new VqdError("invalid_input", `idempotency-key ${message}`, {
+        errors: [{ path: "idempotency-key", message }],
+      });
+    }
+    return row;
+  }
+
+  async #answer<T>(work: () => T | Promise<T>): Promise<HubResult<T>> {
     try {
       return { ok: true, value: await work() };
     } catch (error) {
