@@ -1,7 +1,6 @@
 // A prediction as clients see it: Replicate's resource, with a few fields of our own.
 
-import type { Config } from "./env.ts";
-import type { PredictionRecord, PredictionStatus, QueuePlace } from "./hub/records.ts";
+import type { PredictionRecord, PredictionStatus } from "./hub/records.ts";
 import { cancelUrl, eventsUrl, fileUrl, predictionUrl, streamUrl } from "./urls.ts";
 
 const isoOrNull = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
@@ -36,31 +35,15 @@ export interface PredictionView {
   readonly started_at: string | null;
   readonly completed_at: string | null;
   readonly data_removed: boolean;
-  /** When its images, and when all of it will be gone; null until it has ended. */
-  readonly output_expires_at: string | null;
-  readonly expires_at: string | null;
-  /** When it will be canceled if it has not ended, by Cancel-After. */
-  readonly deadline?: string;
-  /** While it waits: the jobs ahead of it, and an estimate of the seconds to its end. */
-  readonly queue?: { readonly position: number; readonly eta_seconds: number | null };
   readonly urls: Readonly<Record<"get" | "cancel" | "events" | "stream", string>>;
-}
-
-/** What is said of a prediction beside its record. */
-export interface ViewExtra {
-  /** Instead of its own. */
-  readonly status?: PredictionStatus;
-  readonly queue?: QueuePlace | null;
 }
 
 export function viewPrediction(
   record: PredictionRecord,
   origin: string,
-  retention: Pick<Config, "fileRetentionMs" | "recordRetentionMs">,
-  { status = record.status, queue = null }: ViewExtra = {},
+  status: PredictionStatus = record.status,
 ): PredictionView {
   const { id, createdAt, completedAt } = record;
-  const after = (ms: number): string | null => isoOrNull(completedAt === null ? null : completedAt + ms);
   const outputs = record.outputs.map(({ name }) => fileUrl(origin, record.fileCapability, name));
   return {
     id,
@@ -87,10 +70,6 @@ export function viewPrediction(
     started_at: isoOrNull(record.startedAt),
     completed_at: isoOrNull(completedAt),
     data_removed: record.filesExpired,
-    output_expires_at: after(retention.fileRetentionMs),
-    expires_at: after(retention.recordRetentionMs),
-    ...(record.cancelAt === null ? {} : { deadline: new Date(record.cancelAt).toISOString() }),
-    ...(queue === null ? {} : { queue: { position: queue.position, eta_seconds: queue.etaSeconds } }),
     urls: {
       get: predictionUrl(origin, id),
       cancel: cancelUrl(origin, id),

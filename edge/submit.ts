@@ -7,7 +7,7 @@ import { MAX_IMAGES } from "@vqd/shared/limits.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { configOf, type Env } from "./env.ts";
 import { hubOfShard, shardOfKey } from "./hubs.ts";
-import { type Idempotency, type PredictionRecord, unwrap } from "./hub/records.ts";
+import { type PredictionRecord, unwrap } from "./hub/records.ts";
 import { DEFAULTS, type PredictionInput } from "./schemas.ts";
 import { tokenizer } from "./tokenizer.ts";
 import { invalidInput } from "./validation.ts";
@@ -19,14 +19,6 @@ export interface Submission {
   readonly requestId: string;
   /** Where in the body the input lies, for errors: "input." or "". */
   readonly path: string;
-  readonly cancelAfterMs?: number | null;
-  readonly idempotency?: Idempotency | null;
-}
-
-export interface Submitted {
-  readonly record: PredictionRecord;
-  /** False for what an earlier request with the same idempotency key has made. */
-  readonly isNew: boolean;
 }
 
 /** The caller's input with all that was left open filled in: what is echoed, and reproduces the images. */
@@ -61,8 +53,8 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
 }
 
 /** Dispatches a prediction. Throws a VqdError: invalid_input, queue_full, queue_unavailable. */
-export async function submitPrediction(env: Env, submission: Submission): Promise<Submitted> {
-  const { model, keyName, requestId, path, cancelAfterMs = null, idempotency = null } = submission;
+export async function submitPrediction(env: Env, submission: Submission): Promise<PredictionRecord> {
+  const { model, keyName, requestId, path } = submission;
   const config = configOf(env);
   const input = withDefaults(submission.input, model, path);
   const padding = model.tokenizer;
@@ -81,7 +73,7 @@ export async function submitPrediction(env: Env, submission: Submission): Promis
     model: model.name,
     version: model.version,
     createdAt,
-    deadlineAt: createdAt + Math.min(config.queueTimeoutMs + config.runTimeoutMs, cancelAfterMs ?? Infinity),
+    deadlineAt: createdAt + config.queueTimeoutMs + config.runTimeoutMs,
     prompts: prompts.map(({ ids }) => ids),
     negativePrompt: negative?.ids ?? null,
     numInferenceSteps: input.num_inference_steps,
@@ -109,8 +101,6 @@ export async function submitPrediction(env: Env, submission: Submission): Promis
     streamCapability: newCapability(),
     queueTimeoutMs: config.queueTimeoutMs,
     runTimeoutMs: config.runTimeoutMs,
-    cancelAfterMs,
-    idempotency,
     job: encodeJob(job),
     requestId,
   });

@@ -2,7 +2,7 @@
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import type { Config } from "../env.ts";
-import { type Ending, endPrediction } from "./ingest.ts";
+import { endPrediction } from "./ingest.ts";
 import type { PredictionRow, PredictionStore } from "./store.ts";
 
 /** While predictions are live the alarm comes at least this often, so that an evicted hub comes back. */
@@ -10,36 +10,30 @@ const LIVE_INTERVAL_MS = 15_000;
 /** Least pause between alarms: what cannot be done now must not be tried without end. */
 const MIN_INTERVAL_MS = 250;
 
-type Overdue = Pick<Ending, "status" | "error">;
-
-function overdue(row: PredictionRow, now: number): Overdue | undefined {
-  if (row.cancelAt !== null && now >= row.cancelAt) {
-    return { status: row.startedAt === null ? "aborted" : "canceled" };
-  }
-  const failed = (code: ErrorCode, message: string): Overdue => ({
-    status: "failed",
-    error: { code, message },
-  });
+function overdue(row: PredictionRow, now: number): { code: ErrorCode; message: string } | undefined {
   if (row.startedAt === null) {
     if (now < row.queueDeadlineAt) return undefined;
     const seconds = Math.round((row.queueDeadlineAt - row.createdAt) / 1_000);
-    return failed("no_worker", `no worker picked the prediction up within ${seconds} s`);
+    return { code: "no_worker", message: `no worker picked the prediction up within ${seconds} s` };
   }
   if (now < row.startedAt + row.runTimeoutMs) return undefined;
   const seconds = Math.round(row.runTimeoutMs / 1_000);
-  return failed("deadline_exceeded", `the prediction did not finish within ${seconds} s of its start`);
+  return {
+    code: "deadline_exceeded",
+    message: `the prediction did not finish within ${seconds} s of its start`,
+  };
 }
 
-/** Ends live predictions whose time is over, as failed or as their callers have asked; gives their ids. */
-export function endOverdue(store: PredictionStore, now: number): string[] {
-  const ended: string[] = [];
+/** Fails live predictions whose deadline has passed; gives their ids. */
+export function failOverdue(store: PredictionStore, now: number): string[] {
+  const failed: string[] = [];
   for (const row of store.live()) {
-    const ending = overdue(row, now);
-    if (ending === undefined) continue;
-    store.atomically(() => endPrediction(store, row.id, { ...ending, at: now, release: true }));
-    ended.push(row.id);
+    const error = overdue(row, now);
+    if (error === undefined) continue;
+    store.atomically(() => endPrediction(store, row.id, { status: "failed", at: now, error, release: true }));
+    failed.push(row.id);
   }
-  return ended;
+  return failed;
 }
 
 type Retention = Pick<Config, "stepRetentionMs" | "fileRetentionMs" | "recordRetentionMs">;

@@ -11,20 +11,17 @@ import { EventApplier } from "./apply.ts";
 import { Changes } from "./changes.ts";
 import { HubConnection } from "./connection.ts";
 import { StreamCursor } from "./cursor.ts";
-import { endOverdue, nextAlarm } from "./deadlines.ts";
+import { failOverdue, nextAlarm } from "./deadlines.ts";
 import { deleteOutputs } from "./files.ts";
 import type { StreamMessage } from "./follow.ts";
 import { endPrediction } from "./ingest.ts";
 import { ModelRegistry } from "./models.ts";
-import { PublishError, publishJob, QueueGauge } from "./queue.ts";
+import { PublishError, publishJob } from "./queue.ts";
 import {
   type HubHealth,
   type HubResult,
   isFinal,
-  type LivePrediction,
   type NewPrediction,
-  type Page,
-  type PageQuery,
   type PredictionRecord,
   toHubError,
 } from "./records.ts";
@@ -48,7 +45,6 @@ export class Hub extends DurableObject<Env> {
   readonly #changes = new Changes();
   readonly #applier: EventApplier;
   readonly #connection: HubConnection;
-  readonly #gauge = new QueueGauge();
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -85,16 +81,12 @@ export class Hub extends DurableObject<Env> {
   }
 
   /**
-   * Stores and dispatches a prediction, or finds the one that the same request with the same idempotency key has
-   * made. An answer that is not `ok` means that it will not be made; errors: queue_full, queue_unavailable,
-   * invalid_input.
+   * Stores and dispatches a prediction. An answer that is not `ok` means that it will not be made; errors:
+   * queue_full, queue_unavailable.
    */
-  create(request: NewPrediction): Promise<HubResult<{ record: PredictionRecord; isNew: boolean }>> {
+  create(request: NewPrediction): Promise<HubResult<PredictionRecord>> {
     return this.#answer(async () => {
       const session = await this.#connection.open();
-      // Nothing is awaited from here to the insertion: of two requests at once the second finds the first.
-      const earlier = this.#replayed(request);
-      if (earlier !== undefined) return { record: earlier, isNew: false };
       const job = decodeJob(request.job);
       this.#store.atomically(() => {
         this.#store.insert(job, request);
@@ -109,26 +101,14 @@ export class Hub extends DurableObject<Env> {
         this.#dropUnpublished(job.id, error);
         throw error;
       }
-      this.#gauge.forget(job);
       this.#log.info("dispatched", { prediction: job.id, requestId: request.requestId });
-      return { record: this.#mustGet(job.id), isNew: true };
+      return this.#mustGet(job.id);
     });
   }
 
   /** The prediction, if the key's owner made it; else not_found. So for the other methods. */
-  get(id: string, keyName: string): Promise<HubResult<LivePrediction>> {
-    return this.#answer(async () => {
-      const row = this.#owned(id, keyName);
-      if (row.status !== "starting") return { record: row, queue: null };
-      const queue = await this.#gauge.placeOf(this.#connection, this.#store, row);
-      // It may have started meanwhile.
-      return { record: this.#store.get(id) ?? row, queue };
-    });
-  }
-
-  /** Predictions of a key's owner, newest first. */
-  list(query: PageQuery): Promise<HubResult<Page>> {
-    return this.#answer(() => this.#store.page(query));
+  get(id: string, keyName: string): Promise<HubResult<PredictionRecord>> {
+    return this.#answer(() => this.#owned(id, keyName));
   }
 
   /** The prediction as soon as it has ended, at the latest after `timeoutMs`. */
@@ -152,7 +132,6 @@ export class Hub extends DurableObject<Env> {
       this.#store.atomically(() =>
         endPrediction(this.#store, id, { status: "canceled", at: Date.now(), release: true }),
       );
-      this.#gauge.forget(row);
       this.#log.info("canceled", { prediction: id });
       this.#settle([id]);
       return this.#mustGet(id);
@@ -210,7 +189,7 @@ export class Hub extends DurableObject<Env> {
     try {
       await this.#connection.catchUp();
       const now = Date.now();
-      const overdue = endOverdue(this.#store, now);
+      const overdue = failOverdue(this.#store, now);
       for (const id of overdue) this.#log.warn("overdue", { prediction: id });
       this.#settle(overdue);
       await this.#expire(now);
@@ -281,20 +260,9 @@ export class Hub extends DurableObject<Env> {
     return row;
   }
 
-  /** What the same request has made before. Throws a VqdError (invalid_input) if the key stands for another one. */
-  #replayed({ keyName, idempotency }: NewPrediction): PredictionRow | undefined {
-    if (idempotency === null) return undefined;
-    const row = this.#store.byIdempotencyKey(keyName, idempotency.key);
-    if (row !== undefined && row.requestHash !== idempotency.requestHash) {
-      const message = "has been used for another request";
-      throw new VqdError("invalid_input", `idempotency-key ${message}`, {
-        errors: [{ path: "idempotency-key", message }],
-      });
-    }
-    return row;
-  }
-
-  async #answer<T>(work: () => T | Promise<T>): Promise<HubResult<T>> {
+  async #answer(
+    work: () => PredictionRecord | Promise<PredictionRecord>,
+  ): Promise<HubResult<PredictionRecord>> {
     try {
       return { ok: true, value: await work() };
     } catch (error) {

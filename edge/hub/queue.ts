@@ -6,11 +6,8 @@ import { encodeJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { modelKey } from "@vqd/shared/model.ts";
-import { controlSubject, jobSubject, STREAMS, jobConsumer } from "@vqd/shared/subjects.ts";
-import type { HubConnection } from "./connection.ts";
+import { controlSubject, jobSubject, STREAMS } from "@vqd/shared/subjects.ts";
 import type { Session } from "./nats.ts";
-import type { QueuePlace } from "./records.ts";
-import type { PredictionRow, PredictionStore } from "./store.ts";
 
 /** Without a confirmation after this time nobody knows whether the queue has the job. */
 const PUBLISH_TIMEOUT_MS = 2_500;
@@ -63,65 +60,5 @@ export async function deleteJob({ jsm }: Session, sequence: number): Promise<voi
     await jsm.streams.deleteMessage(STREAMS.jobs, sequence);
   } catch (error) {
     if (!(error instanceof JetStreamApiError)) throw error;
-  }
-}
-
-interface QueueReading {
-  readonly at: number;
-  /** Stream sequence of the last job that a worker has taken. */
-  readonly taken: number;
-  readonly waiting: number;
-  readonly running: number;
-}
-
-/** Predictions whose mean duration an estimate is made of. */
-const ETA_SAMPLE = 20;
-/** A reading serves all who ask within this time. */
-const READING_MS = 500;
-
-/** Reads from the workers' consumer how long a model's queue is. */
-export class QueueGauge {
-  readonly #readings = new Map<string, Promise<QueueReading | null>>();
-
-  /** The queue of `row`'s model has changed: what was read of it no longer counts. */
-  forget({ model: name, version }: Pick<Job, "model" | "version">): void {
-    this.#readings.delete(modelKey({ name, version }));
-  }
-
-  /** Where a waiting job stands; null if the queue cannot be asked. */
-  async placeOf(
-    connection: HubConnection,
-    store: PredictionStore,
-    row: PredictionRow,
-  ): Promise<QueuePlace | null> {
-    if (row.jobSeq === null) return null;
-    const reading = await this.#read(connection, modelKey({ name: row.model, version: row.version }));
-    if (reading === null) return null;
-    // Sequences have gaps where jobs were canceled, and the queue's length counts those behind: of the latter the
-    // hub knows its own. With one shard that is all of them.
-    const behind = store.waitingBehind(row);
-    const position = Math.max(0, Math.min(row.jobSeq - reading.taken, reading.waiting - behind) - 1);
-    const meanSeconds = store.meanPredictSeconds(row.version, ETA_SAMPLE);
-    // The jobs ahead, and those that run, share as many workers as are at work.
-    const waits = reading.running === 0 ? 0 : (position + 1) / reading.running;
-    const etaSeconds = meanSeconds === null ? null : Math.ceil((waits + 1) * meanSeconds);
-    return { position, etaSeconds };
-  }
-
-  async #read(connection: HubConnection, model: string): Promise<QueueReading | null> {
-    const last = await this.#readings.get(model);
-    if (last && Date.now() - last.at < READING_MS) return last;
-    const reading = connection
-      .open()
-      .then(({ jsm }) => jsm.consumers.info(STREAMS.jobs, jobConsumer(model)))
-      .then((info) => ({
-        at: Date.now(),
-        taken: info.delivered.stream_seq,
-        waiting: info.num_pending,
-        running: info.num_ack_pending,
-      }))
-      .catch(() => null);
-    this.#readings.set(model, reading);
-    return reading;
   }
 }

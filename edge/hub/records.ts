@@ -2,15 +2,7 @@
 
 import { type ErrorCode, type FieldError, VqdError } from "@vqd/shared/errors.ts";
 
-/** `aborted` is a cancellation before the start that the caller had set a time for, as Replicate has it. */
-export const PREDICTION_STATUSES = [
-  "starting",
-  "processing",
-  "succeeded",
-  "failed",
-  "canceled",
-  "aborted",
-] as const;
+export const PREDICTION_STATUSES = ["starting", "processing", "succeeded", "failed", "canceled"] as const;
 export type PredictionStatus = (typeof PREDICTION_STATUSES)[number];
 
 export const isFinal = (status: PredictionStatus): boolean =>
@@ -51,48 +43,8 @@ export interface PredictionRecord {
   readonly createdAt: number;
   readonly startedAt: number | null;
   readonly completedAt: number | null;
-  /** When it is canceled if it has not ended, by the caller's wish. */
-  readonly cancelAt: number | null;
   /** The images are gone: their retention has ended. */
   readonly filesExpired: boolean;
-}
-
-/** Where a prediction stands that has not started. */
-export interface QueuePlace {
-  /** Jobs of the same model that are ahead of it. */
-  readonly position: number;
-  /** Until its end, by what the last predictions of the model took; null while nothing is known. */
-  readonly etaSeconds: number | null;
-}
-
-/** A prediction and, while it waits and the queue can be asked, its place. */
-export interface LivePrediction {
-  readonly record: PredictionRecord;
-  readonly queue: QueuePlace | null;
-}
-
-/** What the caller's Idempotency-Key stands for. */
-export interface Idempotency {
-  readonly key: string;
-  /** SHA-256 of the request, hex: the same key with another request is a mistake. */
-  readonly requestHash: string;
-}
-
-/** Predictions of a key before or after a place in their order, newest first. */
-export interface PageQuery {
-  readonly keyName: string;
-  readonly from: {
-    readonly direction: "older" | "newer";
-    readonly createdAt: number;
-    readonly id: string;
-  } | null;
-  readonly limit: number;
-}
-
-export interface Page {
-  readonly records: readonly PredictionRecord[];
-  readonly hasNewer: boolean;
-  readonly hasOlder: boolean;
 }
 
 /** All that the hub needs to dispatch a prediction and to answer for it. */
@@ -105,9 +57,6 @@ export interface NewPrediction {
   readonly streamCapability: string;
   readonly queueTimeoutMs: number;
   readonly runTimeoutMs: number;
-  /** After which time it is canceled; null for never. */
-  readonly cancelAfterMs: number | null;
-  readonly idempotency: Idempotency | null;
   /** The job as it goes to the worker, encoded. */
   readonly job: Uint8Array;
   readonly requestId: string;

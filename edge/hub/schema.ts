@@ -64,13 +64,6 @@ const MIGRATIONS: readonly string[] = [
     value TEXT NOT NULL
   ) WITHOUT ROWID;
   `,
-  `
-  ALTER TABLE predictions ADD COLUMN cancel_at INTEGER;
-  ALTER TABLE predictions ADD COLUMN idempotency_key TEXT;
-  ALTER TABLE predictions ADD COLUMN request_hash TEXT;
-  CREATE UNIQUE INDEX predictions_idempotency ON predictions (key_name, idempotency_key)
-    WHERE idempotency_key IS NOT NULL;
-  `,
 ];
 
 /** Brings the database to the newest schema. */

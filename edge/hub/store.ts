@@ -2,14 +2,7 @@
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
-import type {
-  NewPrediction,
-  OutputFile,
-  Page,
-  PageQuery,
-  PredictionRecord,
-  PredictionStatus,
-} from "./records.ts";
+import type { NewPrediction, OutputFile, PredictionRecord, PredictionStatus } from "./records.ts";
 
 /** A row as the hub itself needs it. */
 export interface PredictionRow extends PredictionRecord {
@@ -19,7 +12,6 @@ export interface PredictionRow extends PredictionRecord {
   readonly resumedFrom: number;
   readonly queueDeadlineAt: number;
   readonly runTimeoutMs: number;
-  readonly requestHash: string | null;
 }
 
 export interface StoredEvent {
@@ -88,8 +80,6 @@ function toPrediction(row: Row): PredictionRow {
     completedAt: intOrNull(row["completed_at"]),
     queueDeadlineAt: int(row["queue_deadline_at"]),
     runTimeoutMs: int(row["run_timeout_ms"]),
-    cancelAt: intOrNull(row["cancel_at"]),
-    requestHash: textOrNull(row["request_hash"]),
     filesExpired: int(row["files_expired"]) === 1,
   };
 }
@@ -111,9 +101,8 @@ export class PredictionStore {
   insert(job: Job, prediction: NewPrediction): void {
     this.#sql.exec(
       `INSERT INTO predictions (id, key_name, status, model, version, input, prompt_tokens, prompt_truncated,
-         images, total_steps, file_capability, stream_capability, created_at, queue_deadline_at, run_timeout_ms,
-         cancel_at, idempotency_key, request_hash)
-       VALUES (?, ?, 'starting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         images, total_steps, file_capability, stream_capability, created_at, queue_deadline_at, run_timeout_ms)
+       VALUES (?, ?, 'starting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       job.id,
       prediction.keyName,
       job.model,
@@ -128,67 +117,12 @@ export class PredictionStore {
       job.createdAt,
       job.createdAt + prediction.queueTimeoutMs,
       prediction.runTimeoutMs,
-      prediction.cancelAfterMs === null ? null : job.createdAt + prediction.cancelAfterMs,
-      prediction.idempotency?.key ?? null,
-      prediction.idempotency?.requestHash ?? null,
     );
   }
 
   get(id: string): PredictionRow | undefined {
     const [row] = this.#sql.exec("SELECT * FROM predictions WHERE id = ?", id).toArray();
     return row === undefined ? undefined : toPrediction(row);
-  }
-
-  /** The prediction that a key's owner made with an idempotency key. */
-  byIdempotencyKey(keyName: string, key: string): PredictionRow | undefined {
-    return this.#rows(
-      "SELECT * FROM predictions WHERE key_name = ? AND idempotency_key = ?",
-      keyName,
-      key,
-    )[0];
-  }
-
-  /** A page of a key's predictions, newest first. */
-  page({ keyName, from, limit }: PageQuery): Page {
-    const isNewer = from?.direction === "newer";
-    const [order, compare] = isNewer ? ["ASC", ">"] : ["DESC", "<"];
-    const after = from === null ? "" : `AND (created_at, id) ${compare} (?, ?)`;
-    const rows = this.#rows(
-      `SELECT * FROM predictions WHERE key_name = ? ${after} ORDER BY created_at ${order}, id ${order} LIMIT ?`,
-      keyName,
-      ...(from === null ? [] : [from.createdAt, from.id]),
-      // One more than the page tells whether there is another page.
-      limit + 1,
-    );
-    const records = rows.slice(0, limit);
-    const hasMore = rows.length > limit;
-    return isNewer
-      ? { records: records.toReversed(), hasNewer: hasMore, hasOlder: true }
-      : { records, hasNewer: from !== null, hasOlder: hasMore };
-  }
-
-  /** How many predictions of the same model version wait behind this one in the queue. */
-  waitingBehind({ version, jobSeq }: PredictionRow): number {
-    return this.#sql
-      .exec<{ n: number }>(
-        `SELECT count(*) AS n FROM predictions
-         WHERE completed_at IS NULL AND status = 'starting' AND version = ? AND job_seq > ?`,
-        version,
-        jobSeq,
-      )
-      .one().n;
-  }
-
-  /** Seconds that the last predictions of a model version took; null if none is known. */
-  meanPredictSeconds(version: string, count: number): number | null {
-    return this.#sql
-      .exec<{ mean: number | null }>(
-        `SELECT avg(predict_seconds) AS mean FROM (SELECT predict_seconds FROM predictions
-         WHERE version = ? AND predict_seconds IS NOT NULL ORDER BY completed_at DESC LIMIT ?)`,
-        version,
-        count,
-      )
-      .one().mean;
   }
 
   update(id: string, changes: Changes): void {
@@ -255,8 +189,7 @@ export class PredictionStore {
   nextDeadline(): number | null {
     return this.#sql
       .exec<{ at: number | null }>(
-        `SELECT min(min(coalesce(started_at + run_timeout_ms, queue_deadline_at),
-                        coalesce(cancel_at, ${Number.MAX_SAFE_INTEGER}))) AS at
+        `SELECT min(coalesce(started_at + run_timeout_ms, queue_deadline_at)) AS at
          FROM predictions WHERE completed_at IS NULL`,
       )
       .one().at;

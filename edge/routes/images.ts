@@ -10,7 +10,6 @@ import { fileKey } from "../hub/files.ts";
 import type { PredictionRecord } from "../hub/records.ts";
 import { hubOfPrediction } from "../hubs.ts";
 import { defaultModelOf, listModels, resolveModel } from "../models.ts";
-import { idempotencyOf } from "../request-headers.ts";
 import { DEFAULTS, type GenerateImages, generateImagesSchema, type PredictionInput } from "../schemas.ts";
 import { submitPrediction } from "../submit.ts";
 import { fileUrl, originOf } from "../urls.ts";
@@ -91,10 +90,8 @@ export async function generateImages(c: AppContext): Promise<Response> {
   const size = checkSize(body.size, model);
   const input = toPredictionInput(body);
   const requestId = c.get("requestId");
-  const idempotency = await idempotencyOf(c.req.header("idempotency-key"), { ...body, model: model.version });
-  const submission = { input, model, keyName, requestId, path: "", idempotency };
-  const created = await submitPrediction(c.env, submission);
-  const record = await finished(c, created.record.id);
+  const created = await submitPrediction(c.env, { input, model, keyName, requestId, path: "" });
+  const record = await finished(c, created.id);
   if (record.status !== "succeeded") throw failureOf(record);
 
   const origin = originOf(configOf(c.env), c.req.url);

@@ -24,7 +24,6 @@ const EDGE: Permissions = {
       STREAM_SUBJECTS.jobs, // dispatch
       CONTROL_SUBJECTS, // cancel a running job
       `$JS.API.STREAM.MSG.DELETE.${jobs}`, // take a waiting job out of the queue: cancelled or past its deadline
-      `$JS.API.CONSUMER.INFO.${jobs}.>`, // how long is the queue?
       `$JS.API.STREAM.INFO.${events}`, // is the stored sequence still in the stream?
       `$JS.API.CONSUMER.CREATE.${events}.>`, // follow the shard's events
       `$JS.API.CONSUMER.DELETE.${events}.>`, // no longer follow them

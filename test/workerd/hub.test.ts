@@ -69,7 +69,7 @@ function newJob(images = 1): Job {
 
 async function create(
   made: Job,
-  timeouts: { queueTimeoutMs?: number; runTimeoutMs?: number; cancelAfterMs?: number } = {},
+  timeouts: { queueTimeoutMs?: number; runTimeoutMs?: number } = {},
 ): Promise<PredictionRecord> {
   const result = await hub.create({
     keyName: KEY_NAME,
@@ -80,15 +80,13 @@ async function create(
     streamCapability: newCapability(),
     queueTimeoutMs: 60_000,
     runTimeoutMs: 60_000,
-    cancelAfterMs: null,
-    idempotency: null,
     job: encodeJob(made),
     requestId: "test",
     ...timeouts,
   });
   // Out of the queue, which the next test file fills.
   await worker.take({ id: made.id });
-  return unwrap(result).record;
+  return unwrap(result);
 }
 
 /** Lets an event take effect as the next of the stream, or again as an old one. */
@@ -107,7 +105,7 @@ async function happen(
 const happened = ([said, attachment]: [Said, Uint8Array?], attempt = 1): Promise<void> =>
   happen(said, attachment === undefined ? { attempt } : { attempt, attachment });
 
-const record = async (): Promise<PredictionRecord> => unwrap(await hub.get(job.id, KEY_NAME)).record;
+const record = async (): Promise<PredictionRecord> => unwrap(await hub.get(job.id, KEY_NAME));
 
 interface Seen {
   id: number;
@@ -360,22 +358,6 @@ describe("deadlines and retention", () => {
     await new Promise((resolve) => setTimeout(resolve, 5));
     await alarm();
     expect(await record()).toMatchObject({ status: "failed", errorCode: "deadline_exceeded" });
-    await stopped;
-  });
-
-  it("aborts or cancels what its caller wanted no longer, and stops its worker", async () => {
-    await create(job, { cancelAfterMs: 1 });
-    await alarm();
-    expect(await record()).toMatchObject({ status: "aborted", errorCode: null });
-    expect((await seen()).at(-1)?.data).toBe('{"status":"aborted","reason":"canceled"}');
-
-    job = newJob();
-    await create(job, { cancelAfterMs: 1 });
-    const stopped = worker.canceled(job.id);
-    await worker.nc.flush();
-    await happen({ type: "started", worker: "a", numericsId: "n", resumedFrom: 0, total: STEPS });
-    await alarm();
-    expect(await record()).toMatchObject({ status: "canceled", errorCode: null });
     await stopped;
   });
 
