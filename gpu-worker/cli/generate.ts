@@ -27,9 +27,9 @@ Options:
   --steps N                denoising steps, at most what the model was trained with          [100]
   --guidance-scale G       how much the prompt weighs, ${MIN_GUIDANCE_SCALE} (not at all) to ${MAX_GUIDANCE_SCALE}                      [5]
   --truncation-rate R      keep the most likely classes up to this probability, above 0 to 1 [1]
-  --scheduler NAME         reference, or strided: few steps over the whole process      [reference]
-  --prior-rule N           purity sampling: 0 (off), 1 (surest pixels first) or 2 (and sharpened) [0]
-  --prior-weight R         how much rule 2 sharpens, 0 to ${MAX_PRIOR_WEIGHT}                                   [0]
+  --scheduler NAME         reference, or strided: few steps over the whole process    [reference]
+  --prior-rule N           purity sampling: 0 (off), 1 (surest first) or 2 (and sharpened)    [0]
+  --prior-weight R         how much rule 2 sharpens, 0 to ${MAX_PRIOR_WEIGHT}                                  [0]
   --negative-prompt TEXT   what to move away from
   --num-images N           pictures to make, 1 to ${MAX_IMAGES}                                           [1]
   --format FORMAT          png, webp or jpeg                              [by the ending of --out]
