@@ -4,6 +4,7 @@ import { OUTPUT_FORMATS, PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
 import {
   MAX_GUIDANCE_SCALE,
   MAX_IMAGES,
+  MAX_PREVIEWS,
   MAX_PRIOR_WEIGHT,
   MAX_PROMPT_CHARS,
   MAX_SEED,
@@ -21,6 +22,8 @@ export const DEFAULTS = {
   priorRule: 0,
   priorWeight: 0,
   outputFormat: "png",
+  outputQuality: 80,
+  previews: 0,
 } as const;
 
 const promptText = z
@@ -85,6 +88,16 @@ export const predictionInputSchema = z.strictObject({
   num_outputs: images.nullish().describe("Images per prompt."),
   num_images_per_prompt: images.nullish().describe("Another name of num_outputs."),
   output_format: z.enum(OUTPUT_FORMATS).nullish().describe("Format of the image files."),
+  output_quality: integer()
+    .min(0)
+    .max(100)
+    .nullish()
+    .describe("Quality of WebP and JPEG files, 100 being the best. PNG files are lossless."),
+  num_previews: integer()
+    .min(0)
+    .max(MAX_PREVIEWS)
+    .nullish()
+    .describe("Pictures of the most likely result on the way, of each image, as `preview` events."),
 });
 
 export type PredictionInput = z.infer<typeof predictionInputSchema>;

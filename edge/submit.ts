@@ -49,6 +49,8 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
     prior_rule: priorRule,
     prior_weight: priorWeight,
     output_format: input.output_format ?? DEFAULTS.outputFormat,
+    output_quality: input.output_quality ?? DEFAULTS.outputQuality,
+    num_previews: input.num_previews ?? DEFAULTS.previews,
   };
 }
 
@@ -85,6 +87,8 @@ export async function submitPrediction(env: Env, submission: Submission): Promis
     priorRule: input.prior_rule,
     priorWeight: input.prior_weight,
     outputFormat: input.output_format,
+    outputQuality: input.output_quality,
+    previews: input.num_previews,
   };
   if (imageCount(job) > MAX_IMAGES) {
     const message = `asks for ${imageCount(job)} images in all; a prediction makes at most ${MAX_IMAGES}`;

@@ -12,7 +12,7 @@ import { Changes } from "./changes.ts";
 import { HubConnection } from "./connection.ts";
 import { StreamCursor } from "./cursor.ts";
 import { failOverdue, nextAlarm } from "./deadlines.ts";
-import { deleteOutputs } from "./files.ts";
+import { deleteImages } from "./files.ts";
 import type { StreamMessage } from "./follow.ts";
 import { endPrediction } from "./ingest.ts";
 import { ModelRegistry } from "./models.ts";
@@ -234,7 +234,7 @@ export class Hub extends DurableObject<Env> {
     const { stepRetentionMs, fileRetentionMs, recordRetentionMs } = this.#config;
     this.#store.atomically(() => this.#store.expireSteps(now - stepRetentionMs));
     for (const row of this.#store.withExpiredFiles(now - fileRetentionMs, EXPIRE_BATCH)) {
-      await deleteOutputs(this.env.FILES, row);
+      await deleteImages(this.env.FILES, row);
       this.#store.update(row.id, { files_expired: 1 });
     }
     this.#store.atomically(() => this.#store.expireRecords(now - recordRetentionMs));

@@ -10,6 +10,8 @@ export interface PredictionRow extends PredictionRecord {
   readonly jobSeq: number | null;
   readonly attemptStartedAt: number | null;
   readonly resumedFrom: number;
+  /** Places (preview x images + index) of previews shown so far, plus one. */
+  readonly previewsSeen: number;
   readonly queueDeadlineAt: number;
   readonly runTimeoutMs: number;
 }
@@ -29,6 +31,7 @@ interface Changes {
   attempt_started_at?: number;
   resumed_from?: number;
   step?: number;
+  previews_seen?: number;
   numerics_id?: string;
   outputs?: string;
   error_code?: ErrorCode;
@@ -68,6 +71,7 @@ function toPrediction(row: Row): PredictionRow {
     attempt: int(row["attempt"]),
     attemptStartedAt: intOrNull(row["attempt_started_at"]),
     resumedFrom: int(row["resumed_from"]),
+    previewsSeen: int(row["previews_seen"]),
     step: int(row["step"]),
     numericsId: textOrNull(row["numerics_id"]),
     outputs: JSON.parse(text(row["outputs"])) as OutputFile[],
@@ -198,7 +202,7 @@ export class PredictionStore {
   /** Ended predictions of which a part is older than its retention, and when the next one will be. */
   expireSteps(before: number): void {
     this.#sql.exec(
-      `DELETE FROM events WHERE type IN ('step', 'logs') AND prediction_id IN
+      `DELETE FROM events WHERE type IN ('step', 'preview', 'logs') AND prediction_id IN
          (SELECT id FROM predictions WHERE completed_at <= ? AND steps_expired = 0)`,
       before,
     );

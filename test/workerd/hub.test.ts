@@ -64,6 +64,8 @@ function newJob(images = 1): Job {
     priorRule: 0,
     priorWeight: 0,
     outputFormat: "png",
+    outputQuality: 80,
+    previews: 0,
   };
 }
 
