@@ -15,6 +15,7 @@ const STATUS: Record<ErrorCode, ErrorStatus> = {
   invalid_input: 422,
   unauthorized: 401,
   not_found: 404,
+  idempotency_key_reused: 422,
   method_not_allowed: 405,
   payload_too_large: 413,
   unsupported_media_type: 415,

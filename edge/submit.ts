@@ -7,7 +7,7 @@ import { MAX_IMAGES } from "@vqd/shared/limits.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { configOf, type Env } from "./env.ts";
 import { hubOfShard, shardOfKey } from "./hubs.ts";
-import { type PredictionRecord, unwrap } from "./hub/records.ts";
+import { type Idempotency, type PredictionRecord, unwrap } from "./hub/records.ts";
 import { DEFAULTS, type PredictionInput } from "./schemas.ts";
 import { tokenizer } from "./tokenizer.ts";
 import { invalidInput } from "./validation.ts";
@@ -17,6 +17,8 @@ export interface Submission {
   readonly model: ModelManifest;
   readonly keyName: string;
   readonly requestId: string;
+  readonly cancelAfterMs?: number | null;
+  readonly idempotency?: Idempotency | null;
   /** Where in the body the input lies, for errors: "input." or "". */
   readonly path: string;
 }
@@ -54,8 +56,16 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
   };
 }
 
-/** Dispatches a prediction. Throws a VqdError: invalid_input, queue_full, queue_unavailable. */
-export async function submitPrediction(env: Env, submission: Submission): Promise<PredictionRecord> {
+export interface Submitted {
+  readonly record: PredictionRecord;
+  /** An earlier request with the same idempotency key has made it. */
+  readonly isReplay: boolean;
+}
+
+/**
+ * Dispatches a prediction. Throws a VqdError: invalid_input, queue_full, queue_unavailable, idempotency_key_reused.
+ */
+export async function submitPrediction(env: Env, submission: Submission): Promise<Submitted> {
   const { model, keyName, requestId, path } = submission;
   const config = configOf(env);
   const input = withDefaults(submission.input, model, path);
@@ -105,8 +115,11 @@ export async function submitPrediction(env: Env, submission: Submission): Promis
     streamCapability: newCapability(),
     queueTimeoutMs: config.queueTimeoutMs,
     runTimeoutMs: config.runTimeoutMs,
+    cancelAfterMs: submission.cancelAfterMs ?? null,
+    idempotency: submission.idempotency ?? null,
     job: encodeJob(job),
     requestId,
   });
-  return unwrap(result);
+  const record = unwrap(result);
+  return { record, isReplay: record.id !== job.id };
 }

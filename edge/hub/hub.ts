@@ -3,6 +3,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { decodeJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
+import type { Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { type Config, configOf, type Env } from "../env.ts";
@@ -11,17 +12,22 @@ import { EventApplier } from "./apply.ts";
 import { Changes } from "./changes.ts";
 import { HubConnection } from "./connection.ts";
 import { StreamCursor } from "./cursor.ts";
-import { failOverdue, nextAlarm } from "./deadlines.ts";
+import { endOverdue, nextAlarm } from "./deadlines.ts";
 import { deleteImages } from "./files.ts";
 import type { StreamMessage } from "./follow.ts";
 import { endPrediction } from "./ingest.ts";
+import { listPredictions } from "./list.ts";
 import { ModelRegistry } from "./models.ts";
+import type { Session } from "./nats.ts";
 import { PublishError, publishJob } from "./queue.ts";
+import { queuePlace } from "./queue-place.ts";
 import {
   type HubHealth,
   type HubResult,
   isFinal,
+  type ListQuery,
   type NewPrediction,
+  type PredictionPage,
   type PredictionRecord,
   toHubError,
 } from "./records.ts";
@@ -43,6 +49,8 @@ export class Hub extends DurableObject<Env> {
   readonly #store: PredictionStore;
   readonly #models: ModelRegistry;
   readonly #changes = new Changes();
+  /** Predictions that the queue has not confirmed yet. */
+  readonly #publishing = new Map<string, Promise<void>>();
   readonly #applier: EventApplier;
   readonly #connection: HubConnection;
 
@@ -81,12 +89,17 @@ export class Hub extends DurableObject<Env> {
   }
 
   /**
-   * Stores and dispatches a prediction. An answer that is not `ok` means that it will not be made; errors:
-   * queue_full, queue_unavailable.
+   * Stores and dispatches a prediction, or answers with the one that the same idempotent request has made before.
+   * An answer that is not `ok` means that it will not be made; errors: queue_full, queue_unavailable,
+   * idempotency_key_reused.
    */
   create(request: NewPrediction): Promise<HubResult<PredictionRecord>> {
     return this.#answer(async () => {
+      const known = this.#madeBefore(request);
+      if (known !== undefined) return this.#published(known);
       const session = await this.#connection.open();
+      const twin = this.#madeBefore(request);
+      if (twin !== undefined) return this.#published(twin);
       const job = decodeJob(request.job);
       this.#store.atomically(() => {
         this.#store.insert(job, request);
@@ -95,15 +108,17 @@ export class Hub extends DurableObject<Env> {
         }
       });
       this.#armAlarm();
-      try {
-        this.#store.update(job.id, { job_seq: await publishJob(session, job) });
-      } catch (error) {
-        this.#dropUnpublished(job.id, error);
-        throw error;
-      }
+      const publishing = this.#publish(session, job);
+      this.#publishing.set(job.id, publishing);
+      await publishing.finally(() => this.#publishing.delete(job.id));
       this.#log.info("dispatched", { prediction: job.id, requestId: request.requestId });
       return this.#mustGet(job.id);
     });
+  }
+
+  /** A page of the key's predictions. */
+  async list(keyName: string, query: ListQuery): Promise<PredictionPage> {
+    return listPredictions(this.#store, keyName, query);
   }
 
   /** The prediction, if the key's owner made it; else not_found. So for the other methods. */
@@ -189,7 +204,7 @@ export class Hub extends DurableObject<Env> {
     try {
       await this.#connection.catchUp();
       const now = Date.now();
-      const overdue = failOverdue(this.#store, now);
+      const overdue = endOverdue(this.#store, now);
       for (const id of overdue) this.#log.warn("overdue", { prediction: id });
       this.#settle(overdue);
       await this.#expire(now);
@@ -204,6 +219,31 @@ export class Hub extends DurableObject<Env> {
   /** Makes one message of the events stream take effect. */
   apply(message: StreamMessage): Promise<void> {
     return this.#applier.apply(message);
+  }
+
+  /** The prediction of an earlier request with the same idempotency key. Throws a VqdError if it was not the same. */
+  #madeBefore({ keyName, idempotency }: NewPrediction): PredictionRow | undefined {
+    if (idempotency === null) return undefined;
+    const known = this.#store.byIdempotencyKey(keyName, idempotency.key);
+    if (known === undefined || known.requestHash === idempotency.requestHash) return known;
+    throw new VqdError("idempotency_key_reused", "the idempotency key has been used for another request", {
+      errors: [{ path: "Idempotency-Key", message: "has been used for another request" }],
+    });
+  }
+
+  /** Waits for the request that made it; throws what that one throws. */
+  async #published({ id }: PredictionRow): Promise<PredictionRow> {
+    await this.#publishing.get(id);
+    return this.#mustGet(id);
+  }
+
+  async #publish(session: Session, job: Job): Promise<void> {
+    try {
+      this.#store.update(job.id, { job_seq: await publishJob(session, job) });
+    } catch (error) {
+      this.#dropUnpublished(job.id, error);
+      throw error;
+    }
   }
 
   /** The job was not taken, or nobody knows: then it stays as failed, so that its worker is stopped. */
@@ -260,11 +300,10 @@ export class Hub extends DurableObject<Env> {
     return row;
   }
 
-  async #answer(
-    work: () => PredictionRecord | Promise<PredictionRecord>,
-  ): Promise<HubResult<PredictionRecord>> {
+  async #answer(work: () => PredictionRow | Promise<PredictionRow>): Promise<HubResult<PredictionRecord>> {
     try {
-      return { ok: true, value: await work() };
+      const row = await work();
+      return { ok: true, value: { ...row, queue: queuePlace(this.#store, row) } };
     } catch (error) {
       if (error instanceof VqdError) return { ok: false, error: toHubError(error) };
       this.#log.error("unexpected", errorFields(error));

@@ -26,6 +26,7 @@ export interface Ending {
 const DONE_REASONS = {
   failed: { reason: "error" },
   canceled: { reason: "canceled" },
+  aborted: { reason: "canceled" },
   succeeded: {},
 } as const;
 

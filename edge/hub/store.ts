@@ -2,7 +2,7 @@
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
-import type { NewPrediction, OutputFile, PredictionRecord, PredictionStatus } from "./records.ts";
+import type { ListQuery, NewPrediction, OutputFile, PredictionRecord, PredictionStatus } from "./records.ts";
 
 /** A row as the hub itself needs it. */
 export interface PredictionRow extends PredictionRecord {
@@ -14,7 +14,21 @@ export interface PredictionRow extends PredictionRecord {
   readonly previewsSeen: number;
   readonly queueDeadlineAt: number;
   readonly runTimeoutMs: number;
+  /** Unix time in ms. */
+  readonly cancelAt: number | null;
+  readonly requestHash: string | null;
 }
+
+/** An amount of work. */
+interface Work {
+  /** Predictions. */
+  readonly count: number;
+  /** Their images, times the steps that each still has to go. */
+  readonly imageSteps: number;
+}
+
+/** Ended predictions that the pace is taken from. */
+const PACE_SAMPLE = 100;
 
 export interface StoredEvent {
   readonly seq: number;
@@ -78,12 +92,15 @@ function toPrediction(row: Row): PredictionRow {
     errorCode: textOrNull(row["error_code"]) as ErrorCode | null,
     errorMessage: textOrNull(row["error_message"]),
     logs: text(row["logs"]),
+    queue: null,
     predictSeconds: intOrNull(row["predict_seconds"]),
     createdAt: int(row["created_at"]),
     startedAt: intOrNull(row["started_at"]),
     completedAt: intOrNull(row["completed_at"]),
     queueDeadlineAt: int(row["queue_deadline_at"]),
     runTimeoutMs: int(row["run_timeout_ms"]),
+    cancelAt: intOrNull(row["cancel_at"]),
+    requestHash: textOrNull(row["request_hash"]),
     filesExpired: int(row["files_expired"]) === 1,
   };
 }
@@ -105,8 +122,9 @@ export class PredictionStore {
   insert(job: Job, prediction: NewPrediction): void {
     this.#sql.exec(
       `INSERT INTO predictions (id, key_name, status, model, version, input, prompt_tokens, prompt_truncated,
-         images, total_steps, file_capability, stream_capability, created_at, queue_deadline_at, run_timeout_ms)
-       VALUES (?, ?, 'starting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         images, total_steps, file_capability, stream_capability, created_at, queue_deadline_at, run_timeout_ms,
+         cancel_at, idempotency_key, request_hash)
+       VALUES (?, ?, 'starting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       job.id,
       prediction.keyName,
       job.model,
@@ -121,12 +139,77 @@ export class PredictionStore {
       job.createdAt,
       job.createdAt + prediction.queueTimeoutMs,
       prediction.runTimeoutMs,
+      prediction.cancelAfterMs === null ? null : job.createdAt + prediction.cancelAfterMs,
+      prediction.idempotency?.key ?? null,
+      prediction.idempotency?.requestHash ?? null,
     );
   }
 
   get(id: string): PredictionRow | undefined {
     const [row] = this.#sql.exec("SELECT * FROM predictions WHERE id = ?", id).toArray();
     return row === undefined ? undefined : toPrediction(row);
+  }
+
+  byIdempotencyKey(keyName: string, key: string): PredictionRow | undefined {
+    const query = "SELECT * FROM predictions WHERE key_name = ? AND idempotency_key = ?";
+    return this.#rows(query, keyName, key)[0];
+  }
+
+  /** A key's predictions from `from` on in its direction, the nearest first. */
+  page(keyName: string, { limit, from, createdAfter, createdBefore }: ListQuery): PredictionRow[] {
+    const isNewer = from?.towards === "newer";
+    const conditions = ["key_name = ?"];
+    const values: SqlStorageValue[] = [keyName];
+    if (from !== null) {
+      conditions.push(`(created_at, id) ${isNewer ? ">" : "<"} (?, ?)`);
+      values.push(from.createdAt, from.id);
+    }
+    if (createdAfter !== null) {
+      conditions.push("created_at > ?");
+      values.push(createdAfter);
+    }
+    if (createdBefore !== null) {
+      conditions.push("created_at < ?");
+      values.push(createdBefore);
+    }
+    const order = isNewer ? "created_at, id" : "created_at DESC, id DESC";
+    return this.#rows(
+      `SELECT * FROM predictions WHERE ${conditions.join(" AND ")} ORDER BY ${order} LIMIT ?`,
+      ...values,
+      limit,
+    );
+  }
+
+  /** Waiting predictions of the same version that were queued before. */
+  aheadOf({ version, jobSeq }: PredictionRow): Work {
+    return this.#work(
+      `SELECT count(*) AS count, coalesce(sum(images * total_steps), 0) AS steps FROM predictions
+       WHERE completed_at IS NULL AND status = 'starting' AND version = ? AND job_seq < ?`,
+      version,
+      jobSeq ?? Number.MAX_SAFE_INTEGER,
+    );
+  }
+
+  /** Predictions of the version that run, and what they have left. */
+  running(version: string): Work {
+    return this.#work(
+      `SELECT count(*) AS count, coalesce(sum(images * (total_steps - step)), 0) AS steps FROM predictions
+       WHERE completed_at IS NULL AND status = 'processing' AND version = ?`,
+      version,
+    );
+  }
+
+  /** What a step of an image took in the version's newest successes; null if there are none. */
+  secondsPerImageStep(version: string): number | null {
+    return this.#sql
+      .exec<{ pace: number | null }>(
+        `SELECT sum(predict_seconds) / sum(images * total_steps) AS pace FROM
+           (SELECT * FROM predictions WHERE completed_at IS NOT NULL ORDER BY completed_at DESC LIMIT ?)
+         WHERE version = ? AND status = 'succeeded'`,
+        PACE_SAMPLE,
+        version,
+      )
+      .one().pace;
   }
 
   update(id: string, changes: Changes): void {
@@ -193,7 +276,7 @@ export class PredictionStore {
   nextDeadline(): number | null {
     return this.#sql
       .exec<{ at: number | null }>(
-        `SELECT min(coalesce(started_at + run_timeout_ms, queue_deadline_at)) AS at
+        `SELECT min(min(coalesce(started_at + run_timeout_ms, queue_deadline_at), ifnull(cancel_at, 9e15))) AS at
          FROM predictions WHERE completed_at IS NULL`,
       )
       .one().at;
@@ -250,6 +333,11 @@ export class PredictionStore {
       key,
       value,
     );
+  }
+
+  #work(query: string, ...values: SqlStorageValue[]): Work {
+    const { count, steps } = this.#sql.exec<{ count: number; steps: number }>(query, ...values).one();
+    return { count, imageSteps: steps };
   }
 
   #rows(query: string, ...values: SqlStorageValue[]): PredictionRow[] {

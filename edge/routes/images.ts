@@ -90,7 +90,7 @@ export async function generateImages(c: AppContext): Promise<Response> {
   const size = checkSize(body.size, model);
   const input = toPredictionInput(body);
   const requestId = c.get("requestId");
-  const created = await submitPrediction(c.env, { input, model, keyName, requestId, path: "" });
+  const { record: created } = await submitPrediction(c.env, { input, model, keyName, requestId, path: "" });
   const record = await finished(c, created.id);
   if (record.status !== "succeeded") throw failureOf(record);
 

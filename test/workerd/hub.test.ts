@@ -82,6 +82,8 @@ async function create(
     streamCapability: newCapability(),
     queueTimeoutMs: 60_000,
     runTimeoutMs: 60_000,
+    cancelAfterMs: null,
+    idempotency: null,
     job: encodeJob(made),
     requestId: "test",
     ...timeouts,

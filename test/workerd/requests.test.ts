@@ -298,7 +298,7 @@ describe("paths and methods", () => {
   it("answers 405 with the methods that are allowed", async () => {
     const response = await call("/v1/predictions", { method: "DELETE" });
     expect(response.status).toBe(405);
-    expect(response.headers.get("allow")).toBe("POST, OPTIONS");
+    expect(response.headers.get("allow")).toBe("GET, HEAD, POST, OPTIONS");
     await response.body?.cancel();
     const images = await call("/v1/images/generations");
     expect(images.status).toBe(405);
