@@ -12,7 +12,7 @@ import { getFile } from "./routes/files.ts";
 import { getHealth } from "./routes/health.ts";
 import { generateImages } from "./routes/images.ts";
 import { getModel, getModels } from "./routes/models.ts";
-import { cancelPrediction, createPrediction, getPrediction } from "./routes/predictions.ts";
+import { cancelPrediction, createPrediction, getPrediction, listPredictions } from "./routes/predictions.ts";
 import { capabilityStream, predictionEvents } from "./routes/streams.ts";
 
 interface Route {
@@ -24,7 +24,7 @@ interface Route {
 }
 
 const ROUTES: readonly Route[] = [
-  { path: "/v1/predictions", post: createPrediction },
+  { path: "/v1/predictions", get: listPredictions, post: createPrediction },
   { path: "/v1/predictions/:id", get: getPrediction },
   { path: "/v1/predictions/:id/cancel", post: cancelPrediction },
   { path: "/v1/predictions/:id/events", get: predictionEvents },

@@ -4,6 +4,7 @@ import { OUTPUT_FORMATS, PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
 import {
   MAX_GUIDANCE_SCALE,
   MAX_IMAGES,
+  MAX_PREVIEWS,
   MAX_PRIOR_WEIGHT,
   MAX_PROMPT_CHARS,
   MAX_SEED,
@@ -19,7 +20,12 @@ export const DEFAULTS = {
   truncationRate: 1,
   numOutputs: 1,
   outputFormat: "png",
+  outputQuality: 80,
+  previews: 0,
 } as const;
+
+/** OpenAI's limit. */
+const MAX_PARTIAL_IMAGES = 3;
 
 const promptText = z
   .string()
@@ -89,6 +95,16 @@ export const predictionInputSchema = z.strictObject({
   num_outputs: images.nullish().describe("Images per prompt."),
   num_images_per_prompt: images.nullish().describe("Another name of num_outputs."),
   output_format: z.enum(OUTPUT_FORMATS).nullish().describe("Format of the image files."),
+  output_quality: integer()
+    .min(0)
+    .max(100)
+    .nullish()
+    .describe("Quality of WebP and JPEG files, 100 being the best. PNG files are lossless."),
+  num_previews: integer()
+    .min(0)
+    .max(MAX_PREVIEWS)
+    .nullish()
+    .describe("Pictures of the most likely result on the way, of each image, as `preview` events."),
 });
 
 export type PredictionInput = z.infer<typeof predictionInputSchema>;
@@ -103,14 +119,16 @@ export const createPredictionSchema = z.strictObject({
 });
 
 /** A parameter of OpenAI's API that this service knows and cannot vary: its neutral values pass. */
-const only = (...values: string[]) =>
-  z
-    .string()
+const only = (...values: (string | number)[]) => {
+  const wanted = values.map((value) => `${JSON.stringify(value)} or `).join("");
+  return z
+    .union([z.string(), z.number(), z.boolean(), z.object({})])
+    .nullish()
     .refine(
-      (value) => values.includes(value),
-      `must be ${values.map((value) => JSON.stringify(value)).join(" or ")} or left out`,
-    )
-    .nullish();
+      (value) => value === undefined || value === null || values.some((neutral) => neutral === value),
+      `must be ${wanted}left out`,
+    );
+};
 
 export const generateImagesSchema = z.strictObject({
   prompt: promptText,
@@ -130,18 +148,16 @@ export const generateImagesSchema = z.strictObject({
   ...sampling,
   quality: only("auto", "standard"),
   background: only("auto", "opaque"),
-  moderation: only("auto"),
+  moderation: only("auto", "low"),
   style: only(),
-  output_compression: integer()
-    .refine((value) => value === 100, "must be 100 or left out")
-    .nullish(),
-  partial_images: integer()
-    .refine((value) => value === 0, "must be 0 or left out: streaming is not served yet")
-    .nullish(),
-  stream: z
-    .boolean()
-    .refine((value) => !value, "must be false or left out: streaming is not served yet")
-    .nullish(),
+  complexity: only(),
+  frame_count: only(1),
+  frame_duration_ms: only(),
+  svg: only(),
+  output_compression: integer().min(0).max(100).nullish(),
+  partial_images: integer().min(0).max(MAX_PARTIAL_IMAGES).nullish(),
+  stream: z.boolean().nullish(),
+  safety_identifier: z.string().max(1_000).nullish(),
 });
 
 export type GenerateImages = z.infer<typeof generateImagesSchema>;

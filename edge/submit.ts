@@ -8,7 +8,7 @@ import type { ModelManifest } from "@vqd/shared/model.ts";
 import { PRESETS } from "@vqd/shared/presets.ts";
 import { configOf, type Env } from "./env.ts";
 import { hubOfShard, shardOfKey } from "./hubs.ts";
-import { type PredictionRecord, unwrap } from "./hub/records.ts";
+import { type Idempotency, type PredictionRecord, unwrap } from "./hub/records.ts";
 import { DEFAULTS, type PredictionInput } from "./schemas.ts";
 import { tokenizer } from "./tokenizer.ts";
 import { invalidInput } from "./validation.ts";
@@ -18,6 +18,8 @@ export interface Submission {
   readonly model: ModelManifest;
   readonly keyName: string;
   readonly requestId: string;
+  readonly cancelAfterMs?: number | null;
+  readonly idempotency?: Idempotency | null;
   /** Where in the body the input lies, for errors: "input." or "". */
   readonly path: string;
 }
@@ -52,11 +54,21 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
     prior_rule: priorRule,
     prior_weight: priorWeight,
     output_format: input.output_format ?? DEFAULTS.outputFormat,
+    output_quality: input.output_quality ?? DEFAULTS.outputQuality,
+    num_previews: input.num_previews ?? DEFAULTS.previews,
   };
 }
 
-/** Dispatches a prediction. Throws a VqdError: invalid_input, queue_full, queue_unavailable. */
-export async function submitPrediction(env: Env, submission: Submission): Promise<PredictionRecord> {
+export interface Submitted {
+  readonly record: PredictionRecord;
+  /** An earlier request with the same idempotency key has made it. */
+  readonly isReplay: boolean;
+}
+
+/**
+ * Dispatches a prediction. Throws a VqdError: invalid_input, queue_full, queue_unavailable, idempotency_key_reused.
+ */
+export async function submitPrediction(env: Env, submission: Submission): Promise<Submitted> {
   const { model, keyName, requestId, path } = submission;
   const config = configOf(env);
   const input = withDefaults(submission.input, model, path);
@@ -88,6 +100,8 @@ export async function submitPrediction(env: Env, submission: Submission): Promis
     priorRule: input.prior_rule,
     priorWeight: input.prior_weight,
     outputFormat: input.output_format,
+    outputQuality: input.output_quality,
+    previews: input.num_previews,
   };
   if (imageCount(job) > MAX_IMAGES) {
     const message = `asks for ${imageCount(job)} images in all; a prediction makes at most ${MAX_IMAGES}`;
@@ -104,8 +118,11 @@ export async function submitPrediction(env: Env, submission: Submission): Promis
     streamCapability: newCapability(),
     queueTimeoutMs: config.queueTimeoutMs,
     runTimeoutMs: config.runTimeoutMs,
+    cancelAfterMs: submission.cancelAfterMs ?? null,
+    idempotency: submission.idempotency ?? null,
     job: encodeJob(job),
     requestId,
   });
-  return unwrap(result);
+  const record = unwrap(result);
+  return { record, isReplay: record.id !== job.id };
 }

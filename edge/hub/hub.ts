@@ -3,6 +3,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { decodeJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
+import type { Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { type Config, configOf, type Env } from "../env.ts";
@@ -11,27 +12,35 @@ import { EventApplier } from "./apply.ts";
 import { Changes } from "./changes.ts";
 import { HubConnection } from "./connection.ts";
 import { StreamCursor } from "./cursor.ts";
-import { failOverdue, nextAlarm } from "./deadlines.ts";
-import { deleteOutputs } from "./files.ts";
+import { endOverdue, nextAlarm } from "./deadlines.ts";
+import { deleteImages } from "./files.ts";
 import type { StreamMessage } from "./follow.ts";
 import { endPrediction } from "./ingest.ts";
+import { listPredictions } from "./list.ts";
 import { ModelRegistry } from "./models.ts";
+import type { Session } from "./nats.ts";
 import { PublishError, publishJob } from "./queue.ts";
+import { queuePlace } from "./queue-place.ts";
 import {
+  type EventQuery,
   type HubHealth,
   type HubResult,
   isFinal,
+  type ListQuery,
   type NewPrediction,
+  type PredictionPage,
   type PredictionRecord,
   toHubError,
 } from "./records.ts";
 import { migrate } from "./schema.ts";
 import { eventStream } from "./sse.ts";
-import { PredictionStore, type PredictionRow } from "./store.ts";
+import { PredictionStore, type PredictionRow, type StoredEvent } from "./store.ts";
 import { formatEvent, parseStreamQuery } from "./stream-request.ts";
 
 /** Files that one alarm removes at most, so that it stays short. */
 const EXPIRE_BATCH = 100;
+/** Events that one call answers with at most. */
+const EVENT_BATCH = 16;
 const NAME_PREFIX = "hub-";
 
 /** A hub's name tells its shard. */
@@ -43,6 +52,8 @@ export class Hub extends DurableObject<Env> {
   readonly #store: PredictionStore;
   readonly #models: ModelRegistry;
   readonly #changes = new Changes();
+  /** Predictions that the queue has not confirmed yet. */
+  readonly #publishing = new Map<string, Promise<void>>();
   readonly #applier: EventApplier;
   readonly #connection: HubConnection;
 
@@ -81,12 +92,17 @@ export class Hub extends DurableObject<Env> {
   }
 
   /**
-   * Stores and dispatches a prediction. An answer that is not `ok` means that it will not be made; errors:
-   * queue_full, queue_unavailable.
+   * Stores and dispatches a prediction, or answers with the one that the same idempotent request has made before.
+   * An answer that is not `ok` means that it will not be made; errors: queue_full, queue_unavailable,
+   * idempotency_key_reused.
    */
   create(request: NewPrediction): Promise<HubResult<PredictionRecord>> {
     return this.#answer(async () => {
+      const known = this.#madeBefore(request);
+      if (known !== undefined) return this.#published(known);
       const session = await this.#connection.open();
+      const twin = this.#madeBefore(request);
+      if (twin !== undefined) return this.#published(twin);
       const job = decodeJob(request.job);
       this.#store.atomically(() => {
         this.#store.insert(job, request);
@@ -95,15 +111,17 @@ export class Hub extends DurableObject<Env> {
         }
       });
       this.#armAlarm();
-      try {
-        this.#store.update(job.id, { job_seq: await publishJob(session, job) });
-      } catch (error) {
-        this.#dropUnpublished(job.id, error);
-        throw error;
-      }
+      const publishing = this.#publish(session, job);
+      this.#publishing.set(job.id, publishing);
+      await publishing.finally(() => this.#publishing.delete(job.id));
       this.#log.info("dispatched", { prediction: job.id, requestId: request.requestId });
       return this.#mustGet(job.id);
     });
+  }
+
+  /** A page of the key's predictions. */
+  async list(keyName: string, query: ListQuery): Promise<PredictionPage> {
+    return listPredictions(this.#store, keyName, query);
   }
 
   /** The prediction, if the key's owner made it; else not_found. So for the other methods. */
@@ -119,6 +137,21 @@ export class Hub extends DurableObject<Env> {
         const row = this.#owned(id, keyName);
         const left = until - Date.now();
         if (isFinal(row.status) || left <= 0) return row;
+        await this.#changes.next(id, left);
+      }
+    });
+  }
+
+  /** The prediction's next events of some types; none after `timeoutMs`. A prediction that has ended has a `done`. */
+  events(query: EventQuery, timeoutMs: number): Promise<HubResult<StoredEvent[]>> {
+    return this.#attempt(async () => {
+      const { id, keyName, types, after } = query;
+      const until = Date.now() + timeoutMs;
+      for (;;) {
+        this.#owned(id, keyName);
+        const events = this.#store.eventsOfTypes(id, types, after, EVENT_BATCH);
+        const left = until - Date.now();
+        if (events.length > 0 || left <= 0) return events;
         await this.#changes.next(id, left);
       }
     });
@@ -189,7 +222,7 @@ export class Hub extends DurableObject<Env> {
     try {
       await this.#connection.catchUp();
       const now = Date.now();
-      const overdue = failOverdue(this.#store, now);
+      const overdue = endOverdue(this.#store, now);
       for (const id of overdue) this.#log.warn("overdue", { prediction: id });
       this.#settle(overdue);
       await this.#expire(now);
@@ -204,6 +237,31 @@ export class Hub extends DurableObject<Env> {
   /** Makes one message of the events stream take effect. */
   apply(message: StreamMessage): Promise<void> {
     return this.#applier.apply(message);
+  }
+
+  /** The prediction of an earlier request with the same idempotency key. Throws a VqdError if it was not the same. */
+  #madeBefore({ keyName, idempotency }: NewPrediction): PredictionRow | undefined {
+    if (idempotency === null) return undefined;
+    const known = this.#store.byIdempotencyKey(keyName, idempotency.key);
+    if (known === undefined || known.requestHash === idempotency.requestHash) return known;
+    throw new VqdError("idempotency_key_reused", "the idempotency key has been used for another request", {
+      errors: [{ path: "Idempotency-Key", message: "has been used for another request" }],
+    });
+  }
+
+  /** Waits for the request that made it; throws what that one throws. */
+  async #published({ id }: PredictionRow): Promise<PredictionRow> {
+    await this.#publishing.get(id);
+    return this.#mustGet(id);
+  }
+
+  async #publish(session: Session, job: Job): Promise<void> {
+    try {
+      this.#store.update(job.id, { job_seq: await publishJob(session, job) });
+    } catch (error) {
+      this.#dropUnpublished(job.id, error);
+      throw error;
+    }
   }
 
   /** The job was not taken, or nobody knows: then it stays as failed, so that its worker is stopped. */
@@ -234,7 +292,7 @@ export class Hub extends DurableObject<Env> {
     const { stepRetentionMs, fileRetentionMs, recordRetentionMs } = this.#config;
     this.#store.atomically(() => this.#store.expireSteps(now - stepRetentionMs));
     for (const row of this.#store.withExpiredFiles(now - fileRetentionMs, EXPIRE_BATCH)) {
-      await deleteOutputs(this.env.FILES, row);
+      await deleteImages(this.env.FILES, row);
       this.#store.update(row.id, { files_expired: 1 });
     }
     this.#store.atomically(() => this.#store.expireRecords(now - recordRetentionMs));
@@ -260,9 +318,15 @@ export class Hub extends DurableObject<Env> {
     return row;
   }
 
-  async #answer(
-    work: () => PredictionRecord | Promise<PredictionRecord>,
-  ): Promise<HubResult<PredictionRecord>> {
+  /** A prediction as others see it, or the error. */
+  #answer(work: () => PredictionRow | Promise<PredictionRow>): Promise<HubResult<PredictionRecord>> {
+    return this.#attempt(async () => {
+      const row = await work();
+      return { ...row, queue: queuePlace(this.#store, row) };
+    });
+  }
+
+  async #attempt<T>(work: () => Promise<T>): Promise<HubResult<T>> {
     try {
       return { ok: true, value: await work() };
     } catch (error) {

@@ -64,6 +64,18 @@ const MIGRATIONS: readonly string[] = [
     value TEXT NOT NULL
   ) WITHOUT ROWID;
   `,
+  `
+  ALTER TABLE predictions ADD COLUMN previews_seen INTEGER NOT NULL DEFAULT 0;
+  `,
+  `
+  ALTER TABLE predictions ADD COLUMN cancel_at INTEGER;
+  ALTER TABLE predictions ADD COLUMN idempotency_key TEXT;
+  ALTER TABLE predictions ADD COLUMN request_hash TEXT;
+  CREATE UNIQUE INDEX predictions_by_idempotency_key ON predictions (key_name, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+  DROP INDEX predictions_by_key;
+  CREATE INDEX predictions_by_key ON predictions (key_name, created_at, id);
+  `,
 ];
 
 /** Brings the database to the newest schema. */

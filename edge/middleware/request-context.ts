@@ -20,7 +20,7 @@ const SECURITY_HEADERS = {
 const CORS_HEADERS = {
   "access-control-allow-origin": "*",
   "access-control-expose-headers":
-    "x-request-id, retry-after, location, preference-applied, content-disposition, x-should-retry",
+    "x-request-id, retry-after, location, preference-applied, idempotent-replayed, content-disposition, x-should-retry",
 } as const;
 
 function dialectOf(path: string): ErrorDialect {

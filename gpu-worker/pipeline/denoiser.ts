@@ -5,6 +5,7 @@ import { graphPath } from "../graph/cache.ts";
 import { transformerWidth } from "../graph/transformer.ts";
 import { floatData, floatTensor, intTensor, Session, type SessionOptions, type Tensor } from "../session.ts";
 import { pick } from "./jump-draw.ts";
+import { writeMostLikely } from "./most-likely.ts";
 import { type ImageLogProbs, PixelViews } from "./pixel-view.ts";
 import { type Candidate, drawByPurity, maskedAfter, type PurityPrior, sharpen } from "./purity.ts";
 import { StepNoise, type UniformSource } from "./random.ts";
@@ -33,6 +34,8 @@ export interface DenoiseSlot {
   readonly prior?: PurityPrior | undefined;
   /** Noise to use instead of the seed's, for comparison with recorded runs. */
   readonly noise?: (stepIndex: number) => UniformSource;
+  /** Where to write the most likely x_0 as this step sees it, class ids [L], if it is wanted. */
+  readonly mostLikely?: ((stepIndex: number) => Uint16Array | undefined) | undefined;
 }
 
 const isGuided = (slot: DenoiseSlot): boolean => slot.guidanceScale > 1;
@@ -102,6 +105,16 @@ export class Denoiser {
     let row = 0;
     for (const slot of slots) {
       const guided = isGuided(slot);
+      const mostLikely = slot.mostLikely?.(slot.stepIndex);
+      if (mostLikely !== undefined) {
+        const rowSize = this.#pixels * this.#classes;
+        const start = row * rowSize;
+        writeMostLikely(mostLikely, logProbs, guided ? start + rowSize : start, {
+          ...(guided ? { unconditional: start } : {}),
+          guidanceScale: slot.guidanceScale,
+          classes: this.#classes,
+        });
+      }
       this.#sample(slot, logProbs, guided ? row + 1 : row, guided ? row : undefined);
       slot.stepIndex++;
       row += guided ? 2 : 1;
