@@ -14,6 +14,12 @@ import { generateImages } from "./routes/images.ts";
 import { getModel, getModels } from "./routes/models.ts";
 import { cancelPrediction, createPrediction, getPrediction, listPredictions } from "./routes/predictions.ts";
 import { capabilityStream, predictionEvents } from "./routes/streams.ts";
+import {
+  getWebhookAttempts,
+  getWebhookSecret,
+  redeliverWebhook,
+  rotateWebhookSecret,
+} from "./routes/webhooks.ts";
 
 interface Route {
   readonly path: string;
@@ -28,6 +34,10 @@ const ROUTES: readonly Route[] = [
   { path: "/v1/predictions/:id", get: getPrediction },
   { path: "/v1/predictions/:id/cancel", post: cancelPrediction },
   { path: "/v1/predictions/:id/events", get: predictionEvents },
+  { path: "/v1/predictions/:id/webhook-attempts", get: getWebhookAttempts },
+  { path: "/v1/predictions/:id/webhook-attempts/redeliver", post: redeliverWebhook },
+  { path: "/v1/webhooks/default/secret", get: getWebhookSecret },
+  { path: "/v1/webhooks/default/secret/rotate", post: rotateWebhookSecret },
   { path: "/v1/streams/:id/:capability", open: true, get: capabilityStream },
   { path: "/v1/images/generations", post: generateImages },
   { path: "/v1/models", get: getModels },

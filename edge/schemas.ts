@@ -13,6 +13,7 @@ import {
 } from "@vqd/shared/limits.ts";
 import { PRESET_NAMES } from "@vqd/shared/presets.ts";
 import { z } from "zod";
+import { WEBHOOK_EVENTS } from "./hub/webhook-store.ts";
 
 export const DEFAULTS = {
   preset: "best",
@@ -113,6 +114,12 @@ export const createPredictionSchema = z.strictObject({
   version: z.string().min(1).max(200).nullish(),
   /** A model by name, which Replicate has in the path: accepted here too, for that is where people put it. */
   model: z.string().min(1).max(200).nullish(),
+  webhook: z.string().nullish().describe("A public https URL that is told of the prediction's events."),
+  webhook_events_filter: z
+    .array(z.enum(WEBHOOK_EVENTS))
+    .max(WEBHOOK_EVENTS.length)
+    .nullish()
+    .describe("Which events it is told of; all if left out."),
   /** Replicate's client takes it as a hint for itself; every prediction has a stream here. */
   stream: z.boolean().nullish(),
   input: predictionInputSchema,

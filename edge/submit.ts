@@ -8,7 +8,7 @@ import type { ModelManifest } from "@vqd/shared/model.ts";
 import { PRESETS } from "@vqd/shared/presets.ts";
 import { configOf, type Env } from "./env.ts";
 import { hubOfShard, shardOfKey } from "./hubs.ts";
-import { type Idempotency, type PredictionRecord, unwrap } from "./hub/records.ts";
+import { type Idempotency, type PredictionRecord, unwrap, type Webhook } from "./hub/records.ts";
 import { DEFAULTS, type PredictionInput } from "./schemas.ts";
 import { tokenizer } from "./tokenizer.ts";
 import { invalidInput } from "./validation.ts";
@@ -22,6 +22,9 @@ export interface Submission {
   readonly idempotency?: Idempotency | null;
   /** Where in the body the input lies, for errors: "input." or "". */
   readonly path: string;
+  /** Of links to what is made. */
+  readonly origin: string;
+  readonly webhook?: Webhook | null;
 }
 
 /** The caller's input with all that was left open filled in: what is echoed, and reproduces the images. */
@@ -120,6 +123,8 @@ export async function submitPrediction(env: Env, submission: Submission): Promis
     runTimeoutMs: config.runTimeoutMs,
     cancelAfterMs: submission.cancelAfterMs ?? null,
     idempotency: submission.idempotency ?? null,
+    webhook: submission.webhook ?? null,
+    origin: submission.origin,
     job: encodeJob(job),
     requestId,
   });

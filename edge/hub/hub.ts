@@ -31,11 +31,13 @@ import {
   type PredictionPage,
   type PredictionRecord,
   toHubError,
+  type WebhookLog,
 } from "./records.ts";
 import { migrate } from "./schema.ts";
 import { eventStream } from "./sse.ts";
 import { PredictionStore, type PredictionRow, type StoredEvent } from "./store.ts";
 import { formatEvent, parseStreamQuery } from "./stream-request.ts";
+import { WebhookSender } from "./webhooks.ts";
 
 /** Files that one alarm removes at most, so that it stays short. */
 const EXPIRE_BATCH = 100;
@@ -56,6 +58,7 @@ export class Hub extends DurableObject<Env> {
   readonly #publishing = new Map<string, Promise<void>>();
   readonly #applier: EventApplier;
   readonly #connection: HubConnection;
+  readonly #webhooks: WebhookSender;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -75,9 +78,21 @@ export class Hub extends DurableObject<Env> {
       cursor,
       files: env.FILES,
       log,
-      onChanged: (id) => this.#changes.notify(id),
+      onChanged: (id) => {
+        this.#changes.notify(id);
+        this.#webhooks.pump();
+        this.#armAlarm();
+      },
       onEnded: (id) => this.#settle([id]),
       onOrphan: (id, row, event) => this.#connection.stopOrphan(id, row, event),
+    });
+    this.#webhooks = new WebhookSender({
+      predictions: store,
+      store: store.webhooks,
+      config,
+      log,
+      inBackground: (work) => ctx.waitUntil(work),
+      onScheduled: () => this.#armAlarm(),
     });
     this.#connection = new HubConnection({
       config,
@@ -171,6 +186,45 @@ export class Hub extends DurableObject<Env> {
     });
   }
 
+  /** The secret that signs the webhooks of a key's predictions. */
+  async webhookSecret(keyName: string): Promise<string> {
+    return this.#store.webhooks.secrets(keyName, Date.now())[0] ?? "";
+  }
+
+  /** Makes a new one; until `oldUntil` the one before signs too. */
+  async rotateWebhookSecret(keyName: string): Promise<{ secret: string; oldUntil: number }> {
+    return this.#store.atomically(() => this.#store.webhooks.rotate(keyName, Date.now()));
+  }
+
+  webhookLog(id: string, keyName: string): Promise<HubResult<WebhookLog>> {
+    return this.#attempt(async () => {
+      const { webhook } = this.#owned(id, keyName);
+      const { webhooks } = this.#store;
+      const deliveries = webhooks
+        .of(id)
+        .map((delivery) => ({ delivery, attempts: webhooks.attempts(delivery.id) }));
+      return { webhook, deliveries };
+    });
+  }
+
+  /** Sends the end of a prediction once more, under the same webhook-id. */
+  redeliverWebhook(id: string, keyName: string): Promise<HubResult<null>> {
+    return this.#attempt(async () => {
+      this.#owned(id, keyName);
+      const { webhooks } = this.#store;
+      const ending = webhooks.of(id).find(({ event }) => event === "completed");
+      if (ending === undefined)
+        throw new VqdError("not_found", "there is no webhook of its end to send again");
+      this.#store.atomically(() => {
+        webhooks.enable(id);
+        webhooks.again(ending.id, Date.now());
+      });
+      this.#webhooks.pump();
+      this.#armAlarm();
+      return null;
+    });
+  }
+
   /** Announced models, read anew from NATS now and then; the last known ones while NATS is down. */
   async models(): Promise<ModelManifest[]> {
     try {
@@ -225,6 +279,7 @@ export class Hub extends DurableObject<Env> {
       const overdue = endOverdue(this.#store, now);
       for (const id of overdue) this.#log.warn("overdue", { prediction: id });
       this.#settle(overdue);
+      this.#webhooks.pump();
       await this.#expire(now);
       await this.#connection.release();
     } catch (error) {
@@ -285,6 +340,7 @@ export class Hub extends DurableObject<Env> {
     if (ids.length === 0) return;
     for (const id of ids) this.#changes.notify(id);
     this.ctx.waitUntil(this.#connection.release());
+    this.#webhooks.pump();
     this.#armAlarm();
   }
 
@@ -295,7 +351,10 @@ export class Hub extends DurableObject<Env> {
       await deleteImages(this.env.FILES, row);
       this.#store.update(row.id, { files_expired: 1 });
     }
-    this.#store.atomically(() => this.#store.expireRecords(now - recordRetentionMs));
+    this.#store.atomically(() => {
+      this.#store.expireRecords(now - recordRetentionMs);
+      this.#store.webhooks.expire();
+    });
   }
 
   #armAlarm(): void {

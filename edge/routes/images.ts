@@ -32,6 +32,7 @@ export async function generateImages(c: AppContext): Promise<Response> {
   const input = toPredictionInput(body);
   const idempotency = await idempotencyOf(c, body);
   const requestId = c.get("requestId");
+  const origin = originOf(configOf(c.env), c.req.url);
   const { record } = await submitPrediction(c.env, {
     input,
     model,
@@ -39,12 +40,13 @@ export async function generateImages(c: AppContext): Promise<Response> {
     requestId,
     idempotency,
     path: "",
+    origin,
   });
   const job: ImageJob = {
     body,
     model,
     size,
-    origin: originOf(configOf(c.env), c.req.url),
+    origin,
     files: c.env.FILES,
   };
   // With a key the caller can come back for the images: then they are made to the end.

@@ -84,6 +84,8 @@ async function create(
     runTimeoutMs: 60_000,
     cancelAfterMs: null,
     idempotency: null,
+    webhook: null,
+    origin: ORIGIN,
     job: encodeJob(made),
     requestId: "test",
     ...timeouts,
