@@ -71,7 +71,15 @@ function problemOf(error: VqdError, status: ErrorStatus, requestId: string): Rec
   };
 }
 
-function openaiErrorOf(error: VqdError, status: ErrorStatus): Record<string, unknown> {
+const statusOf = (error: VqdError, dialect: ErrorDialect): ErrorStatus =>
+  // OpenAI's API has no 422: a wrong value is a bad request there.
+  dialect === "openai" && STATUS[error.code] === 422 ? 400 : STATUS[error.code];
+
+/** OpenAI's error object. */
+export function openaiErrorOf(
+  error: VqdError,
+  status: number = statusOf(error, "openai"),
+): Record<string, unknown> {
   const param = error.errors[0]?.path ?? null;
   const code =
     error.code === "not_found" && param === "model"
@@ -87,8 +95,7 @@ function openaiErrorOf(error: VqdError, status: ErrorStatus): Record<string, unk
 
 /** What to answer for `error`. */
 export function answerOf(error: VqdError, dialect: ErrorDialect, requestId: string): ErrorAnswer {
-  // OpenAI's API has no 422: a wrong value is a bad request there.
-  const status = dialect === "openai" && error.code === "invalid_input" ? 400 : STATUS[error.code];
+  const status = statusOf(error, dialect);
   const problem = (): Record<string, unknown> => problemOf(error, status, requestId);
   const openai = { error: openaiErrorOf(error, status) };
   const body =

@@ -26,6 +26,9 @@ export const DEFAULTS = {
   previews: 0,
 } as const;
 
+/** OpenAI's limit. */
+const MAX_PARTIAL_IMAGES = 3;
+
 const promptText = z
   .string()
   .max(MAX_PROMPT_CHARS)
@@ -112,14 +115,16 @@ export const createPredictionSchema = z.strictObject({
 });
 
 /** A parameter of OpenAI's API that this service knows and cannot vary: its neutral values pass. */
-const only = (...values: string[]) =>
-  z
-    .string()
+const only = (...values: (string | number)[]) => {
+  const wanted = values.map((value) => `${JSON.stringify(value)} or `).join("");
+  return z
+    .union([z.string(), z.number(), z.boolean(), z.object({})])
+    .nullish()
     .refine(
-      (value) => values.includes(value),
-      `must be ${values.map((value) => JSON.stringify(value)).join(" or ")} or left out`,
-    )
-    .nullish();
+      (value) => value === undefined || value === null || values.some((neutral) => neutral === value),
+      `must be ${wanted}left out`,
+    );
+};
 
 export const generateImagesSchema = z.strictObject({
   prompt: promptText,
@@ -139,18 +144,16 @@ export const generateImagesSchema = z.strictObject({
   ...sampling,
   quality: only("auto", "standard"),
   background: only("auto", "opaque"),
-  moderation: only("auto"),
+  moderation: only("auto", "low"),
   style: only(),
-  output_compression: integer()
-    .refine((value) => value === 100, "must be 100 or left out")
-    .nullish(),
-  partial_images: integer()
-    .refine((value) => value === 0, "must be 0 or left out: streaming is not served yet")
-    .nullish(),
-  stream: z
-    .boolean()
-    .refine((value) => !value, "must be false or left out: streaming is not served yet")
-    .nullish(),
+  complexity: only(),
+  frame_count: only(1),
+  frame_duration_ms: only(),
+  svg: only(),
+  output_compression: integer().min(0).max(100).nullish(),
+  partial_images: integer().min(0).max(MAX_PARTIAL_IMAGES).nullish(),
+  stream: z.boolean().nullish(),
+  safety_identifier: z.string().max(1_000).nullish(),
 });
 
 export type GenerateImages = z.infer<typeof generateImagesSchema>;

@@ -22,6 +22,7 @@ import type { Session } from "./nats.ts";
 import { PublishError, publishJob } from "./queue.ts";
 import { queuePlace } from "./queue-place.ts";
 import {
+  type EventQuery,
   type HubHealth,
   type HubResult,
   isFinal,
@@ -33,11 +34,13 @@ import {
 } from "./records.ts";
 import { migrate } from "./schema.ts";
 import { eventStream } from "./sse.ts";
-import { PredictionStore, type PredictionRow } from "./store.ts";
+import { PredictionStore, type PredictionRow, type StoredEvent } from "./store.ts";
 import { formatEvent, parseStreamQuery } from "./stream-request.ts";
 
 /** Files that one alarm removes at most, so that it stays short. */
 const EXPIRE_BATCH = 100;
+/** Events that one call answers with at most. */
+const EVENT_BATCH = 16;
 const NAME_PREFIX = "hub-";
 
 /** A hub's name tells its shard. */
@@ -134,6 +137,21 @@ export class Hub extends DurableObject<Env> {
         const row = this.#owned(id, keyName);
         const left = until - Date.now();
         if (isFinal(row.status) || left <= 0) return row;
+        await this.#changes.next(id, left);
+      }
+    });
+  }
+
+  /** The prediction's next events of some types; none after `timeoutMs`. A prediction that has ended has a `done`. */
+  events(query: EventQuery, timeoutMs: number): Promise<HubResult<StoredEvent[]>> {
+    return this.#attempt(async () => {
+      const { id, keyName, types, after } = query;
+      const until = Date.now() + timeoutMs;
+      for (;;) {
+        this.#owned(id, keyName);
+        const events = this.#store.eventsOfTypes(id, types, after, EVENT_BATCH);
+        const left = until - Date.now();
+        if (events.length > 0 || left <= 0) return events;
         await this.#changes.next(id, left);
       }
     });
@@ -300,10 +318,17 @@ export class Hub extends DurableObject<Env> {
     return row;
   }
 
-  async #answer(work: () => PredictionRow | Promise<PredictionRow>): Promise<HubResult<PredictionRecord>> {
-    try {
+  /** A prediction as others see it, or the error. */
+  #answer(work: () => PredictionRow | Promise<PredictionRow>): Promise<HubResult<PredictionRecord>> {
+    return this.#attempt(async () => {
       const row = await work();
-      return { ok: true, value: { ...row, queue: queuePlace(this.#store, row) } };
+      return { ...row, queue: queuePlace(this.#store, row) };
+    });
+  }
+
+  async #attempt<T>(work: () => Promise<T>): Promise<HubResult<T>> {
+    try {
+      return { ok: true, value: await work() };
     } catch (error) {
       if (error instanceof VqdError) return { ok: false, error: toHubError(error) };
       this.#log.error("unexpected", errorFields(error));

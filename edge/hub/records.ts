@@ -113,6 +113,15 @@ export interface PredictionPage {
   readonly next: ListPlace | null;
 }
 
+/** Asks for what a prediction's owner sees next in its event stream. */
+export interface EventQuery {
+  readonly id: string;
+  readonly keyName: string;
+  /** Sequence of the last event seen; 0 for none. */
+  readonly after: number;
+  readonly types: readonly string[];
+}
+
 export interface HubHealth {
   readonly nats: "connected" | "unreachable";
   readonly live: number;

@@ -258,6 +258,19 @@ export class PredictionStore {
       .toArray();
   }
 
+  eventsOfTypes(id: string, types: readonly string[], seq: number, limit: number): StoredEvent[] {
+    return this.#sql
+      .exec<{ seq: number; type: string; data: string }>(
+        `SELECT seq, type, data FROM events WHERE prediction_id = ? AND seq > ?
+           AND type IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?`,
+        id,
+        seq,
+        JSON.stringify(types),
+        limit,
+      )
+      .toArray();
+  }
+
   live(): PredictionRow[] {
     return this.#rows("SELECT * FROM predictions WHERE completed_at IS NULL");
   }
