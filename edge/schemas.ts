@@ -11,16 +11,14 @@ import {
   MAX_TIMESTEPS,
   MIN_GUIDANCE_SCALE,
 } from "@vqd/shared/limits.ts";
+import { PRESET_NAMES } from "@vqd/shared/presets.ts";
 import { z } from "zod";
 
 export const DEFAULTS = {
-  numInferenceSteps: 100,
+  preset: "best",
   guidanceScale: 5,
   truncationRate: 1,
   numOutputs: 1,
-  scheduler: "reference",
-  priorRule: 0,
-  priorWeight: 0,
   outputFormat: "png",
   outputQuality: 80,
   previews: 0,
@@ -42,6 +40,12 @@ const imagesMessage = `must be an integer from 1 to ${MAX_IMAGES}`;
 
 /** Settings of the sampler that both dialects take; null means the default. */
 const sampling = {
+  preset: z
+    .enum(PRESET_NAMES)
+    .nullish()
+    .describe(
+      "Steps, scheduler and purity sampling at once: draft, fast or best. What is given beside it counts.",
+    ),
   num_inference_steps: integer()
     .min(1)
     .max(MAX_TIMESTEPS)

@@ -5,6 +5,7 @@ import { newCapability, newPredictionId } from "@vqd/shared/ids.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { MAX_IMAGES } from "@vqd/shared/limits.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
+import { PRESETS } from "@vqd/shared/presets.ts";
 import { configOf, type Env } from "./env.ts";
 import { hubOfShard, shardOfKey } from "./hubs.ts";
 import { type Idempotency, type PredictionRecord, unwrap } from "./hub/records.ts";
@@ -25,7 +26,8 @@ export interface Submission {
 
 /** The caller's input with all that was left open filled in: what is echoed, and reproduces the images. */
 function withDefaults(input: PredictionInput, model: ModelManifest, path: string) {
-  const steps = input.num_inference_steps ?? Math.min(DEFAULTS.numInferenceSteps, model.numTrainTimesteps);
+  const preset = PRESETS[input.preset ?? DEFAULTS.preset];
+  const steps = input.num_inference_steps ?? Math.min(preset.numInferenceSteps, model.numTrainTimesteps);
   if (steps > model.numTrainTimesteps) {
     const message = `must be at most ${model.numTrainTimesteps}, the steps that ${model.name} was trained with`;
     throw invalidInput([{ path: `${path}num_inference_steps`, message }]);
@@ -34,8 +36,9 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
   if (typeof outputs === "number" && typeof perPrompt === "number" && outputs !== perPrompt) {
     throw invalidInput([{ path: `${path}num_images_per_prompt`, message: "contradicts num_outputs" }]);
   }
-  const priorRule = input.prior_rule ?? DEFAULTS.priorRule;
-  const priorWeight = input.prior_weight ?? DEFAULTS.priorWeight;
+  const priorRule = input.prior_rule ?? preset.priorRule;
+  // A preset's weight goes with its rule.
+  const priorWeight = input.prior_weight ?? (priorRule === preset.priorRule ? preset.priorWeight : 0);
   if (priorWeight > 0 && priorRule !== 2) {
     throw invalidInput([{ path: `${path}prior_weight`, message: "has an effect with prior_rule 2 only" }]);
   }
@@ -47,7 +50,7 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
     truncation_rate: input.truncation_rate ?? DEFAULTS.truncationRate,
     num_outputs: outputs ?? perPrompt ?? DEFAULTS.numOutputs,
     seed: input.seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,
-    scheduler: input.scheduler ?? DEFAULTS.scheduler,
+    scheduler: input.scheduler ?? preset.scheduler,
     prior_rule: priorRule,
     prior_weight: priorWeight,
     output_format: input.output_format ?? DEFAULTS.outputFormat,

@@ -37,6 +37,7 @@ export function toPredictionInput(body: GenerateImages): PredictionInput {
   return {
     prompt: body.prompt,
     seed: body.seed,
+    preset: body.preset,
     guidance_scale: body.guidance_scale,
     num_inference_steps: body.num_inference_steps,
     truncation_rate: body.truncation_rate,
