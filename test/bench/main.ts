@@ -8,7 +8,7 @@ import { parseArgs, promisify } from "node:util";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { QUANTIZATIONS } from "../../gpu-worker/graph/form.ts";
 import { asLine, describeMachine } from "./machine.ts";
-import { measureStep } from "./step-case.ts";
+import { measureStep, spreadOf } from "./step-case.ts";
 import { runSuite } from "./suite.ts";
 
 const HELP = `Usage: npm run bench -- [options]             the whole suite: a table, and JSON with --json
@@ -79,15 +79,23 @@ async function main(): Promise<void> {
     const prepare = join(import.meta.dirname, "prepare.ts");
     const shape = isBundled ? [] : [`${number("layers")}`];
     await run(process.execPath, [prepare, model, cacheDir, quantization, ...shape]);
-    const result = await measureStep(model, cacheDir, { ...settings, repeats });
+    const { durations, rss_mb } = await measureStep(model, cacheDir, { ...settings, repeats });
     const layers = isBundled ? {} : { layers: number("layers") };
     if (values.json) {
-      const report = { ...result, shape: values.shape, ...layers, ...settings, machine: describeMachine() };
+      const step_ms = spreadOf(durations);
+      const report = {
+        step_ms,
+        rss_mb,
+        shape: values.shape,
+        ...layers,
+        ...settings,
+        machine: describeMachine(),
+      };
       process.stdout.write(`${JSON.stringify(report)}\n`);
     } else {
-      const { median, min, max } = result.step_ms;
+      const { median, min, max } = spreadOf(durations);
       process.stdout.write(`${asLine(describeMachine())}\n`);
-      process.stdout.write(`step ${median} ms (${min} to ${max}), resident ${result.rss_mb} MiB\n`);
+      process.stdout.write(`step ${median} ms (${min} to ${max}), resident ${rss_mb} MiB\n`);
     }
   } finally {
     rmSync(work, { recursive: true, force: true });

@@ -4,13 +4,16 @@ import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { TransformerConfig } from "../../gpu-worker/checkpoint/config.ts";
-import { type Spread, spreadOf } from "./step-case.ts";
 
 const run = promisify(execFile);
 
-export type PeerResult =
-  | { readonly torch: string; readonly fp32: Spread; readonly bf16: Spread }
-  | { readonly skipped: string };
+/** Milliseconds of single steps. */
+export interface PeerDurations {
+  readonly fp32: number[];
+  readonly bf16: number[];
+}
+
+type PeerResult = ({ readonly torch: string } & PeerDurations) | { readonly skipped: string };
 
 /** One guided image's step; skipped, with the reason, where Python, torch or diffusers is missing. */
 export async function measureDiffusers(
@@ -44,7 +47,7 @@ export async function measureDiffusers(
       fp32_ms: number[];
       bf16_ms: number[];
     };
-    return { torch: result.torch, fp32: spreadOf(result.fp32_ms), bf16: spreadOf(result.bf16_ms) };
+    return { torch: result.torch, fp32: result.fp32_ms, bf16: result.bf16_ms };
   } catch (error) {
     const { stderr = "", message } = error as Error & { stderr?: string };
     return { skipped: stderr.trim().split("\n").at(-1) || message };

@@ -21,7 +21,7 @@ export interface StepCase {
 }
 
 /** Milliseconds of `work`, run `repeats` times after one run that does not count. */
-export async function time(repeats: number, work: () => Promise<unknown>): Promise<Spread> {
+export async function durationsOf(repeats: number, work: () => Promise<unknown>): Promise<number[]> {
   await work();
   const durations: number[] = [];
   for (let i = 0; i < repeats; i++) {
@@ -29,8 +29,11 @@ export async function time(repeats: number, work: () => Promise<unknown>): Promi
     await work();
     durations.push(performance.now() - startedAt);
   }
-  return spreadOf(durations);
+  return durations;
 }
+
+export const time = async (repeats: number, work: () => Promise<unknown>): Promise<Spread> =>
+  spreadOf(await durationsOf(repeats, work));
 
 export function spreadOf(durations: readonly number[]): Spread {
   const sorted = durations.toSorted((a, b) => a - b);
@@ -71,7 +74,7 @@ export async function measureStep(
   model: string,
   cacheDir: string,
   { repeats, ...settings }: StepCase & { repeats: number },
-): Promise<{ step_ms: Spread; rss_mb: number }> {
+): Promise<{ durations: number[]; rss_mb: number }> {
   const { threads, quantization } = settings;
   const pipeline = await VQDiffusionPipeline.fromPretrained(model, { threads, quantization, cacheDir });
   try {
@@ -85,7 +88,7 @@ export async function measureStep(
       for (const slot of slots) slot.stepIndex = middle;
       return pipeline.stepSlots(slots);
     };
-    return { step_ms: await time(repeats, step), rss_mb: residentMb() };
+    return { durations: await durationsOf(repeats, step), rss_mb: residentMb() };
   } finally {
     await pipeline.release();
   }

@@ -1,4 +1,4 @@
-// The suite of `npm run bench`: all cases one after the other, each in a process of its own, and what they come to.
+// The suite of `npm run bench`: all cases in turns, each in a process of its own, and what they come to.
 
 import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -8,13 +8,13 @@ import { promisify } from "node:util";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import type { Quantization } from "../../gpu-worker/graph/form.ts";
-import { drawBars } from "./bars.ts";
-import { type EndToEnd, measureEndToEnd, measurePlainStep } from "./end-to-end.ts";
+import type { ChildCase, ChildResult } from "./child.ts";
+import { measureEndToEnd } from "./end-to-end.ts";
 import { asLine, describeMachine } from "./machine.ts";
-import { measureDiffusers, type PeerResult } from "./peers.ts";
-import { writePublishedShape } from "./published-shape.ts";
+import { measureDiffusers, type PeerDurations } from "./peers.ts";
+import { drawReport, printReport, summarise } from "./report.ts";
 import { measureRoofline, stepOperations } from "./roofline.ts";
-import type { Spread } from "./step-case.ts";
+import type { StepCase } from "./step-case.ts";
 
 const run = promisify(execFile);
 
@@ -26,166 +26,122 @@ export interface SuiteOptions {
   readonly plot: string | undefined;
 }
 
-interface CaseResult {
-  readonly shape: "bundled" | "ithq";
-  readonly layers?: number;
-  readonly images: number;
-  readonly threads: number;
-  readonly quantization: Quantization;
-  readonly step_ms: Spread;
-  readonly rss_mb: number;
+/** Every case is measured in each round: what else the machine does meanwhile meets all of them alike. */
+const ROUNDS = 3;
+
+export type Shape = "bundled" | "ithq, 2 layers" | "ithq, 4 layers";
+export interface SuiteCase extends StepCase {
+  readonly shape: Shape;
+  readonly form: "ours" | "plain";
 }
 
-const PUBLISHED_LAYERS = 36;
-const BATCHES = [1, 2, 4, 8, 16];
+function suiteCases(threads: number): SuiteCase[] {
+  const ours = (shape: Shape, images: number, quantization: Quantization, count = threads): SuiteCase => ({
+    shape,
+    form: "ours",
+    images,
+    guidance: true,
+    threads: count,
+    quantization,
+  });
+  const plain = (shape: Shape): SuiteCase => ({ ...ours(shape, 1, "none"), form: "plain" });
+  return [
+    ...[1, 2, 4, 8, 16].map((images) => ours("bundled", images, "int8")),
+    ...[1, 8].map((images) => ours("bundled", images, "none")),
+    plain("bundled"),
+    ours("ithq, 2 layers", 1, "int8"),
+    ours("ithq, 2 layers", 1, "none"),
+    plain("ithq, 2 layers"),
+    ours("ithq, 4 layers", 1, "int8"),
+    ...(threads > 1 ? [ours("bundled", 1, "int8", 1), ours("ithq, 2 layers", 1, "int8", 1)] : []),
+  ];
+}
 
-function cases(threads: number): string[][] {
-  const flags = (shape: string, images: number, count: number, quantization: Quantization, layers = 2) =>
-    `--shape ${shape} --layers ${layers} --images ${images} --guidance --threads ${count} --quantization ${quantization}`;
-  const list: string[] = [];
-  for (const quantization of ["int8", "none"] as const) {
-    for (const images of BATCHES) list.push(flags("bundled", images, threads, quantization));
-    list.push(flags("ithq", 1, threads, quantization));
-    if (threads > 1) list.push(flags("bundled", 1, 1, quantization), flags("ithq", 1, 1, quantization));
+const modelOf = (work: string, shape: Shape): string =>
+  shape === "bundled" ? BUNDLED_MODEL : join(work, shape.replaceAll(/\W+/g, "-"));
+
+/** Writes the checkpoints and builds the graphs that the cases need. */
+async function prepare(work: string, cases: readonly SuiteCase[]): Promise<void> {
+  const needed = new Set(cases.map(({ shape, quantization }) => JSON.stringify({ shape, quantization })));
+  const written = new Set<Shape>();
+  for (const text of needed) {
+    const { shape, quantization } = JSON.parse(text) as Pick<SuiteCase, "shape" | "quantization">;
+    const layers = shape === "bundled" || written.has(shape) ? [] : [/\d+/.exec(shape)?.[0] ?? ""];
+    written.add(shape);
+    const script = join(import.meta.dirname, "prepare.ts");
+    await run(process.execPath, [script, modelOf(work, shape), join(work, "cache"), quantization, ...layers]);
   }
-  list.push(flags("ithq", 4, threads, "int8"), flags("ithq", 1, threads, "int8", 4));
-  return list.map((line) => line.split(" "));
+}
+
+async function runCase(work: string, one: SuiteCase, repeats: number): Promise<ChildResult> {
+  const { form, shape, ...settings } = one;
+  const common = { model: modelOf(work, shape), cacheDir: join(work, "cache"), repeats };
+  const child: ChildCase =
+    form === "plain"
+      ? { ...common, cacheDir: join(work, "plain"), plain: true, threads: one.threads }
+      : { ...common, ...settings };
+  const script = join(import.meta.dirname, "child.ts");
+  const { stdout } = await run(process.execPath, [script, JSON.stringify(child)]);
+  return JSON.parse(stdout) as ChildResult;
 }
 
 /** Runs everything, with progress on stderr; writes the report to stdout and, if asked, a plot. */
 export async function runSuite({ threads, repeats, python, json, plot }: SuiteOptions): Promise<void> {
-  const say = (line: string): void => void (json || process.stdout.write(`${line}\n`));
   const note = (line: string): void => void process.stderr.write(`${line}\n`);
-  say(`${asLine(describeMachine())}\n`);
-
-  note("roofline ...");
-  const roofline = await measureRoofline(threads, 5);
-  const results: CaseResult[] = [];
-  for (const flags of cases(threads)) {
-    note(flags.join(" "));
-    const main = join(import.meta.dirname, "main.ts");
-    const { stdout } = await run(process.execPath, [main, ...flags, "--repeats", `${repeats}`, "--json"]);
-    results.push(JSON.parse(stdout) as CaseResult);
-  }
-
   const work = mkdtempSync(join(tmpdir(), "vqd-suite-"));
   try {
-    const published = join(work, "ithq");
-    writePublishedShape(published, 2, "safetensors");
-    const plainCache = join(work, "cache");
-    note("plain graph ...");
-    const plain = {
-      bundled: await measurePlainStep(BUNDLED_MODEL, plainCache, threads, repeats),
-      ithq: await measurePlainStep(published, plainCache, threads, Math.min(repeats, 5)),
-    };
-    note("whole pictures ...");
-    const endToEnd = await measureEndToEnd(plainCache, threads);
-    note("diffusers ...");
-    const { transformer, tokenizer } = new DiffusersCheckpoint(published);
+    const cases = suiteCases(threads);
+    note("writing checkpoints and graphs");
+    await prepare(work, cases);
+    const peerShape = modelOf(work, "ithq, 2 layers");
+    const { transformer, tokenizer } = new DiffusersCheckpoint(peerShape);
     const textLength = tokenizer.maxLength;
-    const peer = await measureDiffusers(python, transformer, { textLength, threads, repeats: 5 });
-    const operations = stepOperations(transformer, 2, textLength);
-    const report = summarise({ threads, roofline, results, plain, endToEnd, peer, operations });
-    if (json) process.stdout.write(`${JSON.stringify({ machine: describeMachine(), ...report })}\n`);
-    else printReport(report);
+    const results = cases.map((one) => ({ one, durations: [] as number[], rss: 0 }));
+    const peer: PeerDurations = { fp32: [], bf16: [] };
+    const roofline = { fp32_gops: 0, int8_gops: 0 };
+    let torch: string | undefined;
+    let skipped: string | undefined;
+    for (let round = 1; round <= ROUNDS; round++) {
+      for (const result of results) {
+        const { form, shape, images, quantization } = result.one;
+        note(`round ${round} of ${ROUNDS}: ${shape}, ${form}, ${quantization}, ${images} image(s)`);
+        const { durations, rss_mb } = await runCase(work, result.one, repeats);
+        result.durations.push(...durations);
+        result.rss = Math.max(result.rss, rss_mb);
+      }
+      note(`round ${round} of ${ROUNDS}: roofline and diffusers`);
+      const peak = await measureRoofline(threads, 5);
+      roofline.fp32_gops = Math.max(roofline.fp32_gops, peak.fp32_gops);
+      roofline.int8_gops = Math.max(roofline.int8_gops, peak.int8_gops);
+      if (skipped !== undefined) continue;
+      const measured = await measureDiffusers(python, transformer, { textLength, threads, repeats: 4 });
+      if ("skipped" in measured) {
+        skipped = measured.skipped;
+        note(`diffusers is skipped: ${skipped}`);
+        continue;
+      }
+      torch = measured.torch;
+      peer.fp32.push(...measured.fp32);
+      peer.bf16.push(...measured.bf16);
+    }
+    note("whole pictures");
+    const endToEnd = await measureEndToEnd(join(work, "plain"), threads);
+    const report = summarise({
+      threads,
+      roofline,
+      results,
+      endToEnd,
+      peer: torch === undefined ? { skipped: skipped ?? "" } : { torch, ...peer },
+      operations: stepOperations(transformer, 2, textLength),
+    });
+    if (json) {
+      process.stdout.write(`${JSON.stringify({ machine: describeMachine(), ...report })}\n`);
+    } else {
+      process.stdout.write(`${asLine(describeMachine())}\n\n`);
+      printReport(report);
+    }
     if (plot !== undefined) writeFileSync(plot, drawReport(report));
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
-}
-
-interface Measured {
-  readonly threads: number;
-  readonly roofline: { readonly fp32_gops: number; readonly int8_gops: number };
-  readonly results: readonly CaseResult[];
-  readonly plain: { readonly bundled: Spread; readonly ithq: Spread };
-  readonly endToEnd: readonly EndToEnd[];
-  readonly peer: PeerResult;
-  /** Of a guided step of the published shape with two layers. */
-  readonly operations: number;
-}
-
-type Report = ReturnType<typeof summarise>;
-
-function summarise(measured: Measured) {
-  const { threads, roofline, results, operations, peer, plain } = measured;
-  const step = (shape: string, quantization: Quantization, layers = 2): number =>
-    results.find(
-      (one) =>
-        one.shape === shape &&
-        one.images === 1 &&
-        one.threads === threads &&
-        one.quantization === quantization &&
-        (shape === "bundled" || one.layers === layers),
-    )?.step_ms.median ?? Number.NaN;
-  const two = step("ithq", "int8");
-  const perLayer = (step("ithq", "int8", 4) - two) / 2;
-  const gops = operations / two / 1e6;
-  const round = (value: number): number => Math.round(value * 100) / 100;
-  return {
-    ...measured,
-    summary: {
-      ithq_two_layers_ms: two,
-      ithq_all_layers_extrapolated_ms: Math.round(two + (PUBLISHED_LAYERS - 2) * perLayer),
-      int8_gops: Math.round(gops),
-      share_of_int8_peak: round(gops / roofline.int8_gops),
-      faster_than_plain_graph: {
-        bundled: round(plain.bundled.median / step("bundled", "int8")),
-        ithq: round(plain.ithq.median / two),
-      },
-      faster_than_diffusers:
-        "skipped" in peer
-          ? peer
-          : { fp32: round(peer.fp32.median / two), bf16: round(peer.bf16.median / two) },
-    },
-  };
-}
-
-function printReport({ results, roofline, endToEnd, plain, peer, summary }: Report): void {
-  const print = (line = ""): void => void process.stdout.write(`${line}\n`);
-  print("| shape | images | threads | form | step, ms | min | max | resident, MiB |");
-  print("| --- | --: | --: | --- | --: | --: | --: | --: |");
-  for (const { shape, layers, images, threads, quantization, step_ms: ms, rss_mb: rss } of results) {
-    const name = layers === undefined ? shape : `${shape}, ${layers} layers`;
-    const form = quantization === "none" ? "fp32" : quantization;
-    const cells = [name, images, threads, form, ms.median, ms.min, ms.max, rss];
-    print(`| ${cells.join(" | ")} |`);
-  }
-  for (const shape of ["bundled", "ithq"] as const) {
-    const { median, min, max } = plain[shape];
-    print(`| ${shape}, plain graph | 1 | | fp32 | ${median} | ${min} | ${max} | |`);
-  }
-  if (!("skipped" in peer)) {
-    for (const form of ["fp32", "bf16"] as const) {
-      const { median, min, max } = peer[form];
-      print(
-        `| ithq, 2 layers, diffusers (torch ${peer.torch}) | 1 | | ${form} | ${median} | ${min} | ${max} | |`,
-      );
-    }
-  }
-  print(`\npeak of a large product: fp32 ${roofline.fp32_gops}, int8 ${roofline.int8_gops} GOP/s`);
-  for (const { images, ours_s, plain_s, ratio } of endToEnd) {
-    print(
-      `${images} picture(s), 100 guided steps: ${ours_s} s; with the plain graph ${plain_s} s: ${ratio} x`,
-    );
-  }
-  print(JSON.stringify(summary, null, 2));
-}
-
-function drawReport({ plain, peer, summary, results, threads }: Report): string {
-  const fp32 = results.find(
-    (one) =>
-      one.shape === "ithq" && one.quantization === "none" && one.threads === threads && one.images === 1,
-  );
-  return drawBars("One guided step of the published shape, 2 of 36 layers, in milliseconds", [
-    ...("skipped" in peer
-      ? []
-      : [
-          { label: "diffusers, fp32", value: peer.fp32.median },
-          { label: "diffusers, bf16", value: peer.bf16.median },
-        ]),
-    { label: "plain ONNX graph, fp32", value: plain.ithq.median },
-    { label: "vqd, fp32", value: fp32?.step_ms.median ?? 0 },
-    { label: "vqd, int8", value: summary.ithq_two_layers_ms },
-  ]);
 }
