@@ -14,8 +14,14 @@ import { generateImages } from "./routes/images.ts";
 import { getModel, getModels, getPalette } from "./routes/models.ts";
 import { getOpenApi } from "./routes/openapi.ts";
 import { getAsset, getPage } from "./routes/pages.ts";
-import { cancelPrediction, createPrediction, getPrediction } from "./routes/predictions.ts";
+import { cancelPrediction, createPrediction, getPrediction, listPredictions } from "./routes/predictions.ts";
 import { capabilityStream, predictionEvents } from "./routes/streams.ts";
+import {
+  getWebhookAttempts,
+  getWebhookSecret,
+  redeliverWebhook,
+  rotateWebhookSecret,
+} from "./routes/webhooks.ts";
 
 interface Route {
   readonly path: string;
@@ -26,10 +32,14 @@ interface Route {
 }
 
 const ROUTES: readonly Route[] = [
-  { path: "/v1/predictions", post: createPrediction },
+  { path: "/v1/predictions", get: listPredictions, post: createPrediction },
   { path: "/v1/predictions/:id", get: getPrediction },
   { path: "/v1/predictions/:id/cancel", post: cancelPrediction },
   { path: "/v1/predictions/:id/events", get: predictionEvents },
+  { path: "/v1/predictions/:id/webhook-attempts", get: getWebhookAttempts },
+  { path: "/v1/predictions/:id/webhook-attempts/redeliver", post: redeliverWebhook },
+  { path: "/v1/webhooks/default/secret", get: getWebhookSecret },
+  { path: "/v1/webhooks/default/secret/rotate", post: rotateWebhookSecret },
   { path: "/v1/streams/:id/:capability", open: true, get: capabilityStream },
   { path: "/v1/images/generations", post: generateImages },
   { path: "/v1/models", get: getModels },

@@ -26,6 +26,8 @@ export interface Env {
   readonly FILE_RETENTION_SECONDS?: string;
   readonly RECORD_RETENTION_SECONDS?: string;
   readonly STEP_RETENTION_SECONDS?: string;
+  readonly WEBHOOK_RETRY_SECONDS?: string;
+  readonly WEBHOOK_ALLOW_LOOPBACK?: string;
   readonly LOG_LEVEL?: string;
 }
 
@@ -61,6 +63,21 @@ const apiKeySchema = z
     return { name, digest: decodeHex(hex) };
   });
 
+const [MINUTE, HOUR] = [60, 3_600];
+/** Ten attempts within four days: a receiver may be down over a weekend. */
+const WEBHOOK_RETRY_SECONDS = [
+  0,
+  5,
+  5 * MINUTE,
+  30 * MINUTE,
+  2 * HOUR,
+  5 * HOUR,
+  10 * HOUR,
+  14 * HOUR,
+  20 * HOUR,
+  24 * HOUR,
+];
+
 const configSchema = z.object({
   NATS_URL: z.url({ protocol: /^wss?$/, error: "must be a ws:// or wss:// URL" }),
   NATS_USER: z.preprocess(emptyAsMissing, z.string().optional()),
@@ -78,6 +95,16 @@ const configSchema = z.object({
   FILE_RETENTION_SECONDS: secondsAsMs(86_400),
   RECORD_RETENTION_SECONDS: secondsAsMs(604_800),
   STEP_RETENTION_SECONDS: secondsAsMs(900),
+  WEBHOOK_RETRY_SECONDS: z
+    .string()
+    .default("")
+    .transform((list) => (list.trim() === "" ? WEBHOOK_RETRY_SECONDS : list.split(",").map(Number)))
+    .refine(
+      (delays) => delays.length <= 50 && delays.every((seconds) => seconds >= 0 && seconds <= 604_800),
+      "must be comma separated numbers of seconds",
+    )
+    .transform((delays) => delays.map((seconds) => seconds * 1_000)),
+  WEBHOOK_ALLOW_LOOPBACK: z.preprocess(emptyAsMissing, z.enum(["true", "false"]).default("false")),
   LOG_LEVEL: z.preprocess(emptyAsMissing, z.enum(LOG_LEVELS).default("info")),
 });
 
@@ -94,6 +121,9 @@ export interface Config {
   readonly fileRetentionMs: number;
   readonly recordRetentionMs: number;
   readonly stepRetentionMs: number;
+  /** Delays before the attempts of a webhook: the first is that before the first. */
+  readonly webhookDelaysMs: readonly number[];
+  readonly webhookAllowLoopback: boolean;
   readonly logLevel: LogLevel;
 }
 
@@ -118,6 +148,8 @@ function parseConfig(env: Env): Config {
     fileRetentionMs: vars.FILE_RETENTION_SECONDS,
     recordRetentionMs: Math.max(vars.RECORD_RETENTION_SECONDS, vars.FILE_RETENTION_SECONDS),
     stepRetentionMs: vars.STEP_RETENTION_SECONDS,
+    webhookDelaysMs: vars.WEBHOOK_RETRY_SECONDS,
+    webhookAllowLoopback: vars.WEBHOOK_ALLOW_LOOPBACK === "true",
     logLevel: vars.LOG_LEVEL,
   };
 }

@@ -1,5 +1,6 @@
 // A prediction as clients see it: Replicate's resource, with a few fields of our own.
 
+import type { Config } from "./env.ts";
 import type { PredictionRecord, PredictionStatus } from "./hub/records.ts";
 import { cancelUrl, eventsUrl, fileUrl, predictionUrl, streamUrl } from "./urls.ts";
 
@@ -18,6 +19,8 @@ export interface PredictionView {
   readonly error: string | null;
   readonly error_code: string | null;
   readonly logs: string;
+  /** While it waits: 1 for the next one, and the estimated seconds to its start (null: not known). */
+  readonly queue: { readonly position: number; readonly eta_seconds: number | null } | null;
   readonly metrics: {
     /** Tokens of all prompts with their begin and end marks, before any cut. */
     readonly prompt_tokens: number;
@@ -35,15 +38,28 @@ export interface PredictionView {
   readonly started_at: string | null;
   readonly completed_at: string | null;
   readonly data_removed: boolean;
+  readonly webhook?: string;
+  readonly webhook_events_filter?: readonly string[];
+  /** Once it has ended: when its images, and then the prediction itself, can no longer be fetched. */
+  readonly output_expires_at: string | null;
+  readonly expires_at: string | null;
   readonly urls: Readonly<Record<"get" | "cancel" | "events" | "stream", string>>;
+}
+
+export interface ViewOptions {
+  /** Of links. */
+  readonly origin: string;
+  readonly retention: Pick<Config, "fileRetentionMs" | "recordRetentionMs">;
+  /** What to say instead of the record's. */
+  readonly status?: PredictionStatus;
 }
 
 export function viewPrediction(
   record: PredictionRecord,
-  origin: string,
-  status: PredictionStatus = record.status,
+  { origin, retention, status = record.status }: ViewOptions,
 ): PredictionView {
-  const { id, createdAt, completedAt } = record;
+  const { id, createdAt, completedAt, queue } = record;
+  const after = (ms: number): string | null => isoOrNull(completedAt === null ? null : completedAt + ms);
   const outputs = record.outputs.map(({ name }) => fileUrl(origin, record.fileCapability, name));
   return {
     id,
@@ -56,6 +72,7 @@ export function viewPrediction(
     error: record.errorMessage,
     error_code: record.errorCode,
     logs: record.logs,
+    queue: queue === null ? null : { position: queue.position, eta_seconds: queue.etaSeconds },
     metrics: {
       prompt_tokens: record.promptTokens,
       prompt_truncated: record.promptTruncated,
@@ -70,6 +87,11 @@ export function viewPrediction(
     started_at: isoOrNull(record.startedAt),
     completed_at: isoOrNull(completedAt),
     data_removed: record.filesExpired,
+    ...(record.webhook === null
+      ? {}
+      : { webhook: record.webhook, webhook_events_filter: record.webhookEvents }),
+    output_expires_at: after(retention.fileRetentionMs),
+    expires_at: after(retention.recordRetentionMs),
     urls: {
       get: predictionUrl(origin, id),
       cancel: cancelUrl(origin, id),

@@ -15,6 +15,7 @@ const STATUS: Record<ErrorCode, ErrorStatus> = {
   invalid_input: 422,
   unauthorized: 401,
   not_found: 404,
+  idempotency_key_reused: 422,
   method_not_allowed: 405,
   payload_too_large: 413,
   unsupported_media_type: 415,
@@ -70,7 +71,15 @@ function problemOf(error: VqdError, status: ErrorStatus, requestId: string): Rec
   };
 }
 
-function openaiErrorOf(error: VqdError, status: ErrorStatus): Record<string, unknown> {
+const statusOf = (error: VqdError, dialect: ErrorDialect): ErrorStatus =>
+  // OpenAI's API has no 422: a wrong value is a bad request there.
+  dialect === "openai" && STATUS[error.code] === 422 ? 400 : STATUS[error.code];
+
+/** OpenAI's error object. */
+export function openaiErrorOf(
+  error: VqdError,
+  status: number = statusOf(error, "openai"),
+): Record<string, unknown> {
   const param = error.errors[0]?.path ?? null;
   const code =
     error.code === "not_found" && param === "model"
@@ -86,8 +95,7 @@ function openaiErrorOf(error: VqdError, status: ErrorStatus): Record<string, unk
 
 /** What to answer for `error`. */
 export function answerOf(error: VqdError, dialect: ErrorDialect, requestId: string): ErrorAnswer {
-  // OpenAI's API has no 422: a wrong value is a bad request there.
-  const status = dialect === "openai" && error.code === "invalid_input" ? 400 : STATUS[error.code];
+  const status = statusOf(error, dialect);
   const problem = (): Record<string, unknown> => problemOf(error, status, requestId);
   const openai = { error: openaiErrorOf(error, status) };
   const body =

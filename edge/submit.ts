@@ -5,9 +5,10 @@ import { newCapability, newPredictionId } from "@vqd/shared/ids.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { MAX_IMAGES } from "@vqd/shared/limits.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
+import { PRESETS } from "@vqd/shared/presets.ts";
 import { configOf, type Env } from "./env.ts";
 import { hubOfShard, shardOfKey } from "./hubs.ts";
-import { type PredictionRecord, unwrap } from "./hub/records.ts";
+import { type Idempotency, type PredictionRecord, unwrap, type Webhook } from "./hub/records.ts";
 import { DEFAULTS, type PredictionInput } from "./schemas.ts";
 import { tokenizer } from "./tokenizer.ts";
 import { invalidInput } from "./validation.ts";
@@ -17,13 +18,19 @@ export interface Submission {
   readonly model: ModelManifest;
   readonly keyName: string;
   readonly requestId: string;
+  readonly cancelAfterMs?: number | null;
+  readonly idempotency?: Idempotency | null;
   /** Where in the body the input lies, for errors: "input." or "". */
   readonly path: string;
+  /** Of links to what is made. */
+  readonly origin: string;
+  readonly webhook?: Webhook | null;
 }
 
 /** The caller's input with all that was left open filled in: what is echoed, and reproduces the images. */
 function withDefaults(input: PredictionInput, model: ModelManifest, path: string) {
-  const steps = input.num_inference_steps ?? Math.min(DEFAULTS.numInferenceSteps, model.numTrainTimesteps);
+  const preset = PRESETS[input.preset ?? DEFAULTS.preset];
+  const steps = input.num_inference_steps ?? Math.min(preset.numInferenceSteps, model.numTrainTimesteps);
   if (steps > model.numTrainTimesteps) {
     const message = `must be at most ${model.numTrainTimesteps}, the steps that ${model.name} was trained with`;
     throw invalidInput([{ path: `${path}num_inference_steps`, message }]);
@@ -32,8 +39,9 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
   if (typeof outputs === "number" && typeof perPrompt === "number" && outputs !== perPrompt) {
     throw invalidInput([{ path: `${path}num_images_per_prompt`, message: "contradicts num_outputs" }]);
   }
-  const priorRule = input.prior_rule ?? DEFAULTS.priorRule;
-  const priorWeight = input.prior_weight ?? DEFAULTS.priorWeight;
+  const priorRule = input.prior_rule ?? preset.priorRule;
+  // A preset's weight goes with its rule.
+  const priorWeight = input.prior_weight ?? (priorRule === preset.priorRule ? preset.priorWeight : 0);
   if (priorWeight > 0 && priorRule !== 2) {
     throw invalidInput([{ path: `${path}prior_weight`, message: "has an effect with prior_rule 2 only" }]);
   }
@@ -45,15 +53,25 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
     truncation_rate: input.truncation_rate ?? DEFAULTS.truncationRate,
     num_outputs: outputs ?? perPrompt ?? DEFAULTS.numOutputs,
     seed: input.seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,
-    scheduler: input.scheduler ?? DEFAULTS.scheduler,
+    scheduler: input.scheduler ?? preset.scheduler,
     prior_rule: priorRule,
     prior_weight: priorWeight,
     output_format: input.output_format ?? DEFAULTS.outputFormat,
+    output_quality: input.output_quality ?? DEFAULTS.outputQuality,
+    num_previews: input.num_previews ?? DEFAULTS.previews,
   };
 }
 
-/** Dispatches a prediction. Throws a VqdError: invalid_input, queue_full, queue_unavailable. */
-export async function submitPrediction(env: Env, submission: Submission): Promise<PredictionRecord> {
+export interface Submitted {
+  readonly record: PredictionRecord;
+  /** An earlier request with the same idempotency key has made it. */
+  readonly isReplay: boolean;
+}
+
+/**
+ * Dispatches a prediction. Throws a VqdError: invalid_input, queue_full, queue_unavailable, idempotency_key_reused.
+ */
+export async function submitPrediction(env: Env, submission: Submission): Promise<Submitted> {
   const { model, keyName, requestId, path } = submission;
   const config = configOf(env);
   const input = withDefaults(submission.input, model, path);
@@ -85,6 +103,8 @@ export async function submitPrediction(env: Env, submission: Submission): Promis
     priorRule: input.prior_rule,
     priorWeight: input.prior_weight,
     outputFormat: input.output_format,
+    outputQuality: input.output_quality,
+    previews: input.num_previews,
   };
   if (imageCount(job) > MAX_IMAGES) {
     const message = `asks for ${imageCount(job)} images in all; a prediction makes at most ${MAX_IMAGES}`;
@@ -101,8 +121,13 @@ export async function submitPrediction(env: Env, submission: Submission): Promis
     streamCapability: newCapability(),
     queueTimeoutMs: config.queueTimeoutMs,
     runTimeoutMs: config.runTimeoutMs,
+    cancelAfterMs: submission.cancelAfterMs ?? null,
+    idempotency: submission.idempotency ?? null,
+    webhook: submission.webhook ?? null,
+    origin: submission.origin,
     job: encodeJob(job),
     requestId,
   });
-  return unwrap(result);
+  const record = unwrap(result);
+  return { record, isReplay: record.id !== job.id };
 }

@@ -12,6 +12,7 @@ import type { Engine } from "./engine.ts";
 import { InvalidInputError } from "./pipeline/errors.ts";
 import { encodeImageFile } from "./pipeline/image.ts";
 import type { DenoiseSlot, VQDiffusionPipeline } from "./pipeline/pipeline.ts";
+import { Previews } from "./previews.ts";
 import type { JobPublisher } from "./publisher.ts";
 
 /** The caller canceled the prediction. */
@@ -94,9 +95,11 @@ export class JobRunner {
       total: job.numInferenceSteps,
     });
     try {
-      const slots = await this.#makeSlots(job, resume);
+      const previews = new Previews({ ...this.#options, job, publisher, signal });
+      const slots = await this.#makeSlots(job, resume, previews);
       signal.throwIfAborted();
-      await this.#denoise(slots, publisher, signal);
+      // Also after a failure: nothing may still be decoded when the worker lets go of the model.
+      await this.#denoise(slots, publisher, signal, previews).finally(() => previews.settled());
       await this.#publishImages(job, slots, publisher, signal);
     } catch (error) {
       if (error === deadline.reason) {
@@ -140,6 +143,7 @@ export class JobRunner {
   async #makeSlots(
     job: Job,
     resume: { step: number; tokens: Uint16Array } | undefined,
+    previews: Previews,
   ): Promise<DenoiseSlot[]> {
     const { pipeline } = this.#options;
     const prompts = await pipeline.encodePrompt(job.prompts);
@@ -162,11 +166,17 @@ export class JobRunner {
         scheduler: job.scheduler,
         priorRule: job.priorRule,
         priorWeight: job.priorWeight,
+        mostLikely: previews.mostLikely(image),
       });
     });
   }
 
-  async #denoise(slots: readonly DenoiseSlot[], publisher: JobPublisher, signal: AbortSignal): Promise<void> {
+  async #denoise(
+    slots: readonly DenoiseSlot[],
+    publisher: JobPublisher,
+    signal: AbortSignal,
+    previews: Previews,
+  ): Promise<void> {
     const { engine, pipeline } = this.#options;
     const [first] = slots;
     if (first === undefined) return;
@@ -187,6 +197,7 @@ export class JobRunner {
         },
         tokens,
       );
+      previews.afterStep(first.stepIndex);
     });
   }
 
@@ -202,7 +213,7 @@ export class JobRunner {
       const [image] = await pipeline.decode([slot.tokens]);
       if (image === undefined) throw new Error("the decoder returned no picture");
       const { width, height } = image;
-      const bytes = await encodeImageFile(image, job.outputFormat);
+      const bytes = await encodeImageFile(image, job.outputFormat, job.outputQuality);
       publisher.publish(
         { type: "output", index, format: job.outputFormat, width, height, seed: job.seed },
         bytes,

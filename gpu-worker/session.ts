@@ -15,6 +15,11 @@ export interface SessionOptions {
   readonly provider: Provider;
   /** Threads of one operator; only the CPU provider uses them. */
   readonly threads: number;
+  /**
+   * Whether the memory of a run is kept for the next one [true]. Keeping it saves the system's work on every run of a
+   * loop; what runs once per picture gives it back.
+   */
+  readonly keepsMemory?: boolean;
 }
 
 /**
@@ -32,13 +37,17 @@ export class Session {
   }
 
   /** Loads the graph at `path`. A provider that this machine cannot run is an error that says what it needs. */
-  static async create(path: string, { provider, threads }: SessionOptions): Promise<Session> {
+  static async create(
+    path: string,
+    { provider, threads, keepsMemory = true }: SessionOptions,
+  ): Promise<Session> {
     try {
       const session = await ort.InferenceSession.create(path, {
         executionProviders: [provider],
         intraOpNumThreads: threads,
         interOpNumThreads: 1,
         graphOptimizationLevel: "all",
+        enableCpuMemArena: keepsMemory,
         logSeverityLevel: LOG_SEVERITY_FATAL,
       });
       return new Session(session);

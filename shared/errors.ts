@@ -6,6 +6,7 @@ export const ERROR_CODES = [
   "malformed_body",
   "unauthorized",
   "not_found",
+  "idempotency_key_reused",
   "method_not_allowed",
   "payload_too_large",
   "unsupported_media_type",

@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { ERROR_CODES } from "./errors.ts";
 import { OUTPUT_FORMATS } from "./job.ts";
-import { MAX_IMAGES, MAX_SEED, MAX_TIMESTEPS } from "./limits.ts";
+import { MAX_IMAGES, MAX_PREVIEWS, MAX_SEED, MAX_TIMESTEPS } from "./limits.ts";
 
 const base = {
   v: z.literal(1),
@@ -14,6 +14,17 @@ const base = {
 };
 
 const step = z.int().min(0).max(MAX_TIMESTEPS);
+/** Place of the image in the prediction. */
+const index = z
+  .int()
+  .min(0)
+  .max(MAX_IMAGES - 1);
+/** The attachment is an encoded file. */
+const file = {
+  format: z.enum(OUTPUT_FORMATS),
+  width: z.int().min(1),
+  height: z.int().min(1),
+};
 
 export const predictionEventSchema = z.discriminatedUnion("type", [
   z.strictObject({
@@ -42,15 +53,22 @@ export const predictionEventSchema = z.discriminatedUnion("type", [
   }),
   z.strictObject({
     ...base,
-    type: z.literal("output"),
-    /** Place of the image in the prediction; the attachment is the encoded file. */
-    index: z
+    type: z.literal("preview"),
+    index,
+    /** Counts an image's previews from 0. They come in order, all images of one before the next. */
+    preview: z
       .int()
       .min(0)
-      .max(MAX_IMAGES - 1),
-    format: z.enum(OUTPUT_FORMATS),
-    width: z.int().min(1),
-    height: z.int().min(1),
+      .max(MAX_PREVIEWS - 1),
+    /** The step whose most likely result is shown; later steps may be reported before. */
+    step,
+    ...file,
+  }),
+  z.strictObject({
+    ...base,
+    type: z.literal("output"),
+    index,
+    ...file,
     seed: z.int().min(0).max(MAX_SEED),
   }),
   z.strictObject({
@@ -69,6 +87,7 @@ export const predictionEventSchema = z.discriminatedUnion("type", [
 
 export type PredictionEvent = z.infer<typeof predictionEventSchema>;
 export type StepEvent = Extract<PredictionEvent, { type: "step" }>;
+export type PreviewEvent = Extract<PredictionEvent, { type: "preview" }>;
 export type OutputEvent = Extract<PredictionEvent, { type: "output" }>;
 
 /** True for the last event of a prediction. */

@@ -5,6 +5,7 @@ import { PREDICTION_ID_PATTERN, MAX_SHARDS } from "./ids.ts";
 import {
   MAX_GUIDANCE_SCALE,
   MAX_IMAGES,
+  MAX_PREVIEWS,
   MAX_PRIOR_WEIGHT,
   MAX_SEED,
   MAX_TEXT_LENGTH,
@@ -52,6 +53,10 @@ export const jobSchema = z.strictObject({
   /** Above 0 with prior rule 2 only. */
   priorWeight: z.number().min(0).max(MAX_PRIOR_WEIGHT),
   outputFormat: z.enum(OUTPUT_FORMATS),
+  /** Of a lossy format, 0 to 100; PNG has none. */
+  outputQuality: z.int().min(0).max(100),
+  /** Pictures of the most likely result on the way, of each image; see `previewSteps`. */
+  previews: z.int().min(0).max(MAX_PREVIEWS),
 });
 
 export type Job = z.infer<typeof jobSchema>;
@@ -59,4 +64,13 @@ export type Job = z.infer<typeof jobSchema>;
 /** Images of a job, in the reference's order: all of the first prompt, then all of the second, ... */
 export function imageCount(job: Pick<Job, "prompts" | "numImagesPerPrompt">): number {
   return job.prompts.length * job.numImagesPerPrompt;
+}
+
+/**
+ * The steps, 1 .. total - 1 and rising, after which an image is shown as it will most likely be: spread evenly, and
+ * fewer than `previews` where there are not as many steps before the last.
+ */
+export function previewSteps(total: number, previews: number): number[] {
+  const count = Math.min(previews, total - 1);
+  return Array.from({ length: count }, (_, i) => Math.round(((i + 1) * total) / (count + 1)));
 }

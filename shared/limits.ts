@@ -2,8 +2,10 @@
 
 /** Characters of one prompt; CLIP keeps at most 77 tokens, so nothing useful is longer. */
 export const MAX_PROMPT_CHARS = 4_000;
-/** Images of one prediction: prompts x images per prompt. */
-export const MAX_IMAGES = 8;
+/** Images of one prediction: prompts x images per prompt. OpenAI's `n` goes as far. */
+export const MAX_IMAGES = 10;
+/** Previews of one image on its way. */
+export const MAX_PREVIEWS = 10;
 /** Longest text a CLIP-like encoder takes, in tokens. */
 export const MAX_TEXT_LENGTH = 256;
 export const MIN_GUIDANCE_SCALE = 1;

@@ -4,7 +4,7 @@ import { decodeEvent, type Framed } from "@vqd/shared/codec.ts";
 import type { PredictionEvent } from "@vqd/shared/events.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { StreamCursor } from "./cursor.ts";
-import { putOutput } from "./files.ts";
+import { putImage } from "./files.ts";
 import type { StreamMessage } from "./follow.ts";
 import { endPrediction, ingest, isFenced } from "./ingest.ts";
 import { isFinal } from "./records.ts";
@@ -48,7 +48,8 @@ export class EventApplier {
     const changed = store.atomically(() => {
       cursor.advance(message.sequence);
       if (isStored) return ingest(store, row, event, attachment);
-      if (isFinal(row.status)) return false;
+      // A preview that is lost is not worth the prediction.
+      if (isFinal(row.status) || event.type === "preview") return false;
       const error = { code: "internal", message: "an image could not be stored" } as const;
       endPrediction(store, id, { status: "failed", at: Date.now(), error, release: true });
       return true;
@@ -64,11 +65,11 @@ export class EventApplier {
     }
   }
 
-  /** Puts an output's image into storage; false if that failed for good. */
+  /** Puts an event's image into storage; false if that failed for good. */
   async #storeFile(row: PredictionRow, event: PredictionEvent, image: Uint8Array): Promise<boolean> {
-    if (event.type !== "output" || isFenced(row, event)) return true;
+    if ((event.type !== "output" && event.type !== "preview") || isFenced(row, event)) return true;
     try {
-      await putOutput(this.#options.files, row, event, image);
+      await putImage(this.#options.files, row, event, image);
       return true;
     } catch (error) {
       this.#options.log.error("cannot store an image", { prediction: row.id, ...errorFields(error) });

@@ -1,8 +1,7 @@
 // What the hub's alarm does: fail what is overdue, forget what is old, say when to look again.
 
-import type { ErrorCode } from "@vqd/shared/errors.ts";
 import type { Config } from "../env.ts";
-import { endPrediction } from "./ingest.ts";
+import { type Ending, endPrediction } from "./ingest.ts";
 import type { PredictionRow, PredictionStore } from "./store.ts";
 
 /** While predictions are live the alarm comes at least this often, so that an evicted hub comes back. */
@@ -10,7 +9,15 @@ const LIVE_INTERVAL_MS = 15_000;
 /** Least pause between alarms: what cannot be done now must not be tried without end. */
 const MIN_INTERVAL_MS = 250;
 
-function overdue(row: PredictionRow, now: number): { code: ErrorCode; message: string } | undefined {
+function overdue(row: PredictionRow, now: number): Pick<Ending, "status" | "error"> | undefined {
+  if (row.cancelAt !== null && now >= row.cancelAt) {
+    return { status: row.startedAt === null ? "aborted" : "canceled" };
+  }
+  const error = overdueError(row, now);
+  return error === undefined ? undefined : { status: "failed", error };
+}
+
+function overdueError(row: PredictionRow, now: number): Ending["error"] {
   if (row.startedAt === null) {
     if (now < row.queueDeadlineAt) return undefined;
     const seconds = Math.round((row.queueDeadlineAt - row.createdAt) / 1_000);
@@ -24,16 +31,16 @@ function overdue(row: PredictionRow, now: number): { code: ErrorCode; message: s
   };
 }
 
-/** Fails live predictions whose deadline has passed; gives their ids. */
-export function failOverdue(store: PredictionStore, now: number): string[] {
-  const failed: string[] = [];
+/** Ends live predictions whose deadline has passed; gives their ids. */
+export function endOverdue(store: PredictionStore, now: number): string[] {
+  const ended: string[] = [];
   for (const row of store.live()) {
-    const error = overdue(row, now);
-    if (error === undefined) continue;
-    store.atomically(() => endPrediction(store, row.id, { status: "failed", at: now, error, release: true }));
-    failed.push(row.id);
+    const ending = overdue(row, now);
+    if (ending === undefined) continue;
+    store.atomically(() => endPrediction(store, row.id, { ...ending, at: now, release: true }));
+    ended.push(row.id);
   }
-  return failed;
+  return ended;
 }
 
 type Retention = Pick<Config, "stepRetentionMs" | "fileRetentionMs" | "recordRetentionMs">;
@@ -43,6 +50,8 @@ export function nextAlarm(store: PredictionStore, retention: Retention, now: num
   const times: number[] = [];
   const deadline = store.nextDeadline();
   if (deadline !== null) times.push(deadline, now + LIVE_INTERVAL_MS);
+  const webhook = store.webhooks.nextAt();
+  if (webhook !== null) times.push(webhook);
   const oldest = store.oldestEnds();
   if (oldest.steps !== null) times.push(oldest.steps + retention.stepRetentionMs);
   if (oldest.files !== null) times.push(oldest.files + retention.fileRetentionMs);

@@ -1,7 +1,6 @@
 // The hub's side of object storage: puts images of predictions under their capability, removes them later.
 
-import type { OutputEvent } from "@vqd/shared/events.ts";
-import { outputName } from "./ingest.ts";
+import type { OutputEvent, PreviewEvent } from "@vqd/shared/events.ts";
 import type { PredictionRow } from "./store.ts";
 
 const PUT_ATTEMPTS = 4;
@@ -12,16 +11,24 @@ const CONTENT_TYPES = { png: "image/png", webp: "image/webp", jpeg: "image/jpeg"
 /** Key of a file in the bucket; the capability makes it unguessable. */
 export const fileKey = (capability: string, name: string): string => `${capability}/${name}`;
 
+/** Name of an event's file, the last segment of its URL: "0.png", or "0-2.png" for the third preview of image 0. */
+export function fileName(event: OutputEvent | PreviewEvent): string {
+  const extension = event.format === "jpeg" ? "jpg" : event.format;
+  return event.type === "output"
+    ? `${event.index}.${extension}`
+    : `${event.index}-${event.preview}.${extension}`;
+}
+
 /** Stores an image, trying again a few times; throws the last error. */
-export async function putOutput(
+export async function putImage(
   bucket: R2Bucket,
   row: PredictionRow,
-  event: OutputEvent,
+  event: OutputEvent | PreviewEvent,
   bytes: Uint8Array,
 ): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
-      await bucket.put(fileKey(row.fileCapability, outputName(event)), bytes, {
+      await bucket.put(fileKey(row.fileCapability, fileName(event)), bytes, {
         httpMetadata: { contentType: CONTENT_TYPES[event.format] },
       });
       return;
@@ -32,7 +39,10 @@ export async function putOutput(
   }
 }
 
-export async function deleteOutputs(bucket: R2Bucket, row: PredictionRow): Promise<void> {
-  if (row.outputs.length === 0) return;
-  await bucket.delete(row.outputs.map(({ name }) => fileKey(row.fileCapability, name)));
+/** Removes all images of a prediction, previews and what a broken attempt has left included. */
+export async function deleteImages(bucket: R2Bucket, row: PredictionRow): Promise<void> {
+  // Before the first step there is nothing to show.
+  if (row.step === 0 && row.outputs.length === 0) return;
+  const { objects } = await bucket.list({ prefix: fileKey(row.fileCapability, "") });
+  if (objects.length > 0) await bucket.delete(objects.map(({ key }) => key));
 }

@@ -3,6 +3,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { decodeJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
+import type { Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { type Config, configOf, type Env } from "../env.ts";
@@ -11,27 +12,37 @@ import { EventApplier } from "./apply.ts";
 import { Changes } from "./changes.ts";
 import { HubConnection } from "./connection.ts";
 import { StreamCursor } from "./cursor.ts";
-import { failOverdue, nextAlarm } from "./deadlines.ts";
-import { deleteOutputs } from "./files.ts";
+import { endOverdue, nextAlarm } from "./deadlines.ts";
+import { deleteImages } from "./files.ts";
 import type { StreamMessage } from "./follow.ts";
 import { endPrediction } from "./ingest.ts";
+import { listPredictions } from "./list.ts";
 import { ModelRegistry } from "./models.ts";
+import type { Session } from "./nats.ts";
 import { PublishError, publishJob } from "./queue.ts";
+import { queuePlace } from "./queue-place.ts";
 import {
+  type EventQuery,
   type HubHealth,
   type HubResult,
   isFinal,
+  type ListQuery,
   type NewPrediction,
+  type PredictionPage,
   type PredictionRecord,
   toHubError,
+  type WebhookLog,
 } from "./records.ts";
 import { migrate } from "./schema.ts";
 import { eventStream } from "./sse.ts";
-import { PredictionStore, type PredictionRow } from "./store.ts";
+import { PredictionStore, type PredictionRow, type StoredEvent } from "./store.ts";
 import { formatEvent, parseStreamQuery } from "./stream-request.ts";
+import { WebhookSender } from "./webhooks.ts";
 
 /** Files that one alarm removes at most, so that it stays short. */
 const EXPIRE_BATCH = 100;
+/** Events that one call answers with at most. */
+const EVENT_BATCH = 16;
 const NAME_PREFIX = "hub-";
 
 /** A hub's name tells its shard. */
@@ -43,8 +54,11 @@ export class Hub extends DurableObject<Env> {
   readonly #store: PredictionStore;
   readonly #models: ModelRegistry;
   readonly #changes = new Changes();
+  /** Predictions that the queue has not confirmed yet. */
+  readonly #publishing = new Map<string, Promise<void>>();
   readonly #applier: EventApplier;
   readonly #connection: HubConnection;
+  readonly #webhooks: WebhookSender;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -64,9 +78,21 @@ export class Hub extends DurableObject<Env> {
       cursor,
       files: env.FILES,
       log,
-      onChanged: (id) => this.#changes.notify(id),
+      onChanged: (id) => {
+        this.#changes.notify(id);
+        this.#webhooks.pump();
+        this.#armAlarm();
+      },
       onEnded: (id) => this.#settle([id]),
       onOrphan: (id, row, event) => this.#connection.stopOrphan(id, row, event),
+    });
+    this.#webhooks = new WebhookSender({
+      predictions: store,
+      store: store.webhooks,
+      config,
+      log,
+      inBackground: (work) => ctx.waitUntil(work),
+      onScheduled: () => this.#armAlarm(),
     });
     this.#connection = new HubConnection({
       config,
@@ -81,12 +107,17 @@ export class Hub extends DurableObject<Env> {
   }
 
   /**
-   * Stores and dispatches a prediction. An answer that is not `ok` means that it will not be made; errors:
-   * queue_full, queue_unavailable.
+   * Stores and dispatches a prediction, or answers with the one that the same idempotent request has made before.
+   * An answer that is not `ok` means that it will not be made; errors: queue_full, queue_unavailable,
+   * idempotency_key_reused.
    */
   create(request: NewPrediction): Promise<HubResult<PredictionRecord>> {
     return this.#answer(async () => {
+      const known = this.#madeBefore(request);
+      if (known !== undefined) return this.#published(known);
       const session = await this.#connection.open();
+      const twin = this.#madeBefore(request);
+      if (twin !== undefined) return this.#published(twin);
       const job = decodeJob(request.job);
       this.#store.atomically(() => {
         this.#store.insert(job, request);
@@ -95,15 +126,17 @@ export class Hub extends DurableObject<Env> {
         }
       });
       this.#armAlarm();
-      try {
-        this.#store.update(job.id, { job_seq: await publishJob(session, job) });
-      } catch (error) {
-        this.#dropUnpublished(job.id, error);
-        throw error;
-      }
+      const publishing = this.#publish(session, job);
+      this.#publishing.set(job.id, publishing);
+      await publishing.finally(() => this.#publishing.delete(job.id));
       this.#log.info("dispatched", { prediction: job.id, requestId: request.requestId });
       return this.#mustGet(job.id);
     });
+  }
+
+  /** A page of the key's predictions. */
+  async list(keyName: string, query: ListQuery): Promise<PredictionPage> {
+    return listPredictions(this.#store, keyName, query);
   }
 
   /** The prediction, if the key's owner made it; else not_found. So for the other methods. */
@@ -124,6 +157,21 @@ export class Hub extends DurableObject<Env> {
     });
   }
 
+  /** The prediction's next events of some types; none after `timeoutMs`. A prediction that has ended has a `done`. */
+  events(query: EventQuery, timeoutMs: number): Promise<HubResult<StoredEvent[]>> {
+    return this.#attempt(async () => {
+      const { id, keyName, types, after } = query;
+      const until = Date.now() + timeoutMs;
+      for (;;) {
+        this.#owned(id, keyName);
+        const events = this.#store.eventsOfTypes(id, types, after, EVENT_BATCH);
+        const left = until - Date.now();
+        if (events.length > 0 || left <= 0) return events;
+        await this.#changes.next(id, left);
+      }
+    });
+  }
+
   /** Ends the prediction as canceled, at once and for good; one that has ended stays as it is. */
   cancel(id: string, keyName: string): Promise<HubResult<PredictionRecord>> {
     return this.#answer(() => {
@@ -135,6 +183,45 @@ export class Hub extends DurableObject<Env> {
       this.#log.info("canceled", { prediction: id });
       this.#settle([id]);
       return this.#mustGet(id);
+    });
+  }
+
+  /** The secret that signs the webhooks of a key's predictions. */
+  async webhookSecret(keyName: string): Promise<string> {
+    return this.#store.webhooks.secrets(keyName, Date.now())[0] ?? "";
+  }
+
+  /** Makes a new one; until `oldUntil` the one before signs too. */
+  async rotateWebhookSecret(keyName: string): Promise<{ secret: string; oldUntil: number }> {
+    return this.#store.atomically(() => this.#store.webhooks.rotate(keyName, Date.now()));
+  }
+
+  webhookLog(id: string, keyName: string): Promise<HubResult<WebhookLog>> {
+    return this.#attempt(async () => {
+      const { webhook } = this.#owned(id, keyName);
+      const { webhooks } = this.#store;
+      const deliveries = webhooks
+        .of(id)
+        .map((delivery) => ({ delivery, attempts: webhooks.attempts(delivery.id) }));
+      return { webhook, deliveries };
+    });
+  }
+
+  /** Sends the end of a prediction once more, under the same webhook-id. */
+  redeliverWebhook(id: string, keyName: string): Promise<HubResult<null>> {
+    return this.#attempt(async () => {
+      this.#owned(id, keyName);
+      const { webhooks } = this.#store;
+      const ending = webhooks.of(id).find(({ event }) => event === "completed");
+      if (ending === undefined)
+        throw new VqdError("not_found", "there is no webhook of its end to send again");
+      this.#store.atomically(() => {
+        webhooks.enable(id);
+        webhooks.again(ending.id, Date.now());
+      });
+      this.#webhooks.pump();
+      this.#armAlarm();
+      return null;
     });
   }
 
@@ -189,9 +276,10 @@ export class Hub extends DurableObject<Env> {
     try {
       await this.#connection.catchUp();
       const now = Date.now();
-      const overdue = failOverdue(this.#store, now);
+      const overdue = endOverdue(this.#store, now);
       for (const id of overdue) this.#log.warn("overdue", { prediction: id });
       this.#settle(overdue);
+      this.#webhooks.pump();
       await this.#expire(now);
       await this.#connection.release();
     } catch (error) {
@@ -204,6 +292,31 @@ export class Hub extends DurableObject<Env> {
   /** Makes one message of the events stream take effect. */
   apply(message: StreamMessage): Promise<void> {
     return this.#applier.apply(message);
+  }
+
+  /** The prediction of an earlier request with the same idempotency key. Throws a VqdError if it was not the same. */
+  #madeBefore({ keyName, idempotency }: NewPrediction): PredictionRow | undefined {
+    if (idempotency === null) return undefined;
+    const known = this.#store.byIdempotencyKey(keyName, idempotency.key);
+    if (known === undefined || known.requestHash === idempotency.requestHash) return known;
+    throw new VqdError("idempotency_key_reused", "the idempotency key has been used for another request", {
+      errors: [{ path: "Idempotency-Key", message: "has been used for another request" }],
+    });
+  }
+
+  /** Waits for the request that made it; throws what that one throws. */
+  async #published({ id }: PredictionRow): Promise<PredictionRow> {
+    await this.#publishing.get(id);
+    return this.#mustGet(id);
+  }
+
+  async #publish(session: Session, job: Job): Promise<void> {
+    try {
+      this.#store.update(job.id, { job_seq: await publishJob(session, job) });
+    } catch (error) {
+      this.#dropUnpublished(job.id, error);
+      throw error;
+    }
   }
 
   /** The job was not taken, or nobody knows: then it stays as failed, so that its worker is stopped. */
@@ -227,6 +340,7 @@ export class Hub extends DurableObject<Env> {
     if (ids.length === 0) return;
     for (const id of ids) this.#changes.notify(id);
     this.ctx.waitUntil(this.#connection.release());
+    this.#webhooks.pump();
     this.#armAlarm();
   }
 
@@ -234,10 +348,13 @@ export class Hub extends DurableObject<Env> {
     const { stepRetentionMs, fileRetentionMs, recordRetentionMs } = this.#config;
     this.#store.atomically(() => this.#store.expireSteps(now - stepRetentionMs));
     for (const row of this.#store.withExpiredFiles(now - fileRetentionMs, EXPIRE_BATCH)) {
-      await deleteOutputs(this.env.FILES, row);
+      await deleteImages(this.env.FILES, row);
       this.#store.update(row.id, { files_expired: 1 });
     }
-    this.#store.atomically(() => this.#store.expireRecords(now - recordRetentionMs));
+    this.#store.atomically(() => {
+      this.#store.expireRecords(now - recordRetentionMs);
+      this.#store.webhooks.expire();
+    });
   }
 
   #armAlarm(): void {
@@ -260,9 +377,15 @@ export class Hub extends DurableObject<Env> {
     return row;
   }
 
-  async #answer(
-    work: () => PredictionRecord | Promise<PredictionRecord>,
-  ): Promise<HubResult<PredictionRecord>> {
+  /** A prediction as others see it, or the error. */
+  #answer(work: () => PredictionRow | Promise<PredictionRow>): Promise<HubResult<PredictionRecord>> {
+    return this.#attempt(async () => {
+      const row = await work();
+      return { ...row, queue: queuePlace(this.#store, row) };
+    });
+  }
+
+  async #attempt<T>(work: () => Promise<T>): Promise<HubResult<T>> {
     try {
       return { ok: true, value: await work() };
     } catch (error) {

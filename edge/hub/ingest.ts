@@ -2,14 +2,11 @@
 
 import { encodeBase64 } from "../bytes.ts";
 import type { ErrorCode } from "@vqd/shared/errors.ts";
-import type { OutputEvent, PredictionEvent, StepEvent } from "@vqd/shared/events.ts";
+import type { PredictionEvent, PreviewEvent, StepEvent } from "@vqd/shared/events.ts";
+import { fileName } from "./files.ts";
 import { isNewPercent, progressLine } from "./progress.ts";
 import { isFinal, type OutputFile, type PredictionStatus } from "./records.ts";
 import type { PredictionRow, PredictionStore } from "./store.ts";
-
-/** Name of an output file, the last segment of its URL. */
-export const outputName = (event: OutputEvent): string =>
-  `${event.index}.${event.format === "jpeg" ? "jpg" : event.format}`;
 
 /** True if `event` must have no effect: its prediction has ended, or a newer attempt has reported. */
 export function isFenced(row: PredictionRow, event: PredictionEvent): boolean {
@@ -29,6 +26,7 @@ export interface Ending {
 const DONE_REASONS = {
   failed: { reason: "error" },
   canceled: { reason: "canceled" },
+  aborted: { reason: "canceled" },
   succeeded: {},
 } as const;
 
@@ -46,6 +44,7 @@ export function endPrediction(store: PredictionStore, id: string, ending: Ending
     store.appendEvent(id, "error", JSON.stringify({ detail: error.message, code: error.code }));
   }
   store.appendEvent(id, "done", JSON.stringify({ status, ...DONE_REASONS[status] }));
+  store.webhooks.queue(id, "completed", Date.now());
 }
 
 /**
@@ -72,22 +71,28 @@ export function ingest(
         resumed_from: event.resumedFrom,
         // The same numerics repeat the same tokens: what readers have seen they need not see again.
         step: event.numericsId === row.numericsId ? Math.max(row.step, event.resumedFrom) : event.resumedFrom,
+        previews_seen: event.numericsId === row.numericsId ? row.previewsSeen : 0,
         numerics_id: event.numericsId,
         started_at: row.startedAt ?? at,
       });
       const { attempt, total, resumedFrom, numericsId } = event;
       const data = { attempt, total, resumed_from: resumedFrom, numerics_id: numericsId };
       store.appendEvent(row.id, "started", JSON.stringify(data));
+      // Another attempt is not another start.
+      if (row.startedAt === null) store.webhooks.queue(row.id, "start", Date.now());
       return true;
     }
     case "step":
       return ingestStep(store, row, event, attachment, at);
+    case "preview":
+      return ingestPreview(store, row, event);
     case "output": {
-      const file: OutputFile = { index: event.index, name: outputName(event) };
+      const file: OutputFile = { index: event.index, name: fileName(event) };
       if (row.outputs.some(({ index }) => index === file.index)) return false;
       const outputs = [...row.outputs, file].toSorted((a, b) => a.index - b.index);
       store.update(row.id, { outputs: JSON.stringify(outputs) });
       store.appendEvent(row.id, "output", JSON.stringify(file));
+      store.webhooks.queue(row.id, "output", Date.now());
       return true;
     }
     case "succeeded": {
@@ -129,6 +134,17 @@ function ingestStep(
   if (isNewPercent(step, total)) {
     const elapsedSeconds = Math.max(0, event.at - (row.attemptStartedAt ?? event.at)) / 1_000;
     store.appendLog(row.id, progressLine({ step, total, from: row.resumedFrom, elapsedSeconds }));
+    store.webhooks.queue(row.id, "logs", Date.now());
   }
+  return true;
+}
+
+/** A worker that goes on from an older state than the last one shows some previews again. */
+function ingestPreview(store: PredictionStore, row: PredictionRow, event: PreviewEvent): boolean {
+  const { index, preview, step } = event;
+  const place = preview * row.images + index;
+  if (place < row.previewsSeen) return false;
+  store.update(row.id, { previews_seen: place + 1 });
+  store.appendEvent(row.id, "preview", JSON.stringify({ index, preview, step, name: fileName(event) }));
   return true;
 }

@@ -1,8 +1,17 @@
 // What passes between the edge's request handlers and the hub: plain data, since classes do not survive RPC.
 
+import type { Delivery, DeliveryAttempt, WebhookEvent } from "./webhook-store.ts";
 import { type ErrorCode, type FieldError, VqdError } from "@vqd/shared/errors.ts";
 
-export const PREDICTION_STATUSES = ["starting", "processing", "succeeded", "failed", "canceled"] as const;
+/** `aborted`: canceled by its Cancel-After before it has started. */
+export const PREDICTION_STATUSES = [
+  "starting",
+  "processing",
+  "succeeded",
+  "failed",
+  "canceled",
+  "aborted",
+] as const;
 export type PredictionStatus = (typeof PREDICTION_STATUSES)[number];
 
 export const isFinal = (status: PredictionStatus): boolean =>
@@ -13,6 +22,14 @@ export interface OutputFile {
   readonly index: number;
   /** Last segment of its URL, "0.png". */
   readonly name: string;
+}
+
+/** Where a prediction that has not started stands. */
+export interface QueuePlace {
+  /** 1 for the next one. */
+  readonly position: number;
+  /** Estimated time to its start in seconds; null while nothing is known of its model's pace. */
+  readonly etaSeconds: number | null;
 }
 
 export interface PredictionRecord {
@@ -38,6 +55,8 @@ export interface PredictionRecord {
   readonly errorCode: ErrorCode | null;
   readonly errorMessage: string | null;
   readonly logs: string;
+  /** Null unless it waits. */
+  readonly queue: QueuePlace | null;
   readonly predictSeconds: number | null;
   /** Unix times in ms. */
   readonly createdAt: number;
@@ -45,6 +64,8 @@ export interface PredictionRecord {
   readonly completedAt: number | null;
   /** The images are gone: their retention has ended. */
   readonly filesExpired: boolean;
+  readonly webhook: string | null;
+  readonly webhookEvents: readonly WebhookEvent[];
 }
 
 /** All that the hub needs to dispatch a prediction and to answer for it. */
@@ -57,9 +78,68 @@ export interface NewPrediction {
   readonly streamCapability: string;
   readonly queueTimeoutMs: number;
   readonly runTimeoutMs: number;
+  /** Time from its creation after which it is canceled; null for never. */
+  readonly cancelAfterMs: number | null;
+  readonly idempotency: Idempotency | null;
+  readonly webhook: Webhook | null;
+  /** Of links in webhooks. */
+  readonly origin: string;
   /** The job as it goes to the worker, encoded. */
   readonly job: Uint8Array;
   readonly requestId: string;
+}
+
+export interface Webhook {
+  readonly url: string;
+  readonly events: readonly WebhookEvent[];
+}
+
+/** A prediction's webhooks and what came of them. */
+export interface WebhookLog {
+  readonly webhook: string | null;
+  readonly deliveries: readonly {
+    readonly delivery: Delivery;
+    readonly attempts: readonly DeliveryAttempt[];
+  }[];
+}
+
+/** What makes a request the same as an earlier one of its key's owner. */
+export interface Idempotency {
+  readonly key: string;
+  /** Of all that the request asks for, hex. */
+  readonly requestHash: string;
+}
+
+/** A place in a list that is ordered by creation: what lies to one side of a prediction. */
+export interface ListPlace {
+  readonly towards: "older" | "newer";
+  readonly createdAt: number;
+  readonly id: string;
+}
+
+export interface ListQuery {
+  readonly limit: number;
+  /** Null for the newest. */
+  readonly from: ListPlace | null;
+  /** Unix times in ms, both exclusive; null for any. */
+  readonly createdAfter: number | null;
+  readonly createdBefore: number | null;
+}
+
+export interface PredictionPage {
+  /** Newest first. */
+  readonly records: readonly PredictionRecord[];
+  readonly previous: ListPlace | null;
+  readonly next: ListPlace | null;
+}
+
+/** Asks for what a prediction's owner sees next in its event stream. */
+export interface EventQuery {
+  readonly id: string;
+  readonly keyName: string;
+  /** Sequence of the last event seen; 0 for none. */
+  readonly after: number;
+  readonly types: readonly string[];
 }
 
 export interface HubHealth {

@@ -2,7 +2,8 @@
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
-import type { NewPrediction, OutputFile, PredictionRecord, PredictionStatus } from "./records.ts";
+import type { ListQuery, NewPrediction, OutputFile, PredictionRecord, PredictionStatus } from "./records.ts";
+import { type WebhookEvent, WebhookStore } from "./webhook-store.ts";
 
 /** A row as the hub itself needs it. */
 export interface PredictionRow extends PredictionRecord {
@@ -10,9 +11,27 @@ export interface PredictionRow extends PredictionRecord {
   readonly jobSeq: number | null;
   readonly attemptStartedAt: number | null;
   readonly resumedFrom: number;
+  /** Places (preview x images + index) of previews shown so far, plus one. */
+  readonly previewsSeen: number;
   readonly queueDeadlineAt: number;
   readonly runTimeoutMs: number;
+  /** Unix time in ms. */
+  readonly cancelAt: number | null;
+  readonly requestHash: string | null;
+  /** Of links in webhooks. */
+  readonly origin: string;
 }
+
+/** An amount of work. */
+interface Work {
+  /** Predictions. */
+  readonly count: number;
+  /** Their images, times the steps that each still has to go. */
+  readonly imageSteps: number;
+}
+
+/** Ended predictions that the pace is taken from. */
+const PACE_SAMPLE = 100;
 
 export interface StoredEvent {
   readonly seq: number;
@@ -29,6 +48,7 @@ interface Changes {
   attempt_started_at?: number;
   resumed_from?: number;
   step?: number;
+  previews_seen?: number;
   numerics_id?: string;
   outputs?: string;
   error_code?: ErrorCode;
@@ -68,27 +88,37 @@ function toPrediction(row: Row): PredictionRow {
     attempt: int(row["attempt"]),
     attemptStartedAt: intOrNull(row["attempt_started_at"]),
     resumedFrom: int(row["resumed_from"]),
+    previewsSeen: int(row["previews_seen"]),
     step: int(row["step"]),
     numericsId: textOrNull(row["numerics_id"]),
     outputs: JSON.parse(text(row["outputs"])) as OutputFile[],
     errorCode: textOrNull(row["error_code"]) as ErrorCode | null,
     errorMessage: textOrNull(row["error_message"]),
     logs: text(row["logs"]),
+    queue: null,
     predictSeconds: intOrNull(row["predict_seconds"]),
     createdAt: int(row["created_at"]),
     startedAt: intOrNull(row["started_at"]),
     completedAt: intOrNull(row["completed_at"]),
     queueDeadlineAt: int(row["queue_deadline_at"]),
     runTimeoutMs: int(row["run_timeout_ms"]),
+    cancelAt: intOrNull(row["cancel_at"]),
+    requestHash: textOrNull(row["request_hash"]),
+    webhook: textOrNull(row["webhook"]),
+    webhookEvents: JSON.parse(text(row["webhook_events"])) as WebhookEvent[],
+    origin: text(row["origin"]),
     filesExpired: int(row["files_expired"]) === 1,
   };
 }
 
 export class PredictionStore {
+  /** What is to be told of the predictions. */
+  readonly webhooks: WebhookStore;
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
 
   constructor(storage: DurableObjectStorage) {
+    this.webhooks = new WebhookStore(storage);
     this.#storage = storage;
     this.#sql = storage.sql;
   }
@@ -101,8 +131,9 @@ export class PredictionStore {
   insert(job: Job, prediction: NewPrediction): void {
     this.#sql.exec(
       `INSERT INTO predictions (id, key_name, status, model, version, input, prompt_tokens, prompt_truncated,
-         images, total_steps, file_capability, stream_capability, created_at, queue_deadline_at, run_timeout_ms)
-       VALUES (?, ?, 'starting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         images, total_steps, file_capability, stream_capability, created_at, queue_deadline_at, run_timeout_ms,
+         cancel_at, idempotency_key, request_hash, webhook, webhook_events, origin)
+       VALUES (?, ?, 'starting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       job.id,
       prediction.keyName,
       job.model,
@@ -117,12 +148,80 @@ export class PredictionStore {
       job.createdAt,
       job.createdAt + prediction.queueTimeoutMs,
       prediction.runTimeoutMs,
+      prediction.cancelAfterMs === null ? null : job.createdAt + prediction.cancelAfterMs,
+      prediction.idempotency?.key ?? null,
+      prediction.idempotency?.requestHash ?? null,
+      prediction.webhook?.url ?? null,
+      JSON.stringify(prediction.webhook?.events ?? []),
+      prediction.origin,
     );
   }
 
   get(id: string): PredictionRow | undefined {
     const [row] = this.#sql.exec("SELECT * FROM predictions WHERE id = ?", id).toArray();
     return row === undefined ? undefined : toPrediction(row);
+  }
+
+  byIdempotencyKey(keyName: string, key: string): PredictionRow | undefined {
+    const query = "SELECT * FROM predictions WHERE key_name = ? AND idempotency_key = ?";
+    return this.#rows(query, keyName, key)[0];
+  }
+
+  /** A key's predictions from `from` on in its direction, the nearest first. */
+  page(keyName: string, { limit, from, createdAfter, createdBefore }: ListQuery): PredictionRow[] {
+    const isNewer = from?.towards === "newer";
+    const conditions = ["key_name = ?"];
+    const values: SqlStorageValue[] = [keyName];
+    if (from !== null) {
+      conditions.push(`(created_at, id) ${isNewer ? ">" : "<"} (?, ?)`);
+      values.push(from.createdAt, from.id);
+    }
+    if (createdAfter !== null) {
+      conditions.push("created_at > ?");
+      values.push(createdAfter);
+    }
+    if (createdBefore !== null) {
+      conditions.push("created_at < ?");
+      values.push(createdBefore);
+    }
+    const order = isNewer ? "created_at, id" : "created_at DESC, id DESC";
+    return this.#rows(
+      `SELECT * FROM predictions WHERE ${conditions.join(" AND ")} ORDER BY ${order} LIMIT ?`,
+      ...values,
+      limit,
+    );
+  }
+
+  /** Waiting predictions of the same version that were queued before. */
+  aheadOf({ version, jobSeq }: PredictionRow): Work {
+    return this.#work(
+      `SELECT count(*) AS count, coalesce(sum(images * total_steps), 0) AS steps FROM predictions
+       WHERE completed_at IS NULL AND status = 'starting' AND version = ? AND job_seq < ?`,
+      version,
+      jobSeq ?? Number.MAX_SAFE_INTEGER,
+    );
+  }
+
+  /** Predictions of the version that run, and what they have left. */
+  running(version: string): Work {
+    return this.#work(
+      `SELECT count(*) AS count, coalesce(sum(images * (total_steps - step)), 0) AS steps FROM predictions
+       WHERE completed_at IS NULL AND status = 'processing' AND version = ?`,
+      version,
+    );
+  }
+
+  /** What a step of an image took in the version's newest successes; null if there are none. */
+  secondsPerImageStep(version: string): number | null {
+    return this.#sql
+      .exec<{ pace: number | null }>(
+        `SELECT sum(predict_seconds) / sum(images * total_steps) AS pace FROM
+           (SELECT * FROM predictions WHERE completed_at IS NOT NULL ORDER BY completed_at DESC LIMIT ?)
+         WHERE version = ? AND status = 'succeeded'`,
+        PACE_SAMPLE,
+        version,
+      )
+      .one().pace;
   }
 
   update(id: string, changes: Changes): void {
@@ -171,6 +270,19 @@ export class PredictionStore {
       .toArray();
   }
 
+  eventsOfTypes(id: string, types: readonly string[], seq: number, limit: number): StoredEvent[] {
+    return this.#sql
+      .exec<{ seq: number; type: string; data: string }>(
+        `SELECT seq, type, data FROM events WHERE prediction_id = ? AND seq > ?
+           AND type IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?`,
+        id,
+        seq,
+        JSON.stringify(types),
+        limit,
+      )
+      .toArray();
+  }
+
   live(): PredictionRow[] {
     return this.#rows("SELECT * FROM predictions WHERE completed_at IS NULL");
   }
@@ -189,7 +301,7 @@ export class PredictionStore {
   nextDeadline(): number | null {
     return this.#sql
       .exec<{ at: number | null }>(
-        `SELECT min(coalesce(started_at + run_timeout_ms, queue_deadline_at)) AS at
+        `SELECT min(min(coalesce(started_at + run_timeout_ms, queue_deadline_at), ifnull(cancel_at, 9e15))) AS at
          FROM predictions WHERE completed_at IS NULL`,
       )
       .one().at;
@@ -198,7 +310,7 @@ export class PredictionStore {
   /** Ended predictions of which a part is older than its retention, and when the next one will be. */
   expireSteps(before: number): void {
     this.#sql.exec(
-      `DELETE FROM events WHERE type IN ('step', 'logs') AND prediction_id IN
+      `DELETE FROM events WHERE type IN ('step', 'preview', 'logs') AND prediction_id IN
          (SELECT id FROM predictions WHERE completed_at <= ? AND steps_expired = 0)`,
       before,
     );
@@ -246,6 +358,11 @@ export class PredictionStore {
       key,
       value,
     );
+  }
+
+  #work(query: string, ...values: SqlStorageValue[]): Work {
+    const { count, steps } = this.#sql.exec<{ count: number; steps: number }>(query, ...values).one();
+    return { count, imageSteps: steps };
   }
 
   #rows(query: string, ...values: SqlStorageValue[]): PredictionRow[] {

@@ -28,14 +28,14 @@ export function parseStreamQuery({ searchParams }: URL): StreamQuery {
 }
 
 /**
- * Stored data as a reader gets it: `output` gains its URL. Replicate's stream consumer takes the bare URL for the
+ * Stored data as a reader gets it: files gain their URLs. Replicate's stream consumer takes the bare URL for the
  * output.
  */
 export function formatEvent(row: PredictionRecord, query: StreamQuery): (event: StoredEvent) => string {
   return ({ type, data }) => {
-    if (type !== "output") return data;
-    const { index, name } = JSON.parse(data) as OutputFile;
+    if (type !== "output" && type !== "preview") return data;
+    const { name, ...rest } = JSON.parse(data) as OutputFile;
     const url = fileUrl(query.origin, row.fileCapability, name);
-    return "keyName" in query ? JSON.stringify({ index, url }) : url;
+    return type === "output" && "capability" in query ? url : JSON.stringify({ ...rest, url });
   };
 }

@@ -20,12 +20,15 @@ const SECURITY_HEADERS = {
 const CORS_HEADERS = {
   "access-control-allow-origin": "*",
   "access-control-expose-headers":
-    "x-request-id, retry-after, location, preference-applied, content-disposition, x-should-retry",
+    "x-request-id, retry-after, location, preference-applied, idempotent-replayed, content-disposition, x-should-retry",
 } as const;
+
+const PROBLEM_PATHS = /^\/v1\/(?:predictions|streams|files|webhooks)(?:\/|$)/;
 
 function dialectOf(path: string): ErrorDialect {
   if (path.startsWith("/v1/images")) return "openai";
-  return path === "/v1/models" || path.startsWith("/v1/models/") ? "both" : "problem";
+  // What both clients read, and what either may look for in vain.
+  return path.startsWith("/v1/") && !PROBLEM_PATHS.test(path) ? "both" : "problem";
 }
 
 /** The path as it may be logged: capabilities are secrets. */

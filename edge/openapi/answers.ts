@@ -3,6 +3,7 @@
 import { z } from "@hono/zod-openapi";
 import { ERROR_CODES } from "@vqd/shared/errors.ts";
 import { PREDICTION_STATUSES } from "../hub/records.ts";
+import { WEBHOOK_EVENTS } from "../hub/webhook-store.ts";
 import { predictionInputSchema } from "../schemas.ts";
 
 const time = z.iso.datetime();
@@ -76,6 +77,13 @@ export const predictionSchema = z
     error: z.string().nullable(),
     error_code: z.enum(ERROR_CODES).nullable(),
     logs: z.string().describe("Progress in tqdm's form, a line for each percent."),
+    queue: z
+      .strictObject({
+        position: z.int().describe("1 for the next one."),
+        eta_seconds: z.number().nullable().describe("Estimated time to its start, if known."),
+      })
+      .nullable()
+      .describe("While it waits."),
     metrics: z.strictObject({
       prompt_tokens: z.int().describe("Tokens of all prompts, before any cut."),
       prompt_truncated: z
@@ -92,6 +100,10 @@ export const predictionSchema = z
     started_at: time.nullable(),
     completed_at: time.nullable(),
     data_removed: z.boolean().describe("True once the images have expired."),
+    webhook: z.string().optional(),
+    webhook_events_filter: z.array(z.enum(WEBHOOK_EVENTS)).optional(),
+    output_expires_at: time.nullable().describe("Until when its images can be fetched, once it has ended."),
+    expires_at: time.nullable().describe("Until when the prediction itself can be."),
     urls: z.strictObject({
       get: z.url(),
       cancel: z.url(),
@@ -101,21 +113,33 @@ export const predictionSchema = z
   })
   .openapi("Prediction");
 
+export const predictionListSchema = z
+  .strictObject({
+    previous: z.url().nullable(),
+    next: z.url().nullable().describe("The page of older ones."),
+    results: z.array(predictionSchema).describe("Newest first."),
+  })
+  .openapi("PredictionList");
+
 export const imagesSchema = z
   .strictObject({
     created: z.int().describe("Unix time in seconds."),
     data: z.array(z.union([z.strictObject({ b64_json: z.base64() }), z.strictObject({ url: z.url() })])),
     output_format: z.enum(["png", "webp", "jpeg"]),
     size: z.string(),
+    background: z.literal("opaque"),
+    safety_identifier: z.string().optional().describe("The request's, or its user."),
     usage: z.strictObject({
       input_tokens: z.int(),
       output_tokens: z.int().describe("Latent pixels of all images."),
       total_tokens: z.int(),
       input_tokens_details: z.strictObject({ text_tokens: z.int(), image_tokens: z.int() }),
+      output_tokens_details: z.strictObject({ text_tokens: z.int(), image_tokens: z.int() }),
     }),
     prompt_truncated: z.boolean(),
     prediction_id: z.string(),
     seed: z.int().describe("Makes these images again."),
+    expires_at: z.int().optional().describe("Unix time in seconds, until when URLs can be fetched."),
   })
   .openapi("Images");
 
@@ -179,3 +203,38 @@ export const healthSchema = z
     models: z.array(z.strictObject({ name: z.string(), version: z.string() })),
   })
   .openapi("Health");
+
+export const webhookSecretSchema = z
+  .strictObject({ key: z.string().describe("`whsec_` and base64: what Standard Webhooks' libraries take.") })
+  .openapi("WebhookSecret");
+
+export const rotatedSecretSchema = z
+  .strictObject({
+    key: z.string(),
+    old_key_signs_until: time.describe("Until then both sign, so that receivers can be changed meanwhile."),
+  })
+  .openapi("RotatedSecret");
+
+export const webhookAttemptsSchema = z
+  .strictObject({
+    webhook: z.string().nullable(),
+    results: z.array(
+      z.strictObject({
+        id: z.string().describe("The header webhook-id, the same in every attempt."),
+        event: z.enum(WEBHOOK_EVENTS),
+        state: z.enum(["pending", "delivered", "failed", "disabled"]),
+        next_attempt_at: time.nullable(),
+        attempts: z.array(
+          z.strictObject({
+            at: time,
+            status: z.int().nullable().describe("What the receiver answered."),
+            error: z.string().nullable(),
+            duration_ms: z.number(),
+          }),
+        ),
+      }),
+    ),
+  })
+  .openapi("WebhookAttempts");
+
+export const queuedSchema = z.strictObject({ status: z.literal("queued") }).openapi("Queued");

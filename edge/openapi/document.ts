@@ -5,8 +5,15 @@ import { imageOperations } from "./images.ts";
 import { modelOperations } from "./models.ts";
 import { pageOperations } from "./pages.ts";
 import { predictionOperations } from "./predictions.ts";
+import { webhookOperations } from "./webhooks.ts";
 
-const OPERATIONS = [...predictionOperations, ...imageOperations, ...modelOperations, ...pageOperations];
+const OPERATIONS = [
+  ...predictionOperations,
+  ...webhookOperations,
+  ...imageOperations,
+  ...modelOperations,
+  ...pageOperations,
+];
 
 const DESCRIPTION = `VQ-Diffusion text to image, on the API that people have clients for: Replicate's predictions and
 OpenAI's image generation.
@@ -34,6 +41,7 @@ export function openapiDocument(): Record<string, unknown> {
     servers: [{ url: "/" }],
     tags: [
       { name: "Predictions", description: "Replicate's resource: create, follow step by step, cancel." },
+      { name: "Webhooks", description: "Standard Webhooks: the secret, what came of them, another try." },
       { name: "Images", description: "OpenAI's endpoint: one request, the images in its answer." },
       { name: "Models", description: "What the live workers have announced." },
       { name: "Service", description: "Health, pages and this description." },

@@ -70,6 +70,14 @@ export const PATH = {
     }),
 } as const;
 
+export const idempotencyKey = z
+  .string()
+  .optional()
+  .openapi({
+    description: "Sent again with the same key, a request gives the same prediction instead of another one.",
+    examples: ["6f1d3c1e-9f0b-4d55-8d53-3c0c0d3a5f6a"],
+  });
+
 /** Needs a key; the others are open. */
 export const KEYED: Pick<RouteConfig, "security"> = { security: [{ key: [] }] };
 export const OPEN: Pick<RouteConfig, "security"> = { security: [] };

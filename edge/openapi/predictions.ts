@@ -2,9 +2,10 @@
 
 import { z } from "@hono/zod-openapi";
 import { createPredictionSchema } from "../schemas.ts";
-import { predictionSchema } from "./answers.ts";
+import { predictionListSchema, predictionSchema } from "./answers.ts";
 import {
   BODY_ERRORS,
+  idempotencyKey,
   json,
   jsonBody,
   KEYED,
@@ -24,6 +25,7 @@ const EVENTS = `Server-sent events, numbered from 1 in \`id\`. After a cut, send
   when it goes on from another worker's step.
 - \`step\`: \`{step, total, timestep, masked, images, tokens}\`. \`tokens\` is base64 of uint16, little endian: the
   tokens of each image, row by row; \`masked\` counts those that are still masked. A model's palette gives their colours.
+- \`preview\`: \`{index, preview, step, url}\`, if \`num_previews\` asks for them: the most likely result at that step.
 - \`output\`: an image is there.
 - \`logs\`: a line of progress.
 - \`error\`: \`{detail, code}\`.
@@ -45,8 +47,8 @@ const lastEventId = z.object({
     }),
 });
 
-const prefer = z.object({
-  prefer: z
+const createHeaders = z.object({
+  Prefer: z
     .string()
     .optional()
     .openapi({
@@ -54,6 +56,43 @@ const prefer = z.object({
         "`wait` or `wait=5`: answer when the images are done, at the latest after 60 or 5 seconds.",
       examples: ["wait=30"],
     }),
+  "Idempotency-Key": idempotencyKey,
+  "Cancel-After": z
+    .string()
+    .optional()
+    .openapi({
+      description:
+        "From 1s to 24h: after that time it ends, `aborted` if it has not started, else `canceled`.",
+      examples: ["2m"],
+    }),
+});
+
+const time = (description: string) =>
+  z
+    .string()
+    .optional()
+    .openapi({ description, format: "date-time", examples: ["2026-11-23T12:00:00Z"] });
+
+const listQuery = z.object({
+  limit: z
+    .string()
+    .optional()
+    .openapi({
+      type: "integer",
+      minimum: 1,
+      maximum: 100,
+      description: "Predictions of a page, 100 if left out.",
+      examples: [20],
+    }),
+  cursor: z
+    .string()
+    .optional()
+    .openapi({
+      description: "A place in the list, from `next` or `previous`.",
+      examples: ["b2xkZXI6MTc5NTUyMTYwMDAwMDowMGYzazl4Mm00dDZ2OHkwYTFiMmMzZDRlNQ"],
+    }),
+  created_after: time("Only those that were created later."),
+  created_before: time("Only those that were created earlier."),
 });
 
 const createBody = jsonBody(createPredictionSchema.openapi("CreatePrediction"), {
@@ -85,12 +124,22 @@ const createBody = jsonBody(createPredictionSchema.openapi("CreatePrediction"), 
       },
     },
   },
+  draft: { summary: "A quick draft", value: { input: { prompt: "red apple", preset: "draft" } } },
+  webhook: {
+    summary: "Told by a webhook",
+    value: {
+      input: { prompt: "red apple", num_previews: 2 },
+      webhook: "https://example.com/hook",
+      webhook_events_filter: ["completed"],
+    },
+  },
   prompts: {
     summary: "Several prompts",
     value: { input: { prompt: ["red apple", "green apple"], seed: 1 } },
   },
 });
 
+const replayed = json(predictionSchema, "The prediction that this `Idempotency-Key` has made before.");
 const created = json(predictionSchema, "Created; with `Prefer: wait`, as it is at the end of the wait.");
 
 export const predictionOperations: readonly Operation[] = [
@@ -102,8 +151,19 @@ export const predictionOperations: readonly Operation[] = [
     description: "Replicate's form: answers at once, or with `Prefer: wait` when the images are done.",
     tags,
     ...KEYED,
-    request: { headers: prefer, body: createBody },
-    responses: { 201: created, ...problems(...BODY_ERRORS) },
+    request: { headers: createHeaders, body: createBody },
+    responses: { 200: replayed, 201: created, ...problems(...BODY_ERRORS) },
+  },
+  {
+    method: "get",
+    path: "/v1/predictions",
+    operationId: "listPredictions",
+    summary: "List your predictions",
+    description: "Newest first, in pages that `next` and `previous` lead to.",
+    tags,
+    ...KEYED,
+    request: { query: listQuery },
+    responses: { 200: json(predictionListSchema, "A page of them."), ...problems(401, 422, 503) },
   },
   {
     method: "post",
@@ -113,8 +173,12 @@ export const predictionOperations: readonly Operation[] = [
     description: "The same with the model in the path. `version` and `model` are left out.",
     tags,
     ...KEYED,
-    request: { params: z.object({ owner: PATH.owner, name: PATH.name }), headers: prefer, body: createBody },
-    responses: { 201: created, ...modelProblems(404, ...BODY_ERRORS) },
+    request: {
+      params: z.object({ owner: PATH.owner, name: PATH.name }),
+      headers: createHeaders,
+      body: createBody,
+    },
+    responses: { 200: replayed, 201: created, ...modelProblems(404, ...BODY_ERRORS) },
   },
   {
     method: "get",

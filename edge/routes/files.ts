@@ -6,7 +6,7 @@ import { configOf } from "../env.ts";
 import { fileKey } from "../hub/files.ts";
 
 const CAPABILITY = /^[0-9a-hjkmnp-tv-z]{32}$/;
-const NAME = /^\d{1,3}\.(?:png|jpg|webp)$/;
+const NAME = /^\d{1,3}(?:-\d{1,3})?\.(?:png|jpg|webp)$/;
 
 /** `GET /v1/files/{capability}/{name}` */
 export async function getFile(c: AppContext): Promise<Response> {

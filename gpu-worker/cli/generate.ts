@@ -12,6 +12,7 @@ import {
   MAX_TIMESTEPS,
   MIN_GUIDANCE_SCALE,
 } from "@vqd/shared/limits.ts";
+import { PRESET_NAMES, PRESETS, type PresetSettings } from "@vqd/shared/presets.ts";
 import { encodeImageFile } from "../pipeline/image.ts";
 import { choiceOption, type Command, numberOption, stringOptions, UsageError } from "./command.ts";
 import { loadPipeline, MODEL_HELP, MODEL_OPTIONS } from "./model-options.ts";
@@ -24,12 +25,13 @@ Makes pictures of PROMPT with a VQ-Diffusion checkpoint, in this process.
 Options:
   --out FILE               where to write; several images get -0, -1, ... before the ending  [image.png]
   --seed N                 the same seed makes the same picture                              [random]
+  --preset NAME            draft, fast or best: steps, scheduler and purity sampling at once
   --steps N                denoising steps, at most what the model was trained with          [100]
   --guidance-scale G       how much the prompt weighs, ${MIN_GUIDANCE_SCALE} (not at all) to ${MAX_GUIDANCE_SCALE}                      [5]
   --truncation-rate R      keep the most likely classes up to this probability, above 0 to 1 [1]
-  --scheduler NAME         reference, or strided: few steps over the whole process      [reference]
-  --prior-rule N           purity sampling: 0 (off), 1 (surest pixels first) or 2 (and sharpened) [0]
-  --prior-weight R         how much rule 2 sharpens, 0 to ${MAX_PRIOR_WEIGHT}                                   [0]
+  --scheduler NAME         reference, or strided: few steps over the whole process    [reference]
+  --prior-rule N           purity sampling: 0 (off), 1 (surest first) or 2 (and sharpened)    [0]
+  --prior-weight R         how much rule 2 sharpens, 0 to ${MAX_PRIOR_WEIGHT}                                  [0]
   --negative-prompt TEXT   what to move away from
   --num-images N           pictures to make, 1 to ${MAX_IMAGES}                                           [1]
   --format FORMAT          png, webp or jpeg                              [by the ending of --out]
@@ -41,6 +43,7 @@ const FORMAT_BY_ENDING = { ".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpe
 const OPTIONS = [
   "out",
   "seed",
+  "preset",
   "steps",
   "guidance-scale",
   "truncation-rate",
@@ -61,7 +64,6 @@ export const generate: Command = {
     const out = resolve(values["out"] ?? "image.png");
     const format = readFormat(values, out);
     const settings = {
-      numInferenceSteps: numberOption(values, "steps", { min: 1, max: MAX_TIMESTEPS, integer: true }),
       guidanceScale: numberOption(values, "guidance-scale", {
         min: MIN_GUIDANCE_SCALE,
         max: MAX_GUIDANCE_SCALE,
@@ -79,11 +81,14 @@ export const generate: Command = {
           `the prompt has ${tokenCount} tokens; the model reads ${pipeline.info.textLength}\n`,
         );
       }
+      const { numTrainTimesteps } = pipeline.info;
+      const preset = readPreset(values, numTrainTimesteps);
       const startedAt = performance.now();
       const progress = createProgress(process.stderr, "denoising");
       const { images, seeds } = await pipeline.call({
         prompt,
         negativePrompt: values["negative-prompt"],
+        ...preset,
         ...settings,
         onStep: (step, total) => progress.update(step, total),
       });
@@ -102,14 +107,34 @@ export const generate: Command = {
   },
 };
 
-function readSampling(values: Readonly<Record<string, string | undefined>>) {
+type Values = Readonly<Record<string, string | undefined>>;
+
+/** What the preset says, of which the options that are given replace their part. */
+function readPreset(values: Values, numTrainTimesteps: number): Partial<PresetSettings> {
+  const name = choiceOption(values, "preset", PRESET_NAMES);
+  if (name === undefined) return {};
+  const { numInferenceSteps, ...rest } = PRESETS[name];
+  return { numInferenceSteps: Math.min(numInferenceSteps, numTrainTimesteps), ...rest };
+}
+
+/** What is given of steps, scheduler and purity sampling, and nothing else. */
+function readSampling(values: Values): Partial<PresetSettings> {
+  const numInferenceSteps = numberOption(values, "steps", { min: 1, max: MAX_TIMESTEPS, integer: true });
   const rule = choiceOption(values, "prior-rule", ["0", "1", "2"]);
   const priorRule = PRIOR_RULES.find((candidate) => String(candidate) === rule);
   const priorWeight = numberOption(values, "prior-weight", { min: 0, max: MAX_PRIOR_WEIGHT });
-  if (priorWeight !== undefined && priorWeight > 0 && priorRule !== 2) {
+  const usesRule2 = priorRule === 2 || (priorRule === undefined && values["preset"] === "draft");
+  if (priorWeight !== undefined && priorWeight > 0 && !usesRule2) {
     throw new UsageError("--prior-weight needs --prior-rule 2");
   }
-  return { scheduler: choiceOption(values, "scheduler", SCHEDULERS), priorRule, priorWeight };
+  const scheduler = choiceOption(values, "scheduler", SCHEDULERS);
+  return {
+    ...(numInferenceSteps === undefined ? {} : { numInferenceSteps }),
+    ...(scheduler === undefined ? {} : { scheduler }),
+    // A preset's weight goes with its rule.
+    ...(priorRule === undefined ? {} : { priorRule, priorWeight: 0 }),
+    ...(priorWeight === undefined ? {} : { priorWeight }),
+  };
 }
 
 function readPrompt(positionals: readonly string[]): string {
@@ -123,7 +148,7 @@ function readPrompt(positionals: readonly string[]): string {
   return prompt;
 }
 
-function readFormat(values: Readonly<Record<string, string | undefined>>, out: string) {
+function readFormat(values: Values, out: string) {
   if (values["format"] !== undefined) return choiceOption(values, "format", ["png", "webp", "jpeg"]);
   const ending = extname(out).toLowerCase();
   const format = FORMAT_BY_ENDING[ending as keyof typeof FORMAT_BY_ENDING];

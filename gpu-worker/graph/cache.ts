@@ -20,8 +20,8 @@ import { buildTextEncoder } from "./text-encoder.ts";
 import { buildCrossAttention, buildTransformer } from "./transformer.ts";
 import { buildVQDecoder, buildVQEncoder } from "./vq-model.ts";
 
-/** Raised whenever the graphs change: part of the cache's key and of the numerics id. */
-export const GRAPH_FORMAT = 2;
+/** Raised whenever the graphs or the sampler change: part of the cache's key and of the numerics id. */
+export const GRAPH_FORMAT = 3;
 
 const GRAPHS = ["text-encoder", "cross-attention", "transformer", "vq-decoder", "vq-encoder"] as const;
 export type GraphName = (typeof GRAPHS)[number];

@@ -29,7 +29,7 @@ const CONTRIB_DOMAIN = "com.microsoft";
 const IR_VERSION = 8;
 /** Page-aligned, so that the runtime can map the file instead of reading it. */
 const WEIGHT_ALIGNMENT = 4096;
-/** Smaller constants are stored in the graph, where the runtime's shape inference sees them. */
+/** Smaller constants are stored in the graph. */
 const INLINE_BYTES = 1024;
 
 interface ExternalRange {
@@ -68,12 +68,16 @@ export class GraphBuilder {
     this.#outputs.push(valueInfo(name, type, shape));
   }
 
-  /** A constant: small ones inline, large ones in the weights file. */
+  /**
+   * A constant: small ones inline, large ones in the weights file. Integers are shapes, axes and sizes, which the
+   * runtime's shape inference can only read inline; a Split into 144 parts has more than a kilobyte of them.
+   */
   constant(data: ConstantData, shape: readonly number[]): string {
     const name = this.#fresh("w");
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     const type = elementType(data);
-    const external = bytes.length > INLINE_BYTES ? this.#writeWeights(bytes) : undefined;
+    const isWeight = type !== "int64" && bytes.length > INLINE_BYTES;
+    const external = isWeight ? this.#writeWeights(bytes) : undefined;
     this.#initializers.push(this.#tensor(name, type, shape, external ?? bytes));
     return name;
   }

@@ -85,7 +85,7 @@ const guidance: Stage = ({ model, vectors, limits }) => {
   for (const [i, scale] of vectors.input("guidance.out", "scales", numbers).entries()) {
     const found = new Float64Array(cond.length);
     for (let offset = 0; offset < cond.length; offset += classes) {
-      guidedProbabilities(row, cond, uncond, offset, offset, scale);
+      guidedProbabilities(row, { logProbs: cond, offset }, { logProbs: uncond, offset }, scale);
       found.set(row.map(Math.log), offset);
     }
     result.add(`guidance.out[${i}]`, found, pixelsFirst(vectors.get("guidance.out", i).data, classes));

@@ -4,13 +4,14 @@ import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { graphPath } from "../graph/cache.ts";
 import { transformerWidth } from "../graph/transformer.ts";
 import { floatData, floatTensor, intTensor, Session, type SessionOptions, type Tensor } from "../session.ts";
-import { guidedProbabilities } from "./guidance.ts";
+import { pick } from "./jump-draw.ts";
+import { writeMostLikely } from "./most-likely.ts";
+import { type ImageLogProbs, PixelViews } from "./pixel-view.ts";
 import { type Candidate, drawByPurity, maskedAfter, type PurityPrior, sharpen } from "./purity.ts";
 import { StepNoise, type UniformSource } from "./random.ts";
 import { type Jump, jumpAt } from "./schedule.ts";
-import { clampProbabilities, type DiffusionScheduler, gumbelArgmax } from "./scheduler.ts";
+import { type DiffusionScheduler, gumbelArgmax } from "./scheduler.ts";
 import type { PromptConditioning } from "./text-conditioner.ts";
-import { truncatePixel } from "./truncate.ts";
 
 /** One image on its way from masks to codes. `tokens` and `stepIndex` are all of its state. */
 export interface DenoiseSlot {
@@ -33,6 +34,8 @@ export interface DenoiseSlot {
   readonly prior?: PurityPrior | undefined;
   /** Noise to use instead of the seed's, for comparison with recorded runs. */
   readonly noise?: (stepIndex: number) => UniformSource;
+  /** Where to write the most likely x_0 as this step sees it, class ids [L], if it is wanted. */
+  readonly mostLikely?: ((stepIndex: number) => Uint16Array | undefined) | undefined;
 }
 
 const isGuided = (slot: DenoiseSlot): boolean => slot.guidanceScale > 1;
@@ -50,10 +53,8 @@ export class Denoiser {
   readonly #pixels: number;
   readonly #classes: number;
   readonly #crossShape: readonly number[];
-  readonly #probabilities: Float64Array;
-  readonly #scratch: Float64Array;
+  readonly #views: PixelViews;
   readonly #uniforms: Float64Array;
-  readonly #kept: Uint8Array;
   /** The assembled conditioning of the last pass, for as long as the same prompts take part. */
   #cross: { rows: readonly PromptConditioning[]; tensor: Tensor } | undefined;
 
@@ -62,10 +63,8 @@ export class Denoiser {
     this.#pixels = transformer.sample_size ** 2;
     this.#classes = transformer.num_vector_embeds - 1;
     this.#crossShape = [2 * transformer.num_layers, tokenizer.maxLength, transformerWidth(transformer)];
-    this.#probabilities = new Float64Array(this.#classes);
-    this.#scratch = new Float64Array(this.#classes);
+    this.#views = new PixelViews(this.#classes);
     this.#uniforms = new Float64Array(this.#classes);
-    this.#kept = new Uint8Array(this.#classes);
   }
 
   static async load(
@@ -106,6 +105,16 @@ export class Denoiser {
     let row = 0;
     for (const slot of slots) {
       const guided = isGuided(slot);
+      const mostLikely = slot.mostLikely?.(slot.stepIndex);
+      if (mostLikely !== undefined) {
+        const rowSize = this.#pixels * this.#classes;
+        const start = row * rowSize;
+        writeMostLikely(mostLikely, logProbs, guided ? start + rowSize : start, {
+          ...(guided ? { unconditional: start } : {}),
+          guidanceScale: slot.guidanceScale,
+          classes: this.#classes,
+        });
+      }
       this.#sample(slot, logProbs, guided ? row + 1 : row, guided ? row : undefined);
       slot.stepIndex++;
       row += guided ? 2 : 1;
@@ -150,55 +159,55 @@ export class Denoiser {
 
   /** One slot's step, pixel by pixel, from its rows of the model's output. */
   #sample(slot: DenoiseSlot, logProbs: Float32Array, condRow: number, uncondRow: number | undefined): void {
-    const { tokens, stepIndex, scheduler, prior } = slot;
+    const { tokens, scheduler, prior, guidanceScale, truncationRate } = slot;
     const jump = currentJump(slot);
-    const ownNoise = new StepNoise(slot.seed, slot.image, jump.t);
-    const noise = slot.noise?.(stepIndex) ?? ownNoise;
-    const view = (position: number): Float64Array => this.#view(slot, logProbs, condRow, uncondRow, position);
-    if (prior === undefined || jump.s < 0) {
-      for (let position = 0; position < this.#pixels; position++) {
-        const current = tokens[position] ?? 0;
-        tokens[position] = scheduler.samplePixel(view(position), current, jump, position, noise);
-      }
+    const rowSize = this.#pixels * this.#classes;
+    const image: ImageLogProbs = {
+      logProbs,
+      conditional: condRow * rowSize,
+      unconditional: uncondRow === undefined ? undefined : uncondRow * rowSize,
+      guidanceScale,
+      truncationRate,
+    };
+    const noise = new StepNoise(slot.seed, slot.image, jump.t);
+    const recorded = slot.noise?.(slot.stepIndex);
+    if (prior !== undefined && jump.s >= 0) {
+      this.#unmaskByPurity(slot, prior, image, { noise, recorded });
       return;
     }
+    for (let position = 0; position < this.#pixels; position++) {
+      const view = this.#views.at(image, position);
+      const current = tokens[position] ?? 0;
+      tokens[position] =
+        recorded === undefined
+          ? scheduler.drawPixel(view, current, jump, noise.ofDraw(position))
+          : scheduler.samplePixel(view.probabilities(), current, jump, position, recorded);
+    }
+  }
+
+  #unmaskByPurity(
+    slot: DenoiseSlot,
+    prior: PurityPrior,
+    image: ImageLogProbs,
+    { noise, recorded }: { noise: StepNoise; recorded: UniformSource | undefined },
+  ): void {
+    const { tokens, scheduler, timesteps } = slot;
     const candidates: Candidate[] = [];
     for (let position = 0; position < this.#pixels; position++) {
       if (tokens[position] !== this.#classes) continue;
-      const probabilities = view(position);
+      const probabilities = this.#views.at(image, position).probabilities();
       const purity = sharpen(probabilities, prior.weight);
-      noise.fill(this.#uniforms, position);
-      candidates.push({ position, purity, token: gumbelArgmax(probabilities, this.#uniforms) });
+      let token: number;
+      if (recorded === undefined) {
+        token = pick(probabilities, noise.ofDraw(position).choice);
+      } else {
+        recorded.fill(this.#uniforms, position);
+        token = gumbelArgmax(probabilities, this.#uniforms);
+      }
+      candidates.push({ position, purity, token });
     }
-    const count = candidates.length - maskedAfter(scheduler, slot.timesteps, jump.s, this.#pixels);
-    for (const { position, token } of drawByPurity(candidates, count, ownNoise)) tokens[position] = token;
-  }
-
-  /** p(x_0) of one pixel after guidance, truncation and clamp, in the reference's order; valid until the next call. */
-  #view(
-    { guidanceScale, truncationRate }: DenoiseSlot,
-    logProbs: Float32Array,
-    condRow: number,
-    uncondRow: number | undefined,
-    position: number,
-  ): Float64Array {
-    const probabilities = this.#probabilities;
-    const stride = this.#pixels * this.#classes;
-    const offset = position * this.#classes;
-    guidedProbabilities(
-      probabilities,
-      logProbs,
-      uncondRow === undefined ? undefined : logProbs,
-      condRow * stride + offset,
-      (uncondRow ?? 0) * stride + offset,
-      guidanceScale,
-    );
-    // Rate 1 keeps every class; what the reference drops there are rounding errors of its running sum.
-    if (truncationRate < 1) {
-      truncatePixel(probabilities, truncationRate, this.#scratch, this.#kept);
-      for (let k = 0; k < probabilities.length; k++) if (this.#kept[k] === 0) probabilities[k] = 0;
-    }
-    clampProbabilities(probabilities);
-    return probabilities;
+    const { s } = currentJump(slot);
+    const count = candidates.length - maskedAfter(scheduler, timesteps, s, this.#pixels);
+    for (const { position, token } of drawByPurity(candidates, count, noise)) tokens[position] = token;
   }
 }

@@ -1,36 +1,55 @@
 // Classifier-free guidance: one pixel's class probabilities from what the model says with and without the prompt.
 
+/** Log-probabilities of K classes, from `offset` on. */
+export interface LogProbsOf {
+  readonly logProbs: Float32Array;
+  readonly offset: number;
+}
+
 /**
- * p(x_0) of one pixel, written to `out`, from the log-probabilities of the K classes at `offset`. With guidance,
+ * p(x_0) of one pixel, written to `out`, from the log-probabilities of its K classes. With guidance,
  * log p = uncond + scale * (cond - uncond), renormalised (arXiv 2205.16007, eq. 8; diffusers'
  * VQDiffusionPipeline); without (`uncond` undefined), the conditional ones as they are.
  */
 export function guidedProbabilities(
   out: Float64Array,
-  cond: Float32Array,
-  uncond: Float32Array | undefined,
-  condOffset: number,
-  uncondOffset: number,
+  cond: LogProbsOf,
+  uncond: LogProbsOf | undefined,
   guidanceScale: number,
 ): void {
-  const classes = out.length;
   if (uncond === undefined) {
-    for (let k = 0; k < classes; k++) out[k] = Math.exp(cond[condOffset + k] ?? 0);
-    return;
+    const { logProbs, offset } = cond;
+    for (let k = 0; k < out.length; k++) out[k] = Math.exp(logProbs[offset + k] ?? 0);
+  } else {
+    normalise(out, guidedLogits(out, cond, uncond, guidanceScale));
   }
-  let max = -Infinity;
-  for (let k = 0; k < classes; k++) {
+}
+
+/** Writes log p up to a common term to `out`; returns the largest. */
+export function guidedLogits(
+  out: Float64Array,
+  { logProbs: cond, offset: condOffset }: LogProbsOf,
+  { logProbs: uncond, offset: uncondOffset }: LogProbsOf,
+  guidanceScale: number,
+): number {
+  let largest = -Infinity;
+  for (let k = 0; k < out.length; k++) {
     const base = uncond[uncondOffset + k] ?? 0;
     const value = base + guidanceScale * ((cond[condOffset + k] ?? 0) - base);
     out[k] = value;
-    if (value > max) max = value;
+    if (value > largest) largest = value;
   }
+  return largest;
+}
+
+/** log p up to a common term, `largest` being the largest of them, → p, in place. */
+export function normalise(values: Float64Array, largest: number): void {
   let sum = 0;
-  for (let k = 0; k < classes; k++) {
-    const p = Math.exp((out[k] ?? 0) - max);
-    out[k] = p;
+  for (let k = 0; k < values.length; k++) {
+    const p = Math.exp((values[k] ?? 0) - largest);
+    values[k] = p;
     sum += p;
   }
   const scale = 1 / sum;
-  for (let k = 0; k < classes; k++) out[k] = (out[k] ?? 0) * scale;
+  for (let k = 0; k < values.length; k++) values[k] = (values[k] ?? 0) * scale;
 }

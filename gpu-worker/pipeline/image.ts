@@ -46,10 +46,22 @@ function roundHalfEven(value: number): number {
   return floor % 2 === 0 ? floor : floor + 1;
 }
 
-/** The picture as a file, without metadata: the same bytes for the same pixels. */
-export function encodeImageFile(image: RgbImage, format: OutputFormat): Promise<Uint8Array> {
+/** Quality of a lossy file unless asked for. */
+const DEFAULT_QUALITY = 80;
+
+/**
+ * The picture as a file, without metadata: the same bytes for the same pixels. `quality` is 0 to 100 and without
+ * effect on PNG, which is lossless.
+ */
+export function encodeImageFile(
+  image: RgbImage,
+  format: OutputFormat,
+  quality = DEFAULT_QUALITY,
+): Promise<Uint8Array> {
   const { width, height, data } = image;
+  // The encoders count from 1. For PNG, quality would mean a palette.
+  const options = format === "png" ? {} : { quality: Math.max(1, quality) };
   return sharp(data, { raw: { width, height, channels: CHANNELS } })
-    .toFormat(format)
+    .toFormat(format, options)
     .toBuffer();
 }

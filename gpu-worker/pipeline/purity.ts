@@ -5,7 +5,7 @@ import type { DiffusionScheduler } from "./scheduler.ts";
 
 /**
  * Asks for purity sampling ("high-quality inference" with the purity prior of Improved VQ-Diffusion, arXiv
- * 2205.16007, 3.3). The posterior unmasks each pixel by a coin of its own, so that pixels unmasked together may not
+ * 2205.16007). The posterior unmasks each pixel by a coin of its own, so that pixels unmasked together may not
  * fit each other. Here a step that jumps from t to s leaves everything that is not masked as it is, and
  *
  * 1. takes the purity of each masked pixel i, max_k p(x_0^i = k | x_t), after guidance and truncation,

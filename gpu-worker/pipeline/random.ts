@@ -47,15 +47,22 @@ function multiplyHigh(high: number, low: number, word: number): number {
   return (high * wordHigh + (middle >>> 16) + (cross >>> 16)) | 0;
 }
 
-/** Where the sampler takes its uniform numbers from. */
+/** Where the Gumbel-max sampler takes its uniform numbers from. */
 export interface UniformSource {
   /** Fills `out` with one number in (0, 1) per class for the latent pixel `position`. */
   fill(out: Float64Array, position: number): void;
 }
 
+/** Two numbers in (0, 1) for the draw of a latent pixel: whether it changes, and into what. */
+export interface PixelUniforms {
+  readonly change: number;
+  readonly choice: number;
+}
+
 const TWO_POW_32 = 2 ** 32;
-/** First counter word of the draw of positions: the classes' counters, a quarter of their number, stay below. */
+/** First counter words of a pixel's own numbers: the classes' counters, a quarter of their number, stay below. */
 const POSITION_DOMAIN = 0x80000000;
+const DRAW_DOMAIN = 0x80000001;
 
 /**
  * The noise of one image at one timestep: depends on (seed, image, timestep, position, class) alone, so that an
@@ -84,6 +91,14 @@ export class StepNoise implements UniformSource {
     }
   }
 
+  /** The two numbers of a latent pixel's draw, each of 53 bits: one of 32 cannot choose a class below 2^-32. */
+  ofDraw(position: number): PixelUniforms {
+    const words = this.#words;
+    philox4x32(words, DRAW_DOMAIN, position, this.#timestep, this.#image, this.#key0, this.#key1);
+    const [first = 0, second = 0, third = 0, fourth = 0] = words;
+    return { change: uniform53(first, second), choice: uniform53(third, fourth) };
+  }
+
   /** One number in (0, 1) of the latent pixel itself, which none of its classes has. */
   ofPosition(position: number): number {
     const words = this.#words;
@@ -94,6 +109,11 @@ export class StepNoise implements UniformSource {
 
 /** Half a step away from both ends: the logarithm of a logarithm follows. */
 const uniform = (word: number): number => (word + 0.5) / TWO_POW_32;
+
+/** 53 bits of the two words, half a step away from both ends. */
+const uniform53 = (high: number, low: number): number =>
+  (high * TWO_POW_21 + (low >>> 11) + 0.5) / (TWO_POW_32 * TWO_POW_21);
+const TWO_POW_21 = 2 ** 21;
 
 /** A random seed, for callers who name none. */
 export function randomSeed(): number {

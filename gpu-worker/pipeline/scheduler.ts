@@ -2,7 +2,9 @@
 
 import type { SchedulerConfig } from "../checkpoint/config.ts";
 import { InvalidInputError } from "./errors.ts";
-import type { UniformSource } from "./random.ts";
+import { JumpDraw } from "./jump-draw.ts";
+import type { PixelView } from "./pixel-view.ts";
+import type { PixelUniforms, UniformSource } from "./random.ts";
 import {
   cumulatedIndex,
   type Jump,
@@ -24,7 +26,9 @@ export interface DiffusionScheduler {
   timesteps(numInferenceSteps: number): readonly number[];
   /** Share of the pixels that the forward process has masked at timestep t: rises with t, and is 0 for t = -1. */
   maskedShare(t: number): number;
-  /** Draws one pixel's class at the end of a jump; see `VQDiffusionScheduler.samplePixel`. */
+  /** Draws one pixel's class at the end of a jump from two random numbers; see `JumpDraw`. */
+  drawPixel(view: PixelView, current: number, jump: Jump, uniforms: PixelUniforms): number;
+  /** Draws from the same distribution as the reference does; see `VQDiffusionScheduler.samplePixel`. */
   samplePixel(
     probabilities: Float64Array,
     current: number,
@@ -92,9 +96,19 @@ export class VQDiffusionScheduler implements DiffusionScheduler {
   }
 
   readonly #posterior = { row: new Float64Array(0) };
+  /** Of the last jump; the pixels of a step share one. */
+  #draw: { jump: Jump; draw: JumpDraw } | undefined;
+
+  drawPixel(view: PixelView, current: number, jump: Jump, uniforms: PixelUniforms): number {
+    const last = this.#draw;
+    if (last?.jump.t === jump.t && last.jump.s === jump.s) return last.draw.draw(view, current, uniforms);
+    const draw = new JumpDraw(this.tables, jump, this.maskClass);
+    this.#draw = { jump, draw };
+    return draw.draw(view, current, uniforms);
+  }
 
   /**
-   * Draws x_s of one pixel by the Gumbel-max rule, with one uniform number per class (K for s = -1, where the mask
+   * Draws x_s of one pixel by the Gumbel-max rule, for comparison with recorded runs: with one uniform number per class (K for s = -1, where the mask
    * cannot be drawn and the posterior is p(x_0) itself, else K + 1), as the reference does. argmax(log p + g) is
    * computed as argmax(p / e) with e = -log u, the same thing without logarithms of p.
    */

@@ -21,6 +21,7 @@ export interface SlotInit extends Pick<
   readonly priorRule?: PriorRule | undefined;
   /** How much rule 2 sharpens, >= 0; see `PurityPrior` [0]. */
   readonly priorWeight?: number | undefined;
+  readonly mostLikely?: DenoiseSlot["mostLikely"];
 }
 
 function refuse(field: string, requirement: string, value: unknown): never {
@@ -75,5 +76,6 @@ export function createSlot(init: SlotInit, scheduler: DiffusionScheduler, info: 
     negative: init.negative,
     scheduler,
     prior,
+    mostLikely: init.mostLikely,
   };
 }

@@ -3,9 +3,9 @@
 import { checkSteps, VQDiffusionScheduler } from "./scheduler.ts";
 
 /**
- * Fast inference (arXiv 2111.14822, 3.3 "reparameterisation trick on discrete stage"): since the model predicts x_0
- * and not the noise of one step, p(x_s | x_t) can be formed for any s < t, by the same posterior with the cumulated
- * tables of s and with q(x_t | x_s), their quotient. With as many steps as the model was trained with, every jump
+ * The "fast inference strategy" of arXiv 2111.14822: since the model predicts x_0 and not the noise of one step,
+ * p(x_s | x_t) can be formed for any s < t, by the same posterior with the cumulated tables of s and with
+ * q(x_t | x_s), their quotient. With as many steps as the model was trained with, every jump
  * is one timestep and the results are the reference's.
  *
  * The reference scheduler, given n < T steps, instead starts at t = n-1: with a picture that is all masked at a
@@ -18,8 +18,8 @@ export class StridedVQDiffusionScheduler extends VQDiffusionScheduler {
   /**
    * n timesteps from T-1 down to 0 at equal distances, rounded to the nearest (halves up), all different. Equal in
    * t because the cumulated schedules are linear in t: every jump then unmasks the same share of the picture.
-   * T-1 is where an all-masked picture belongs; 0 is there because the last step draws every pixel anew from
-   * p(x_0 | x_t), which mends most when it sees a whole picture. A single step goes from T-1 to the picture at once.
+   * T-1 is where an all-masked picture belongs. 0 is where the reference and the original code end: the last step
+   * draws every pixel anew from p(x_0 | x_t), and there it sees all of the picture. A single step goes from T-1 to the picture at once.
    * Throws InvalidInputError unless n is an integer from 1 to T.
    */
   override timesteps(numInferenceSteps: number): readonly number[] {

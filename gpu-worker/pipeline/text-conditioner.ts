@@ -38,9 +38,10 @@ export class TextConditioner {
     graphs: string,
     options: SessionOptions,
   ): Promise<TextConditioner> {
+    const once = { ...options, keepsMemory: false };
     const [encoder, crossAttention] = await Promise.all([
-      Session.create(graphPath(graphs, "text-encoder"), options),
-      Session.create(graphPath(graphs, "cross-attention"), options),
+      Session.create(graphPath(graphs, "text-encoder"), once),
+      Session.create(graphPath(graphs, "cross-attention"), once),
     ]);
     const bare = new TextConditioner(encoder, crossAttention, checkpoint, { cross: new Float32Array(0) });
     const unconditional = await bare.#makeUnconditional(checkpoint);

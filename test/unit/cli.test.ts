@@ -30,6 +30,7 @@ describe("vqd", () => {
     [2, /--prior-rule must be one of 0, 1, 2/, ["generate", "red apple", "--prior-rule", "3"]],
     [2, /--prior-weight must be a number from 0 to 10/, ["generate", "red apple", "--prior-weight", "11"]],
     [2, /--prior-weight needs --prior-rule 2/, ["generate", "red apple", "--prior-weight", "1"]],
+    [2, /--preset must be one of draft, fast, best/, ["generate", "red apple", "--preset", "great"]],
     [2, /--format must be one of png, webp, jpeg/, ["generate", "red apple", "--format", "gif"]],
     [2, /--out ends in ".gif"/, ["generate", "red apple", "--out", "apple.gif"]],
     [2, /--provider must be one of cpu, webgpu, cuda/, ["generate", "red apple", "--provider", "abacus"]],

@@ -43,6 +43,8 @@ const job: Job = {
   priorRule: 0,
   priorWeight: 0,
   outputFormat: "png",
+  outputQuality: 80,
+  previews: 0,
 };
 
 const manifest: ModelManifest = {
@@ -65,6 +67,7 @@ const events: PredictionEvent[] = [
   { ...base, type: "started", worker: "w", numericsId: "n", resumedFrom: 0, total: 10 },
   { ...base, type: "step", step: 1, total: 10, timestep: 9, masked: 60, images: 1 },
   { ...base, type: "output", index: 0, format: "png", width: 32, height: 32, seed: 7 },
+  { ...base, type: "preview", index: 0, preview: 1, step: 5, format: "webp", width: 32, height: 32 },
   { ...base, type: "succeeded", predictSeconds: 1.5 },
   { ...base, type: "failed", error: { code: "model_error", message: "no memory" } },
   { ...base, type: "canceled" },
@@ -88,7 +91,7 @@ describe("frames", () => {
     expect(value).toEqual(state);
     expect(decodeTokens(attachment)).toEqual(Uint16Array.of(5, 6));
     for (const event of events) expect(decodeEvent(encodeEvent(event)).value).toEqual(event);
-    expect(events.map(isTerminalEvent)).toEqual([false, false, false, true, true, true]);
+    expect(events.map(isTerminalEvent)).toEqual([false, false, false, false, true, true, true]);
   });
 
   it("keep any attachment, line ends included", () => {
@@ -116,8 +119,8 @@ describe("frames", () => {
     ["no JSON", bytes("hello\n")],
     ["broken UTF-8", Uint8Array.of(0x22, 0xff, 0x22, 0x0a)],
     ["nothing", new Uint8Array(0)],
-    ["another version", bytes(JSON.stringify({ ...events[3], v: 2 }))],
-    ["an unknown field", bytes(JSON.stringify({ ...events[3], extra: 1 }))],
+    ["another version", bytes(JSON.stringify({ ...events[4], v: 2 }))],
+    ["an unknown field", bytes(JSON.stringify({ ...events[4], extra: 1 }))],
     ["an unknown type", bytes(JSON.stringify({ ...base, type: "exploded" }))],
     ["a missing field", bytes(JSON.stringify({ ...base, type: "step" }))],
   ])("are refused if they hold %s", (_, frame) => {

@@ -8,7 +8,9 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
 import { graphForm } from "../../gpu-worker/graph/form.ts";
+import { GraphBuilder } from "../../gpu-worker/graph/onnx.ts";
 import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
+import { floatData, floatTensor, Session } from "../../gpu-worker/session.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 
 const run = promisify(execFile);
@@ -27,6 +29,21 @@ const loads = async (): Promise<void> => {
   const text = await TextConditioner.load(checkpoint, dir, { provider: "cpu", threads: 1 });
   await text.release();
 };
+
+describe("a graph", () => {
+  it("may cut a value into any number of parts", async () => {
+    const path = join(cacheDir, "split.onnx");
+    const graph = new GraphBuilder("split", path);
+    // 144: the modulation of the published model's 36 layers.
+    const parts = graph.split(graph.input("x", "float32", [144]), new Array<number>(144).fill(1), 0);
+    graph.output("y", "float32", [144], graph.op("Concat", parts.toReversed(), { axis: 0 }));
+    graph.finish();
+    const session = await Session.create(path, { provider: "cpu", threads: 1 });
+    const x = Float32Array.from({ length: 144 }, (_, i) => i);
+    expect(floatData(await session.run({ x: floatTensor(x, [144]) }, "y"))).toEqual(x.toReversed());
+    await session.release();
+  });
+});
 
 describe("graphs on disk", () => {
   it("are built once", async () => {

@@ -98,7 +98,7 @@ it("guides within 5e-4", () => {
     const expected = transposed(row("guidance.out", i), CLASSES);
     for (let pixel = 0; pixel < PIXELS; pixel++) {
       const offset = pixel * CLASSES;
-      guidedProbabilities(out, cond, uncond, offset, offset, scale);
+      guidedProbabilities(out, { logProbs: cond, offset }, { logProbs: uncond, offset }, scale);
       expect(maxDifference(out.map(Math.log), expected.subarray(offset, offset + CLASSES))).toBeLessThan(
         5e-4,
       );

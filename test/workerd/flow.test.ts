@@ -104,6 +104,24 @@ describe("a prediction", () => {
     expect(await worker.take({ id })).toMatchObject({ scheduler: "strided", priorRule: 2, priorWeight: 1.5 });
   });
 
+  it.each<[object, object]>([
+    [{ preset: "draft" }, { num_inference_steps: 10, scheduler: "strided", prior_rule: 2, prior_weight: 1 }],
+    [{ preset: "fast" }, { num_inference_steps: 25, scheduler: "strided", prior_rule: 0, prior_weight: 0 }],
+    // The model has 50 timesteps.
+    [{ preset: "best" }, { num_inference_steps: 50, scheduler: "reference" }],
+    [
+      { preset: "draft", num_inference_steps: 5, prior_rule: 1 },
+      { num_inference_steps: 5, scheduler: "strided", prior_rule: 1, prior_weight: 0 },
+    ],
+    [
+      { preset: "draft", prior_weight: 3 },
+      { prior_rule: 2, prior_weight: 3 },
+    ],
+  ])("takes %j for %j", async (given, meant) => {
+    const { input } = await create(given);
+    expect(input).toMatchObject(meant);
+  });
+
   it("says when the prompt was cut", async () => {
     const { metrics, logs } = await create({ prompt: "one two three four five six seven eight nine" });
     expect(metrics).toMatchObject({ prompt_tokens: 11, prompt_truncated: true });

@@ -64,6 +64,8 @@ function newJob(images = 1): Job {
     priorRule: 0,
     priorWeight: 0,
     outputFormat: "png",
+    outputQuality: 80,
+    previews: 0,
   };
 }
 
@@ -80,6 +82,10 @@ async function create(
     streamCapability: newCapability(),
     queueTimeoutMs: 60_000,
     runTimeoutMs: 60_000,
+    cancelAfterMs: null,
+    idempotency: null,
+    webhook: null,
+    origin: ORIGIN,
     job: encodeJob(made),
     requestId: "test",
     ...timeouts,

@@ -12,7 +12,12 @@ import {
   openaiErrorSchema,
   paletteSchema,
   predictionSchema,
+  predictionListSchema,
   problemSchema,
+  queuedSchema,
+  rotatedSecretSchema,
+  webhookAttemptsSchema,
+  webhookSecretSchema,
 } from "../../edge/openapi/answers.ts";
 import { call, MODEL, PlayedWorker } from "./support.ts";
 
@@ -69,6 +74,7 @@ describe("answers are what the document says", () => {
     const ended = await expectAnswer(await call(path), 200, predictionSchema);
     expect(ended.output).toHaveLength(1);
     await expectAnswer(await call(`${path}/cancel`, { method: "POST" }), 200, predictionSchema);
+    await expectAnswer(await call("/v1/predictions?limit=2"), 200, predictionListSchema);
   });
 
   it("for a canceled prediction of a model in the path", async () => {
@@ -86,6 +92,24 @@ describe("answers are what the document says", () => {
     });
     await worker.play(await worker.take({ seed }), 1, 1);
     await expectAnswer(await answering, 200, imagesSchema);
+  });
+
+  it("for webhooks and their secrets", async () => {
+    await expectAnswer(await call("/v1/webhooks/default/secret"), 200, webhookSecretSchema);
+    const rotated = await call("/v1/webhooks/default/secret/rotate", { method: "POST" });
+    await expectAnswer(rotated, 200, rotatedSecretSchema);
+    const json = {
+      input: { prompt: "a" },
+      webhook: "http://127.0.0.1:9/hook",
+      webhook_events_filter: ["completed"],
+    };
+    const created = await expectAnswer(await call("/v1/predictions", { json }), 201, predictionSchema);
+    const path = `/v1/predictions/${created.id}`;
+    await (await call(`${path}/cancel`, { method: "POST" })).body?.cancel();
+    const attempts = await expectAnswer(await call(`${path}/webhook-attempts`), 200, webhookAttemptsSchema);
+    expect(attempts.results).toHaveLength(1);
+    const again = await call(`${path}/webhook-attempts/redeliver`, { method: "POST" });
+    await expectAnswer(again, 202, queuedSchema);
   });
 
   it("for models, their palettes and health", async () => {

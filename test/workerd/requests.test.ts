@@ -51,7 +51,7 @@ describe("bad predictions", () => {
     ["a prompt of another type", { prompt: 5 }, "input.prompt", /string or a list/],
     ["a list with an empty prompt", { prompt: ["a", ""] }, "input.prompt.1", /empty/],
     ["an empty list", { prompt: [] }, "input.prompt", /at least 1/],
-    ["nine prompts", { prompt: Array.from({ length: 9 }, () => "a") }, "input.prompt", /at most 8/],
+    ["eleven prompts", { prompt: Array.from({ length: 11 }, () => "a") }, "input.prompt", /at most 10/],
     ["an unknown field", { prompt, sampler: "ddim" }, "input.sampler", /not a known field/],
     ["no steps", { prompt, num_inference_steps: 0 }, "input.num_inference_steps", /at least 1/],
     ["1e9 steps", { prompt, num_inference_steps: 1e9 }, "input.num_inference_steps", /at most/],
@@ -68,8 +68,8 @@ describe("bad predictions", () => {
     ["a truncation rate of 0", { prompt, truncation_rate: 0 }, "input.truncation_rate", /more than 0/],
     ["a negative seed", { prompt, seed: -1 }, "input.seed", /at least 0/],
     ["a seed beyond a double", { prompt, seed: 2 ** 53 }, "input.seed", /at most|integer/],
-    ["too many outputs", { prompt, num_outputs: 9 }, "input.num_outputs", /at most 8/],
-    ["too many images in all", { prompt: ["a", "b"], num_outputs: 5 }, "input.num_outputs", /10 images/],
+    ["too many outputs", { prompt, num_outputs: 11 }, "input.num_outputs", /at most 10/],
+    ["too many images in all", { prompt: ["a", "b"], num_outputs: 6 }, "input.num_outputs", /12 images/],
     [
       "contradicting counts",
       { prompt, num_outputs: 1, num_images_per_prompt: 2 },
@@ -297,7 +297,7 @@ describe("paths and methods", () => {
   it("answers 405 with the methods that are allowed", async () => {
     const response = await call("/v1/predictions", { method: "DELETE" });
     expect(response.status).toBe(405);
-    expect(response.headers.get("allow")).toBe("POST, OPTIONS");
+    expect(response.headers.get("allow")).toBe("GET, HEAD, POST, OPTIONS");
     await response.body?.cancel();
     const images = await call("/v1/images/generations");
     expect(images.status).toBe(405);
@@ -337,11 +337,23 @@ describe("paths and methods", () => {
 describe("images endpoint", () => {
   it.each([
     ["no prompt", {}, "prompt", /required/],
-    ["n beyond the limit", { prompt: "a", n: 9 }, "n", /at most 8/],
-    ["n of 0", { prompt: "a", n: 0 }, "n", /from 1 to 8/],
+    ["n beyond the limit", { prompt: "a", n: 11 }, "n", /at most 10/],
+    ["n of 0", { prompt: "a", n: 0 }, "n", /from 1 to 10/],
     ["another size", { prompt: "a", size: "1024x1024" }, "size", /16x16/],
     ["no size", { prompt: "a", size: "big" }, "size", /auto/],
-    ["streaming", { prompt: "a", stream: true }, "stream", /not served yet/],
+    ["four partial images", { prompt: "a", stream: true, partial_images: 4 }, "partial_images", /at most 3/],
+    [
+      "partial images without a stream",
+      { prompt: "a", partial_images: 1 },
+      "partial_images",
+      /stream is true/,
+    ],
+    ["a stream of another type", { prompt: "a", stream: "yes" }, "stream", /boolean/],
+    ["a compressed png", { prompt: "a", output_compression: 50 }, "output_compression", /lossless/],
+    ["a compression of 101", { prompt: "a", output_compression: 101 }, "output_compression", /at most 100/],
+    ["gif", { prompt: "a", output_format: "gif" }, "output_format", /png/],
+    ["a style", { prompt: "a", style: "vivid" }, "style", /must be left out/],
+    ["an animation", { prompt: "a", frame_count: 2 }, "frame_count", /must be 1 or left out/],
     ["an unknown field", { prompt: "a", foo: 1 }, "foo", /not a known field/],
     ["a quality", { prompt: "a", quality: "hd" }, "quality", /auto/],
     [

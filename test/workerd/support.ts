@@ -95,6 +95,11 @@ export const outputEvent = (index: number): [Said, Uint8Array] => [
   IMAGE,
 ];
 
+export const previewEvent = (preview: number, step: number, index = 0): [Said, Uint8Array] => [
+  { type: "preview", index, preview, step, format: "png", width: 16, height: 16 },
+  IMAGE,
+];
+
 /** Plays a worker on the real NATS, as its user, with its permissions. */
 export class PlayedWorker {
   readonly nc: NatsConnection;

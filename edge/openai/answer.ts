@@ -1,0 +1,72 @@
+// What OpenAI's answer and its stream of events have in common: the images, what they cost, how they failed.
+
+import { VqdError } from "@vqd/shared/errors.ts";
+import type { ModelManifest } from "@vqd/shared/model.ts";
+import { encodeBase64 } from "../bytes.ts";
+import { fileKey } from "../hub/files.ts";
+import type { PredictionRecord } from "../hub/records.ts";
+import { DEFAULTS, type GenerateImages } from "../schemas.ts";
+import { fileUrl } from "../urls.ts";
+
+const RETRY_SECONDS = 5;
+/** Failures that the same request may well not meet again. */
+const RETRYABLE = new Set(["no_worker", "queue_unavailable", "queue_full", "attempts_exhausted"]);
+
+/** An image request that has been dispatched. */
+export interface ImageJob {
+  readonly body: GenerateImages;
+  readonly model: ModelManifest;
+  /** "128x128" */
+  readonly size: string;
+  /** Origin of links. */
+  readonly origin: string;
+  readonly files: R2Bucket;
+}
+
+export type ImageContent = { readonly url: string } | { readonly b64_json: string };
+
+/** A stored image as the caller wants it. Throws a VqdError (internal) if it is no longer there. */
+export async function imageContent(
+  { body, origin, files }: ImageJob,
+  fileCapability: string,
+  name: string,
+): Promise<ImageContent> {
+  if (body.response_format === "url") return { url: fileUrl(origin, fileCapability, name) };
+  const file = await files.get(fileKey(fileCapability, name));
+  if (file === null) throw new VqdError("internal", "an image is gone from storage");
+  return { b64_json: encodeBase64(new Uint8Array(await file.arrayBuffer())) };
+}
+
+/** The fields that say how the images were made, as far as they are the same in all answers. */
+export function commonFields({ body, size }: ImageJob) {
+  const identifier = body.safety_identifier || body.user;
+  return {
+    size,
+    output_format: body.output_format ?? DEFAULTS.outputFormat,
+    background: "opaque",
+    ...(identifier ? { safety_identifier: identifier } : {}),
+  } as const;
+}
+
+/** Tokens of `images` pictures and of the text they were made of, where that is to be counted. */
+export function usage({ model }: ImageJob, images: number, textTokens: number) {
+  const imageTokens = model.latentHeight * model.latentWidth * images;
+  return {
+    input_tokens: textTokens,
+    output_tokens: imageTokens,
+    total_tokens: textTokens + imageTokens,
+    input_tokens_details: { text_tokens: textTokens, image_tokens: 0 },
+    output_tokens_details: { text_tokens: 0, image_tokens: imageTokens },
+  };
+}
+
+/** Why an ended prediction has no images. */
+export function failureOf(record: PredictionRecord): VqdError {
+  const code = record.errorCode ?? (record.status === "canceled" ? "canceled" : "internal");
+  const message = record.errorMessage ?? "the prediction was canceled";
+  const retryable = RETRYABLE.has(code);
+  return new VqdError(code, message, {
+    retryable,
+    ...(retryable ? { retryAfterSeconds: RETRY_SECONDS } : {}),
+  });
+}

@@ -1,0 +1,83 @@
+// OpenAI's stream of an image generation: partial images, then the complete ones, or an error.
+
+import { VqdError } from "@vqd/shared/errors.ts";
+import { errorFields, type Logger } from "@vqd/shared/log.ts";
+import type { Env } from "../env.ts";
+import type { OutputFile, PredictionRecord } from "../hub/records.ts";
+import { openaiErrorOf } from "../problem.ts";
+import { getRecord, nextEvents } from "../wait.ts";
+import { commonFields, failureOf, type ImageJob, imageContent, usage } from "./answer.ts";
+
+const KEEP_ALIVE_MS = 15_000;
+const TYPES = ["preview", "output", "done"] as const;
+
+export interface ImageStreamOptions {
+  readonly env: Env;
+  readonly job: ImageJob;
+  readonly record: PredictionRecord;
+  readonly keyName: string;
+  readonly log: Logger;
+  /** The reader has left before the end. */
+  readonly onLeft: () => void;
+}
+
+function frame(type: string, data: object): string {
+  return `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+}
+
+async function* frames({ env, job, record, keyName }: ImageStreamOptions): AsyncGenerator<string> {
+  const common = { ...commonFields(job), quality: "auto", created_at: Math.floor(record.createdAt / 1_000) };
+  let after = 0;
+  for (;;) {
+    const reader = { id: record.id, keyName, after, types: TYPES };
+    const events = await nextEvents(env, reader, KEEP_ALIVE_MS);
+    // A comment: it keeps proxies from closing a stream that waits in the queue.
+    if (events.length === 0) yield ": keep-alive\n\n";
+    for (const { seq, type, data } of events) {
+      after = seq;
+      if (type === "done") {
+        const ended = await getRecord(env, record.id, keyName);
+        if (ended.status !== "succeeded") throw failureOf(ended);
+        return;
+      }
+      const { index, name, preview } = JSON.parse(data) as OutputFile & { preview?: number };
+      const image = { ...common, ...(await imageContent(job, record.fileCapability, name)) };
+      if (type === "preview") {
+        const place = { partial_image_index: preview, image_index: index };
+        yield frame("image_generation.partial_image", Object.assign(image, place));
+      } else {
+        // The text is counted once, whatever the number of images.
+        const cost = usage(job, 1, index === 0 ? record.promptTokens : 0);
+        yield frame("image_generation.completed", Object.assign(image, { image_index: index, usage: cost }));
+      }
+    }
+  }
+}
+
+/** Frames are made as they are read: a slow reader costs no memory. */
+export function imageStream(options: ImageStreamOptions): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  const source = frames(options);
+  return new ReadableStream(
+    {
+      async pull(controller): Promise<void> {
+        try {
+          const { done, value } = await source.next();
+          if (done === true) controller.close();
+          else controller.enqueue(encoder.encode(value));
+        } catch (thrown) {
+          // The status has been sent: the error has to come as an event, in the form that clients throw.
+          const isExpected = thrown instanceof VqdError;
+          const error = isExpected ? thrown : new VqdError("internal", "something went wrong");
+          options.log.warn("stream failed", { prediction: options.record.id, ...errorFields(thrown) });
+          controller.enqueue(encoder.encode(frame("error", { error: openaiErrorOf(error) })));
+          controller.close();
+        }
+      },
+      cancel(): void {
+        options.onLeft();
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}

@@ -1,0 +1,108 @@
+// Draws a latent pixel's next class from two random numbers, asking the model only for what the draw depends on.
+
+import type { PixelView } from "./pixel-view.ts";
+import type { PixelUniforms } from "./random.ts";
+import { cumulatedIndex, type Jump, transitionBetween, type TransitionTables } from "./schedule.ts";
+
+/** Stands for a probability of 0, as in the reference, where a schedule that never replaces would divide by it. */
+const TINY = 1e-30;
+/** Rounding must never keep a class that the exact comparison would change. */
+const SAFETY = 1 + 1e-9;
+
+/**
+ * Draws from the posterior p(x_s | x_t) of one jump (arXiv 2111.14822, eq. 11 with eq. 5), the distribution that
+ * `VQDiffusionScheduler.samplePixel` draws from by the Gumbel-max rule and one random number per class.
+ *
+ * The draw has two parts. How likely a masked pixel stays masked depends on the schedule alone, and how likely a
+ * class is kept on that class alone; only a pixel that changes needs the whole distribution, and then a single
+ * number chooses from it by its cumulated sum. In a run of n steps over L pixels that is about L changes instead of
+ * n x L x K random numbers and exponentials.
+ */
+export class JumpDraw {
+  readonly #jump: Jump;
+  readonly #mask: number;
+  /** Probability that a masked pixel stays masked. */
+  readonly #staysMasked: number;
+  // cumA and cumB at s; then, of a pixel that is not masked, p(x_t | x_0 = k) cumulated to t and p(x_t | x_s = k),
+  // for its own class and for another one.
+  readonly #keepA: number;
+  readonly #keepB: number;
+  readonly #reachedSame: number;
+  readonly #reachedOther: number;
+  readonly #stepSame: number;
+  readonly #stepOther: number;
+
+  /** `classes` is without the mask, whose id it is. */
+  constructor(tables: TransitionTables, jump: Jump, classes: number) {
+    const { cumA, cumB, cumC } = tables;
+    const { t, s } = jump;
+    const { a, b, c } = transitionBetween(tables, jump, classes);
+    this.#jump = jump;
+    this.#mask = classes;
+    this.#keepA = cumA[cumulatedIndex(s, cumA)] ?? 1;
+    this.#keepB = cumB[cumulatedIndex(s, cumB)] ?? 0;
+    this.#reachedSame = (cumA[t] ?? 0) + (cumB[t] ?? 0);
+    this.#reachedOther = TINY * (cumA[t] ?? 0) + (cumB[t] ?? 0);
+    this.#stepSame = a + b;
+    this.#stepOther = TINY * a + b;
+    const stays = cumC[cumulatedIndex(s, cumC)] ?? 0;
+    this.#staysMasked = stays / (stays + c * (this.#keepA + classes * this.#keepB));
+  }
+
+  /** x_s of a pixel whose x_t is `current`. The jump to the picture draws every pixel anew from p(x_0). */
+  draw(view: PixelView, current: number, { change, choice }: PixelUniforms): number {
+    if (this.#jump.s < 0) return pick(view.probabilities(), choice);
+    if (current === this.#mask) {
+      if (change < this.#staysMasked) return current;
+      const probabilities = view.probabilities();
+      return pickMixed(probabilities, choice, this.#keepA / sumOf(probabilities), this.#keepB);
+    }
+    // The likelier the class that a pixel has, the likelier it keeps it.
+    if (change > this.#leaves(view.atLeast(current)) * SAFETY) return current;
+    const probabilities = view.probabilities();
+    const sum = sumOf(probabilities);
+    const own = (probabilities[current] ?? 0) / sum;
+    if (change >= this.#leaves(own)) return current;
+    const total = (1 - own) / this.#reachedOther + own / this.#reachedSame;
+    const weight = this.#keepA / sum / this.#reachedOther / total;
+    return pickMixed(probabilities, choice, weight, this.#keepB, current);
+  }
+
+  /** Probability that a pixel whose class has p(x_0) = `own` gets another one. */
+  #leaves(own: number): number {
+    const others = (1 - own) / this.#reachedOther;
+    const total = others + own / this.#reachedSame;
+    const other = (others * this.#keepA + (this.#mask - 1) * this.#keepB * total) * this.#stepOther;
+    const same = ((own / this.#reachedSame) * this.#keepA + this.#keepB * total) * this.#stepSame;
+    return other / (other + same);
+  }
+}
+
+function sumOf(weights: Float64Array): number {
+  let sum = 0;
+  for (let k = 0; k < weights.length; k++) sum += weights[k] ?? 0;
+  return sum;
+}
+
+/** The class at which the cumulated sum of `weights` passes `u` of the whole. */
+export function pick(weights: Float64Array, u: number): number {
+  return pickMixed(weights, u, 1, 0);
+}
+
+/** The same for weights `scale * weights[k] + offset`, without class `except`. */
+function pickMixed(weights: Float64Array, u: number, scale: number, offset: number, except = -1): number {
+  const whole = sumOf(weights) - (weights[except] ?? 0);
+  const count = except < 0 ? weights.length : weights.length - 1;
+  let left = u * (scale * whole + offset * count);
+  let last = 0;
+  for (let k = 0; k < weights.length; k++) {
+    if (k === except) continue;
+    const weight = scale * (weights[k] ?? 0) + offset;
+    if (weight <= 0) continue;
+    left -= weight;
+    last = k;
+    if (left < 0) break;
+  }
+  // Rounding can leave a rest after the last class.
+  return last;
+}

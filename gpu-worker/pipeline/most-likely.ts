@@ -1,0 +1,38 @@
+// The picture that the model has in mind at a step: the most likely class of each pixel, without drawing.
+
+export interface MostLikelyOptions {
+  /** K. */
+  readonly classes: number;
+  readonly guidanceScale: number;
+  /** Offset of the image's row without the prompt, if it is guided. */
+  readonly unconditional?: number;
+}
+
+/**
+ * argmax_k p(x_0 = k | x_t, y) of each pixel, written to `out` [L]; the lowest class on ties. `logProbs` holds rows of
+ * K log-probabilities per pixel, the image's from `conditional` on. Guidance is applied as in sampling; that it
+ * normalises does not move the largest, and truncation never removes it.
+ */
+export function writeMostLikely(
+  out: Uint16Array,
+  logProbs: Float32Array,
+  conditional: number,
+  { classes, guidanceScale, unconditional }: MostLikelyOptions,
+): void {
+  for (let position = 0; position < out.length; position++) {
+    const cond = conditional + position * classes;
+    const uncond = unconditional === undefined ? undefined : unconditional + position * classes;
+    let best = 0;
+    let bestScore = -Infinity;
+    for (let k = 0; k < classes; k++) {
+      const own = logProbs[cond + k] ?? 0;
+      const base = uncond === undefined ? own : (logProbs[uncond + k] ?? 0);
+      const score = base + guidanceScale * (own - base);
+      if (score > bestScore) {
+        bestScore = score;
+        best = k;
+      }
+    }
+    out[position] = best;
+  }
+}

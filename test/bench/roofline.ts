@@ -1,0 +1,77 @@
+// The most that this machine's matrix products give, in the runtime that the pipeline uses.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TransformerConfig } from "../../gpu-worker/checkpoint/config.ts";
+import { GraphBuilder } from "../../gpu-worker/graph/onnx.ts";
+import { transformerWidth } from "../../gpu-worker/graph/transformer.ts";
+import { floatTensor, Session } from "../../gpu-worker/session.ts";
+import { time } from "./step-case.ts";
+
+/** Rows, inner size and columns: the largest product of the published shape's step, a guided image. */
+const [ROWS, INNER, COLUMNS] = [2048, 1408, 5632];
+/** Products in one run, so that making and returning the values does not count. */
+const PRODUCTS = 4;
+
+/** Operations (two for each multiplication and addition) of one step on `rows` rows of the batch. */
+export function stepOperations(config: TransformerConfig, rows: number, textLength: number): number {
+  const width = transformerWidth(config);
+  const pixels = config.sample_size ** 2;
+  // Queries, keys, values and outputs of self-attention; queries and outputs of cross-attention; 8 of the MLP.
+  const linear = 14 * width * width;
+  const scores = 2 * (pixels + textLength) * width;
+  const perPixel = config.num_layers * (linear + scores) + width * (config.num_vector_embeds - 1);
+  return 2 * rows * pixels * perPixel;
+}
+
+/** Billions of operations per second of a large product in fp32 and in int8 with `threads` threads. */
+export async function measureRoofline(
+  threads: number,
+  repeats: number,
+): Promise<{ fp32_gops: number; int8_gops: number }> {
+  const dir = mkdtempSync(join(tmpdir(), "vqd-roofline-"));
+  const measure = async (name: string, product: (graph: GraphBuilder, x: string) => string) => {
+    const graph = new GraphBuilder(name, join(dir, `${name}.onnx`));
+    const x = graph.input("x", "float32", [ROWS, INNER]);
+    const sums = Array.from({ length: PRODUCTS }, () =>
+      graph.op("ReduceMax", [product(graph, x)], { axes: [0, 1], keepdims: 0 }),
+    );
+    graph.output("y", "float32", [], graph.op("Sum", sums));
+    graph.finish();
+    const session = await Session.create(join(dir, `${name}.onnx`), { provider: "cpu", threads });
+    const input = floatTensor(new Float32Array(ROWS * INNER).fill(0.5), [ROWS, INNER]);
+    const { min } = await time(repeats, () => session.run({ x: input }, "y"));
+    await session.release();
+    return Math.round((2 * ROWS * INNER * COLUMNS * PRODUCTS) / min / 1e6);
+  };
+  try {
+    return {
+      fp32_gops: await measure("fp32", (graph, x) =>
+        graph.op("MatMul", [x, graph.constant(weights(Float32Array), [INNER, COLUMNS])]),
+      ),
+      int8_gops: await measure("int8", (graph, x) =>
+        graph.contribOp("MatMulIntegerToFloat", [
+          graph.op("QuantizeLinear", [x, graph.scalar(0.01), graph.constant(Uint8Array.of(128), [])]),
+          graph.constant(weights(Int8Array), [INNER, COLUMNS]),
+          graph.scalar(1),
+          graph.constant(new Float32Array(COLUMNS).fill(0.01), [COLUMNS]),
+          graph.constant(Uint8Array.of(128), []),
+        ]),
+      ),
+    };
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/** Another matrix each time, or the runtime would see that the products are the same. */
+let state = 1;
+function weights<T extends Float32Array | Int8Array>(type: new (length: number) => T): T {
+  const values = new type(INNER * COLUMNS);
+  for (let i = 0; i < values.length; i++) {
+    state = (state * 48_271) % 2_147_483_647;
+    values[i] = (state % 255) - 127;
+  }
+  return values;
+}

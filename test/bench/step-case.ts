@@ -1,0 +1,95 @@
+// One measured case: the step of a shape with so many images, threads and guidance, in one quantization.
+
+import type { Quantization } from "../../gpu-worker/graph/form.ts";
+import { type DenoiseSlot, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
+
+const PROMPT = "grinning face, flat style";
+export const GUIDANCE_SCALE = 5;
+const MIB = 2 ** 20;
+
+export interface Spread {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+export interface StepCase {
+  readonly images: number;
+  readonly guidance: boolean;
+  readonly threads: number;
+  readonly quantization: Quantization;
+}
+
+/** Milliseconds of `work`, run `repeats` times after one run that does not count. */
+export async function durationsOf(repeats: number, work: () => Promise<unknown>): Promise<number[]> {
+  await work();
+  const durations: number[] = [];
+  for (let i = 0; i < repeats; i++) {
+    const startedAt = performance.now();
+    await work();
+    durations.push(performance.now() - startedAt);
+  }
+  return durations;
+}
+
+export const time = async (repeats: number, work: () => Promise<unknown>): Promise<Spread> =>
+  spreadOf(await durationsOf(repeats, work));
+
+export function spreadOf(durations: readonly number[]): Spread {
+  const sorted = durations.toSorted((a, b) => a - b);
+  const round = (ms: number | undefined): number => Math.round((ms ?? 0) * 100) / 100;
+  return {
+    median: round(sorted[Math.floor(sorted.length / 2)]),
+    min: round(sorted[0]),
+    max: round(sorted.at(-1)),
+  };
+}
+
+export const residentMb = (): number => Math.round(process.memoryUsage.rss() / MIB);
+
+/** `images` pictures of one prompt, all of whose steps are still to be made. */
+export async function makeSlots(
+  pipeline: VQDiffusionPipeline,
+  { images, guidance }: Pick<StepCase, "images" | "guidance">,
+): Promise<DenoiseSlot[]> {
+  const [prompt] = await pipeline.encodePrompt([pipeline.tokenize(PROMPT).ids]);
+  const negative = await pipeline.encodeNegativePrompt(null);
+  if (prompt === undefined) throw new Error("the prompt was not encoded");
+  return pipeline.prepareLatents(images).map((tokens, image) =>
+    pipeline.makeSlot({
+      tokens,
+      image,
+      seed: 7,
+      guidanceScale: guidance ? GUIDANCE_SCALE : 1,
+      truncationRate: 1,
+      prompt,
+      negative,
+      numInferenceSteps: pipeline.info.numTrainTimesteps,
+    }),
+  );
+}
+
+/** The steps of a run that are measured lie in its middle, where half of a picture is masked. */
+export async function measureStep(
+  model: string,
+  cacheDir: string,
+  { repeats, ...settings }: StepCase & { repeats: number },
+): Promise<{ durations: number[]; rss_mb: number }> {
+  const { threads, quantization } = settings;
+  const pipeline = await VQDiffusionPipeline.fromPretrained(model, { threads, quantization, cacheDir });
+  try {
+    const slots = await makeSlots(pipeline, settings);
+    const middle = Math.floor(pipeline.info.numTrainTimesteps / 2);
+    const masked = pipeline.info.numEmbeddings;
+    for (const { tokens } of slots) {
+      for (let position = 0; position < tokens.length; position += 2) tokens[position] = position % masked;
+    }
+    const step = (): Promise<void> => {
+      for (const slot of slots) slot.stepIndex = middle;
+      return pipeline.stepSlots(slots);
+    };
+    return { durations: await durationsOf(repeats, step), rss_mb: residentMb() };
+  } finally {
+    await pipeline.release();
+  }
+}
