@@ -100,7 +100,7 @@ describe("answers are what the document says", () => {
     await expectAnswer(rotated, 200, rotatedSecretSchema);
     const json = {
       input: { prompt: "a" },
-      webhook: "http://127.0.0.1:9/hook",
+      webhook: "http://127.0.0.1:1024/hook",
       webhook_events_filter: ["completed"],
     };
     const created = await expectAnswer(await call("/v1/predictions", { json }), 201, predictionSchema);

@@ -132,9 +132,14 @@ async function followPrediction(prediction, signal) {
         const { step, total, masked, images: count, tokens } = JSON.parse(data);
         stage.addStep({ step, total, masked, tokens: tokensOf(tokens, count) });
       }
+      if (type === "preview") {
+        const { index, url } = JSON.parse(data);
+        // One that cannot be loaded is not missed.
+        stage.showPartial(index, local(url)).catch(() => {});
+      }
       if (type === "output") {
         const index = Number(/(\d+)\.\w+$/.exec(data)?.[1] ?? 0);
-        images.push(stage.showImage(index, local(data), { isFinal: true }));
+        images.push(stage.showImage(index, local(data)));
       }
     },
   });
@@ -281,9 +286,9 @@ const past = createHistory(({ model, settings, files, thumbnail }) => {
   stage.start({ images: files.length, prompt: String(settings["prompt"]) });
   stage.finish(`From the history · seed ${String(settings["seed"])}`);
   for (const [i, file] of files.entries()) {
-    stage.showImage(i, file, { isFinal: true }).catch(() => {
+    stage.showImage(i, file).catch(() => {
       stage.finish("The image has expired; the same settings make it again");
-      return i === 0 ? stage.showImage(i, thumbnail, { isFinal: true }) : undefined;
+      return i === 0 ? stage.showImage(i, thumbnail) : undefined;
     });
   }
   byId("stage-title", HTMLElement).scrollIntoView({ block: "nearest" });

@@ -97,11 +97,32 @@ export function fromFragment(fragment) {
   );
 }
 
-/** Shows the numbers of the sliders. */
+/** The settings that a preset's button stands for. @param {HTMLElement} button @returns {Record<string, string | number>} */
+const presetOf = (button) => JSON.parse(button.dataset["preset"] ?? "{}");
+
+/** @type {HTMLButtonElement[]} */
+const presets = [...form.querySelectorAll("button")].filter((button) => "preset" in button.dataset);
+for (const button of presets) {
+  button.addEventListener("click", () => {
+    for (const [name, value] of Object.entries(presetOf(button))) {
+      const element = control(name);
+      if (element !== undefined) element.value = String(value);
+    }
+    showValues();
+  });
+}
+
+/** Shows the numbers of the sliders, and which preset they are. */
 export function showValues() {
   for (const output of form.querySelectorAll("output")) {
     const input = document.getElementById(output.htmlFor.value);
     if (input instanceof HTMLInputElement) output.value = input.value;
+  }
+  for (const button of presets) {
+    const isChosen = Object.entries(presetOf(button)).every(
+      ([name, value]) => control(name)?.value === String(value),
+    );
+    button.setAttribute("aria-pressed", String(isChosen));
   }
 }
 

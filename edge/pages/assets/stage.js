@@ -24,7 +24,7 @@ const ANNOUNCED_SHARE = 0.25;
  * @property {Uint16Array[]} tokens
  */
 
-/** @typedef {{ canvas: HTMLCanvasElement, image: HTMLImageElement, caption: HTMLElement, link: HTMLAnchorElement }} Picture */
+/** @typedef {{ canvas: HTMLCanvasElement, image: HTMLImageElement, partial: HTMLImageElement, caption: HTMLElement, link: HTMLAnchorElement }} Picture */
 
 export class Stage {
   /** @type {Picture[]} */
@@ -94,25 +94,37 @@ export class Stage {
   }
 
   /**
-   * A partial or finished image. Resolves when it is shown; rejects if it cannot be loaded.
+   * A finished image. Resolves when it is shown; rejects if it cannot be loaded.
    * @param {number} index
    * @param {string} url
-   * @param {{ isFinal: boolean }} options
    * @returns {Promise<HTMLImageElement | undefined>}
    */
-  async showImage(index, url, { isFinal }) {
+  async showImage(index, url) {
     const picture = this.#pictures[index];
     if (picture === undefined) return undefined;
-    const { image, link } = picture;
+    const { image, partial, link } = picture;
     image.src = url;
     await image.decode();
-    if (isFinal) {
-      image.dataset["done"] = "true";
-      link.href = url;
-      link.hidden = false;
-    }
+    image.dataset["done"] = "true";
+    partial.hidden = true;
+    link.href = url;
+    link.hidden = false;
     this.#show();
     return image;
+  }
+
+  /**
+   * A partial image, in a corner of its tokens until the finished one is there.
+   * @param {number} index
+   * @param {string} url
+   */
+  async showPartial(index, url) {
+    const picture = this.#pictures[index];
+    if (picture === undefined) return;
+    const { image, partial } = picture;
+    partial.src = url;
+    await partial.decode();
+    partial.hidden = image.dataset["done"] === "true";
   }
 
   /** @param {string} text */
@@ -140,7 +152,9 @@ export class Stage {
     const canvas = make("canvas", { role: "img", width: 1, height: 1 });
     const image = make("img", {
       alt: count === 1 ? this.#prompt : `${this.#prompt}, ${index + 1} of ${count}`,
+      hidden: true,
     });
+    const partial = make("img", { alt: "", class: "partial", hidden: true });
     const caption = make("span");
     const link = make("a", { download: "", hidden: true }, "Download");
     link.setAttribute("aria-label", `Download image ${index + 1}`);
@@ -148,11 +162,11 @@ export class Stage {
       make(
         "figure",
         {},
-        make("div", { class: "frame" }, canvas, image),
+        make("div", { class: "frame" }, canvas, partial, image),
         make("figcaption", {}, caption, link),
       ),
     );
-    return { canvas, image, caption, link };
+    return { canvas, image, partial, caption, link };
   }
 
   #show() {
@@ -168,11 +182,8 @@ export class Stage {
       const name = this.#pictures.length === 1 ? "" : `Image ${i + 1}: `;
       caption.textContent = name + what;
       canvas.setAttribute("aria-label", `Tokens of image ${i + 1}: ${what}`);
-      image.classList.toggle(
-        "shown",
-        isDone || (image.dataset["partial"] === "true" && this.#replayed === 0),
-      );
-      image.toggleAttribute("aria-hidden", !image.classList.contains("shown"));
+      image.hidden = !isDone;
+      canvas.hidden = isDone;
     }
   }
 }
