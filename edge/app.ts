@@ -12,7 +12,9 @@ import { answerOf } from "./problem.ts";
 import { getFile } from "./routes/files.ts";
 import { getHealth } from "./routes/health.ts";
 import { generateImages } from "./routes/images.ts";
-import { getModel, getModels } from "./routes/models.ts";
+import { getModel, getModels, getPalette } from "./routes/models.ts";
+import { getOpenApi } from "./routes/openapi.ts";
+import { getAsset, getPage } from "./routes/pages.ts";
 import { cancelPrediction, createPrediction, getPrediction, listPredictions } from "./routes/predictions.ts";
 import { capabilityStream, predictionEvents } from "./routes/streams.ts";
 import {
@@ -47,8 +49,13 @@ const ROUTES: readonly Route[] = [
   { path: "/v1/models/:id", get: getModel },
   { path: "/v1/models/:owner/:name", get: getModel },
   { path: "/v1/models/:owner/:name/predictions", post: createPrediction },
+  { path: "/v1/models/:owner/:name/palette", get: getPalette },
   { path: "/v1/files/:capability/:name", open: true, get: getFile },
   { path: "/healthz", open: true, get: getHealth },
+  { path: "/openapi.json", open: true, get: getOpenApi },
+  { path: "/", open: true, get: getPage("index") },
+  { path: "/docs", open: true, get: getPage("docs") },
+  { path: "/assets/:name", open: true, get: getAsset },
 ];
 
 function addRoute(app: Hono<AppEnv>, route: Route): void {

@@ -15,6 +15,8 @@ export interface Env {
   readonly FILES: R2Bucket;
   /** API keys by their hashes; see shared/api-key.ts. */
   readonly KEYS: KVNamespace;
+  /** The pages' files. */
+  readonly PAGES: Fetcher;
   readonly NATS_URL: string;
   readonly NATS_USER?: string;
   readonly NATS_PASSWORD?: string;

@@ -73,7 +73,10 @@ export const requestContext = createMiddleware<AppEnv>(async (c, next) => {
   await next();
   c.header("x-request-id", requestId);
   allowOrigin(c, config.corsOrigins);
-  for (const [name, value] of Object.entries(SECURITY_HEADERS)) c.header(name, value);
+  for (const [name, value] of Object.entries(SECURITY_HEADERS)) {
+    // A page says for itself what it may load.
+    if (!c.res.headers.has(name)) c.header(name, value);
+  }
   const fields = { method, path: loggedPath(path), status: c.res.status, ms: Date.now() - startedAt };
   // Health is asked for every second or so.
   if (path === "/healthz") log.debug("request", fields);
