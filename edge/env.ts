@@ -7,11 +7,14 @@ import { modelNameSchema } from "@vqd/shared/model.ts";
 import { z } from "zod";
 import { decodeHex } from "./bytes.ts";
 import type { Hub } from "./hub/hub.ts";
+import type { RateLimits } from "./hub/rate.ts";
 
 /** wrangler.toml explains each variable. */
 export interface Env {
   readonly HUB: DurableObjectNamespace<Hub>;
   readonly FILES: R2Bucket;
+  /** API keys by their hashes; see shared/api-key.ts. */
+  readonly KEYS: KVNamespace;
   /** The pages' files. */
   readonly PAGES: Fetcher;
   readonly NATS_URL: string;
@@ -26,12 +29,15 @@ export interface Env {
   readonly FILE_RETENTION_SECONDS?: string;
   readonly RECORD_RETENTION_SECONDS?: string;
   readonly STEP_RETENTION_SECONDS?: string;
+  readonly RATE_LIMIT_PER_MINUTE?: string;
+  readonly LIVE_LIMIT?: string;
+  readonly CORS_ORIGINS?: string;
   readonly WEBHOOK_RETRY_SECONDS?: string;
   readonly WEBHOOK_ALLOW_LOOPBACK?: string;
   readonly LOG_LEVEL?: string;
 }
 
-export interface ApiKey {
+export interface ConfiguredKey {
   /** Owner of the predictions made with the key. */
   readonly name: string;
   /** SHA-256 of the key. */
@@ -54,11 +60,14 @@ const secondsAsMs = (fallback: number) =>
       .transform((seconds) => seconds * 1_000),
   );
 
+const countOf = (fallback: number) =>
+  z.preprocess(emptyAsMissing, z.coerce.number().int().min(1).max(1_000_000).default(fallback));
+
 const apiKeySchema = z
   .string()
   .trim()
   .regex(/^[\w.-]{1,64}:[0-9a-f]{64}$/, "must be comma separated name:sha256 pairs")
-  .transform((pair): ApiKey => {
+  .transform((pair): ConfiguredKey => {
     const [name = "", hex = ""] = pair.split(":");
     return { name, digest: decodeHex(hex) };
   });
@@ -95,6 +104,21 @@ const configSchema = z.object({
   FILE_RETENTION_SECONDS: secondsAsMs(86_400),
   RECORD_RETENTION_SECONDS: secondsAsMs(604_800),
   STEP_RETENTION_SECONDS: secondsAsMs(900),
+  RATE_LIMIT_PER_MINUTE: countOf(600),
+  LIVE_LIMIT: countOf(100),
+  CORS_ORIGINS: z
+    .string()
+    .default("*")
+    .transform((list) =>
+      list
+        .split(",")
+        .map((origin) => origin.trim())
+        .filter((origin) => origin !== ""),
+    )
+    .refine(
+      (origins) => origins.every((origin) => origin === "*" || URL.parse(origin)?.origin === origin),
+      "must be * or comma separated origins such as https://example.com",
+    ),
   WEBHOOK_RETRY_SECONDS: z
     .string()
     .default("")
@@ -112,7 +136,7 @@ export interface Config {
   readonly natsUrl: string;
   readonly natsUser: string | undefined;
   readonly natsPassword: string | undefined;
-  readonly apiKeys: readonly ApiKey[];
+  readonly apiKeys: readonly ConfiguredKey[];
   readonly defaultModel: string | undefined;
   readonly hubShards: number;
   readonly publicUrl: string | undefined;
@@ -121,6 +145,10 @@ export interface Config {
   readonly fileRetentionMs: number;
   readonly recordRetentionMs: number;
   readonly stepRetentionMs: number;
+  /** Of keys without limits of their own. */
+  readonly rateLimits: RateLimits;
+  /** Origins whose pages may call the API; "*" is any. */
+  readonly corsOrigins: readonly string[];
   /** Delays before the attempts of a webhook: the first is that before the first. */
   readonly webhookDelaysMs: readonly number[];
   readonly webhookAllowLoopback: boolean;
@@ -148,6 +176,8 @@ function parseConfig(env: Env): Config {
     fileRetentionMs: vars.FILE_RETENTION_SECONDS,
     recordRetentionMs: Math.max(vars.RECORD_RETENTION_SECONDS, vars.FILE_RETENTION_SECONDS),
     stepRetentionMs: vars.STEP_RETENTION_SECONDS,
+    rateLimits: { perMinute: vars.RATE_LIMIT_PER_MINUTE, live: vars.LIVE_LIMIT },
+    corsOrigins: vars.CORS_ORIGINS,
     webhookDelaysMs: vars.WEBHOOK_RETRY_SECONDS,
     webhookAllowLoopback: vars.WEBHOOK_ALLOW_LOOPBACK === "true",
     logLevel: vars.LOG_LEVEL,

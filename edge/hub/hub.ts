@@ -21,7 +21,9 @@ import { ModelRegistry } from "./models.ts";
 import type { Session } from "./nats.ts";
 import { PublishError, publishJob } from "./queue.ts";
 import { queuePlace } from "./queue-place.ts";
+import { RateLimiter } from "./rate.ts";
 import {
+  type CreatedPrediction,
   type EventQuery,
   type HubHealth,
   type HubResult,
@@ -59,6 +61,7 @@ export class Hub extends DurableObject<Env> {
   readonly #applier: EventApplier;
   readonly #connection: HubConnection;
   readonly #webhooks: WebhookSender;
+  readonly #rates = new RateLimiter();
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -109,15 +112,17 @@ export class Hub extends DurableObject<Env> {
   /**
    * Stores and dispatches a prediction, or answers with the one that the same idempotent request has made before.
    * An answer that is not `ok` means that it will not be made; errors: queue_full, queue_unavailable,
-   * idempotency_key_reused.
+   * idempotency_key_reused, rate_limited, too_many_live.
    */
-  create(request: NewPrediction): Promise<HubResult<PredictionRecord>> {
-    return this.#answer(async () => {
+  create(request: NewPrediction): Promise<HubResult<CreatedPrediction>> {
+    return this.#attempt(async () => {
       const known = this.#madeBefore(request);
-      if (known !== undefined) return this.#published(known);
+      if (known !== undefined) return { record: this.#record(await this.#published(known)), rate: null };
       const session = await this.#connection.open();
       const twin = this.#madeBefore(request);
-      if (twin !== undefined) return this.#published(twin);
+      if (twin !== undefined) return { record: this.#record(await this.#published(twin)), rate: null };
+      const { keyName, limits } = request;
+      const rate = this.#rates.admit(keyName, this.#store.liveCountOf(keyName), limits, Date.now());
       const job = decodeJob(request.job);
       this.#store.atomically(() => {
         this.#store.insert(job, request);
@@ -130,7 +135,7 @@ export class Hub extends DurableObject<Env> {
       this.#publishing.set(job.id, publishing);
       await publishing.finally(() => this.#publishing.delete(job.id));
       this.#log.info("dispatched", { prediction: job.id, requestId: request.requestId });
-      return this.#mustGet(job.id);
+      return { record: this.#record(this.#mustGet(job.id)), rate };
     });
   }
 
@@ -377,12 +382,13 @@ export class Hub extends DurableObject<Env> {
     return row;
   }
 
+  #record(row: PredictionRow): PredictionRecord {
+    return { ...row, queue: queuePlace(this.#store, row) };
+  }
+
   /** A prediction as others see it, or the error. */
   #answer(work: () => PredictionRow | Promise<PredictionRow>): Promise<HubResult<PredictionRecord>> {
-    return this.#attempt(async () => {
-      const row = await work();
-      return { ...row, queue: queuePlace(this.#store, row) };
-    });
+    return this.#attempt(async () => this.#record(await work()));
   }
 
   async #attempt<T>(work: () => Promise<T>): Promise<HubResult<T>> {

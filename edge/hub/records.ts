@@ -1,5 +1,6 @@
 // What passes between the edge's request handlers and the hub: plain data, since classes do not survive RPC.
 
+import type { RateLimits, RateState } from "./rate.ts";
 import type { Delivery, DeliveryAttempt, WebhookEvent } from "./webhook-store.ts";
 import { type ErrorCode, type FieldError, VqdError } from "@vqd/shared/errors.ts";
 
@@ -82,11 +83,18 @@ export interface NewPrediction {
   readonly cancelAfterMs: number | null;
   readonly idempotency: Idempotency | null;
   readonly webhook: Webhook | null;
+  readonly limits: RateLimits;
   /** Of links in webhooks. */
   readonly origin: string;
   /** The job as it goes to the worker, encoded. */
   readonly job: Uint8Array;
   readonly requestId: string;
+}
+
+export interface CreatedPrediction {
+  readonly record: PredictionRecord;
+  /** Null for what an earlier request has made: that does not count. */
+  readonly rate: RateState | null;
 }
 
 export interface Webhook {

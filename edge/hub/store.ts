@@ -293,6 +293,15 @@ export class PredictionStore {
       .one().n;
   }
 
+  liveCountOf(keyName: string): number {
+    return this.#sql
+      .exec<{ n: number }>(
+        "SELECT count(*) AS n FROM predictions WHERE completed_at IS NULL AND key_name = ?",
+        keyName,
+      )
+      .one().n;
+  }
+
   toRelease(): PredictionRow[] {
     return this.#rows("SELECT * FROM predictions WHERE release = 1");
   }

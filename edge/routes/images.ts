@@ -12,6 +12,7 @@ import { commonFields, failureOf, type ImageJob, imageContent, usage } from "../
 import { checkSize, toPredictionInput } from "../openai/request.ts";
 import { imageStream } from "../openai/stream.ts";
 import { generateImagesSchema } from "../schemas.ts";
+import { setRateHeaders } from "../rate-headers.ts";
 import { submitPrediction } from "../submit.ts";
 import { originOf } from "../urls.ts";
 import { validate } from "../validation.ts";
@@ -33,15 +34,16 @@ export async function generateImages(c: AppContext): Promise<Response> {
   const idempotency = await idempotencyOf(c, body);
   const requestId = c.get("requestId");
   const origin = originOf(configOf(c.env), c.req.url);
-  const { record } = await submitPrediction(c.env, {
+  const { record, rate } = await submitPrediction(c.env, {
     input,
     model,
-    keyName,
+    apiKey: c.get("apiKey"),
     requestId,
     idempotency,
     path: "",
     origin,
   });
+  if (rate !== null) setRateHeaders(c, rate);
   const job: ImageJob = {
     body,
     model,

@@ -14,6 +14,7 @@ import { defaultModelOf, listModels, resolveModel } from "../models.ts";
 import { listQuery, pageUrl } from "../page.ts";
 import { preferredWait } from "../prefer.ts";
 import { type PredictionView, viewPrediction } from "../prediction-view.ts";
+import { setRateHeaders } from "../rate-headers.ts";
 import { createPredictionSchema } from "../schemas.ts";
 import { submitPrediction } from "../submit.ts";
 import { originOf, predictionUrl } from "../urls.ts";
@@ -62,10 +63,10 @@ export async function createPrediction(c: AppContext): Promise<Response> {
     ]);
   }
   const origin = originOf(configOf(c.env), c.req.url);
-  const { record, isReplay } = await submitPrediction(c.env, {
+  const { record, rate } = await submitPrediction(c.env, {
     input: body.input,
     model,
-    keyName,
+    apiKey: c.get("apiKey"),
     requestId: c.get("requestId"),
     cancelAfterMs: cancelAfterMs(c.req.header("cancel-after")),
     idempotency: await idempotencyOf(c, body),
@@ -75,8 +76,9 @@ export async function createPrediction(c: AppContext): Promise<Response> {
   });
   const seconds = preferredWait(c.req.header("prefer"));
   c.header("location", predictionUrl(origin, record.id));
-  if (isReplay) c.header("idempotent-replayed", "true");
-  const created = isReplay ? 200 : 201;
+  if (rate === null) c.header("idempotent-replayed", "true");
+  else setRateHeaders(c, rate);
+  const created = rate === null ? 200 : 201;
   if (seconds === 0) return c.json(view(c, record), created);
 
   c.header("preference-applied", `wait=${seconds}`);

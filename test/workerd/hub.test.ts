@@ -85,6 +85,7 @@ async function create(
     cancelAfterMs: null,
     idempotency: null,
     webhook: null,
+    limits: { perMinute: 1_000, live: 1_000 },
     origin: ORIGIN,
     job: encodeJob(made),
     requestId: "test",
@@ -92,7 +93,7 @@ async function create(
   });
   // Out of the queue, which the next test file fills.
   await worker.take({ id: made.id });
-  return unwrap(result);
+  return unwrap(result).record;
 }
 
 /** Lets an event take effect as the next of the stream, or again as an old one. */
