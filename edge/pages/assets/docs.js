@@ -48,8 +48,11 @@ function createRenderer(document) {
     }
     const alternatives = schema["anyOf"] ?? schema["oneOf"];
     if (alternatives !== undefined) return alternatives.map(typeOf).join(" | ");
-    if (schema["type"] === "array") return `list of ${typeOf(schema["items"] ?? {})}`;
-    return [schema["type"] ?? "anything"].flat().join(" | ").replace(" | null", ", or null");
+    const types = [schema["type"] ?? "anything"].flat();
+    if (types.includes("array")) {
+      return `list of ${typeOf(schema["items"] ?? {})}${types.includes("null") ? ", or null" : ""}`;
+    }
+    return types.join(" | ").replace(" | null", ", or null");
   };
 
   /** What limits a value. @param {Schema} given */
