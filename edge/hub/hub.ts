@@ -15,6 +15,7 @@ import { StreamCursor } from "./cursor.ts";
 import { endOverdue, nextAlarm } from "./deadlines.ts";
 import { deleteImages } from "./files.ts";
 import type { StreamMessage } from "./follow.ts";
+import { BatchCache } from "./frames.ts";
 import { endPrediction } from "./ingest.ts";
 import { listPredictions } from "./list.ts";
 import { ModelRegistry } from "./models.ts";
@@ -33,12 +34,14 @@ import {
   toHubError,
 } from "./records.ts";
 import { migrate } from "./schema.ts";
-import { eventStream } from "./sse.ts";
+import { eventStream, type SseSource } from "./sse.ts";
 import { PredictionStore, type PredictionRow, type StoredEvent } from "./store.ts";
-import { formatEvent, parseStreamQuery } from "./stream-request.ts";
+import { eventForm, parseStreamQuery, tooManyReaders } from "./stream-request.ts";
 
 /** Files that one alarm removes at most, so that it stays short. */
 const EXPIRE_BATCH = 100;
+/** Open event streams of a hub. */
+const MAX_READERS = 2_000;
 /** Events that one call answers with at most. */
 const EVENT_BATCH = 16;
 const NAME_PREFIX = "hub-";
@@ -52,6 +55,9 @@ export class Hub extends DurableObject<Env> {
   readonly #store: PredictionStore;
   readonly #models: ModelRegistry;
   readonly #changes = new Changes();
+  readonly #batches = new BatchCache();
+  /** Open event streams. */
+  #readers = 0;
   /** Predictions that the queue has not confirmed yet. */
   readonly #publishing = new Map<string, Promise<void>>();
   readonly #applier: EventApplier;
@@ -198,17 +204,22 @@ export class Hub extends DurableObject<Env> {
       row !== undefined &&
       ("keyName" in query ? row.keyName === query.keyName : row.streamCapability === query.capability);
     if (!allowed) return new Response(null, { status: 404 });
-    if (isFinal(row.status) && this.#store.eventsAfter(row.id, query.after, 1).length === 0) {
+    if (isFinal(row.status) && !this.#store.hasEventAfter(row.id, query.after)) {
       // Tells an EventSource that has seen the end not to come back.
       return new Response(null, { status: 204 });
     }
-    const source = {
-      read: (seq: number, limit: number) => this.#store.eventsAfter(row.id, seq, limit),
-      isLive: () => this.#store.get(row.id)?.completedAt === null,
-      changed: (timeoutMs: number, signal: AbortSignal) => this.#changes.next(row.id, timeoutMs, signal),
-      format: formatEvent(row, query),
+    if (this.#readers >= MAX_READERS) return tooManyReaders();
+    this.#readers++;
+    const { view, format } = eventForm(row, query);
+    const source: SseSource = {
+      read: (seq) => this.#batches.get(view, seq, () => this.#store.eventsAfter(row.id, seq), format),
+      isLive: () => this.#store.isLive(row.id),
+      changed: (timeoutMs, signal) => this.#changes.next(row.id, timeoutMs, signal),
+      onEnd: () => {
+        this.#readers--;
+        this.#log.debug("reader left", { prediction: row.id });
+      },
     };
-    request.signal.addEventListener("abort", () => this.#log.debug("reader left", { prediction: row.id }));
     return new Response(eventStream(source, query.after, request.signal), {
       headers: {
         "content-type": "text/event-stream; charset=utf-8",
