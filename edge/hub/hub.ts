@@ -40,6 +40,8 @@ import { eventForm, parseStreamQuery, tooManyReaders } from "./stream-request.ts
 
 /** Files that one alarm removes at most, so that it stays short. */
 const EXPIRE_BATCH = 100;
+/** How long the sequence of a job may wait for others to be stored with. */
+const SEQUENCES_MS = 100;
 /** Open event streams of a hub. */
 const MAX_READERS = 2_000;
 /** Events that one call answers with at most. */
@@ -55,9 +57,13 @@ export class Hub extends DurableObject<Env> {
   readonly #store: PredictionStore;
   readonly #models: ModelRegistry;
   readonly #changes = new Changes();
+  /** When the alarm comes, as Unix time in ms, as far as this instance has set it; 0 for not. */
+  #alarmAt = 0;
   readonly #batches = new BatchCache();
   /** Open event streams. */
   #readers = 0;
+  /** Sequences of jobs that are not stored yet. */
+  readonly #sequences = new Map<string, number>();
   /** Predictions that the queue has not confirmed yet. */
   readonly #publishing = new Map<string, Promise<void>>();
   readonly #applier: EventApplier;
@@ -230,6 +236,7 @@ export class Hub extends DurableObject<Env> {
   }
 
   override async alarm(): Promise<void> {
+    this.#alarmAt = 0;
     try {
       await this.#connection.catchUp();
       const now = Date.now();
@@ -268,11 +275,28 @@ export class Hub extends DurableObject<Env> {
 
   async #publish(session: Session, job: Job): Promise<void> {
     try {
-      this.#store.update(job.id, { job_seq: await publishJob(session, job) });
+      this.#noteSequence(job.id, await publishJob(session, job));
     } catch (error) {
       this.#dropUnpublished(job.id, error);
       throw error;
     }
+  }
+
+  /**
+   * Where the job lies in the queue, stored soon and with others: its caller need not wait for the disk once more. A
+   * hub that dies before can no longer delete the job, but stops its worker as soon as it begins.
+   */
+  #noteSequence(id: string, sequence: number): void {
+    if (this.#sequences.size === 0) setTimeout(() => this.#storeSequences(), SEQUENCES_MS);
+    this.#sequences.set(id, sequence);
+  }
+
+  #storeSequences(): void {
+    if (this.#sequences.size === 0) return;
+    this.#store.atomically(() => {
+      for (const [id, sequence] of this.#sequences) this.#store.update(id, { job_seq: sequence });
+    });
+    this.#sequences.clear();
   }
 
   /** The job was not taken, or nobody knows: then it stays as failed, so that its worker is stopped. */
@@ -295,6 +319,7 @@ export class Hub extends DurableObject<Env> {
   #settle(ids: readonly string[]): void {
     if (ids.length === 0) return;
     for (const id of ids) this.#changes.notify(id);
+    this.#storeSequences();
     this.ctx.waitUntil(this.#connection.release());
     this.#armAlarm();
   }
@@ -310,8 +335,12 @@ export class Hub extends DurableObject<Env> {
   }
 
   #armAlarm(): void {
-    const at = nextAlarm(this.#store, this.#config, Date.now());
-    if (at !== null) this.ctx.waitUntil(this.ctx.storage.setAlarm(at));
+    const now = Date.now();
+    const at = nextAlarm(this.#store, this.#config, now);
+    // One that comes too early sets the next; each new one would wait for the disk.
+    if (at === null || (this.#alarmAt > now && this.#alarmAt <= at)) return;
+    this.#alarmAt = at;
+    this.ctx.waitUntil(this.ctx.storage.setAlarm(at));
   }
 
   #mustGet(id: string): PredictionRow {

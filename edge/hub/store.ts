@@ -180,13 +180,14 @@ export class PredictionStore {
     );
   }
 
-  /** Waiting predictions of the same version that were queued before. */
-  aheadOf({ version, jobSeq }: PredictionRow): Work {
+  /** Waiting predictions of the same version that were made before. */
+  aheadOf({ version, createdAt, id }: PredictionRow): Work {
     return this.#work(
       `SELECT count(*) AS count, coalesce(sum(images * total_steps), 0) AS steps FROM predictions
-       WHERE completed_at IS NULL AND status = 'starting' AND version = ? AND job_seq < ?`,
+       WHERE completed_at IS NULL AND status = 'starting' AND version = ? AND (created_at, id) < (?, ?)`,
       version,
-      jobSeq ?? Number.MAX_SAFE_INTEGER,
+      createdAt,
+      id,
     );
   }
 
