@@ -1,5 +1,6 @@
 // The edge's HTTP side: the order of middleware, the routes, the one mapping of errors to answers.
 
+import type { Scope } from "@vqd/shared/api-key.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields } from "@vqd/shared/log.ts";
 import { type Handler, Hono } from "hono";
@@ -11,14 +12,24 @@ import { answerOf } from "./problem.ts";
 import { getFile } from "./routes/files.ts";
 import { getHealth } from "./routes/health.ts";
 import { generateImages } from "./routes/images.ts";
-import { getModel, getModels } from "./routes/models.ts";
+import { getModel, getModels, getPalette } from "./routes/models.ts";
+import { getOpenApi } from "./routes/openapi.ts";
+import { getAsset, getPage } from "./routes/pages.ts";
 import { cancelPrediction, createPrediction, getPrediction, listPredictions } from "./routes/predictions.ts";
 import { capabilityStream, predictionEvents } from "./routes/streams.ts";
+import {
+  getWebhookAttempts,
+  getWebhookSecret,
+  redeliverWebhook,
+  rotateWebhookSecret,
+} from "./routes/webhooks.ts";
 
 interface Route {
   readonly path: string;
   /** Open to everyone: the path itself is the secret, or there is none. */
   readonly open?: true;
+  /** What the key must be allowed to, if not to `read` for GET and to `create` for POST. */
+  readonly scope?: Scope;
   readonly get?: Handler<AppEnv>;
   readonly post?: Handler<AppEnv>;
 }
@@ -28,14 +39,23 @@ const ROUTES: readonly Route[] = [
   { path: "/v1/predictions/:id", get: getPrediction },
   { path: "/v1/predictions/:id/cancel", post: cancelPrediction },
   { path: "/v1/predictions/:id/events", get: predictionEvents },
+  { path: "/v1/predictions/:id/webhook-attempts", get: getWebhookAttempts },
+  { path: "/v1/predictions/:id/webhook-attempts/redeliver", post: redeliverWebhook },
+  { path: "/v1/webhooks/default/secret", scope: "admin", get: getWebhookSecret },
+  { path: "/v1/webhooks/default/secret/rotate", scope: "admin", post: rotateWebhookSecret },
   { path: "/v1/streams/:id/:capability", open: true, get: capabilityStream },
   { path: "/v1/images/generations", post: generateImages },
   { path: "/v1/models", get: getModels },
   { path: "/v1/models/:id", get: getModel },
   { path: "/v1/models/:owner/:name", get: getModel },
   { path: "/v1/models/:owner/:name/predictions", post: createPrediction },
+  { path: "/v1/models/:owner/:name/palette", get: getPalette },
   { path: "/v1/files/:capability/:name", open: true, get: getFile },
   { path: "/healthz", open: true, get: getHealth },
+  { path: "/openapi.json", open: true, get: getOpenApi },
+  { path: "/", open: true, get: getPage("index") },
+  { path: "/docs", open: true, get: getPage("docs") },
+  { path: "/assets/:name", open: true, get: getAsset },
 ];
 
 function addRoute(app: Hono<AppEnv>, route: Route): void {
@@ -45,9 +65,9 @@ function addRoute(app: Hono<AppEnv>, route: Route): void {
     ...(post === undefined ? [] : ["POST"]),
     "OPTIONS",
   ].join(", ");
-  const guards = route.open === true ? [] : [requireKey];
-  if (get !== undefined) app.on(["GET"], [path], ...guards, get);
-  if (post !== undefined) app.on(["POST"], [path], ...guards, post);
+  const guards = (scope: Scope) => (route.open === true ? [] : [requireKey(route.scope ?? scope)]);
+  if (get !== undefined) app.on(["GET"], [path], ...guards("read"), get);
+  if (post !== undefined) app.on(["POST"], [path], ...guards("create"), post);
   app.all(path, (c) => {
     c.header("allow", allow);
     if (c.req.method === "OPTIONS") return c.body(null, 204);

@@ -1,5 +1,6 @@
 // What the middleware leaves for the handlers.
 
+import type { ApiKey } from "@vqd/shared/api-key.ts";
 import type { Logger } from "@vqd/shared/log.ts";
 import type { Context } from "hono";
 import type { Env } from "./env.ts";
@@ -12,6 +13,8 @@ export interface AppEnv {
     log: Logger;
     /** Owner of the request's key; set on routes that need one. */
     keyName: string;
+    /** What the key may do; set with `keyName`. */
+    apiKey: ApiKey;
     dialect: ErrorDialect;
   };
 }

@@ -7,11 +7,16 @@ import { modelNameSchema } from "@vqd/shared/model.ts";
 import { z } from "zod";
 import { decodeHex } from "./bytes.ts";
 import type { Hub } from "./hub/hub.ts";
+import type { RateLimits } from "./hub/rate.ts";
 
 /** wrangler.toml explains each variable. */
 export interface Env {
   readonly HUB: DurableObjectNamespace<Hub>;
   readonly FILES: R2Bucket;
+  /** API keys by their hashes; see shared/api-key.ts. */
+  readonly KEYS: KVNamespace;
+  /** The pages' files. */
+  readonly PAGES: Fetcher;
   readonly NATS_URL: string;
   readonly NATS_USER?: string;
   readonly NATS_PASSWORD?: string;
@@ -24,10 +29,15 @@ export interface Env {
   readonly FILE_RETENTION_SECONDS?: string;
   readonly RECORD_RETENTION_SECONDS?: string;
   readonly STEP_RETENTION_SECONDS?: string;
+  readonly RATE_LIMIT_PER_MINUTE?: string;
+  readonly LIVE_LIMIT?: string;
+  readonly CORS_ORIGINS?: string;
+  readonly WEBHOOK_RETRY_SECONDS?: string;
+  readonly WEBHOOK_ALLOW_LOOPBACK?: string;
   readonly LOG_LEVEL?: string;
 }
 
-export interface ApiKey {
+export interface ConfiguredKey {
   /** Owner of the predictions made with the key. */
   readonly name: string;
   /** SHA-256 of the key. */
@@ -50,14 +60,32 @@ const secondsAsMs = (fallback: number) =>
       .transform((seconds) => seconds * 1_000),
   );
 
+const countOf = (fallback: number) =>
+  z.preprocess(emptyAsMissing, z.coerce.number().int().min(1).max(1_000_000).default(fallback));
+
 const apiKeySchema = z
   .string()
   .trim()
   .regex(/^[\w.-]{1,64}:[0-9a-f]{64}$/, "must be comma separated name:sha256 pairs")
-  .transform((pair): ApiKey => {
+  .transform((pair): ConfiguredKey => {
     const [name = "", hex = ""] = pair.split(":");
     return { name, digest: decodeHex(hex) };
   });
+
+const [MINUTE, HOUR] = [60, 3_600];
+/** Ten attempts within four days: a receiver may be down over a weekend. */
+const WEBHOOK_RETRY_SECONDS = [
+  0,
+  5,
+  5 * MINUTE,
+  30 * MINUTE,
+  2 * HOUR,
+  5 * HOUR,
+  10 * HOUR,
+  14 * HOUR,
+  20 * HOUR,
+  24 * HOUR,
+];
 
 const configSchema = z.object({
   NATS_URL: z.url({ protocol: /^wss?$/, error: "must be a ws:// or wss:// URL" }),
@@ -76,6 +104,31 @@ const configSchema = z.object({
   FILE_RETENTION_SECONDS: secondsAsMs(86_400),
   RECORD_RETENTION_SECONDS: secondsAsMs(604_800),
   STEP_RETENTION_SECONDS: secondsAsMs(900),
+  RATE_LIMIT_PER_MINUTE: countOf(600),
+  LIVE_LIMIT: countOf(100),
+  CORS_ORIGINS: z
+    .string()
+    .default("*")
+    .transform((list) =>
+      list
+        .split(",")
+        .map((origin) => origin.trim())
+        .filter((origin) => origin !== ""),
+    )
+    .refine(
+      (origins) => origins.every((origin) => origin === "*" || URL.parse(origin)?.origin === origin),
+      "must be * or comma separated origins such as https://example.com",
+    ),
+  WEBHOOK_RETRY_SECONDS: z
+    .string()
+    .default("")
+    .transform((list) => (list.trim() === "" ? WEBHOOK_RETRY_SECONDS : list.split(",").map(Number)))
+    .refine(
+      (delays) => delays.length <= 50 && delays.every((seconds) => seconds >= 0 && seconds <= 604_800),
+      "must be comma separated numbers of seconds",
+    )
+    .transform((delays) => delays.map((seconds) => seconds * 1_000)),
+  WEBHOOK_ALLOW_LOOPBACK: z.preprocess(emptyAsMissing, z.enum(["true", "false"]).default("false")),
   LOG_LEVEL: z.preprocess(emptyAsMissing, z.enum(LOG_LEVELS).default("info")),
 });
 
@@ -83,7 +136,7 @@ export interface Config {
   readonly natsUrl: string;
   readonly natsUser: string | undefined;
   readonly natsPassword: string | undefined;
-  readonly apiKeys: readonly ApiKey[];
+  readonly apiKeys: readonly ConfiguredKey[];
   readonly defaultModel: string | undefined;
   readonly hubShards: number;
   readonly publicUrl: string | undefined;
@@ -92,6 +145,13 @@ export interface Config {
   readonly fileRetentionMs: number;
   readonly recordRetentionMs: number;
   readonly stepRetentionMs: number;
+  /** Of keys without limits of their own. */
+  readonly rateLimits: RateLimits;
+  /** Origins whose pages may call the API; "*" is any. */
+  readonly corsOrigins: readonly string[];
+  /** Delays before the attempts of a webhook: the first is that before the first. */
+  readonly webhookDelaysMs: readonly number[];
+  readonly webhookAllowLoopback: boolean;
   readonly logLevel: LogLevel;
 }
 
@@ -116,6 +176,10 @@ function parseConfig(env: Env): Config {
     fileRetentionMs: vars.FILE_RETENTION_SECONDS,
     recordRetentionMs: Math.max(vars.RECORD_RETENTION_SECONDS, vars.FILE_RETENTION_SECONDS),
     stepRetentionMs: vars.STEP_RETENTION_SECONDS,
+    rateLimits: { perMinute: vars.RATE_LIMIT_PER_MINUTE, live: vars.LIVE_LIMIT },
+    corsOrigins: vars.CORS_ORIGINS,
+    webhookDelaysMs: vars.WEBHOOK_RETRY_SECONDS,
+    webhookAllowLoopback: vars.WEBHOOK_ALLOW_LOOPBACK === "true",
     logLevel: vars.LOG_LEVEL,
   };
 }

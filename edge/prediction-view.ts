@@ -38,6 +38,8 @@ export interface PredictionView {
   readonly started_at: string | null;
   readonly completed_at: string | null;
   readonly data_removed: boolean;
+  readonly webhook?: string;
+  readonly webhook_events_filter?: readonly string[];
   /** Once it has ended: when its images, and then the prediction itself, can no longer be fetched. */
   readonly output_expires_at: string | null;
   readonly expires_at: string | null;
@@ -85,6 +87,9 @@ export function viewPrediction(
     started_at: isoOrNull(record.startedAt),
     completed_at: isoOrNull(completedAt),
     data_removed: record.filesExpired,
+    ...(record.webhook === null
+      ? {}
+      : { webhook: record.webhook, webhook_events_filter: record.webhookEvents }),
     output_expires_at: after(retention.fileRetentionMs),
     expires_at: after(retention.recordRetentionMs),
     urls: {

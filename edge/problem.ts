@@ -8,12 +8,15 @@ import type { ErrorCode, VqdError } from "@vqd/shared/errors.ts";
  */
 export type ErrorDialect = "problem" | "openai" | "both";
 
-type ErrorStatus = 400 | 401 | 404 | 405 | 409 | 413 | 415 | 422 | 500 | 503 | 504;
+type ErrorStatus = 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 500 | 503 | 504;
 
 const STATUS: Record<ErrorCode, ErrorStatus> = {
   malformed_body: 400,
   invalid_input: 422,
   unauthorized: 401,
+  forbidden: 403,
+  rate_limited: 429,
+  too_many_live: 429,
   not_found: 404,
   idempotency_key_reused: 422,
   method_not_allowed: 405,
@@ -35,12 +38,14 @@ const STATUS: Record<ErrorCode, ErrorStatus> = {
 const TITLES: Record<ErrorStatus, string> = {
   400: "Bad Request",
   401: "Unauthorized",
+  403: "Forbidden",
   404: "Not Found",
   405: "Method Not Allowed",
   409: "Conflict",
   413: "Payload Too Large",
   415: "Unsupported Media Type",
   422: "Unprocessable Content",
+  429: "Too Many Requests",
   500: "Internal Server Error",
   503: "Service Unavailable",
   504: "Gateway Timeout",
@@ -49,6 +54,9 @@ const TITLES: Record<ErrorStatus, string> = {
 /** Codes that OpenAI's own API uses for the same failure. */
 const OPENAI_CODES: Partial<Record<ErrorCode, string>> = {
   unauthorized: "invalid_api_key",
+  forbidden: "insufficient_permissions",
+  rate_limited: "rate_limit_exceeded",
+  too_many_live: "rate_limit_exceeded",
   not_found: "unknown_url",
   method_not_allowed: "method_not_supported",
   malformed_body: "invalid_json",
@@ -88,7 +96,7 @@ export function openaiErrorOf(
       : (OPENAI_CODES[error.code] ?? error.code);
   return {
     message: error.message,
-    type: status >= 500 ? "server_error" : "invalid_request_error",
+    type: status >= 500 ? "server_error" : status === 429 ? "requests" : "invalid_request_error",
     param,
     code,
   };

@@ -1,5 +1,6 @@
 // The bodies that clients send, as schemas: the one description of them.
 
+import { z } from "@hono/zod-openapi";
 import { OUTPUT_FORMATS, PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
 import {
   MAX_GUIDANCE_SCALE,
@@ -12,7 +13,7 @@ import {
   MIN_GUIDANCE_SCALE,
 } from "@vqd/shared/limits.ts";
 import { PRESET_NAMES } from "@vqd/shared/presets.ts";
-import { z } from "zod";
+import { WEBHOOK_EVENTS } from "./hub/webhook-store.ts";
 
 export const DEFAULTS = {
   preset: "best",
@@ -30,7 +31,8 @@ const MAX_PARTIAL_IMAGES = 3;
 const promptText = z
   .string()
   .max(MAX_PROMPT_CHARS)
-  .refine((text) => text.trim() !== "", "must not be empty");
+  .refine((text) => text.trim() !== "", "must not be empty")
+  .openapi({ pattern: String.raw`\S` });
 
 const integer = (): z.ZodInt =>
   z.int({ error: (issue) => (issue.code === "invalid_type" ? "must be an integer" : undefined) });
@@ -75,6 +77,8 @@ const sampling = {
   prior_rule: z
     .literal(PRIOR_RULES)
     .nullish()
+    // The generator reads one value of a literal only.
+    .openapi({ type: ["integer", "null"], enum: [...PRIOR_RULES, null] })
     .describe("Purity sampling: 0 is off, 1 unmasks the surest pixels first, 2 also sharpens their choice."),
   prior_weight: z
     .number()
@@ -110,11 +114,22 @@ export const predictionInputSchema = z.strictObject({
 export type PredictionInput = z.infer<typeof predictionInputSchema>;
 
 export const createPredictionSchema = z.strictObject({
-  version: z.string().min(1).max(200).nullish(),
+  version: z
+    .string()
+    .min(1)
+    .max(200)
+    .nullish()
+    .describe("A version's id, `owner/name` or `owner/name:version`; the default model if left out."),
   /** A model by name, which Replicate has in the path: accepted here too, for that is where people put it. */
-  model: z.string().min(1).max(200).nullish(),
+  model: z.string().min(1).max(200).nullish().describe("`owner/name`, instead of version."),
+  webhook: z.string().nullish().describe("A public https URL that is told of the prediction's events."),
+  webhook_events_filter: z
+    .array(z.enum(WEBHOOK_EVENTS))
+    .max(WEBHOOK_EVENTS.length)
+    .nullish()
+    .describe("Which events it is told of; all if left out."),
   /** Replicate's client takes it as a hint for itself; every prediction has a stream here. */
-  stream: z.boolean().nullish(),
+  stream: z.boolean().nullish().describe("No effect: every prediction has a stream."),
   input: predictionInputSchema,
 });
 
@@ -127,23 +142,30 @@ const only = (...values: (string | number)[]) => {
     .refine(
       (value) => value === undefined || value === null || values.some((neutral) => neutral === value),
       `must be ${wanted}left out`,
-    );
+    )
+    .openapi({ type: ["string", "number", "null"], enum: [...values, null] })
+    .describe("Known, and taken at its one value only.");
 };
 
 export const generateImagesSchema = z.strictObject({
   prompt: promptText,
-  model: z.string().min(1).max(200).nullish(),
+  model: z.string().min(1).max(200).nullish().describe("`owner/name`; the default model if left out."),
   n: z
     .int({ error: imagesMessage })
     .min(1, imagesMessage)
     .max(MAX_IMAGES, `must be at most ${MAX_IMAGES}: a prediction makes no more images`)
-    .nullish(),
+    .nullish()
+    .describe("Images to make."),
   size: z
     .string()
     .regex(/^(?:auto|[1-9]\d{0,4}x[1-9]\d{0,4})$/, 'must be "auto" or a size such as "256x256"')
-    .nullish(),
-  response_format: z.enum(["b64_json", "url"]).nullish(),
-  output_format: z.enum(OUTPUT_FORMATS).nullish(),
+    .nullish()
+    .describe("auto, or the size that the model makes."),
+  response_format: z
+    .enum(["b64_json", "url"])
+    .nullish()
+    .describe("The images themselves, or URLs that expire."),
+  output_format: z.enum(OUTPUT_FORMATS).nullish().describe("Format of the image files."),
   user: z.string().max(1_000).nullish(),
   ...sampling,
   quality: only("auto", "standard"),
@@ -154,9 +176,17 @@ export const generateImagesSchema = z.strictObject({
   frame_count: only(1),
   frame_duration_ms: only(),
   svg: only(),
-  output_compression: integer().min(0).max(100).nullish(),
-  partial_images: integer().min(0).max(MAX_PARTIAL_IMAGES).nullish(),
-  stream: z.boolean().nullish(),
+  output_compression: integer()
+    .min(0)
+    .max(100)
+    .nullish()
+    .describe("Quality of WebP and JPEG files, 100 being the best."),
+  partial_images: integer()
+    .min(0)
+    .max(MAX_PARTIAL_IMAGES)
+    .nullish()
+    .describe("Images of the most likely result on the way; with stream."),
+  stream: z.boolean().nullish().describe("Answer with server-sent events."),
   safety_identifier: z.string().max(1_000).nullish(),
 });
 

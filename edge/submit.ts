@@ -1,5 +1,6 @@
 // From validated input to a dispatched prediction: defaults, limits of the model, token ids, job.
 
+import type { ApiKey } from "@vqd/shared/api-key.ts";
 import { encodeJob } from "@vqd/shared/codec.ts";
 import { newCapability, newPredictionId } from "@vqd/shared/ids.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
@@ -8,7 +9,8 @@ import type { ModelManifest } from "@vqd/shared/model.ts";
 import { PRESETS } from "@vqd/shared/presets.ts";
 import { configOf, type Env } from "./env.ts";
 import { hubOfShard, shardOfKey } from "./hubs.ts";
-import { type Idempotency, type PredictionRecord, unwrap } from "./hub/records.ts";
+import { type Idempotency, type PredictionRecord, unwrap, type Webhook } from "./hub/records.ts";
+import type { RateState } from "./hub/rate.ts";
 import { DEFAULTS, type PredictionInput } from "./schemas.ts";
 import { tokenizer } from "./tokenizer.ts";
 import { invalidInput } from "./validation.ts";
@@ -16,12 +18,15 @@ import { invalidInput } from "./validation.ts";
 export interface Submission {
   readonly input: PredictionInput;
   readonly model: ModelManifest;
-  readonly keyName: string;
+  readonly apiKey: ApiKey;
   readonly requestId: string;
   readonly cancelAfterMs?: number | null;
   readonly idempotency?: Idempotency | null;
   /** Where in the body the input lies, for errors: "input." or "". */
   readonly path: string;
+  /** Of links to what is made. */
+  readonly origin: string;
+  readonly webhook?: Webhook | null;
 }
 
 /** The caller's input with all that was left open filled in: what is echoed, and reproduces the images. */
@@ -61,15 +66,16 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
 
 export interface Submitted {
   readonly record: PredictionRecord;
-  /** An earlier request with the same idempotency key has made it. */
-  readonly isReplay: boolean;
+  /** Where the key stands now; null if an earlier request with the same idempotency key has made the prediction. */
+  readonly rate: RateState | null;
 }
 
 /**
  * Dispatches a prediction. Throws a VqdError: invalid_input, queue_full, queue_unavailable, idempotency_key_reused.
  */
 export async function submitPrediction(env: Env, submission: Submission): Promise<Submitted> {
-  const { model, keyName, requestId, path } = submission;
+  const { model, apiKey, requestId, path } = submission;
+  const { name: keyName } = apiKey;
   const config = configOf(env);
   const input = withDefaults(submission.input, model, path);
   const padding = model.tokenizer;
@@ -120,9 +126,15 @@ export async function submitPrediction(env: Env, submission: Submission): Promis
     runTimeoutMs: config.runTimeoutMs,
     cancelAfterMs: submission.cancelAfterMs ?? null,
     idempotency: submission.idempotency ?? null,
+    webhook: submission.webhook ?? null,
+    limits: {
+      perMinute: apiKey.perMinute ?? config.rateLimits.perMinute,
+      live: apiKey.live ?? config.rateLimits.live,
+    },
+    origin: submission.origin,
     job: encodeJob(job),
     requestId,
   });
-  const record = unwrap(result);
-  return { record, isReplay: record.id !== job.id };
+  const { record, rate } = unwrap(result);
+  return { record, rate };
 }

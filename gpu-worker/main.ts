@@ -9,6 +9,7 @@ import { Engine } from "./engine.ts";
 import { type HealthStatus, startHealthServer } from "./health.ts";
 import { JobRunner } from "./job-runner.ts";
 import { modelManifest } from "./manifest.ts";
+import { ensurePalette } from "./palette.ts";
 import { VQDiffusionPipeline } from "./pipeline/pipeline.ts";
 
 /** Told to the parent process, if there is one with an IPC channel, once jobs are served. */
@@ -59,7 +60,11 @@ async function serve(config: WorkerConfig): Promise<void> {
     }),
     connecting,
   ]);
-  const manifest = modelManifest(pipeline.info, config.modelName);
+  const manifest = modelManifest(
+    pipeline.info,
+    await ensurePalette(pipeline, config.cacheDir),
+    config.modelName,
+  );
   log.info("model loaded", {
     model: manifest.name,
     version: manifest.version,

@@ -1,6 +1,7 @@
 // The announcement of a loaded model, made from what its checkpoint says.
 
 import { basename } from "node:path";
+import { MAX_PALETTE_CODES } from "@vqd/shared/limits.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import type { PipelineInfo } from "./pipeline/pipeline.ts";
 
@@ -15,8 +16,15 @@ export function defaultModelName(modelDir: string): string {
   return `${DEFAULT_OWNER}/${name === "" ? "model" : name}`;
 }
 
-/** `modelName` is `owner/name`; by default it is made from the checkpoint folder's name. */
-export function modelManifest(info: PipelineInfo, modelName = defaultModelName(info.name)): ModelManifest {
+/**
+ * `palette` holds R, G, B of each code, see palette.ts. `modelName` is `owner/name`; by default it is made from the
+ * checkpoint folder's name.
+ */
+export function modelManifest(
+  info: PipelineInfo,
+  palette: Uint8Array,
+  modelName = defaultModelName(info.name),
+): ModelManifest {
   return {
     v: 1,
     name: modelName,
@@ -32,6 +40,7 @@ export function modelManifest(info: PipelineInfo, modelName = defaultModelName(i
       maxLength: info.textLength,
       padTokenId: info.padTokenId,
     },
+    ...(info.numEmbeddings > MAX_PALETTE_CODES ? {} : { palette: Buffer.from(palette).toString("base64") }),
     parameters: info.parameters,
     announcedAt: Date.now(),
   };

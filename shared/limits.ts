@@ -18,5 +18,7 @@ export const MAX_SEED = Number.MAX_SAFE_INTEGER;
 export const MAX_TIMESTEPS = 1_000;
 /** Token ids travel as uint16. */
 export const MAX_VECTOR_EMBEDS = 65_536;
+/** Codes of a model that announces its palette: 64 kB of text in its manifest. */
+export const MAX_PALETTE_CODES = 16_384;
 /** Latent pixels of one image (64 x 64). */
 export const MAX_LATENT_PIXELS = 4_096;

@@ -1,7 +1,13 @@
 // What the edge must know of a model; each worker announces it for the checkpoint it has loaded.
 
 import { z } from "zod";
-import { MAX_LATENT_PIXELS, MAX_TEXT_LENGTH, MAX_TIMESTEPS, MAX_VECTOR_EMBEDS } from "./limits.ts";
+import {
+  MAX_LATENT_PIXELS,
+  MAX_PALETTE_CODES,
+  MAX_TEXT_LENGTH,
+  MAX_TIMESTEPS,
+  MAX_VECTOR_EMBEDS,
+} from "./limits.ts";
 
 /** `owner/name`, lower case; a double dash is kept for the model key. */
 const MODEL_NAME_PATTERN = /^[a-z0-9](?:[a-z0-9_]|-(?!-))*\/[a-z0-9](?:[a-z0-9_]|-(?!-))*$/;
@@ -30,6 +36,14 @@ export const modelManifestSchema = z
       maxLength: z.int().min(2).max(MAX_TEXT_LENGTH),
       padTokenId: z.int().min(0),
     }),
+    /**
+     * Colour of each class but the mask, for showing tokens without decoding them: R, G, B bytes as base64, so four
+     * characters each. Left out by models of very many codes.
+     */
+    palette: z
+      .base64()
+      .max(4 * MAX_PALETTE_CODES)
+      .optional(),
     /** Number of weights. */
     parameters: z.int().min(0),
     /** Unix time in ms. */
@@ -38,7 +52,14 @@ export const modelManifestSchema = z
   .refine((model) => model.latentHeight * model.latentWidth <= MAX_LATENT_PIXELS, {
     message: `must have at most ${MAX_LATENT_PIXELS} latent pixels`,
     path: ["latentHeight"],
-  });
+  })
+  .refine(
+    (model) => model.palette === undefined || model.palette.length === 4 * (model.numVectorEmbeds - 1),
+    {
+      message: "must have one colour for each class but the mask",
+      path: ["palette"],
+    },
+  );
 
 export type ModelManifest = z.infer<typeof modelManifestSchema>;
 

@@ -50,6 +50,8 @@ export function nextAlarm(store: PredictionStore, retention: Retention, now: num
   const times: number[] = [];
   const deadline = store.nextDeadline();
   if (deadline !== null) times.push(deadline, now + LIVE_INTERVAL_MS);
+  const webhook = store.webhooks.nextAt();
+  if (webhook !== null) times.push(webhook);
   const oldest = store.oldestEnds();
   if (oldest.steps !== null) times.push(oldest.steps + retention.stepRetentionMs);
   if (oldest.files !== null) times.push(oldest.files + retention.fileRetentionMs);

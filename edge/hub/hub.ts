@@ -22,7 +22,9 @@ import { ModelRegistry } from "./models.ts";
 import type { Session } from "./nats.ts";
 import { PublishError, publishJob } from "./queue.ts";
 import { queuePlace } from "./queue-place.ts";
+import { RateLimiter } from "./rate.ts";
 import {
+  type CreatedPrediction,
   type EventQuery,
   type HubHealth,
   type HubResult,
@@ -32,11 +34,13 @@ import {
   type PredictionPage,
   type PredictionRecord,
   toHubError,
+  type WebhookLog,
 } from "./records.ts";
 import { migrate } from "./schema.ts";
 import { eventStream, type SseSource } from "./sse.ts";
 import { PredictionStore, type PredictionRow, type StoredEvent } from "./store.ts";
 import { eventForm, parseStreamQuery, tooManyReaders } from "./stream-request.ts";
+import { WebhookSender } from "./webhooks.ts";
 
 /** Files that one alarm removes at most, so that it stays short. */
 const EXPIRE_BATCH = 100;
@@ -68,6 +72,8 @@ export class Hub extends DurableObject<Env> {
   readonly #publishing = new Map<string, Promise<void>>();
   readonly #applier: EventApplier;
   readonly #connection: HubConnection;
+  readonly #webhooks: WebhookSender;
+  readonly #rates = new RateLimiter();
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -87,9 +93,21 @@ export class Hub extends DurableObject<Env> {
       cursor,
       files: env.FILES,
       log,
-      onChanged: (id) => this.#changes.notify(id),
+      onChanged: (id) => {
+        this.#changes.notify(id);
+        this.#webhooks.pump();
+        this.#armAlarm();
+      },
       onEnded: (id) => this.#settle([id]),
       onOrphan: (id, row, event) => this.#connection.stopOrphan(id, row, event),
+    });
+    this.#webhooks = new WebhookSender({
+      predictions: store,
+      store: store.webhooks,
+      config,
+      log,
+      inBackground: (work) => ctx.waitUntil(work),
+      onScheduled: () => this.#armAlarm(),
     });
     this.#connection = new HubConnection({
       config,
@@ -106,15 +124,17 @@ export class Hub extends DurableObject<Env> {
   /**
    * Stores and dispatches a prediction, or answers with the one that the same idempotent request has made before.
    * An answer that is not `ok` means that it will not be made; errors: queue_full, queue_unavailable,
-   * idempotency_key_reused.
+   * idempotency_key_reused, rate_limited, too_many_live.
    */
-  create(request: NewPrediction): Promise<HubResult<PredictionRecord>> {
-    return this.#answer(async () => {
+  create(request: NewPrediction): Promise<HubResult<CreatedPrediction>> {
+    return this.#attempt(async () => {
       const known = this.#madeBefore(request);
-      if (known !== undefined) return this.#published(known);
+      if (known !== undefined) return { record: this.#record(await this.#published(known)), rate: null };
       const session = await this.#connection.open();
       const twin = this.#madeBefore(request);
-      if (twin !== undefined) return this.#published(twin);
+      if (twin !== undefined) return { record: this.#record(await this.#published(twin)), rate: null };
+      const { keyName, limits } = request;
+      const rate = this.#rates.admit(keyName, this.#store.liveCountOf(keyName), limits, Date.now());
       const job = decodeJob(request.job);
       this.#store.atomically(() => {
         this.#store.insert(job, request);
@@ -127,7 +147,7 @@ export class Hub extends DurableObject<Env> {
       this.#publishing.set(job.id, publishing);
       await publishing.finally(() => this.#publishing.delete(job.id));
       this.#log.info("dispatched", { prediction: job.id, requestId: request.requestId });
-      return this.#mustGet(job.id);
+      return { record: this.#record(this.#mustGet(job.id)), rate };
     });
   }
 
@@ -180,6 +200,45 @@ export class Hub extends DurableObject<Env> {
       this.#log.info("canceled", { prediction: id });
       this.#settle([id]);
       return this.#mustGet(id);
+    });
+  }
+
+  /** The secret that signs the webhooks of a key's predictions. */
+  async webhookSecret(keyName: string): Promise<string> {
+    return this.#store.webhooks.secrets(keyName, Date.now())[0] ?? "";
+  }
+
+  /** Makes a new one; until `oldUntil` the one before signs too. */
+  async rotateWebhookSecret(keyName: string): Promise<{ secret: string; oldUntil: number }> {
+    return this.#store.atomically(() => this.#store.webhooks.rotate(keyName, Date.now()));
+  }
+
+  webhookLog(id: string, keyName: string): Promise<HubResult<WebhookLog>> {
+    return this.#attempt(async () => {
+      const { webhook } = this.#owned(id, keyName);
+      const { webhooks } = this.#store;
+      const deliveries = webhooks
+        .of(id)
+        .map((delivery) => ({ delivery, attempts: webhooks.attempts(delivery.id) }));
+      return { webhook, deliveries };
+    });
+  }
+
+  /** Sends the end of a prediction once more, under the same webhook-id. */
+  redeliverWebhook(id: string, keyName: string): Promise<HubResult<null>> {
+    return this.#attempt(async () => {
+      this.#owned(id, keyName);
+      const { webhooks } = this.#store;
+      const ending = webhooks.of(id).find(({ event }) => event === "completed");
+      if (ending === undefined)
+        throw new VqdError("not_found", "there is no webhook of its end to send again");
+      this.#store.atomically(() => {
+        webhooks.enable(id);
+        webhooks.again(ending.id, Date.now());
+      });
+      this.#webhooks.pump();
+      this.#armAlarm();
+      return null;
     });
   }
 
@@ -243,6 +302,7 @@ export class Hub extends DurableObject<Env> {
       const overdue = endOverdue(this.#store, now);
       for (const id of overdue) this.#log.warn("overdue", { prediction: id });
       this.#settle(overdue);
+      this.#webhooks.pump();
       await this.#expire(now);
       await this.#connection.release();
     } catch (error) {
@@ -321,6 +381,7 @@ export class Hub extends DurableObject<Env> {
     for (const id of ids) this.#changes.notify(id);
     this.#storeSequences();
     this.ctx.waitUntil(this.#connection.release());
+    this.#webhooks.pump();
     this.#armAlarm();
   }
 
@@ -331,7 +392,10 @@ export class Hub extends DurableObject<Env> {
       await deleteImages(this.env.FILES, row);
       this.#store.update(row.id, { files_expired: 1 });
     }
-    this.#store.atomically(() => this.#store.expireRecords(now - recordRetentionMs));
+    this.#store.atomically(() => {
+      this.#store.expireRecords(now - recordRetentionMs);
+      this.#store.webhooks.expire();
+    });
   }
 
   #armAlarm(): void {
@@ -358,12 +422,13 @@ export class Hub extends DurableObject<Env> {
     return row;
   }
 
+  #record(row: PredictionRow): PredictionRecord {
+    return { ...row, queue: queuePlace(this.#store, row) };
+  }
+
   /** A prediction as others see it, or the error. */
   #answer(work: () => PredictionRow | Promise<PredictionRow>): Promise<HubResult<PredictionRecord>> {
-    return this.#attempt(async () => {
-      const row = await work();
-      return { ...row, queue: queuePlace(this.#store, row) };
-    });
+    return this.#attempt(async () => this.#record(await work()));
   }
 
   async #attempt<T>(work: () => Promise<T>): Promise<HubResult<T>> {

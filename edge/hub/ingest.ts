@@ -44,6 +44,7 @@ export function endPrediction(store: PredictionStore, id: string, ending: Ending
     store.appendEvent(id, "error", JSON.stringify({ detail: error.message, code: error.code }));
   }
   store.appendEvent(id, "done", JSON.stringify({ status, ...DONE_REASONS[status] }));
+  store.webhooks.queue(id, "completed", Date.now());
 }
 
 /**
@@ -77,6 +78,8 @@ export function ingest(
       const { attempt, total, resumedFrom, numericsId } = event;
       const data = { attempt, total, resumed_from: resumedFrom, numerics_id: numericsId };
       store.appendEvent(row.id, "started", JSON.stringify(data));
+      // Another attempt is not another start.
+      if (row.startedAt === null) store.webhooks.queue(row.id, "start", Date.now());
       return true;
     }
     case "step":
@@ -89,6 +92,7 @@ export function ingest(
       const outputs = [...row.outputs, file].toSorted((a, b) => a.index - b.index);
       store.update(row.id, { outputs: JSON.stringify(outputs) });
       store.appendEvent(row.id, "output", JSON.stringify(file));
+      store.webhooks.queue(row.id, "output", Date.now());
       return true;
     }
     case "succeeded": {
@@ -130,6 +134,7 @@ function ingestStep(
   if (isNewPercent(step, total)) {
     const elapsedSeconds = Math.max(0, event.at - (row.attemptStartedAt ?? event.at)) / 1_000;
     store.appendLog(row.id, progressLine({ step, total, from: row.resumedFrom, elapsedSeconds }));
+    store.webhooks.queue(row.id, "logs", Date.now());
   }
   return true;
 }

@@ -1,5 +1,7 @@
 // What passes between the edge's request handlers and the hub: plain data, since classes do not survive RPC.
 
+import type { RateLimits, RateState } from "./rate.ts";
+import type { Delivery, DeliveryAttempt, WebhookEvent } from "./webhook-store.ts";
 import { type ErrorCode, type FieldError, VqdError } from "@vqd/shared/errors.ts";
 
 /** `aborted`: canceled by its Cancel-After before it has started. */
@@ -63,6 +65,8 @@ export interface PredictionRecord {
   readonly completedAt: number | null;
   /** The images are gone: their retention has ended. */
   readonly filesExpired: boolean;
+  readonly webhook: string | null;
+  readonly webhookEvents: readonly WebhookEvent[];
 }
 
 /** All that the hub needs to dispatch a prediction and to answer for it. */
@@ -78,9 +82,33 @@ export interface NewPrediction {
   /** Time from its creation after which it is canceled; null for never. */
   readonly cancelAfterMs: number | null;
   readonly idempotency: Idempotency | null;
+  readonly webhook: Webhook | null;
+  readonly limits: RateLimits;
+  /** Of links in webhooks. */
+  readonly origin: string;
   /** The job as it goes to the worker, encoded. */
   readonly job: Uint8Array;
   readonly requestId: string;
+}
+
+export interface CreatedPrediction {
+  readonly record: PredictionRecord;
+  /** Null for what an earlier request has made: that does not count. */
+  readonly rate: RateState | null;
+}
+
+export interface Webhook {
+  readonly url: string;
+  readonly events: readonly WebhookEvent[];
+}
+
+/** A prediction's webhooks and what came of them. */
+export interface WebhookLog {
+  readonly webhook: string | null;
+  readonly deliveries: readonly {
+    readonly delivery: Delivery;
+    readonly attempts: readonly DeliveryAttempt[];
+  }[];
 }
 
 /** What makes a request the same as an earlier one of its key's owner. */

@@ -76,6 +76,42 @@ const MIGRATIONS: readonly string[] = [
   DROP INDEX predictions_by_key;
   CREATE INDEX predictions_by_key ON predictions (key_name, created_at, id);
   `,
+  `
+  ALTER TABLE predictions ADD COLUMN webhook TEXT;
+  -- JSON list of the events that are wanted.
+  ALTER TABLE predictions ADD COLUMN webhook_events TEXT NOT NULL DEFAULT '[]';
+  ALTER TABLE predictions ADD COLUMN webhook_disabled INTEGER NOT NULL DEFAULT 0;
+  -- Of the links in webhooks, which no request comes before.
+  ALTER TABLE predictions ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+
+  CREATE TABLE deliveries (
+    id TEXT PRIMARY KEY,
+    prediction_id TEXT NOT NULL,
+    event TEXT NOT NULL,
+    body TEXT,
+    created_at INTEGER NOT NULL,
+    state TEXT NOT NULL DEFAULT 'pending',
+    tries INTEGER NOT NULL DEFAULT 0,
+    next_at INTEGER
+  );
+  CREATE INDEX deliveries_due ON deliveries (next_at) WHERE next_at IS NOT NULL;
+  CREATE INDEX deliveries_of_prediction ON deliveries (prediction_id);
+
+  CREATE TABLE delivery_attempts (
+    delivery_id TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    status INTEGER,
+    error TEXT,
+    ms INTEGER NOT NULL,
+    PRIMARY KEY (delivery_id, n)
+  ) WITHOUT ROWID;
+
+  CREATE TABLE webhook_secrets (
+    key_name TEXT PRIMARY KEY,
+    secrets TEXT NOT NULL
+  ) WITHOUT ROWID;
+  `,
 ];
 
 /** Brings the database to the newest schema. */

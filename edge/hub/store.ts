@@ -3,6 +3,7 @@
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import type { ListQuery, NewPrediction, OutputFile, PredictionRecord, PredictionStatus } from "./records.ts";
+import { type WebhookEvent, WebhookStore } from "./webhook-store.ts";
 
 /** A row as the hub itself needs it. */
 export interface PredictionRow extends PredictionRecord {
@@ -17,6 +18,8 @@ export interface PredictionRow extends PredictionRecord {
   /** Unix time in ms. */
   readonly cancelAt: number | null;
   readonly requestHash: string | null;
+  /** Of links in webhooks. */
+  readonly origin: string;
 }
 
 /** An amount of work. */
@@ -101,15 +104,21 @@ function toPrediction(row: Row): PredictionRow {
     runTimeoutMs: int(row["run_timeout_ms"]),
     cancelAt: intOrNull(row["cancel_at"]),
     requestHash: textOrNull(row["request_hash"]),
+    webhook: textOrNull(row["webhook"]),
+    webhookEvents: JSON.parse(text(row["webhook_events"])) as WebhookEvent[],
+    origin: text(row["origin"]),
     filesExpired: int(row["files_expired"]) === 1,
   };
 }
 
 export class PredictionStore {
+  /** What is to be told of the predictions. */
+  readonly webhooks: WebhookStore;
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
 
   constructor(storage: DurableObjectStorage) {
+    this.webhooks = new WebhookStore(storage);
     this.#storage = storage;
     this.#sql = storage.sql;
   }
@@ -123,8 +132,8 @@ export class PredictionStore {
     this.#sql.exec(
       `INSERT INTO predictions (id, key_name, status, model, version, input, prompt_tokens, prompt_truncated,
          images, total_steps, file_capability, stream_capability, created_at, queue_deadline_at, run_timeout_ms,
-         cancel_at, idempotency_key, request_hash)
-       VALUES (?, ?, 'starting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         cancel_at, idempotency_key, request_hash, webhook, webhook_events, origin)
+       VALUES (?, ?, 'starting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       job.id,
       prediction.keyName,
       job.model,
@@ -142,6 +151,9 @@ export class PredictionStore {
       prediction.cancelAfterMs === null ? null : job.createdAt + prediction.cancelAfterMs,
       prediction.idempotency?.key ?? null,
       prediction.idempotency?.requestHash ?? null,
+      prediction.webhook?.url ?? null,
+      JSON.stringify(prediction.webhook?.events ?? []),
+      prediction.origin,
     );
   }
 
@@ -288,6 +300,15 @@ export class PredictionStore {
   liveCount(): number {
     return this.#sql
       .exec<{ n: number }>("SELECT count(*) AS n FROM predictions WHERE completed_at IS NULL")
+      .one().n;
+  }
+
+  liveCountOf(keyName: string): number {
+    return this.#sql
+      .exec<{ n: number }>(
+        "SELECT count(*) AS n FROM predictions WHERE completed_at IS NULL AND key_name = ?",
+        keyName,
+      )
       .one().n;
   }
 

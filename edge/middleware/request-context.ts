@@ -1,7 +1,7 @@
 // Around every request: its id, its log line, the headers that every answer has.
 
 import { createMiddleware } from "hono/factory";
-import type { AppEnv } from "../context.ts";
+import type { AppContext, AppEnv } from "../context.ts";
 import { configOf } from "../env.ts";
 import { consoleLogger } from "../log.ts";
 import { answerOf, type ErrorDialect } from "../problem.ts";
@@ -17,11 +17,27 @@ const SECURITY_HEADERS = {
   "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
 } as const;
 
-const CORS_HEADERS = {
-  "access-control-allow-origin": "*",
-  "access-control-expose-headers":
-    "x-request-id, retry-after, location, preference-applied, idempotent-replayed, content-disposition, x-should-retry",
-} as const;
+const EXPOSED_HEADERS = [
+  "x-request-id",
+  "retry-after",
+  "location",
+  "preference-applied",
+  "idempotent-replayed",
+  "content-disposition",
+  "x-should-retry",
+  "ratelimit",
+  "ratelimit-policy",
+].join(", ");
+
+/** Says to a page of a permitted origin that it may read the answer; says nothing to others. */
+function allowOrigin(c: AppContext, origins: readonly string[]): void {
+  const own = c.req.header("origin");
+  const isOpen = origins.includes("*");
+  if (!isOpen) c.header("vary", "origin", { append: true });
+  if (!isOpen && (own === undefined || !origins.includes(own))) return;
+  c.header("access-control-allow-origin", isOpen ? "*" : own);
+  c.header("access-control-expose-headers", EXPOSED_HEADERS);
+}
 
 const PROBLEM_PATHS = /^\/v1\/(?:predictions|streams|files|webhooks)(?:\/|$)/;
 
@@ -56,8 +72,11 @@ export const requestContext = createMiddleware<AppEnv>(async (c, next) => {
   c.set("log", log);
   await next();
   c.header("x-request-id", requestId);
-  for (const [name, value] of Object.entries(CORS_HEADERS)) c.header(name, value);
-  for (const [name, value] of Object.entries(SECURITY_HEADERS)) c.header(name, value);
+  allowOrigin(c, config.corsOrigins);
+  for (const [name, value] of Object.entries(SECURITY_HEADERS)) {
+    // A page says for itself what it may load.
+    if (!c.res.headers.has(name)) c.header(name, value);
+  }
   const fields = { method, path: loggedPath(path), status: c.res.status, ms: Date.now() - startedAt };
   // Health is asked for every second or so.
   if (path === "/healthz") log.debug("request", fields);

@@ -12,6 +12,7 @@ import { commonFields, failureOf, type ImageJob, imageContent, usage } from "../
 import { checkSize, toPredictionInput } from "../openai/request.ts";
 import { imageStream } from "../openai/stream.ts";
 import { generateImagesSchema } from "../schemas.ts";
+import { setRateHeaders } from "../rate-headers.ts";
 import { submitPrediction } from "../submit.ts";
 import { originOf } from "../urls.ts";
 import { validate } from "../validation.ts";
@@ -32,19 +33,22 @@ export async function generateImages(c: AppContext): Promise<Response> {
   const input = toPredictionInput(body);
   const idempotency = await idempotencyOf(c, body);
   const requestId = c.get("requestId");
-  const { record } = await submitPrediction(c.env, {
+  const origin = originOf(configOf(c.env), c.req.url);
+  const { record, rate } = await submitPrediction(c.env, {
     input,
     model,
-    keyName,
+    apiKey: c.get("apiKey"),
     requestId,
     idempotency,
     path: "",
+    origin,
   });
+  if (rate !== null) setRateHeaders(c, rate);
   const job: ImageJob = {
     body,
     model,
     size,
-    origin: originOf(configOf(c.env), c.req.url),
+    origin,
     files: c.env.FILES,
   };
   // With a key the caller can come back for the images: then they are made to the end.

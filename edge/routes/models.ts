@@ -9,6 +9,9 @@ import { listModels, resolveModel } from "../models.ts";
 import { predictionInputSchema } from "../schemas.ts";
 import { modelUrl, originOf } from "../urls.ts";
 
+/** A version's colours never change; a name's do, with its newest version. */
+const PALETTE_MAX_AGE_SECONDS = 300;
+
 /** Replicate's clients read the input's schema from here. */
 function openapiSchema(): unknown {
   return {
@@ -65,8 +68,8 @@ export async function getModels(c: AppContext): Promise<Response> {
   return c.json({ object: "list", data: views, next: null, previous: null, results: views });
 }
 
-/** `GET /v1/models/{owner}/{name}`, and `GET /v1/models/{id}` with the slash encoded, as OpenAI's client does. */
-export async function getModel(c: AppContext): Promise<Response> {
+/** The model that the path names; `owner/name:version` means that version. */
+async function namedModel(c: AppContext): Promise<ModelManifest> {
   const owner = c.req.param("owner");
   const name = owner === undefined ? (c.req.param("id") ?? "") : `${owner}/${c.req.param("name") ?? ""}`;
   const models = await listModels(c.env, c.get("keyName"), c.get("log"));
@@ -76,5 +79,28 @@ export async function getModel(c: AppContext): Promise<Response> {
       errors: [{ path: "model", message: "names no model that is served here" }],
     });
   }
-  return c.json(viewModel(model, originOf(configOf(c.env), c.req.url)));
+  return model;
+}
+
+/** `GET /v1/models/{owner}/{name}`, and `GET /v1/models/{id}` with the slash encoded, as OpenAI's client does. */
+export async function getModel(c: AppContext): Promise<Response> {
+  return c.json(viewModel(await namedModel(c), originOf(configOf(c.env), c.req.url)));
+}
+
+/** `GET /v1/models/{owner}/{name}/palette`: with it tokens are shown as a picture without any decoding. */
+export async function getPalette(c: AppContext): Promise<Response> {
+  const model = await namedModel(c);
+  if (model.palette === undefined) {
+    throw new VqdError("not_found", `${model.name} has not published the colours of its codes`);
+  }
+  c.header("cache-control", `private, max-age=${PALETTE_MAX_AGE_SECONDS}`);
+  return c.json({
+    model: model.name,
+    version: model.version,
+    classes: model.numVectorEmbeds,
+    mask: model.numVectorEmbeds - 1,
+    latent_width: model.latentWidth,
+    latent_height: model.latentHeight,
+    rgb: model.palette,
+  });
 }

@@ -1,26 +1,44 @@
 // Replicate's predictions resource.
 
 import { VqdError } from "@vqd/shared/errors.ts";
+import type { z } from "zod";
 import { readJson } from "../body.ts";
 import { cancelAfterMs } from "../cancel-after.ts";
 import type { AppContext } from "../context.ts";
 import { configOf } from "../env.ts";
-import { isFinal, type PredictionRecord, unwrap } from "../hub/records.ts";
+import { isFinal, type PredictionRecord, unwrap, type Webhook } from "../hub/records.ts";
+import { WEBHOOK_EVENTS } from "../hub/webhook-store.ts";
 import { hubOfPrediction, hubOfShard, shardOfKey } from "../hubs.ts";
 import { idempotencyOf } from "../idempotency.ts";
 import { defaultModelOf, listModels, resolveModel } from "../models.ts";
 import { listQuery, pageUrl } from "../page.ts";
 import { preferredWait } from "../prefer.ts";
 import { type PredictionView, viewPrediction } from "../prediction-view.ts";
+import { setRateHeaders } from "../rate-headers.ts";
 import { createPredictionSchema } from "../schemas.ts";
 import { submitPrediction } from "../submit.ts";
 import { originOf, predictionUrl } from "../urls.ts";
 import { invalidInput, validate } from "../validation.ts";
 import { waitForEnd } from "../wait.ts";
+import { webhookUrlComplaint } from "../webhooks/url.ts";
 
 function view(c: AppContext, record: PredictionRecord, status = record.status): PredictionView {
   const config = configOf(c.env);
   return viewPrediction(record, { origin: originOf(config, c.req.url), retention: config, status });
+}
+
+/** Throws a VqdError (invalid_input) for a URL that must not be called. */
+function webhookOf(c: AppContext, body: z.infer<typeof createPredictionSchema>): Webhook | null {
+  const { webhook: url, webhook_events_filter: filter } = body;
+  if (url === undefined || url === null || url === "") {
+    if (filter && filter.length > 0) {
+      throw invalidInput([{ path: "webhook_events_filter", message: "has no meaning without webhook" }]);
+    }
+    return null;
+  }
+  const complaint = webhookUrlComplaint(url, { allowLoopback: configOf(c.env).webhookAllowLoopback });
+  if (complaint !== undefined) throw invalidInput([{ path: "webhook", message: complaint }]);
+  return { url, events: filter && filter.length > 0 ? filter : WEBHOOK_EVENTS };
 }
 
 /** `POST /v1/predictions`, and `POST /v1/models/{owner}/{name}/predictions` with the model from the path. */
@@ -44,20 +62,23 @@ export async function createPrediction(c: AppContext): Promise<Response> {
       },
     ]);
   }
-  const { record, isReplay } = await submitPrediction(c.env, {
+  const origin = originOf(configOf(c.env), c.req.url);
+  const { record, rate } = await submitPrediction(c.env, {
     input: body.input,
     model,
-    keyName,
+    apiKey: c.get("apiKey"),
     requestId: c.get("requestId"),
     cancelAfterMs: cancelAfterMs(c.req.header("cancel-after")),
     idempotency: await idempotencyOf(c, body),
     path: "input.",
+    origin,
+    webhook: webhookOf(c, body),
   });
   const seconds = preferredWait(c.req.header("prefer"));
-  const origin = originOf(configOf(c.env), c.req.url);
   c.header("location", predictionUrl(origin, record.id));
-  if (isReplay) c.header("idempotent-replayed", "true");
-  const created = isReplay ? 200 : 201;
+  if (rate === null) c.header("idempotent-replayed", "true");
+  else setRateHeaders(c, rate);
+  const created = rate === null ? 200 : 201;
   if (seconds === 0) return c.json(view(c, record), created);
 
   c.header("preference-applied", `wait=${seconds}`);

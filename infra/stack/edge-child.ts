@@ -75,6 +75,8 @@ function edgeVariables(settings: EdgeSettings): string {
     NATS_PASSWORD: settings.password,
     API_KEYS: `${KEY_ID}:${keyHash}`,
     DEFAULT_MODEL: settings.defaultModel,
+    // Whoever develops a receiver runs it here.
+    WEBHOOK_ALLOW_LOOPBACK: "true",
     ...settings.env,
   };
   return Object.entries(variables)

@@ -32,6 +32,7 @@ function curlLine(stack: Stack): string {
 function announce(stack: Stack, { workers }: StartOptions): void {
   say("");
   say(`API key: ${stack.apiKey}`);
+  say(`Playground: ${stack.url}/#key=${encodeURIComponent(stack.apiKey)}`);
   if (workers === 0) {
     say(
       `no workers: start them with VQD_NATS_URL=${stack.natsUrl} and the user "worker" of ${stack.dataDir}/nats/passwords.json`,

@@ -84,13 +84,16 @@ async function create(
     runTimeoutMs: 60_000,
     cancelAfterMs: null,
     idempotency: null,
+    webhook: null,
+    limits: { perMinute: 1_000, live: 1_000 },
+    origin: ORIGIN,
     job: encodeJob(made),
     requestId: "test",
     ...timeouts,
   });
   // Out of the queue, which the next test file fills.
   await worker.take({ id: made.id });
-  return unwrap(result);
+  return unwrap(result).record;
 }
 
 /** Lets an event take effect as the next of the stream, or again as an old one. */

@@ -268,7 +268,6 @@ describe("access", () => {
 describe("paths and methods", () => {
   it("answers 404 to what is not there", async () => {
     for (const path of [
-      "/",
       "/v1/nothing",
       "/v1/predictions/",
       `/v1/files/${"0".repeat(32)}/0.png`,

@@ -35,6 +35,7 @@ export const MODEL: ModelManifest = {
     maxLength: 8,
     padTokenId: 49_407,
   },
+  palette: btoa("\x10\x80\xf0".repeat(128)),
   parameters: 1_000,
   announcedAt: Date.UTC(2026, 0, 1),
 };

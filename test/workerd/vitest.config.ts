@@ -21,6 +21,8 @@ export default defineConfig({
           NATS_PASSWORD: inject("natsEdgePassword"),
           WORKER_PASSWORD: inject("natsWorkerPassword"),
           API_KEYS,
+          // Nothing listens where the tests send webhooks.
+          WEBHOOK_ALLOW_LOOPBACK: "true",
           LOG_LEVEL: "error",
         },
       },

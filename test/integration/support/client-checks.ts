@@ -6,7 +6,7 @@ import sharp from "sharp";
 import { expect } from "vitest";
 import type { ApiClient } from "./client.ts";
 
-export const STEPS = 12;
+const STEPS = 12;
 const SIDE = 16;
 /** Of an image. */
 const TOKENS = 64;

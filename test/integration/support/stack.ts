@@ -7,7 +7,6 @@ import type { LogLine } from "../../../infra/stack/log.ts";
 import { REPO } from "../../../infra/stack/paths.ts";
 import { type Stack, type StackOptions, startStack } from "../../../infra/stack/stack.ts";
 
-export const MODEL_NAME = "vqd/emoji-proto";
 /** Checkpoint of the fixtures: random weights, 16 x 16 pixels, quick. */
 export const TINY_MODEL = join(REPO, "test", "fixtures", "tiny", "checkpoint");
 

@@ -1,0 +1,226 @@
+// The hub's record of webhooks: deliveries, their attempts, the keys' secrets. Rows in, rows out.
+
+import { newWebhookId, newWebhookSecret } from "../webhooks/sign.ts";
+import type { AttemptOutcome } from "../webhooks/schedule.ts";
+
+export const WEBHOOK_EVENTS = ["start", "output", "logs", "completed"] as const;
+export type WebhookEvent = (typeof WEBHOOK_EVENTS)[number];
+export type DeliveryState = "pending" | "delivered" | "failed" | "disabled";
+
+export interface Delivery {
+  /** The webhook-id. */
+  readonly id: string;
+  readonly predictionId: string;
+  readonly event: WebhookEvent;
+  /** Null until the first attempt, from when on it stays the same. */
+  readonly body: string | null;
+  readonly state: DeliveryState;
+  readonly tries: number;
+  /** Unix time in ms; null once it is settled. */
+  readonly nextAt: number | null;
+}
+
+export interface DeliveryAttempt {
+  readonly at: number;
+  readonly status: number | null;
+  readonly error: string | null;
+  readonly ms: number;
+}
+
+/** Events of one kind that follow each other faster are one. */
+const THROTTLE_MS = 500;
+const THROTTLED: ReadonlySet<WebhookEvent> = new Set(["output", "logs"]);
+/** How long the secret before the last rotation still signs. */
+const OLD_SECRET_MS = 24 * 60 * 60 * 1_000;
+
+type Row = Record<string, SqlStorageValue>;
+
+const toDelivery = (row: Row): Delivery => ({
+  id: String(row["id"]),
+  predictionId: String(row["prediction_id"]),
+  event: String(row["event"]) as WebhookEvent,
+  body: typeof row["body"] === "string" ? row["body"] : null,
+  state: String(row["state"]) as DeliveryState,
+  tries: Number(row["tries"]),
+  nextAt: typeof row["next_at"] === "number" ? row["next_at"] : null,
+});
+
+interface Secret {
+  readonly secret: string;
+  /** Unix time in ms; null for the newest. */
+  readonly until: number | null;
+}
+
+export class WebhookStore {
+  readonly #sql: SqlStorage;
+
+  constructor(storage: DurableObjectStorage) {
+    this.#sql = storage.sql;
+  }
+
+  /** Queues a prediction's webhook, if it has one that asks for the event. Call with what causes it, in one transaction. */
+  queue(predictionId: string, event: WebhookEvent, now: number): void {
+    const [row] = this.#sql
+      .exec<{ events: string }>(
+        `SELECT webhook_events AS events FROM predictions
+         WHERE id = ? AND webhook IS NOT NULL AND webhook_disabled = 0`,
+        predictionId,
+      )
+      .toArray();
+    if (row === undefined || !(JSON.parse(row.events) as WebhookEvent[]).includes(event)) return;
+    const isThrottled = THROTTLED.has(event);
+    // What is still to be sent will tell of this too.
+    if (isThrottled && this.#hasUnsent(predictionId, event)) return;
+    const last = isThrottled ? this.#lastOf(predictionId, event) : null;
+    this.#sql.exec(
+      "INSERT INTO deliveries (id, prediction_id, event, created_at, next_at) VALUES (?, ?, ?, ?, ?)",
+      newWebhookId(),
+      predictionId,
+      event,
+      now,
+      Math.max(now, (last ?? 0) + THROTTLE_MS),
+    );
+  }
+
+  /** Pending deliveries that are due, the oldest first. */
+  due(now: number, limit: number): Delivery[] {
+    return this.#sql
+      .exec("SELECT * FROM deliveries WHERE next_at <= ? ORDER BY next_at, created_at LIMIT ?", now, limit)
+      .toArray()
+      .map(toDelivery);
+  }
+
+  nextAt(): number | null {
+    return this.#sql.exec<{ at: number | null }>("SELECT min(next_at) AS at FROM deliveries").one().at;
+  }
+
+  get(id: string): Delivery | undefined {
+    const [row] = this.#sql.exec("SELECT * FROM deliveries WHERE id = ?", id).toArray();
+    return row === undefined ? undefined : toDelivery(row);
+  }
+
+  /** All of a prediction, in the order of their events. */
+  of(predictionId: string): Delivery[] {
+    return this.#sql
+      .exec("SELECT * FROM deliveries WHERE prediction_id = ? ORDER BY created_at, rowid", predictionId)
+      .toArray()
+      .map(toDelivery);
+  }
+
+  attempts(deliveryId: string): DeliveryAttempt[] {
+    return this.#sql
+      .exec(
+        "SELECT at, status, error, ms FROM delivery_attempts WHERE delivery_id = ? ORDER BY n",
+        deliveryId,
+      )
+      .toArray()
+      .map((row) => ({
+        at: Number(row["at"]),
+        status: typeof row["status"] === "number" ? row["status"] : null,
+        error: typeof row["error"] === "string" ? row["error"] : null,
+        ms: Number(row["ms"]),
+      }));
+  }
+
+  /** Keeps the delivery from being due until `leaseUntil`, so that it is neither sent twice at once nor lost. */
+  claim(id: string, body: string, leaseUntil: number): void {
+    this.#sql.exec("UPDATE deliveries SET body = ?, next_at = ? WHERE id = ?", body, leaseUntil, id);
+  }
+
+  recordAttempt(id: string, at: number, ms: number, { status, error }: AttemptOutcome): void {
+    this.#sql.exec("UPDATE deliveries SET tries = tries + 1 WHERE id = ?", id);
+    this.#sql.exec(
+      `INSERT INTO delivery_attempts (delivery_id, n, at, status, error, ms)
+       SELECT ?5, (SELECT count(*) FROM delivery_attempts WHERE delivery_id = ?5) + 1, ?1, ?2, ?3, ?4`,
+      at,
+      status,
+      error,
+      ms,
+      id,
+    );
+  }
+
+  settle(id: string, state: Exclude<DeliveryState, "pending">): void {
+    this.#sql.exec("UPDATE deliveries SET state = ?, next_at = NULL WHERE id = ?", state, id);
+  }
+
+  retryAt(id: string, at: number): void {
+    this.#sql.exec("UPDATE deliveries SET state = 'pending', next_at = ? WHERE id = ?", at, id);
+  }
+
+  /** Starts a settled delivery's schedule anew. */
+  again(id: string, now: number): void {
+    this.#sql.exec("UPDATE deliveries SET state = 'pending', tries = 0, next_at = ? WHERE id = ?", now, id);
+  }
+
+  /** The receiver wants no more of this prediction: what is pending is given up. */
+  disable(predictionId: string): void {
+    this.#sql.exec("UPDATE predictions SET webhook_disabled = 1 WHERE id = ?", predictionId);
+    this.#sql.exec(
+      "UPDATE deliveries SET state = 'disabled', next_at = NULL WHERE prediction_id = ? AND next_at IS NOT NULL",
+      predictionId,
+    );
+  }
+
+  enable(predictionId: string): void {
+    this.#sql.exec("UPDATE predictions SET webhook_disabled = 0 WHERE id = ?", predictionId);
+  }
+
+  /** Forgets deliveries whose predictions are gone. */
+  expire(): void {
+    this.#sql.exec("DELETE FROM deliveries WHERE prediction_id NOT IN (SELECT id FROM predictions)");
+    this.#sql.exec("DELETE FROM delivery_attempts WHERE delivery_id NOT IN (SELECT id FROM deliveries)");
+  }
+
+  /** A key's secrets that sign now, the newest first; made at the first use. */
+  secrets(keyName: string, now: number): string[] {
+    const known = this.#secrets(keyName).filter(({ until }) => until === null || until > now);
+    if (known.length === 0) {
+      known.push({ secret: newWebhookSecret(), until: null });
+      this.#keepSecrets(keyName, known);
+    }
+    return known.map(({ secret }) => secret);
+  }
+
+  /** A new secret; the one before it goes on signing beside it for a day. Gives the new one and that time's end. */
+  rotate(keyName: string, now: number): { secret: string; oldUntil: number } {
+    const [old = ""] = this.secrets(keyName, now);
+    const secret = newWebhookSecret();
+    const oldUntil = now + OLD_SECRET_MS;
+    this.#keepSecrets(keyName, [
+      { secret, until: null },
+      { secret: old, until: oldUntil },
+    ]);
+    return { secret, oldUntil };
+  }
+
+  #secrets(keyName: string): Secret[] {
+    const [row] = this.#sql
+      .exec<{ secrets: string }>("SELECT secrets FROM webhook_secrets WHERE key_name = ?", keyName)
+      .toArray();
+    return row === undefined ? [] : (JSON.parse(row.secrets) as Secret[]);
+  }
+
+  #keepSecrets(keyName: string, secrets: readonly Secret[]): void {
+    this.#sql.exec(
+      "INSERT OR REPLACE INTO webhook_secrets (key_name, secrets) VALUES (?, ?)",
+      keyName,
+      JSON.stringify(secrets),
+    );
+  }
+
+  #hasUnsent(predictionId: string, event: WebhookEvent): boolean {
+    const query = "SELECT 1 FROM deliveries WHERE prediction_id = ? AND event = ? AND body IS NULL";
+    return this.#sql.exec(query, predictionId, event).toArray().length > 0;
+  }
+
+  #lastOf(predictionId: string, event: WebhookEvent): number | null {
+    return this.#sql
+      .exec<{ at: number | null }>(
+        "SELECT max(created_at) AS at FROM deliveries WHERE prediction_id = ? AND event = ?",
+        predictionId,
+        event,
+      )
+      .one().at;
+  }
+}

@@ -1,0 +1,54 @@
+// OpenAI's images endpoint, described.
+
+import { z } from "@hono/zod-openapi";
+import { generateImagesSchema } from "../schemas.ts";
+import { imagesSchema } from "./answers.ts";
+import { idempotencyKey, jsonBody, KEYED, openaiErrors, type Operation } from "./operation.ts";
+
+export const imageOperations: readonly Operation[] = [
+  {
+    method: "post",
+    path: "/v1/images/generations",
+    operationId: "generateImages",
+    summary: "Make images and wait",
+    description:
+      "OpenAI's form: one request that answers with the images. If the client leaves before, they are not made. " +
+      "What is wrong with a field is answered with 400, as OpenAI does.\n\n" +
+      "With `stream`, the answer is server-sent events: `image_generation.partial_image` as many times as " +
+      "`partial_images` says, then `image_generation.completed` for each image, or `error`.",
+    tags: ["Images"],
+    ...KEYED,
+    request: {
+      headers: z.object({ "Idempotency-Key": idempotencyKey }),
+      body: jsonBody(generateImagesSchema.openapi("GenerateImages"), {
+        prompt: { summary: "Just a prompt", value: { prompt: "grinning face, flat style" } },
+        stream: {
+          summary: "Streamed",
+          value: { prompt: "grinning face, flat style", stream: true, partial_images: 2 },
+        },
+        settings: {
+          summary: "With settings",
+          value: {
+            prompt: "grinning face, flat style",
+            n: 2,
+            response_format: "b64_json",
+            output_format: "webp",
+            num_inference_steps: 25,
+            guidance_scale: 3,
+            seed: 7,
+          },
+        },
+      }),
+    },
+    responses: {
+      200: {
+        description: "The images; with `stream`, the events.",
+        content: {
+          "application/json": { schema: imagesSchema },
+          "text/event-stream": { schema: z.string() },
+        },
+      },
+      ...openaiErrors(400, 401, 404, 413, 415, 500, 503, 504),
+    },
+  },
+];

@@ -1,0 +1,71 @@
+// The models resource and the service's health, described.
+
+import { z } from "@hono/zod-openapi";
+import { healthSchema, modelListSchema, modelSchema, paletteSchema } from "./answers.ts";
+import { json, KEYED, modelProblems, OPEN, type Operation, PATH } from "./operation.ts";
+
+const tags = ["Models"];
+const named = { params: z.object({ owner: PATH.owner, name: PATH.name }) };
+
+export const modelOperations: readonly Operation[] = [
+  {
+    method: "get",
+    path: "/v1/models",
+    operationId: "listModels",
+    summary: "List the models",
+    description: "What workers have announced: the newest version of each model.",
+    tags,
+    ...KEYED,
+    responses: { 200: json(modelListSchema, "The models."), ...modelProblems(401, 503) },
+  },
+  {
+    method: "get",
+    path: "/v1/models/{id}",
+    operationId: "retrieveModel",
+    summary: "Get a model by its id",
+    description: "As OpenAI's client asks: `owner/name` with its slash encoded.",
+    tags,
+    ...KEYED,
+    request: {
+      params: z.object({
+        id: z.string().openapi({ description: "`owner/name`, encoded.", examples: ["vqd/emoji-proto"] }),
+      }),
+    },
+    responses: { 200: json(modelSchema, "The model."), ...modelProblems(401, 404, 503) },
+  },
+  {
+    method: "get",
+    path: "/v1/models/{owner}/{name}",
+    operationId: "getModel",
+    summary: "Get a model",
+    tags,
+    ...KEYED,
+    request: named,
+    responses: { 200: json(modelSchema, "The model."), ...modelProblems(401, 404, 503) },
+  },
+  {
+    method: "get",
+    path: "/v1/models/{owner}/{name}/palette",
+    operationId: "getPalette",
+    summary: "Get the colours of a model's tokens",
+    description:
+      "The colour that each class of the VQ model stands for. With them the tokens of a `step` event make a " +
+      "preview that costs no decoding.",
+    tags,
+    ...KEYED,
+    request: named,
+    responses: { 200: json(paletteSchema, "The colours."), ...modelProblems(401, 404, 503) },
+  },
+  {
+    method: "get",
+    path: "/healthz",
+    operationId: "getHealth",
+    summary: "Ask whether images can be made now",
+    tags: ["Service"],
+    ...OPEN,
+    responses: {
+      200: json(healthSchema, "NATS is connected and a model is announced."),
+      503: json(healthSchema, "Something is missing; the body says what."),
+    },
+  },
+];

@@ -1,0 +1,85 @@
+// The parts that operations have in common, so that describing one takes a few lines.
+
+import { type RouteConfig, z } from "@hono/zod-openapi";
+import { PREDICTION_ID_PATTERN } from "@vqd/shared/ids.ts";
+import { modelProblemSchema, openaiErrorSchema, problemSchema } from "./answers.ts";
+
+type Schema = z.ZodType;
+
+/** Statuses of errors, and when they come. */
+const ERRORS = {
+  400: "The body is not valid JSON",
+  401: "No valid key",
+  404: "There is nothing of that name",
+  413: "The body is too large",
+  415: "The body is not JSON by its content type",
+  422: "A field is wrong; the answer names it",
+  500: "The model failed",
+  503: "Not now: the queue is full or unreachable, no worker has announced a model, or no key is configured",
+  504: "No result in time",
+} as const;
+
+type ErrorStatus = keyof typeof ERRORS;
+
+const answers = (statuses: readonly ErrorStatus[], type: string, schema: Schema) =>
+  Object.fromEntries(
+    statuses.map((status) => [status, { description: ERRORS[status], content: { [type]: { schema } } }]),
+  );
+
+/** Errors in the three dialects of problem.ts. */
+export const problems = (...statuses: ErrorStatus[]) =>
+  answers(statuses, "application/problem+json", problemSchema);
+export const openaiErrors = (...statuses: ErrorStatus[]) =>
+  answers(statuses, "application/json", openaiErrorSchema);
+export const modelProblems = (...statuses: ErrorStatus[]) =>
+  answers(statuses, "application/problem+json", modelProblemSchema);
+
+/** All that can be wrong with a request that has a key and a body. */
+export const BODY_ERRORS = [400, 401, 413, 415, 422, 503] as const;
+
+export const json = (schema: Schema, description: string) => ({
+  description,
+  content: { "application/json": { schema } },
+});
+
+/** A JSON body; each example is a body that the API accepts, by a short name. */
+export const jsonBody = (schema: Schema, examples: Record<string, { summary: string; value: unknown }>) => ({
+  required: true,
+  content: { "application/json": { schema, examples } },
+});
+
+const text = (description: string, example: string) =>
+  z.string().openapi({ description, examples: [example] });
+
+export const PATH = {
+  id: z
+    .string()
+    .regex(PREDICTION_ID_PATTERN)
+    .openapi({
+      description: "A prediction's id.",
+      examples: ["00f3k9x2m4t6v8y0a1b2c3d4e5"],
+    }),
+  owner: text("The model's owner.", "vqd"),
+  name: text("The model's name; `name:version` means that version.", "emoji-proto"),
+  capability: z
+    .string()
+    .regex(/^[0-9a-hjkmnp-tv-z]{32}$/)
+    .openapi({
+      description: "The unguessable part, which stands in for a key.",
+      examples: ["0a1b2c3d4e5f6g7h8j9kamanbpcqdres"],
+    }),
+} as const;
+
+export const idempotencyKey = z
+  .string()
+  .optional()
+  .openapi({
+    description: "Sent again with the same key, a request gives the same prediction instead of another one.",
+    examples: ["6f1d3c1e-9f0b-4d55-8d53-3c0c0d3a5f6a"],
+  });
+
+/** Needs a key; the others are open. */
+export const KEYED: Pick<RouteConfig, "security"> = { security: [{ key: [] }] };
+export const OPEN: Pick<RouteConfig, "security"> = { security: [] };
+
+export type Operation = RouteConfig;

@@ -1,0 +1,58 @@
+// The pages for people, and this description itself.
+
+import { z } from "@hono/zod-openapi";
+import { OPEN, type Operation, problems } from "./operation.ts";
+
+const tags = ["Service"];
+const page = (description: string) => ({
+  description,
+  content: { "text/html": { schema: z.string() } },
+});
+
+export const pageOperations: readonly Operation[] = [
+  {
+    method: "get",
+    path: "/openapi.json",
+    operationId: "getOpenApi",
+    summary: "Get this description",
+    tags,
+    ...OPEN,
+    responses: {
+      200: { description: "OpenAPI 3.1.", content: { "application/json": { schema: z.looseObject({}) } } },
+    },
+  },
+  {
+    method: "get",
+    path: "/",
+    operationId: "playground",
+    summary: "Open the playground",
+    tags,
+    ...OPEN,
+    responses: { 200: page("A page that makes images.") },
+  },
+  {
+    method: "get",
+    path: "/docs",
+    operationId: "reference",
+    summary: "Read this reference",
+    tags,
+    ...OPEN,
+    responses: { 200: page("A page that shows this description.") },
+  },
+  {
+    method: "get",
+    path: "/assets/{name}",
+    operationId: "getAsset",
+    summary: "Get a part of a page",
+    tags,
+    ...OPEN,
+    request: {
+      params: z.object({
+        name: z
+          .string()
+          .openapi({ description: "A script, a style sheet or an icon.", examples: ["base.css"] }),
+      }),
+    },
+    responses: { 200: { description: "The file." }, ...problems(404) },
+  },
+];

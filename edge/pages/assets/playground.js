@@ -1,0 +1,318 @@
+// The playground: from settings to a prediction, followed step by step, to images that can be shared and repeated.
+
+import { ApiError, follow, isKeyRemembered, local, request, storedKey, storeKey } from "./api.js";
+import { byId, copyFrom, make } from "./dom.js";
+import { createHistory, thumbnailOf } from "./history.js";
+import { paletteOf, tokensOf } from "./painter.js";
+import {
+  clearFieldErrors,
+  fromFragment,
+  readSettings,
+  showFieldErrors,
+  showModels,
+  showValues,
+  toFragment,
+  withoutDefaults,
+  writeSettings,
+} from "./settings.js";
+import { SNIPPETS } from "./snippets.js";
+import { Stage } from "./stage.js";
+
+const form = byId("settings", HTMLFormElement);
+const makeButton = byId("make", HTMLButtonElement);
+const cancelButton = byId("cancel", HTMLButtonElement);
+const problem = byId("problem", HTMLElement);
+const keyPanel = byId("key-panel", HTMLDetailsElement);
+const keyInput = byId("key", HTMLInputElement);
+const stage = new Stage();
+
+/** What is shown: its settings for the link, the code and the seed. @type {{ model: string, settings: Record<string, unknown> } | undefined} */
+let shown;
+/** Ends the run that is under way. @type {AbortController | undefined} */
+let running;
+/** @type {string | undefined} */
+let cancelUrl;
+
+// Errors
+
+/** @param {unknown} error */
+function showError(error) {
+  if (!(error instanceof ApiError)) throw error;
+  if (error.status === 401)
+    return askForKey(storedKey() === null ? "A key is needed." : "This key is not valid.");
+  const rest = showFieldErrors(error.errors);
+  const isShown = error.errors.length > 0 && rest.length === 0;
+  if (isShown) return;
+  const id = error.requestId === "" ? undefined : make("small", {}, `Request ${error.requestId}`);
+  problem.replaceChildren(error.message, ...(id === undefined ? [] : [id]));
+  problem.hidden = false;
+}
+
+function clearErrors() {
+  problem.hidden = true;
+  clearFieldErrors();
+}
+
+// The key
+
+/** @param {string} [reason] */
+function askForKey(reason) {
+  const error = byId("key-error", HTMLElement);
+  error.textContent = reason ?? "";
+  error.hidden = reason === undefined;
+  keyInput.toggleAttribute("aria-invalid", false);
+  if (reason !== undefined) keyInput.setAttribute("aria-invalid", "true");
+  keyPanel.open = true;
+  keyInput.focus();
+}
+
+function showKeyState() {
+  const key = storedKey();
+  byId("key-state", HTMLElement).textContent =
+    key === null ? "API key: none yet" : `API key: …${key.slice(-4)}`;
+  byId("key-remember", HTMLInputElement).checked = isKeyRemembered();
+}
+
+byId("key-form", HTMLFormElement).addEventListener("submit", (event) => {
+  event.preventDefault();
+  const key = keyInput.value.trim();
+  if (key === "") return askForKey("Paste a key first.");
+  // A header holds nothing else; fetch would throw.
+  if (!/^[\x21-\x7e]+$/.test(key)) return askForKey("A key has no spaces or special characters.");
+  storeKey(key, byId("key-remember", HTMLInputElement).checked);
+  keyInput.value = "";
+  keyPanel.open = false;
+  showKeyState();
+  void loadModels();
+  byId("prompt", HTMLElement).focus();
+});
+byId("key-forget", HTMLButtonElement).addEventListener("click", () => {
+  storeKey("", false);
+  keyInput.value = "";
+  showKeyState();
+});
+
+async function loadModels() {
+  if (storedKey() === null) return askForKey();
+  try {
+    const { data } = await request("v1/models");
+    showModels(data);
+  } catch (error) {
+    showError(error);
+  }
+}
+
+// A run
+
+/** @param {string} model @param {string} version @param {AbortSignal} signal */
+async function usePalette(model, version, signal) {
+  try {
+    const palette = await paletteOf(model, version);
+    if (signal.aborted) return;
+    stage.setAspect(palette.width, palette.height);
+    stage.setPalette(palette);
+  } catch {
+    // The image comes also without its preview.
+    stage.announce("No preview of the tokens");
+  }
+}
+
+/** @param {any} prediction @param {AbortSignal} signal */
+async function followPrediction(prediction, signal) {
+  const { model, version, urls } = prediction;
+  void usePalette(model, version, signal);
+  /** @type {Promise<unknown>[]} */
+  const images = [];
+  await follow(local(urls.stream), {
+    signal,
+    onCut: () => stage.say("Connection lost; resuming…"),
+    onEvent(type, data) {
+      if (type === "started") stage.say("Started");
+      if (type === "step") {
+        const { step, total, masked, images: count, tokens } = JSON.parse(data);
+        stage.addStep({ step, total, masked, tokens: tokensOf(tokens, count) });
+      }
+      if (type === "preview") {
+        const { index, url } = JSON.parse(data);
+        // One that cannot be loaded is not missed.
+        stage.showPartial(index, local(url)).catch(() => {});
+      }
+      if (type === "output") {
+        const index = Number(/(\d+)\.\w+$/.exec(data)?.[1] ?? 0);
+        images.push(stage.showImage(index, local(data)));
+      }
+    },
+  });
+  return Promise.all(images);
+}
+
+/** @param {any} prediction */
+function summary({ status, error, metrics, input }) {
+  if (status === "canceled") return "Canceled";
+  if (status !== "succeeded") return `Failed: ${error ?? "no reason given"}`;
+  const seconds = metrics.predict_time === undefined ? "" : ` in ${metrics.predict_time.toFixed(1)} s`;
+  const cut = metrics.prompt_truncated
+    ? " · the prompt was longer than the model reads and has been cut"
+    : "";
+  return `Done${seconds} · ${metrics.total_steps} steps · seed ${input.seed}${cut}`;
+}
+
+/** @param {string} model @param {Record<string, unknown>} settings */
+function show(model, settings) {
+  shown = { model, settings };
+  byId("result-actions", HTMLElement).hidden = false;
+  byId("code", HTMLElement).hidden = false;
+  showCode();
+}
+
+async function run() {
+  if (running !== undefined) return;
+  clearErrors();
+  if (storedKey() === null) return askForKey("A key is needed.");
+  const { model, input } = readSettings();
+  running = new AbortController();
+  makeButton.disabled = true;
+  form.setAttribute("aria-busy", "true");
+  try {
+    const created = await request("v1/predictions", { ...(model === undefined ? {} : { model }), input });
+    cancelUrl = created.urls.cancel;
+    cancelButton.disabled = false;
+    stage.start({ images: created.metrics.image_count, prompt: String(created.input.prompt) });
+    stage.say("Waiting for a worker…");
+    stage.announce("Waiting for a worker");
+    const settings = withoutDefaults(created.input);
+    history.replaceState(null, "", `#${toFragment({ ...(model === undefined ? {} : { model }), ...input })}`);
+    show(created.model, settings);
+    const [image] = await followPrediction(created, running.signal);
+    const ended = await request(local(created.urls.get));
+    stage.finish(summary(ended));
+    if (ended.status === "succeeded" && image instanceof HTMLImageElement) {
+      const files = ended.output.map(local);
+      past.add({ id: ended.id, model: ended.model, settings, files, thumbnail: thumbnailOf(image) });
+    }
+  } catch (error) {
+    if (error instanceof DOMException) stage.finish("The image could not be loaded");
+    else showError(error);
+  } finally {
+    running = undefined;
+    cancelUrl = undefined;
+    makeButton.disabled = false;
+    // A disabled button loses the focus.
+    if (document.activeElement === cancelButton || document.activeElement === document.body)
+      makeButton.focus();
+    cancelButton.disabled = true;
+    form.removeAttribute("aria-busy");
+  }
+}
+
+async function cancel() {
+  if (cancelUrl === undefined) return;
+  stage.say("Canceling…");
+  // The stream then ends by itself.
+  await request(local(cancelUrl), {}).catch(showError);
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  void run();
+});
+form.addEventListener("input", showValues);
+form.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void run();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  if (keyPanel.open) {
+    keyPanel.open = false;
+    byId("key-state", HTMLElement).closest("summary")?.focus();
+  } else void cancel();
+});
+cancelButton.addEventListener("click", () => void cancel());
+byId("reset", HTMLButtonElement).addEventListener("click", () => {
+  writeSettings({});
+  history.replaceState(null, "", location.pathname);
+  byId("prompt", HTMLElement).focus();
+});
+
+// What comes after: link, seed, code, history
+
+const shareButton = byId("share", HTMLButtonElement);
+shareButton.addEventListener("click", () => {
+  if (shown === undefined) return;
+  const url = new URL(document.baseURI);
+  url.hash = toFragment({ ...shown.settings, model: shown.model });
+  void copyFrom(shareButton, url.href);
+});
+byId("keep-seed", HTMLButtonElement).addEventListener("click", () => {
+  const seed = byId("seed", HTMLInputElement);
+  seed.value = String(shown?.settings["seed"] ?? "");
+  seed.focus();
+});
+
+const tabs = Object.keys(SNIPPETS).map((name) => byId(`tab-${name}`, HTMLButtonElement));
+const codeText = byId("code-text", HTMLElement);
+function showCode() {
+  const tab = tabs.find((candidate) => candidate.getAttribute("aria-selected") === "true");
+  if (tab === undefined || shown === undefined) return;
+  codeText.textContent = SNIPPETS[tab.id.replace("tab-", "")]?.(shown.model, shown.settings) ?? "";
+}
+/** @param {HTMLButtonElement} chosen */
+function choose(chosen) {
+  for (const tab of tabs) {
+    tab.setAttribute("aria-selected", String(tab === chosen));
+    tab.tabIndex = tab === chosen ? 0 : -1;
+  }
+  byId("code-panel", HTMLElement).setAttribute("aria-labelledby", chosen.id);
+  showCode();
+}
+for (const [i, tab] of tabs.entries()) {
+  tab.addEventListener("click", () => choose(tab));
+  tab.addEventListener("keydown", ({ key }) => {
+    const to = { ArrowRight: i + 1, ArrowLeft: i - 1 + tabs.length, Home: 0, End: tabs.length - 1 }[key];
+    const next = to === undefined ? undefined : tabs[to % tabs.length];
+    if (next === undefined) return;
+    choose(next);
+    next.focus();
+  });
+}
+const copyCode = byId("copy-code", HTMLButtonElement);
+copyCode.addEventListener("click", () => void copyFrom(copyCode, codeText.textContent ?? ""));
+
+const past = createHistory(({ model, settings, files, thumbnail }) => {
+  if (running !== undefined) return;
+  clearErrors();
+  writeSettings({ ...settings, model });
+  show(model, settings);
+  stage.start({ images: files.length, prompt: String(settings["prompt"]) });
+  stage.finish(`From the history · seed ${String(settings["seed"])}`);
+  for (const [i, file] of files.entries()) {
+    stage.showImage(i, file).catch(() => {
+      stage.finish("The image has expired; the same settings make it again");
+      return i === 0 ? stage.showImage(i, thumbnail) : undefined;
+    });
+  }
+  byId("stage-title", HTMLElement).scrollIntoView({ block: "nearest" });
+});
+
+// Links: a key comes in the fragment once and does not stay in the address; settings stay.
+
+function readAddress() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  const key = given.get("key");
+  if (key !== null) {
+    if (/^[\x21-\x7e]+$/.test(key)) storeKey(key, isKeyRemembered());
+    given.delete("key");
+    const rest = given.toString();
+    history.replaceState(null, "", rest === "" ? location.pathname : `#${rest}`);
+  }
+  if (given.size > 0) writeSettings(fromFragment(given.toString()));
+}
+
+addEventListener("hashchange", () => {
+  readAddress();
+  showKeyState();
+});
+readAddress();
+showKeyState();
+showValues();
+void loadModels();

@@ -1,0 +1,190 @@
+// The form's settings: as the API's input, as a link, and back. Names of the controls are the API's fields.
+
+import { byId, make } from "./dom.js";
+
+const form = byId("settings", HTMLFormElement);
+
+/** @typedef {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} Control */
+
+/** @returns {Control[]} */
+const controls = () =>
+  [...form.elements].filter(
+    /** @returns {element is Control} */
+    (element) => "name" in element && element.name !== "" && !(element instanceof HTMLButtonElement),
+  );
+
+/** @param {string} name */
+const control = (name) => controls().find((candidate) => candidate.name === name);
+
+/** @param {Control} element */
+function defaultOf(element) {
+  if (!(element instanceof HTMLSelectElement)) return element.defaultValue;
+  return ([...element.options].find((option) => option.defaultSelected) ?? element.options[0])?.value ?? "";
+}
+
+const TEXTS = new Set(["prompt", "negative_prompt", "scheduler", "output_format", "model"]);
+
+/**
+ * What was typed, as the API takes it; what is no number goes as text, for the API to say so.
+ * @param {Control} element
+ */
+function valueOf({ name, value }) {
+  if (TEXTS.has(name)) return value;
+  const number = Number(value);
+  return value.trim() === "" || Number.isNaN(number) ? value.trim() : number;
+}
+
+/**
+ * The settings that differ from their defaults, and the prompt.
+ * @returns {{ model: string | undefined, input: Record<string, string | number> }}
+ */
+export function readSettings() {
+  /** @type {Record<string, string | number>} */
+  const input = {};
+  /** @type {string | undefined} */
+  let model;
+  for (const element of controls()) {
+    if (element.name === "model") {
+      if (element.value !== "" && element.value !== defaultOf(element)) model = element.value;
+    } else if (element.name === "prompt" || element.value !== defaultOf(element)) {
+      input[element.name] = valueOf(element);
+    }
+  }
+  return { model, input };
+}
+
+/**
+ * Fills the form; what is not given gets its default.
+ * @param {Record<string, unknown>} values
+ */
+export function writeSettings(values) {
+  for (const element of controls()) {
+    const value = values[element.name];
+    element.value = value === undefined || value === null ? defaultOf(element) : String(value);
+    // A value that a select lacks leaves it empty.
+    if (element instanceof HTMLSelectElement && element.value === "") element.value = defaultOf(element);
+  }
+  const more = byId("more", HTMLDetailsElement);
+  if (controls().some((element) => more.contains(element) && element.value !== defaultOf(element))) {
+    more.open = true;
+  }
+  clearFieldErrors();
+  showValues();
+}
+
+/** The input of a prediction without what is a default anyway. @param {Record<string, unknown>} input */
+export function withoutDefaults(input) {
+  return Object.fromEntries(
+    Object.entries(input).filter(([name, value]) => {
+      const element = control(name);
+      return value !== null && (element === undefined || String(value) !== defaultOf(element));
+    }),
+  );
+}
+
+/**
+ * Settings as a URL's fragment, which no server gets to see.
+ * @param {Record<string, unknown>} settings
+ */
+export const toFragment = (settings) =>
+  new URLSearchParams(Object.entries(settings).map(([name, value]) => [name, String(value)])).toString();
+
+/** @param {string} fragment @returns {Record<string, string>} */
+export function fromFragment(fragment) {
+  const known = new Set(controls().map(({ name }) => name));
+  return Object.fromEntries(
+    [...new URLSearchParams(fragment.replace(/^#/, ""))].filter(([name]) => known.has(name)),
+  );
+}
+
+/** The settings that a preset's button stands for. @param {HTMLElement} button @returns {Record<string, string | number>} */
+const presetOf = (button) => JSON.parse(button.dataset["preset"] ?? "{}");
+
+/** @type {HTMLButtonElement[]} */
+const presets = [...form.querySelectorAll("button")].filter((button) => "preset" in button.dataset);
+for (const button of presets) {
+  button.addEventListener("click", () => {
+    for (const [name, value] of Object.entries(presetOf(button))) {
+      const element = control(name);
+      if (element !== undefined) element.value = String(value);
+    }
+    showValues();
+  });
+}
+
+/** Shows the numbers of the sliders, and which preset they are. */
+export function showValues() {
+  for (const output of form.querySelectorAll("output")) {
+    const input = document.getElementById(output.htmlFor.value);
+    if (input instanceof HTMLInputElement) output.value = input.value;
+  }
+  for (const button of presets) {
+    const isChosen = Object.entries(presetOf(button)).every(
+      ([name, value]) => control(name)?.value === String(value),
+    );
+    button.setAttribute("aria-pressed", String(isChosen));
+  }
+}
+
+export function clearFieldErrors() {
+  for (const element of form.querySelectorAll(".error")) element.remove();
+  for (const element of controls()) {
+    element.removeAttribute("aria-invalid");
+    const hints = element.getAttribute("aria-describedby")?.split(" ") ?? [];
+    const kept = hints.filter((id) => !id.endsWith("-error"));
+    if (kept.length < hints.length) element.setAttribute("aria-describedby", kept.join(" "));
+  }
+}
+
+/**
+ * Puts errors beside the fields that they are about; returns those that are about none.
+ * @param {{ path: string, message: string }[]} errors
+ */
+export function showFieldErrors(errors) {
+  clearFieldErrors();
+  /** @type {Control | undefined} */
+  let first;
+  const rest = errors.filter(({ path, message }) => {
+    const name = path.replace(/^input\./, "").split(".")[0] ?? "";
+    const element = control(name === "num_images_per_prompt" ? "num_outputs" : name);
+    const field = element?.closest(".field");
+    if (element === undefined || !field) return true;
+    const id = `${element.id}-error`;
+    field.append(make("p", { class: "error", id }, `This ${message}.`));
+    element.setAttribute("aria-invalid", "true");
+    element.setAttribute(
+      "aria-describedby",
+      [element.getAttribute("aria-describedby"), id].filter(Boolean).join(" "),
+    );
+    const details = element.closest("details");
+    if (details) details.open = true;
+    first ??= element;
+    return false;
+  });
+  first?.focus();
+  return rest;
+}
+
+/**
+ * What the models allow: their names, and the steps of the chosen one.
+ * @param {{ id: string, limits: { max_inference_steps: number } }[]} models
+ */
+export function showModels(models) {
+  const select = byId("model", HTMLSelectElement);
+  const chosen = select.value;
+  select.replaceChildren(...models.map(({ id }) => make("option", { value: id }, id)));
+  if (models.some(({ id }) => id === chosen)) select.value = chosen;
+  byId("model-field", HTMLElement).hidden = models.length < 2;
+  const limitSteps = () => {
+    const steps = byId("steps", HTMLInputElement);
+    const model = models.find(({ id }) => id === select.value);
+    if (model === undefined) return;
+    const wanted = steps.value;
+    steps.max = String(model.limits.max_inference_steps);
+    steps.defaultValue = String(Math.min(100, model.limits.max_inference_steps));
+    steps.value = wanted;
+    showValues();
+  };
+  select.addEventListener("change", limitSteps);
+  limitSteps();
+}

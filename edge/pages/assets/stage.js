@@ -1,0 +1,189 @@
+// The right half: tokens as they are unmasked, finished images, progress, replay of the steps.
+
+import { byId, make } from "./dom.js";
+import { paint } from "./painter.js";
+
+const pictures = byId("pictures", HTMLElement);
+const empty = byId("empty", HTMLElement);
+const progressArea = byId("progress-area", HTMLElement);
+const progress = byId("progress", HTMLProgressElement);
+const progressText = byId("progress-text", HTMLElement);
+const announcer = byId("announcer", HTMLElement);
+const replay = byId("replay", HTMLInputElement);
+const replayField = byId("replay-field", HTMLElement);
+const replayValue = byId("replay-value", HTMLOutputElement);
+
+/** Progress is read out this often: every step would be too much to listen to. */
+const ANNOUNCED_SHARE = 0.25;
+
+/**
+ * @typedef {object} Step
+ * @property {number} step
+ * @property {number} total
+ * @property {number} masked
+ * @property {Uint16Array[]} tokens
+ */
+
+/** @typedef {{ canvas: HTMLCanvasElement, image: HTMLImageElement, partial: HTMLImageElement, caption: HTMLElement, link: HTMLAnchorElement }} Picture */
+
+export class Stage {
+  /** @type {Picture[]} */
+  #pictures = [];
+  /** @type {Step[]} */
+  #steps = [];
+  /** @type {import("./painter.js").Palette | undefined} */
+  #palette;
+  #announced = 0;
+  /** The step shown; 0: the newest. */
+  #replayed = 0;
+  #prompt = "";
+
+  constructor() {
+    replay.addEventListener("input", () => {
+      const step = Number(replay.value);
+      this.#replayed = step === this.#steps.length ? 0 : step;
+      this.#show();
+    });
+  }
+
+  /**
+   * Clears the stage for so many images.
+   * @param {{ images: number, prompt: string }} options
+   */
+  start({ images, prompt }) {
+    this.#prompt = prompt;
+    this.#steps = [];
+    this.#replayed = 0;
+    this.#announced = 0;
+    this.#pictures = Array.from({ length: images }, (_, i) => this.#newPicture(i, images));
+    empty.hidden = true;
+    replayField.hidden = true;
+    progressArea.hidden = false;
+    progress.removeAttribute("value");
+  }
+
+  /** @param {number} width @param {number} height */
+  setAspect(width, height) {
+    pictures.style.setProperty("--aspect", String(width / height));
+  }
+
+  /** @param {import("./painter.js").Palette} palette */
+  setPalette(palette) {
+    this.#palette = palette;
+    this.#show();
+  }
+
+  /** @param {Step} step */
+  addStep(step) {
+    // A successor of another kind starts over: its steps take the place of the old ones.
+    this.#steps.length = Math.min(this.#steps.length, step.step - 1);
+    this.#steps.push(step);
+    progress.max = step.total;
+    progress.value = step.step;
+    const count = step.tokens.reduce((sum, tokens) => sum + tokens.length, 0);
+    this.say(`Step ${step.step} of ${step.total} · ${count - step.masked} of ${count} tokens unmasked`);
+    const share = Math.floor(step.step / step.total / ANNOUNCED_SHARE);
+    if (share > this.#announced) {
+      this.#announced = share;
+      this.announce(`Step ${step.step} of ${step.total}`);
+    }
+    replayField.hidden = false;
+    replay.max = String(this.#steps.length);
+    if (this.#replayed === 0) replay.value = replay.max;
+    this.#show();
+  }
+
+  /**
+   * A finished image. Resolves when it is shown; rejects if it cannot be loaded.
+   * @param {number} index
+   * @param {string} url
+   * @returns {Promise<HTMLImageElement | undefined>}
+   */
+  async showImage(index, url) {
+    const picture = this.#pictures[index];
+    if (picture === undefined) return undefined;
+    const { image, partial, link } = picture;
+    image.src = url;
+    await image.decode();
+    image.dataset["done"] = "true";
+    partial.hidden = true;
+    link.href = url;
+    link.hidden = false;
+    this.#show();
+    return image;
+  }
+
+  /**
+   * A partial image, in a corner of its tokens until the finished one is there.
+   * @param {number} index
+   * @param {string} url
+   */
+  async showPartial(index, url) {
+    const picture = this.#pictures[index];
+    if (picture === undefined) return;
+    const { image, partial } = picture;
+    partial.src = url;
+    await partial.decode();
+    partial.hidden = image.dataset["done"] === "true";
+  }
+
+  /** @param {string} text */
+  say(text) {
+    progressText.textContent = text;
+  }
+
+  /** For those who listen. @param {string} text */
+  announce(text) {
+    announcer.textContent = text;
+  }
+
+  /** @param {string} text */
+  finish(text) {
+    progress.value = progress.max;
+    progress.hidden = true;
+    this.say(text);
+    this.announce(text);
+  }
+
+  /** @param {number} index @param {number} count */
+  #newPicture(index, count) {
+    if (index === 0) pictures.replaceChildren();
+    progress.hidden = false;
+    const canvas = make("canvas", { role: "img", width: 1, height: 1 });
+    const image = make("img", {
+      alt: count === 1 ? this.#prompt : `${this.#prompt}, ${index + 1} of ${count}`,
+      hidden: true,
+    });
+    const partial = make("img", { alt: "", class: "partial", hidden: true });
+    const caption = make("span");
+    const link = make("a", { download: "", hidden: true }, "Download");
+    link.setAttribute("aria-label", `Download image ${index + 1}`);
+    pictures.append(
+      make(
+        "figure",
+        {},
+        make("div", { class: "frame" }, canvas, partial, image),
+        make("figcaption", {}, caption, link),
+      ),
+    );
+    return { canvas, image, partial, caption, link };
+  }
+
+  #show() {
+    const step = this.#steps[(this.#replayed || this.#steps.length) - 1];
+    replayValue.value = step === undefined ? "" : `${step.step} / ${step.total}`;
+    for (const [i, { canvas, image, caption }] of this.#pictures.entries()) {
+      const tokens = step?.tokens[i];
+      if (tokens !== undefined && this.#palette !== undefined) paint(canvas, tokens, this.#palette);
+      const mask = this.#palette?.mask;
+      const masked = tokens?.filter((token) => token === mask).length ?? 0;
+      const isDone = image.dataset["done"] === "true" && this.#replayed === 0;
+      const what = isDone ? "finished" : tokens === undefined ? "waiting" : `${masked} tokens masked`;
+      const name = this.#pictures.length === 1 ? "" : `Image ${i + 1}: `;
+      caption.textContent = name + what;
+      canvas.setAttribute("aria-label", `Tokens of image ${i + 1}: ${what}`);
+      image.hidden = !isDone;
+      canvas.hidden = isDone;
+    }
+  }
+}

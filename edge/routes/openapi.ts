@@ -1,0 +1,15 @@
+// The API's own description.
+
+import type { AppContext } from "../context.ts";
+import { openapiDocument } from "../openapi/document.ts";
+
+let text: string | undefined;
+
+/** `GET /openapi.json` */
+export function getOpenApi(c: AppContext): Response {
+  // Made when first asked for: it takes a while, and most isolates are never asked.
+  text ??= JSON.stringify(openapiDocument());
+  c.header("cache-control", "no-cache");
+  c.header("content-type", "application/json");
+  return c.body(text);
+}

@@ -1,0 +1,50 @@
+// The pages for people: static files, with the headers that keep them to themselves.
+
+import { VqdError } from "@vqd/shared/errors.ts";
+import type { AppContext } from "../context.ts";
+
+const NAME = /^[a-z][a-z0-9-]*\.(?:js|css|svg)$/;
+
+/** All that a page may load is its own: no inline script or style, nothing from elsewhere. */
+const PAGE_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  // Thumbnails of the history are data URLs.
+  "img-src 'self' data:",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join("; ");
+
+const PAGE_HEADERS = {
+  "content-security-policy": PAGE_POLICY,
+  "cross-origin-opener-policy": "same-origin",
+  "permissions-policy": "camera=(), geolocation=(), microphone=()",
+} as const;
+
+async function serve(c: AppContext, path: string, headers: Record<string, string> = {}): Promise<Response> {
+  const request = new Request(new URL(path, c.req.url), { headers: c.req.raw.headers });
+  const file = await c.env.PAGES.fetch(request);
+  if (file.status !== 200 && file.status !== 304)
+    throw new VqdError("not_found", "there is nothing at this path");
+  const response = new Response(file.body, file);
+  // Their names do not change with their content: ask each time, by ETag.
+  response.headers.set("cache-control", "no-cache");
+  for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
+  return response;
+}
+
+/** `GET /` and `GET /docs` */
+export const getPage =
+  (name: "index" | "docs") =>
+  (c: AppContext): Promise<Response> =>
+    serve(c, `/${name}.html`, PAGE_HEADERS);
+
+/** `GET /assets/{name}` */
+export function getAsset(c: AppContext): Promise<Response> {
+  const name = c.req.param("name") ?? "";
+  if (!NAME.test(name)) throw new VqdError("not_found", "there is nothing at this path");
+  return serve(c, `/assets/${name}`);
+}

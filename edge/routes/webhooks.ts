@@ -1,0 +1,50 @@
+// What callers see of their webhooks: the secret, the attempts, another try.
+
+import type { AppContext } from "../context.ts";
+import { unwrap } from "../hub/records.ts";
+import { hubOfPrediction, hubOfShard, shardOfKey } from "../hubs.ts";
+
+const ownHub = (c: AppContext) => hubOfShard(c.env, shardOfKey(c.env, c.get("keyName")));
+
+/** `GET /v1/webhooks/default/secret` */
+export async function getWebhookSecret(c: AppContext): Promise<Response> {
+  c.header("cache-control", "no-store");
+  return c.json({ key: await ownHub(c).webhookSecret(c.get("keyName")) });
+}
+
+/** `POST /v1/webhooks/default/secret/rotate` */
+export async function rotateWebhookSecret(c: AppContext): Promise<Response> {
+  const { secret, oldUntil } = await ownHub(c).rotateWebhookSecret(c.get("keyName"));
+  c.header("cache-control", "no-store");
+  return c.json({ key: secret, old_key_signs_until: new Date(oldUntil).toISOString() });
+}
+
+/** `GET /v1/predictions/{id}/webhook-attempts` */
+export async function getWebhookAttempts(c: AppContext): Promise<Response> {
+  const id = c.req.param("id") ?? "";
+  const log = unwrap(await hubOfPrediction(c.env, id).webhookLog(id, c.get("keyName")));
+  const iso = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
+  c.header("cache-control", "no-store");
+  return c.json({
+    webhook: log.webhook,
+    results: log.deliveries.map(({ delivery, attempts }) => ({
+      id: delivery.id,
+      event: delivery.event,
+      state: delivery.state,
+      next_attempt_at: iso(delivery.nextAt),
+      attempts: attempts.map(({ at, status, error, ms }) => ({
+        at: iso(at),
+        status,
+        error,
+        duration_ms: ms,
+      })),
+    })),
+  });
+}
+
+/** `POST /v1/predictions/{id}/webhook-attempts/redeliver`: the end of the prediction once more, by the whole schedule. */
+export async function redeliverWebhook(c: AppContext): Promise<Response> {
+  const id = c.req.param("id") ?? "";
+  unwrap(await hubOfPrediction(c.env, id).redeliverWebhook(id, c.get("keyName")));
+  return c.json({ status: "queued" }, 202);
+}

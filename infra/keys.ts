@@ -1,0 +1,170 @@
+// `npm run keys`: makes, lists and revokes API keys, in the dev stack's storage or in a deployed edge's.
+
+import { execFile } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { parseArgs, promisify } from "node:util";
+import { type ApiKey, keyNameSchema, type Scope, SCOPES, storedKeyName } from "@vqd/shared/api-key.ts";
+import { NODE, REPO, WRANGLER } from "./stack/paths.ts";
+
+const HELP = `Usage: npm run keys -- create NAME [options]   makes a key and prints it, once
+       npm run keys -- list [options]          shows all keys, by the first digits of their hashes
+       npm run keys -- revoke ID [options]     makes the key of that hash invalid, within a minute
+
+Keys of one NAME see the same predictions.
+
+  --scopes LIST     what it may do: create, read, admin           [create,read,admin]
+  --per-minute N    predictions it may make in a minute           [the edge's RATE_LIMIT_PER_MINUTE]
+  --live N          predictions it may have live at once          [the edge's LIVE_LIMIT]
+  --expires DAYS    after which it is not valid any more          [never]
+  --data DIR        of the dev stack, where it keeps its files    [.vqd] (VQD_DATA)
+  --remote          the deployed edge's keys, through wrangler
+  --json            the answer as JSON
+  -h, --help        this text
+`;
+
+const KEY_BYTES = 24;
+const DAY_MS = 24 * 60 * 60 * 1_000;
+/** Digits of a hash that are shown, and enough to name it by. */
+const ID_DIGITS = 12;
+const ID = /^[0-9a-f]{12,64}$/;
+
+class UsageError extends Error {}
+
+/** The namespace of keys, by wrangler's own commands: the same for local files and for Cloudflare. */
+class Namespace {
+  readonly #place: readonly string[];
+
+  constructor({ remote, data }: { remote: boolean; data: string }) {
+    this.#place = remote ? ["--remote"] : ["--local", "--persist-to", join(data, "edge")];
+  }
+
+  async put(hash: string, key: ApiKey): Promise<void> {
+    const value = JSON.stringify(key);
+    // With the value as metadata too, one request lists all keys.
+    await this.#wrangler("put", storedKeyName(hash), value, "--metadata", value);
+  }
+
+  async list(): Promise<{ hash: string; key: ApiKey }[]> {
+    const text = await this.#wrangler("list", "--prefix", storedKeyName(""));
+    const entries = JSON.parse(text.slice(text.indexOf("["))) as { name: string; metadata: ApiKey }[];
+    return entries.map(({ name, metadata }) => ({
+      hash: name.slice(storedKeyName("").length),
+      key: metadata,
+    }));
+  }
+
+  async delete(hash: string): Promise<void> {
+    await this.#wrangler("delete", storedKeyName(hash));
+  }
+
+  async #wrangler(command: string, ...args: string[]): Promise<string> {
+    const all = [WRANGLER, "kv", "key", command, ...args, "--binding", "KEYS", ...this.#place];
+    const env = {
+      ...process.env,
+      WRANGLER_SEND_METRICS: "false",
+      WRANGLER_HIDE_BANNER: "true",
+      NO_COLOR: "1",
+    };
+    const { stdout } = await promisify(execFile)(NODE, all, { cwd: REPO, env });
+    return stdout;
+  }
+}
+
+function positive(name: string, text: string | undefined): number | null {
+  if (text === undefined) return null;
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new UsageError(`--${name} must be an integer above 0`);
+  return value;
+}
+
+function readScopes(text: string): Scope[] {
+  const scopes = text.split(",").map((scope) => scope.trim());
+  const known = SCOPES.filter((scope) => scopes.includes(scope));
+  if (known.length !== scopes.length) throw new UsageError(`--scopes must be a list of ${SCOPES.join(", ")}`);
+  return known;
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    options: {
+      scopes: { type: "string", default: SCOPES.join(",") },
+      "per-minute": { type: "string" },
+      live: { type: "string" },
+      expires: { type: "string" },
+      data: { type: "string", default: process.env["VQD_DATA"] ?? join(REPO, ".vqd") },
+      remote: { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
+      help: { type: "boolean", short: "h", default: false },
+    },
+    allowPositionals: true,
+  });
+  const [command, subject, ...rest] = positionals;
+  if (values.help || command === undefined) {
+    (values.help ? process.stdout : process.stderr).write(HELP);
+    process.exitCode = values.help ? 0 : 2;
+    return;
+  }
+  const takesSubject = command === "create" || command === "revoke";
+  if (rest.length > 0 || (subject !== undefined) !== takesSubject) {
+    throw new UsageError(`see npm run keys -- --help for what ${command} takes`);
+  }
+  const namespace = new Namespace(values);
+  const say = (data: unknown, lines: readonly string[]): void =>
+    void process.stdout.write(values.json ? `${JSON.stringify(data)}\n` : `${lines.join("\n")}\n`);
+
+  if (command === "create") {
+    const name = keyNameSchema.safeParse(subject);
+    if (!name.success) throw new UsageError("NAME must be 1 to 64 letters, digits, dots, _ or -");
+    const days = positive("expires", values.expires);
+    const key: ApiKey = {
+      name: name.data,
+      scopes: readScopes(values.scopes),
+      createdAt: Date.now(),
+      expiresAt: days === null ? null : Date.now() + days * DAY_MS,
+      perMinute: positive("per-minute", values["per-minute"]),
+      live: positive("live", values.live),
+    };
+    const secret = `vqd_${randomBytes(KEY_BYTES).toString("base64url")}`;
+    const hash = createHash("sha256").update(secret).digest("hex");
+    await namespace.put(hash, key);
+    const id = hash.slice(0, ID_DIGITS);
+    say({ key: secret, id, ...key }, [
+      secret,
+      `kept as ${id}, by its hash alone: this is the only time it is shown`,
+    ]);
+  } else if (command === "list") {
+    const keys = await namespace.list();
+    const date = (ms: number | null): string =>
+      ms === null ? "never" : new Date(ms).toISOString().slice(0, 10);
+    say(
+      keys.map(({ hash, key }) => ({ id: hash.slice(0, ID_DIGITS), ...key })),
+      keys.length === 0
+        ? ["no keys"]
+        : keys.map(({ hash, key }) =>
+            [hash.slice(0, ID_DIGITS), key.name, key.scopes.join(","), `expires ${date(key.expiresAt)}`].join(
+              "  ",
+            ),
+          ),
+    );
+  } else if (command === "revoke") {
+    if (subject === undefined || !ID.test(subject)) throw new UsageError("ID must be as list shows it");
+    const [found, ...others] = (await namespace.list()).filter(({ hash }) => hash.startsWith(subject));
+    if (found === undefined || others.length > 0) throw new Error(`there is no key ${subject}`);
+    await namespace.delete(found.hash);
+    say({ revoked: subject, name: found.key.name }, [`revoked ${subject} of ${found.key.name}`]);
+  } else {
+    throw new UsageError(`unknown command ${JSON.stringify(command)}; there are: create, list, revoke`);
+  }
+}
+
+try {
+  await main();
+} catch (error) {
+  const { stderr, message } = error as Error & { stderr?: string };
+  process.stderr.write(`keys: ${stderr?.trim() || message}\n`);
+  process.exitCode =
+    error instanceof UsageError || (error as NodeJS.ErrnoException).code?.startsWith("ERR_PARSE_ARGS")
+      ? 2
+      : 1;
+}

@@ -1,0 +1,394 @@
+// The playground and the reference in a real browser, on the running system.
+
+import { execFile } from "node:child_process";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import sharp from "sharp";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { REPO } from "../../infra/stack/paths.ts";
+import { faintTexts, overflow, structureFaults, unnamedControls } from "./support/accessibility.ts";
+import { chromiumPath, launchBrowser, openPage, type WatchedPage } from "./support/browser.ts";
+import { generateImage, getPrediction } from "./support/client.ts";
+import { startTestStack, type TestStack } from "./support/stack.ts";
+
+const PROMPT = "grinning face, flat style";
+/** More than any machine needs for a picture. */
+const MADE_MS = 90_000;
+const PHONE: BrowserContextOptions = {
+  viewport: { width: 390, height: 844 },
+  hasTouch: true,
+  isMobile: true,
+};
+/** Pictures for the documentation are written if this is set. */
+const SCREENSHOTS = process.env["VQD_SCREENSHOTS"] ? join(REPO, "docs", "images") : undefined;
+
+if (chromiumPath === undefined) {
+  it.skip("the pages in a browser: no Chromium found on the PATH or in VQD_CHROMIUM", () => {});
+}
+
+async function screenshot(page: Page, name: string, fullPage = false): Promise<void> {
+  if (SCREENSHOTS === undefined) return;
+  await mkdir(SCREENSHOTS, { recursive: true });
+  const png = await page.screenshot({ fullPage });
+  await sharp(png)
+    .png({ palette: true, quality: 90 })
+    .toFile(join(SCREENSHOTS, `${name}.png`));
+}
+
+/** Presses Tab until the element with that id has the focus; fails if it is never reached. */
+async function tabTo(page: Page, id: string): Promise<void> {
+  const reached: string[] = [];
+  for (let i = 0; i < 60; i++) {
+    const focused = await page.evaluate(() => document.activeElement?.id ?? "");
+    if (focused === id) return;
+    reached.push(focused);
+    await page.keyboard.press("Tab");
+  }
+  throw new Error(`Tab does not reach #${id}, only ${reached.join(" ")}`);
+}
+
+/** Notes, at each change of the progress text, how many tokens of the first image have a colour. */
+async function watchTokens(page: Page): Promise<() => Promise<{ text: string; painted: number }[]>> {
+  await page.evaluate(() => {
+    const seen: { text: string; painted: number }[] = [];
+    Object.assign(window, { seen });
+    const text = document.querySelector("#progress-text");
+    if (text === null) throw new Error("no progress");
+    new MutationObserver(() => {
+      const canvas = document.querySelector<HTMLCanvasElement>(".frame canvas");
+      const data = canvas?.getContext("2d")?.getImageData(0, 0, canvas.width, canvas.height).data ?? [];
+      let painted = 0;
+      for (let i = 3; i < data.length; i += 4) if (data[i] === 255) painted++;
+      seen.push({ text: text.textContent ?? "", painted });
+    }).observe(text, { childList: true, characterData: true, subtree: true });
+  });
+  return () => page.evaluate(() => (window as unknown as { seen: { text: string; painted: number }[] }).seen);
+}
+
+/** Resolves when the progress text is like `text`. */
+const progress = (page: Page, text: RegExp): Promise<void> =>
+  page.locator("#progress-text", { hasText: text }).waitFor({ timeout: MADE_MS });
+const done = (page: Page): Promise<void> => progress(page, /^Done/);
+
+/** Fills in what makes a picture quickly. */
+async function fill(page: Page, { prompt = PROMPT, steps = 10, seed = "7" } = {}): Promise<void> {
+  await page.fill("#prompt", prompt);
+  await page.fill("#steps", String(steps));
+  await page.fill("#seed", seed);
+}
+
+async function expectAccessible(page: Page): Promise<void> {
+  const { named, unnamed } = await unnamedControls(page);
+  expect(unnamed).toEqual([]);
+  expect(named).toBeGreaterThan(5);
+  expect(await structureFaults(page)).toEqual([]);
+  expect(await faintTexts(page)).toEqual([]);
+  expect(await overflow(page)).toBeLessThanOrEqual(0);
+}
+
+describe.skipIf(chromiumPath === undefined)("the playground", () => {
+  let test: TestStack;
+  let browser: Browser;
+  let link: string;
+  const open = (options?: BrowserContextOptions): Promise<WatchedPage> => openPage(browser, link, options);
+
+  beforeAll(async () => {
+    [test, browser] = await Promise.all([startTestStack({ workers: 1 }), launchBrowser()]);
+    link = `${test.url}/#key=${encodeURIComponent(test.apiKey)}`;
+  });
+  afterAll(async () => {
+    await browser?.close();
+    await test?.stop();
+  });
+
+  it("makes an image from the keyboard alone, and shows its tokens as they are unmasked", async () => {
+    const { page, troubles } = await open({ viewport: { width: 1280, height: 900 } });
+    expect(page.url()).toBe(`${test.url}/`);
+    const seen = await watchTokens(page);
+    await tabTo(page, "prompt");
+    await page.keyboard.type(PROMPT);
+    await tabTo(page, "steps");
+    await page.keyboard.press("Home");
+    for (let i = 1; i < 20; i++) await page.keyboard.press("ArrowRight");
+    await tabTo(page, "seed");
+    await page.keyboard.type("7");
+    await tabTo(page, "make");
+    await page.keyboard.press("Enter");
+    await progress(page, /^Step 1\d /);
+    await screenshot(page, "playground-running");
+    await done(page);
+
+    const steps = (await seen()).filter(({ text }) => text.startsWith("Step "));
+    expect(steps.map(({ text }) => Number(/^Step (\d+) of 20/.exec(text)?.[1]))).toEqual(
+      Array.from({ length: 20 }, (_, i) => i + 1),
+    );
+    // A token shown is a token that the text counts as unmasked; the picture is one step behind the text at most.
+    const counts = steps.map(({ text }) => Number(/· (\d+) of 256/.exec(text)?.[1]));
+    for (const [i, { painted }] of steps.entries())
+      expect([counts[i], counts[i - 1] ?? 0]).toContain(painted);
+    expect(new Set(steps.map(({ painted }) => painted)).size).toBeGreaterThan(10);
+    expect(counts.at(-1)).toBe(256);
+    expect(await page.textContent("#announcer")).toMatch(/^Done in .* 20 steps · seed 7/);
+
+    const image = page.locator(".frame img:not(.partial)");
+    expect(await image.getAttribute("alt")).toBe(PROMPT);
+    expect(await image.evaluate((element: HTMLImageElement) => element.naturalWidth)).toBe(128);
+    const shown = Buffer.from(
+      await (await fetch(new URL((await image.getAttribute("src")) ?? "", test.url))).arrayBuffer(),
+    );
+    const wanted = await generateImage(test, { prompt: PROMPT, seed: 7, num_inference_steps: 20 });
+    expect(shown.equals(wanted)).toBe(true);
+    await expectAccessible(page);
+    await screenshot(page, "playground");
+
+    // The steps can be gone through again.
+    await page.fill("#replay", "5");
+    expect(await page.locator(".frame canvas").isVisible()).toBe(true);
+    expect(await page.textContent("figcaption span")).toMatch(/tokens masked/);
+    await page.fill("#replay", "20");
+    expect(await image.isVisible()).toBe(true);
+    expect(troubles).toEqual([]);
+    await page.context().close();
+  });
+
+  it("gives code that makes the same image", async () => {
+    const { page, troubles } = await open();
+    await fill(page, { prompt: 'it\'s a "red" apple $HOME', steps: 5 });
+    await page.selectOption("#scheduler", "strided", { force: true }).catch(async () => {
+      await page.click("#more summary");
+      await page.selectOption("#scheduler", "strided");
+    });
+    await page.click("#make");
+    await done(page);
+    const src = (await page.locator(".frame img:not(.partial)").getAttribute("src")) ?? "";
+    const shown = Buffer.from(await (await fetch(new URL(src, test.url))).arrayBuffer());
+    const env = { ...process.env, VQD_API_KEY: test.apiKey };
+    const code = async (tab: string): Promise<string> => {
+      await page.click(`#tab-${tab}`);
+      const text = (await page.textContent("#code-text")) ?? "";
+      expect(text).not.toContain(test.apiKey);
+      return text;
+    };
+    const bytes = async (url: string | undefined): Promise<Buffer> =>
+      Buffer.from(await (await fetch(url ?? "")).arrayBuffer());
+
+    const curl = await promisify(execFile)("sh", ["-c", await code("curl")], { env });
+    const { output } = JSON.parse(curl.stdout) as { output: string[] };
+    expect((await bytes(output[0])).equals(shown)).toBe(true);
+
+    const run = (source: string): Promise<{ stdout: string }> =>
+      promisify(execFile)(process.execPath, ["--input-type=module", "--eval", source], { cwd: REPO, env });
+    const replicate = await run(await code("replicate"));
+    expect((await bytes(/https?:[^'"\s]+/.exec(replicate.stdout)?.[0])).equals(shown)).toBe(true);
+    const openai = (await code("openai")).replace(
+      'writeFileSync(`image-${i}.png`, b64_json, "base64")',
+      "console.log(b64_json)",
+    );
+    expect(Buffer.from((await run(openai)).stdout.trim(), "base64").equals(shown)).toBe(true);
+
+    // Tabs go by arrow keys.
+    await page.focus("#tab-openai");
+    await page.keyboard.press("ArrowLeft");
+    expect(await page.getAttribute("#tab-curl", "aria-selected")).toBe("true");
+    expect(troubles).toEqual([]);
+    await page.context().close();
+  });
+
+  it("says what is wrong beside the field, and takes the next try", async () => {
+    const { page, troubles } = await open();
+    await page.click("#make");
+    const error = page.locator("#prompt-error");
+    await error.waitFor();
+    expect(await error.textContent()).toBe("This must not be empty.");
+    expect(await page.getAttribute("#prompt", "aria-invalid")).toBe("true");
+    expect(await page.getAttribute("#prompt", "aria-describedby")).toContain("prompt-error");
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe("prompt");
+    await expectAccessible(page);
+    await fill(page, { seed: "seven", steps: 2 });
+    await page.click("#make");
+    await page.locator("#seed-error").waitFor();
+    expect(await page.textContent("#seed-error")).toBe("This must be an integer.");
+    expect(await page.locator("#prompt-error").count()).toBe(0);
+    await page.fill("#seed", "7");
+    await page.keyboard.press("Control+Enter");
+    await done(page);
+    expect(await page.locator(".error:visible").count()).toBe(0);
+    // The browser itself notes the two refusals; nothing else is wrong.
+    const refusals = troubles.filter((trouble) => trouble.includes("422"));
+    expect(troubles).toEqual(refusals);
+    expect(refusals).toHaveLength(4);
+    await page.context().close();
+  });
+
+  it("asks for a key, and says when it is not valid", async () => {
+    const { page } = await openPage(browser, test.url);
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe("key");
+    await page.keyboard.type("wrong");
+    await page.keyboard.press("Enter");
+    await page.locator("#key-error", { hasText: "not valid" }).waitFor();
+    await page.fill("#key", test.apiKey);
+    await page.keyboard.press("Enter");
+    await fill(page, { steps: 2 });
+    await page.keyboard.press("Control+Enter");
+    await done(page);
+    expect(
+      await page.evaluate(() => [localStorage.getItem("vqd.key"), sessionStorage.getItem("vqd.key")]),
+    ).toEqual([null, test.apiKey]);
+    await page.context().close();
+  });
+
+  it("keeps a history, and links that bring the settings to another browser", async () => {
+    const { page, troubles } = await open();
+    await fill(page, { steps: 4, seed: "" });
+    await page.click("#make");
+    await done(page);
+    const seed = /seed (\d+)/.exec((await page.textContent("#progress-text")) ?? "")?.[1] ?? "";
+    await page.click("#keep-seed");
+    expect(await page.inputValue("#seed")).toBe(seed);
+    await page.fill("#prompt", "red apple");
+    await page.fill("#outputs", "2");
+    await page.keyboard.press("Control+Enter");
+    await page.waitForFunction(() => document.querySelectorAll("#history-list li").length === 2, null, {
+      timeout: MADE_MS,
+    });
+    expect(await page.locator(".frame").count()).toBe(2);
+    await page.reload();
+    await page.click("#history-list li:nth-child(2) button");
+    expect([
+      await page.inputValue("#prompt"),
+      await page.inputValue("#seed"),
+      await page.inputValue("#steps"),
+    ]).toEqual([PROMPT, seed, "4"]);
+    await page.waitForFunction(
+      () => document.querySelector<HTMLImageElement>(".frame img:not(.partial)")?.naturalWidth === 128,
+    );
+    await expectAccessible(page);
+
+    await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+    await page.click("#share");
+    const shared = await page.evaluate(() => navigator.clipboard.readText());
+    expect(new URL(shared).search).toBe("");
+    expect(shared).not.toContain(test.apiKey);
+    const other = await openPage(browser, shared);
+    expect([await other.page.inputValue("#prompt"), await other.page.inputValue("#seed")]).toEqual([
+      PROMPT,
+      seed,
+    ]);
+    await other.page.context().close();
+
+    await page.click("#history-clear");
+    expect(await page.locator("#history").isVisible()).toBe(false);
+    expect(troubles).toEqual([]);
+    await page.context().close();
+  });
+
+  it("cancels with Escape", async () => {
+    const { page, troubles } = await open();
+    await fill(page, { steps: 100 });
+    const [created] = await Promise.all([
+      page.waitForResponse((response) => response.url().endsWith("/v1/predictions")),
+      page.click("#make"),
+    ]);
+    const { id } = (await created.json()) as { id: string };
+    await progress(page, /^Step /);
+    await page.keyboard.press("Escape");
+    await progress(page, /Canceled/);
+    expect((await getPrediction(test, id)).status).toBe("canceled");
+    expect(await page.isEnabled("#make")).toBe(true);
+    expect(troubles).toEqual([]);
+    await page.context().close();
+  });
+
+  it("shows partial images in several formats", async () => {
+    const { page, troubles } = await open();
+    await fill(page, { steps: 40 });
+    await page.click("#more summary");
+    await page.fill("#previews", "3");
+    await page.selectOption("#format", "webp");
+    const partial = page.waitForFunction(
+      () =>
+        document.querySelector<HTMLImageElement>(".frame img.partial:not([hidden])")?.naturalWidth === 128,
+      null,
+      { timeout: MADE_MS },
+    );
+    await page.click("#make");
+    await partial;
+    await done(page);
+    expect(await page.getAttribute(".frame img:not(.partial)", "src")).toMatch(/0\.webp$/);
+    expect(await page.locator(".frame img.partial").isVisible()).toBe(false);
+    expect(troubles).toEqual([]);
+    await page.context().close();
+  });
+
+  it("is fit for a phone and for dark rooms", async () => {
+    const { page, troubles } = await open({ ...PHONE, colorScheme: "dark" });
+    const background = (): Promise<string> =>
+      page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    expect(await background()).toBe("rgb(23, 21, 19)");
+    await fill(page, { steps: 15 });
+    await page.tap("#make");
+    await done(page);
+    await expectAccessible(page);
+    const { width = 0 } = (await page.locator(".frame").boundingBox()) ?? {};
+    expect(width).toBeGreaterThan(250);
+    await page.locator("#stage-title").scrollIntoViewIfNeeded();
+    await page.evaluate(() => document.querySelector(".stage")?.scrollIntoView());
+    await screenshot(page, "playground-phone-dark");
+    await page.emulateMedia({ colorScheme: "light" });
+    expect(await background()).toBe("rgb(246, 244, 240)");
+    await page.click("#more summary");
+    await page.click("#key-panel summary");
+    await expectAccessible(page);
+    expect(troubles).toEqual([]);
+    await page.context().close();
+  });
+
+  it("goes on where it was when the edge is killed under it", async () => {
+    const { page } = await open();
+    const seen = await watchTokens(page);
+    await fill(page, { steps: 100 });
+    await page.click("#make");
+    await progress(page, /^Step \d/);
+    await test.stack.edge.kill("SIGKILL");
+    await progress(page, /resuming/);
+    await done(page);
+    const steps = (await seen()).flatMap(({ text }) => /^Step (\d+) /.exec(text)?.[1] ?? []).map(Number);
+    expect(steps).toEqual(Array.from({ length: 100 }, (_, i) => i + 1));
+    await page.context().close();
+    await test.stack.waitReady();
+  });
+
+  it.each(["light", "dark"] as const)("has a reference of every operation, in %s", async (colorScheme) => {
+    const { page, troubles } = await openPage(browser, `${test.url}/docs#createPrediction`, { colorScheme });
+    await page.locator("#createPrediction").waitFor();
+    const document = (await (await fetch(`${test.url}/openapi.json`)).json()) as {
+      paths: Record<string, Record<string, { operationId: string }>>;
+    };
+    const ids = Object.values(document.paths).flatMap((methods) =>
+      Object.values(methods).map(({ operationId }) => operationId),
+    );
+    const shown = await page.locator(".operation").evaluateAll((sections) => sections.map(({ id }) => id));
+    expect(shown.toSorted()).toEqual(ids.toSorted());
+    const create = page.locator("#createPrediction");
+    expect(await create.textContent()).toContain("input.guidance_scale");
+    expect(await create.locator("tr", { hasText: "input.guidance_scale" }).textContent()).toMatch(
+      /from 1 to 20/,
+    );
+    await page.evaluate(() =>
+      document.querySelectorAll("details").forEach((details) => (details.open = true)),
+    );
+    await expectAccessible(page);
+    await page.setViewportSize({ width: 390, height: 844 });
+    expect(await overflow(page)).toBeLessThanOrEqual(0);
+    if (colorScheme === "light") {
+      await page.setViewportSize({ width: 1280, height: 900 });
+      await page.goto(`${test.url}/docs`);
+      await page.locator("#createPrediction").waitFor();
+      await screenshot(page, "reference");
+    }
+    expect(troubles).toEqual([]);
+    await page.context().close();
+  });
+});

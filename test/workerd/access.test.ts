@@ -1,0 +1,140 @@
+// Keys by their hashes: scopes, expiry, revocation, limits; and which pages may call.
+
+import { env } from "cloudflare:workers";
+import { afterEach, beforeAll, describe, expect, it } from "vitest";
+import { RateLimiter } from "../../edge/hub/rate.ts";
+import { type ApiKey, SCOPES, storedKeyName } from "../../shared/api-key.ts";
+import { call, PlayedWorker } from "./support.ts";
+
+const hashOf = async (key: string): Promise<string> => {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key)));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+};
+
+let count = 0;
+/** Stores a key and gives it. */
+async function makeKey(settings: Partial<ApiKey> = {}): Promise<string> {
+  const key = `stored-${++count}`;
+  const stored: ApiKey = {
+    name: `owner-${count}`,
+    scopes: [...SCOPES],
+    createdAt: 1,
+    expiresAt: null,
+    perMinute: null,
+    live: null,
+    ...settings,
+  };
+  await env.KEYS.put(storedKeyName(await hashOf(key)), JSON.stringify(stored));
+  return key;
+}
+
+const made: [string, string][] = [];
+async function create(key: string): Promise<Response> {
+  const response = await call("/v1/predictions", { json: { input: { prompt: "a cat" } }, key });
+  if (response.status === 201) made.push([((await response.clone().json()) as { id: string }).id, key]);
+  return response;
+}
+
+beforeAll(async () => {
+  const worker = await PlayedWorker.start();
+  await worker.close();
+});
+afterEach(async () => {
+  await Promise.all(
+    made.splice(0).map(([id, key]) => call(`/v1/predictions/${id}/cancel`, { method: "POST", key })),
+  );
+});
+
+describe("a stored key", () => {
+  it("makes and sees its owner's predictions, which other keys of the owner see and others do not", async () => {
+    const [key, same, other] = [await makeKey(), await makeKey({ name: `owner-${count}` }), await makeKey()];
+    const { id } = await (await create(key)).json<{ id: string }>();
+    for (const [who, status] of [
+      [key, 200],
+      [same, 200],
+      [other, 404],
+    ] as const) {
+      expect((await call(`/v1/predictions/${id}`, { key: who })).status).toBe(status);
+      expect((await call(`/v1/predictions/${id}/webhook-attempts`, { key: who })).status).toBe(status);
+    }
+    expect((await call(`/v1/predictions/${id}/cancel`, { method: "POST", key: other })).status).toBe(404);
+  });
+
+  it.each<[ApiKey["scopes"], number, number, number]>([
+    [["read"], 403, 200, 403],
+    [["create"], 201, 403, 403],
+    [["admin"], 403, 403, 200],
+  ])(
+    "with the scopes %j creates %d, reads %d, administers %d",
+    async (scopes, creates, reads, administers) => {
+      const key = await makeKey({ scopes });
+      const created = await create(key);
+      expect(created.status).toBe(creates);
+      if (creates === 403) {
+        expect(await created.json()).toMatchObject({
+          code: "forbidden",
+          detail: 'the API key lacks the scope "create"',
+        });
+      }
+      expect((await call("/v1/predictions", { key })).status).toBe(reads);
+      expect((await call("/v1/webhooks/default/secret", { key })).status).toBe(administers);
+    },
+  );
+
+  it("is refused in OpenAI's form where OpenAI's clients ask", async () => {
+    const key = await makeKey({ scopes: ["read"] });
+    const response = await call("/v1/images/generations", { json: { prompt: "a cat" }, key });
+    expect(response.status).toBe(403);
+    expect(await response.json()).toMatchObject({ error: { code: "insufficient_permissions" } });
+  });
+
+  it("is refused once it has expired, and when it is unknown", async () => {
+    for (const key of [await makeKey({ expiresAt: Date.now() - 1 }), "never-stored", "x".repeat(600)]) {
+      const response = await call("/v1/predictions", { key });
+      expect(response.status).toBe(401);
+      expect(response.headers.get("www-authenticate")).toMatch(/^Bearer/);
+    }
+  });
+});
+
+describe("limits", () => {
+  it("hold back who makes too many in a minute, and say when to come again", async () => {
+    const key = await makeKey({ perMinute: 2 });
+    const first = await create(key);
+    expect(first.headers.get("ratelimit-policy")).toBe('"predictions";q=2;w=60');
+    expect(first.headers.get("ratelimit")).toMatch(/^"predictions";r=1;t=\d+$/);
+    expect(first.headers.get("x-ratelimit-remaining-requests")).toBe("1");
+    expect((await create(key)).status).toBe(201);
+    const refused = await create(key);
+    expect(refused.status).toBe(429);
+    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
+    expect(await refused.json()).toMatchObject({ code: "rate_limited" });
+    const images = await call("/v1/images/generations", { json: { prompt: "a cat" }, key });
+    expect(images.status).toBe(429);
+    expect(images.headers.get("x-should-retry")).toBe("true");
+    expect(await images.json()).toMatchObject({ error: { type: "requests", code: "rate_limit_exceeded" } });
+    // Reading is not making.
+    expect((await call("/v1/predictions", { key })).status).toBe(200);
+  });
+
+  it("hold back who has too many live, until one ends", async () => {
+    const key = await makeKey({ live: 1 });
+    const { id } = await (await create(key)).json<{ id: string }>();
+    const refused = await create(key);
+    expect(refused.status).toBe(429);
+    expect(await refused.json()).toMatchObject({ code: "too_many_live" });
+    await call(`/v1/predictions/${id}/cancel`, { method: "POST", key });
+    expect((await create(key)).status).toBe(201);
+  });
+
+  it("fill up again evenly", () => {
+    const limiter = new RateLimiter();
+    const limits = { perMinute: 60, live: 5 };
+    const at = (now: number): number => limiter.admit("a", 0, limits, now).remaining;
+    for (let i = 0; i < 60; i++) expect(at(0)).toBe(59 - i);
+    expect(() => at(999)).toThrow(/60 predictions a minute/);
+    expect(at(1_000)).toBe(0);
+    expect(at(60_000)).toBe(58);
+    expect(limiter.admit("b", 0, limits, 60_000).remaining).toBe(59);
+  });
+});

@@ -1,0 +1,84 @@
+// Which URLs a webhook may go to: whatever is written, no address inside of a network.
+
+import { describe, expect, it } from "vitest";
+import { webhookUrlComplaint } from "../../edge/webhooks/url.ts";
+
+const complaint = (url: string): string | undefined => webhookUrlComplaint(url, { allowLoopback: false });
+
+describe("a webhook's URL", () => {
+  it.each([
+    "https://example.com/hook",
+    "https://example.com:8443/hook?a=b",
+    "https://hooks.example.co.uk./x",
+    "https://8.8.8.8/",
+    "https://[2606:4700:4700::1111]/",
+    "https://172.32.0.1/",
+    "https://xn--bcher-kva.example/",
+  ])("may be %s", (url) => {
+    expect(complaint(url)).toBeUndefined();
+  });
+
+  it.each([
+    ["no URL", "hook"],
+    ["plain http", "http://example.com/"],
+    ["another scheme", "ftp://example.com/"],
+    ["a script", "javascript:alert(1)"],
+    ["a password", "https://user:pass@example.com/"],
+    ["a user name", "https://user@example.com/"],
+    ["a service's port", "https://example.com:25/"],
+    ["too long", `https://example.com/${"x".repeat(2_048)}`],
+    ["localhost", "https://localhost/"],
+    ["localhost in capitals", "https://LOCALHOST./"],
+    ["a name in localhost", "https://a.localhost/"],
+    ["a name of one label", "https://intranet/"],
+    ["a metadata name", "https://metadata.google.internal/computeMetadata/v1/"],
+    ["mDNS", "https://printer.local/"],
+    ["loopback", "https://127.0.0.1/"],
+    ["loopback in short", "https://127.1/"],
+    ["loopback in decimal", "https://2130706433/"],
+    ["loopback in octal", "https://0177.0.0.1/"],
+    ["loopback in hexadecimal", "https://0x7f000001/"],
+    ["loopback in full-width digits", "https://１２７.0.0.1/"],
+    ["this host", "https://0.0.0.0/"],
+    ["a private network", "https://10.1.2.3/"],
+    ["another", "https://172.16.0.1/"],
+    ["and another", "https://192.168.1.1/"],
+    ["carrier-grade NAT", "https://100.64.0.1/"],
+    ["cloud metadata", "https://169.254.169.254/latest/meta-data/"],
+    ["multicast", "https://224.0.0.1/"],
+    ["broadcast", "https://255.255.255.255/"],
+    ["documentation", "https://203.0.113.7/"],
+    ["IPv6 loopback", "https://[::1]/"],
+    ["IPv6 any", "https://[::]/"],
+    ["IPv4 in IPv6", "https://[::ffff:169.254.169.254]/"],
+    ["IPv4 in IPv6, in hexadecimal", "https://[::ffff:a9fe:a9fe]/"],
+    ["NAT64", "https://[64:ff9b::a9fe:a9fe]/"],
+    ["6to4", "https://[2002:a9fe:a9fe::1]/"],
+    ["Teredo", "https://[2001:0:a9fe:a9fe::1]/"],
+    ["unique local", "https://[fd00:ec2::254]/"],
+    ["link local", "https://[fe80::1]/"],
+    ["IPv6 documentation", "https://[2001:db8::1]/"],
+  ])("may not be %s", (_, url) => {
+    expect(complaint(url)).toMatch(/^must /);
+  });
+
+  it("may be this machine in development, and nothing else more", () => {
+    const rules = { allowLoopback: true };
+    for (const url of [
+      "http://127.0.0.1:3000/",
+      "http://localhost:3000/",
+      "https://[::1]/",
+      "http://[::1]:3000/",
+    ]) {
+      expect(webhookUrlComplaint(url, rules), url).toBeUndefined();
+    }
+    for (const url of [
+      "http://10.0.0.1/",
+      "http://example.com/",
+      "https://169.254.169.254/",
+      "http://intranet/",
+    ]) {
+      expect(webhookUrlComplaint(url, rules), url).toMatch(/^must /);
+    }
+  });
+});
