@@ -14,7 +14,7 @@ const fieldErrorSchema = z.strictObject({
 
 const openaiErrorObject = z.strictObject({
   message: z.string(),
-  type: z.enum(["invalid_request_error", "server_error"]),
+  type: z.enum(["invalid_request_error", "requests", "server_error"]),
   param: z.string().nullable().describe("The field that is wrong, dotted from the body's root."),
   code: z.string(),
 });

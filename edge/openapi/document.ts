@@ -19,7 +19,9 @@ const DESCRIPTION = `VQ-Diffusion text to image, on the API that people have cli
 OpenAI's image generation.
 
 Send \`Authorization: Bearer <key>\`. Images and event streams are fetched by unguessable URLs, without a key.
-Every answer has an \`x-request-id\`.`;
+Every answer has an \`x-request-id\`. Those that make images say where the key stands (\`ratelimit\`,
+\`x-ratelimit-remaining-requests\`). A key has scopes: \`read\` for what is got, \`create\` for what is made, \`admin\` for
+the secret of webhooks.`;
 
 /** The document; its servers are those of the origin it is fetched from. */
 export function openapiDocument(): Record<string, unknown> {

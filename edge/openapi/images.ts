@@ -3,7 +3,7 @@
 import { z } from "@hono/zod-openapi";
 import { generateImagesSchema } from "../schemas.ts";
 import { imagesSchema } from "./answers.ts";
-import { idempotencyKey, jsonBody, KEYED, openaiErrors, type Operation } from "./operation.ts";
+import { idempotencyKey, jsonBody, KEY_ERRORS, KEYED, openaiErrors, type Operation } from "./operation.ts";
 
 export const imageOperations: readonly Operation[] = [
   {
@@ -48,7 +48,7 @@ export const imageOperations: readonly Operation[] = [
           "text/event-stream": { schema: z.string() },
         },
       },
-      ...openaiErrors(400, 401, 404, 413, 415, 500, 503, 504),
+      ...openaiErrors(400, ...KEY_ERRORS, 404, 413, 415, 429, 500, 504),
     },
   },
 ];

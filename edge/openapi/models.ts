@@ -2,7 +2,7 @@
 
 import { z } from "@hono/zod-openapi";
 import { healthSchema, modelListSchema, modelSchema, paletteSchema } from "./answers.ts";
-import { json, KEYED, modelProblems, OPEN, type Operation, PATH } from "./operation.ts";
+import { json, KEY_ERRORS, KEYED, modelProblems, OPEN, type Operation, PATH } from "./operation.ts";
 
 const tags = ["Models"];
 const named = { params: z.object({ owner: PATH.owner, name: PATH.name }) };
@@ -16,7 +16,7 @@ export const modelOperations: readonly Operation[] = [
     description: "What workers have announced: the newest version of each model.",
     tags,
     ...KEYED,
-    responses: { 200: json(modelListSchema, "The models."), ...modelProblems(401, 503) },
+    responses: { 200: json(modelListSchema, "The models."), ...modelProblems(...KEY_ERRORS) },
   },
   {
     method: "get",
@@ -31,7 +31,7 @@ export const modelOperations: readonly Operation[] = [
         id: z.string().openapi({ description: "`owner/name`, encoded.", examples: ["vqd/emoji-proto"] }),
       }),
     },
-    responses: { 200: json(modelSchema, "The model."), ...modelProblems(401, 404, 503) },
+    responses: { 200: json(modelSchema, "The model."), ...modelProblems(404, ...KEY_ERRORS) },
   },
   {
     method: "get",
@@ -41,7 +41,7 @@ export const modelOperations: readonly Operation[] = [
     tags,
     ...KEYED,
     request: named,
-    responses: { 200: json(modelSchema, "The model."), ...modelProblems(401, 404, 503) },
+    responses: { 200: json(modelSchema, "The model."), ...modelProblems(404, ...KEY_ERRORS) },
   },
   {
     method: "get",
@@ -54,7 +54,7 @@ export const modelOperations: readonly Operation[] = [
     tags,
     ...KEYED,
     request: named,
-    responses: { 200: json(paletteSchema, "The colours."), ...modelProblems(401, 404, 503) },
+    responses: { 200: json(paletteSchema, "The colours."), ...modelProblems(404, ...KEY_ERRORS) },
   },
   {
     method: "get",

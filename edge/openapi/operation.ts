@@ -10,10 +10,12 @@ type Schema = z.ZodType;
 const ERRORS = {
   400: "The body is not valid JSON",
   401: "No valid key",
+  403: "The key may not do this",
   404: "There is nothing of that name",
   413: "The body is too large",
   415: "The body is not JSON by its content type",
   422: "A field is wrong; the answer names it",
+  429: "The key's limit of requests, or of predictions at once, is reached; see retry-after",
   500: "The model failed",
   503: "Not now: the queue is full or unreachable, no worker has announced a model, or no key is configured",
   504: "No result in time",
@@ -34,8 +36,10 @@ export const openaiErrors = (...statuses: ErrorStatus[]) =>
 export const modelProblems = (...statuses: ErrorStatus[]) =>
   answers(statuses, "application/problem+json", modelProblemSchema);
 
-/** All that can be wrong with a request that has a key and a body. */
-export const BODY_ERRORS = [400, 401, 413, 415, 422, 503] as const;
+/** What can be wrong with any request that has a key. */
+export const KEY_ERRORS = [401, 403, 503] as const;
+/** What can be wrong with one that makes images. */
+export const CREATE_ERRORS = [400, ...KEY_ERRORS, 413, 415, 422, 429] as const;
 
 export const json = (schema: Schema, description: string) => ({
   description,

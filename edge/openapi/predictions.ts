@@ -4,10 +4,11 @@ import { z } from "@hono/zod-openapi";
 import { createPredictionSchema } from "../schemas.ts";
 import { predictionListSchema, predictionSchema } from "./answers.ts";
 import {
-  BODY_ERRORS,
+  CREATE_ERRORS,
   idempotencyKey,
   json,
   jsonBody,
+  KEY_ERRORS,
   KEYED,
   modelProblems,
   OPEN,
@@ -152,7 +153,7 @@ export const predictionOperations: readonly Operation[] = [
     tags,
     ...KEYED,
     request: { headers: createHeaders, body: createBody },
-    responses: { 200: replayed, 201: created, ...problems(...BODY_ERRORS) },
+    responses: { 200: replayed, 201: created, ...problems(...CREATE_ERRORS) },
   },
   {
     method: "get",
@@ -163,7 +164,7 @@ export const predictionOperations: readonly Operation[] = [
     tags,
     ...KEYED,
     request: { query: listQuery },
-    responses: { 200: json(predictionListSchema, "A page of them."), ...problems(401, 422, 503) },
+    responses: { 200: json(predictionListSchema, "A page of them."), ...problems(422, ...KEY_ERRORS) },
   },
   {
     method: "post",
@@ -178,7 +179,7 @@ export const predictionOperations: readonly Operation[] = [
       headers: createHeaders,
       body: createBody,
     },
-    responses: { 200: replayed, 201: created, ...modelProblems(404, ...BODY_ERRORS) },
+    responses: { 200: replayed, 201: created, ...modelProblems(404, ...CREATE_ERRORS) },
   },
   {
     method: "get",
@@ -188,7 +189,10 @@ export const predictionOperations: readonly Operation[] = [
     tags,
     ...KEYED,
     request: { params: z.object({ id: PATH.id }) },
-    responses: { 200: json(predictionSchema, "The prediction as it is now."), ...problems(401, 404, 503) },
+    responses: {
+      200: json(predictionSchema, "The prediction as it is now."),
+      ...problems(404, ...KEY_ERRORS),
+    },
   },
   {
     method: "post",
@@ -199,7 +203,7 @@ export const predictionOperations: readonly Operation[] = [
     tags,
     ...KEYED,
     request: { params: z.object({ id: PATH.id }) },
-    responses: { 200: json(predictionSchema, "The prediction."), ...problems(401, 404, 503) },
+    responses: { 200: json(predictionSchema, "The prediction."), ...problems(404, ...KEY_ERRORS) },
   },
   {
     method: "get",
@@ -210,7 +214,7 @@ export const predictionOperations: readonly Operation[] = [
     tags,
     ...KEYED,
     request: { params: z.object({ id: PATH.id }), query: lastEventId },
-    responses: { 200: eventStream, 204: noMoreEvents, ...problems(401, 404, 503) },
+    responses: { 200: eventStream, 204: noMoreEvents, ...problems(404, ...KEY_ERRORS) },
   },
   {
     method: "get",

@@ -2,7 +2,7 @@
 
 import { z } from "@hono/zod-openapi";
 import { queuedSchema, rotatedSecretSchema, webhookAttemptsSchema, webhookSecretSchema } from "./answers.ts";
-import { json, KEYED, type Operation, PATH, problems } from "./operation.ts";
+import { json, KEY_ERRORS, KEYED, type Operation, PATH, problems } from "./operation.ts";
 
 const tags = ["Webhooks"];
 const ofPrediction = { params: z.object({ id: PATH.id }) };
@@ -15,7 +15,7 @@ export const webhookOperations: readonly Operation[] = [
     summary: "Get the secret that signs webhooks",
     tags,
     ...KEYED,
-    responses: { 200: json(webhookSecretSchema, "The newest secret."), ...problems(401, 503) },
+    responses: { 200: json(webhookSecretSchema, "The newest secret."), ...problems(...KEY_ERRORS) },
   },
   {
     method: "post",
@@ -24,7 +24,7 @@ export const webhookOperations: readonly Operation[] = [
     summary: "Change the secret that signs webhooks",
     tags,
     ...KEYED,
-    responses: { 200: json(rotatedSecretSchema, "The new secret."), ...problems(401, 503) },
+    responses: { 200: json(rotatedSecretSchema, "The new secret."), ...problems(...KEY_ERRORS) },
   },
   {
     method: "get",
@@ -34,7 +34,7 @@ export const webhookOperations: readonly Operation[] = [
     tags,
     ...KEYED,
     request: ofPrediction,
-    responses: { 200: json(webhookAttemptsSchema, "Every attempt."), ...problems(401, 404, 503) },
+    responses: { 200: json(webhookAttemptsSchema, "Every attempt."), ...problems(404, ...KEY_ERRORS) },
   },
   {
     method: "post",
@@ -45,6 +45,6 @@ export const webhookOperations: readonly Operation[] = [
     tags,
     ...KEYED,
     request: ofPrediction,
-    responses: { 202: json(queuedSchema, "It will be sent."), ...problems(401, 404, 422, 503) },
+    responses: { 202: json(queuedSchema, "It will be sent."), ...problems(404, ...KEY_ERRORS) },
   },
 ];

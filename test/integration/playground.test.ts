@@ -109,9 +109,14 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     const seen = await watchTokens(page);
     await tabTo(page, "prompt");
     await page.keyboard.type(PROMPT);
+    await tabTo(page, "preset-fast");
+    await page.keyboard.press("Space");
+    expect(await page.inputValue("#steps")).toBe("25");
     await tabTo(page, "steps");
-    await page.keyboard.press("Home");
-    for (let i = 1; i < 20; i++) await page.keyboard.press("ArrowRight");
+    await page.keyboard.press("ArrowLeft");
+    expect(await page.getAttribute("#preset-fast", "aria-pressed")).toBe("false");
+    await page.keyboard.press("ArrowRight");
+    expect(await page.getAttribute("#preset-fast", "aria-pressed")).toBe("true");
     await tabTo(page, "seed");
     await page.keyboard.type("7");
     await tabTo(page, "make");
@@ -121,8 +126,8 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await done(page);
 
     const steps = (await seen()).filter(({ text }) => text.startsWith("Step "));
-    expect(steps.map(({ text }) => Number(/^Step (\d+) of 20/.exec(text)?.[1]))).toEqual(
-      Array.from({ length: 20 }, (_, i) => i + 1),
+    expect(steps.map(({ text }) => Number(/^Step (\d+) of 25/.exec(text)?.[1]))).toEqual(
+      Array.from({ length: 25 }, (_, i) => i + 1),
     );
     // A token shown is a token that the text counts as unmasked; the picture is one step behind the text at most.
     const counts = steps.map(({ text }) => Number(/· (\d+) of 256/.exec(text)?.[1]));
@@ -130,7 +135,7 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
       expect([counts[i], counts[i - 1] ?? 0]).toContain(painted);
     expect(new Set(steps.map(({ painted }) => painted)).size).toBeGreaterThan(10);
     expect(counts.at(-1)).toBe(256);
-    expect(await page.textContent("#announcer")).toMatch(/^Done in .* 20 steps · seed 7/);
+    expect(await page.textContent("#announcer")).toMatch(/^Done in .* 25 steps · seed 7/);
 
     const image = page.locator(".frame img:not(.partial)");
     expect(await image.getAttribute("alt")).toBe(PROMPT);
@@ -138,7 +143,7 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     const shown = Buffer.from(
       await (await fetch(new URL((await image.getAttribute("src")) ?? "", test.url))).arrayBuffer(),
     );
-    const wanted = await generateImage(test, { prompt: PROMPT, seed: 7, num_inference_steps: 20 });
+    const wanted = await generateImage(test, { prompt: PROMPT, seed: 7, preset: "fast" });
     expect(shown.equals(wanted)).toBe(true);
     await expectAccessible(page);
     await screenshot(page, "playground");
@@ -147,7 +152,7 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await page.fill("#replay", "5");
     expect(await page.locator(".frame canvas").isVisible()).toBe(true);
     expect(await page.textContent("figcaption span")).toMatch(/tokens masked/);
-    await page.fill("#replay", "20");
+    await page.fill("#replay", "25");
     expect(await image.isVisible()).toBe(true);
     expect(troubles).toEqual([]);
     await page.context().close();
@@ -327,7 +332,8 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     const background = (): Promise<string> =>
       page.evaluate(() => getComputedStyle(document.body).backgroundColor);
     expect(await background()).toBe("rgb(23, 21, 19)");
-    await fill(page, { steps: 15 });
+    await fill(page);
+    await page.tap("#preset-fast");
     await page.tap("#make");
     await done(page);
     await expectAccessible(page);
@@ -363,17 +369,17 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
   it.each(["light", "dark"] as const)("has a reference of every operation, in %s", async (colorScheme) => {
     const { page, troubles } = await openPage(browser, `${test.url}/docs#createPrediction`, { colorScheme });
     await page.locator("#createPrediction").waitFor();
-    const document = (await (await fetch(`${test.url}/openapi.json`)).json()) as {
+    const description = (await (await fetch(`${test.url}/openapi.json`)).json()) as {
       paths: Record<string, Record<string, { operationId: string }>>;
     };
-    const ids = Object.values(document.paths).flatMap((methods) =>
+    const ids = Object.values(description.paths).flatMap((methods) =>
       Object.values(methods).map(({ operationId }) => operationId),
     );
     const shown = await page.locator(".operation").evaluateAll((sections) => sections.map(({ id }) => id));
     expect(shown.toSorted()).toEqual(ids.toSorted());
     const create = page.locator("#createPrediction");
     expect(await create.textContent()).toContain("input.guidance_scale");
-    expect(await create.locator("tr", { hasText: "input.guidance_scale" }).textContent()).toMatch(
+    expect(await create.locator("tr", { hasText: "input.guidance_scale" }).first().textContent()).toMatch(
       /from 1 to 20/,
     );
     await page.evaluate(() =>

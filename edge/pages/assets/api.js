@@ -76,11 +76,10 @@ const RECONNECT_MS = 1000;
  * @param {{
  *   onEvent: (type: string, data: string) => void,
  *   onCut: () => void,
- *   signal: AbortSignal,
  * }} options
  * @returns {Promise<void>}
  */
-export function follow(url, { onEvent, onCut, signal }) {
+export function follow(url, { onEvent, onCut }) {
   return new Promise((resolve) => {
     let lastId = "";
     /** @type {EventSource} */
@@ -90,7 +89,6 @@ export function follow(url, { onEvent, onCut, signal }) {
       resolve();
     };
     const open = () => {
-      if (signal.aborted) return;
       source = new EventSource(lastId === "" ? url : `${url}?last_event_id=${lastId}`);
       for (const type of ["started", "step", "preview", "output", "logs", "done"]) {
         source.addEventListener(type, (event) => {
@@ -107,7 +105,6 @@ export function follow(url, { onEvent, onCut, signal }) {
         if (source.readyState === EventSource.CLOSED) setTimeout(open, RECONNECT_MS);
       });
     };
-    signal.addEventListener("abort", () => end());
     open();
   });
 }

@@ -48,8 +48,11 @@ function createRenderer(document) {
     }
     const alternatives = schema["anyOf"] ?? schema["oneOf"];
     if (alternatives !== undefined) return alternatives.map(typeOf).join(" | ");
-    if (schema["type"] === "array") return `list of ${typeOf(schema["items"] ?? {})}`;
-    return [schema["type"] ?? "anything"].flat().join(" | ").replace(" | null", ", or null");
+    const types = [schema["type"] ?? "anything"].flat();
+    if (types.includes("array")) {
+      return `list of ${typeOf(schema["items"] ?? {})}${types.includes("null") ? ", or null" : ""}`;
+    }
+    return types.join(" | ").replace(" | null", ", or null");
   };
 
   /** What limits a value. @param {Schema} given */
@@ -203,8 +206,8 @@ function createRenderer(document) {
 
 /** @param {Schema} document */
 function render(document) {
-  const main = byId("reference", HTMLElement);
-  const contents = byId("contents", HTMLElement);
+  const main = byId("api-operations", HTMLElement);
+  const contents = byId("api-contents", HTMLElement);
   /** @type {Entry[]} */
   const entries = Object.entries(/** @type {Schema} */ (document["paths"])).flatMap(([path, methods]) =>
     Object.entries(/** @type {Schema} */ (methods)).map(([method, operation]) => ({
@@ -220,10 +223,10 @@ function render(document) {
     const own = entries.filter(({ operation }) => operation["tags"].includes(name));
     main.append(make("h2", {}, name), prose(description), ...own.map(renderOperation));
     contents.append(
-      make("h2", {}, name),
+      make("p", { class: "group" }, name),
       make(
         "ul",
-        {},
+        { "aria-label": name },
         ...own.map(({ operation }) =>
           make("li", {}, make("a", { href: `#${operation["operationId"]}` }, operation["summary"])),
         ),
@@ -240,7 +243,7 @@ try {
   render(await response.json());
 } catch (error) {
   const reason = error instanceof Error ? error.message : String(error);
-  byId("reference", HTMLElement).replaceChildren(
+  byId("api-operations", HTMLElement).replaceChildren(
     make("p", { class: "alert", role: "alert" }, `The description could not be loaded: ${reason}.`),
   );
 }

@@ -28,8 +28,7 @@ const stage = new Stage();
 
 /** What is shown: its settings for the link, the code and the seed. @type {{ model: string, settings: Record<string, unknown> } | undefined} */
 let shown;
-/** Ends the run that is under way. @type {AbortController | undefined} */
-let running;
+let isRunning = false;
 /** @type {string | undefined} */
 let cancelUrl;
 
@@ -104,11 +103,10 @@ async function loadModels() {
 
 // A run
 
-/** @param {string} model @param {string} version @param {AbortSignal} signal */
-async function usePalette(model, version, signal) {
+/** @param {string} model @param {string} version */
+async function usePalette(model, version) {
   try {
     const palette = await paletteOf(model, version);
-    if (signal.aborted) return;
     stage.setAspect(palette.width, palette.height);
     stage.setPalette(palette);
   } catch {
@@ -117,14 +115,13 @@ async function usePalette(model, version, signal) {
   }
 }
 
-/** @param {any} prediction @param {AbortSignal} signal */
-async function followPrediction(prediction, signal) {
+/** @param {any} prediction */
+async function followPrediction(prediction) {
   const { model, version, urls } = prediction;
-  void usePalette(model, version, signal);
+  void usePalette(model, version);
   /** @type {Promise<unknown>[]} */
   const images = [];
   await follow(local(urls.stream), {
-    signal,
     onCut: () => stage.say("Connection lost; resuming…"),
     onEvent(type, data) {
       if (type === "started") stage.say("Started");
@@ -147,6 +144,13 @@ async function followPrediction(prediction, signal) {
 }
 
 /** @param {any} prediction */
+function placeInQueue({ queue }) {
+  if (!queue || queue.position < 2) return "";
+  const seconds = queue.eta_seconds === null ? "" : `, about ${Math.ceil(queue.eta_seconds)} s`;
+  return ` Place ${queue.position} in the queue${seconds}`;
+}
+
+/** @param {any} prediction */
 function summary({ status, error, metrics, input }) {
   if (status === "canceled") return "Canceled";
   if (status !== "succeeded") return `Failed: ${error ?? "no reason given"}`;
@@ -166,11 +170,11 @@ function show(model, settings) {
 }
 
 async function run() {
-  if (running !== undefined) return;
+  if (isRunning) return;
   clearErrors();
   if (storedKey() === null) return askForKey("A key is needed.");
   const { model, input } = readSettings();
-  running = new AbortController();
+  isRunning = true;
   makeButton.disabled = true;
   form.setAttribute("aria-busy", "true");
   try {
@@ -178,12 +182,12 @@ async function run() {
     cancelUrl = created.urls.cancel;
     cancelButton.disabled = false;
     stage.start({ images: created.metrics.image_count, prompt: String(created.input.prompt) });
-    stage.say("Waiting for a worker…");
+    stage.say(`Waiting for a worker…${placeInQueue(created)}`);
     stage.announce("Waiting for a worker");
     const settings = withoutDefaults(created.input);
     history.replaceState(null, "", `#${toFragment({ ...(model === undefined ? {} : { model }), ...input })}`);
     show(created.model, settings);
-    const [image] = await followPrediction(created, running.signal);
+    const [image] = await followPrediction(created);
     const ended = await request(local(created.urls.get));
     stage.finish(summary(ended));
     if (ended.status === "succeeded" && image instanceof HTMLImageElement) {
@@ -194,7 +198,7 @@ async function run() {
     if (error instanceof DOMException) stage.finish("The image could not be loaded");
     else showError(error);
   } finally {
-    running = undefined;
+    isRunning = false;
     cancelUrl = undefined;
     makeButton.disabled = false;
     // A disabled button loses the focus.
@@ -279,7 +283,7 @@ const copyCode = byId("copy-code", HTMLButtonElement);
 copyCode.addEventListener("click", () => void copyFrom(copyCode, codeText.textContent ?? ""));
 
 const past = createHistory(({ model, settings, files, thumbnail }) => {
-  if (running !== undefined) return;
+  if (isRunning) return;
   clearErrors();
   writeSettings({ ...settings, model });
   show(model, settings);

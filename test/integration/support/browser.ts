@@ -45,7 +45,7 @@ export async function openPage(
   const page = await context.newPage();
   const troubles: string[] = [];
   page.on("console", (message) => {
-    if (message.type() === "error" || message.type() === "warning") troubles.push(message.text());
+    if (message.type() === "error") troubles.push(message.text());
   });
   page.on("pageerror", (error) => troubles.push(`uncaught: ${error.message}`));
   page.on("response", (response) => {

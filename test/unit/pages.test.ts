@@ -1,0 +1,110 @@
+// The playground's form against the API: the same fields, limits, choices, defaults and presets.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { PRESET_NAMES, PRESETS } from "@vqd/shared/presets.ts";
+import { openapiDocument } from "../../edge/openapi/document.ts";
+import { DEFAULTS } from "../../edge/schemas.ts";
+import { REPO } from "../../infra/stack/paths.ts";
+
+const html = readFileSync(join(REPO, "edge", "pages", "index.html"), "utf8");
+const form = /<form\s+id="settings"[\s\S]*?<\/form>/.exec(html)?.[0] ?? "";
+
+interface Field {
+  readonly type?: string[];
+  readonly minimum?: number;
+  readonly exclusiveMinimum?: number;
+  readonly maximum?: number;
+  readonly enum?: (string | number | null)[];
+}
+const document = openapiDocument() as {
+  components: { schemas: { Input: { properties: Record<string, Field> } } };
+};
+const fields = document.components.schemas.Input.properties;
+
+const attribute = (tag: string, name: string): string | undefined =>
+  new RegExp(`\\s${name}=(?:"([^"]*)"|'([^']*)')`)
+    .exec(tag)
+    ?.slice(1)
+    .find((value) => value !== undefined);
+
+const controls = [...form.matchAll(/<(input|textarea|select)\s[\s\S]*?>/g)].flatMap((match) => {
+  const [tag, kind = ""] = match;
+  const name = attribute(tag, "name");
+  if (name === undefined) return [];
+  const rest = kind === "select" ? form.slice(match.index).split("</select>")[0] : "";
+  const options = [...(rest ?? "").matchAll(/<option[^>]*>/g)].map(([option]) => option);
+  return [{ name, tag, options }];
+});
+
+describe("the playground's form", () => {
+  it("has a control for each field of the input", () => {
+    const names = controls.map(({ name }) => name).filter((name) => name !== "model");
+    // A preset is a button that sets others; the last one is another name.
+    const known = Object.keys(fields).filter((name) => !["preset", "num_images_per_prompt"].includes(name));
+    expect(names.toSorted()).toEqual(known.toSorted());
+  });
+
+  it("has the limits and choices that the API has", () => {
+    for (const { name, tag, options } of controls) {
+      const field = fields[name];
+      if (field === undefined) continue;
+      const [min, max] = [attribute(tag, "min"), attribute(tag, "max")];
+      if (min !== undefined)
+        expect(Number(min), name).toBeGreaterThanOrEqual(field.minimum ?? field.exclusiveMinimum ?? 0);
+      if (max !== undefined && name !== "num_inference_steps") expect(Number(max), name).toBe(field.maximum);
+      if (options.length > 0) {
+        const values = options.map((option) => attribute(option, "value"));
+        expect(values, name).toEqual(field.enum?.filter((value) => value !== null).map(String));
+      }
+    }
+  });
+
+  it("starts with the API's defaults", () => {
+    const best = PRESETS[DEFAULTS.preset];
+    const defaults: Record<string, unknown> = {
+      num_inference_steps: best.numInferenceSteps,
+      scheduler: best.scheduler,
+      prior_rule: best.priorRule,
+      prior_weight: best.priorWeight,
+      guidance_scale: DEFAULTS.guidanceScale,
+      truncation_rate: DEFAULTS.truncationRate,
+      num_outputs: DEFAULTS.numOutputs,
+      output_format: DEFAULTS.outputFormat,
+      output_quality: DEFAULTS.outputQuality,
+      num_previews: DEFAULTS.previews,
+      prompt: "",
+      negative_prompt: "",
+      seed: "",
+    };
+    for (const { name, tag, options } of controls) {
+      if (name === "model") continue;
+      const selected = options.find((option) => /\sselected\b/.test(option));
+      const value = selected === undefined ? attribute(tag, "value") : attribute(selected, "value");
+      expect(value ?? "", name).toBe(String(defaults[name]));
+    }
+  });
+
+  it("has the presets that the API has", () => {
+    const buttons = [...form.matchAll(/<button\s[^>]*?data-preset=[^>]*>/g)].map(([tag]) => tag);
+    const settings = buttons.map((tag) => [
+      attribute(tag, "id")?.replace("preset-", ""),
+      JSON.parse(attribute(tag, "data-preset") ?? "") as unknown,
+    ]);
+    expect(settings).toEqual(
+      PRESET_NAMES.map((name) => {
+        const { numInferenceSteps, scheduler, priorRule, priorWeight } = PRESETS[name];
+        return [
+          name,
+          {
+            num_inference_steps: numInferenceSteps,
+            scheduler,
+            prior_rule: priorRule,
+            prior_weight: priorWeight,
+          },
+        ];
+      }),
+    );
+  });
+});
