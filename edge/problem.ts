@@ -22,6 +22,7 @@ const STATUS: Record<ErrorCode, ErrorStatus> = {
   method_not_allowed: 405,
   payload_too_large: 413,
   unsupported_media_type: 415,
+  too_many_readers: 503,
   queue_full: 503,
   queue_unavailable: 503,
   no_worker: 503,

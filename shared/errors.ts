@@ -13,6 +13,7 @@ export const ERROR_CODES = [
   "method_not_allowed",
   "payload_too_large",
   "unsupported_media_type",
+  "too_many_readers",
   "queue_full",
   "queue_unavailable",
   "no_worker",

@@ -15,6 +15,7 @@ import { StreamCursor } from "./cursor.ts";
 import { endOverdue, nextAlarm } from "./deadlines.ts";
 import { deleteImages } from "./files.ts";
 import type { StreamMessage } from "./follow.ts";
+import { BatchCache } from "./frames.ts";
 import { endPrediction } from "./ingest.ts";
 import { listPredictions } from "./list.ts";
 import { ModelRegistry } from "./models.ts";
@@ -36,13 +37,17 @@ import {
   type WebhookLog,
 } from "./records.ts";
 import { migrate } from "./schema.ts";
-import { eventStream } from "./sse.ts";
+import { eventStream, type SseSource } from "./sse.ts";
 import { PredictionStore, type PredictionRow, type StoredEvent } from "./store.ts";
-import { formatEvent, parseStreamQuery } from "./stream-request.ts";
+import { eventForm, parseStreamQuery, tooManyReaders } from "./stream-request.ts";
 import { WebhookSender } from "./webhooks.ts";
 
 /** Files that one alarm removes at most, so that it stays short. */
 const EXPIRE_BATCH = 100;
+/** How long the sequence of a job may wait for others to be stored with. */
+const SEQUENCES_MS = 100;
+/** Open event streams of a hub. */
+const MAX_READERS = 2_000;
 /** Events that one call answers with at most. */
 const EVENT_BATCH = 16;
 const NAME_PREFIX = "hub-";
@@ -56,6 +61,13 @@ export class Hub extends DurableObject<Env> {
   readonly #store: PredictionStore;
   readonly #models: ModelRegistry;
   readonly #changes = new Changes();
+  /** When the alarm comes, as Unix time in ms, as far as this instance has set it; 0 for not. */
+  #alarmAt = 0;
+  readonly #batches = new BatchCache();
+  /** Open event streams. */
+  #readers = 0;
+  /** Sequences of jobs that are not stored yet. */
+  readonly #sequences = new Map<string, number>();
   /** Predictions that the queue has not confirmed yet. */
   readonly #publishing = new Map<string, Promise<void>>();
   readonly #applier: EventApplier;
@@ -257,17 +269,22 @@ export class Hub extends DurableObject<Env> {
       row !== undefined &&
       ("keyName" in query ? row.keyName === query.keyName : row.streamCapability === query.capability);
     if (!allowed) return new Response(null, { status: 404 });
-    if (isFinal(row.status) && this.#store.eventsAfter(row.id, query.after, 1).length === 0) {
+    if (isFinal(row.status) && !this.#store.hasEventAfter(row.id, query.after)) {
       // Tells an EventSource that has seen the end not to come back.
       return new Response(null, { status: 204 });
     }
-    const source = {
-      read: (seq: number, limit: number) => this.#store.eventsAfter(row.id, seq, limit),
-      isLive: () => this.#store.get(row.id)?.completedAt === null,
-      changed: (timeoutMs: number, signal: AbortSignal) => this.#changes.next(row.id, timeoutMs, signal),
-      format: formatEvent(row, query),
+    if (this.#readers >= MAX_READERS) return tooManyReaders();
+    this.#readers++;
+    const { view, format } = eventForm(row, query);
+    const source: SseSource = {
+      read: (seq) => this.#batches.get(view, seq, () => this.#store.eventsAfter(row.id, seq), format),
+      isLive: () => this.#store.isLive(row.id),
+      changed: (timeoutMs, signal) => this.#changes.next(row.id, timeoutMs, signal),
+      onEnd: () => {
+        this.#readers--;
+        this.#log.debug("reader left", { prediction: row.id });
+      },
     };
-    request.signal.addEventListener("abort", () => this.#log.debug("reader left", { prediction: row.id }));
     return new Response(eventStream(source, query.after, request.signal), {
       headers: {
         "content-type": "text/event-stream; charset=utf-8",
@@ -278,6 +295,7 @@ export class Hub extends DurableObject<Env> {
   }
 
   override async alarm(): Promise<void> {
+    this.#alarmAt = 0;
     try {
       await this.#connection.catchUp();
       const now = Date.now();
@@ -317,11 +335,28 @@ export class Hub extends DurableObject<Env> {
 
   async #publish(session: Session, job: Job): Promise<void> {
     try {
-      this.#store.update(job.id, { job_seq: await publishJob(session, job) });
+      this.#noteSequence(job.id, await publishJob(session, job));
     } catch (error) {
       this.#dropUnpublished(job.id, error);
       throw error;
     }
+  }
+
+  /**
+   * Where the job lies in the queue, stored soon and with others: its caller need not wait for the disk once more. A
+   * hub that dies before can no longer delete the job, but stops its worker as soon as it begins.
+   */
+  #noteSequence(id: string, sequence: number): void {
+    if (this.#sequences.size === 0) setTimeout(() => this.#storeSequences(), SEQUENCES_MS);
+    this.#sequences.set(id, sequence);
+  }
+
+  #storeSequences(): void {
+    if (this.#sequences.size === 0) return;
+    this.#store.atomically(() => {
+      for (const [id, sequence] of this.#sequences) this.#store.update(id, { job_seq: sequence });
+    });
+    this.#sequences.clear();
   }
 
   /** The job was not taken, or nobody knows: then it stays as failed, so that its worker is stopped. */
@@ -344,6 +379,7 @@ export class Hub extends DurableObject<Env> {
   #settle(ids: readonly string[]): void {
     if (ids.length === 0) return;
     for (const id of ids) this.#changes.notify(id);
+    this.#storeSequences();
     this.ctx.waitUntil(this.#connection.release());
     this.#webhooks.pump();
     this.#armAlarm();
@@ -363,8 +399,12 @@ export class Hub extends DurableObject<Env> {
   }
 
   #armAlarm(): void {
-    const at = nextAlarm(this.#store, this.#config, Date.now());
-    if (at !== null) this.ctx.waitUntil(this.ctx.storage.setAlarm(at));
+    const now = Date.now();
+    const at = nextAlarm(this.#store, this.#config, now);
+    // One that comes too early sets the next; each new one would wait for the disk.
+    if (at === null || (this.#alarmAt > now && this.#alarmAt <= at)) return;
+    this.#alarmAt = at;
+    this.ctx.waitUntil(this.ctx.storage.setAlarm(at));
   }
 
   #mustGet(id: string): PredictionRow {

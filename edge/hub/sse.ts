@@ -1,31 +1,23 @@
 // Server-sent events, written on demand: a reader that is slow, or gone, holds no memory.
 
-import type { StoredEvent } from "./store.ts";
+import type { Batch } from "./frames.ts";
 
 const KEEP_ALIVE_MS = 15_000;
-/** Events read at once; one holds at most some tens of kB. */
-const BATCH = 16;
 /** What a browser's EventSource waits before it comes back. */
 const RETRY_MS = 1_000;
 
 export interface SseSource {
-  /** Events after `seq`, at most `limit`. */
-  read(seq: number, limit: number): StoredEvent[];
+  /** The events after `seq`, a few at a time; undefined if there are none yet. */
+  read(seq: number): Batch | undefined;
   /** False once nothing more can come: then the stream ends, also without a `done`. */
   isLive(): boolean;
   /** Resolves at the next change, after `timeoutMs`, or when `signal` aborts; true for a change. */
   changed(timeoutMs: number, signal: AbortSignal): Promise<boolean>;
-  /** Turns stored data into what this reader is sent. */
-  format(event: StoredEvent): string;
+  /** The reader has all, or has left; called once. */
+  onEnd(): void;
 }
 
 const encoder = new TextEncoder();
-
-/** One frame. Data with line breaks takes one `data:` line each; a final break is kept as an empty one. */
-function frame({ seq, type, data }: StoredEvent): string {
-  const lines = data.split(/\r\n|\r|\n/).map((line) => `data: ${line}\n`);
-  return `id: ${seq}\nevent: ${type}\n${lines.join("")}\n`;
-}
 
 function finish(controller: ReadableByteStreamController): void {
   controller.close();
@@ -43,6 +35,12 @@ export function eventStream(
   let isFirst = true;
   const left = new AbortController();
   const gone = AbortSignal.any([signal, left.signal]);
+  let hasEnded = false;
+  const end = (): void => {
+    if (!hasEnded) source.onEnd();
+    hasEnded = true;
+  };
+  gone.addEventListener("abort", end, { once: true });
 
   return new ReadableStream({
     type: "bytes",
@@ -53,14 +51,13 @@ export function eventStream(
         return;
       }
       while (!gone.aborted) {
-        const events = source.read(seq, BATCH);
-        const last = events.at(-1);
-        if (last !== undefined) {
-          seq = last.seq;
-          const frames = events.map((event) => frame({ ...event, data: source.format(event) }));
-          controller.enqueue(encoder.encode(frames.join("")));
-          if (last.type === "done") finish(controller);
-          return;
+        const batch = source.read(seq);
+        if (batch !== undefined) {
+          seq = batch.last;
+          // A copy: the stream takes the buffer away, and other readers want it too.
+          controller.enqueue(batch.bytes.slice());
+          if (!batch.isEnd) return;
+          break;
         }
         if (!source.isLive()) break;
         if (!(await source.changed(KEEP_ALIVE_MS, gone)) && !gone.aborted) {
@@ -68,6 +65,7 @@ export function eventStream(
           return;
         }
       }
+      end();
       finish(controller);
     },
     cancel(): void {

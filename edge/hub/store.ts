@@ -192,13 +192,14 @@ export class PredictionStore {
     );
   }
 
-  /** Waiting predictions of the same version that were queued before. */
-  aheadOf({ version, jobSeq }: PredictionRow): Work {
+  /** Waiting predictions of the same version that were made before. */
+  aheadOf({ version, createdAt, id }: PredictionRow): Work {
     return this.#work(
       `SELECT count(*) AS count, coalesce(sum(images * total_steps), 0) AS steps FROM predictions
-       WHERE completed_at IS NULL AND status = 'starting' AND version = ? AND job_seq < ?`,
+       WHERE completed_at IS NULL AND status = 'starting' AND version = ? AND (created_at, id) < (?, ?)`,
       version,
-      jobSeq ?? Number.MAX_SAFE_INTEGER,
+      createdAt,
+      id,
     );
   }
 
@@ -259,15 +260,24 @@ export class PredictionStore {
     this.appendEvent(id, "logs", line);
   }
 
-  eventsAfter(id: string, seq: number, limit: number): StoredEvent[] {
-    return this.#sql
-      .exec<{ seq: number; type: string; data: string }>(
-        "SELECT seq, type, data FROM events WHERE prediction_id = ? AND seq > ? ORDER BY seq LIMIT ?",
-        id,
-        seq,
-        limit,
-      )
-      .toArray();
+  /** Read as they are taken; to be used at once. */
+  eventsAfter(id: string, seq: number): Iterable<StoredEvent> {
+    return this.#sql.exec<{ seq: number; type: string; data: string }>(
+      "SELECT seq, type, data FROM events WHERE prediction_id = ? AND seq > ? ORDER BY seq",
+      id,
+      seq,
+    );
+  }
+
+  /** True if the prediction has an event after `seq`. */
+  hasEventAfter(id: string, seq: number): boolean {
+    const query = "SELECT 1 FROM events WHERE prediction_id = ? AND seq > ? LIMIT 1";
+    return this.#sql.exec(query, id, seq).toArray().length > 0;
+  }
+
+  isLive(id: string): boolean {
+    const query = "SELECT 1 FROM predictions WHERE id = ? AND completed_at IS NULL";
+    return this.#sql.exec(query, id).toArray().length > 0;
   }
 
   eventsOfTypes(id: string, types: readonly string[], seq: number, limit: number): StoredEvent[] {

@@ -27,15 +27,28 @@ export function parseStreamQuery({ searchParams }: URL): StreamQuery {
     : { ...base, capability: get("capability") };
 }
 
+export interface EventForm {
+  readonly view: string;
+  readonly format: (event: StoredEvent) => string;
+}
+
 /**
  * Stored data as a reader gets it: files gain their URLs. Replicate's stream consumer takes the bare URL for the
  * output.
+ * `view` names the form: readers with the same one see the same.
  */
-export function formatEvent(row: PredictionRecord, query: StreamQuery): (event: StoredEvent) => string {
-  return ({ type, data }) => {
+export function eventForm(row: PredictionRecord, query: StreamQuery): EventForm {
+  const view = [row.id, "capability" in query ? "replicate" : "own", query.origin].join(" ");
+  const format: EventForm["format"] = ({ type, data }) => {
     if (type !== "output" && type !== "preview") return data;
     const { name, ...rest } = JSON.parse(data) as OutputFile;
     const url = fileUrl(query.origin, row.fileCapability, name);
     return type === "output" && "capability" in query ? url : JSON.stringify({ ...rest, url });
   };
+  return { view, format };
 }
+
+const TOO_MANY_RETRY_SECONDS = 5;
+
+export const tooManyReaders = (): Response =>
+  new Response(null, { status: 503, headers: { "retry-after": String(TOO_MANY_RETRY_SECONDS) } });

@@ -17,6 +17,12 @@ async function open(c: AppContext, query: StreamQuery): Promise<Response> {
   const hub = hubOfPrediction(c.env, query.id);
   const response = await hub.fetch(streamRequest(query, c.req.raw.signal));
   if (response.status === 404) throw new VqdError("not_found", "there is no such prediction");
+  if (response.status === 503) {
+    throw new VqdError("too_many_readers", "too many event streams are open", {
+      retryable: true,
+      retryAfterSeconds: Number(response.headers.get("retry-after")),
+    });
+  }
   if (c.req.raw.method === "HEAD") await response.body?.cancel();
   return response;
 }

@@ -98,6 +98,8 @@ function wranglerEnvironment(dataDir: string): NodeJS.ProcessEnv {
     WRANGLER_WRITE_LOGS: "false",
     WRANGLER_REGISTRY_PATH: join(dataDir, "wrangler-registry"),
     CLOUDFLARE_CF_FETCH_ENABLED: "false",
+    // It would write a trace of each request to a database of its own, and wait for the disk.
+    X_LOCAL_OBSERVABILITY: "false",
     NO_COLOR: "1",
     FORCE_COLOR: undefined,
   };

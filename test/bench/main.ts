@@ -14,6 +14,7 @@ import { runSuite } from "./suite.ts";
 const HELP = `Usage: npm run bench -- [options]             the whole suite: a table, and JSON with --json
        npm run bench -- --shape NAME [options]  a single case
        npm run bench -- parts [--help]          each part of the pipeline
+       npm run bench -- edge [--help]           dispatch, readers, tokenizer, size and start of the edge
 
   --shape NAME       bundled, or ithq: the published model's, with random weights
   --layers N         of the transformer, with --shape ithq       [2]
@@ -102,9 +103,10 @@ async function main(): Promise<void> {
   }
 }
 
-if (process.argv[2] === "parts") {
+const [, , part] = process.argv;
+if (part === "parts" || part === "edge") {
   process.argv.splice(2, 1);
-  await import("./parts.ts");
+  await import(`./${part}.ts`);
 } else {
   try {
     await main();

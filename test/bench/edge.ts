@@ -1,0 +1,109 @@
+// `npm run bench -- edge`: what the edge adds to a dispatch, its readers, its tokenizer, its size and start.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { startStack } from "../../infra/stack/stack.ts";
+import { TINY_MODEL } from "../integration/support/stack.ts";
+import { measureBundle } from "./edge/bundle.ts";
+import { measureDispatch } from "./edge/dispatch.ts";
+import { measureReaders } from "./edge/readers.ts";
+import { measureTokenizer } from "./edge/tokenizer.ts";
+import { asLine, describeMachine } from "./machine.ts";
+
+const HELP = `Usage: npm run bench -- edge [options]
+
+  --requests N     of the dispatch [1000]
+  --rate N         of them in a second [50]
+  --readers N      of one prediction's event stream; 0 leaves them out [200]
+  --json           JSON alone on stdout (with npm run -s)
+  -h, --help       this text
+
+The memory of readers is read from /proc, so that it is Linux only.
+`;
+
+const QUEUE_LIMIT = 10_000;
+
+const { values } = parseArgs({
+  options: {
+    requests: { type: "string", default: "1000" },
+    rate: { type: "string", default: "50" },
+    readers: { type: "string", default: "200" },
+    json: { type: "boolean", default: false },
+    help: { type: "boolean", short: "h", default: false },
+  },
+});
+
+function number(name: "requests" | "rate" | "readers", min: number): number {
+  const value = Number(values[name]);
+  if (!Number.isInteger(value) || value < min) throw new Error(`--${name} must be an integer from ${min}`);
+  return value;
+}
+
+async function measure() {
+  const [requests, rate, readers] = [number("requests", 1), number("rate", 1), number("readers", 0)];
+  const tokenizer = measureTokenizer();
+  const bundle = await measureBundle();
+  const data = mkdtempSync(join(tmpdir(), "vqd-bench-"));
+  // The edge is ready once there is a model; then the bench plays the worker itself.
+  const stack = await startStack({ workers: 1, model: TINY_MODEL, data, queueLimit: QUEUE_LIMIT });
+  try {
+    await stack.workers[0]?.stop();
+    return {
+      machine: describeMachine(),
+      dispatch: await measureDispatch(stack, requests, rate),
+      tokenizer,
+      bundle,
+      readers: readers === 0 ? [] : await measureReaders(stack, readers),
+    };
+  } finally {
+    await stack.stop();
+    rmSync(data, { recursive: true, force: true });
+  }
+}
+
+function table({
+  machine,
+  dispatch,
+  tokenizer,
+  bundle,
+  readers,
+}: Awaited<ReturnType<typeof measure>>): string {
+  const { edge, nats, http } = dispatch;
+  const latency = (name: string, { p50, p99, max }: typeof edge): string =>
+    `| ${name} | ${p50} | ${p99} | ${max} |`;
+  return [
+    asLine(machine),
+    "",
+    `| ${dispatch.requests} at ${dispatch.per_second}/s, ms | p50 | p99 | max |`,
+    "| --- | --- | --- | --- |",
+    latency("create, until the queue has it", edge),
+    latency("the same publish, straight to NATS", nats),
+    latency("`GET /v1/models`", http),
+    "",
+    `tokenizer: ${tokenizer.prompts_per_second} prompts/s, ${tokenizer.unseen_prompts_per_second} of new words; made in ${tokenizer.setup_ms} ms`,
+    `bundle: ${bundle.size_kb} KiB, ${bundle.gzip_kb} KiB gzipped; ready ${bundle.cold_start_ms} ms after an empty worker (${bundle.empty_start_ms} ms)`,
+    "",
+    ...(readers.length === 0
+      ? []
+      : [
+          "| readers | stayed | saw all once | events | MB each | workerd before, most, after (MiB) | delay p50, p99 (ms) |",
+          "| --- | --- | --- | --- | --- | --- | --- |",
+        ]),
+    ...readers.map(
+      ({ readers: count, stayed, complete, events, stream_mb, rss_mb, delay_ms }) =>
+        `| ${count} | ${stayed} | ${complete} | ${events} | ${stream_mb} | ${rss_mb.before}, ${rss_mb.most}, ${rss_mb.after} | ${delay_ms.p50}, ${delay_ms.p99} |`,
+    ),
+    "",
+  ].join("\n");
+}
+
+if (values.help) {
+  process.stdout.write(HELP);
+} else {
+  const report = await measure();
+  process.stdout.write(
+    values.json ? `${JSON.stringify(report)}\n` : `${table(report)}\n${JSON.stringify(report)}\n`,
+  );
+}
