@@ -323,6 +323,31 @@ describe("paths and methods", () => {
     expect(preflight.headers.get("access-control-allow-headers")).toBe("authorization,x-a");
   });
 
+  it("lets only the pages of CORS_ORIGINS call, and caches apart what it tells each", async () => {
+    const bindings = { ...env, CORS_ORIGINS: "https://app.example, https://b.example:8443" };
+    const allowed = async (origin: string | undefined, method = "GET"): Promise<Headers> => {
+      const headers: Record<string, string> = { authorization: `Bearer ${KEY}` };
+      if (origin !== undefined) headers["origin"] = origin;
+      if (method === "OPTIONS") headers["access-control-request-method"] = "POST";
+      const request = new Request(`${ORIGIN}/v1/predictions`, { method, headers });
+      const response = await createApp().fetch(request, bindings, createExecutionContext());
+      await response.body?.cancel();
+      return response.headers;
+    };
+    for (const method of ["GET", "OPTIONS"]) {
+      for (const origin of ["https://app.example", "https://b.example:8443"]) {
+        const headers = await allowed(origin, method);
+        expect(headers.get("access-control-allow-origin")).toBe(origin);
+        expect(headers.get("vary")).toContain("origin");
+      }
+      for (const origin of ["https://evil.example", "https://app.example.evil.example", "null", undefined]) {
+        const headers = await allowed(origin, method);
+        expect(headers.get("access-control-allow-origin")).toBeNull();
+        expect(headers.get("vary")).toContain("origin");
+      }
+    }
+  });
+
   it("keeps a sane request id and replaces any other", async () => {
     const kept = await call("/v1/models", { headers: { "x-request-id": "abc-1" } });
     expect(kept.headers.get("x-request-id")).toBe("abc-1");
