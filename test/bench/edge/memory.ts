@@ -38,7 +38,5 @@ export function residentMb(root: number, name: string): number {
     const status = readFileSync(`/proc/${entry.pid}/status`, "latin1");
     kb += Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0);
   }
-  if (process.env["SPLIT"])
-    console.log(all.filter((e) => family.has(e.pid) && e.name === name).map((e) => e.pid));
   return Math.round(kb / 1_024);
 }
