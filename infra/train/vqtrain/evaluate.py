@@ -1,0 +1,151 @@
+"""Stage `evaluate`: the figures of a checkpoint folder, ours or any other of the same architecture (see README.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+from .config import Config
+from .nearest import feature, ranking
+from .pipeline import Pipeline
+from .plot import grid
+from .prepare import Subject, load_dataset
+from .train_vqvae import evaluate_vqvae, to_float
+
+BATCH = 12
+TOP = 5
+GRID_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How pictures are made for the measurements."""
+
+    steps: int = 25
+    guidance_scale: float = 3.0
+    seed: int = 0
+
+
+def article(name: str) -> str:
+    return "an" if name[0] in "aeiou" else "a"
+
+
+WORDINGS: dict[str, Callable[[Subject, str, Random], str]] = {
+    "label": lambda subject, style, random: subject.label,
+    "tag": lambda subject, style, random: random.choice(subject.tags or (subject.label,)),
+    "article": lambda subject, style, random: f"{article(subject.label)} {subject.label}",
+    "the": lambda subject, style, random: f"the {subject.label}",
+    "upper case": lambda subject, style, random: subject.label.upper(),
+    "style behind": lambda subject, style, random: f"{subject.label}, {style} style",
+    "style in front": lambda subject, style, random: f"{style} {subject.label}",
+}
+"""What a person might type for the same subject, by kind."""
+
+
+class Evaluation:
+    """The pictures of the data set beside one checkpoint."""
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self.pipeline, self.style = Pipeline(folder), config.data.style
+        pictures, subjects = load_dataset(config)
+        wanted = config.transformer
+        self.chosen = [i for i, s in enumerate(subjects) if s.group in wanted.groups or s.subgroup in wanted.subgroups]
+        self.pictures, self.subjects = pictures, subjects
+        self.references = torch.cat([feature(to_float(part)) for part in np.array_split(pictures, len(pictures) // 8)])
+
+    def draw(self, count: int) -> list[int]:
+        """The same subjects of the training set for every checkpoint."""
+        order = list(self.chosen)
+        Random(0).shuffle(order)
+        return order[:count]
+
+    def vqvae(self) -> dict[str, float]:
+        held_out = [i for i, subject in enumerate(self.subjects) if subject.held_out]
+        return evaluate_vqvae(self.pipeline.vq, to_float(self.pictures[held_out]))
+
+    def tokens(self, indices: list[int]) -> Tensor:
+        """x_0 [B, N] of pictures, by the checkpoint's own encoder."""
+        parts = torch.tensor(indices).split(BATCH)
+        return torch.cat([self.pipeline.vq.encode(to_float(self.pictures[part])).flatten(1) for part in parts])
+
+    @torch.no_grad()
+    def conditioning(self, indices: list[int], wording: str) -> dict[str, float]:
+        """Cross-entropy (nats a latent) at full mask, t = T - 1: right text, learned empty text, another's text."""
+        latents, process = self.tokens(indices), self.pipeline.process
+        right = self.pipeline.encode(self.prompts(indices, wording))
+        texts = {"right": right, "empty": self.pipeline.empty_text.expand_as(right), "shuffled": right.roll(1, 0)}
+        figures = {}
+        for name, text in texts.items():
+            total = 0.0
+            for part in torch.arange(len(indices)).split(BATCH):
+                masked = torch.full_like(latents[part], process.mask)
+                last = torch.full((len(part),), process.steps - 1)
+                log_p = self.pipeline.log_probabilities(masked, text[part], last)
+                total += F.nll_loss(log_p.transpose(1, 2), latents[part], reduction="sum").item()
+            figures[name] = total / latents.numel()
+        return figures
+
+    def prompts(self, indices: list[int], wording: str) -> list[str]:
+        random = Random(0)
+        return [WORDINGS[wording](self.subjects[i], self.style, random) for i in indices]
+
+    def generate(self, prompts: list[str], sampling: Sampling) -> Tensor:
+        parts = [prompts[start : start + BATCH] for start in range(0, len(prompts), BATCH)]
+        return torch.cat([
+            self.pipeline.generate(
+                part, steps=sampling.steps, guidance_scale=sampling.guidance_scale, seed=sampling.seed + index
+            )
+            for index, part in enumerate(parts)
+        ])  # fmt: skip
+
+    def nearest(self, pictures: Tensor, indices: list[int]) -> dict[str, float]:
+        """Share of pictures whose nearest (one of the five nearest) in the whole set is the subject asked for."""
+        order = ranking(feature(pictures), self.references)
+        hits = order[:, :TOP] == torch.tensor(indices)[:, None]
+        return {"top1": hits[:, 0].float().mean().item(), "top5": hits.any(1).float().mean().item()}
+
+    def ceiling(self, indices: list[int]) -> dict[str, float]:
+        """The same measure on the true latents, decoded: what a perfect transformer would reach."""
+        parts = torch.tensor(indices).split(BATCH)
+        decoded = torch.cat([self.pipeline.decode(self.tokens(part.tolist())) for part in parts])
+        return self.nearest(decoded, indices)
+
+
+def evaluate(
+    config: Config,
+    folder: Path,
+    output: Path,
+    *,
+    subjects: int,
+    wordings: tuple[str, ...],
+    sampling: Sampling,
+) -> None:
+    """Writes `output`.json and a picture grid per wording, `output`-<wording>.png; prints the figures."""
+    evaluation = Evaluation(config, folder)
+    indices = evaluation.draw(subjects)
+    figures: dict[str, object] = {
+        "checkpoint": folder.name,
+        "subjects": len(indices),
+        "steps": sampling.steps,
+        "guidance_scale": sampling.guidance_scale,
+        "vqvae": evaluation.vqvae(),
+        "nearest_of_true_latents": evaluation.ceiling(indices),
+    }
+    output.parent.mkdir(parents=True, exist_ok=True)
+    for wording in wordings:
+        figures[f"full mask, {wording}"] = evaluation.conditioning(indices, wording)
+        pictures = evaluation.generate(evaluation.prompts(indices, wording), sampling)
+        figures[f"nearest, {wording}"] = evaluation.nearest(pictures, indices)
+        name = wording.replace(" ", "-")
+        grid(pictures[: GRID_COLUMNS**2], GRID_COLUMNS, output.with_name(f"{output.name}-{name}.png"))
+        output.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
+        print(json.dumps(figures), flush=True)

@@ -1,0 +1,44 @@
+"""Reads and writes safetensors files: an 8-byte header length, a JSON header, then the raw tensors."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import torch
+
+_DTYPES = {"F16": torch.float16, "F32": torch.float32}
+
+
+def load(path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of the file, as float32."""
+    content = path.read_bytes()
+    (length,) = struct.unpack_from("<Q", content)
+    header = json.loads(content[8 : 8 + length])
+    body = memoryview(bytearray(content[8 + length :]))
+    tensors = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            start, end = entry["data_offsets"]
+            flat = torch.frombuffer(body[start:end], dtype=_DTYPES[entry["dtype"]])
+            tensors[name] = flat.reshape(entry["shape"]).float()
+    return tensors
+
+
+def save_half(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Writes `tensors` as float16, sorted by name; raises ValueError for one that float16 cannot hold."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    chunks, offset = [], 0
+    for name in sorted(tensors):
+        half = tensors[name].detach().cpu().to(torch.float16).contiguous()
+        if not torch.isfinite(half).all():
+            raise ValueError(f"{name} does not fit float16")
+        chunks.append(half.numpy().tobytes())
+        end = offset + len(chunks[-1])
+        header[name] = {"dtype": "F16", "shape": list(half.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(chunks))

@@ -1,0 +1,68 @@
+// The recipe of the bundled model, end to end in its smoke mode, and what it writes in our pipeline.
+
+import { execFile, execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, expect, it } from "vitest";
+
+const ROOT = join(import.meta.dirname, "..", "..");
+const PYTHON = process.env["VQD_TRAIN_PYTHON"] ?? "python3";
+const HOME = mkdtempSync(join(tmpdir(), "vqd-train-"));
+const CHECKPOINT = join(HOME, "smoke-model");
+const run = promisify(execFile);
+
+/** Why the recipe cannot run here; undefined where it can. */
+function missing(): string | undefined {
+  try {
+    execFileSync(PYTHON, ["-c", "import torch, numpy, PIL; torch.optim.Muon"], { stdio: "ignore" });
+    return undefined;
+  } catch {
+    return `${PYTHON} lacks torch, numpy or Pillow (VQD_TRAIN_PYTHON names another)`;
+  }
+}
+
+async function stage(...args: string[]): Promise<string> {
+  const { stdout } = await run(PYTHON, ["-m", "vqtrain", ...args, "--smoke", "--home", HOME], {
+    cwd: join(ROOT, "infra", "train"),
+    env: { ...process.env, PYTHONDONTWRITEBYTECODE: "1" },
+  });
+  return stdout;
+}
+
+afterAll(() => rmSync(HOME, { recursive: true, force: true }));
+
+it("trains, stops and resumes, exports and measures a tiny model that our pipeline runs", async ({
+  skip,
+}) => {
+  const reason = missing();
+  skip(reason !== undefined, reason);
+  await stage("prepare");
+  await stage("vqvae", "--max-seconds", "1");
+  const vqvae = await stage("vqvae");
+  // The second run went on where the first was stopped.
+  expect(vqvae).not.toContain('"images": 0');
+  expect(vqvae).toContain('"images": 1600');
+  await stage("tokens");
+  const rows = (await stage("transformer"))
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, number>);
+  // 64 codes: ln 64 = 4.16 nats are those of a guess.
+  expect(rows.at(-1)?.["full_mask_right"]).toBeLessThan(4.1);
+
+  await stage("export", CHECKPOINT);
+  await stage("evaluate", CHECKPOINT, join(HOME, "report"), "--subjects", "8", "--steps", "3");
+  const report = JSON.parse(readFileSync(join(HOME, "report.json"), "utf8")) as Record<string, object>;
+  expect(report["nearest, label"]).toHaveProperty("top1");
+  await stage("plot", join(HOME, "plots"));
+
+  const cli = join(ROOT, "gpu-worker", "cli.ts");
+  const { stdout } = await run(process.execPath, [cli, "inspect", CHECKPOINT]);
+  expect(stdout).toContain("nothing is missing");
+  const picture = join(HOME, "picture.png");
+  const options = ["--model", CHECKPOINT, "--steps", "3", "--cache", join(HOME, "cache"), "--out", picture];
+  await run(process.execPath, [cli, "generate", "grinning face", ...options]);
+  expect(readFileSync(picture).subarray(1, 4).toString()).toBe("PNG");
+});
