@@ -1,31 +1,62 @@
 // Wakes those who wait for a prediction to change: event streams and held requests.
 
+interface Topic {
+  readonly listeners: Set<() => void>;
+  /** Sequence after which there is nothing yet; undefined when that is not known. */
+  newest: number | undefined;
+}
+
+/** Interest in one prediction. End it with `unsubscribe`. */
+export interface Subscription {
+  /**
+   * Sequence of the newest event, if it has been looked up since the last change: all readers of a prediction share
+   * it, so that one of them asks the database and not each.
+   */
+  newest: number | undefined;
+  unsubscribe(): void;
+}
+
 export class Changes {
-  readonly #listeners = new Map<string, Set<() => void>>();
+  readonly #topics = new Map<string, Topic>();
 
   notify(id: string): void {
-    for (const listener of this.#listeners.get(id) ?? []) listener();
+    const topic = this.#topics.get(id);
+    if (topic === undefined) return;
+    topic.newest = undefined;
+    for (const listener of topic.listeners) listener();
   }
 
-  /** Resolves with true at the next change of `id`, with false after `timeoutMs` or when `signal` aborts. */
-  next(id: string, timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
+  /** Calls `onChange` at each change of `id`. */
+  subscribe(id: string, onChange: () => void): Subscription {
+    const topic = this.#topics.get(id) ?? { listeners: new Set(), newest: undefined };
+    this.#topics.set(id, topic);
+    // Of its own, should the same function subscribe twice.
+    const listener = (): void => onChange();
+    topic.listeners.add(listener);
+    return {
+      get newest() {
+        return topic.newest;
+      },
+      set newest(seq) {
+        topic.newest = seq;
+      },
+      unsubscribe: () => {
+        topic.listeners.delete(listener);
+        if (topic.listeners.size === 0 && this.#topics.get(id) === topic) this.#topics.delete(id);
+      },
+    };
+  }
+
+  /** Resolves with true at the next change of `id`, with false after `timeoutMs`. */
+  next(id: string, timeoutMs: number): Promise<boolean> {
     return new Promise((resolve) => {
       const settle = (changed: boolean): void => {
         clearTimeout(timer);
-        signal?.removeEventListener("abort", onAbort);
-        const listeners = this.#listeners.get(id);
-        listeners?.delete(onChange);
-        if (listeners?.size === 0) this.#listeners.delete(id);
+        subscription.unsubscribe();
         resolve(changed);
       };
-      const onChange = (): void => settle(true);
-      const onAbort = (): void => settle(false);
-      const timer = setTimeout(onAbort, Math.max(0, timeoutMs));
-      let listeners = this.#listeners.get(id);
-      if (listeners === undefined) this.#listeners.set(id, (listeners = new Set()));
-      listeners.add(onChange);
-      signal?.addEventListener("abort", onAbort);
-      if (signal?.aborted === true) settle(false);
+      const subscription = this.subscribe(id, () => settle(true));
+      const timer = setTimeout(() => settle(false), Math.max(0, timeoutMs));
     });
   }
 }

@@ -26,16 +26,15 @@ function frame({ seq, type, data }: StoredEvent): string {
 }
 
 function encodeBatch(
-  events: Iterable<StoredEvent>,
+  events: readonly StoredEvent[],
   format: (event: StoredEvent) => string,
 ): Batch | undefined {
   let text = "";
-  let count = 0;
   let last: StoredEvent | undefined;
   for (const event of events) {
     text += frame({ ...event, data: format(event) });
     last = event;
-    if (++count === MAX_BATCH_EVENTS || text.length >= MAX_BATCH_BYTES) break;
+    if (text.length >= MAX_BATCH_BYTES) break;
   }
   if (last === undefined) return undefined;
   return { bytes: encoder.encode(text), last: last.seq, isEnd: last.type === "done" };
@@ -48,18 +47,18 @@ export class BatchCache {
 
   /**
    * The batch after event `after` as readers of the kind `view` (prediction and form) see it; undefined if there is
-   * none yet. `read` gives the events from there on.
+   * none yet. `read` gives the events from there on, up to so many.
    */
   get(
     view: string,
     after: number,
-    read: () => Iterable<StoredEvent>,
+    read: (limit: number) => StoredEvent[],
     format: (event: StoredEvent) => string,
   ): Batch | undefined {
     const key = `${view} ${after}`;
     const known = this.#batches.get(key);
     if (known !== undefined) return known;
-    const batch = encodeBatch(read(), format);
+    const batch = encodeBatch(read(MAX_BATCH_EVENTS), format);
     if (batch === undefined) return undefined;
     this.#batches.set(key, batch);
     this.#bytes += batch.bytes.length;

@@ -276,11 +276,25 @@ export class Hub extends DurableObject<Env> {
     if (this.#readers >= MAX_READERS) return tooManyReaders();
     this.#readers++;
     const { view, format } = eventForm(row, query);
+    let wake = (): void => {};
+    const changes = this.#changes.subscribe(row.id, () => wake());
     const source: SseSource = {
-      read: (seq) => this.#batches.get(view, seq, () => this.#store.eventsAfter(row.id, seq), format),
-      isLive: () => this.#store.isLive(row.id),
-      changed: (timeoutMs, signal) => this.#changes.next(row.id, timeoutMs, signal),
+      read: (seq) => {
+        if (changes.newest === seq) return "later";
+        const batch = this.#batches.get(
+          view,
+          seq,
+          (limit) => this.#store.eventsAfter(row.id, seq, limit),
+          format,
+        );
+        if (batch !== undefined) return batch;
+        if (!this.#store.isLive(row.id)) return "never";
+        changes.newest = seq;
+        return "later";
+      },
+      onChange: (listener) => (wake = listener),
       onEnd: () => {
+        changes.unsubscribe();
         this.#readers--;
         this.#log.debug("reader left", { prediction: row.id });
       },

@@ -7,12 +7,10 @@ const KEEP_ALIVE_MS = 15_000;
 const RETRY_MS = 1_000;
 
 export interface SseSource {
-  /** The events after `seq`, a few at a time; undefined if there are none yet. */
-  read(seq: number): Batch | undefined;
-  /** False once nothing more can come: then the stream ends, also without a `done`. */
-  isLive(): boolean;
-  /** Resolves at the next change, after `timeoutMs`, or when `signal` aborts; true for a change. */
-  changed(timeoutMs: number, signal: AbortSignal): Promise<boolean>;
+  /** The events after `seq`, a few at a time; "later" if there are none yet, "never" if nothing more can come. */
+  read(seq: number): Batch | "later" | "never";
+  /** Calls `wake` whenever there may be something new, until `onEnd`. */
+  onChange(wake: () => void): void;
   /** The reader has all, or has left; called once. */
   onEnd(): void;
 }
@@ -33,14 +31,25 @@ export function eventStream(
 ): ReadableStream<Uint8Array> {
   let seq = after;
   let isFirst = true;
-  const left = new AbortController();
-  const gone = AbortSignal.any([signal, left.signal]);
-  let hasEnded = false;
+  const ended = new AbortController();
+  let wake = (): void => {};
+  const woken = (): Promise<void> => new Promise((resolve) => (wake = resolve));
+  source.onChange(() => wake());
+  // One timer for the life of a reader: one for each wait would be made and thrown away at every step.
+  let isQuiet = false;
+  const quiet = setInterval(() => {
+    isQuiet = true;
+    wake();
+  }, KEEP_ALIVE_MS);
   const end = (): void => {
-    if (!hasEnded) source.onEnd();
-    hasEnded = true;
+    if (ended.signal.aborted) return;
+    ended.abort();
+    clearInterval(quiet);
+    source.onEnd();
+    wake();
   };
-  gone.addEventListener("abort", end, { once: true });
+  signal.addEventListener("abort", end, { once: true });
+  if (signal.aborted) end();
 
   return new ReadableStream({
     type: "bytes",
@@ -50,17 +59,19 @@ export function eventStream(
         controller.enqueue(encoder.encode(`retry: ${RETRY_MS}\n\n`));
         return;
       }
-      while (!gone.aborted) {
+      isQuiet = false;
+      while (!ended.signal.aborted) {
         const batch = source.read(seq);
-        if (batch !== undefined) {
+        if (batch === "never") break;
+        if (batch !== "later") {
           seq = batch.last;
           // A copy: the stream takes the buffer away, and other readers want it too.
           controller.enqueue(batch.bytes.slice());
           if (!batch.isEnd) return;
           break;
         }
-        if (!source.isLive()) break;
-        if (!(await source.changed(KEEP_ALIVE_MS, gone)) && !gone.aborted) {
+        await woken();
+        if (isQuiet && !ended.signal.aborted) {
           controller.enqueue(encoder.encode(": keep-alive\n\n"));
           return;
         }
@@ -69,7 +80,7 @@ export function eventStream(
       finish(controller);
     },
     cancel(): void {
-      left.abort();
+      end();
     },
   });
 }

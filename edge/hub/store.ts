@@ -260,13 +260,15 @@ export class PredictionStore {
     this.appendEvent(id, "logs", line);
   }
 
-  /** Read as they are taken; to be used at once. */
-  eventsAfter(id: string, seq: number): Iterable<StoredEvent> {
-    return this.#sql.exec<{ seq: number; type: string; data: string }>(
-      "SELECT seq, type, data FROM events WHERE prediction_id = ? AND seq > ? ORDER BY seq",
-      id,
-      seq,
-    );
+  eventsAfter(id: string, seq: number, limit: number): StoredEvent[] {
+    return this.#sql
+      .exec<{ seq: number; type: string; data: string }>(
+        "SELECT seq, type, data FROM events WHERE prediction_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+        id,
+        seq,
+        limit,
+      )
+      .toArray();
   }
 
   /** True if the prediction has an event after `seq`. */

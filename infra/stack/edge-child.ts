@@ -1,4 +1,4 @@
-// The edge in workerd, by `wrangler dev`, as a child of the stack.
+// The edge in workerd, by wrangler, as a child of the stack.
 
 import { createHash } from "node:crypto";
 import { mkdirSync } from "node:fs";
@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ChildSpec } from "./child.ts";
 import { writePrivateFile } from "./files.ts";
-import { NODE, REPO, WRANGLER } from "./paths.ts";
+import { EDGE_SERVER, NODE, REPO } from "./paths.ts";
 import { wranglerLineParser } from "./wrangler-log.ts";
 
 const READY_LIMIT_MS = 60_000;
@@ -17,7 +17,6 @@ const KEY_ID = "dev";
 
 export interface EdgeSettings {
   readonly port: number;
-  readonly inspectorPort: number;
   readonly websocketPort: number;
   readonly password: string;
   readonly apiKey: string;
@@ -28,7 +27,7 @@ export interface EdgeSettings {
 }
 
 export function edgeChild(settings: EdgeSettings, baseEnv: NodeJS.ProcessEnv): ChildSpec {
-  const { port, inspectorPort, dataDir } = settings;
+  const { port, dataDir } = settings;
   const url = `http://127.0.0.1:${port}`;
   const persistTo = join(dataDir, "edge");
   mkdirSync(persistTo, { recursive: true });
@@ -38,21 +37,17 @@ export function edgeChild(settings: EdgeSettings, baseEnv: NodeJS.ProcessEnv): C
     name: "edge",
     command: NODE,
     args: [
-      WRANGLER,
-      "dev",
-      "--ip",
-      "127.0.0.1",
+      // Wrangler's own modules use what Node warns of.
+      "--no-warnings",
+      EDGE_SERVER,
+      "--config",
+      join(REPO, "wrangler.toml"),
       "--port",
       String(port),
-      "--inspector-ip",
-      "127.0.0.1",
-      "--inspector-port",
-      String(inspectorPort),
       "--persist-to",
       persistTo,
       "--env-file",
       envFile,
-      "--show-interactive-dev-session=false",
     ],
     cwd: REPO,
     env: { ...baseEnv, ...wranglerEnvironment(dataDir) },

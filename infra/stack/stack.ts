@@ -57,7 +57,6 @@ interface Prepared {
   readonly passwords: Passwords;
   readonly natsPorts: NatsPorts;
   readonly edgePort: number;
-  readonly inspectorPort: number;
 }
 
 /** Starts the system and resolves when all of it serves; on failure nothing is left running. */
@@ -90,7 +89,7 @@ async function prepare(options: StackOptions): Promise<Prepared> {
   try {
     // After the lock: what a killed stack left running may have held the port until now.
     const edgePort = await choosePort(options, say);
-    const [client = 0, websocket = 0, monitor = 0, inspectorPort = 0] = await freePorts(4);
+    const [client = 0, websocket = 0, monitor = 0] = await freePorts(3);
     return {
       server,
       lock,
@@ -98,7 +97,6 @@ async function prepare(options: StackOptions): Promise<Prepared> {
       passwords: loadPasswords(join(dataDir, "nats")),
       natsPorts: { client, websocket, monitor },
       edgePort,
-      inspectorPort,
     };
   } catch (error) {
     lock.release();
@@ -144,7 +142,7 @@ export class Stack implements AsyncDisposable {
   #stopped: Promise<void> | undefined;
 
   constructor(options: StackOptions, prepared: Prepared) {
-    const { server, lock, dataDir, passwords, natsPorts, edgePort, inspectorPort } = prepared;
+    const { server, lock, dataDir, passwords, natsPorts, edgePort } = prepared;
     this.#options = options;
     this.#lock = lock;
     this.url = `http://127.0.0.1:${edgePort}`;
@@ -165,7 +163,6 @@ export class Stack implements AsyncDisposable {
     const edge = edgeChild(
       {
         port: edgePort,
-        inspectorPort,
         websocketPort: natsPorts.websocket,
         password: passwords.edge,
         apiKey: this.apiKey,

@@ -12,8 +12,6 @@ const STEPS = 1_000;
 /** Between two steps. */
 const STEP_MS = 30;
 const SAMPLE_MS = 250;
-/** The same again, since memory that is used once is not given back at once: what counts is whether it grows. */
-const ROUNDS = 3;
 
 /** How a reader behaves; the whole stream is about 3 MB. */
 const KINDS = ["quick", "slow", "stalled", "leaving", "resuming"] as const;
@@ -121,11 +119,12 @@ async function play(worker: PlayedWorker, job: Job): Promise<void> {
   await worker.say(job, { type: "canceled" });
 }
 
-export async function measureReaders(stack: Stack, count: number): Promise<ReadersReport[]> {
+/** The same `rounds` times, since memory used once is not given back at once: what counts is whether it grows. */
+export async function measureReaders(stack: Stack, count: number, rounds: number): Promise<ReadersReport[]> {
   await using worker = await PlayedWorker.start(stack);
-  const rounds: ReadersReport[] = [];
-  for (let round = 0; round < ROUNDS; round++) rounds.push(await oneRound(stack, worker, count));
-  return rounds;
+  const reports: ReadersReport[] = [];
+  for (let round = 0; round < rounds; round++) reports.push(await oneRound(stack, worker, count));
+  return reports;
 }
 
 async function oneRound(stack: Stack, worker: PlayedWorker, count: number): Promise<ReadersReport> {
