@@ -7,7 +7,7 @@ import { modelNameSchema } from "@vqd/shared/model.ts";
 import { defaultQuantization, QUANTIZATIONS } from "./graph/form.ts";
 
 /** The checkpoint that comes with the repository. */
-export const BUNDLED_MODEL = join(import.meta.dirname, "models", "emoji-proto");
+export const BUNDLED_MODEL = join(import.meta.dirname, "models", "emoji-flat");
 /** Where graphs built from weights are kept. */
 export const DEFAULT_CACHE_DIR = join(import.meta.dirname, "..", ".vqd", "cache");
 

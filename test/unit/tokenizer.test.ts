@@ -83,7 +83,7 @@ describe("CLIP tokenizer", () => {
   );
 
   it("derives the vocabulary that ships with the model", () => {
-    const path = "../../gpu-worker/models/emoji-proto/tokenizer/vocab.json";
+    const path = "../../gpu-worker/models/emoji-flat/tokenizer/vocab.json";
     const vocabulary = JSON.parse(read(path).toString("utf8")) as Record<string, number>;
     expect(tokenizer.vocabularySize).toBe(Object.keys(vocabulary).length);
     for (const word of ["a", "photo", "elephant", "watercolor"]) {
@@ -93,7 +93,7 @@ describe("CLIP tokenizer", () => {
 
   it("merges as the reference's loop does", () => {
     const vocabulary = new Map<string, number>();
-    const path = "../../gpu-worker/models/emoji-proto/tokenizer/vocab.json";
+    const path = "../../gpu-worker/models/emoji-flat/tokenizer/vocab.json";
     for (const [symbol, id] of Object.entries(
       JSON.parse(read(path).toString("utf8")) as Record<string, number>,
     )) {

@@ -8,7 +8,7 @@ import { modelNameSchema } from "@vqd/shared/model.ts";
 it("serves the bundled model on the CPU by default, and takes an empty variable for unset", () => {
   const config = readConfig({ VQD_PROVIDER: "", VQD_THREADS: "3" });
   expect(config).toMatchObject({ provider: "cpu", threads: 3, slots: 1, leaseMs: 10_000, maxAttempts: 5 });
-  expect(config.modelDir).toMatch(/emoji-proto$/);
+  expect(config.modelDir).toMatch(/emoji-flat$/);
 });
 
 it.each([
@@ -24,7 +24,7 @@ it.each([
 });
 
 it.each([
-  ["/models/emoji-proto", "vqd/emoji-proto"],
+  ["/models/emoji-flat", "vqd/emoji-flat"],
   ["./My Model.v2", "vqd/my-model-v2"],
   ["/x/--odd--", "vqd/odd"],
   ["/x/日本", "vqd/model"],

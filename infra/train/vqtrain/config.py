@@ -24,7 +24,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class VQConfig:
-    """The VQ-VAE: f = 2^(number of channels - 1). Defaults are the shape of emoji-proto."""
+    """The VQ-VAE: f = 2^(number of channels - 1). Defaults are the shape of emoji-flat."""
 
     channels: tuple[int, ...] = (32, 64, 128, 128)
     layers_per_block: int = 1
@@ -85,7 +85,7 @@ class TransformerConfig:
     """Subjects trained on: all of these groups, and these subgroups of the others."""
 
     batch_size: int = 16
-    max_samples: int = 1_000_000
+    max_samples: int = 100_000
     learning_rate: float = 6e-4
     text_learning_rate: float = 2e-3
     muon_learning_rate: float = 0.01
