@@ -38,7 +38,7 @@ const texts = (source: string): string[] =>
   lines.filter((line) => line.source === source).map(({ text }) => text);
 
 it("starts, says its pid, passes its lines on, and stops", async () => {
-  const thing = child(`console.log("up"); console.error("aside"); ${STAY}`);
+  const thing = child(`console.error("aside"); console.log("up"); ${STAY}`);
   await thing.start();
   const { pid } = thing;
   expect(thing.state).toBe("ready");

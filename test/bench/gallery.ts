@@ -1,0 +1,126 @@
+// `node test/bench/gallery.ts`: the picture grids of the README and of infra/train, from fixed prompts and seeds.
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import sharp, { type OverlayOptions } from "sharp";
+import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
+import { type RgbImage, VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
+
+const HELP = `Usage: node test/bench/gallery.ts [options]
+
+  --model DIR   checkpoint folder       [the bundled model]
+  --out DIR     where to put the grids  [docs/images]
+  -h, --help    this text
+`;
+
+// Chosen before any of their pictures was seen: eight of each of eight kinds.
+const PROMPTS = [
+  ..."grinning face|smiling face with sunglasses|face with tears of joy|pouting face|skull|robot|alien|clown face".split(
+    "|",
+  ),
+  ..."dog face|cat face|panda|koala|frog|octopus|butterfly|ladybug".split("|"),
+  ..."sunflower|tulip|cactus|palm tree|evergreen tree|mushroom|rose|four leaf clover".split("|"),
+  ..."red apple|banana|pineapple|strawberry|watermelon|avocado|carrot|lemon".split("|"),
+  ..."pizza|hamburger|doughnut|ice cream|birthday cake|hot beverage|popcorn|pretzel".split("|"),
+  ..."rocket|bicycle|taxi|police car|locomotive|helicopter|sailboat|tractor".split("|"),
+  ..."house|castle|hospital|school|tent|ferris wheel|volcano|lighthouse".split("|"),
+  ..."red heart|broken heart|star|fire|crown|guitar|umbrella|light bulb".split("|"),
+];
+const SEED = 7;
+const GUIDANCE_SCALE = 1;
+const STEPS = [5, 10, 25, 50, 100];
+const GUIDANCE = [1, 1.5, 2, 3, 5];
+const CELL = 96;
+
+interface Grid {
+  readonly columns: readonly string[];
+  readonly rows: readonly string[];
+  /** By rows. */
+  readonly pictures: readonly RgbImage[];
+}
+
+/** A grid of pictures with names above its columns and beside its rows, as PNG. */
+async function drawGrid({ columns, rows, pictures }: Grid): Promise<Buffer> {
+  const left = rows.some(Boolean) ? 110 : 0;
+  const top = columns.some(Boolean) ? 26 : 0;
+  const [width, height] = [left + columns.length * CELL, top + rows.length * CELL];
+  const text = (content: string, x: number, y: number, anchor: string): string =>
+    `<text x="${x}" y="${y}" font-family="sans-serif" font-size="14" text-anchor="${anchor}">${content}</text>`;
+  const texts = [
+    ...columns.map((name, i) => text(name, left + (i + 0.5) * CELL, 18, "middle")),
+    ...rows.map((name, i) => text(name, 4, top + (i + 0.5) * CELL, "start")),
+  ];
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">${texts.join("")}</svg>`;
+  const overlays: OverlayOptions[] = [{ input: Buffer.from(svg), left: 0, top: 0 }];
+  for (const [i, { data, width: w, height: h }] of pictures.entries()) {
+    overlays.push({
+      input: await sharp(data, { raw: { width: w, height: h, channels: 3 } })
+        .resize(CELL, CELL)
+        .png()
+        .toBuffer(),
+      left: left + (i % columns.length) * CELL,
+      top: top + Math.floor(i / columns.length) * CELL,
+    });
+  }
+  return sharp({ create: { width, height, channels: 3, background: "white" } })
+    .composite(overlays)
+    .png({ palette: true, effort: 10 })
+    .toBuffer();
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      model: { type: "string", default: BUNDLED_MODEL },
+      out: { type: "string", default: join(import.meta.dirname, "..", "..", "docs", "images") },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(HELP);
+    return;
+  }
+  const cacheDir = mkdtempSync(join(tmpdir(), "vqd-gallery-"));
+  try {
+    const pipeline = await VQDiffusionPipeline.fromPretrained(values.model, {
+      threads: availableParallelism(),
+      cacheDir,
+    });
+    const make = async (prompt: string, steps: number, guidanceScale: number): Promise<RgbImage> => {
+      const { images } = await pipeline.call({
+        prompt,
+        seeds: [SEED],
+        numInferenceSteps: steps,
+        guidanceScale,
+        scheduler: "strided",
+      });
+      const [image] = images;
+      if (image === undefined) throw new Error("no picture came out");
+      return image;
+    };
+    const gallery: RgbImage[] = [];
+    for (const prompt of PROMPTS) gallery.push(await make(prompt, 25, GUIDANCE_SCALE));
+    const blank = Array<string>(8).fill("");
+    writeFileSync(
+      join(values.out, "gallery.png"),
+      await drawGrid({ columns: blank, rows: blank, pictures: gallery }),
+    );
+    const settings: RgbImage[] = [];
+    for (const guidance of GUIDANCE) {
+      for (const steps of STEPS) settings.push(await make("dog face", steps, guidance));
+    }
+    const columns = STEPS.map((steps) => `${steps} steps`);
+    const rows = GUIDANCE.map((guidance) => `guidance ${guidance}`);
+    writeFileSync(
+      join(values.out, "steps-guidance.png"),
+      await drawGrid({ columns, rows, pictures: settings }),
+    );
+    await pipeline.release();
+  } finally {
+    rmSync(cacheDir, { recursive: true, force: true });
+  }
+}
+
+await main();
