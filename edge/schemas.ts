@@ -58,7 +58,9 @@ const sampling = {
     .min(MIN_GUIDANCE_SCALE)
     .max(MAX_GUIDANCE_SCALE)
     .nullish()
-    .describe("How strongly the prompt steers the image; 1 switches guidance off."),
+    .describe(
+      "How strongly the prompt steers the image; 1 switches guidance off. By default what the model says, else 5.",
+    ),
   truncation_rate: z
     .number()
     .gt(0)

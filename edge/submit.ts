@@ -51,7 +51,7 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
     prompt: input.prompt,
     negative_prompt: input.negative_prompt ?? null,
     num_inference_steps: steps,
-    guidance_scale: input.guidance_scale ?? DEFAULTS.guidanceScale,
+    guidance_scale: input.guidance_scale ?? model.defaults?.guidanceScale ?? DEFAULTS.guidanceScale,
     truncation_rate: input.truncation_rate ?? DEFAULTS.truncationRate,
     num_outputs: outputs ?? perPrompt ?? DEFAULTS.numOutputs,
     seed: input.seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,

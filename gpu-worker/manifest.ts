@@ -31,6 +31,7 @@ export function modelManifest(
     version: info.version,
     numTrainTimesteps: info.numTrainTimesteps,
     numVectorEmbeds: info.numEmbeddings + 1,
+    defaults: { guidanceScale: info.defaultGuidanceScale },
     latentHeight: info.latentHeight,
     latentWidth: info.latentWidth,
     imageHeight: info.imageHeight,

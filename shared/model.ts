@@ -2,11 +2,13 @@
 
 import { z } from "zod";
 import {
+  MAX_GUIDANCE_SCALE,
   MAX_LATENT_PIXELS,
   MAX_PALETTE_CODES,
   MAX_TEXT_LENGTH,
   MAX_TIMESTEPS,
   MAX_VECTOR_EMBEDS,
+  MIN_GUIDANCE_SCALE,
 } from "./limits.ts";
 
 /** `owner/name`, lower case; a double dash is kept for the model key. */
@@ -24,6 +26,10 @@ export const modelManifestSchema = z
     version: versionSchema,
     /** Diffusion steps the model was trained with; `num_inference_steps` cannot exceed it. */
     numTrainTimesteps: z.int().min(1).max(MAX_TIMESTEPS),
+    /** What the model takes where the caller says nothing; without it, what the edge takes. */
+    defaults: z
+      .strictObject({ guidanceScale: z.number().min(MIN_GUIDANCE_SCALE).max(MAX_GUIDANCE_SCALE) })
+      .optional(),
     /** Classes of a latent pixel, the last one being the mask. */
     numVectorEmbeds: z.int().min(2).max(MAX_VECTOR_EMBEDS),
     latentHeight: z.int().min(1),

@@ -159,6 +159,9 @@ export const modelSchema = z
       created_at: time,
       openapi_schema: z.record(z.string(), z.unknown()).describe("Schemas of input and output."),
     }),
+    defaults: z.strictObject({
+      guidance_scale: z.number().describe("Where a request says nothing."),
+    }),
     limits: z.strictObject({
       max_inference_steps: z.int(),
       max_prompt_tokens: z.int(),

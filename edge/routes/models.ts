@@ -6,7 +6,7 @@ import { z } from "zod";
 import type { AppContext } from "../context.ts";
 import { configOf } from "../env.ts";
 import { listModels, resolveModel } from "../models.ts";
-import { predictionInputSchema } from "../schemas.ts";
+import { DEFAULTS, predictionInputSchema } from "../schemas.ts";
 import { modelUrl, originOf } from "../urls.ts";
 
 /** A version's colours never change; a name's do, with its newest version. */
@@ -45,6 +45,7 @@ function viewModel(model: ModelManifest, origin: string) {
       openapi_schema: openapiSchema(),
     },
     // What a client may want to know before it asks for an image
+    defaults: { guidance_scale: model.defaults?.guidanceScale ?? DEFAULTS.guidanceScale },
     limits: {
       max_inference_steps: model.numTrainTimesteps,
       max_prompt_tokens: model.tokenizer.maxLength,

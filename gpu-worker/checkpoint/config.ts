@@ -1,5 +1,6 @@
 // The configs of a checkpoint's components, as diffusers and transformers write them, old keys and new.
 
+import { MAX_GUIDANCE_SCALE, MIN_GUIDANCE_SCALE } from "@vqd/shared/limits.ts";
 import { z } from "zod";
 
 const count = z.int().min(1);
@@ -68,6 +69,15 @@ export const classifierFreeConfigSchema = z.object({
   learnable: z.boolean(),
   hidden_size: count.nullish(),
   length: count.nullish(),
+});
+
+/**
+ * `generation_config.json`, as transformers calls the file that holds a model's own defaults of sampling; optional.
+ * Keys besides these are left alone.
+ */
+export const generationConfigSchema = z.object({
+  /** What a call takes that says nothing; 5 is diffusers' default. */
+  guidance_scale: z.number().min(MIN_GUIDANCE_SCALE).max(MAX_GUIDANCE_SCALE).default(5),
 });
 
 export const modelIndexSchema = z.object({ _class_name: z.literal("VQDiffusionPipeline") });

@@ -7,6 +7,7 @@ import type { z } from "zod";
 import { disagreements } from "./agreement.ts";
 import {
   classifierFreeConfigSchema,
+  generationConfigSchema,
   modelIndexSchema,
   type SchedulerConfig,
   schedulerConfigSchema,
@@ -33,6 +34,7 @@ import {
 
 export type { Component } from "./weight-files.ts";
 
+const GENERATION_CONFIG = "generation_config.json";
 const UNCONDITIONAL = "learned_classifier_free_sampling_embeddings" satisfies Component;
 
 /** Named weights of one component, each checked against the shape that the configs imply. */
@@ -86,6 +88,8 @@ export class DiffusersCheckpoint {
   /** False where the unconditional prompt is the encoded empty text. */
   readonly learnableUnconditional: boolean;
   readonly tokenizer: TokenizerInfo;
+  /** Of a call that says nothing. */
+  readonly defaultGuidanceScale: number;
   readonly #variant: string | undefined;
 
   /** Reads and checks all configs; `variant` ("fp16") is preferred where weights come in several. Throws a
@@ -106,6 +110,7 @@ export class DiffusersCheckpoint {
       classifierFreeConfigSchema,
     ).learnable;
     this.tokenizer = readTokenizer(this.dir, this.textEncoder.max_position_embeddings);
+    this.defaultGuidanceScale = readGenerationConfig(this.dir).guidance_scale;
     const [disagreement] = disagreements(this.dir, this);
     if (disagreement !== undefined) throw disagreement;
   }
@@ -158,4 +163,10 @@ export class DiffusersCheckpoint {
   #json<T>(file: string, schema: z.ZodType<T>): T {
     return readJson(join(this.dir, file), schema);
   }
+}
+
+/** The file is optional; throws a CheckpointError if it is there and wrong. */
+export function readGenerationConfig(dir: string): z.infer<typeof generationConfigSchema> {
+  const path = join(dir, GENERATION_CONFIG);
+  return existsSync(path) ? readJson(path, generationConfigSchema) : generationConfigSchema.parse({});
 }

@@ -19,6 +19,7 @@ import {
   unconditionalTensors,
   vqModelTensors,
 } from "./expected-tensors.ts";
+import { readGenerationConfig } from "./diffusers-layout.ts";
 import { readJson } from "./json.ts";
 import { elementCount, isWeight, type TensorEntry, type TensorSource } from "./tensor.ts";
 import { readTokenizer } from "./tokenizer-files.ts";
@@ -69,6 +70,7 @@ export function inspectCheckpoint(folder: string, variant?: string): Inspection 
   };
 
   attempt(() => readJson(join(dir, "model_index.json"), modelIndexSchema));
+  attempt(() => readGenerationConfig(dir));
   const config = (component: string): string => join(dir, component, "config.json");
   const scheduler = attempt(() =>
     readJson(join(dir, "scheduler", "scheduler_config.json"), schedulerConfigSchema),

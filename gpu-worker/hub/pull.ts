@@ -20,6 +20,7 @@ const REQUIRED = [
   ...COMPONENTS.map((component) => `${component}/config.json`),
 ] as const;
 const OPTIONAL = [
+  "generation_config.json",
   "tokenizer/vocab.json",
   "tokenizer/special_tokens_map.json",
   "README.md",

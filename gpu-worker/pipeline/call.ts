@@ -85,8 +85,8 @@ export interface ResolvedCall {
 
 const OUTPUT_TYPES: readonly string[] = ["image", "rgb", "latents"] satisfies OutputType[];
 
-/** Fills in diffusers' defaults. Throws InvalidInputError for what does not depend on the model. */
-export function resolveCall(options: CallOptions): ResolvedCall {
+/** Fills in diffusers' defaults, but for the guidance, which is the model's. Throws InvalidInputError for what does not depend on the model. */
+export function resolveCall(options: CallOptions, defaultGuidanceScale: number): ResolvedCall {
   const { numImagesPerPrompt = 1, onStepEvery = 1, outputType = "image" } = options;
   const prompts = typeof options.prompt === "string" ? [options.prompt] : options.prompt;
   if (prompts.length === 0) throw new InvalidInputError("prompt", "must not be an empty list");
@@ -106,7 +106,7 @@ export function resolveCall(options: CallOptions): ResolvedCall {
     numImagesPerPrompt,
     settings: {
       numInferenceSteps: options.numInferenceSteps ?? 100,
-      guidanceScale: options.guidanceScale ?? 5,
+      guidanceScale: options.guidanceScale ?? defaultGuidanceScale,
       truncationRate: options.truncationRate ?? 1,
       scheduler: options.scheduler,
       priorRule: options.priorRule,

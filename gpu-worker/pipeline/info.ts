@@ -16,6 +16,8 @@ export interface PipelineInfo {
   readonly numericsId: string;
   readonly quantization: Quantization;
   readonly numTrainTimesteps: number;
+  /** Of a call that says nothing, from the checkpoint's generation_config.json; 5 without one, as in diffusers. */
+  readonly defaultGuidanceScale: number;
   /** Codes of the VQ model; the mask is the class after them. */
   readonly numEmbeddings: number;
   readonly latentHeight: number;
@@ -44,6 +46,7 @@ export function describeModel(
     numericsId: createHash("sha256").update(numerics).digest("hex").slice(0, 16),
     quantization,
     numTrainTimesteps: scheduler.num_train_timesteps,
+    defaultGuidanceScale: checkpoint.defaultGuidanceScale,
     numEmbeddings: vqvae.num_vq_embeddings,
     latentHeight: side,
     latentWidth: side,

@@ -441,13 +441,29 @@ describe("models", () => {
 
   it("hears of new models, and does not serve one with another vocabulary", async () => {
     const announced = (change: object) => ({ ...MODEL, announcedAt: 1, ...change });
-    await worker.announce(announced({ name: "vqd/late", version: "cd".repeat(32) }));
+    await worker.announce(
+      announced({ name: "vqd/late", version: "cd".repeat(32), defaults: { guidanceScale: 1.5 } }),
+    );
     const tokenizer = { ...MODEL.tokenizer, mergesSha256: "0".repeat(64) };
     await worker.announce(announced({ name: "vqd/foreign", version: "ef".repeat(32), tokenizer }));
     await expect
       .poll(async () => (await call("/v1/models/vqd/late")).status, { timeout: 8_000, interval: 200 })
       .toBe(200);
     expect((await call("/v1/models/vqd/foreign")).status).toBe(404);
+    expect(await (await call("/v1/models/vqd/late")).json()).toMatchObject({
+      defaults: { guidance_scale: 1.5 },
+    });
+    // What the model says is what a request takes that says nothing.
+    const input = async (given: object): Promise<unknown> => {
+      const json = { model: "vqd/late", input: { prompt: "a face", ...given } };
+      const response = await call("/v1/predictions", { json });
+      expect(response.status).toBe(201);
+      const { id, input: taken } = await response.json<{ id: string; input: unknown }>();
+      await call(`/v1/predictions/${id}/cancel`, { method: "POST" });
+      return taken;
+    };
+    expect(await input({})).toMatchObject({ guidance_scale: 1.5 });
+    expect(await input({ guidance_scale: 4 })).toMatchObject({ guidance_scale: 4 });
   });
 
   it("is healthy with NATS and a model, without a key", async () => {

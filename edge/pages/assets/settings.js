@@ -166,8 +166,8 @@ export function showFieldErrors(errors) {
 }
 
 /**
- * What the models allow: their names, and the steps of the chosen one.
- * @param {{ id: string, limits: { max_inference_steps: number } }[]} models
+ * What the models allow: their names, and the steps and guidance of the chosen one. A guidance that was moved stays.
+ * @param {{ id: string, defaults: { guidance_scale: number }, limits: { max_inference_steps: number } }[]} models
  */
 export function showModels(models) {
   const select = byId("model", HTMLSelectElement);
@@ -183,6 +183,10 @@ export function showModels(models) {
     steps.max = String(model.limits.max_inference_steps);
     steps.defaultValue = String(Math.min(100, model.limits.max_inference_steps));
     steps.value = wanted;
+    const guidance = byId("guidance", HTMLInputElement);
+    const isMoved = guidance.value !== guidance.defaultValue;
+    guidance.defaultValue = String(model.defaults.guidance_scale);
+    if (!isMoved) guidance.value = guidance.defaultValue;
     showValues();
   };
   select.addEventListener("change", limitSteps);

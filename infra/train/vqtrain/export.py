@@ -52,6 +52,7 @@ def configurations(config: Config, side: int) -> dict[str, dict]:
             "transformer": ["diffusers", "Transformer2DModel"],
             "vqvae": ["diffusers", "VQModel"],
         },
+        "generation_config.json": {"guidance_scale": 1.0},
         "learned_classifier_free_sampling_embeddings/config.json": {
             "_class_name": "LearnedClassifierFreeSamplingEmbeddings",
             "learnable": True,
