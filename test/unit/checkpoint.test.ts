@@ -265,11 +265,12 @@ describe("a checkpoint folder", () => {
   it("may say its own guidance, which is part of its version", async () => {
     const plain = new DiffusersCheckpoint(dir);
     expect(plain.defaultGuidanceScale).toBe(5);
+    const plainVersion = plain.version();
     const path = join(dir, "generation_config.json");
     await writeFile(path, JSON.stringify({ guidance_scale: 1.5, max_length: 20 }));
     const own = new DiffusersCheckpoint(dir);
     expect(own.defaultGuidanceScale).toBe(1.5);
-    expect(own.version()).not.toBe(plain.version());
+    expect(own.version()).not.toBe(plainVersion);
     for (const guidance_scale of [0.5, 21, "5", null]) {
       await writeFile(path, JSON.stringify({ guidance_scale }));
       expect(() => new DiffusersCheckpoint(dir)).toThrow(/generation_config\.json: guidance_scale/);
