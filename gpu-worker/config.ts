@@ -47,7 +47,7 @@ const environmentSchema = z
     quantization: env.VQD_QUANTIZATION ?? defaultQuantization(env.VQD_PROVIDER),
     threads: env.VQD_THREADS,
     cacheDir: env.VQD_CACHE,
-    /** Images denoised together; a job with more images than that runs alone. */
+    /** Images denoised in a pass that jobs share, and so many jobs are taken at a time; a job that is alone is stepped whole. */
     slots: env.VQD_SLOTS,
     /** How long a silent worker keeps a job before another one gets it. */
     leaseMs: Math.round(env.VQD_LEASE_SECONDS * 1000),

@@ -27,7 +27,7 @@ export interface JobConsumerOptions {
   readonly modelKey: string;
   readonly leaseMs: number;
   readonly maxAttempts: number;
-  /** Images denoised at the same time. */
+  /** Images denoised in one pass, and jobs taken at the same time: each then has a slot of its own. */
   readonly maxSlots: number;
   readonly log: Logger;
 }
@@ -48,7 +48,8 @@ export class JobConsumer {
   }
 
   get busySlots(): number {
-    return [...this.#jobs.values()].reduce((sum, slots) => sum + slots, 0);
+    const images = [...this.#jobs.values()].reduce((sum, count) => sum + count, 0);
+    return Math.min(images, this.#options.maxSlots);
   }
 
   /** Deliveries handled so far, however they ended. */
@@ -63,7 +64,7 @@ export class JobConsumer {
     const stopListening = broker.onReconnect(() => this.#pull?.stop());
     let consumer: Consumer | undefined;
     while (!this.#draining.signal.aborted) {
-      if (this.busySlots >= maxSlots) {
+      if (this.#jobs.size >= maxSlots) {
         await Promise.race([...this.#jobs.keys(), this.#drained]);
         continue;
       }

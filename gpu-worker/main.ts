@@ -74,7 +74,7 @@ async function serve(config: WorkerConfig): Promise<void> {
     seconds: Math.round(performance.now() - loadStartedAt) / 1000,
   });
 
-  const engine = new Engine(pipeline);
+  const engine = new Engine(pipeline, config.slots);
   const consumer = new JobConsumer({
     broker,
     runner: new JobRunner({ pipeline, engine, broker, workerName: config.workerName, log }),

@@ -94,3 +94,36 @@ it("ends only the job whose step report throws", async () => {
   await expect(bad).rejects.toThrow("too large");
   await good;
 });
+
+it("gives each job its slot, and a job of many images what is left", async () => {
+  const stepper = new CountingStepper();
+  const engine = new Engine(stepper, 4);
+  const many = Array.from({ length: 10 }, () => new CountingSlot(6));
+  const seen: number[][] = [];
+  const first = engine.run(many, forever, () => seen.push(many.map(({ stepIndex }) => stepIndex)));
+  let ticks = 0;
+  const single = (): Promise<void> => engine.run([new CountingSlot(5)], forever, () => ticks++);
+  await Promise.all([single(), single()]);
+  // The first pass may have begun before they came.
+  expect(stepper.batches.slice(1).every((size) => size === 4)).toBe(true);
+  expect(stepper.batches.length).toBeLessThanOrEqual(6);
+  expect(ticks).toBe(10);
+  // Two of four slots are left: ten images take five passes for a step, and none is two steps ahead.
+  expect(Math.max(...many.map(({ stepIndex }) => stepIndex))).toBeLessThanOrEqual(3);
+  await first;
+  // Told of each step once, when all images have made it, and stepped whole when alone.
+  expect(seen).toEqual([1, 2, 3, 4, 5, 6].map((step) => Array<number>(10).fill(step)));
+  expect(stepper.batches.at(-1)).toBe(10);
+});
+
+it("deals what is left over to the jobs in turn", async () => {
+  const engine = new Engine(new CountingStepper(), 3);
+  const jobs = [0, 1].map(() => [new CountingSlot(30), new CountingSlot(30)]);
+  const ends: number[] = [];
+  let ticks = 0;
+  await Promise.all(
+    jobs.map((slots) => engine.run(slots, forever, () => ticks++).then(() => ends.push(ticks))),
+  );
+  // Neither is more than a step or two behind the other.
+  expect(Math.abs((ends[1] ?? 0) - (ends[0] ?? 0))).toBeLessThanOrEqual(2);
+});
