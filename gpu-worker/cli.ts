@@ -9,6 +9,7 @@ import { inspect } from "./cli/inspect.ts";
 import { parity } from "./cli/parity.ts";
 import { pull } from "./cli/pull.ts";
 import { worker } from "./cli/worker.ts";
+import { workers } from "./cli/workers.ts";
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   generate,
@@ -18,6 +19,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   encode,
   parity,
   worker,
+  workers,
 };
 
 const EXIT_FAILURE = 1;

@@ -39,6 +39,8 @@ export class JobConsumer {
   readonly #jobs = new Map<Promise<void>, number>();
   #pull: ConsumerMessages | undefined;
   #settled = 0;
+  #failed = 0;
+  #busyMs = 0;
 
   constructor(options: JobConsumerOptions) {
     this.#options = options;
@@ -55,6 +57,16 @@ export class JobConsumer {
   /** Deliveries handled so far, however they ended. */
   get settled(): number {
     return this.#settled;
+  }
+
+  /** Deliveries that an error of this worker or of the model has ended. */
+  get failed(): number {
+    return this.#failed;
+  }
+
+  /** Time that the settled deliveries have taken here, summed. */
+  get busyMs(): number {
+    return this.#busyMs;
   }
 
   /** Serves jobs until `drain` is called; survives the loss of the server, the stream or the consumer. */
@@ -105,6 +117,7 @@ export class JobConsumer {
       message.term();
       return;
     }
+    const startedAt = performance.now();
     const handled = this.#handle(job, message)
       .catch((error: unknown) =>
         log.error("job handling failed", { prediction: job.id, ...errorFields(error) }),
@@ -112,6 +125,7 @@ export class JobConsumer {
       .finally(() => {
         this.#jobs.delete(handled);
         this.#settled++;
+        this.#busyMs += performance.now() - startedAt;
       });
     this.#jobs.set(handled, imageCount(job));
   }
@@ -191,11 +205,13 @@ export class JobConsumer {
       publisher.publish({ type: "failed", error: { code: error.code, message: error.message } });
       log.warn("job failed", errorFields(error));
     } else if (attempt < this.#options.maxAttempts) {
+      this.#failed++;
       log.error("attempt failed, handed back", errorFields(error));
       await publisher.flush().catch(() => {});
       lease.handBack(RETRY_DELAY_MS * attempt);
       return;
     } else {
+      this.#failed++;
       publisher.publish({
         type: "failed",
         error: { code: "model_error", message: "the model failed to run this job" },

@@ -1,7 +1,10 @@
 // The GPU worker: loads one model, announces it, and serves its jobs from NATS until it is told to stop.
 
+import { randomUUID } from "node:crypto";
 import { errorFields, createLogger } from "@vqd/shared/log.ts";
+import type { WorkerStats } from "@vqd/shared/micro.ts";
 import { modelKey } from "@vqd/shared/model.ts";
+import { jobConsumer, jobFilter } from "@vqd/shared/subjects.ts";
 import { Broker } from "./broker.ts";
 import { readConfig, type WorkerConfig } from "./config.ts";
 import { JobConsumer } from "./consumer.ts";
@@ -9,6 +12,8 @@ import { Engine } from "./engine.ts";
 import { type HealthStatus, startHealthServer } from "./health.ts";
 import { JobRunner } from "./job-runner.ts";
 import { modelManifest } from "./manifest.ts";
+import { serveMicroService } from "./micro-service.ts";
+import packageJson from "./package.json" with { type: "json" };
 import { ensurePalette } from "./palette.ts";
 import { VQDiffusionPipeline } from "./pipeline/pipeline.ts";
 
@@ -84,23 +89,39 @@ async function serve(config: WorkerConfig): Promise<void> {
     maxSlots: config.slots,
     log,
   });
-  describe = () => ({
+  const stats = (): WorkerStats => ({
+    worker: config.workerName,
+    status: status === "ready" && consumer.busySlots > 0 ? "busy" : status,
     model: manifest.name,
     version: manifest.version,
     numericsId: pipeline.info.numericsId,
+    provider: config.provider,
+    quantization: config.quantization,
     slots: config.slots,
     busySlots: consumer.busySlots,
     stepMs: Math.round(engine.stepMs * 10) / 10,
     jobs: consumer.settled,
-    nats: broker.connected,
-    ...(status === "ready" && consumer.busySlots > 0 ? { status: "busy" } : {}),
+    failedJobs: consumer.failed,
+    busyMs: Math.round(consumer.busyMs),
+    uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
   });
+  describe = () => ({ ...stats(), nats: broker.connected });
   stopNow = () => {
     status = "draining";
     consumer.drain();
   };
 
   await broker.announce(manifest);
+  const key = modelKey(manifest);
+  serveMicroService({
+    nc: broker.nc,
+    id: randomUUID(),
+    version: packageJson.version,
+    metadata: { model: manifest.name, version: manifest.version, numerics_id: pipeline.info.numericsId },
+    subject: jobFilter(key),
+    queueGroup: jobConsumer(key),
+    stats,
+  });
   status = "ready";
   log.info("ready", { healthPort: health.port });
   process.send?.({

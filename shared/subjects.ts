@@ -36,4 +36,8 @@ export const modelSubject = (modelKey: string): string => `vqd.models.${modelKey
 export const controlSubject = (predictionId: string): string => `vqd.control.${predictionId}`;
 
 /** Prefixes of reply inboxes: each user may only read its own. */
-export const INBOX_PREFIX = { edge: "_INBOX_edge", worker: "_INBOX_worker" } as const;
+export const INBOX_PREFIX = {
+  edge: "_INBOX_edge",
+  worker: "_INBOX_worker",
+  monitor: "_INBOX_monitor",
+} as const;

@@ -1,4 +1,4 @@
-// The nats-server configuration of the stack: one account with JetStream, three users, loopback only.
+// The nats-server configuration of the stack: one account with JetStream, four users, loopback only.
 
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -24,8 +24,11 @@ export interface NatsPorts {
 const passwordsSchema = z.strictObject({
   edge: z.string().min(1),
   worker: z.string().min(1),
+  monitor: z.string().min(1),
   operator: z.string().min(1),
 });
+/** Users that older data folders do not know get a password when it is first read. */
+const storedSchema = passwordsSchema.partial({ monitor: true });
 
 const newPassword = (): string => randomBytes(PASSWORD_BYTES).toString("base64url");
 
@@ -33,7 +36,12 @@ const newPassword = (): string => randomBytes(PASSWORD_BYTES).toString("base64ur
 export function loadPasswords(natsDir: string): Passwords {
   const path = join(natsDir, "passwords.json");
   mkdirSync(natsDir, { recursive: true, mode: 0o700 });
-  const fresh: Passwords = { edge: newPassword(), worker: newPassword(), operator: newPassword() };
+  const fresh: Passwords = {
+    edge: newPassword(),
+    worker: newPassword(),
+    monitor: newPassword(),
+    operator: newPassword(),
+  };
   try {
     writeFileSync(path, `${JSON.stringify(fresh, undefined, 2)}\n`, { mode: 0o600, flag: "wx" });
     return fresh;
@@ -41,7 +49,10 @@ export function loadPasswords(natsDir: string): Passwords {
     if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
   }
   try {
-    return passwordsSchema.parse(JSON.parse(readFileSync(path, "utf8")));
+    const stored = storedSchema.parse(JSON.parse(readFileSync(path, "utf8")));
+    const passwords = { ...stored, monitor: stored.monitor ?? fresh.monitor };
+    if (stored.monitor === undefined) writePrivateFile(path, `${JSON.stringify(passwords, undefined, 2)}\n`);
+    return passwords;
   } catch (error) {
     throw new Error(`${path} is damaged; delete it and start again`, { cause: error });
   }

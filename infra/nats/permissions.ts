@@ -1,5 +1,6 @@
 // Who may do what on NATS: deny by default, each line says why it is there.
 
+import { MICRO_SERVICE, MICRO_VERBS } from "@vqd/shared/micro.ts";
 import { INBOX_PREFIX, STREAMS, STREAM_SUBJECTS } from "@vqd/shared/subjects.ts";
 
 export interface Permissions {
@@ -11,6 +12,16 @@ export interface Permissions {
 
 const { jobs, events, state, models } = STREAMS;
 const CONTROL_SUBJECTS = "vqd.control.*";
+
+/**
+ * What a micro service (NATS ADR-32) hears: requests to all services, to its kind, and to itself. Verb by verb, for
+ * where `$SRV.*` is allowed the server lets `$SRV.>` through as well.
+ */
+const SERVICE_SUBJECTS = MICRO_VERBS.flatMap((verb) => [
+  `$SRV.${verb}`,
+  `$SRV.${verb}.${MICRO_SERVICE}`,
+  `$SRV.${verb}.${MICRO_SERVICE}.*`,
+]);
 
 /** What a client sends to a consumer; some newer servers put domain and account before the stream's name. */
 const toConsumer = (kind: "ACK" | "FC", stream: string): string[] => [
@@ -57,9 +68,10 @@ const WORKER: Permissions = {
     allow: [
       `${INBOX_PREFIX.worker}.>`, // replies and pulled jobs
       CONTROL_SUBJECTS, // cancellations
+      ...SERVICE_SUBJECTS, // is asked how it is
     ],
   },
-  allow_responses: { max: 1, expires: "1m" }, // confirm a cancellation
+  allow_responses: { max: 1, expires: "1m" }, // confirm a cancellation, say how it is
 };
 
 /** Set-up only: makes and updates the streams. No running part of the system has these credentials. */
@@ -68,5 +80,16 @@ const OPERATOR: Permissions = {
   subscribe: { allow: ["_INBOX_operator.>"] },
 };
 
-export const USERS = { edge: EDGE, worker: WORKER, operator: OPERATOR } as const;
+/** Looks and changes nothing: `vqd workers`. */
+const MONITOR: Permissions = {
+  publish: {
+    allow: [
+      ...SERVICE_SUBJECTS, // who is there, and how is it?
+      `$JS.API.CONSUMER.INFO.${jobs}.>`, // how many jobs wait?
+    ],
+  },
+  subscribe: { allow: [`${INBOX_PREFIX.monitor}.>`] },
+};
+
+export const USERS = { edge: EDGE, worker: WORKER, monitor: MONITOR, operator: OPERATOR } as const;
 export type UserName = keyof typeof USERS;

@@ -1,6 +1,10 @@
 // Workers that die or leave in the middle of a prediction: another one goes on from the last step.
 
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { REPO } from "../../infra/stack/paths.ts";
 import {
   createPrediction,
   generateImage,
@@ -62,4 +66,30 @@ it("shares the queue between two workers", async () => {
   );
   expect(created.map((prediction) => prediction.status)).toEqual(upTo(6).map(() => "succeeded"));
   expect(new Set(created.map(({ id }) => test.workerOf(id))).size).toBe(2);
+});
+
+it("lists the workers that are live, with their queue", async () => {
+  const vqd = async (...args: string[]): Promise<string> => {
+    const cli = join(REPO, "gpu-worker", "cli.ts");
+    return (await promisify(execFile)(process.execPath, [cli, "workers", ...args])).stdout;
+  };
+  await test.stack.waitReady();
+  const prediction = await createPrediction(test, INPUT, { prefer: "wait" });
+  expect(prediction.status).toBe("succeeded");
+  const listed = JSON.parse(await vqd("--data", test.stack.dataDir, "--json")) as Record<string, unknown>[];
+  expect(listed).toHaveLength(2);
+  for (const worker of listed) {
+    expect(worker).toMatchObject({
+      model: "vqd/emoji-flat",
+      slots: 1,
+      provider: "cpu",
+      failedJobs: 0,
+      queued: 0,
+    });
+  }
+  expect(new Set(listed.map(({ id }) => id)).size).toBe(2);
+  expect(listed.some(({ jobs }) => Number(jobs) > 0)).toBe(true);
+  const [head, ...rows] = (await vqd("--data", test.stack.dataDir)).trimEnd().split("\n");
+  expect(head).toMatch(/^WORKER +STATUS +MODEL/);
+  expect(rows).toHaveLength(2);
 });

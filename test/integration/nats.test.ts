@@ -1,6 +1,6 @@
 // A real nats-server with the stack's configuration: who may do what, and the streams.
 
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
@@ -38,10 +38,7 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-async function connectAs(
-  user: "edge" | "worker" | "operator",
-  inboxPrefix = `_INBOX_${user}`,
-): Promise<NatsConnection> {
+async function connectAs(user: keyof Passwords, inboxPrefix = `_INBOX_${user}`): Promise<NatsConnection> {
   const connection = await connect({
     servers: url,
     user,
@@ -88,10 +85,23 @@ describe("files", () => {
     }
   });
 
+  it("of an older release get a password for the user that it did not have, once", () => {
+    const folder = mkdtempSync(join(tmpdir(), "vqd-passwords-"));
+    try {
+      const older = { edge: "e".repeat(32), worker: "w".repeat(32), operator: "o".repeat(32) };
+      writeFileSync(join(folder, "passwords.json"), JSON.stringify(older));
+      const loaded = loadPasswords(folder);
+      expect(loaded).toEqual({ ...older, monitor: expect.stringMatching(/^[\w-]{32,}$/) as string });
+      expect(loadPasswords(folder)).toEqual(loaded);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
   it("keep their passwords, which are long and differ", () => {
     expect(loadPasswords(dir)).toEqual(passwords);
     const all = Object.values(passwords);
-    expect(new Set(all).size).toBe(3);
+    expect(new Set(all).size).toBe(4);
     for (const password of all) {
       expect(password.length).toBeGreaterThanOrEqual(32);
       expect(readFileSync(configPath, "utf8")).toContain(password);
@@ -182,8 +192,10 @@ describe.each([
       "$SYS.REQ.SERVER.PING",
       "_INBOX_edge.x",
     ],
-    subscribe: ["_INBOX_worker.x", `vqd.control.${id}`],
+    subscribe: ["_INBOX_worker.x", `vqd.control.${id}`, "$SRV.STATS.vqd-worker"],
     subscribeNot: [
+      "$SRV.>",
+      "$SRV.STATS.another",
       ">",
       "vqd.>",
       "vqd.jobs.*.*",
@@ -193,6 +205,23 @@ describe.each([
       "$JS.>",
       "$SYS.>",
     ],
+  },
+  {
+    user: "monitor" as const,
+    publish: ["$SRV.STATS.vqd-worker", "$SRV.PING", "$JS.API.CONSUMER.INFO.VQD_JOBS.workers-x"],
+    publishNot: [
+      "vqd.jobs.some--model.normal",
+      `vqd.control.${id}`,
+      `vqd.events.0.${id}`,
+      "$SRV.STATS.another",
+      "$JS.API.CONSUMER.MSG.NEXT.VQD_JOBS.workers-x",
+      "$JS.API.CONSUMER.INFO.VQD_EVENTS.x",
+      "$JS.API.STREAM.DELETE.VQD_JOBS",
+      "$JS.API.DIRECT.GET.VQD_STATE.vqd.state.x",
+      "_INBOX_worker.x",
+    ],
+    subscribe: ["_INBOX_monitor.x"],
+    subscribeNot: [">", "vqd.>", "vqd.events.>", "$SRV.>", "_INBOX_worker.>", "_INBOX_edge.>", "$SYS.>"],
   },
 ])("$user", ({ user, publish, publishNot, subscribe, subscribeNot }) => {
   let connection: NatsConnection;

@@ -1,0 +1,69 @@
+// The worker as a NATS micro service (NATS ADR-32): who asks `$SRV.STATS.vqd-worker` hears of every live worker.
+
+import type { Msg, NatsConnection } from "nats";
+import { MICRO_SERVICE, MICRO_VERBS, type WorkerStats, workerStatsSchema } from "@vqd/shared/micro.ts";
+
+export interface MicroServiceOptions {
+  readonly nc: NatsConnection;
+  /** Unique among the live workers. */
+  readonly id: string;
+  /** Semantic version. */
+  readonly version: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  /** Where its jobs come from. */
+  readonly subject: string;
+  readonly queueGroup: string;
+  /** How things stand now. */
+  readonly stats: () => WorkerStats;
+}
+
+const DESCRIPTION = "Runs VQ-Diffusion jobs from the work queue";
+/** Nanoseconds, as ADR-32 counts processing time. */
+const NS_PER_MS = 1e6;
+
+type Verb = (typeof MICRO_VERBS)[number];
+
+/** Answers until the connection closes. What the user may not subscribe to is not answered, and nothing else fails. */
+export function serveMicroService(options: MicroServiceOptions): void {
+  const { nc, id } = options;
+  const started = new Date().toISOString();
+  for (const verb of MICRO_VERBS) {
+    const answer = (error: Error | null, request: Msg): void => {
+      if (error === null) request.respond(JSON.stringify(response(verb, options, started)));
+    };
+    for (const whose of ["", `.${MICRO_SERVICE}`, `.${MICRO_SERVICE}.${id}`]) {
+      nc.subscribe(`$SRV.${verb}${whose}`, { callback: answer });
+    }
+  }
+}
+
+function response(verb: Verb, options: MicroServiceOptions, started: string): object {
+  const { id, version, metadata, subject, queueGroup } = options;
+  const identity = {
+    name: MICRO_SERVICE,
+    id,
+    version,
+    metadata,
+    type: `io.nats.micro.v1.${verb.toLowerCase()}_response`,
+  };
+  const endpoint = { name: "jobs", subject, queue_group: queueGroup };
+  if (verb === "PING") return identity;
+  if (verb === "INFO") return { ...identity, description: DESCRIPTION, endpoints: [endpoint] };
+  const stats = workerStatsSchema.parse(options.stats());
+  const processingNs = Math.round(stats.busyMs * NS_PER_MS);
+  return {
+    ...identity,
+    started,
+    endpoints: [
+      {
+        ...endpoint,
+        num_requests: stats.jobs,
+        num_errors: stats.failedJobs,
+        last_error: "",
+        processing_time: processingNs,
+        average_processing_time: stats.jobs === 0 ? 0 : Math.round(processingNs / stats.jobs),
+        data: stats,
+      },
+    ],
+  };
+}
