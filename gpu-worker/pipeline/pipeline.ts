@@ -37,7 +37,11 @@ export interface PipelineOptions {
   readonly quantization?: Quantization;
   /** Where built graphs are kept. */
   readonly cacheDir: string;
+  /** Memory for what the transformer sees of the prompts used last; by default 64 MiB. */
+  readonly promptCacheBytes?: number;
 }
+
+const PROMPT_CACHE_BYTES = 64 * 1024 * 1024;
 
 /** What a pipeline is made of. */
 export interface PipelineComponents {
@@ -65,14 +69,20 @@ export class VQDiffusionPipeline {
    */
   static async fromPretrained(
     dir: string,
-    { provider = "cpu", threads = 1, quantization = "none", cacheDir }: PipelineOptions,
+    {
+      provider = "cpu",
+      threads = 1,
+      quantization = "none",
+      cacheDir,
+      promptCacheBytes = PROMPT_CACHE_BYTES,
+    }: PipelineOptions,
   ): Promise<VQDiffusionPipeline> {
     const checkpoint = new DiffusersCheckpoint(dir);
     const version = checkpoint.version();
     const graphs = ensureGraphs(checkpoint, version, { cacheDir, form: graphForm(provider, quantization) });
     const options = { provider, threads };
     const [conditioner, denoiser, vqModel] = await Promise.all([
-      TextConditioner.load(checkpoint, graphs, options),
+      TextConditioner.load(checkpoint, graphs, { ...options, cacheBytes: promptCacheBytes }),
       Denoiser.load(checkpoint, graphs, options),
       VQModel.load(checkpoint, graphs, options),
     ]);

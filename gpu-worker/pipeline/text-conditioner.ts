@@ -4,8 +4,9 @@ import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { graphPath } from "../graph/cache.ts";
 import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../session.ts";
 import { InvalidInputError } from "./errors.ts";
+import { PromptCache } from "./prompt-cache.ts";
 
-/** One prompt's keys and values of all layers, [2 x layers, S, D]. */
+/** One prompt's keys and values of all layers, [2 x layers, S, D]. Shared by all who use the prompt: not to be changed. */
 export interface PromptConditioning {
   readonly cross: Float32Array;
 }
@@ -16,6 +17,7 @@ export class TextConditioner {
   readonly #length: number;
   readonly #width: number;
   readonly #vocabulary: number;
+  readonly #cache: PromptCache;
   /** The prompt of classifier-free guidance that says nothing. */
   readonly unconditional: PromptConditioning;
 
@@ -24,6 +26,7 @@ export class TextConditioner {
     crossAttention: Session,
     { textEncoder, tokenizer }: DiffusersCheckpoint,
     unconditional: PromptConditioning,
+    cacheBytes: number,
   ) {
     this.#encoder = encoder;
     this.#crossAttention = crossAttention;
@@ -31,21 +34,22 @@ export class TextConditioner {
     this.#width = textEncoder.hidden_size;
     this.#vocabulary = textEncoder.vocab_size;
     this.unconditional = unconditional;
+    this.#cache = new PromptCache(cacheBytes);
   }
 
   static async load(
     checkpoint: DiffusersCheckpoint,
     graphs: string,
-    options: SessionOptions,
+    { cacheBytes = 0, ...options }: SessionOptions & { cacheBytes?: number },
   ): Promise<TextConditioner> {
     const once = { ...options, keepsMemory: false };
     const [encoder, crossAttention] = await Promise.all([
       Session.create(graphPath(graphs, "text-encoder"), once),
       Session.create(graphPath(graphs, "cross-attention"), once),
     ]);
-    const bare = new TextConditioner(encoder, crossAttention, checkpoint, { cross: new Float32Array(0) });
+    const bare = new TextConditioner(encoder, crossAttention, checkpoint, { cross: new Float32Array(0) }, 0);
     const unconditional = await bare.#makeUnconditional(checkpoint);
-    return new TextConditioner(encoder, crossAttention, checkpoint, unconditional);
+    return new TextConditioner(encoder, crossAttention, checkpoint, unconditional, cacheBytes);
   }
 
   /** Unit-norm embeddings [S, E] of one prompt's token ids. */
@@ -66,7 +70,9 @@ export class TextConditioner {
   /** One by one, so that a prompt's bits do not depend on its neighbours. */
   async encode(promptIds: readonly (readonly number[])[]): Promise<PromptConditioning[]> {
     const conditionings: PromptConditioning[] = [];
-    for (const ids of promptIds) conditionings.push(await this.condition(await this.embed(ids)));
+    for (const ids of promptIds) {
+      conditionings.push(await this.#cache.get(ids, async () => this.condition(await this.embed(ids))));
+    }
     return conditionings;
   }
 
