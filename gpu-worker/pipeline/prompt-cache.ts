@@ -35,22 +35,24 @@ export class PromptCache {
       this.#entries.set(key, known);
       return known.conditioning;
     }
-    const entry: Entry = { conditioning: make(), bytes: 0 };
+    const entry: Entry = { conditioning: this.#make(key, make), bytes: 0 };
     this.#entries.set(key, entry);
-    void this.#weigh(key, entry);
     return entry.conditioning;
   }
 
-  async #weigh(key: string, entry: Entry): Promise<void> {
-    // Whoever asked for it hears of the failure.
-    const made = await entry.conditioning.catch(() => undefined);
-    if (made === undefined) {
+  /** Counts it when it is there, before anybody who waits for it goes on. */
+  async #make(key: string, make: () => Promise<PromptConditioning>): Promise<PromptConditioning> {
+    try {
+      const made = await make();
+      const entry = this.#entries.get(key);
+      if (entry !== undefined) entry.bytes = made.cross.byteLength;
+      this.#bytes += made.cross.byteLength;
+      this.#evict();
+      return made;
+    } catch (error) {
       this.#entries.delete(key);
-      return;
+      throw error;
     }
-    entry.bytes = made.cross.byteLength;
-    this.#bytes += entry.bytes;
-    this.#evict();
   }
 
   #evict(): void {
