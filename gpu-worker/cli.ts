@@ -5,6 +5,7 @@ import { type Command, UsageError } from "./cli/command.ts";
 import { convert } from "./cli/convert.ts";
 import { encode } from "./cli/encode.ts";
 import { generate } from "./cli/generate.ts";
+import { golden } from "./cli/golden.ts";
 import { inspect } from "./cli/inspect.ts";
 import { parity } from "./cli/parity.ts";
 import { pull } from "./cli/pull.ts";
@@ -18,6 +19,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   convert,
   encode,
   parity,
+  golden,
   worker,
   workers,
 };

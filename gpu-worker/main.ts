@@ -13,6 +13,7 @@ import { type HealthStatus, startHealthServer } from "./health.ts";
 import { JobRunner } from "./job-runner.ts";
 import { modelManifest } from "./manifest.ts";
 import { serveMicroService } from "./micro-service.ts";
+import { readGolden, selfCheck } from "./self-check.ts";
 import packageJson from "./package.json" with { type: "json" };
 import { ensurePalette } from "./palette.ts";
 import { VQDiffusionPipeline } from "./pipeline/pipeline.ts";
@@ -78,6 +79,17 @@ async function serve(config: WorkerConfig): Promise<void> {
     threads: config.threads,
     seconds: Math.round(performance.now() - loadStartedAt) / 1000,
   });
+
+  const golden = readGolden(config.modelDir);
+  if (golden === undefined) {
+    log.info("not self-checked: the checkpoint has no golden.json");
+  } else {
+    const { error, agreement } = await selfCheck(pipeline, golden);
+    log.info("self-check passed", {
+      error: Number(error.toPrecision(2)),
+      agreement: Number(agreement.toFixed(4)),
+    });
+  }
 
   const engine = new Engine(pipeline, config.slots);
   const consumer = new JobConsumer({

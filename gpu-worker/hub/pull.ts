@@ -21,6 +21,7 @@ const REQUIRED = [
 ] as const;
 const OPTIONAL = [
   "generation_config.json",
+  "golden.json",
   "tokenizer/vocab.json",
   "tokenizer/special_tokens_map.json",
   "README.md",

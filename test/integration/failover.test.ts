@@ -1,9 +1,13 @@
 // Workers that die or leave in the middle of a prediction: another one goes on from the last step.
 
 import { execFile } from "node:child_process";
+import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
+import { recordGolden } from "../../gpu-worker/self-check.ts";
 import { REPO } from "../../infra/stack/paths.ts";
 import {
   createPrediction,
@@ -13,7 +17,7 @@ import {
   stepNumbers,
   upTo,
 } from "./support/client.ts";
-import { startTestStack, type TestStack } from "./support/stack.ts";
+import { startTestStack, type TestStack, TINY_MODEL } from "./support/stack.ts";
 
 const STEPS = 40;
 const INPUT = {
@@ -92,4 +96,36 @@ it("lists the workers that are live, with their queue", async () => {
   const [head, ...rows] = (await vqd("--data", test.stack.dataDir)).trimEnd().split("\n");
   expect(head).toMatch(/^WORKER +STATUS +MODEL/);
   expect(rows).toHaveLength(2);
+});
+
+it("does not serve a model that computes something else than its checkpoint says", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "vqd-golden-"));
+  try {
+    const model = join(folder, "tiny");
+    await cp(TINY_MODEL, model, { recursive: true });
+    const tiny = await VQDiffusionPipeline.fromPretrained(model, { cacheDir: test.cacheDir });
+    const golden = await recordGolden(tiny, "a picture").finally(() => tiny.release());
+    for (const one of golden.cases) one.top_log_prob = one.top_log_prob.map((value) => value - 2);
+    await writeFile(join(model, "golden.json"), JSON.stringify(golden));
+    const worker = promisify(execFile)(process.execPath, [join(REPO, "gpu-worker", "main.ts")], {
+      env: {
+        ...process.env,
+        VQD_MODEL: model,
+        VQD_CACHE: test.cacheDir,
+        VQD_NATS_URL: test.stack.natsUrl,
+        VQD_NATS_USER: "worker",
+        VQD_NATS_PASSWORD: test.stack.passwords.worker,
+        VQD_HEALTH_PORT: "0",
+      },
+    });
+    const { code, stdout } = await worker.then(
+      () => ({ code: 0, stdout: "" }),
+      (error: unknown) => error as { code: number; stdout: string },
+    );
+    expect(code).toBe(1);
+    expect(stdout).toContain("computes something else than golden.json says");
+    expect(stdout).not.toContain('"ready"');
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 });

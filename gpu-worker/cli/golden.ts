@@ -1,0 +1,48 @@
+// `vqd golden`: records what a checkpoint computes, for the self-check of the workers that load it.
+
+import { existsSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
+import { DEFAULT_CACHE_DIR } from "../config.ts";
+import { GOLDEN_FILE, recordGolden, selfCheck } from "../self-check.ts";
+import { type Command, readArguments, stringOptions, UsageError } from "./command.ts";
+
+const USAGE = "vqd golden FOLDER [options]";
+const DEFAULT_PROMPT = "a picture";
+
+const help = `Usage: ${USAGE}
+
+Records in FOLDER/${GOLDEN_FILE} what the checkpoint in FOLDER computes, in fp32 on the CPU. A worker that loads it
+makes the same steps on its own provider, and does not serve if they come out otherwise. The file is part of the
+checkpoint: its version changes.
+
+Options:
+  --prompt TEXT      what the steps are of                                       [${DEFAULT_PROMPT}]
+  --cache DIR        where built graphs are kept (VQD_CACHE)                   [.vqd/cache]
+  --force            replace what is there
+  -h, --help         this text
+`;
+
+export const golden: Command = {
+  summary: "record what a checkpoint computes, for the self-check of workers",
+  help,
+  options: { ...stringOptions("prompt", "cache"), force: { type: "boolean" } },
+  async run(positionals, values, flags) {
+    const [folder] = readArguments(positionals, USAGE, ["FOLDER"]);
+    const path = join(resolve(folder), GOLDEN_FILE);
+    if (existsSync(path) && !flags.has("force"))
+      throw new UsageError(`${path} is there; --force replaces it`);
+    const cacheDir = values["cache"] ?? (process.env["VQD_CACHE"] || DEFAULT_CACHE_DIR);
+    const pipeline = await VQDiffusionPipeline.fromPretrained(folder, { cacheDir });
+    try {
+      const recorded = await recordGolden(pipeline, values["prompt"] ?? DEFAULT_PROMPT);
+      const { error } = await selfCheck(pipeline, recorded);
+      writeFileSync(path, `${JSON.stringify(recorded)}\n`);
+      process.stdout.write(
+        `${path}\n${recorded.cases.length} steps, read back with an error of ${error.toExponential(1)}\n`,
+      );
+    } finally {
+      await pipeline.release();
+    }
+  },
+};

@@ -1,0 +1,71 @@
+// A worker checks its model against what the checkpoint says, and is not satisfied by less.
+
+import { cp, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { CheckpointError } from "../../gpu-worker/checkpoint/errors.ts";
+import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
+import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
+import {
+  type Golden,
+  readGolden,
+  recordGolden,
+  selfCheck,
+  SelfCheckError,
+} from "../../gpu-worker/self-check.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+
+let pipeline: VQDiffusionPipeline;
+let golden: Golden;
+beforeAll(async () => {
+  pipeline = await VQDiffusionPipeline.fromPretrained(TINY_CHECKPOINT, { cacheDir: await temporaryFolder() });
+  golden = await recordGolden(pipeline, "a picture");
+});
+afterAll(() => pipeline.release());
+
+it("passes what was recorded, after a way through its file", async () => {
+  const dir = join(await temporaryFolder(), "tiny");
+  await cp(TINY_CHECKPOINT, dir, { recursive: true });
+  expect(readGolden(dir)).toBeUndefined();
+  await writeFile(join(dir, "golden.json"), JSON.stringify(golden));
+  const { error, agreement } = await selfCheck(pipeline, readGolden(dir) as Golden);
+  expect(error).toBeLessThan(1e-4);
+  expect(agreement).toBe(1);
+  await writeFile(join(dir, "golden.json"), '{"v":1,"cases":[]}');
+  expect(() => readGolden(dir)).toThrow(CheckpointError);
+});
+
+/** The recorded steps, each changed. */
+const changed = (change: (one: Golden["cases"][number]) => object): Golden => ({
+  v: 1,
+  cases: golden.cases.map((one) => Object.assign(structuredClone(one), change(one))),
+});
+
+it.each<[string, (one: Golden["cases"][number]) => object, RegExp]>([
+  ["other probabilities", ({ top_log_prob: p }) => ({ top_log_prob: p.map((v) => v - 1) }), /off by 1\.000/],
+  ["other classes", ({ top_class: c }) => ({ top_class: c.map((k) => (k + 1) % 128) }), /right at \d/],
+  ["a missing pixel", ({ top_class: c }) => ({ top_class: c.slice(1) }), /different lengths/],
+  ["a smaller picture", ({ tokens }) => ({ tokens: tokens.slice(1) }), /does not fit/],
+  ["a class that is none", ({ tokens }) => ({ tokens: tokens.map(() => 130) }), /does not fit/],
+  ["a longer process", () => ({ timestep: 100 }), /does not fit/],
+  ["a longer prompt", ({ prompt_ids: p }) => ({ prompt_ids: [...p, 0] }), /does not fit/],
+])("refuses %s", async (_, change, reason) => {
+  const checking = selfCheck(pipeline, changed(change));
+  await expect(checking).rejects.toThrow(SelfCheckError);
+  await expect(checking).rejects.toThrow(reason);
+});
+
+it.each(["none", "int8"] as const)("passes the bundled model in %s", async (quantization) => {
+  const bundled = await VQDiffusionPipeline.fromPretrained(BUNDLED_MODEL, {
+    cacheDir: await temporaryFolder(),
+    quantization,
+    threads: 2,
+  });
+  try {
+    const { error, agreement } = await selfCheck(bundled, readGolden(BUNDLED_MODEL) as Golden);
+    expect(error).toBeLessThan(quantization === "none" ? 1e-3 : 0.05);
+    expect(agreement).toBeGreaterThan(0.98);
+  } finally {
+    await bundled.release();
+  }
+});
