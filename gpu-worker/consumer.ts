@@ -6,19 +6,22 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { controlSubject } from "@vqd/shared/subjects.ts";
-import type { Broker } from "./broker.ts";
+import type { Broker, StoredState } from "./broker.ts";
 import { JobGate } from "./job-gate.ts";
 import { JobQueue, type QueuedJob } from "./job-queue.ts";
 import { CanceledError, DrainError, type JobRunner } from "./job-runner.ts";
 import { Lease, LeaseLostError } from "./lease.ts";
 import type { ModelHost } from "./model-host.ts";
 import { JobPublisher } from "./publisher.ts";
+import { StateWriter } from "./state-writer.ts";
 
 const PULL_RETRY_MS = 500;
 /** A failed attempt is handed back with this delay, times the attempts so far. */
 const RETRY_DELAY_MS = 1_000;
 /** On draining: how long the last messages of a job may take to reach NATS. */
 const DRAIN_FLUSH_MS = 1_500;
+/** Times that a job is claimed from the state read last, while another attempt goes on writing. */
+const MAX_CLAIMS = 5;
 /** Deliveries after which a job is given up whatever is known of it, in units of `maxAttempts`. */
 const DELIVERIES_FACTOR = 10;
 
@@ -35,6 +38,8 @@ export interface JobConsumerOptions {
   readonly maxSlots: number;
   readonly log: Logger;
 }
+
+const LEFT = "lease lost, left the job to the next worker";
 
 /** What one model's jobs have come to. */
 export interface ModelCounts {
@@ -180,8 +185,8 @@ export class JobConsumer {
   }
 
   async #handle(job: Job, held: Held, deliveries: number): Promise<void> {
-    const { broker, runner, models, stateEvery, maxAttempts } = this.#options;
-    const { lease, modelKey } = held;
+    const { broker, runner } = this.#options;
+    const { lease } = held;
     const canceled = new AbortController();
     const control = broker.nc.subscribe(controlSubject(job.id), {
       callback: (_error, request) => {
@@ -190,48 +195,83 @@ export class JobConsumer {
       },
     });
     try {
-      const stored = await runner.loadState(job, lease.signal);
-      const startsBefore = stored?.value.starts ?? 0;
-      // The server can lose the count of deliveries in a crash; the stored state remembers the last one.
-      const attempt = Math.max(deliveries, (stored?.value.attempt ?? 0) + 1);
-      const log = this.#options.log.with({ prediction: job.id, attempt });
-      const publisher = new JobPublisher({
-        js: broker.js,
-        job,
-        attempt,
-        numericsId: models.get(modelKey).info.numericsId,
-        startsBefore,
-        stateEvery,
-        maxPayload: () => broker.maxPayload,
-        signal: lease.signal,
-      });
-      held.publisher = publisher;
       const signal = AbortSignal.any([lease.signal, canceled.signal, this.#draining.signal]);
-      try {
-        const resume = runner.usableState(job, modelKey, stored);
-        log.info("job started", { step: resume?.step ?? 0, steps: job.numInferenceSteps });
-        checkAttempts(startsBefore, deliveries, maxAttempts);
-        // One that has ended an attempt without a step may be what ended the worker: it gets one for itself.
-        const leave = await this.#gate.enter(startsBefore > 0, signal);
-        const onDenoised = (): void => {
-          held.isDenoising = false;
-          this.#onRoom();
-        };
-        try {
-          await runner.run({ job, modelKey, publisher, signal, resume, onDenoised });
-        } finally {
-          leave();
-        }
-        await publisher.flush();
-        const confirmed = await lease.complete();
-        log.info("job done", { confirmed });
-      } catch (error) {
-        await this.#settleFailure(error, held, publisher, { startsBefore, log });
+      for (let claims = 1; ; claims++) {
+        const stored = await runner.loadState(job, lease.signal);
+        if (await this.#attempt(job, held, { stored, deliveries, signal })) return;
+        // Another attempt has written since the state was read: it had the job, or has it now.
+        if (claims === MAX_CLAIMS) return;
       }
     } finally {
       control.unsubscribe();
       lease.abandon();
     }
+  }
+
+  /** One attempt, from the state that was read. False if that was no longer the newest one: then nothing was done. */
+  async #attempt(
+    job: Job,
+    held: Held,
+    {
+      stored,
+      deliveries,
+      signal,
+    }: { stored: StoredState | undefined; deliveries: number; signal: AbortSignal },
+  ): Promise<boolean> {
+    const { broker, runner, models, stateEvery, maxAttempts } = this.#options;
+    const { lease, modelKey } = held;
+    const startsBefore = stored?.value.starts ?? 0;
+    // The server can lose the count of deliveries in a crash; the stored state remembers the last one.
+    const attempt = Math.max(deliveries, (stored?.value.attempt ?? 0) + 1);
+    const log = this.#options.log.with({ prediction: job.id, attempt });
+    const publisher = new JobPublisher({
+      js: broker.js,
+      job,
+      attempt,
+      numericsId: models.get(modelKey).info.numericsId,
+      startsBefore,
+      stateEvery,
+      states: new StateWriter({
+        js: broker.js,
+        predictionId: job.id,
+        read: () => broker.lastState(job.id),
+        sequence: stored?.sequence ?? 0,
+        signal: lease.signal,
+      }),
+      onReplaced: () => lease.lose(),
+      maxPayload: () => broker.maxPayload,
+      signal: lease.signal,
+    });
+    try {
+      // One that has ended an attempt without a step may be what ended the worker: it gets one for itself.
+      const leave = await this.#gate.enter(startsBefore > 0, signal);
+      try {
+        const resume = runner.usableState(job, modelKey, stored);
+        if (!(await publisher.claim(resume, imageCount(job)))) {
+          lease.signal.throwIfAborted();
+          return false;
+        }
+        held.publisher = publisher;
+        log.info("job started", { step: resume?.step ?? 0, steps: job.numInferenceSteps });
+        checkAttempts(startsBefore, deliveries, maxAttempts);
+        const onDenoised = (): void => {
+          held.isDenoising = false;
+          this.#onRoom();
+        };
+        await runner.run({ job, modelKey, publisher, signal, resume, onDenoised });
+      } finally {
+        leave();
+      }
+      await publisher.finish();
+      const confirmed = await lease.complete();
+      log.info("job done", { confirmed });
+    } catch (error) {
+      await this.#settleFailure(error, held, publisher, { startsBefore, log }).catch((failure: unknown) => {
+        if (!(failure instanceof LeaseLostError)) throw failure;
+        log.warn(LEFT);
+      });
+    }
+    return true;
   }
 
   async #settleFailure(
@@ -241,7 +281,7 @@ export class JobConsumer {
     { startsBefore, log }: { startsBefore: number; log: Logger },
   ): Promise<void> {
     if (error instanceof LeaseLostError) {
-      log.warn("lease lost, left the job to the next worker");
+      log.warn(LEFT);
       return;
     }
     if (error instanceof DrainError) {
@@ -272,7 +312,7 @@ export class JobConsumer {
       });
       log.error("job failed", errorFields(error));
     }
-    await publisher.flush();
+    await publisher.finish();
     await lease.complete();
   }
 

@@ -44,6 +44,12 @@ export class Lease {
     return this.#lost.signal;
   }
 
+  /** The job is another worker's: nothing is said of it any more. */
+  lose(): void {
+    this.abandon();
+    this.#lost.abort(new LeaseLostError());
+  }
+
   /** Acknowledges the job as done. False if the lease is lost or the server did not confirm. */
   async complete(): Promise<boolean> {
     if (!this.#settle()) return false;
@@ -75,7 +81,6 @@ export class Lease {
 
   #checkClock(): void {
     if (this.#lost.signal.aborted || performance.now() - this.#extendedAt < this.#leaseMs) return;
-    clearInterval(this.#timer);
-    this.#lost.abort(new LeaseLostError());
+    this.lose();
   }
 }

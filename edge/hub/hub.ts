@@ -6,6 +6,7 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
+import type { Priority } from "@vqd/shared/subjects.ts";
 import { type Config, configOf, type Env } from "../env.ts";
 import { consoleLogger } from "../log.ts";
 import { EventApplier } from "./apply.ts";
@@ -21,7 +22,7 @@ import { listPredictions } from "./list.ts";
 import { ModelRegistry } from "./models.ts";
 import type { Session } from "./nats.ts";
 import { PublishError, publishJob } from "./queue.ts";
-import { queuePlace } from "./queue-place.ts";
+import { admitToQueue, queuePlace } from "./queue-place.ts";
 import { RateLimiter } from "./rate.ts";
 import {
   type CreatedPrediction,
@@ -38,7 +39,7 @@ import {
 } from "./records.ts";
 import { migrate } from "./schema.ts";
 import { eventStream, type SseSource } from "./sse.ts";
-import { PredictionStore, type PredictionRow, type StoredEvent } from "./store.ts";
+import { PredictionStore, type PredictionRow, rankOf, type StoredEvent } from "./store.ts";
 import { eventForm, parseStreamQuery, tooManyReaders } from "./stream-request.ts";
 import { WebhookSender } from "./webhooks.ts";
 
@@ -133,9 +134,10 @@ export class Hub extends DurableObject<Env> {
       const session = await this.#connection.open();
       const twin = this.#madeBefore(request);
       if (twin !== undefined) return { record: this.#record(await this.#published(twin)), rate: null };
-      const { keyName, limits } = request;
-      const rate = this.#rates.admit(keyName, this.#store.liveCountOf(keyName), limits, Date.now());
+      const { keyName, limits, priority, maxWaitMs } = request;
       const job = decodeJob(request.job);
+      admitToQueue(this.#store, { ...job, rank: rankOf(priority) }, maxWaitMs);
+      const rate = this.#rates.admit(keyName, this.#store.liveCountOf(keyName), limits, Date.now());
       this.#store.atomically(() => {
         this.#store.insert(job, request);
         if (request.promptTruncated) {
@@ -143,7 +145,7 @@ export class Hub extends DurableObject<Env> {
         }
       });
       this.#armAlarm();
-      const publishing = this.#publish(session, job);
+      const publishing = this.#publish(session, job, priority);
       this.#publishing.set(job.id, publishing);
       await publishing.finally(() => this.#publishing.delete(job.id));
       this.#log.info("dispatched", { prediction: job.id, requestId: request.requestId });
@@ -347,9 +349,9 @@ export class Hub extends DurableObject<Env> {
     return this.#mustGet(id);
   }
 
-  async #publish(session: Session, job: Job): Promise<void> {
+  async #publish(session: Session, job: Job, priority: Priority): Promise<void> {
     try {
-      this.#noteSequence(job.id, await publishJob(session, job));
+      this.#noteSequence(job.id, await publishJob(session, job, priority));
     } catch (error) {
       this.#dropUnpublished(job.id, error);
       throw error;

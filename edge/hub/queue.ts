@@ -6,7 +6,7 @@ import { encodeJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { modelKey } from "@vqd/shared/model.ts";
-import { controlSubject, jobSubject, STREAMS } from "@vqd/shared/subjects.ts";
+import { controlSubject, jobSubject, type Priority, STREAMS } from "@vqd/shared/subjects.ts";
 import type { Session } from "./nats.ts";
 
 /** Without a confirmation after this time nobody knows whether the queue has the job. */
@@ -32,8 +32,8 @@ export class PublishError extends VqdError {
 }
 
 /** Puts a job in its model's queue and gives its sequence there. Throws a PublishError. */
-export async function publishJob({ js }: Session, job: Job): Promise<number> {
-  const subject = jobSubject(modelKey({ name: job.model, version: job.version }), "normal");
+export async function publishJob({ js }: Session, job: Job, priority: Priority): Promise<number> {
+  const subject = jobSubject(modelKey({ name: job.model, version: job.version }), priority);
   try {
     const ack = await js.publish(subject, encodeJob(job), { msgID: job.id, timeout: PUBLISH_TIMEOUT_MS });
     return ack.seq;

@@ -40,6 +40,7 @@ export async function generateImages(c: AppContext): Promise<Response> {
     apiKey: c.get("apiKey"),
     requestId,
     idempotency,
+    priority: body.priority,
     path: "",
     origin,
   });

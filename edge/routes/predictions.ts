@@ -70,6 +70,7 @@ export async function createPrediction(c: AppContext): Promise<Response> {
     requestId: c.get("requestId"),
     cancelAfterMs: cancelAfterMs(c.req.header("cancel-after")),
     idempotency: await idempotencyOf(c, body),
+    priority: body.priority,
     path: "input.",
     origin,
     webhook: webhookOf(c, body),
