@@ -188,6 +188,7 @@ export class JobConsumer {
     const { broker, runner } = this.#options;
     const { lease } = held;
     const canceled = new AbortController();
+    const stopListening = broker.onReconnect(() => lease.extend());
     const control = broker.nc.subscribe(controlSubject(job.id), {
       callback: (_error, request) => {
         request.respond();
@@ -204,6 +205,7 @@ export class JobConsumer {
       }
     } finally {
       control.unsubscribe();
+      stopListening();
       lease.abandon();
     }
   }

@@ -36,7 +36,7 @@ export class Lease {
     this.#delivery = delivery;
     this.#leaseMs = leaseMs;
     this.#isConnected = isConnected;
-    this.#timer = setInterval(() => this.#extend(), leaseMs / EXTENSIONS_PER_LEASE);
+    this.#timer = setInterval(() => this.extend(), leaseMs / EXTENSIONS_PER_LEASE);
   }
 
   /** Aborted with a `LeaseLostError` when the lease is lost. */
@@ -72,7 +72,8 @@ export class Lease {
     return !this.#lost.signal.aborted;
   }
 
-  #extend(): void {
+  /** Says at once that the job is still worked on, where a server that was restarted may have forgotten it. */
+  extend(): void {
     this.#checkClock();
     if (this.#lost.signal.aborted || !this.#isConnected()) return;
     this.#delivery.working();

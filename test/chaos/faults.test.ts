@@ -80,8 +80,10 @@ async function giveUp(test: TestStack, kind: FaultKind, message: RegExp): Promis
   const ended = await getPrediction(test, bad.id);
   expect(ended.status).toBe("failed");
   expect(ended.error).toMatch(message);
-  // Attempts that make a step do not count, nor does it matter whether the last one's step was stored in time.
-  expect(starts.slice(-MAX_ATTEMPTS)).toEqual(Array<number>(MAX_ATTEMPTS).fill(STEP));
+  // Attempts that make a step do not count; of a worker that dies at once, the last step need not have been stored.
+  const inVain = new Set(starts.slice(-MAX_ATTEMPTS));
+  expect(inVain.size).toBe(1);
+  expect(Math.max(...inVain)).toBeLessThanOrEqual(STEP);
   const withSteps = starts.slice(0, -MAX_ATTEMPTS);
   expect(withSteps[0]).toBe(0);
   expect(withSteps).toEqual(withSteps.toSorted((a, b) => a - b));
