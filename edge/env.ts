@@ -20,6 +20,7 @@ export interface Env {
   readonly NATS_URL: string;
   readonly NATS_USER?: string;
   readonly NATS_PASSWORD?: string;
+  readonly NATS_CREDS?: string;
   readonly API_KEYS?: string;
   readonly DEFAULT_MODEL?: string;
   readonly HUB_SHARDS?: string;
@@ -87,10 +88,26 @@ const WEBHOOK_RETRY_SECONDS = [
   24 * HOUR,
 ];
 
+const WEBSOCKET_SCHEMES = new Set(["ws:", "wss:"]);
+const NATS_CREDENTIALS = /-BEGIN NATS USER JWT-[^]+-BEGIN USER NKEY SEED-/;
+
 const configSchema = z.object({
-  NATS_URL: z.url({ protocol: /^wss?$/, error: "must be a ws:// or wss:// URL" }),
+  NATS_URL: z
+    .string()
+    .transform((list) => list.split(",").map((url) => url.trim()))
+    .refine(
+      (urls) => urls.every((url) => WEBSOCKET_SCHEMES.has(URL.parse(url)?.protocol ?? "")),
+      "must be ws:// or wss:// URLs, comma separated",
+    ),
   NATS_USER: z.preprocess(emptyAsMissing, z.string().optional()),
   NATS_PASSWORD: z.preprocess(emptyAsMissing, z.string().optional()),
+  NATS_CREDS: z.preprocess(
+    emptyAsMissing,
+    z
+      .string()
+      .regex(NATS_CREDENTIALS, "must be a credentials file: a NATS USER JWT and a USER NKEY SEED")
+      .optional(),
+  ),
   API_KEYS: z
     .string()
     .default("")
@@ -133,9 +150,12 @@ const configSchema = z.object({
 });
 
 export interface Config {
-  readonly natsUrl: string;
+  /** Servers of one cluster. */
+  readonly natsUrls: readonly string[];
   readonly natsUser: string | undefined;
   readonly natsPassword: string | undefined;
+  /** A credentials file's text: JWT and seed. */
+  readonly natsCredentials: string | undefined;
   readonly apiKeys: readonly ConfiguredKey[];
   readonly defaultModel: string | undefined;
   readonly hubShards: number;
@@ -164,9 +184,10 @@ function parseConfig(env: Env): Config {
   }
   const vars = parsed.data;
   return {
-    natsUrl: vars.NATS_URL,
+    natsUrls: vars.NATS_URL,
     natsUser: vars.NATS_USER,
     natsPassword: vars.NATS_PASSWORD,
+    natsCredentials: vars.NATS_CREDS,
     apiKeys: vars.API_KEYS,
     defaultModel: vars.DEFAULT_MODEL,
     hubShards: vars.HUB_SHARDS,

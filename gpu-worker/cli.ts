@@ -9,6 +9,7 @@ import { golden } from "./cli/golden.ts";
 import { inspect } from "./cli/inspect.ts";
 import { parity } from "./cli/parity.ts";
 import { pull } from "./cli/pull.ts";
+import { streams } from "./cli/streams.ts";
 import { worker } from "./cli/worker.ts";
 import { workers } from "./cli/workers.ts";
 
@@ -20,6 +21,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   encode,
   parity,
   golden,
+  streams,
   worker,
   workers,
 };

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { modelNameSchema } from "@vqd/shared/model.ts";
 import { defaultQuantization, QUANTIZATIONS } from "./graph/form.ts";
+import { natsSettings, natsVariables } from "./nats-settings.ts";
 
 /** The checkpoint that comes with the repository. */
 export const BUNDLED_MODEL = join(import.meta.dirname, "models", "emoji-flat");
@@ -18,9 +19,7 @@ const integer = (fallback: number, min: number, max: number) =>
 
 const environmentSchema = z
   .object({
-    VQD_NATS_URL: text("nats://127.0.0.1:4222"),
-    VQD_NATS_USER: z.string().optional(),
-    VQD_NATS_PASSWORD: z.string().optional(),
+    ...natsVariables,
     VQD_MODEL: text(BUNDLED_MODEL),
     VQD_MODEL_NAME: modelNameSchema.optional(),
     VQD_PROVIDER: z.enum(["cpu", "webgpu", "cuda"]).default("cpu"),
@@ -36,9 +35,7 @@ const environmentSchema = z
     VQD_LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]).default("info"),
   })
   .transform((env) => ({
-    natsUrl: env.VQD_NATS_URL,
-    natsUser: env.VQD_NATS_USER,
-    natsPassword: env.VQD_NATS_PASSWORD,
+    nats: natsSettings(env),
     modelDir: env.VQD_MODEL,
     /** `owner/name` under which the model is served; by default made from the folder's name. */
     modelName: env.VQD_MODEL_NAME,

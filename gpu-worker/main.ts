@@ -50,11 +50,13 @@ async function serve(config: WorkerConfig): Promise<void> {
   }
 
   const connecting = Broker.connect({
-    url: config.natsUrl,
-    user: config.natsUser,
-    password: config.natsPassword,
+    nats: config.nats,
     name: `vqd-worker ${config.workerName}`,
     log,
+    onRefused: (error) => {
+      log.error("NATS refuses this worker", errorFields(error));
+      process.exit(1);
+    },
   });
   const loadStartedAt = performance.now();
   const [pipeline, broker] = await Promise.all([

@@ -2,12 +2,14 @@
 
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { isTerminalEvent, type PredictionEvent } from "@vqd/shared/events.ts";
+import { STREAMS } from "@vqd/shared/subjects.ts";
 import type { Config } from "../env.ts";
 import type { StreamCursor } from "./cursor.ts";
 import { EventFollower, type StreamMessage } from "./follow.ts";
 import type { ModelRegistry } from "./models.ts";
 import { CONNECT_TIMEOUT_MS, NatsLink, type Session } from "./nats.ts";
 import { cancelWorker, deleteJob } from "./queue.ts";
+import type { HubHealth } from "./records.ts";
 import type { PredictionRow, PredictionStore } from "./store.ts";
 
 /** Without a live prediction the connection, which is billed, stays open for this long. */
@@ -44,9 +46,10 @@ export class HubConnection {
     this.#options = options;
     const { config, name, log } = options;
     this.#link = new NatsLink({
-      url: config.natsUrl,
+      urls: config.natsUrls,
       user: config.natsUser,
       password: config.natsPassword,
+      credentials: config.natsCredentials,
       name,
       log,
       onOpen: (session) => this.#onOpen(session),
@@ -61,6 +64,22 @@ export class HubConnection {
     const session = await this.#link.open();
     this.#armIdleClose();
     return session;
+  }
+
+  /** Whether a job could be dispatched now: NATS can be connected to, and its streams have a leader. */
+  async check(): Promise<HubHealth["nats"]> {
+    let session: Session;
+    try {
+      session = await this.open();
+    } catch {
+      return "unreachable";
+    }
+    try {
+      await session.jsm.streams.info(STREAMS.events);
+      return "connected";
+    } catch {
+      return "unavailable";
+    }
   }
 
   /** Hears, as far as NATS allows, all that has happened up to now; before deadlines are judged. */

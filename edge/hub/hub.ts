@@ -19,8 +19,7 @@ import { BatchCache } from "./frames.ts";
 import { endPrediction } from "./ingest.ts";
 import { listPredictions } from "./list.ts";
 import { ModelRegistry } from "./models.ts";
-import type { Session } from "./nats.ts";
-import { PublishError, publishJob } from "./queue.ts";
+import { dispatchJob, PublishError } from "./queue.ts";
 import { queuePlace } from "./queue-place.ts";
 import { RateLimiter } from "./rate.ts";
 import {
@@ -130,7 +129,8 @@ export class Hub extends DurableObject<Env> {
     return this.#attempt(async () => {
       const known = this.#madeBefore(request);
       if (known !== undefined) return { record: this.#record(await this.#published(known)), rate: null };
-      const session = await this.#connection.open();
+      // Without a connection nothing is stored, and the caller hears of it at once.
+      await this.#connection.open();
       const twin = this.#madeBefore(request);
       if (twin !== undefined) return { record: this.#record(await this.#published(twin)), rate: null };
       const { keyName, limits } = request;
@@ -143,7 +143,7 @@ export class Hub extends DurableObject<Env> {
         }
       });
       this.#armAlarm();
-      const publishing = this.#publish(session, job);
+      const publishing = this.#publish(job);
       this.#publishing.set(job.id, publishing);
       await publishing.finally(() => this.#publishing.delete(job.id));
       this.#log.info("dispatched", { prediction: job.id, requestId: request.requestId });
@@ -254,11 +254,7 @@ export class Hub extends DurableObject<Env> {
   }
 
   async health(): Promise<HubHealth> {
-    const nats = await this.#connection.open().then(
-      () => "connected" as const,
-      () => "unreachable" as const,
-    );
-    return { nats, live: this.#store.liveCount() };
+    return { nats: await this.#connection.check(), live: this.#store.liveCount() };
   }
 
   /** A prediction's event stream; the request handlers have checked the key, if the URL names one. */
@@ -347,9 +343,9 @@ export class Hub extends DurableObject<Env> {
     return this.#mustGet(id);
   }
 
-  async #publish(session: Session, job: Job): Promise<void> {
+  async #publish(job: Job): Promise<void> {
     try {
-      this.#noteSequence(job.id, await publishJob(session, job));
+      this.#noteSequence(job.id, await dispatchJob(() => this.#connection.open(), job));
     } catch (error) {
       this.#dropUnpublished(job.id, error);
       throw error;

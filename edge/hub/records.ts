@@ -151,7 +151,8 @@ export interface EventQuery {
 }
 
 export interface HubHealth {
-  readonly nats: "connected" | "unreachable";
+  /** `unavailable`: connected, but the streams do not answer, since too few servers of the cluster are there. */
+  readonly nats: "connected" | "unavailable" | "unreachable";
   readonly live: number;
 }
 

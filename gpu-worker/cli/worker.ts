@@ -8,7 +8,11 @@ const help = `Usage: ${USAGE}
 
 Loads one model and serves its jobs from NATS until it gets SIGTERM. Settings are environment variables:
 
-  VQD_NATS_URL, VQD_NATS_USER, VQD_NATS_PASSWORD   where jobs come from     [nats://127.0.0.1:4222]
+  VQD_NATS_URL       where jobs come from: servers, comma separated         [nats://127.0.0.1:4222]
+  VQD_NATS_CREDS     credentials file, or else ...
+  VQD_NATS_USER, VQD_NATS_PASSWORD
+  VQD_NATS_CA        CA to trust instead of the public ones (PEM file)
+  VQD_NATS_CERT, VQD_NATS_KEY   certificate of this client, if the server asks for one
   VQD_MODEL          checkpoint folder                                      [the bundled one]
   VQD_MODEL_NAME     owner/name it is served as                             [vqd/<folder>]
   VQD_PROVIDER       cpu, webgpu or cuda                                    [cpu]

@@ -77,7 +77,7 @@ const WORKER: Permissions = {
 /** Set-up only: makes and updates the streams. No running part of the system has these credentials. */
 const OPERATOR: Permissions = {
   publish: { allow: ["$JS.API.>"] },
-  subscribe: { allow: ["_INBOX_operator.>"] },
+  subscribe: { allow: [`${INBOX_PREFIX.operator}.>`] },
 };
 
 /** Looks and changes nothing: `vqd workers`. */
