@@ -8,6 +8,7 @@ import { z } from "zod";
 import { decodeHex } from "./bytes.ts";
 import type { Hub } from "./hub/hub.ts";
 import type { RateLimits } from "./hub/rate.ts";
+import type { TracingOptions } from "./tracing.ts";
 
 /** wrangler.toml explains each variable. */
 export interface Env {
@@ -36,6 +37,9 @@ export interface Env {
   readonly WEBHOOK_RETRY_SECONDS?: string;
   readonly WEBHOOK_ALLOW_LOOPBACK?: string;
   readonly LOG_LEVEL?: string;
+  readonly OTEL_EXPORTER_OTLP_ENDPOINT?: string;
+  readonly OTEL_EXPORTER_OTLP_HEADERS?: string;
+  readonly OTEL_TRACES_SAMPLER_ARG?: string;
 }
 
 export interface ConfiguredKey {
@@ -147,7 +151,24 @@ const configSchema = z.object({
     .transform((delays) => delays.map((seconds) => seconds * 1_000)),
   WEBHOOK_ALLOW_LOOPBACK: z.preprocess(emptyAsMissing, z.enum(["true", "false"]).default("false")),
   LOG_LEVEL: z.preprocess(emptyAsMissing, z.enum(LOG_LEVELS).default("info")),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z.preprocess(emptyAsMissing, z.url({ protocol: /^https?$/ }).optional()),
+  OTEL_EXPORTER_OTLP_HEADERS: z
+    .string()
+    .default("")
+    .refine(
+      (list) => list.trim() === "" || list.split(",").every((pair) => /^[^=\s]+=.+$/.test(pair.trim())),
+      "must be comma separated name=value pairs",
+    )
+    .transform((list) => list.split(",").filter((pair) => pair.trim() !== ""))
+    .transform((pairs) => Object.fromEntries(pairs.map(headerOf))),
+  OTEL_TRACES_SAMPLER_ARG: z.preprocess(emptyAsMissing, z.coerce.number().min(0).max(1).default(1)),
 });
+
+/** As OpenTelemetry writes headers: the value is URL encoded. */
+function headerOf(pair: string): [string, string] {
+  const at = pair.indexOf("=");
+  return [pair.slice(0, at).trim(), decodeURIComponent(pair.slice(at + 1).trim())];
+}
 
 export interface Config {
   /** Servers of one cluster. */
@@ -173,6 +194,7 @@ export interface Config {
   readonly webhookDelaysMs: readonly number[];
   readonly webhookAllowLoopback: boolean;
   readonly logLevel: LogLevel;
+  readonly tracing: TracingOptions;
 }
 
 function parseConfig(env: Env): Config {
@@ -202,6 +224,11 @@ function parseConfig(env: Env): Config {
     webhookDelaysMs: vars.WEBHOOK_RETRY_SECONDS,
     webhookAllowLoopback: vars.WEBHOOK_ALLOW_LOOPBACK === "true",
     logLevel: vars.LOG_LEVEL,
+    tracing: {
+      endpoint: vars.OTEL_EXPORTER_OTLP_ENDPOINT?.replace(/\/+$/, ""),
+      headers: vars.OTEL_EXPORTER_OTLP_HEADERS,
+      ratio: vars.OTEL_TRACES_SAMPLER_ARG,
+    },
   };
 }
 

@@ -20,6 +20,7 @@ export interface Submission {
   readonly model: ModelManifest;
   readonly apiKey: ApiKey;
   readonly requestId: string;
+  readonly traceparent: string | undefined;
   readonly cancelAfterMs?: number | null;
   readonly idempotency?: Idempotency | null;
   /** Where in the body the input lies, for errors: "input." or "". */
@@ -134,6 +135,7 @@ export async function submitPrediction(env: Env, submission: Submission): Promis
     origin: submission.origin,
     job: encodeJob(job),
     requestId,
+    traceparent: submission.traceparent,
   });
   const { record, rate } = unwrap(result);
   return { record, rate };

@@ -4,13 +4,16 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Consumer, ConsumerMessages, JsMsg } from "@nats-io/jetstream";
 import { decodeJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
+import { MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { controlSubject } from "@vqd/shared/subjects.ts";
 import type { Broker } from "./broker.ts";
 import { CanceledError, DrainError, type JobRunner } from "./job-runner.ts";
 import { Lease, LeaseLostError } from "./lease.ts";
+import type { JobOutcome, WorkerMetrics } from "./metrics.ts";
 import { JobPublisher } from "./publisher.ts";
+import { activeTraceId, annotate, continueTrace, traced } from "./tracing.ts";
 
 /** How long one pull request waits at the server before it is renewed. */
 const PULL_EXPIRES_MS = 10_000;
@@ -29,6 +32,7 @@ export interface JobConsumerOptions {
   readonly maxAttempts: number;
   /** Images denoised in one pass, and jobs taken at the same time: each then has a slot of its own. */
   readonly maxSlots: number;
+  readonly metrics: WorkerMetrics;
   readonly log: Logger;
 }
 
@@ -107,7 +111,7 @@ export class JobConsumer {
   }
 
   #accept(message: JsMsg): void {
-    const { log } = this.#options;
+    const { log, metrics } = this.#options;
     let job: Job;
     try {
       job = decodeJob(message.data);
@@ -115,10 +119,21 @@ export class JobConsumer {
       // Nobody can run it, and it names no prediction to report to; its hub ends it by its deadline.
       log.error("dropped a message that is no job", { sequence: message.seq, ...errorFields(error) });
       message.term();
+      metrics.messageRejected();
       return;
     }
     const startedAt = performance.now();
-    const handled = this.#handle(job, message)
+    const attributes = {
+      "messaging.system": "nats",
+      "messaging.operation.name": "process",
+      "vqd.prediction.id": job.id,
+      "vqd.model": job.model,
+      "vqd.images": imageCount(job),
+      "vqd.steps": job.numInferenceSteps,
+    };
+    const handled = continueTrace(message.headers, "process job", attributes, () =>
+      this.#handle(job, message),
+    )
       .catch((error: unknown) =>
         log.error("job handling failed", { prediction: job.id, ...errorFields(error) }),
       )
@@ -131,7 +146,9 @@ export class JobConsumer {
   }
 
   async #handle(job: Job, message: JsMsg): Promise<void> {
-    const { broker, runner, leaseMs } = this.#options;
+    const { broker, runner, leaseMs, metrics } = this.#options;
+    const receivedAt = performance.now();
+    let outcome: JobOutcome = "lease_lost";
     const lease = new Lease(message, leaseMs, () => broker.connected);
     const canceled = new AbortController();
     const control = broker.nc.subscribe(controlSubject(job.id), {
@@ -141,10 +158,16 @@ export class JobConsumer {
       },
     });
     try {
-      const resume = await runner.loadState(job, lease.signal);
+      const resume = await traced("load state", {}, () => runner.loadState(job, lease.signal));
       // The server can lose the count of deliveries in a crash; the stored state remembers the last one.
       const attempt = Math.max(message.info.deliveryCount, (resume?.value.attempt ?? 0) + 1);
-      const log = this.#options.log.with({ prediction: job.id, attempt });
+      annotate({ "vqd.attempt": attempt, "vqd.resumed_from": resume?.value.step ?? 0 });
+      const log = this.#options.log.with({
+        prediction: job.id,
+        attempt,
+        requestId: message.headers?.get(MESSAGE_HEADERS.requestId) || undefined,
+        traceId: activeTraceId(),
+      });
       const publisher = new JobPublisher({
         js: broker.js,
         job,
@@ -155,16 +178,20 @@ export class JobConsumer {
       });
       const stop = AbortSignal.any([lease.signal, canceled.signal, this.#draining.signal]);
       try {
+        metrics.jobStarted({ createdAt: job.createdAt, attempt, step: resume?.value.step ?? 0 });
         log.info("job started", { step: resume?.value.step ?? 0, steps: job.numInferenceSteps });
         this.#checkAttempts(attempt);
         await runner.run(job, publisher, stop, resume);
-        await publisher.flush();
+        await traced("flush events", {}, () => publisher.flush());
         const confirmed = await lease.complete();
+        outcome = "succeeded";
         log.info("job done", { confirmed });
       } catch (error) {
-        await this.#settleFailure(error, { attempt, lease, publisher, log });
+        outcome = await this.#settleFailure(error, { attempt, lease, publisher, log });
       }
     } finally {
+      annotate({ "vqd.outcome": outcome });
+      metrics.jobEnded(outcome, (performance.now() - receivedAt) / 1_000);
       control.unsubscribe();
       lease.abandon();
     }
@@ -187,18 +214,20 @@ export class JobConsumer {
       publisher,
       log,
     }: { attempt: number; lease: Lease; publisher: JobPublisher; log: Logger },
-  ): Promise<void> {
+  ): Promise<JobOutcome> {
+    let outcome: JobOutcome = "failed";
     if (error instanceof LeaseLostError) {
       log.warn("lease lost, left the job to the next worker");
-      return;
+      return "lease_lost";
     }
     if (error instanceof DrainError) {
       await Promise.race([publisher.flush().catch(() => {}), delay(DRAIN_FLUSH_MS)]);
       lease.handBack();
       log.info("job handed back");
-      return;
+      return "handed_back";
     }
     if (error instanceof CanceledError) {
+      outcome = "canceled";
       publisher.publish({ type: "canceled" });
       log.info("job canceled");
     } else if (error instanceof VqdError && !error.retryable) {
@@ -209,7 +238,7 @@ export class JobConsumer {
       log.error("attempt failed, handed back", errorFields(error));
       await publisher.flush().catch(() => {});
       lease.handBack(RETRY_DELAY_MS * attempt);
-      return;
+      return "retried";
     } else {
       this.#failed++;
       publisher.publish({
@@ -220,5 +249,6 @@ export class JobConsumer {
     }
     await publisher.flush();
     await lease.complete();
+    return outcome;
   }
 }

@@ -14,6 +14,7 @@ import { encodeImageFile } from "./pipeline/image.ts";
 import type { DenoiseSlot, VQDiffusionPipeline } from "./pipeline/pipeline.ts";
 import { Previews } from "./previews.ts";
 import type { JobPublisher } from "./publisher.ts";
+import { traced } from "./tracing.ts";
 
 /** The caller canceled the prediction. */
 export class CanceledError extends Error {
@@ -146,8 +147,15 @@ export class JobRunner {
     previews: Previews,
   ): Promise<DenoiseSlot[]> {
     const { pipeline } = this.#options;
-    const prompts = await pipeline.encodePrompt(job.prompts);
-    const negative = await pipeline.encodeNegativePrompt(job.negativePrompt);
+    const [prompts, negative] = await traced(
+      "encode prompts",
+      { "vqd.prompts": job.prompts.length },
+      async () =>
+        [
+          await pipeline.encodePrompt(job.prompts),
+          await pipeline.encodeNegativePrompt(job.negativePrompt),
+        ] as const,
+    );
     const pixels = pipeline.info.latentHeight * pipeline.info.latentWidth;
     return pipeline.prepareLatents(imageCount(job)).map((masked, image) => {
       const prompt = prompts[Math.floor(image / job.numImagesPerPrompt)];
@@ -182,7 +190,7 @@ export class JobRunner {
     if (first === undefined) return;
     const pixels = first.tokens.length;
     const maskClass = pipeline.info.numEmbeddings;
-    await engine.run(slots, signal, () => {
+    const onStep = (): void => {
       // A copy: the slots are stepped on while this one is on its way.
       const tokens = new Uint16Array(slots.length * pixels);
       for (const [image, slot] of slots.entries()) tokens.set(slot.tokens, image * pixels);
@@ -198,7 +206,9 @@ export class JobRunner {
         tokens,
       );
       previews.afterStep(first.stepIndex);
-    });
+    };
+    const attributes = { "vqd.steps": first.timesteps.length - first.stepIndex, "vqd.images": slots.length };
+    await traced("denoise", attributes, () => engine.run(slots, signal, onStep));
   }
 
   async #publishImages(
@@ -210,14 +220,16 @@ export class JobRunner {
     const { pipeline } = this.#options;
     for (const [index, slot] of slots.entries()) {
       signal.throwIfAborted();
-      const [image] = await pipeline.decode([slot.tokens]);
+      const [image] = await traced("decode image", { "vqd.image": index }, () =>
+        pipeline.decode([slot.tokens]),
+      );
       if (image === undefined) throw new Error("the decoder returned no picture");
       const { width, height } = image;
-      const bytes = await encodeImageFile(image, job.outputFormat, job.outputQuality);
-      publisher.publish(
-        { type: "output", index, format: job.outputFormat, width, height, seed: job.seed },
-        bytes,
+      const { outputFormat: format, outputQuality: quality } = job;
+      const bytes = await traced("encode file", { "vqd.format": format }, () =>
+        encodeImageFile(image, format, quality),
       );
+      publisher.publish({ type: "output", index, format, width, height, seed: job.seed }, bytes);
     }
   }
 }

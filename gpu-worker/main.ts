@@ -12,11 +12,13 @@ import { Engine } from "./engine.ts";
 import { type HealthStatus, startHealthServer } from "./health.ts";
 import { JobRunner } from "./job-runner.ts";
 import { modelManifest } from "./manifest.ts";
+import { WorkerMetrics } from "./metrics.ts";
 import { serveMicroService } from "./micro-service.ts";
 import { readGolden, selfCheck } from "./self-check.ts";
 import packageJson from "./package.json" with { type: "json" };
 import { ensurePalette } from "./palette.ts";
 import { VQDiffusionPipeline } from "./pipeline/pipeline.ts";
+import { startTracing } from "./tracing.ts";
 
 /** Told to the parent process, if there is one with an IPC channel, once jobs are served. */
 export interface ReadyMessage {
@@ -31,12 +33,19 @@ async function serve(config: WorkerConfig): Promise<void> {
   const startedAt = Date.now();
   let status: HealthStatus = "starting";
   let describe = (): Record<string, string | number | boolean> => ({});
-  const health = await startHealthServer(config.healthHost, config.healthPort, () => ({
-    status,
-    worker: config.workerName,
-    uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
-    ...describe(),
-  }));
+  const metrics = new WorkerMetrics();
+  const stopTracing = startTracing({ release: packageJson.version, workerName: config.workerName });
+  const health = await startHealthServer({
+    host: config.healthHost,
+    port: config.healthPort,
+    report: () => ({
+      status,
+      worker: config.workerName,
+      uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
+      ...describe(),
+    }),
+    metrics,
+  });
 
   // Signals that arrive while the model loads end the process at once: there is nothing to hand back yet.
   const stop = new AbortController();
@@ -93,7 +102,8 @@ async function serve(config: WorkerConfig): Promise<void> {
     });
   }
 
-  const engine = new Engine(pipeline, config.slots);
+  const engine = new Engine(metrics.timed(pipeline), config.slots);
+  broker.onReconnect(() => metrics.reconnected());
   const consumer = new JobConsumer({
     broker,
     runner: new JobRunner({ pipeline, engine, broker, workerName: config.workerName, log }),
@@ -101,6 +111,7 @@ async function serve(config: WorkerConfig): Promise<void> {
     leaseMs: config.leaseMs,
     maxAttempts: config.maxAttempts,
     maxSlots: config.slots,
+    metrics,
     log,
   });
   const stats = (): WorkerStats => ({
@@ -120,6 +131,7 @@ async function serve(config: WorkerConfig): Promise<void> {
     uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
   });
   describe = () => ({ ...stats(), nats: broker.connected });
+  metrics.describe(packageJson.version, () => ({ ...stats(), natsConnected: broker.connected }));
   stopNow = () => {
     status = "draining";
     consumer.drain();
@@ -148,6 +160,7 @@ async function serve(config: WorkerConfig): Promise<void> {
   await consumer.run();
   await broker.close();
   await pipeline.release();
+  await stopTracing().catch((error: unknown) => log.warn("traces not sent", errorFields(error)));
   await health.close();
   log.info("stopped", { jobs: consumer.settled });
 }

@@ -7,6 +7,7 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import type { JobState, PredictionEvent } from "@vqd/shared/events.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { eventSubject, stateSubject } from "@vqd/shared/subjects.ts";
+import { activeTraceparent, traceHeaders } from "./tracing.ts";
 
 const PUBLISH_TIMEOUT_MS = 2_000;
 const RETRY_DELAY_MS = 250;
@@ -37,6 +38,8 @@ export class JobPublisher {
   // Tells this run's messages from those of an earlier one that had the same attempt number because the
   // server lost its delivery count in a crash.
   readonly #nonce = crypto.randomUUID().slice(0, 8);
+  /** Of the job's span: steps are reported from the engine's loop, which is in nobody's. */
+  readonly #traceparent = activeTraceparent();
   #tail: Promise<void> = Promise.resolve();
   #sequence = 0;
   #newestState: { state: JobState; tokens: Uint16Array } | undefined;
@@ -88,11 +91,13 @@ export class JobPublisher {
   /** Never rejects: it gives up only when the signal aborts, which `flush` reports. */
   async #send(subject: string, frame: Uint8Array, msgID?: string): Promise<void> {
     const { js, signal } = this.#options;
+    const traceparent = this.#traceparent;
     while (!signal.aborted) {
       try {
         await js.publish(subject, frame, {
           timeout: PUBLISH_TIMEOUT_MS,
           ...(msgID === undefined ? {} : { msgID }),
+          ...(traceparent === undefined ? {} : { headers: traceHeaders(traceparent) }),
         });
         return;
       } catch {

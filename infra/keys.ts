@@ -13,7 +13,7 @@ const HELP = `Usage: npm run keys -- create NAME [options]   makes a key and pri
 
 Keys of one NAME see the same predictions.
 
-  --scopes LIST     what it may do: create, read, admin           [create,read,admin]
+  --scopes LIST     what it may do: create, read, admin, metrics  [create,read,admin]
   --per-minute N    predictions it may make in a minute           [the edge's RATE_LIMIT_PER_MINUTE]
   --live N          predictions it may have live at once          [the edge's LIVE_LIMIT]
   --expires DAYS    after which it is not valid any more          [never]
@@ -23,6 +23,8 @@ Keys of one NAME see the same predictions.
   -h, --help        this text
 `;
 
+/** A key of a caller does not see what others do. */
+const DEFAULT_SCOPES: readonly Scope[] = ["create", "read", "admin"];
 const KEY_BYTES = 24;
 const DAY_MS = 24 * 60 * 60 * 1_000;
 /** Digits of a hash that are shown, and enough to name it by. */
@@ -88,7 +90,7 @@ function readScopes(text: string): Scope[] {
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     options: {
-      scopes: { type: "string", default: SCOPES.join(",") },
+      scopes: { type: "string", default: DEFAULT_SCOPES.join(",") },
       "per-minute": { type: "string" },
       live: { type: "string" },
       expires: { type: "string" },

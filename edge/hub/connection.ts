@@ -6,6 +6,7 @@ import { STREAMS } from "@vqd/shared/subjects.ts";
 import type { Config } from "../env.ts";
 import type { StreamCursor } from "./cursor.ts";
 import { EventFollower, type StreamMessage } from "./follow.ts";
+import type { HubMetrics } from "./metrics.ts";
 import type { ModelRegistry } from "./models.ts";
 import { CONNECT_TIMEOUT_MS, NatsLink, type Session } from "./nats.ts";
 import { cancelWorker, deleteJob } from "./queue.ts";
@@ -29,6 +30,7 @@ export interface HubConnectionOptions {
   readonly store: PredictionStore;
   readonly cursor: StreamCursor;
   readonly models: ModelRegistry;
+  readonly metrics: HubMetrics;
   readonly apply: (message: StreamMessage) => Promise<void>;
   readonly log: Logger;
 }
@@ -64,6 +66,10 @@ export class HubConnection {
     const session = await this.#link.open();
     this.#armIdleClose();
     return session;
+  }
+
+  get isOpen(): boolean {
+    return this.#link.session !== undefined;
   }
 
   /** Whether a job could be dispatched now: NATS can be connected to, and its streams have a leader. */
@@ -125,7 +131,8 @@ export class HubConnection {
   }
 
   async #onOpen(session: Session): Promise<void> {
-    const { shard, cursor, models, apply, log } = this.#options;
+    const { shard, cursor, models, metrics, apply, log } = this.#options;
+    metrics.count("vqd_hub_nats_connections_total");
     models.follow(session.nc);
     const follower = new EventFollower({ session, shard, cursor, handle: apply, log });
     await follower.start();

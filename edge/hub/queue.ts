@@ -1,9 +1,10 @@
 // The job queue as the hub uses it: publish a job, take it back.
 
 import { JetStreamApiError } from "@nats-io/jetstream";
-import { NoRespondersError, RequestError } from "@nats-io/nats-core";
+import { headers, NoRespondersError, RequestError } from "@nats-io/nats-core";
 import { encodeJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
+import { MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { modelKey } from "@vqd/shared/model.ts";
 import { controlSubject, jobSubject, STREAMS } from "@vqd/shared/subjects.ts";
@@ -21,6 +22,12 @@ const DISPATCH_RETRY_MS = 250;
 const STORE_FAILED = 10_077;
 const QUEUE_FULL_RETRY_SECONDS = 5;
 const UNAVAILABLE_RETRY_SECONDS = 2;
+
+/** What a job's message says of the request that made it. */
+export interface JobOrigin {
+  readonly requestId: string;
+  readonly traceparent: string | undefined;
+}
 
 /** Whether the queue may hold the job although publishing it failed. */
 export class PublishError extends VqdError {
@@ -41,12 +48,16 @@ export class PublishError extends VqdError {
  * Puts a job in its model's queue, once however often it is sent, for its id is the message's; gives its sequence there.
  * `open` gives a session. Throws a PublishError.
  */
-export async function dispatchJob(open: () => Promise<Session>, job: Job): Promise<number> {
+export async function dispatchJob(
+  open: () => Promise<Session>,
+  job: Job,
+  origin: JobOrigin,
+): Promise<number> {
   const until = Date.now() + DISPATCH_LIMIT_MS;
   let mayBeQueued = false;
   for (;;) {
     try {
-      return await publishJob(await open(), job);
+      return await publishJob(await open(), job, origin);
     } catch (thrown) {
       // A session that cannot be opened has sent nothing.
       const error =
@@ -60,10 +71,17 @@ export async function dispatchJob(open: () => Promise<Session>, job: Job): Promi
   }
 }
 
-async function publishJob({ js }: Session, job: Job): Promise<number> {
+async function publishJob({ js }: Session, job: Job, { requestId, traceparent }: JobOrigin): Promise<number> {
+  const carried = headers();
+  carried.set(MESSAGE_HEADERS.requestId, requestId);
+  if (traceparent !== undefined) carried.set(MESSAGE_HEADERS.traceparent, traceparent);
   const subject = jobSubject(modelKey({ name: job.model, version: job.version }), "normal");
   try {
-    const ack = await js.publish(subject, encodeJob(job), { msgID: job.id, timeout: PUBLISH_TIMEOUT_MS });
+    const ack = await js.publish(subject, encodeJob(job), {
+      msgID: job.id,
+      timeout: PUBLISH_TIMEOUT_MS,
+      headers: carried,
+    });
     return ack.seq;
   } catch (error) {
     if (error instanceof JetStreamApiError) {

@@ -89,6 +89,8 @@ export interface NewPrediction {
   /** The job as it goes to the worker, encoded. */
   readonly job: Uint8Array;
   readonly requestId: string;
+  /** Of the request's span, if it is traced. */
+  readonly traceparent: string | undefined;
 }
 
 export interface CreatedPrediction {

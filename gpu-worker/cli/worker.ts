@@ -22,7 +22,8 @@ Loads one model and serves its jobs from NATS until it gets SIGTERM. Settings ar
   VQD_SLOTS          pictures denoised at once                              [1]
   VQD_LEASE_SECONDS  how long a silent worker keeps a job                   [10]
   VQD_MAX_ATTEMPTS   when a job is given up                                 [5]
-  VQD_HEALTH_HOST, VQD_HEALTH_PORT   of GET /healthz                        [127.0.0.1, 8790]
+  VQD_HEALTH_HOST, VQD_HEALTH_PORT   of GET /healthz and GET /metrics       [127.0.0.1, 8790]
+  OTEL_EXPORTER_OTLP_ENDPOINT   collector for traces                        [none]
   VQD_LOG_LEVEL      debug, info, warn or error                             [info]
 
 Options:

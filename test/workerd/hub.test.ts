@@ -89,6 +89,7 @@ async function create(
     origin: ORIGIN,
     job: encodeJob(made),
     requestId: "test",
+    traceparent: undefined,
     ...timeouts,
   });
   // Out of the queue, which the next test file fills.
@@ -279,7 +280,12 @@ describe("ingestion", () => {
     await create(job);
     await runInDurableObject(hub, async (instance: Hub) => {
       const subject = eventSubject(SHARD, job.id);
-      await instance.apply({ subject, sequence: ++sequence, data: new Uint8Array([1, 2, 3]) });
+      await instance.apply({
+        subject,
+        sequence: ++sequence,
+        data: new Uint8Array([1, 2, 3]),
+        traceparent: undefined,
+      });
       const unknown = eventSubject(SHARD, newPredictionId(SHARD));
       await instance.apply({
         subject: unknown,

@@ -1,0 +1,187 @@
+// The worker's Prometheus metrics: what it has done, how fast, and how it is. Labels have few values, known beforehand.
+
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
+import type { WorkerStats } from "@vqd/shared/micro.ts";
+import type { EngineSlot, SlotStepper } from "./engine.ts";
+import type { HealthStatus } from "./health.ts";
+
+/** How a delivery of a job has ended. `retried`: the attempt failed, and the job goes back to the queue. */
+export const JOB_OUTCOMES = [
+  "succeeded",
+  "failed",
+  "canceled",
+  "retried",
+  "handed_back",
+  "lease_lost",
+] as const;
+export type JobOutcome = (typeof JOB_OUTCOMES)[number];
+
+const STATUSES: readonly HealthStatus[] = ["starting", "ready", "busy", "draining", "failed"];
+
+/** From a step of a small model on a GPU to one of a large model on a CPU. */
+const STEP_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+const JOB_SECONDS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
+const WAIT_SECONDS = [0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
+
+/** Batch sizes as a label: up to a power of two, so that there are seven at most. */
+const MAX_BATCH_LABEL = 64;
+export function batchLabel(slots: number): string {
+  const power = 2 ** Math.ceil(Math.log2(Math.max(1, slots)));
+  return power > MAX_BATCH_LABEL ? `>${MAX_BATCH_LABEL}` : `${power}`;
+}
+
+interface Described extends Pick<
+  WorkerStats,
+  "model" | "version" | "numericsId" | "provider" | "quantization" | "slots" | "busySlots"
+> {
+  readonly status: HealthStatus;
+  readonly natsConnected: boolean;
+}
+
+export class WorkerMetrics {
+  readonly #registry = new Registry();
+  readonly #steps: Histogram<"batch">;
+  readonly #tokens: Counter;
+  readonly #jobs: Counter<"outcome">;
+  readonly #jobSeconds: Histogram;
+  readonly #queueWait: Histogram;
+  readonly #resumes: Counter;
+  readonly #rejected: Counter;
+  readonly #reconnects: Counter;
+
+  constructor() {
+    const registers = [this.#registry];
+    collectDefaultMetrics({ register: this.#registry });
+    // Gauges with a counter's name, which the linter of Prometheus minds.
+    for (const kind of ["handles", "requests", "resources"]) {
+      this.#registry.removeSingleMetric(`nodejs_active_${kind}_total`);
+    }
+    this.#steps = new Histogram({
+      name: "vqd_step_duration_seconds",
+      help: "Duration of a pass of the transformer, by its number of images rounded up to a power of two.",
+      labelNames: ["batch"],
+      buckets: STEP_SECONDS,
+      registers,
+    });
+    this.#tokens = new Counter({
+      name: "vqd_tokens_total",
+      help: "Latent tokens that passes were made over: images times latent pixels, once for each step.",
+      registers,
+    });
+    this.#jobs = new Counter({
+      name: "vqd_jobs_total",
+      help: "Deliveries of jobs that have ended, by how.",
+      labelNames: ["outcome"],
+      registers,
+    });
+    // A rate of what has not happened yet is zero, not missing.
+    for (const outcome of JOB_OUTCOMES) this.#jobs.inc({ outcome }, 0);
+    this.#jobSeconds = new Histogram({
+      name: "vqd_job_duration_seconds",
+      help: "Time from the receipt of a job to the last image of a delivery that succeeded.",
+      buckets: JOB_SECONDS,
+      registers,
+    });
+    this.#queueWait = new Histogram({
+      name: "vqd_queue_wait_seconds",
+      help: "Time from a job's creation at the edge to its first receipt by a worker.",
+      buckets: WAIT_SECONDS,
+      registers,
+    });
+    this.#resumes = new Counter({
+      name: "vqd_job_resumes_total",
+      help: "Jobs that went on from another attempt's last step.",
+      registers,
+    });
+    this.#rejected = new Counter({
+      name: "vqd_messages_rejected_total",
+      help: "Messages of the queue that are no job this release can read.",
+      registers,
+    });
+    this.#reconnects = new Counter({
+      name: "vqd_nats_reconnects_total",
+      help: "Connections to NATS after the first.",
+      registers,
+    });
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  /** All metrics as text, for Prometheus. */
+  render(): Promise<string> {
+    return this.#registry.metrics();
+  }
+
+  /** Adds what is known once the model is loaded; `describe` is asked at each scrape. */
+  describe(release: string, describe: () => Described): void {
+    const registers = [this.#registry];
+    const { model, version, numericsId, provider, quantization } = describe();
+    new Gauge({
+      name: "vqd_worker_info",
+      help: "1, with what this worker is in the labels.",
+      labelNames: ["release", "model", "version", "numerics_id", "provider", "quantization"],
+      registers,
+    }).set({ release, model, version, numerics_id: numericsId, provider, quantization }, 1);
+    const gauge = (name: string, help: string, value: (now: Described) => number): Gauge =>
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(value(describe()));
+        },
+      });
+    gauge("vqd_slots", "Images that are denoised in one pass.", ({ slots }) => slots);
+    gauge("vqd_slots_busy", "Slots that have an image now.", ({ busySlots }) => busySlots);
+    gauge("vqd_nats_connected", "1 while the connection to NATS is up.", ({ natsConnected }) =>
+      natsConnected ? 1 : 0,
+    );
+    const states = new Gauge({
+      name: "vqd_worker_status",
+      help: "1 for the status that the worker is in, 0 for the others.",
+      labelNames: ["status"],
+      collect() {
+        const { status: now } = describe();
+        for (const status of STATUSES) this.set({ status }, status === now ? 1 : 0);
+      },
+      registers: [],
+    });
+    this.#registry.registerMetric(states);
+  }
+
+  /** Measures each pass of a model. */
+  timed<Slot extends EngineSlot & { readonly tokens: ArrayLike<number> }>(
+    stepper: SlotStepper<Slot>,
+  ): SlotStepper<Slot> {
+    return {
+      stepSlots: async (slots) => {
+        const startedAt = performance.now();
+        await stepper.stepSlots(slots);
+        this.#steps.observe({ batch: batchLabel(slots.length) }, (performance.now() - startedAt) / 1_000);
+        this.#tokens.inc(slots.reduce((sum, slot) => sum + slot.tokens.length, 0));
+      },
+    };
+  }
+
+  /** A job was received; `createdAt` is a Unix time in ms, `step` where an earlier attempt has left it. */
+  jobStarted({ createdAt, attempt, step }: { createdAt: number; attempt: number; step: number }): void {
+    // The edge's clock may be ahead.
+    if (attempt === 1) this.#queueWait.observe(Math.max(0, Date.now() - createdAt) / 1_000);
+    if (step > 0) this.#resumes.inc();
+  }
+
+  jobEnded(outcome: JobOutcome, seconds: number): void {
+    this.#jobs.inc({ outcome });
+    if (outcome === "succeeded") this.#jobSeconds.observe(seconds);
+  }
+
+  messageRejected(): void {
+    this.#rejected.inc();
+  }
+
+  reconnected(): void {
+    this.#reconnects.inc();
+  }
+}
