@@ -2,7 +2,6 @@
 
 import {
   AckPolicy,
-  type Consumer,
   type ConsumerConfig,
   DeliverPolicy,
   type JetStreamClient,
@@ -11,7 +10,7 @@ import {
   jetstream,
   jetstreamManager,
 } from "@nats-io/jetstream";
-import { connect, type NatsConnection, nanos } from "nats";
+import { connect, type NatsConnection, nanos, TimeoutError } from "nats";
 import { decodeState, encodeManifest, type Framed } from "@vqd/shared/codec.ts";
 import type { JobState } from "@vqd/shared/events.ts";
 import { type LogFields, type Logger, errorFields } from "@vqd/shared/log.ts";
@@ -20,15 +19,24 @@ import {
   INBOX_PREFIX,
   STREAMS,
   jobConsumer,
-  jobFilter,
+  jobSubject,
   modelSubject,
   stateSubject,
 } from "@vqd/shared/subjects.ts";
+import { Delivery } from "./delivery.ts";
 import { connectionOptions, type NatsSettings } from "./nats-settings.ts";
+import type { QueueName } from "./pull-order.ts";
 
 const RECONNECT_WAIT_MS = 500;
 const DEFAULT_MAX_PAYLOAD = 1024 * 1024;
 const CONSUMER_NOT_FOUND = 10_014;
+/** How long the server may take over an answer, beyond the time it was asked to wait. */
+const PULL_TIMEOUT_MS = 5_000;
+/** A pull request that is not to wait may be left to wait all the same; then nothing has come for it. */
+const NO_WAIT_TIMEOUT_MS = 20_000;
+/** Answers to a pull request that bring no job: the queue is empty, or was for as long as the request waited. */
+const NO_MESSAGES = 404;
+const REQUEST_TIMEOUT = 408;
 
 export interface BrokerOptions {
   readonly nats: NatsSettings;
@@ -91,12 +99,21 @@ export class Broker {
     await this.js.publish(modelSubject(modelKey(manifest)), encodeManifest(manifest));
   }
 
-  /** The durable consumer that the workers of a model share; made or brought up to date if necessary. */
-  async jobConsumer(key: string, leaseMs: number): Promise<Consumer> {
-    const name = jobConsumer(key);
+  /**
+   * The durable consumers that the workers of a model share, one for each priority: made or brought up to date if
+   * necessary. The normal one comes first: in releases without priorities it took all jobs, which must not be shared.
+   */
+  async ensureJobConsumers(key: string, leaseMs: number): Promise<void> {
+    await this.#ensureJobConsumer({ modelKey: key, priority: "normal" }, leaseMs);
+    await this.#ensureJobConsumer({ modelKey: key, priority: "high" }, leaseMs);
+    await this.#ensureJobConsumer({ modelKey: key, priority: "low" }, leaseMs);
+  }
+
+  async #ensureJobConsumer({ modelKey: key, priority }: QueueName, leaseMs: number): Promise<void> {
+    const name = jobConsumer(key, priority);
     const wanted = {
       durable_name: name,
-      filter_subject: jobFilter(key),
+      filter_subject: jobSubject(key, priority),
       ack_policy: AckPolicy.Explicit,
       deliver_policy: DeliverPolicy.All,
       ack_wait: nanos(leaseMs),
@@ -107,10 +124,37 @@ export class Broker {
       if (error instanceof JetStreamApiError && error.code === CONSUMER_NOT_FOUND) return undefined;
       throw error;
     });
-    if (existing === undefined || existing.config.ack_wait !== wanted.ack_wait) {
-      await this.#jsm.consumers.add(STREAMS.jobs, wanted);
+    const isAsWanted =
+      existing?.config.ack_wait === wanted.ack_wait &&
+      existing.config.filter_subject === wanted.filter_subject;
+    if (!isAsWanted) await this.#jsm.consumers.add(STREAMS.jobs, wanted);
+  }
+
+  /**
+   * Takes a job, if there is one within `waitMs`, by the pull protocol itself: the client's own consumers cannot ask
+   * without waiting, and to ask several queues in turn one must not wait at the first.
+   */
+  async pull({ modelKey: key, priority }: QueueName, waitMs = 0): Promise<Delivery | undefined> {
+    const waits = waitMs > 0;
+    const request = { batch: 1, ...(waits ? { expires: nanos(waitMs) } : { no_wait: true }) };
+    const answer = await this.nc
+      .request(
+        `$JS.API.CONSUMER.MSG.NEXT.${STREAMS.jobs}.${jobConsumer(key, priority)}`,
+        JSON.stringify(request),
+        // A job comes under its own subject, by which the client's shared inbox would not know it for the answer.
+        { timeout: waits ? waitMs + PULL_TIMEOUT_MS : NO_WAIT_TIMEOUT_MS, noMux: true },
+      )
+      .catch((error: unknown) => {
+        if (!waits && error instanceof TimeoutError && this.connected) return undefined;
+        throw error;
+      });
+    if (answer === undefined) return undefined;
+    const status = answer.headers?.code ?? 0;
+    if (status === NO_MESSAGES || status === REQUEST_TIMEOUT) return undefined;
+    if (status !== 0) {
+      throw new Error(`the queue did not take a pull request: ${status} ${answer.headers?.description}`);
     }
-    return this.js.consumers.get(STREAMS.jobs, name);
+    return new Delivery(this.nc, answer);
   }
 
   /** The newest diffusion state published for a prediction, if there is one. */

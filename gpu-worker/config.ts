@@ -1,7 +1,7 @@
 // The worker's settings, all from the environment.
 
 import { availableParallelism, hostname } from "node:os";
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
 import { z } from "zod";
 import { modelNameSchema } from "@vqd/shared/model.ts";
 import { defaultQuantization, QUANTIZATIONS } from "./graph/form.ts";
@@ -12,33 +12,54 @@ export const BUNDLED_MODEL = join(import.meta.dirname, "models", "emoji-flat");
 /** Where graphs built from weights are kept. */
 export const DEFAULT_CACHE_DIR = join(import.meta.dirname, "..", ".vqd", "cache");
 
+/** Several folders are listed as in PATH. */
+const foldersOf = (list: string): string[] => list.split(delimiter).filter((dir) => dir !== "");
+
 /** "" counts as unset, as in `VQD_X= npm start`. */
 const text = (fallback: string) => z.string().default(fallback);
 const integer = (fallback: number, min: number, max: number) =>
   z.coerce.number().int().min(min).max(max).default(fallback);
 
+const seconds = z.coerce.number().min(1).max(600);
+const MIB = 1024 * 1024;
+
 const environmentSchema = z
   .object({
     ...natsVariables,
     VQD_MODEL: text(BUNDLED_MODEL),
-    VQD_MODEL_NAME: modelNameSchema.optional(),
+    VQD_MODEL_NAME: z
+      .string()
+      .optional()
+      .transform((names) => names?.split(",").map((name) => name.trim()))
+      .pipe(z.array(modelNameSchema).optional()),
+    VQD_MODEL_MEMORY_MB: integer(0, 0, 16_000_000),
     VQD_PROVIDER: z.enum(["cpu", "webgpu", "cuda"]).default("cpu"),
     VQD_QUANTIZATION: z.enum(QUANTIZATIONS).optional(),
     VQD_THREADS: integer(availableParallelism(), 1, 256),
     VQD_CACHE: text(DEFAULT_CACHE_DIR),
     VQD_SLOTS: integer(1, 1, 64),
-    VQD_LEASE_SECONDS: z.coerce.number().min(1).max(600).default(10),
-    VQD_MAX_ATTEMPTS: integer(5, 1, 100),
+    VQD_PASS_MEMORY_MB: integer(1_024, 1, 1_000_000),
+    VQD_LEASE_SECONDS: seconds.default(10),
+    VQD_STALL_SECONDS: seconds.optional(),
+    VQD_MAX_ATTEMPTS: integer(3, 1, 100),
+    VQD_STATE_EVERY: integer(1, 1, 1_000),
     VQD_HEALTH_HOST: text("127.0.0.1"),
     VQD_HEALTH_PORT: integer(8790, 0, 65_535),
     VQD_WORKER_NAME: text(`${hostname()}-${process.pid}`),
     VQD_LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]).default("info"),
   })
+  .superRefine(({ VQD_MODEL, VQD_MODEL_NAME: names }, context) => {
+    const folders = foldersOf(VQD_MODEL);
+    if (names === undefined || names.length === folders.length) return;
+    const message = `has ${names.length} names for the ${folders.length} folders of VQD_MODEL`;
+    context.addIssue({ code: "custom", path: ["VQD_MODEL_NAME"], message });
+  })
   .transform((env) => ({
     nats: natsSettings(env),
-    modelDir: env.VQD_MODEL,
-    /** `owner/name` under which the model is served; by default made from the folder's name. */
-    modelName: env.VQD_MODEL_NAME,
+    /** Checkpoint folders, each with the `owner/name` it is served as; by default made from the folder's name. */
+    models: foldersOf(env.VQD_MODEL).map((dir, index) => ({ dir, name: env.VQD_MODEL_NAME?.[index] })),
+    /** Weights that may be loaded at once. */
+    modelBytes: env.VQD_MODEL_MEMORY_MB === 0 ? Infinity : env.VQD_MODEL_MEMORY_MB * MIB,
     provider: env.VQD_PROVIDER,
     /** By default what is best on the provider. */
     quantization: env.VQD_QUANTIZATION ?? defaultQuantization(env.VQD_PROVIDER),
@@ -46,10 +67,16 @@ const environmentSchema = z
     cacheDir: env.VQD_CACHE,
     /** Images denoised in a pass that jobs share, and so many jobs are taken at a time; a job that is alone is stepped whole. */
     slots: env.VQD_SLOTS,
+    /** What a pass may take beside the weights. */
+    passBytes: env.VQD_PASS_MEMORY_MB * MIB,
     /** How long a silent worker keeps a job before another one gets it. */
     leaseMs: Math.round(env.VQD_LEASE_SECONDS * 1000),
-    /** Deliveries after which a job is given up. */
+    /** How long a call into the runtime may take at least before it is taken for hung. */
+    stallMs: Math.round((env.VQD_STALL_SECONDS ?? env.VQD_LEASE_SECONDS) * 1000),
+    /** Attempts in a row, each ending without a step, after which a job is given up. */
     maxAttempts: env.VQD_MAX_ATTEMPTS,
+    /** Steps between two stored states. */
+    stateEvery: env.VQD_STATE_EVERY,
     healthHost: env.VQD_HEALTH_HOST,
     healthPort: env.VQD_HEALTH_PORT,
     workerName: env.VQD_WORKER_NAME,

@@ -1,7 +1,6 @@
-// Pulls jobs from the work queue while there are free slots, runs them, and settles each delivery.
+// Takes jobs from the queues while there is room, runs them, and settles each delivery.
 
 import { setTimeout as delay } from "node:timers/promises";
-import type { Consumer, ConsumerMessages, JsMsg } from "@nats-io/jetstream";
 import { decodeJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
@@ -9,147 +8,198 @@ import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { controlSubject } from "@vqd/shared/subjects.ts";
 import type { Broker } from "./broker.ts";
+import type { Delivery } from "./delivery.ts";
+import { JobGate } from "./job-gate.ts";
+import { JobQueue, type QueuedJob } from "./job-queue.ts";
 import { CanceledError, DrainError, type JobRunner } from "./job-runner.ts";
 import { Lease, LeaseLostError } from "./lease.ts";
 import type { JobOutcome, WorkerMetrics } from "./metrics.ts";
+import type { ModelHost } from "./model-host.ts";
 import { JobPublisher } from "./publisher.ts";
 import { activeTraceId, annotate, continueTrace, traced } from "./tracing.ts";
 
-/** How long one pull request waits at the server before it is renewed. */
-const PULL_EXPIRES_MS = 10_000;
 const PULL_RETRY_MS = 500;
 /** A failed attempt is handed back with this delay, times the attempts so far. */
 const RETRY_DELAY_MS = 1_000;
 /** On draining: how long the last messages of a job may take to reach NATS. */
 const DRAIN_FLUSH_MS = 1_500;
+/** Deliveries after which a job is given up whatever is known of it, in units of `maxAttempts`. */
+const DELIVERIES_FACTOR = 10;
 
 export interface JobConsumerOptions {
   readonly broker: Broker;
   readonly runner: JobRunner;
-  /** Key of the served model, as in subjects. */
-  readonly modelKey: string;
+  readonly models: ModelHost;
   readonly leaseMs: number;
+  /** Attempts in a row that may end without a step. */
   readonly maxAttempts: number;
-  /** Images denoised in one pass, and jobs taken at the same time: each then has a slot of its own. */
+  /** Steps between two stored states. */
+  readonly stateEvery: number;
+  /** Images denoised in one pass, and jobs denoised at the same time: each then has a slot of its own. */
   readonly maxSlots: number;
   readonly metrics: WorkerMetrics;
   readonly log: Logger;
 }
 
+/** What one model's jobs have come to. */
+export interface ModelCounts {
+  /** Images being denoised. */
+  readonly activeImages: number;
+  /** Deliveries that have ended, however. */
+  readonly settled: number;
+  /** Of those, which an error of this worker or of the model has ended. */
+  readonly failed: number;
+  /** Time that the settled deliveries have taken here, summed. */
+  readonly busyMs: number;
+}
+
+/** A job that this worker has. */
+interface Held {
+  readonly modelKey: string;
+  readonly images: number;
+  readonly lease: Lease;
+  publisher: JobPublisher | undefined;
+  isDenoising: boolean;
+}
+
 export class JobConsumer {
   readonly #options: JobConsumerOptions;
+  readonly #queue: JobQueue;
   readonly #draining = new AbortController();
-  readonly #drained: Promise<void>;
-  readonly #jobs = new Map<Promise<void>, number>();
-  #pull: ConsumerMessages | undefined;
-  #settled = 0;
-  #failed = 0;
-  #busyMs = 0;
+  readonly #gate = new JobGate();
+  readonly #held = new Map<Held, Promise<void>>();
+  readonly #counts = new Map<string, ModelCounts>();
+  #onRoom = (): void => {};
 
   constructor(options: JobConsumerOptions) {
+    const { broker, models, leaseMs, log } = options;
     this.#options = options;
-    this.#drained = new Promise((resolve) => {
-      this.#draining.signal.addEventListener("abort", () => resolve(), { once: true });
+    this.#queue = new JobQueue({
+      broker,
+      modelKeys: models.models.map(({ key }) => key),
+      leaseMs,
+      hasRoom: (arrived) => this.#hasRoom(arrived),
+      isLoaded: (key) => models.isLoaded(key),
+      log,
     });
   }
 
-  get busySlots(): number {
-    const images = [...this.#jobs.values()].reduce((sum, count) => sum + count, 0);
-    return Math.min(images, this.#options.maxSlots);
+  /** Jobs of all models that are denoised or finished now. */
+  get jobs(): number {
+    return this.#held.size;
   }
 
-  /** Deliveries handled so far, however they ended. */
-  get settled(): number {
-    return this.#settled;
-  }
-
-  /** Deliveries that an error of this worker or of the model has ended. */
-  get failed(): number {
-    return this.#failed;
-  }
-
-  /** Time that the settled deliveries have taken here, summed. */
-  get busyMs(): number {
-    return this.#busyMs;
+  countsOf(modelKey: string): ModelCounts {
+    const counts = this.#counts.get(modelKey) ?? { activeImages: 0, settled: 0, failed: 0, busyMs: 0 };
+    const activeImages = [...this.#held.keys()]
+      .filter((held) => held.modelKey === modelKey && held.isDenoising)
+      .reduce((sum, { images }) => sum + images, 0);
+    return { ...counts, activeImages };
   }
 
   /** Serves jobs until `drain` is called; survives the loss of the server, the stream or the consumer. */
   async run(): Promise<void> {
-    const { broker, modelKey, leaseMs, maxSlots, log } = this.#options;
-    // A pull request dies with the server it was sent to, without a word: renew it at once.
-    const stopListening = broker.onReconnect(() => this.#pull?.stop());
-    let consumer: Consumer | undefined;
-    while (!this.#draining.signal.aborted) {
-      if (this.#jobs.size >= maxSlots) {
-        await Promise.race([...this.#jobs.keys(), this.#drained]);
+    const { log } = this.#options;
+    const { signal } = this.#draining;
+    while (!signal.aborted) {
+      if (!this.#hasRoom()) {
+        this.#queue.giveBack();
+        await new Promise<void>((resolve) => (this.#onRoom = resolve));
         continue;
       }
       try {
-        consumer ??= await broker.jobConsumer(modelKey, leaseMs);
-        await this.#pullOne(consumer);
+        const queued = await this.#queue.next(signal);
+        if (queued !== undefined) this.#accept(queued);
       } catch (error) {
-        consumer = undefined;
         log.warn("cannot pull jobs, trying again", errorFields(error));
-        await delay(PULL_RETRY_MS, undefined, { signal: this.#draining.signal }).catch(() => {});
+        await delay(PULL_RETRY_MS, undefined, { signal }).catch(() => {});
       }
     }
-    stopListening();
-    await Promise.all(this.#jobs.keys());
+    this.#queue.close();
+    await Promise.all(this.#held.values());
   }
 
   /** Stops pulling, stops running jobs at their next step and hands them back. `run` then returns. */
   drain(): void {
     this.#draining.abort(new DrainError());
-    this.#pull?.stop();
+    this.#onRoom();
   }
 
-  async #pullOne(consumer: Consumer): Promise<void> {
-    this.#pull = await consumer.fetch({ max_messages: 1, expires: PULL_EXPIRES_MS });
-    if (this.#draining.signal.aborted) this.#pull.stop();
-    for await (const message of this.#pull) this.#accept(message);
-    this.#pull = undefined;
+  /** Hands all jobs back as they are, without waiting for anything: the worker is about to end. */
+  async abandon(): Promise<void> {
+    this.drain();
+    const publishers = [...this.#held.keys()].map(({ publisher }) => publisher);
+    for (const publisher of publishers) publisher?.saveState();
+    await Promise.race([
+      Promise.all(publishers.map((publisher) => publisher?.flush().catch(() => {}))),
+      delay(DRAIN_FLUSH_MS),
+    ]);
+    for (const { lease } of this.#held.keys()) lease.handBack();
+    await Promise.race([this.#options.broker.nc.flush().catch(() => {}), delay(DRAIN_FLUSH_MS)]);
   }
 
-  #accept(message: JsMsg): void {
-    const { log, metrics } = this.#options;
+  /** For one more job, besides `others` that are to come. */
+  #hasRoom(others = 0): boolean {
+    const { maxSlots, models } = this.#options;
+    if (this.#draining.signal.aborted || this.#gate.isClosing || models.isCrowded) return false;
+    const denoising = [...this.#held.keys()].filter(({ isDenoising }) => isDenoising).length;
+    // What is denoised is decoded and encoded beside the next jobs, but must not pile up.
+    const finishing = this.#held.size - denoising;
+    return denoising + others < maxSlots && finishing <= maxSlots;
+  }
+
+  #accept({ delivery, modelKey }: QueuedJob): void {
+    const { broker, leaseMs, metrics, log } = this.#options;
+    if (this.#draining.signal.aborted) {
+      delivery.nak();
+      return;
+    }
     let job: Job;
     try {
-      job = decodeJob(message.data);
+      job = decodeJob(delivery.data);
     } catch (error) {
       // Nobody can run it, and it names no prediction to report to; its hub ends it by its deadline.
-      log.error("dropped a message that is no job", { sequence: message.seq, ...errorFields(error) });
-      message.term();
+      log.error("dropped a message that is no job", { sequence: delivery.sequence, ...errorFields(error) });
+      delivery.term();
       metrics.messageRejected();
       return;
     }
     const startedAt = performance.now();
+    const held: Held = {
+      modelKey,
+      images: imageCount(job),
+      lease: new Lease(delivery, leaseMs, () => broker.connected),
+      publisher: undefined,
+      isDenoising: true,
+    };
     const attributes = {
       "messaging.system": "nats",
       "messaging.operation.name": "process",
       "vqd.prediction.id": job.id,
       "vqd.model": job.model,
-      "vqd.images": imageCount(job),
+      "vqd.images": held.images,
       "vqd.steps": job.numInferenceSteps,
     };
-    const handled = continueTrace(message.headers, "process job", attributes, () =>
-      this.#handle(job, message),
+    const handled = continueTrace(delivery.headers, "process job", attributes, () =>
+      this.#handle(job, held, delivery),
     )
       .catch((error: unknown) =>
         log.error("job handling failed", { prediction: job.id, ...errorFields(error) }),
       )
       .finally(() => {
-        this.#jobs.delete(handled);
-        this.#settled++;
-        this.#busyMs += performance.now() - startedAt;
+        this.#held.delete(held);
+        const busyMs = performance.now() - startedAt;
+        this.#count(modelKey, ({ settled, busyMs: sum }) => ({ settled: settled + 1, busyMs: sum + busyMs }));
+        this.#onRoom();
       });
-    this.#jobs.set(handled, imageCount(job));
+    this.#held.set(held, handled);
   }
 
-  async #handle(job: Job, message: JsMsg): Promise<void> {
-    const { broker, runner, leaseMs, metrics } = this.#options;
+  async #handle(job: Job, held: Held, { count: deliveries, headers }: Delivery): Promise<void> {
+    const { broker, runner, models, stateEvery, maxAttempts, metrics } = this.#options;
     const receivedAt = performance.now();
     let outcome: JobOutcome = "lease_lost";
-    const lease = new Lease(message, leaseMs, () => broker.connected);
+    const { lease, modelKey } = held;
     const canceled = new AbortController();
     const control = broker.nc.subscribe(controlSubject(job.id), {
       callback: (_error, request) => {
@@ -158,62 +208,65 @@ export class JobConsumer {
       },
     });
     try {
-      const resume = await traced("load state", {}, () => runner.loadState(job, lease.signal));
+      const stored = await traced("load state", {}, () => runner.loadState(job, lease.signal));
+      const startsBefore = stored?.value.starts ?? 0;
       // The server can lose the count of deliveries in a crash; the stored state remembers the last one.
-      const attempt = Math.max(message.info.deliveryCount, (resume?.value.attempt ?? 0) + 1);
-      annotate({ "vqd.attempt": attempt, "vqd.resumed_from": resume?.value.step ?? 0 });
+      const attempt = Math.max(deliveries, (stored?.value.attempt ?? 0) + 1);
       const log = this.#options.log.with({
         prediction: job.id,
         attempt,
-        requestId: message.headers?.get(MESSAGE_HEADERS.requestId) || undefined,
+        requestId: headers?.get(MESSAGE_HEADERS.requestId) || undefined,
         traceId: activeTraceId(),
       });
       const publisher = new JobPublisher({
         js: broker.js,
         job,
         attempt,
-        numericsId: runner.numericsId,
+        numericsId: models.get(modelKey).info.numericsId,
+        startsBefore,
+        stateEvery,
         maxPayload: () => broker.maxPayload,
         signal: lease.signal,
       });
-      const stop = AbortSignal.any([lease.signal, canceled.signal, this.#draining.signal]);
+      held.publisher = publisher;
+      const signal = AbortSignal.any([lease.signal, canceled.signal, this.#draining.signal]);
       try {
-        metrics.jobStarted({ createdAt: job.createdAt, attempt, step: resume?.value.step ?? 0 });
-        log.info("job started", { step: resume?.value.step ?? 0, steps: job.numInferenceSteps });
-        this.#checkAttempts(attempt);
-        await runner.run(job, publisher, stop, resume);
+        const resume = runner.usableState(job, modelKey, stored);
+        annotate({ "vqd.attempt": attempt, "vqd.resumed_from": resume?.step ?? 0 });
+        metrics.jobStarted(job, { attempt, step: resume?.step ?? 0 });
+        log.info("job started", { step: resume?.step ?? 0, steps: job.numInferenceSteps });
+        checkAttempts(startsBefore, deliveries, maxAttempts);
+        // One that has ended an attempt without a step may be what ended the worker: it gets one for itself.
+        const leave = await this.#gate.enter(startsBefore > 0, signal);
+        const onDenoised = (): void => {
+          held.isDenoising = false;
+          this.#onRoom();
+        };
+        try {
+          await runner.run({ job, modelKey, publisher, signal, resume, onDenoised });
+        } finally {
+          leave();
+        }
         await traced("flush events", {}, () => publisher.flush());
         const confirmed = await lease.complete();
         outcome = "succeeded";
         log.info("job done", { confirmed });
       } catch (error) {
-        outcome = await this.#settleFailure(error, { attempt, lease, publisher, log });
+        outcome = await this.#settleFailure(error, held, publisher, { startsBefore, log });
       }
     } finally {
       annotate({ "vqd.outcome": outcome });
-      metrics.jobEnded(outcome, (performance.now() - receivedAt) / 1_000);
+      metrics.jobEnded(job.model, outcome, (performance.now() - receivedAt) / 1_000);
       control.unsubscribe();
       lease.abandon();
     }
   }
 
-  #checkAttempts(attempt: number): void {
-    const { maxAttempts } = this.#options;
-    if (attempt <= maxAttempts) return;
-    throw new VqdError(
-      "attempts_exhausted",
-      `given up after ${maxAttempts} attempts, each of which ended without an answer of its worker`,
-    );
-  }
-
   async #settleFailure(
     error: unknown,
-    {
-      attempt,
-      lease,
-      publisher,
-      log,
-    }: { attempt: number; lease: Lease; publisher: JobPublisher; log: Logger },
+    { lease, modelKey }: Held,
+    publisher: JobPublisher,
+    { startsBefore, log }: { startsBefore: number; log: Logger },
   ): Promise<JobOutcome> {
     let outcome: JobOutcome = "failed";
     if (error instanceof LeaseLostError) {
@@ -221,6 +274,7 @@ export class JobConsumer {
       return "lease_lost";
     }
     if (error instanceof DrainError) {
+      publisher.withdraw();
       await Promise.race([publisher.flush().catch(() => {}), delay(DRAIN_FLUSH_MS)]);
       lease.handBack();
       log.info("job handed back");
@@ -233,14 +287,15 @@ export class JobConsumer {
     } else if (error instanceof VqdError && !error.retryable) {
       publisher.publish({ type: "failed", error: { code: error.code, message: error.message } });
       log.warn("job failed", errorFields(error));
-    } else if (attempt < this.#options.maxAttempts) {
-      this.#failed++;
+    } else if (startsBefore + 1 < this.#options.maxAttempts) {
+      this.#count(modelKey, ({ failed }) => ({ failed: failed + 1 }));
       log.error("attempt failed, handed back", errorFields(error));
+      publisher.saveState();
       await publisher.flush().catch(() => {});
-      lease.handBack(RETRY_DELAY_MS * attempt);
+      lease.handBack(RETRY_DELAY_MS * (startsBefore + 1));
       return "retried";
     } else {
-      this.#failed++;
+      this.#count(modelKey, ({ failed }) => ({ failed: failed + 1 }));
       publisher.publish({
         type: "failed",
         error: { code: "model_error", message: "the model failed to run this job" },
@@ -250,5 +305,23 @@ export class JobConsumer {
     await publisher.flush();
     await lease.complete();
     return outcome;
+  }
+
+  #count(modelKey: string, change: (counts: ModelCounts) => Partial<ModelCounts>): void {
+    const counts = this.countsOf(modelKey);
+    this.#counts.set(modelKey, { ...counts, ...change(counts) });
+  }
+}
+
+/** Throws a VqdError (attempts_exhausted) for a job that has had its share. */
+function checkAttempts(startsBefore: number, deliveries: number, maxAttempts: number): void {
+  if (startsBefore >= maxAttempts) {
+    throw new VqdError(
+      "attempts_exhausted",
+      `given up after ${maxAttempts} attempts in a row that ended without an answer of their worker`,
+    );
+  }
+  if (deliveries > maxAttempts * DELIVERIES_FACTOR) {
+    throw new VqdError("attempts_exhausted", `given up after ${deliveries - 1} attempts`);
   }
 }

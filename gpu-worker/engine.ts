@@ -21,9 +21,27 @@ interface Run<Slot> {
   readonly onStep: () => void;
   readonly resolve: () => void;
   readonly reject: (reason: unknown) => void;
-  /** Slots that it was given beyond its first in a pass, since it came. */
+  /** Passes that it took part in, and slots that it was given beyond its first in them, since it came. */
+  turns: number;
   extras: number;
 }
+
+export interface EngineOptions<Slot> {
+  /**
+   * Bounds a pass that several jobs share, and with it how long a job waits for the others; each of them has at least
+   * one slot in it. A job that is alone is stepped whole. [Infinity]
+   */
+  readonly maxSlots?: number;
+  /** Bounds every pass by what fits into memory, in rows of the transformer's batch; one slot always goes. [Infinity] */
+  readonly maxRows?: number;
+  /** Rows that a slot takes: two with guidance. [1] */
+  readonly rowsOf?: (slot: Slot) => number;
+  /** A pass failed and is tried again in parts. */
+  readonly onSplit?: (error: unknown, slots: number) => void;
+}
+
+/** The slots that each job has in a pass. */
+type Pass<Slot> = ReadonlyMap<Run<Slot>, readonly Slot[]>;
 
 /** Weight of the newest tick in the running mean of the step time. */
 const STEP_TIME_WEIGHT = 0.1;
@@ -35,18 +53,16 @@ const isDone = (slot: EngineSlot): boolean => slot.stepIndex >= slot.timesteps.l
 
 export class Engine<Slot extends EngineSlot> {
   readonly #stepper: SlotStepper<Slot>;
-  readonly #maxSlots: number;
+  readonly #options: EngineOptions<Slot>;
   readonly #runs = new Set<Run<Slot>>();
+  #maxRows: number;
   #ticking = false;
   #stepMs = 0;
 
-  /**
-   * `maxSlots` bounds a pass that several jobs share, and with it how long a job waits for the others; each of them has
-   * at least one slot in it. A job that is alone is stepped whole.
-   */
-  constructor(stepper: SlotStepper<Slot>, maxSlots = Infinity) {
+  constructor(stepper: SlotStepper<Slot>, options: EngineOptions<Slot> = {}) {
     this.#stepper = stepper;
-    this.#maxSlots = maxSlots;
+    this.#options = options;
+    this.#maxRows = options.maxRows ?? Infinity;
   }
 
   get activeSlots(): number {
@@ -60,14 +76,23 @@ export class Engine<Slot extends EngineSlot> {
 
   /**
    * Denoises the slots of one job, all at the same step, to the end, beside those of the other jobs. `onStep` is called
-   * each time that all of them have made a step, and must not block. Rejects with the signal's reason at the next step boundary when it aborts, and
-   * with the error of a failing pass, which ends all jobs that were in it.
+   * each time that all of them have made a step, and must not block. Rejects with the signal's reason at the next step
+   * boundary when it aborts, and with the error of a pass that fails for this job alone.
    */
   run(slots: readonly Slot[], signal: AbortSignal, onStep: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
       // A newcomer has no claim to what was dealt before it came.
-      const extras = this.#runs.size === 0 ? 0 : Math.min(...[...this.#runs].map((run) => run.extras));
-      this.#runs.add({ slots, signal, onStep, resolve, reject, extras });
+      const least = (of: "turns" | "extras"): number =>
+        this.#runs.size === 0 ? 0 : Math.min(...[...this.#runs].map((run) => run[of]));
+      this.#runs.add({
+        slots,
+        signal,
+        onStep,
+        resolve,
+        reject,
+        turns: least("turns"),
+        extras: least("extras"),
+      });
       void this.#tickWhileNeeded();
     });
   }
@@ -89,11 +114,11 @@ export class Engine<Slot extends EngineSlot> {
   async #tick(runs: readonly Run<Slot>[]): Promise<void> {
     const startedAt = performance.now();
     const stepsBefore = new Map(runs.map((run) => [run, stepOf(run.slots)]));
+    const pass = this.#share(runs);
     try {
-      await this.#stepper.stepSlots(this.#share(runs));
+      await this.#stepper.stepSlots([...pass.values()].flat());
     } catch (error) {
-      for (const run of runs) this.#end(run, () => run.reject(error));
-      return;
+      await this.#stepApart(pass, error);
     }
     for (const run of runs) if (stepOf(run.slots) !== stepsBefore.get(run)) this.#report(run);
     const elapsedMs = performance.now() - startedAt;
@@ -103,29 +128,70 @@ export class Engine<Slot extends EngineSlot> {
   }
 
   /**
+   * What to do about a pass that has failed, leaving its slots as they were: each slot is stepped alone, so that one
+   * job's error is not the others', and a pass that was too large for the memory is made in parts, now and in future.
+   */
+  async #stepApart(pass: Pass<Slot>, error: unknown): Promise<void> {
+    const slots = [...pass.values()].flat();
+    const [only] = pass.keys();
+    if (slots.length === 1 && only !== undefined) {
+      this.#end(only, () => only.reject(error));
+      return;
+    }
+    this.#options.onSplit?.(error, slots.length);
+    let hasFailed = false;
+    for (const [run, own] of pass) {
+      try {
+        for (const slot of own) await this.#stepper.stepSlots([slot]);
+      } catch (reason) {
+        hasFailed = true;
+        this.#end(run, () => run.reject(reason));
+      }
+    }
+    // None is to blame: it was their number.
+    if (!hasFailed) this.#maxRows = Math.max(1, Math.floor(this.#rows(slots) / 2));
+  }
+
+  #rows(slots: readonly Slot[]): number {
+    const { rowsOf = () => 1 } = this.#options;
+    return slots.reduce((sum, slot) => sum + rowsOf(slot), 0);
+  }
+
+  /**
    * The slots of the next pass: of each job those that its present step is still missing, dealt out one job after the
    * other. So a job of many images takes what the others leave, and never their turn.
    */
-  #share(runs: readonly Run<Slot>[]): Slot[] {
-    const waiting = runs.map(({ slots }) => {
-      const step = stepOf(slots);
-      return slots.filter((slot) => slot.stepIndex === step);
-    });
-    const limit = runs.length === 1 ? Infinity : Math.max(this.#maxSlots, runs.length);
-    const dealt = waiting.map(() => 0);
-    let total = 0;
-    for (let round = 0; total < limit; round++) {
-      const open = [...runs.keys()].filter((index) => (waiting[index]?.length ?? 0) > round);
+  #share(runs: readonly Run<Slot>[]): Pass<Slot> {
+    const { maxSlots = Infinity } = this.#options;
+    const waiting = new Map(
+      runs.map((run) => {
+        const step = stepOf(run.slots);
+        return [run, run.slots.filter((slot) => slot.stepIndex === step)];
+      }),
+    );
+    const dealt = new Map<Run<Slot>, Slot[]>();
+    let slotsLeft = runs.length === 1 ? Infinity : Math.max(maxSlots, runs.length);
+    let rowsLeft = this.#maxRows;
+    for (let round = 0; slotsLeft > 0 && rowsLeft > 0; round++) {
+      const open = runs.filter((run) => (waiting.get(run)?.length ?? 0) > round);
       if (open.length === 0) break;
-      // What is left over goes to those that had least of it.
-      const extras = (index: number): number => runs[index]?.extras ?? 0;
-      for (const index of open.toSorted((a, b) => extras(a) - extras(b)).slice(0, limit - total)) {
-        dealt[index] = round + 1;
-        total++;
+      // What does not suffice for all goes to those that had least of it.
+      const had = round === 0 ? "turns" : "extras";
+      for (const run of open.toSorted((a, b) => a[had] - b[had])) {
+        const slot = waiting.get(run)?.[round];
+        if (slot === undefined || slotsLeft === 0) continue;
+        const rows = this.#rows([slot]);
+        if (rows > rowsLeft && dealt.size > 0) {
+          rowsLeft = 0;
+          break;
+        }
+        dealt.set(run, [...(dealt.get(run) ?? []), slot]);
+        run[had]++;
+        slotsLeft--;
+        rowsLeft -= rows;
       }
     }
-    for (const [index, run] of runs.entries()) run.extras += Math.max(0, (dealt[index] ?? 0) - 1);
-    return waiting.flatMap((slots, index) => slots.slice(0, dealt[index]));
+    return dealt;
   }
 
   #report(run: Run<Slot>): void {

@@ -8,12 +8,13 @@ import type { JobState } from "@vqd/shared/events.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { Broker } from "./broker.ts";
-import type { Engine } from "./engine.ts";
 import { InvalidInputError } from "./pipeline/errors.ts";
 import { encodeImageFile } from "./pipeline/image.ts";
-import type { DenoiseSlot, VQDiffusionPipeline } from "./pipeline/pipeline.ts";
+import type { ModelHost } from "./model-host.ts";
+import type { DenoiseSlot } from "./pipeline/pipeline.ts";
 import { Previews } from "./previews.ts";
 import type { JobPublisher } from "./publisher.ts";
+import type { ServedModel } from "./served-model.ts";
 import { traced } from "./tracing.ts";
 
 /** The caller canceled the prediction. */
@@ -33,11 +34,29 @@ export class DrainError extends Error {
 }
 
 export interface JobRunnerOptions {
-  readonly pipeline: VQDiffusionPipeline;
-  readonly engine: Engine<DenoiseSlot>;
+  readonly models: ModelHost;
   readonly broker: Broker;
   readonly workerName: string;
   readonly log: Logger;
+}
+
+/** A state to go on from. */
+export interface ResumePoint {
+  /** Steps done. */
+  readonly step: number;
+  /** Class ids of all images, one after the other. */
+  readonly tokens: Uint16Array;
+}
+
+/** One attempt at a job. */
+export interface JobRun {
+  readonly job: Job;
+  readonly modelKey: string;
+  readonly publisher: JobPublisher;
+  readonly signal: AbortSignal;
+  readonly resume: ResumePoint | undefined;
+  /** Its slots are free; what is left is decoding and encoding. */
+  readonly onDenoised: () => void;
 }
 
 /** How often, and after what pause, the stored state of a redelivered job is asked for. */
@@ -49,10 +68,6 @@ export class JobRunner {
 
   constructor(options: JobRunnerOptions) {
     this.#options = options;
-  }
-
-  get numericsId(): string {
-    return this.#options.pipeline.info.numericsId;
   }
 
   /**
@@ -79,29 +94,35 @@ export class JobRunner {
   }
 
   /**
-   * Denoises, decodes and publishes all images of the job. Rejects with the signal's reason when it aborts,
-   * and with a non-retryable VqdError when the job does not fit the model.
+   * Denoises, decodes and publishes all images of the job, going on from `resume`. Calls `onDenoised` when it needs no
+   * more passes. Rejects with the signal's reason when it aborts, and with a non-retryable VqdError when the job does
+   * not fit the model.
    */
-  async run(job: Job, publisher: JobPublisher, stop: AbortSignal, stored?: Framed<JobState>): Promise<void> {
-    const { workerName } = this.#options;
+  async run(run: JobRun): Promise<void> {
+    const { models } = this.#options;
+    const { job, modelKey, publisher, resume } = run;
     const startedAt = performance.now();
     const deadline = AbortSignal.timeout(Math.max(0, job.deadlineAt - Date.now()));
-    const signal = AbortSignal.any([stop, deadline]);
-    const resume = this.#usableState(job, stored);
+    const signal = AbortSignal.any([run.signal, deadline]);
     publisher.publish({
       type: "started",
-      worker: workerName,
-      numericsId: this.numericsId,
+      worker: this.#options.workerName,
+      numericsId: models.get(modelKey).info.numericsId,
       resumedFrom: resume?.step ?? 0,
       total: job.numInferenceSteps,
     });
+    publisher.begin(resume, imageCount(job));
     try {
-      const previews = new Previews({ ...this.#options, job, publisher, signal });
-      const slots = await this.#makeSlots(job, resume, previews);
+      // Known to whoever comes after this worker, before anything can happen to it.
+      await publisher.flush();
       signal.throwIfAborted();
-      // Also after a failure: nothing may still be decoded when the worker lets go of the model.
-      await this.#denoise(slots, publisher, signal, previews).finally(() => previews.settled());
-      await this.#publishImages(job, slots, publisher, signal);
+      const { model, release } = await traced("acquire model", {}, () => models.acquire(modelKey));
+      try {
+        signal.throwIfAborted();
+        await this.#makeImages({ ...run, signal }, model);
+      } finally {
+        release();
+      }
     } catch (error) {
       if (error === deadline.reason) {
         throw new VqdError("deadline_exceeded", "the prediction did not finish before its deadline", {
@@ -117,21 +138,19 @@ export class JobRunner {
   }
 
   /** A state counts only if it was made with the same numerics: else the result would depend on the mix. */
-  #usableState(
-    job: Job,
-    stored: Framed<JobState> | undefined,
-  ): { step: number; tokens: Uint16Array } | undefined {
-    const { log, pipeline } = this.#options;
-    if (stored === undefined) return undefined;
+  usableState(job: Job, modelKey: string, stored: Framed<JobState> | undefined): ResumePoint | undefined {
+    // Before its first step a job has no tokens yet.
+    if (stored === undefined || stored.value.step === 0) return undefined;
     const { value: state, attachment } = stored;
+    const { info } = this.#options.models.get(modelKey);
     const tokens = decodeTokens(attachment);
-    const expected = imageCount(job) * pipeline.info.latentHeight * pipeline.info.latentWidth;
+    const expected = imageCount(job) * info.latentHeight * info.latentWidth;
     if (
-      state.numericsId !== this.numericsId ||
+      state.numericsId !== info.numericsId ||
       tokens.length !== expected ||
       state.step > job.numInferenceSteps
     ) {
-      log.warn("the job's state was made by another kind of worker, starting over", {
+      this.#options.log.warn("the job's state was made by another kind of worker, starting over", {
         prediction: job.id,
         numericsId: state.numericsId,
       });
@@ -140,28 +159,37 @@ export class JobRunner {
     return { step: state.step, tokens };
   }
 
+  async #makeImages(run: JobRun, model: ServedModel): Promise<void> {
+    const { job, publisher, signal, onDenoised } = run;
+    const { log } = this.#options;
+    const previews = new Previews({ pipeline: model, job, publisher, signal, log });
+    const slots = await this.#makeSlots(run, model, previews);
+    signal.throwIfAborted();
+    // Also after a failure: nothing may still be decoded when the worker lets go of the model.
+    await this.#denoise(slots, run, model, previews).finally(() => {
+      onDenoised();
+      return previews.settled();
+    });
+    await this.#publishImages(slots, run, model);
+  }
+
   /** One slot per image, at the step of the state to resume from, or all masked. */
-  async #makeSlots(
-    job: Job,
-    resume: { step: number; tokens: Uint16Array } | undefined,
-    previews: Previews,
-  ): Promise<DenoiseSlot[]> {
-    const { pipeline } = this.#options;
+  async #makeSlots({ job, resume }: JobRun, model: ServedModel, previews: Previews): Promise<DenoiseSlot[]> {
     const [prompts, negative] = await traced(
       "encode prompts",
       { "vqd.prompts": job.prompts.length },
       async () =>
         [
-          await pipeline.encodePrompt(job.prompts),
-          await pipeline.encodeNegativePrompt(job.negativePrompt),
+          await model.encodePrompt(job.prompts),
+          await model.encodeNegativePrompt(job.negativePrompt),
         ] as const,
     );
-    const pixels = pipeline.info.latentHeight * pipeline.info.latentWidth;
-    return pipeline.prepareLatents(imageCount(job)).map((masked, image) => {
+    const pixels = model.info.latentHeight * model.info.latentWidth;
+    return model.prepareLatents(imageCount(job)).map((masked, image) => {
       const prompt = prompts[Math.floor(image / job.numImagesPerPrompt)];
       if (prompt === undefined)
         throw new InvalidInputError("prompts", "has fewer entries than images were asked for");
-      return pipeline.makeSlot({
+      return model.makeSlot({
         tokens: resume?.tokens.slice(image * pixels, (image + 1) * pixels) ?? masked,
         stepIndex: resume?.step ?? 0,
         image,
@@ -181,15 +209,14 @@ export class JobRunner {
 
   async #denoise(
     slots: readonly DenoiseSlot[],
-    publisher: JobPublisher,
-    signal: AbortSignal,
+    { publisher, signal }: JobRun,
+    model: ServedModel,
     previews: Previews,
   ): Promise<void> {
-    const { engine, pipeline } = this.#options;
     const [first] = slots;
     if (first === undefined) return;
     const pixels = first.tokens.length;
-    const maskClass = pipeline.info.numEmbeddings;
+    const maskClass = model.info.numEmbeddings;
     const onStep = (): void => {
       // A copy: the slots are stepped on while this one is on its way.
       const tokens = new Uint16Array(slots.length * pixels);
@@ -208,21 +235,17 @@ export class JobRunner {
       previews.afterStep(first.stepIndex);
     };
     const attributes = { "vqd.steps": first.timesteps.length - first.stepIndex, "vqd.images": slots.length };
-    await traced("denoise", attributes, () => engine.run(slots, signal, onStep));
+    await traced("denoise", attributes, () => model.engine.run(slots, signal, onStep));
   }
 
   async #publishImages(
-    job: Job,
     slots: readonly DenoiseSlot[],
-    publisher: JobPublisher,
-    signal: AbortSignal,
+    { job, publisher, signal }: JobRun,
+    model: ServedModel,
   ): Promise<void> {
-    const { pipeline } = this.#options;
     for (const [index, slot] of slots.entries()) {
       signal.throwIfAborted();
-      const [image] = await traced("decode image", { "vqd.image": index }, () =>
-        pipeline.decode([slot.tokens]),
-      );
+      const [image] = await traced("decode image", { "vqd.image": index }, () => model.decode([slot.tokens]));
       if (image === undefined) throw new Error("the decoder returned no picture");
       const { width, height } = image;
       const { outputFormat: format, outputQuality: quality } = job;

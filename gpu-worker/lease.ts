@@ -1,6 +1,6 @@
 // A worker's right to a job: kept alive while it works, lost when it was silent for longer than the lease.
 
-import type { JsMsg } from "@nats-io/jetstream";
+import type { Delivery } from "./delivery.ts";
 
 /** Extensions per lease period, so that two in a row may be late. */
 const EXTENSIONS_PER_LEASE = 3;
@@ -20,7 +20,7 @@ export class LeaseLostError extends Error {
  * a late acknowledgement would remove the message from under the worker that has it now.
  */
 export class Lease {
-  readonly #message: JsMsg;
+  readonly #delivery: Pick<Delivery, "working" | "nak" | "ack">;
   readonly #leaseMs: number;
   readonly #isConnected: () => boolean;
   readonly #lost = new AbortController();
@@ -28,8 +28,12 @@ export class Lease {
   #extendedAt = performance.now();
 
   /** `isConnected` tells whether a message sent now reaches the server. */
-  constructor(message: JsMsg, leaseMs: number, isConnected: () => boolean) {
-    this.#message = message;
+  constructor(
+    delivery: Pick<Delivery, "working" | "nak" | "ack">,
+    leaseMs: number,
+    isConnected: () => boolean,
+  ) {
+    this.#delivery = delivery;
     this.#leaseMs = leaseMs;
     this.#isConnected = isConnected;
     this.#timer = setInterval(() => this.#extend(), leaseMs / EXTENSIONS_PER_LEASE);
@@ -43,12 +47,12 @@ export class Lease {
   /** Acknowledges the job as done. False if the lease is lost or the server did not confirm. */
   async complete(): Promise<boolean> {
     if (!this.#settle()) return false;
-    return this.#message.ackAck().catch(() => false);
+    return this.#delivery.ack();
   }
 
   /** Hands the job back to the queue, to be delivered again after `delayMs`. */
   handBack(delayMs = 0): void {
-    if (this.#settle()) this.#message.nak(delayMs);
+    if (this.#settle()) this.#delivery.nak(delayMs);
   }
 
   /** Stops extending without a word to the server; the job is redelivered when the lease ends. */
@@ -65,7 +69,7 @@ export class Lease {
   #extend(): void {
     this.#checkClock();
     if (this.#lost.signal.aborted || !this.#isConnected()) return;
-    this.#message.working();
+    this.#delivery.working();
     this.#extendedAt = performance.now();
   }
 

@@ -1,32 +1,38 @@
-// The GPU worker: loads one model, announces it, and serves its jobs from NATS until it is told to stop.
+// The GPU worker: loads its models, announces them, and serves their jobs from NATS until it is told to stop.
 
 import { randomUUID } from "node:crypto";
 import { errorFields, createLogger } from "@vqd/shared/log.ts";
 import type { WorkerStats } from "@vqd/shared/micro.ts";
-import { modelKey } from "@vqd/shared/model.ts";
-import { jobConsumer, jobFilter } from "@vqd/shared/subjects.ts";
 import { Broker } from "./broker.ts";
 import { readConfig, type WorkerConfig } from "./config.ts";
 import { JobConsumer } from "./consumer.ts";
-import { Engine } from "./engine.ts";
 import { type HealthStatus, startHealthServer } from "./health.ts";
+import { startHeartbeat } from "./heartbeat.ts";
 import { JobRunner } from "./job-runner.ts";
-import { modelManifest } from "./manifest.ts";
 import { WorkerMetrics } from "./metrics.ts";
 import { serveMicroService } from "./micro-service.ts";
-import { readGolden, selfCheck } from "./self-check.ts";
+import { ModelHost } from "./model-host.ts";
 import packageJson from "./package.json" with { type: "json" };
-import { ensurePalette } from "./palette.ts";
-import { VQDiffusionPipeline } from "./pipeline/pipeline.ts";
+import { StallWatch } from "./stall-watch.ts";
 import { startTracing } from "./tracing.ts";
 
 /** Told to the parent process, if there is one with an IPC channel, once jobs are served. */
 export interface ReadyMessage {
   readonly type: "ready";
   readonly healthPort: number;
+  /** Of the first model. */
   readonly model: string;
   readonly version: string;
 }
+
+const STALL_CHECK_MS = 250;
+/** From the word to stop to the end of the process, beside the step that is being made. */
+const STOP_LIMIT_MS = 2_000;
+/** A worker that blocks its event loop loses its leases by itself; after so many of them it is ended, too. */
+const HEARTBEAT_LEASES = 3;
+/** Building a large model's graphs or hashing its files may block for a while. */
+const MIN_HEARTBEAT_MS = 30_000;
+const EXIT_STALLED = 70;
 
 async function serve(config: WorkerConfig): Promise<void> {
   const log = createLogger((line) => process.stdout.write(`${line}\n`), config.logLevel);
@@ -47,13 +53,11 @@ async function serve(config: WorkerConfig): Promise<void> {
     metrics,
   });
 
-  // Signals that arrive while the model loads end the process at once: there is nothing to hand back yet.
-  const stop = new AbortController();
+  // Signals that arrive while the models load end the process at once: there is nothing to hand back yet.
   let stopNow = (): void => process.exit(0);
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
       log.info("stopping", { signal });
-      stop.abort();
       stopNow();
     });
   }
@@ -67,85 +71,81 @@ async function serve(config: WorkerConfig): Promise<void> {
       process.exit(1);
     },
   });
-  const loadStartedAt = performance.now();
-  const [pipeline, broker] = await Promise.all([
-    VQDiffusionPipeline.fromPretrained(config.modelDir, {
-      provider: config.provider,
-      threads: config.threads,
-      quantization: config.quantization,
-      cacheDir: config.cacheDir,
+  const watch = new StallWatch(config.stallMs);
+  const [models, broker] = await Promise.all([
+    ModelHost.open({
+      ...config,
+      watch,
+      maxSlots: config.slots,
+      memoryBytes: config.modelBytes,
+      metrics,
+      log,
     }),
     connecting,
   ]);
-  const manifest = modelManifest(
-    pipeline.info,
-    await ensurePalette(pipeline, config.cacheDir),
-    config.modelName,
-  );
-  log.info("model loaded", {
-    model: manifest.name,
-    version: manifest.version,
-    provider: config.provider,
-    quantization: config.quantization,
-    threads: config.threads,
-    seconds: Math.round(performance.now() - loadStartedAt) / 1000,
-  });
-
-  const golden = readGolden(config.modelDir);
-  if (golden === undefined) {
-    log.info("not self-checked: the checkpoint has no golden.json");
-  } else {
-    const { error, agreement } = await selfCheck(pipeline, golden);
-    log.info("self-check passed", {
-      error: Number(error.toPrecision(2)),
-      agreement: Number(agreement.toFixed(4)),
-    });
-  }
-
-  const engine = new Engine(metrics.timed(pipeline), config.slots);
-  broker.onReconnect(() => metrics.reconnected());
+  const { leaseMs, maxAttempts, stateEvery, slots: maxSlots } = config;
+  const runner = new JobRunner({ models, broker, workerName: config.workerName, log });
   const consumer = new JobConsumer({
     broker,
-    runner: new JobRunner({ pipeline, engine, broker, workerName: config.workerName, log }),
-    modelKey: modelKey(manifest),
-    leaseMs: config.leaseMs,
-    maxAttempts: config.maxAttempts,
-    maxSlots: config.slots,
+    runner,
+    models,
+    leaseMs,
+    maxAttempts,
+    stateEvery,
+    maxSlots,
     metrics,
     log,
   });
-  const stats = (): WorkerStats => ({
-    worker: config.workerName,
-    status: status === "ready" && consumer.busySlots > 0 ? "busy" : status,
-    model: manifest.name,
-    version: manifest.version,
-    numericsId: pipeline.info.numericsId,
-    provider: config.provider,
-    quantization: config.quantization,
-    slots: config.slots,
-    busySlots: consumer.busySlots,
-    stepMs: Math.round(engine.stepMs * 10) / 10,
-    jobs: consumer.settled,
-    failedJobs: consumer.failed,
-    busyMs: Math.round(consumer.busyMs),
-    uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
-  });
-  describe = () => ({ ...stats(), nats: broker.connected });
-  metrics.describe(packageJson.version, () => ({ ...stats(), natsConnected: broker.connected }));
+  broker.onReconnect(() => metrics.reconnected());
+
+  const stats = (): WorkerStats[] =>
+    models.models.map(({ key, manifest, info, isLoaded, stepMs }) => {
+      const { activeImages, settled, failed, busyMs } = consumer.countsOf(key);
+      return {
+        worker: config.workerName,
+        status: status === "ready" && consumer.jobs > 0 ? "busy" : status,
+        model: manifest.name,
+        version: manifest.version,
+        numericsId: info.numericsId,
+        provider: config.provider,
+        quantization: config.quantization,
+        loaded: isLoaded,
+        slots: maxSlots,
+        busySlots: Math.min(activeImages, maxSlots),
+        stepMs: Math.round(stepMs * 10) / 10,
+        jobs: settled,
+        failedJobs: failed,
+        busyMs: Math.round(busyMs),
+        uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
+      };
+    });
+  metrics.describe(packageJson.version, () => ({ status, natsConnected: broker.connected, models: stats() }));
+  describe = () => ({ ...stats()[0], models: models.models.length, nats: broker.connected });
   stopNow = () => {
+    if (status === "draining") return;
     status = "draining";
     consumer.drain();
+    const limitMs = STOP_LIMIT_MS + maxSlots * watch.slowestPassMs;
+    // A call that cannot be interrupted must not hold the jobs: the next worker goes on from their last states.
+    setTimeout(() => void consumer.abandon().then(() => process.exit(0)), limitMs).unref();
   };
+  const stallTimer = setInterval(() => {
+    const stall = watch.stalled();
+    if (stall === undefined || status === "failed") return;
+    status = "failed";
+    log.error("a call into the runtime hangs: handing the jobs back and ending", { ...stall });
+    void consumer.abandon().then(() => process.exit(EXIT_STALLED));
+  }, STALL_CHECK_MS);
+  const stopHeartbeat = startHeartbeat(Math.max(MIN_HEARTBEAT_MS, HEARTBEAT_LEASES * leaseMs));
 
-  await broker.announce(manifest);
-  const key = modelKey(manifest);
+  for (const { manifest } of models.models) await broker.announce(manifest);
+  const [first] = models.models;
+  if (first === undefined) throw new Error("there is no model to serve");
   serveMicroService({
     nc: broker.nc,
     id: randomUUID(),
     version: packageJson.version,
-    metadata: { model: manifest.name, version: manifest.version, numerics_id: pipeline.info.numericsId },
-    subject: jobFilter(key),
-    queueGroup: jobConsumer(key),
+    metadata: { model: models.models.map(({ manifest }) => manifest.name).join(",") },
     stats,
   });
   status = "ready";
@@ -153,16 +153,19 @@ async function serve(config: WorkerConfig): Promise<void> {
   process.send?.({
     type: "ready",
     healthPort: health.port,
-    model: manifest.name,
-    version: manifest.version,
+    model: first.manifest.name,
+    version: first.manifest.version,
   } satisfies ReadyMessage);
 
   await consumer.run();
+  clearInterval(stallTimer);
+  stopHeartbeat();
   await broker.close();
-  await pipeline.release();
+  const jobs = stats().reduce((sum, one) => sum + one.jobs, 0);
+  await models.close();
   await stopTracing().catch((error: unknown) => log.warn("traces not sent", errorFields(error)));
   await health.close();
-  log.info("stopped", { jobs: consumer.settled });
+  log.info("stopped", { jobs });
 }
 
 try {

@@ -1,6 +1,7 @@
-// The worker's Prometheus metrics: what it has done, how fast, and how it is. Labels have few values, known beforehand.
+// The worker's Prometheus metrics: what it has done, how fast, and how it is. Labels have few values: models are those served.
 
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
+import type { Job } from "@vqd/shared/job.ts";
 import type { WorkerStats } from "@vqd/shared/micro.ts";
 import type { EngineSlot, SlotStepper } from "./engine.ts";
 import type { HealthStatus } from "./health.ts";
@@ -30,22 +31,20 @@ export function batchLabel(slots: number): string {
   return power > MAX_BATCH_LABEL ? `>${MAX_BATCH_LABEL}` : `${power}`;
 }
 
-interface Described extends Pick<
-  WorkerStats,
-  "model" | "version" | "numericsId" | "provider" | "quantization" | "slots" | "busySlots"
-> {
+interface Described {
   readonly status: HealthStatus;
   readonly natsConnected: boolean;
+  readonly models: readonly WorkerStats[];
 }
 
 export class WorkerMetrics {
   readonly #registry = new Registry();
-  readonly #steps: Histogram<"batch">;
-  readonly #tokens: Counter;
-  readonly #jobs: Counter<"outcome">;
-  readonly #jobSeconds: Histogram;
-  readonly #queueWait: Histogram;
-  readonly #resumes: Counter;
+  readonly #steps: Histogram<"model" | "batch">;
+  readonly #tokens: Counter<"model">;
+  readonly #jobs: Counter<"model" | "outcome">;
+  readonly #jobSeconds: Histogram<"model">;
+  readonly #queueWait: Histogram<"model">;
+  readonly #resumes: Counter<"model">;
   readonly #rejected: Counter;
   readonly #reconnects: Counter;
 
@@ -59,38 +58,40 @@ export class WorkerMetrics {
     this.#steps = new Histogram({
       name: "vqd_step_duration_seconds",
       help: "Duration of a pass of the transformer, by its number of images rounded up to a power of two.",
-      labelNames: ["batch"],
+      labelNames: ["model", "batch"],
       buckets: STEP_SECONDS,
       registers,
     });
     this.#tokens = new Counter({
       name: "vqd_tokens_total",
       help: "Latent tokens that passes were made over: images times latent pixels, once for each step.",
+      labelNames: ["model"],
       registers,
     });
     this.#jobs = new Counter({
       name: "vqd_jobs_total",
       help: "Deliveries of jobs that have ended, by how.",
-      labelNames: ["outcome"],
+      labelNames: ["model", "outcome"],
       registers,
     });
-    // A rate of what has not happened yet is zero, not missing.
-    for (const outcome of JOB_OUTCOMES) this.#jobs.inc({ outcome }, 0);
     this.#jobSeconds = new Histogram({
       name: "vqd_job_duration_seconds",
       help: "Time from the receipt of a job to the last image of a delivery that succeeded.",
       buckets: JOB_SECONDS,
+      labelNames: ["model"],
       registers,
     });
     this.#queueWait = new Histogram({
       name: "vqd_queue_wait_seconds",
       help: "Time from a job's creation at the edge to its first receipt by a worker.",
       buckets: WAIT_SECONDS,
+      labelNames: ["model"],
       registers,
     });
     this.#resumes = new Counter({
       name: "vqd_job_resumes_total",
       help: "Jobs that went on from another attempt's last step.",
+      labelNames: ["model"],
       registers,
     });
     this.#rejected = new Counter({
@@ -114,16 +115,21 @@ export class WorkerMetrics {
     return this.#registry.metrics();
   }
 
-  /** Adds what is known once the model is loaded; `describe` is asked at each scrape. */
+  /** Adds what is known once the models are loaded; `describe` is asked at each scrape. */
   describe(release: string, describe: () => Described): void {
     const registers = [this.#registry];
-    const { model, version, numericsId, provider, quantization } = describe();
-    new Gauge({
+    const info = new Gauge({
       name: "vqd_worker_info",
-      help: "1, with what this worker is in the labels.",
+      help: "1 for each model that this worker serves, with what it is in the labels.",
       labelNames: ["release", "model", "version", "numerics_id", "provider", "quantization"],
       registers,
-    }).set({ release, model, version, numerics_id: numericsId, provider, quantization }, 1);
+    });
+    for (const { model, version, numericsId, provider, quantization } of describe().models) {
+      info.set({ release, model, version, numerics_id: numericsId, provider, quantization }, 1);
+      // A rate of what has not happened yet is zero, not missing.
+      for (const outcome of JOB_OUTCOMES) this.#jobs.inc({ model, outcome }, 0);
+      this.#resumes.inc({ model }, 0);
+    }
     const gauge = (name: string, help: string, value: (now: Described) => number): Gauge =>
       new Gauge({
         name,
@@ -133,8 +139,19 @@ export class WorkerMetrics {
           this.set(value(describe()));
         },
       });
-    gauge("vqd_slots", "Images that are denoised in one pass.", ({ slots }) => slots);
-    gauge("vqd_slots_busy", "Slots that have an image now.", ({ busySlots }) => busySlots);
+    const modelGauge = (name: string, help: string, value: (now: WorkerStats) => number): Gauge =>
+      new Gauge({
+        name,
+        help,
+        labelNames: ["model"],
+        registers,
+        collect() {
+          for (const stats of describe().models) this.set({ model: stats.model }, value(stats));
+        },
+      });
+    gauge("vqd_slots", "Images that are denoised in one pass.", ({ models }) => models[0]?.slots ?? 0);
+    modelGauge("vqd_slots_busy", "Slots that have an image now.", ({ busySlots }) => busySlots);
+    modelGauge("vqd_model_loaded", "1 while the model is in memory.", ({ loaded }) => (loaded ? 1 : 0));
     gauge("vqd_nats_connected", "1 while the connection to NATS is up.", ({ natsConnected }) =>
       natsConnected ? 1 : 0,
     );
@@ -143,38 +160,49 @@ export class WorkerMetrics {
       help: "1 for the status that the worker is in, 0 for the others.",
       labelNames: ["status"],
       collect() {
-        const { status: now } = describe();
-        for (const status of STATUSES) this.set({ status }, status === now ? 1 : 0);
+        const { status, models } = describe();
+        const now = models.some((stats) => stats.status === "busy") ? "busy" : status;
+        for (const one of STATUSES) this.set({ status: one }, one === now ? 1 : 0);
       },
       registers: [],
     });
     this.#registry.registerMetric(states);
   }
 
-  /** Measures each pass of a model. */
+  /** Measures each pass of a model (`owner/name`). */
   timed<Slot extends EngineSlot & { readonly tokens: ArrayLike<number> }>(
+    model: string,
     stepper: SlotStepper<Slot>,
   ): SlotStepper<Slot> {
     return {
       stepSlots: async (slots) => {
         const startedAt = performance.now();
         await stepper.stepSlots(slots);
-        this.#steps.observe({ batch: batchLabel(slots.length) }, (performance.now() - startedAt) / 1_000);
-        this.#tokens.inc(slots.reduce((sum, slot) => sum + slot.tokens.length, 0));
+        this.#steps.observe(
+          { model, batch: batchLabel(slots.length) },
+          (performance.now() - startedAt) / 1_000,
+        );
+        this.#tokens.inc(
+          { model },
+          slots.reduce((sum, slot) => sum + slot.tokens.length, 0),
+        );
       },
     };
   }
 
-  /** A job was received; `createdAt` is a Unix time in ms, `step` where an earlier attempt has left it. */
-  jobStarted({ createdAt, attempt, step }: { createdAt: number; attempt: number; step: number }): void {
+  /** A job was received; `step` is where an earlier attempt has left it. */
+  jobStarted(
+    { model, createdAt }: Pick<Job, "model" | "createdAt">,
+    { attempt, step }: { attempt: number; step: number },
+  ): void {
     // The edge's clock may be ahead.
-    if (attempt === 1) this.#queueWait.observe(Math.max(0, Date.now() - createdAt) / 1_000);
-    if (step > 0) this.#resumes.inc();
+    if (attempt === 1) this.#queueWait.observe({ model }, Math.max(0, Date.now() - createdAt) / 1_000);
+    if (step > 0) this.#resumes.inc({ model });
   }
 
-  jobEnded(outcome: JobOutcome, seconds: number): void {
-    this.#jobs.inc({ outcome });
-    if (outcome === "succeeded") this.#jobSeconds.observe(seconds);
+  jobEnded(model: string, outcome: JobOutcome, seconds: number): void {
+    this.#jobs.inc({ model, outcome });
+    if (outcome === "succeeded") this.#jobSeconds.observe({ model }, seconds);
   }
 
   messageRejected(): void {

@@ -2,6 +2,8 @@
 
 import type { Msg, NatsConnection } from "nats";
 import { MICRO_SERVICE, MICRO_VERBS, type WorkerStats, workerStatsSchema } from "@vqd/shared/micro.ts";
+import { modelKey } from "@vqd/shared/model.ts";
+import { jobConsumer, jobFilter } from "@vqd/shared/subjects.ts";
 
 export interface MicroServiceOptions {
   readonly nc: NatsConnection;
@@ -10,11 +12,8 @@ export interface MicroServiceOptions {
   /** Semantic version. */
   readonly version: string;
   readonly metadata: Readonly<Record<string, string>>;
-  /** Where its jobs come from. */
-  readonly subject: string;
-  readonly queueGroup: string;
-  /** How things stand now. */
-  readonly stats: () => WorkerStats;
+  /** How things stand now, of each model. */
+  readonly stats: () => readonly WorkerStats[];
 }
 
 const DESCRIPTION = "Runs VQ-Diffusion jobs from the work queue";
@@ -38,7 +37,7 @@ export function serveMicroService(options: MicroServiceOptions): void {
 }
 
 function response(verb: Verb, options: MicroServiceOptions, started: string): object {
-  const { id, version, metadata, subject, queueGroup } = options;
+  const { id, version, metadata } = options;
   const identity = {
     name: MICRO_SERVICE,
     id,
@@ -46,24 +45,27 @@ function response(verb: Verb, options: MicroServiceOptions, started: string): ob
     metadata,
     type: `io.nats.micro.v1.${verb.toLowerCase()}_response`,
   };
-  const endpoint = { name: "jobs", subject, queue_group: queueGroup };
   if (verb === "PING") return identity;
-  if (verb === "INFO") return { ...identity, description: DESCRIPTION, endpoints: [endpoint] };
-  const stats = workerStatsSchema.parse(options.stats());
+  const stats = options.stats().map((one) => workerStatsSchema.parse(one));
+  if (verb === "INFO") return { ...identity, description: DESCRIPTION, endpoints: stats.map(endpointOf) };
+  return { ...identity, started, endpoints: stats.map(endpointStats) };
+}
+
+/** Where the jobs of a model come from. */
+function endpointOf({ model, version }: WorkerStats): object {
+  const key = modelKey({ name: model, version });
+  return { name: key, subject: jobFilter(key), queue_group: jobConsumer(key, "normal") };
+}
+
+function endpointStats(stats: WorkerStats): object {
   const processingNs = Math.round(stats.busyMs * NS_PER_MS);
   return {
-    ...identity,
-    started,
-    endpoints: [
-      {
-        ...endpoint,
-        num_requests: stats.jobs,
-        num_errors: stats.failedJobs,
-        last_error: "",
-        processing_time: processingNs,
-        average_processing_time: stats.jobs === 0 ? 0 : Math.round(processingNs / stats.jobs),
-        data: stats,
-      },
-    ],
+    ...endpointOf(stats),
+    num_requests: stats.jobs,
+    num_errors: stats.failedJobs,
+    last_error: "",
+    processing_time: processingNs,
+    average_processing_time: stats.jobs === 0 ? 0 : Math.round(processingNs / stats.jobs),
+    data: stats,
   };
 }

@@ -21,17 +21,28 @@ export interface PublisherOptions {
   readonly job: Pick<Job, "id" | "shard">;
   readonly attempt: number;
   readonly numericsId: string;
+  /** Attempts before this one that have begun since the last step was made. */
+  readonly startsBefore: number;
+  /** The state is stored after every so many steps, and after the last. */
+  readonly stateEvery: number;
   /** Largest message the server takes, in bytes. */
   readonly maxPayload: () => number;
   /** Ends the retries: nothing is published for a job that is no longer ours. */
   readonly signal: AbortSignal;
 }
 
+interface Snapshot {
+  readonly state: JobState;
+  readonly tokens: Uint16Array;
+}
+
+const NO_TOKENS = new Uint16Array(0);
+
 /**
- * The event stream of one attempt. `publish` and `saveState` return at once, so that the next step can be
+ * The event stream of one attempt. All but `flush` return at once, so that the next step can be
  * computed while the last one is on its way; `flush` waits until all is confirmed. A message that fails is
  * sent again under the same message id until it is confirmed or the signal aborts, so events arrive
- * exactly once and in order. A state that a newer one overtakes in the queue is not sent at all.
+ * exactly once and in order.
  */
 export class JobPublisher {
   readonly #options: PublisherOptions;
@@ -42,7 +53,10 @@ export class JobPublisher {
   readonly #traceparent = activeTraceparent();
   #tail: Promise<void> = Promise.resolve();
   #sequence = 0;
-  #newestState: { state: JobState; tokens: Uint16Array } | undefined;
+  /** Where the job is. */
+  #newest: Snapshot | undefined;
+  /** What of it has been queued last to be stored. */
+  #saved: Snapshot | undefined;
 
   constructor(options: PublisherOptions) {
     this.#options = options;
@@ -65,16 +79,44 @@ export class JobPublisher {
     );
   }
 
-  /** Queues the step event and then the state: a state is never ahead of what readers have been shown. */
+  /**
+   * Stores that an attempt begins, at a state that an earlier one has left: should it end without a word, the next one
+   * knows of it.
+   */
+  begin(resume: { step: number; tokens: Uint16Array } | undefined, images: number): void {
+    const tokens = resume?.tokens ?? NO_TOKENS;
+    const { startsBefore } = this.#options;
+    this.#newest = { state: this.#state(resume?.step ?? 0, images, startsBefore + 1), tokens };
+    this.saveState();
+  }
+
+  /** Queues the step event and then, if it is due, the state: one is never ahead of what readers have been shown. */
   publishStep(body: Extract<EventBody, { type: "step" }>, tokens: Uint16Array): void {
     this.publish(body, encodeTokens(tokens));
-    const { job, attempt, numericsId } = this.#options;
-    const state: JobState = { v: 1, attempt, numericsId, step: body.step, images: body.images };
-    this.#newestState = { state, tokens };
+    this.#newest = { state: this.#state(body.step, body.images, 0), tokens };
+    const saved = this.#saved?.state.step ?? 0;
+    if (body.step - saved >= this.#options.stateEvery || body.step === body.total) this.saveState();
+  }
+
+  /** Stores that this attempt is given up without being to blame: it does not count. */
+  withdraw(): void {
+    const newest = this.#newest;
+    if (newest === undefined) return;
+    if (newest.state.starts > 0) {
+      this.#newest = { ...newest, state: { ...newest.state, starts: this.#options.startsBefore } };
+    }
+    this.saveState();
+  }
+
+  /** Queues the newest state, if it has not been stored. */
+  saveState(): void {
+    const snapshot = this.#newest;
+    if (snapshot === undefined || snapshot === this.#saved) return;
+    this.#saved = snapshot;
     this.#enqueue(async () => {
-      const newest = this.#newestState;
-      if (newest === undefined || newest.state !== state) return;
-      await this.#send(stateSubject(job.id), encodeState(newest.state, newest.tokens));
+      // What a newer one overtakes is not sent at all.
+      if (this.#saved !== snapshot) return;
+      await this.#send(stateSubject(this.#options.job.id), encodeState(snapshot.state, snapshot.tokens));
     });
   }
 
@@ -82,6 +124,11 @@ export class JobPublisher {
   async flush(): Promise<void> {
     await this.#tail;
     this.#options.signal.throwIfAborted();
+  }
+
+  #state(step: number, images: number, starts: number): JobState {
+    const { attempt, numericsId } = this.#options;
+    return { v: 1, attempt, numericsId, step, images, starts };
   }
 
   #enqueue(send: () => Promise<void>): void {

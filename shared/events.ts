@@ -95,13 +95,19 @@ export function isTerminalEvent(event: PredictionEvent): boolean {
   return event.type === "succeeded" || event.type === "failed" || event.type === "canceled";
 }
 
-/** The diffusion state of a job after `step` steps: with the job itself, all that another worker needs. */
-export const jobStateSchema = z.strictObject({
+/**
+ * The diffusion state of a job after `step` steps: with the job itself, all that another worker needs. Its attachment
+ * holds the token ids, and nothing before the first step. Unknown fields are let be, so that workers of two versions can
+ * go on from each other's.
+ */
+export const jobStateSchema = z.object({
   v: z.literal(1),
   attempt: z.int().min(1),
   numericsId: z.string().max(100),
   step,
   images: z.int().min(1).max(MAX_IMAGES),
+  /** Attempts that have begun since the last step was made: what only ever kills its workers makes none. */
+  starts: z.int().min(0).default(0),
 });
 
 export type JobState = z.infer<typeof jobStateSchema>;

@@ -6,7 +6,7 @@ import { modelNameSchema, versionSchema } from "./model.ts";
 export const MICRO_SERVICE = "vqd-worker";
 export const MICRO_VERBS = ["PING", "INFO", "STATS"] as const;
 
-/** The `data` of a worker's one endpoint, `jobs`. */
+/** The `data` of a worker's endpoints, one for each model it serves. */
 export const workerStatsSchema = z.object({
   worker: z.string(),
   status: z.enum(["starting", "ready", "busy", "draining", "failed"]),
@@ -16,6 +16,8 @@ export const workerStatsSchema = z.object({
   numericsId: z.string(),
   provider: z.string(),
   quantization: z.string(),
+  /** Whether the model is in memory now; a job for it is taken in any case. */
+  loaded: z.boolean(),
   slots: z.int().min(1),
   busySlots: z.int().min(0),
   /** Running mean of a pass of the transformer; 0 before the first. */
@@ -33,5 +35,5 @@ export type WorkerStats = z.infer<typeof workerStatsSchema>;
 export const statsResponseSchema = z.object({
   name: z.literal(MICRO_SERVICE),
   id: z.string(),
-  endpoints: z.tuple([z.object({ data: workerStatsSchema })]),
+  endpoints: z.array(z.object({ data: workerStatsSchema })).min(1),
 });

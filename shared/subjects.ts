@@ -19,13 +19,17 @@ export const STREAM_SUBJECTS = {
   models: "vqd.models.*",
 } as const;
 
-export type Priority = "normal";
+/** Of jobs, the most urgent first. */
+export const PRIORITIES = ["high", "normal", "low"] as const;
+export type Priority = (typeof PRIORITIES)[number];
 
 export const jobSubject = (modelKey: string, priority: Priority): string =>
   `vqd.jobs.${modelKey}.${priority}`;
+/** The jobs of a model, of any priority. */
 export const jobFilter = (modelKey: string): string => `vqd.jobs.${modelKey}.*`;
-/** The durable pull consumer that all workers of a model share. */
-export const jobConsumer = (modelKey: string): string => `workers-${modelKey}`;
+/** The durable pull consumer that all workers of a model share, one for each priority. */
+export const jobConsumer = (modelKey: string, priority: Priority): string =>
+  priority === "normal" ? `workers-${modelKey}` : `workers-${modelKey}--${priority}`;
 
 export const eventSubject = (shard: number, predictionId: string): string =>
   `vqd.events.${shard}.${predictionId}`;

@@ -4,7 +4,7 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import { createInbox, type NatsConnection } from "nats";
 import { MICRO_SERVICE, statsResponseSchema, type WorkerStats } from "@vqd/shared/micro.ts";
 import { modelKey } from "@vqd/shared/model.ts";
-import { INBOX_PREFIX, jobConsumer, STREAMS } from "@vqd/shared/subjects.ts";
+import { INBOX_PREFIX, jobConsumer, PRIORITIES, STREAMS } from "@vqd/shared/subjects.ts";
 import { type Command, numberOption, readArguments, stringOptions } from "./command.ts";
 import { connectAs, NATS_HELP, settingsFor } from "./nats-connection.ts";
 
@@ -45,8 +45,9 @@ export const workers: Command = {
   },
 };
 
+/** One entry for each model of each worker. */
 async function askWorkers(nc: NatsConnection, waitMs: number): Promise<(WorkerStats & { id: string })[]> {
-  const found = new Map<string, WorkerStats & { id: string }>();
+  const found: (WorkerStats & { id: string })[] = [];
   const inbox = createInbox(INBOX_PREFIX.monitor);
   const answers = nc.subscribe(inbox, { timeout: waitMs });
   nc.publish(`$SRV.STATS.${MICRO_SERVICE}`, undefined, { reply: inbox });
@@ -56,7 +57,9 @@ async function askWorkers(nc: NatsConnection, waitMs: number): Promise<(WorkerSt
       // The server's word that nobody listens.
       if (answer.headers?.code === 503) break;
       const parsed = statsResponseSchema.safeParse(safeJson(answer.string()));
-      if (parsed.success) found.set(parsed.data.id, { id: parsed.data.id, ...parsed.data.endpoints[0].data });
+      if (!parsed.success) continue;
+      const { id, endpoints } = parsed.data;
+      for (const { data } of endpoints) found.push({ id, ...data });
     }
   } catch (error) {
     // No answer in time is an empty list.
@@ -64,9 +67,7 @@ async function askWorkers(nc: NatsConnection, waitMs: number): Promise<(WorkerSt
   } finally {
     clearTimeout(closing);
   }
-  return [...found.values()].toSorted((a, b) =>
-    `${a.model} ${a.worker}`.localeCompare(`${b.model} ${b.worker}`),
-  );
+  return found.toSorted((a, b) => `${a.model} ${a.worker}`.localeCompare(`${b.model} ${b.worker}`));
 }
 
 const keyOf = ({ model, version }: WorkerStats): string => modelKey({ name: model, version });
@@ -88,8 +89,16 @@ async function withQueues(
   for (const stats of found) {
     const key = keyOf(stats);
     if (queues.has(key)) continue;
-    const info = await jsm.consumers.info(STREAMS.jobs, jobConsumer(key)).catch(() => undefined);
-    queues.set(key, info?.num_pending ?? null);
+    const pending = await Promise.all(
+      PRIORITIES.map((priority) =>
+        jsm.consumers.info(STREAMS.jobs, jobConsumer(key, priority)).then(
+          (info) => info.num_pending,
+          () => null,
+        ),
+      ),
+    );
+    const known = pending.filter((count) => count !== null);
+    queues.set(key, known.length === 0 ? null : known.reduce((sum, count) => sum + count, 0));
   }
   return found.map((stats) => ({ ...stats, queued: queues.get(keyOf(stats)) ?? null }));
 }
@@ -116,7 +125,7 @@ function table(listed: readonly Listed[]): string {
     one.version.slice(0, 12),
     `${one.provider}/${one.quantization}`,
     `${one.busySlots}/${one.slots}`,
-    one.stepMs.toFixed(1),
+    one.loaded ? one.stepMs.toFixed(1) : "not loaded",
     `${one.jobs}`,
     `${one.failedJobs}`,
     one.queued === null ? "?" : `${one.queued}`,

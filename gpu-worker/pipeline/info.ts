@@ -28,6 +28,20 @@ export interface PipelineInfo {
   readonly padTokenId: number;
   readonly mergesSha256: string;
   readonly parameters: number;
+  /** Memory that one row of a pass takes beside the weights, roughly and rather too high, in bytes. */
+  readonly passBytesPerRow: number;
+}
+
+const FLOAT_BYTES = 4;
+/** Activations of a pixel that are alive at once, in widths: the feed-forward's four, queries, keys, values, ... */
+const LIVE_WIDTHS = 12;
+
+function passBytesPerRow({ transformer }: DiffusersCheckpoint): number {
+  const { sample_size, num_attention_heads: heads, attention_head_dim, num_vector_embeds } = transformer;
+  const pixels = sample_size ** 2;
+  const width = heads * attention_head_dim;
+  // The output, what flows through a layer, and its attention weights.
+  return pixels * (num_vector_embeds + LIVE_WIDTHS * width + heads * pixels) * FLOAT_BYTES;
 }
 
 /** `version` is the checkpoint's hash, which the caller has at hand. */
@@ -56,5 +70,6 @@ export function describeModel(
     padTokenId: tokenizer.padTokenId,
     mergesSha256: tokenizer.mergesSha256,
     parameters: checkpoint.parameters(),
+    passBytesPerRow: passBytesPerRow(checkpoint),
   };
 }

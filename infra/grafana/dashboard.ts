@@ -84,19 +84,21 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
       title: "Step time by batch",
       description: "A pass of the transformer; batch: images in it, up to a power of two.",
       unit: "s",
-      queries: quantiles("vqd_step_duration_seconds", "batch", "of {{batch}}"),
+      queries: quantiles("vqd_step_duration_seconds", "model, batch", "{{model}} of {{batch}}"),
     },
     {
       title: "Slots in use",
       description: "",
       unit: "percentunit",
-      queries: { "{{instance}}": "vqd_slots_busy / vqd_slots" },
+      queries: {
+        "{{instance}}": "sum by (instance) (vqd_slots_busy) / sum by (instance) (vqd_slots)",
+      },
     },
     {
       title: "Tokens",
       description: "Latent tokens a second, each counted at every step.",
       unit: "ops",
-      queries: { "{{instance}}": rate("vqd_tokens_total", "instance") },
+      queries: { "{{model}}": rate("vqd_tokens_total", "model") },
     },
     {
       title: "Deliveries that end",

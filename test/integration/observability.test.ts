@@ -64,6 +64,7 @@ describe("a trace", () => {
           "publish job",
           "process job",
           "load state",
+          "acquire model",
           "encode prompts",
           "denoise",
           "decode image",
@@ -138,10 +139,10 @@ function labelsByMetric(text: string): Map<string, Set<string>> {
 describe("metrics", () => {
   it("tell of what has happened", async () => {
     const { worker, edge } = await scrape();
-    expect(worker).toMatch(/^vqd_jobs_total\{outcome="succeeded"\} 1$/m);
-    expect(worker).toMatch(/^vqd_step_duration_seconds_count\{batch="1"\} [1-9]/m);
+    expect(worker).toMatch(/^vqd_jobs_total\{model="vqd\/checkpoint",outcome="succeeded"\} 1$/m);
+    expect(worker).toMatch(/^vqd_step_duration_seconds_count\{model="vqd\/checkpoint",batch="1"\} [1-9]/m);
     expect(worker).toMatch(/^vqd_worker_status\{status="ready"\} 1$/m);
-    expect(worker).toMatch(/^vqd_queue_wait_seconds_count 1$/m);
+    expect(worker).toMatch(/^vqd_queue_wait_seconds_count\{model="vqd\/checkpoint"\} 1$/m);
     expect(edge).toMatch(/^vqd_hub_predictions_total\{shard="0",status="succeeded"\} 1$/m);
     expect(edge).toMatch(/^vqd_hub_predictions_created_total\{shard="0"\} 1$/m);
     expect(edge).toMatch(/^vqd_hub_images_stored_total\{shard="0"\} 1$/m);

@@ -97,7 +97,7 @@ it("ends only the job whose step report throws", async () => {
 
 it("gives each job its slot, and a job of many images what is left", async () => {
   const stepper = new CountingStepper();
-  const engine = new Engine(stepper, 4);
+  const engine = new Engine(stepper, { maxSlots: 4 });
   const many = Array.from({ length: 10 }, () => new CountingSlot(6));
   const seen: number[][] = [];
   const first = engine.run(many, forever, () => seen.push(many.map(({ stepIndex }) => stepIndex)));
@@ -117,7 +117,7 @@ it("gives each job its slot, and a job of many images what is left", async () =>
 });
 
 it("deals what is left over to the jobs in turn", async () => {
-  const engine = new Engine(new CountingStepper(), 3);
+  const engine = new Engine(new CountingStepper(), { maxSlots: 3 });
   const jobs = [0, 1].map(() => [new CountingSlot(30), new CountingSlot(30)]);
   const ends: number[] = [];
   let ticks = 0;
@@ -126,4 +126,69 @@ it("deals what is left over to the jobs in turn", async () => {
   );
   // Neither is more than a step or two behind the other.
   expect(Math.abs((ends[1] ?? 0) - (ends[0] ?? 0))).toBeLessThanOrEqual(2);
+});
+
+it("ends only the job that a shared pass fails for, at the same step for the others", async () => {
+  const poison = new CountingSlot(9);
+  const counting = new CountingStepper();
+  const splits: number[] = [];
+  const engine = new Engine<CountingSlot>(
+    {
+      stepSlots: async (slots) => {
+        if (slots.includes(poison) && poison.stepIndex === 2) throw new Error("not a number");
+        await counting.stepSlots(slots);
+      },
+    },
+    { onSplit: (_error, slots) => splits.push(slots) },
+  );
+  const mates = [new CountingSlot(5), new CountingSlot(5)];
+  const good = mates.map((slot) => engine.run([slot], forever, () => {}));
+  await expect(engine.run([poison], forever, () => {})).rejects.toThrow("not a number");
+  await Promise.all(good);
+  expect(poison.stepIndex).toBe(2);
+  expect(splits).toEqual([3]);
+  // Nobody was stepped twice.
+  expect(counting.batches.reduce((sum, size) => sum + size, 0)).toBe(5 + 5 + 2);
+});
+
+it("makes smaller passes where large ones do not fit into memory", async () => {
+  const counting = new CountingStepper();
+  const engine = new Engine<CountingSlot>({
+    stepSlots: (slots) =>
+      slots.length > 4 ? Promise.reject(new Error("bad allocation")) : counting.stepSlots(slots),
+  });
+  const slots = Array.from({ length: 8 }, () => new CountingSlot(3));
+  let steps = 0;
+  await engine.run(slots, forever, () => steps++);
+  expect(steps).toBe(3);
+  expect(counting.batches).toEqual([1, 1, 1, 1, 1, 1, 1, 1, 4, 4, 4, 4]);
+});
+
+it("keeps a pass within its rows, counting guided slots twice, and takes turns where not all jobs fit", async () => {
+  const counting = new CountingStepper();
+  const rows: number[] = [];
+  const guided = new Set<CountingSlot>();
+  const rowsOf = (slot: CountingSlot): number => (guided.has(slot) ? 2 : 1);
+  const engine = new Engine<CountingSlot>(
+    {
+      stepSlots: (slots) => {
+        rows.push(slots.reduce((sum, slot) => sum + rowsOf(slot), 0));
+        return counting.stepSlots(slots);
+      },
+    },
+    { maxSlots: 8, maxRows: 3, rowsOf },
+  );
+  const ends: number[] = [];
+  await Promise.all(
+    [1, 2, 3, 4].map(async () => {
+      const slot = new CountingSlot(12);
+      guided.add(slot);
+      await engine.run([slot], forever, () => {});
+      ends.push(rows.length);
+    }),
+  );
+  expect(Math.max(...rows)).toBeLessThanOrEqual(3);
+  // Only one of the four fits at a time, and all come in at the end together, the first a turn ahead.
+  expect(rows).toHaveLength(48);
+  expect(Math.min(...ends)).toBeGreaterThanOrEqual(40);
 });

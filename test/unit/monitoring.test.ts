@@ -70,16 +70,17 @@ it.each([
 it("counts a worker's passes and jobs", async () => {
   const metrics = new WorkerMetrics();
   const slot = { tokens: new Uint16Array(16), stepIndex: 0, timesteps: [0] };
-  await metrics.timed({ stepSlots: async () => {} }).stepSlots([slot, slot, slot]);
-  metrics.jobStarted({ createdAt: Date.now() + 60_000, attempt: 1, step: 0 });
-  metrics.jobStarted({ createdAt: 0, attempt: 2, step: 5 });
-  metrics.jobEnded("lease_lost", 1);
+  const model = "vqd/tiny";
+  await metrics.timed(model, { stepSlots: async () => {} }).stepSlots([slot, slot, slot]);
+  metrics.jobStarted({ model, createdAt: Date.now() + 60_000 }, { attempt: 1, step: 0 });
+  metrics.jobStarted({ model, createdAt: 0 }, { attempt: 2, step: 5 });
+  metrics.jobEnded(model, "lease_lost", 1);
   const text = await metrics.render();
-  expect(text).toContain('vqd_step_duration_seconds_count{batch="4"} 1');
-  expect(text).toContain("vqd_tokens_total 48");
+  expect(text).toContain('vqd_step_duration_seconds_count{model="vqd/tiny",batch="4"} 1');
+  expect(text).toContain('vqd_tokens_total{model="vqd/tiny"} 48');
   // A clock that is ahead makes no negative wait, and a second attempt none at all.
-  expect(text).toContain("vqd_queue_wait_seconds_sum 0");
-  expect(text).toContain("vqd_queue_wait_seconds_count 1");
-  expect(text).toContain("vqd_job_resumes_total 1");
-  expect(text).toContain('vqd_jobs_total{outcome="lease_lost"} 1');
+  expect(text).toContain('vqd_queue_wait_seconds_sum{model="vqd/tiny"} 0');
+  expect(text).toContain('vqd_queue_wait_seconds_count{model="vqd/tiny"} 1');
+  expect(text).toContain('vqd_job_resumes_total{model="vqd/tiny"} 1');
+  expect(text).toContain('vqd_jobs_total{model="vqd/tiny",outcome="lease_lost"} 1');
 });

@@ -1,5 +1,6 @@
 // The worker's environment: defaults, and errors that name the variable.
 
+import { delimiter } from "node:path";
 import { describe, expect, it } from "vitest";
 import { readConfig } from "../../gpu-worker/config.ts";
 import { connectionOptions } from "../../gpu-worker/nats-settings.ts";
@@ -8,8 +9,23 @@ import { modelNameSchema } from "@vqd/shared/model.ts";
 
 it("serves the bundled model on the CPU by default, and takes an empty variable for unset", () => {
   const config = readConfig({ VQD_PROVIDER: "", VQD_THREADS: "3" });
-  expect(config).toMatchObject({ provider: "cpu", threads: 3, slots: 1, leaseMs: 10_000, maxAttempts: 5 });
-  expect(config.modelDir).toMatch(/emoji-flat$/);
+  expect(config).toMatchObject({ provider: "cpu", threads: 3, slots: 1, leaseMs: 10_000, maxAttempts: 3 });
+  expect(config).toMatchObject({ stallMs: 10_000, stateEvery: 1, modelBytes: Infinity });
+  expect(config.models).toEqual([{ dir: expect.stringMatching(/emoji-flat$/) as string, name: undefined }]);
+});
+
+it("serves several models, each with its name", () => {
+  const VQD_MODEL = ["/models/a", "/models/b"].join(delimiter);
+  expect(readConfig({ VQD_MODEL, VQD_MODEL_NAME: "me/a, me/b", VQD_MODEL_MEMORY_MB: "500" })).toMatchObject({
+    models: [
+      { dir: "/models/a", name: "me/a" },
+      { dir: "/models/b", name: "me/b" },
+    ],
+    modelBytes: 500 * 1024 * 1024,
+  });
+  expect(() => readConfig({ VQD_MODEL, VQD_MODEL_NAME: "me/a" })).toThrow(
+    "VQD_MODEL_NAME: has 1 names for the 2 folders of VQD_MODEL",
+  );
 });
 
 it.each([

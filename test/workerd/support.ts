@@ -12,7 +12,7 @@ import {
   eventSubject,
   INBOX_PREFIX,
   jobConsumer,
-  jobFilter,
+  jobSubject,
   modelSubject,
   STREAMS,
 } from "../../shared/subjects.ts";
@@ -123,8 +123,8 @@ export class PlayedWorker {
     await worker.announce(MODEL);
     const jsm = await jetstreamManager(worker.nc, { checkAPI: false });
     await jsm.consumers.add(STREAMS.jobs, {
-      durable_name: jobConsumer(modelKey(MODEL)),
-      filter_subject: jobFilter(modelKey(MODEL)),
+      durable_name: jobConsumer(modelKey(MODEL), "normal"),
+      filter_subject: jobSubject(modelKey(MODEL), "normal"),
       ack_policy: AckPolicy.Explicit,
     });
     return worker;
@@ -136,7 +136,7 @@ export class PlayedWorker {
 
   /** Takes the job of a prediction, by its id or its seed; those before it are thrown away. */
   async take(wanted: Partial<Pick<Job, "id" | "seed">>): Promise<Job> {
-    const consumer = await this.#js.consumers.get(STREAMS.jobs, jobConsumer(modelKey(MODEL)));
+    const consumer = await this.#js.consumers.get(STREAMS.jobs, jobConsumer(modelKey(MODEL), "normal"));
     for (;;) {
       const message = await consumer.next({ expires: 5_000 });
       if (message === null) throw new Error("no job came");

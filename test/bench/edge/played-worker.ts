@@ -10,7 +10,7 @@ import {
   eventSubject,
   INBOX_PREFIX,
   jobConsumer,
-  jobFilter,
+  jobSubject,
   modelSubject,
   STREAMS,
 } from "@vqd/shared/subjects.ts";
@@ -69,8 +69,8 @@ export class PlayedWorker implements AsyncDisposable {
     await worker.js.publish(modelSubject(key), encodeManifest({ ...MODEL, announcedAt: Date.now() }));
     const manager = await jetstreamManager(nc, { checkAPI: false });
     await manager.consumers.add(STREAMS.jobs, {
-      durable_name: jobConsumer(key),
-      filter_subject: jobFilter(key),
+      durable_name: jobConsumer(key, "normal"),
+      filter_subject: jobSubject(key, "normal"),
       ack_policy: AckPolicy.Explicit,
     });
     await served(stack);
@@ -79,7 +79,7 @@ export class PlayedWorker implements AsyncDisposable {
 
   /** The next job, acknowledged. */
   async nextJob(): Promise<Job> {
-    const consumer = await this.js.consumers.get(STREAMS.jobs, jobConsumer(modelKey(MODEL)));
+    const consumer = await this.js.consumers.get(STREAMS.jobs, jobConsumer(modelKey(MODEL), "normal"));
     const message = await consumer.next({ expires: JOB_LIMIT_MS });
     if (message === null) throw new Error("no job came");
     message.ack();
@@ -88,7 +88,7 @@ export class PlayedWorker implements AsyncDisposable {
 
   /** Takes all jobs that come, and ends them as canceled, until the signal aborts. */
   async discardJobs(signal: AbortSignal): Promise<void> {
-    const consumer = await this.js.consumers.get(STREAMS.jobs, jobConsumer(modelKey(MODEL)));
+    const consumer = await this.js.consumers.get(STREAMS.jobs, jobConsumer(modelKey(MODEL), "normal"));
     const messages = await consumer.consume({ max_messages: 64 });
     signal.addEventListener("abort", () => messages.stop(), { once: true });
     for await (const message of messages) {

@@ -1,0 +1,162 @@
+// The queues that a worker takes jobs from: of its models and of each priority, the urgent first.
+
+import { setTimeout as delay } from "node:timers/promises";
+import { errorFields, type Logger } from "@vqd/shared/log.ts";
+import type { Broker } from "./broker.ts";
+import type { Delivery } from "./delivery.ts";
+import { pullOrder, type QueueName } from "./pull-order.ts";
+
+/** How long a pull request waits at the server before it is renewed. */
+const PULL_EXPIRES_MS = 10_000;
+/** A request that should not wait does so, for the next job, when others wait for the last one (nats-server 2.9). */
+const ANSWER_LIMIT_MS = 500;
+
+/** A job as it came, not decoded yet. */
+export interface QueuedJob {
+  readonly delivery: Delivery;
+  readonly modelKey: string;
+}
+
+export interface JobQueueOptions {
+  readonly broker: Pick<Broker, "ensureJobConsumers" | "pull" | "onReconnect">;
+  readonly modelKeys: readonly string[];
+  readonly leaseMs: number;
+  /** Whether one more job could be taken now, besides `arrived` others. */
+  readonly hasRoom: (arrived: number) => boolean;
+  readonly isLoaded: (modelKey: string) => boolean;
+  readonly log: Logger;
+}
+
+const nameOf = ({ modelKey, priority }: QueueName): string => `${modelKey} ${priority}`;
+
+/**
+ * While jobs wait, each `next` asks the queues one after the other, in the order of `pullOrder`. Where all are empty, a
+ * request to each of them waits at the server. Several may then be answered at once: what there is no room for goes
+ * back, to be taken by whoever has.
+ */
+export class JobQueue {
+  readonly #options: JobQueueOptions;
+  /** Queues where a request waits, which are empty. */
+  readonly #waiting = new Map<string, symbol>();
+  /** Models whose consumers are known to be there. */
+  readonly #ensured = new Set<string>();
+  readonly #arrived: QueuedJob[] = [];
+  readonly #stopListening: () => void;
+  #reconnected = Promise.withResolvers<"reconnected">();
+  #turn = 0;
+  #failure: unknown;
+  #wake = (): void => {};
+
+  constructor(options: JobQueueOptions) {
+    this.#options = options;
+    // What was asked may have died with its server, without a word. If not, it is still listened to.
+    this.#stopListening = options.broker.onReconnect(() => {
+      this.#waiting.clear();
+      this.#reconnected.resolve("reconnected");
+      this.#reconnected = Promise.withResolvers<"reconnected">();
+      this.#wake();
+    });
+  }
+
+  /** The next job, or undefined when `stop` aborts. Rejects when the queues cannot be asked; ask again later. */
+  async next(stop: AbortSignal): Promise<QueuedJob | undefined> {
+    const { broker, modelKeys, isLoaded } = this.#options;
+    const onStop = (): void => this.#wake();
+    stop.addEventListener("abort", onStop);
+    try {
+      while (!stop.aborted) {
+        const arrived = this.#arrived.shift();
+        if (arrived !== undefined) return arrived;
+        const changed = new Promise<void>((resolve) => (this.#wake = resolve));
+        const open = pullOrder(modelKeys, this.#turn, isLoaded).filter(
+          (queue) => !this.#waiting.has(nameOf(queue)),
+        );
+        for (const queue of open) {
+          const delivery = await this.#ask(queue);
+          if (delivery === undefined) continue;
+          this.#turn++;
+          return { delivery, modelKey: queue.modelKey };
+        }
+        for (const queue of open) {
+          if (this.#waiting.has(nameOf(queue))) continue;
+          void this.#listen(queue, broker.pull(queue, PULL_EXPIRES_MS), true);
+        }
+        await changed;
+        this.#throwFailure();
+      }
+      return undefined;
+    } finally {
+      stop.removeEventListener("abort", onStop);
+    }
+  }
+
+  /** Hands back what has come and cannot be taken any more. */
+  giveBack(): void {
+    for (const { delivery } of this.#arrived.splice(0)) delivery.nak();
+  }
+
+  /** What still comes from now on goes back. */
+  close(): void {
+    this.#stopListening();
+    this.giveBack();
+  }
+
+  #throwFailure(): void {
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) throw failure;
+  }
+
+  /** The queue's next job, undefined if there is none now. */
+  async #ask(queue: QueueName): Promise<Delivery | undefined> {
+    const { broker, leaseMs } = this.#options;
+    const { modelKey } = queue;
+    const reconnected = this.#reconnected.promise;
+    try {
+      if (!this.#ensured.has(modelKey)) {
+        const ensuring = broker.ensureJobConsumers(modelKey, leaseMs).then(() => "ensured" as const);
+        ensuring.catch(() => {});
+        if ((await Promise.race([ensuring, reconnected])) === "reconnected") return undefined;
+        this.#ensured.add(modelKey);
+      }
+      const asked = broker.pull(queue);
+      const answered = new AbortController();
+      const limit = delay(ANSWER_LIMIT_MS, "late" as const, { signal: answered.signal });
+      limit.catch(() => {});
+      const answer = await Promise.race([asked, limit, reconnected]).finally(() => answered.abort());
+      if (answer !== "late" && answer !== "reconnected") return answer;
+      void this.#listen(queue, asked, answer === "late");
+      return undefined;
+    } catch (error) {
+      // It may be the consumer that is gone.
+      this.#ensured.delete(modelKey);
+      throw error;
+    }
+  }
+
+  /**
+   * Listens to a request until it ends, whatever happens meanwhile. While `waits`, the queue is not asked again. Never
+   * rejects.
+   */
+  async #listen(queue: QueueName, asked: Promise<Delivery | undefined>, waits: boolean): Promise<void> {
+    const { hasRoom, log } = this.#options;
+    const name = nameOf(queue);
+    const id = Symbol(name);
+    if (waits) this.#waiting.set(name, id);
+    try {
+      const delivery = await asked;
+      if (delivery !== undefined && hasRoom(this.#arrived.length)) {
+        this.#arrived.push({ delivery, modelKey: queue.modelKey });
+      } else {
+        delivery?.nak();
+      }
+    } catch (error) {
+      log.debug("a pull request failed", errorFields(error));
+      // One that a reconnect has replaced is of no interest.
+      if (this.#waiting.get(name) === id) this.#failure = error;
+      this.#ensured.delete(queue.modelKey);
+    }
+    if (this.#waiting.get(name) === id) this.#waiting.delete(name);
+    this.#wake();
+  }
+}

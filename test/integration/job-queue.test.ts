@@ -1,0 +1,186 @@
+// Taking jobs from a real nats-server: by priority, without loss, and over its restart.
+
+import { jetstream, jetstreamManager } from "@nats-io/jetstream";
+import { connect, nanos, type NatsConnection } from "nats";
+import { createLogger } from "@vqd/shared/log.ts";
+import { jobConsumer, jobFilter, jobSubject, type Priority, STREAMS } from "@vqd/shared/subjects.ts";
+import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
+import { Broker } from "../../gpu-worker/broker.ts";
+import { readConfig } from "../../gpu-worker/config.ts";
+import { JobQueue, type QueuedJob } from "../../gpu-worker/job-queue.ts";
+import { startTestNats, type TestNats } from "./support/nats.ts";
+
+const KEY = "vqd--queue--0123456789ab";
+const LEASE_MS = 30_000;
+
+let nats: TestNats;
+let edge: NatsConnection;
+let broker: Broker;
+const queues: JobQueue[] = [];
+const stop = new AbortController();
+
+beforeAll(async () => {
+  nats = await startTestNats();
+  const { url: servers, passwords } = nats;
+  edge = await connect({ servers, user: "edge", pass: passwords.edge, inboxPrefix: "_INBOX_edge" });
+  broker = await connectWorker();
+});
+afterAll(async () => {
+  stop.abort();
+  for (const queue of queues) queue.close();
+  await edge.close();
+  await broker.close();
+  await nats.stop();
+});
+
+beforeEach(async () => {
+  await asOperator((nc) => jetstreamManager(nc).then((jsm) => jsm.streams.purge(STREAMS.jobs)));
+});
+
+const log = createLogger(() => {}, "error");
+
+function connectWorker(): Promise<Broker> {
+  return Broker.connect({
+    nats: readConfig({
+      VQD_NATS_URL: nats.url,
+      VQD_NATS_USER: "worker",
+      VQD_NATS_PASSWORD: nats.passwords.worker,
+    }).nats,
+    name: "test",
+    log,
+    onRefused: () => {},
+  });
+}
+
+async function asOperator<T>(work: (nc: NatsConnection) => Promise<T>): Promise<T> {
+  const { url: servers, passwords } = nats;
+  const nc = await connect({
+    servers,
+    user: "operator",
+    pass: passwords.operator,
+    inboxPrefix: "_INBOX_operator",
+  });
+  return work(nc).finally(() => nc.close());
+}
+
+function makeQueue(hasRoom: () => boolean = () => true, of = broker): JobQueue {
+  const queue = new JobQueue({
+    broker: of,
+    modelKeys: [KEY],
+    leaseMs: LEASE_MS,
+    hasRoom,
+    isLoaded: () => true,
+    log,
+  });
+  queues.push(queue);
+  return queue;
+}
+
+const publish = (priority: Priority, text: string): Promise<unknown> =>
+  jetstream(edge, { checkAPI: false }).publish(jobSubject(KEY, priority), text);
+
+async function take(queue: JobQueue): Promise<string> {
+  const queued = await queue.next(stop.signal);
+  return done(queued);
+}
+
+async function done(queued: QueuedJob | undefined): Promise<string> {
+  if (queued === undefined) throw new Error("stopped");
+  expect(await queued.delivery.ack()).toBe(true);
+  return new TextDecoder().decode(queued.delivery.data);
+}
+
+async function reconnect(nc: NatsConnection): Promise<void> {
+  for await (const { type } of nc.status()) if (type === "reconnect") return;
+}
+
+it("brings a consumer of an earlier release up to date", async () => {
+  await broker.nc.request(
+    `$JS.API.CONSUMER.CREATE.${STREAMS.jobs}.${jobConsumer(KEY, "normal")}`,
+    JSON.stringify({
+      stream_name: STREAMS.jobs,
+      config: {
+        durable_name: jobConsumer(KEY, "normal"),
+        name: jobConsumer(KEY, "normal"),
+        filter_subject: jobFilter(KEY),
+        ack_policy: "explicit",
+        deliver_policy: "all",
+        ack_wait: nanos(1_000),
+      },
+    }),
+  );
+  await publish("low", "kept");
+  await expect(take(makeQueue())).resolves.toBe("kept");
+});
+
+it("takes the urgent first, and nobody's turn for ever", async () => {
+  for (const priority of ["low", "normal", "high"] as const) {
+    for (let i = 1; i <= 5; i++) await publish(priority, `${priority} ${i}`);
+  }
+  const queue = makeQueue();
+  const taken: string[] = [];
+  for (let i = 0; i < 15; i++) taken.push(await take(queue));
+  expect(taken.filter((one) => one.startsWith("high"))).toEqual([1, 2, 3, 4, 5].map((i) => `high ${i}`));
+  // The fourth is a normal one's turn.
+  expect(taken.slice(0, 6)).toEqual(["high 1", "high 2", "high 3", "normal 1", "high 4", "high 5"]);
+  expect(new Set(taken).size).toBe(15);
+});
+
+it("takes what comes while it waits, and lets others have what it has no room for", async () => {
+  let room = true;
+  const queue = makeQueue(() => room);
+  const waiting = queue.next(stop.signal);
+  const other = await connectWorker();
+  try {
+    await publish("low", "first");
+    await expect(done(await waiting)).resolves.toBe("first");
+    // Requests to the queues of the other priorities still wait.
+    room = false;
+    const elsewhere = makeQueue(() => true, other);
+    const takeAll = async (): Promise<string[]> => {
+      const taken: string[] = [];
+      while (taken.length < 3) taken.push(await take(elsewhere));
+      return taken;
+    };
+    const [all] = await Promise.all([
+      takeAll(),
+      ...(["high", "normal", "low"] as const).map((priority) => publish(priority, priority)),
+    ]);
+    expect(all.toSorted()).toEqual(["high", "low", "normal"]);
+  } finally {
+    await other.close();
+  }
+});
+
+it("hands back with a delay, and counts deliveries", async () => {
+  const queue = makeQueue();
+  await publish("normal", "again");
+  const first = await queue.next(stop.signal);
+  expect(first?.delivery.count).toBe(1);
+  first?.delivery.nak(50);
+  // Settled is settled.
+  expect(await first?.delivery.ack()).toBe(false);
+  const second = await queue.next(stop.signal);
+  expect(second?.delivery).toMatchObject({ count: 2, sequence: first?.delivery.sequence });
+  second?.delivery.term();
+  await publish("normal", "next");
+  await expect(take(queue)).resolves.toBe("next");
+});
+
+it("ends waiting when it is told to stop", async () => {
+  const abort = new AbortController();
+  const next = makeQueue().next(abort.signal);
+  abort.abort();
+  await expect(next).resolves.toBeUndefined();
+});
+
+it("goes on after the server was killed while it waited", async () => {
+  const queue = makeQueue();
+  const waiting = queue.next(stop.signal);
+  await Promise.race([waiting, broker.nc.flush()]);
+  const reconnected = Promise.all([edge, broker.nc].map((nc) => reconnect(nc)));
+  await nats.server.kill("SIGKILL");
+  await reconnected;
+  await publish("normal", "after");
+  await expect(done(await waiting)).resolves.toBe("after");
+});
