@@ -3,6 +3,7 @@
 import { parseArgs } from "node:util";
 import { type Command, UsageError } from "./cli/command.ts";
 import { convert } from "./cli/convert.ts";
+import { doctor } from "./cli/doctor.ts";
 import { encode } from "./cli/encode.ts";
 import { generate } from "./cli/generate.ts";
 import { golden } from "./cli/golden.ts";
@@ -24,6 +25,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   streams,
   worker,
   workers,
+  doctor,
 };
 
 const EXIT_FAILURE = 1;

@@ -31,7 +31,7 @@ export interface StreamOptions {
 type WantedStream = Partial<StreamConfig> & Pick<StreamConfig, "name" | "subjects">;
 
 /** What the design asks for, whatever the size of the deployment. */
-const WANTED_STREAMS: readonly WantedStream[] = [
+export const WANTED_STREAMS: readonly WantedStream[] = [
   {
     storage: StorageType.File,
     name: STREAMS.jobs,
@@ -88,7 +88,7 @@ export interface PlannedStream {
 }
 
 /** Null if there is none. */
-async function streamInfo(jsm: JetStreamManager, name: string): Promise<StreamInfo | null> {
+export async function streamInfo(jsm: JetStreamManager, name: string): Promise<StreamInfo | null> {
   return jsm.streams.info(name).catch((error: unknown) => {
     if (error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND) return null;
     throw error;
@@ -96,7 +96,7 @@ async function streamInfo(jsm: JetStreamManager, name: string): Promise<StreamIn
 }
 
 /** Settings of `config` that `wanted` has otherwise. */
-function differences(config: Partial<StreamConfig>, wanted: Partial<StreamConfig>): Difference[] {
+export function differences(config: Partial<StreamConfig>, wanted: Partial<StreamConfig>): Difference[] {
   return Object.entries(wanted)
     .map(([setting, value]) => ({
       setting,

@@ -31,8 +31,11 @@ const none = {
 };
 
 /** `data` is a folder of npm start; without one the environment comes first. Throws an Error that says what is missing. */
-export function settingsFor(user: CommandUser, data: string | undefined): NatsSettings {
-  const { env } = process;
+export function settingsFor(
+  user: CommandUser,
+  data: string | undefined,
+  env: NodeJS.ProcessEnv = process.env,
+): NatsSettings {
   if (data === undefined && env["VQD_NATS_URL"]) {
     const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
     const parsed = z.object(natsVariables).safeParse(given);

@@ -1,10 +1,11 @@
 // `vqd workers`: the live workers, as they answer over NATS, and how long their models' queues are.
 
 import { jetstreamManager } from "@nats-io/jetstream";
-import { createInbox, type NatsConnection } from "nats";
-import { MICRO_SERVICE, statsResponseSchema, type WorkerStats } from "@vqd/shared/micro.ts";
+import type { NatsConnection } from "nats";
+import type { WorkerStats } from "@vqd/shared/micro.ts";
 import { modelKey } from "@vqd/shared/model.ts";
-import { INBOX_PREFIX, jobConsumer, PRIORITIES, STREAMS } from "@vqd/shared/subjects.ts";
+import { jobConsumer, PRIORITIES, STREAMS } from "@vqd/shared/subjects.ts";
+import { type AnsweringWorker, askWorkers } from "../admin/workers.ts";
 import { type Command, numberOption, readArguments, stringOptions } from "./command.ts";
 import { connectAs, NATS_HELP, settingsFor } from "./nats-connection.ts";
 
@@ -22,8 +23,7 @@ Options:
   -h, --help         this text
 `;
 
-interface Listed extends WorkerStats {
-  readonly id: string;
+interface Listed extends AnsweringWorker {
   /** Jobs that wait for the model, all its workers together; null if that cannot be asked. */
   readonly queued: number | null;
 }
@@ -45,45 +45,9 @@ export const workers: Command = {
   },
 };
 
-/** One entry for each model of each worker. */
-async function askWorkers(nc: NatsConnection, waitMs: number): Promise<(WorkerStats & { id: string })[]> {
-  const found: (WorkerStats & { id: string })[] = [];
-  const inbox = createInbox(INBOX_PREFIX.monitor);
-  const answers = nc.subscribe(inbox, { timeout: waitMs });
-  nc.publish(`$SRV.STATS.${MICRO_SERVICE}`, undefined, { reply: inbox });
-  const closing = setTimeout(() => answers.unsubscribe(), waitMs);
-  try {
-    for await (const answer of answers) {
-      // The server's word that nobody listens.
-      if (answer.headers?.code === 503) break;
-      const parsed = statsResponseSchema.safeParse(safeJson(answer.string()));
-      if (!parsed.success) continue;
-      const { id, endpoints } = parsed.data;
-      for (const { data } of endpoints) found.push({ id, ...data });
-    }
-  } catch (error) {
-    // No answer in time is an empty list.
-    if (!(error instanceof Error && error.name === "TimeoutError")) throw error;
-  } finally {
-    clearTimeout(closing);
-  }
-  return found.toSorted((a, b) => `${a.model} ${a.worker}`.localeCompare(`${b.model} ${b.worker}`));
-}
-
 const keyOf = ({ model, version }: WorkerStats): string => modelKey({ name: model, version });
 
-function safeJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-async function withQueues(
-  nc: NatsConnection,
-  found: readonly (WorkerStats & { id: string })[],
-): Promise<Listed[]> {
+async function withQueues(nc: NatsConnection, found: readonly AnsweringWorker[]): Promise<Listed[]> {
   const jsm = await jetstreamManager(nc, { checkAPI: false });
   const queues = new Map<string, number | null>();
   for (const stats of found) {

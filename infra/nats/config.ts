@@ -59,7 +59,7 @@ export function loadPasswords(natsDir: string): Passwords {
 }
 
 /** The configuration's text. JSON is valid nats-server configuration, and needs no quoting rules of its own. */
-function natsConfig(storeDir: string, ports: NatsPorts, passwords: Passwords): string {
+export function natsConfig(storeDir: string, ports: NatsPorts, passwords: Passwords): string {
   const users = Object.entries(USERS).map(([user, permissions]) => ({
     user,
     password: passwords[user as UserName],

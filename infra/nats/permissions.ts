@@ -80,12 +80,13 @@ const OPERATOR: Permissions = {
   subscribe: { allow: [`${INBOX_PREFIX.operator}.>`] },
 };
 
-/** Looks and changes nothing: `vqd workers`. */
+/** Looks and changes nothing: `vqd workers`, `vqd doctor`. */
 const MONITOR: Permissions = {
   publish: {
     allow: [
       ...SERVICE_SUBJECTS, // who is there, and how is it?
       `$JS.API.CONSUMER.INFO.${jobs}.>`, // how many jobs wait?
+      ...Object.values(STREAMS).map((stream) => `$JS.API.STREAM.INFO.${stream}`), // are the streams as they should be?
     ],
   },
   subscribe: { allow: [`${INBOX_PREFIX.monitor}.>`] },

@@ -216,7 +216,11 @@ describe("permissions", () => {
       subscribe: [/^_INBOX_worker\./, /^vqd\.control\.(0+|\*)$/, service],
     },
     monitor: {
-      publish: [service, /^\$JS\.API\.CONSUMER\.INFO\.VQD_JOBS\../],
+      publish: [
+        service,
+        /^\$JS\.API\.CONSUMER\.INFO\.VQD_JOBS\../,
+        /^\$JS\.API\.STREAM\.INFO\.VQD_(JOBS|EVENTS|STATE|MODELS)$/,
+      ],
       subscribe: [/^_INBOX_monitor\./],
     },
   } as const;
