@@ -12,6 +12,7 @@ import { answerOf } from "./problem.ts";
 import { getFile } from "./routes/files.ts";
 import { getHealth } from "./routes/health.ts";
 import { generateImages } from "./routes/images.ts";
+import { getMetrics } from "./routes/metrics.ts";
 import { getModel, getModels, getPalette } from "./routes/models.ts";
 import { getOpenApi } from "./routes/openapi.ts";
 import { getAsset, getPage } from "./routes/pages.ts";
@@ -52,6 +53,7 @@ const ROUTES: readonly Route[] = [
   { path: "/v1/models/:owner/:name/palette", get: getPalette },
   { path: "/v1/files/:capability/:name", open: true, get: getFile },
   { path: "/healthz", open: true, get: getHealth },
+  { path: "/metrics", scope: "metrics", get: getMetrics },
   { path: "/openapi.json", open: true, get: getOpenApi },
   { path: "/", open: true, get: getPage("index") },
   { path: "/docs", open: true, get: getPage("docs") },

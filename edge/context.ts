@@ -10,6 +10,8 @@ export interface AppEnv {
   Bindings: Env;
   Variables: {
     requestId: string;
+    /** Names the request's span to those who go on elsewhere; undefined where it is not traced. */
+    traceparent: string | undefined;
     log: Logger;
     /** Owner of the request's key; set on routes that need one. */
     keyName: string;

@@ -8,6 +8,7 @@ import { z } from "zod";
 import { decodeHex } from "./bytes.ts";
 import type { Hub } from "./hub/hub.ts";
 import type { RateLimits } from "./hub/rate.ts";
+import type { TracingOptions } from "./tracing.ts";
 
 /** wrangler.toml explains each variable. */
 export interface Env {
@@ -20,6 +21,7 @@ export interface Env {
   readonly NATS_URL: string;
   readonly NATS_USER?: string;
   readonly NATS_PASSWORD?: string;
+  readonly NATS_CREDS?: string;
   readonly API_KEYS?: string;
   readonly DEFAULT_MODEL?: string;
   readonly HUB_SHARDS?: string;
@@ -36,6 +38,9 @@ export interface Env {
   readonly WEBHOOK_RETRY_SECONDS?: string;
   readonly WEBHOOK_ALLOW_LOOPBACK?: string;
   readonly LOG_LEVEL?: string;
+  readonly OTEL_EXPORTER_OTLP_ENDPOINT?: string;
+  readonly OTEL_EXPORTER_OTLP_HEADERS?: string;
+  readonly OTEL_TRACES_SAMPLER_ARG?: string;
 }
 
 export interface ConfiguredKey {
@@ -88,10 +93,26 @@ const WEBHOOK_RETRY_SECONDS = [
   24 * HOUR,
 ];
 
+const WEBSOCKET_SCHEMES = new Set(["ws:", "wss:"]);
+const NATS_CREDENTIALS = /-BEGIN NATS USER JWT-[^]+-BEGIN USER NKEY SEED-/;
+
 const configSchema = z.object({
-  NATS_URL: z.url({ protocol: /^wss?$/, error: "must be a ws:// or wss:// URL" }),
+  NATS_URL: z
+    .string()
+    .transform((list) => list.split(",").map((url) => url.trim()))
+    .refine(
+      (urls) => urls.every((url) => WEBSOCKET_SCHEMES.has(URL.parse(url)?.protocol ?? "")),
+      "must be ws:// or wss:// URLs, comma separated",
+    ),
   NATS_USER: z.preprocess(emptyAsMissing, z.string().optional()),
   NATS_PASSWORD: z.preprocess(emptyAsMissing, z.string().optional()),
+  NATS_CREDS: z.preprocess(
+    emptyAsMissing,
+    z
+      .string()
+      .regex(NATS_CREDENTIALS, "must be a credentials file: a NATS USER JWT and a USER NKEY SEED")
+      .optional(),
+  ),
   API_KEYS: z
     .string()
     .default("")
@@ -132,12 +153,32 @@ const configSchema = z.object({
     .transform((delays) => delays.map((seconds) => seconds * 1_000)),
   WEBHOOK_ALLOW_LOOPBACK: z.preprocess(emptyAsMissing, z.enum(["true", "false"]).default("false")),
   LOG_LEVEL: z.preprocess(emptyAsMissing, z.enum(LOG_LEVELS).default("info")),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z.preprocess(emptyAsMissing, z.url({ protocol: /^https?$/ }).optional()),
+  OTEL_EXPORTER_OTLP_HEADERS: z
+    .string()
+    .default("")
+    .refine(
+      (list) => list.trim() === "" || list.split(",").every((pair) => /^[^=\s]+=.+$/.test(pair.trim())),
+      "must be comma separated name=value pairs",
+    )
+    .transform((list) => list.split(",").filter((pair) => pair.trim() !== ""))
+    .transform((pairs) => Object.fromEntries(pairs.map(headerOf))),
+  OTEL_TRACES_SAMPLER_ARG: z.preprocess(emptyAsMissing, z.coerce.number().min(0).max(1).default(1)),
 });
 
+/** As OpenTelemetry writes headers: the value is URL encoded. */
+function headerOf(pair: string): [string, string] {
+  const at = pair.indexOf("=");
+  return [pair.slice(0, at).trim(), decodeURIComponent(pair.slice(at + 1).trim())];
+}
+
 export interface Config {
-  readonly natsUrl: string;
+  /** Servers of one cluster. */
+  readonly natsUrls: readonly string[];
   readonly natsUser: string | undefined;
   readonly natsPassword: string | undefined;
+  /** A credentials file's text: JWT and seed. */
+  readonly natsCredentials: string | undefined;
   readonly apiKeys: readonly ConfiguredKey[];
   readonly defaultModel: string | undefined;
   readonly hubShards: number;
@@ -157,6 +198,7 @@ export interface Config {
   readonly webhookDelaysMs: readonly number[];
   readonly webhookAllowLoopback: boolean;
   readonly logLevel: LogLevel;
+  readonly tracing: TracingOptions;
 }
 
 function parseConfig(env: Env): Config {
@@ -168,9 +210,10 @@ function parseConfig(env: Env): Config {
   }
   const vars = parsed.data;
   return {
-    natsUrl: vars.NATS_URL,
+    natsUrls: vars.NATS_URL,
     natsUser: vars.NATS_USER,
     natsPassword: vars.NATS_PASSWORD,
+    natsCredentials: vars.NATS_CREDS,
     apiKeys: vars.API_KEYS,
     defaultModel: vars.DEFAULT_MODEL,
     hubShards: vars.HUB_SHARDS,
@@ -187,6 +230,11 @@ function parseConfig(env: Env): Config {
     webhookDelaysMs: vars.WEBHOOK_RETRY_SECONDS,
     webhookAllowLoopback: vars.WEBHOOK_ALLOW_LOOPBACK === "true",
     logLevel: vars.LOG_LEVEL,
+    tracing: {
+      endpoint: vars.OTEL_EXPORTER_OTLP_ENDPOINT?.replace(/\/+$/, ""),
+      headers: vars.OTEL_EXPORTER_OTLP_HEADERS,
+      ratio: vars.OTEL_TRACES_SAMPLER_ARG,
+    },
   };
 }
 

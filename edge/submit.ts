@@ -22,6 +22,7 @@ export interface Submission {
   readonly model: ModelManifest;
   readonly apiKey: ApiKey;
   readonly requestId: string;
+  readonly traceparent: string | undefined;
   readonly cancelAfterMs?: number | null;
   readonly idempotency?: Idempotency | null;
   /** By default normal, or what the key may have at most. */
@@ -152,6 +153,7 @@ export async function submitPrediction(env: Env, submission: Submission): Promis
     priority,
     maxWaitMs: config.maxWaitMs,
     requestId,
+    traceparent: submission.traceparent,
   });
   const { record, rate } = unwrap(result);
   return { record, rate };

@@ -24,6 +24,7 @@ import {
   stateSubject,
 } from "@vqd/shared/subjects.ts";
 import { Delivery } from "./delivery.ts";
+import { connectionOptions, type NatsSettings } from "./nats-settings.ts";
 import type { QueueName } from "./pull-order.ts";
 
 const RECONNECT_WAIT_MS = 500;
@@ -43,12 +44,12 @@ export interface StoredState extends Framed<JobState> {
 }
 
 export interface BrokerOptions {
-  readonly url: string;
-  readonly user: string | undefined;
-  readonly password: string | undefined;
+  readonly nats: NatsSettings;
   /** Name of this connection in the server's monitoring. */
   readonly name: string;
   readonly log: Logger;
+  /** The connection is over for good: the server refuses the credentials, which have expired or been revoked. */
+  readonly onRefused: (error: Error) => void;
 }
 
 export class Broker {
@@ -66,17 +67,19 @@ export class Broker {
   }
 
   /** Connects, waiting as long as it takes for the server to come up; refused credentials are an error. */
-  static async connect({ url, user, password, name, log }: BrokerOptions): Promise<Broker> {
+  static async connect({ nats, name, log, onRefused }: BrokerOptions): Promise<Broker> {
     const nc = await connect({
-      servers: url,
+      ...connectionOptions(nats),
       name,
-      ...(user === undefined ? {} : { user }),
-      ...(password === undefined ? {} : { pass: password }),
       inboxPrefix: INBOX_PREFIX.worker,
       waitOnFirstConnect: true,
       maxReconnectAttempts: -1,
       reconnectTimeWait: RECONNECT_WAIT_MS,
     });
+    void (async () => {
+      const error = await nc.closed();
+      if (error instanceof Error) onRefused(error);
+    })();
     // checkAPI would ask for account information, which a worker may not read.
     return new Broker(nc, await jetstreamManager(nc, { checkAPI: false }), log);
   }

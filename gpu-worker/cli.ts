@@ -3,12 +3,14 @@
 import { parseArgs } from "node:util";
 import { type Command, UsageError } from "./cli/command.ts";
 import { convert } from "./cli/convert.ts";
+import { doctor } from "./cli/doctor.ts";
 import { encode } from "./cli/encode.ts";
 import { generate } from "./cli/generate.ts";
 import { golden } from "./cli/golden.ts";
 import { inspect } from "./cli/inspect.ts";
 import { parity } from "./cli/parity.ts";
 import { pull } from "./cli/pull.ts";
+import { streams } from "./cli/streams.ts";
 import { worker } from "./cli/worker.ts";
 import { workers } from "./cli/workers.ts";
 
@@ -20,8 +22,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   encode,
   parity,
   golden,
+  streams,
   worker,
   workers,
+  doctor,
 };
 
 const EXIT_FAILURE = 1;

@@ -5,6 +5,7 @@ import { delimiter, join } from "node:path";
 import { z } from "zod";
 import { modelNameSchema } from "@vqd/shared/model.ts";
 import { defaultQuantization, QUANTIZATIONS } from "./graph/form.ts";
+import { natsSettings, natsVariables } from "./nats-settings.ts";
 
 /** The checkpoint that comes with the repository. */
 export const BUNDLED_MODEL = join(import.meta.dirname, "models", "emoji-flat");
@@ -24,9 +25,7 @@ const MIB = 1024 * 1024;
 
 const environmentSchema = z
   .object({
-    VQD_NATS_URL: text("nats://127.0.0.1:4222"),
-    VQD_NATS_USER: z.string().optional(),
-    VQD_NATS_PASSWORD: z.string().optional(),
+    ...natsVariables,
     VQD_MODEL: text(BUNDLED_MODEL),
     VQD_MODEL_NAME: z
       .string()
@@ -56,9 +55,7 @@ const environmentSchema = z
     context.addIssue({ code: "custom", path: ["VQD_MODEL_NAME"], message });
   })
   .transform((env) => ({
-    natsUrl: env.VQD_NATS_URL,
-    natsUser: env.VQD_NATS_USER,
-    natsPassword: env.VQD_NATS_PASSWORD,
+    nats: natsSettings(env),
     /** Checkpoint folders, each with the `owner/name` it is served as; by default made from the folder's name. */
     models: foldersOf(env.VQD_MODEL).map((dir, index) => ({ dir, name: env.VQD_MODEL_NAME?.[index] })),
     /** Weights that may be loaded at once. */

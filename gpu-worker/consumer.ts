@@ -3,17 +3,21 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { decodeJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
+import { MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { controlSubject } from "@vqd/shared/subjects.ts";
 import type { Broker, StoredState } from "./broker.ts";
+import type { Delivery } from "./delivery.ts";
 import { JobGate } from "./job-gate.ts";
 import { JobQueue, type QueuedJob } from "./job-queue.ts";
 import { CanceledError, DrainError, type JobRunner } from "./job-runner.ts";
 import { Lease, LeaseLostError } from "./lease.ts";
+import type { JobOutcome, WorkerMetrics } from "./metrics.ts";
 import type { ModelHost } from "./model-host.ts";
 import { JobPublisher } from "./publisher.ts";
 import { StateWriter } from "./state-writer.ts";
+import { activeTraceId, annotate, continueTrace, traced } from "./tracing.ts";
 
 const PULL_RETRY_MS = 500;
 /** A failed attempt is handed back with this delay, times the attempts so far. */
@@ -36,6 +40,7 @@ export interface JobConsumerOptions {
   readonly stateEvery: number;
   /** Images denoised in one pass, and jobs denoised at the same time: each then has a slot of its own. */
   readonly maxSlots: number;
+  readonly metrics: WorkerMetrics;
   readonly log: Logger;
 }
 
@@ -149,7 +154,7 @@ export class JobConsumer {
   }
 
   #accept({ delivery, modelKey }: QueuedJob): void {
-    const { broker, leaseMs, log } = this.#options;
+    const { broker, leaseMs, metrics, log } = this.#options;
     if (this.#draining.signal.aborted) {
       delivery.nak();
       return;
@@ -161,6 +166,7 @@ export class JobConsumer {
       // Nobody can run it, and it names no prediction to report to; its hub ends it by its deadline.
       log.error("dropped a message that is no job", { sequence: delivery.sequence, ...errorFields(error) });
       delivery.term();
+      metrics.messageRejected();
       return;
     }
     const startedAt = performance.now();
@@ -171,7 +177,17 @@ export class JobConsumer {
       publisher: undefined,
       isDenoising: true,
     };
-    const handled = this.#handle(job, held, delivery.count)
+    const attributes = {
+      "messaging.system": "nats",
+      "messaging.operation.name": "process",
+      "vqd.prediction.id": job.id,
+      "vqd.model": job.model,
+      "vqd.images": held.images,
+      "vqd.steps": job.numInferenceSteps,
+    };
+    const handled = continueTrace(delivery.headers, "process job", attributes, () =>
+      this.#handle(job, held, delivery),
+    )
       .catch((error: unknown) =>
         log.error("job handling failed", { prediction: job.id, ...errorFields(error) }),
       )
@@ -184,8 +200,10 @@ export class JobConsumer {
     this.#held.set(held, handled);
   }
 
-  async #handle(job: Job, held: Held, deliveries: number): Promise<void> {
-    const { broker, runner } = this.#options;
+  async #handle(job: Job, held: Held, delivery: Delivery): Promise<void> {
+    const { broker, runner, metrics } = this.#options;
+    const receivedAt = performance.now();
+    let outcome: JobOutcome = "lease_lost";
     const { lease } = held;
     const canceled = new AbortController();
     const stopListening = broker.onReconnect(() => lease.extend());
@@ -198,34 +216,43 @@ export class JobConsumer {
     try {
       const signal = AbortSignal.any([lease.signal, canceled.signal, this.#draining.signal]);
       for (let claims = 1; ; claims++) {
-        const stored = await runner.loadState(job, lease.signal);
-        if (await this.#attempt(job, held, { stored, deliveries, signal })) return;
-        // Another attempt has written since the state was read: it had the job, or has it now.
-        if (claims === MAX_CLAIMS) return;
+        const stored = await traced("load state", {}, () => runner.loadState(job, lease.signal));
+        const ended = await this.#attempt(job, held, { stored, delivery, signal });
+        if (ended !== undefined) outcome = ended;
+        // Else another attempt has written since the state was read: it had the job, or has it now.
+        if (ended !== undefined || claims === MAX_CLAIMS) return;
       }
     } finally {
+      annotate({ "vqd.outcome": outcome });
+      metrics.jobEnded(job.model, outcome, (performance.now() - receivedAt) / 1_000);
       control.unsubscribe();
       stopListening();
       lease.abandon();
     }
   }
 
-  /** One attempt, from the state that was read. False if that was no longer the newest one: then nothing was done. */
+  /** One attempt, from the state that was read. Undefined if that was no longer the newest one: then nothing was done. */
   async #attempt(
     job: Job,
     held: Held,
     {
       stored,
-      deliveries,
+      delivery,
       signal,
-    }: { stored: StoredState | undefined; deliveries: number; signal: AbortSignal },
-  ): Promise<boolean> {
-    const { broker, runner, models, stateEvery, maxAttempts } = this.#options;
+    }: { stored: StoredState | undefined; delivery: Delivery; signal: AbortSignal },
+  ): Promise<JobOutcome | undefined> {
+    const { broker, runner, models, stateEvery, maxAttempts, metrics } = this.#options;
+    const { count: deliveries, headers } = delivery;
     const { lease, modelKey } = held;
     const startsBefore = stored?.value.starts ?? 0;
     // The server can lose the count of deliveries in a crash; the stored state remembers the last one.
     const attempt = Math.max(deliveries, (stored?.value.attempt ?? 0) + 1);
-    const log = this.#options.log.with({ prediction: job.id, attempt });
+    const log = this.#options.log.with({
+      prediction: job.id,
+      attempt,
+      requestId: headers?.get(MESSAGE_HEADERS.requestId) || undefined,
+      traceId: activeTraceId(),
+    });
     const publisher = new JobPublisher({
       js: broker.js,
       job,
@@ -251,9 +278,11 @@ export class JobConsumer {
         const resume = runner.usableState(job, modelKey, stored);
         if (!(await publisher.claim(resume, imageCount(job)))) {
           lease.signal.throwIfAborted();
-          return false;
+          return undefined;
         }
         held.publisher = publisher;
+        annotate({ "vqd.attempt": attempt, "vqd.resumed_from": resume?.step ?? 0 });
+        metrics.jobStarted(job, { attempt, step: resume?.step ?? 0 });
         log.info("job started", { step: resume?.step ?? 0, steps: job.numInferenceSteps });
         checkAttempts(startsBefore, deliveries, maxAttempts);
         const onDenoised = (): void => {
@@ -264,16 +293,17 @@ export class JobConsumer {
       } finally {
         leave();
       }
-      await publisher.finish();
+      await traced("flush events", {}, () => publisher.finish());
       const confirmed = await lease.complete();
       log.info("job done", { confirmed });
+      return "succeeded";
     } catch (error) {
-      await this.#settleFailure(error, held, publisher, { startsBefore, log }).catch((failure: unknown) => {
+      return this.#settleFailure(error, held, publisher, { startsBefore, log }).catch((failure: unknown) => {
         if (!(failure instanceof LeaseLostError)) throw failure;
         log.warn(LEFT);
+        return "lease_lost" as const;
       });
     }
-    return true;
   }
 
   async #settleFailure(
@@ -281,19 +311,21 @@ export class JobConsumer {
     { lease, modelKey }: Held,
     publisher: JobPublisher,
     { startsBefore, log }: { startsBefore: number; log: Logger },
-  ): Promise<void> {
+  ): Promise<JobOutcome> {
+    let outcome: JobOutcome = "failed";
     if (error instanceof LeaseLostError) {
       log.warn(LEFT);
-      return;
+      return "lease_lost";
     }
     if (error instanceof DrainError) {
       publisher.withdraw();
       await Promise.race([publisher.flush().catch(() => {}), delay(DRAIN_FLUSH_MS)]);
       lease.handBack();
       log.info("job handed back");
-      return;
+      return "handed_back";
     }
     if (error instanceof CanceledError) {
+      outcome = "canceled";
       publisher.publish({ type: "canceled" });
       log.info("job canceled");
     } else if (error instanceof VqdError && !error.retryable) {
@@ -305,7 +337,7 @@ export class JobConsumer {
       publisher.saveState();
       await publisher.flush().catch(() => {});
       lease.handBack(RETRY_DELAY_MS * (startsBefore + 1));
-      return;
+      return "retried";
     } else {
       this.#count(modelKey, ({ failed }) => ({ failed: failed + 1 }));
       publisher.publish({
@@ -316,6 +348,7 @@ export class JobConsumer {
     }
     await publisher.finish();
     await lease.complete();
+    return outcome;
   }
 
   #count(modelKey: string, change: (counts: ModelCounts) => Partial<ModelCounts>): void {

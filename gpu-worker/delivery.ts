@@ -1,6 +1,6 @@
 // One delivery of a message from a JetStream work queue, and the answers to it (NATS ADR-13, "AckPolicy").
 
-import type { Msg, NatsConnection } from "nats";
+import type { Msg, MsgHdrs, NatsConnection } from "nats";
 
 const ACK_PREFIX = "$JS.ACK.";
 /** How long the server may take to confirm that a message is done. */
@@ -10,6 +10,7 @@ export class Delivery {
   readonly #nc: NatsConnection;
   readonly #reply: string;
   readonly data: Uint8Array;
+  readonly headers: MsgHdrs | undefined;
   /** Of the message in its stream. */
   readonly sequence: number;
   /** How often the message has been delivered, this time included. */
@@ -17,7 +18,7 @@ export class Delivery {
   #isSettled = false;
 
   /** Throws an Error when `message` has not come from a consumer. */
-  constructor(nc: NatsConnection, { data, reply = "" }: Msg) {
+  constructor(nc: NatsConnection, { data, headers, reply = "" }: Msg) {
     // $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>; newer servers put a
     // domain and an account hash before the stream, and something random at the end.
     const tokens = reply.split(".");
@@ -28,6 +29,7 @@ export class Delivery {
     this.#nc = nc;
     this.#reply = reply;
     this.data = data;
+    this.headers = headers;
     this.count = Number(tokens[first]);
     this.sequence = Number(tokens[first + 1]);
   }

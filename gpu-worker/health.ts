@@ -1,6 +1,6 @@
-// `GET /healthz`: the worker's state as JSON, 200 while it takes or runs jobs, 503 otherwise.
+// `GET /healthz`: the worker's state as JSON, 200 while it takes or runs jobs, 503 otherwise. `GET /metrics`: for Prometheus.
 
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
 export type HealthStatus = "starting" | "ready" | "busy" | "draining" | "failed";
@@ -10,17 +10,32 @@ export interface HealthReport {
   [detail: string]: string | number | boolean | null;
 }
 
-/** Starts the server on `host:port` (0 for any free port); `report` is called for each request. */
-export async function startHealthServer(
-  host: string,
-  port: number,
-  report: () => HealthReport,
-): Promise<{ port: number; close: () => Promise<void> }> {
+export interface HealthOptions {
+  readonly host: string;
+  /** 0 for any free port. */
+  readonly port: number;
+  /** Called for each request of /healthz. */
+  readonly report: () => HealthReport;
+  readonly metrics: { readonly contentType: string; render(): Promise<string> };
+}
+
+/** Starts the server. */
+export async function startHealthServer({
+  host,
+  port,
+  report,
+  metrics,
+}: HealthOptions): Promise<{ port: number; close: () => Promise<void> }> {
   const server: Server = createServer((request, response) => {
-    if (request.url !== "/healthz" || (request.method !== "GET" && request.method !== "HEAD")) {
+    const isRead = request.method === "GET" || request.method === "HEAD";
+    if (isRead && request.url === "/metrics") {
+      void sendMetrics(request, response, metrics);
+      return;
+    }
+    if (!isRead || request.url !== "/healthz") {
       response
         .writeHead(404, { "content-type": "application/json" })
-        .end('{"error":"only GET /healthz is served"}\n');
+        .end('{"error":"only GET /healthz and GET /metrics are served"}\n');
       return;
     }
     const body = report();
@@ -41,4 +56,19 @@ export async function startHealthServer(
         server.closeAllConnections();
       }),
   };
+}
+
+async function sendMetrics(
+  request: IncomingMessage,
+  response: ServerResponse,
+  metrics: HealthOptions["metrics"],
+): Promise<void> {
+  try {
+    const text = await metrics.render();
+    response
+      .writeHead(200, { "content-type": metrics.contentType, "cache-control": "no-store" })
+      .end(request.method === "HEAD" ? undefined : text);
+  } catch {
+    response.writeHead(500).end();
+  }
 }

@@ -15,6 +15,7 @@ import type { DenoiseSlot } from "./pipeline/pipeline.ts";
 import { Previews } from "./previews.ts";
 import type { JobPublisher, ResumePoint } from "./publisher.ts";
 import type { ServedModel } from "./served-model.ts";
+import { traced } from "./tracing.ts";
 
 /** The caller canceled the prediction. */
 export class CanceledError extends Error {
@@ -103,7 +104,7 @@ export class JobRunner {
       total: job.numInferenceSteps,
     });
     try {
-      const { model, release } = await models.acquire(modelKey);
+      const { model, release } = await traced("acquire model", {}, () => models.acquire(modelKey));
       try {
         signal.throwIfAborted();
         await this.#makeImages({ ...run, signal }, model);
@@ -162,8 +163,15 @@ export class JobRunner {
 
   /** One slot per image, at the step of the state to resume from, or all masked. */
   async #makeSlots({ job, resume }: JobRun, model: ServedModel, previews: Previews): Promise<DenoiseSlot[]> {
-    const prompts = await model.encodePrompt(job.prompts);
-    const negative = await model.encodeNegativePrompt(job.negativePrompt);
+    const [prompts, negative] = await traced(
+      "encode prompts",
+      { "vqd.prompts": job.prompts.length },
+      async () =>
+        [
+          await model.encodePrompt(job.prompts),
+          await model.encodeNegativePrompt(job.negativePrompt),
+        ] as const,
+    );
     const pixels = model.info.latentHeight * model.info.latentWidth;
     return model.prepareLatents(imageCount(job)).map((masked, image) => {
       const prompt = prompts[Math.floor(image / job.numImagesPerPrompt)];
@@ -197,7 +205,7 @@ export class JobRunner {
     if (first === undefined) return;
     const pixels = first.tokens.length;
     const maskClass = model.info.numEmbeddings;
-    await model.engine.run(slots, signal, () => {
+    const onStep = (): void => {
       // A copy: the slots are stepped on while this one is on its way.
       const tokens = new Uint16Array(slots.length * pixels);
       for (const [image, slot] of slots.entries()) tokens.set(slot.tokens, image * pixels);
@@ -213,7 +221,9 @@ export class JobRunner {
         tokens,
       );
       previews.afterStep(first.stepIndex);
-    });
+    };
+    const attributes = { "vqd.steps": first.timesteps.length - first.stepIndex, "vqd.images": slots.length };
+    await traced("denoise", attributes, () => model.engine.run(slots, signal, onStep));
   }
 
   async #publishImages(
@@ -223,14 +233,14 @@ export class JobRunner {
   ): Promise<void> {
     for (const [index, slot] of slots.entries()) {
       signal.throwIfAborted();
-      const [image] = await model.decode([slot.tokens]);
+      const [image] = await traced("decode image", { "vqd.image": index }, () => model.decode([slot.tokens]));
       if (image === undefined) throw new Error("the decoder returned no picture");
       const { width, height } = image;
-      const bytes = await encodeImageFile(image, job.outputFormat, job.outputQuality);
-      publisher.publish(
-        { type: "output", index, format: job.outputFormat, width, height, seed: job.seed },
-        bytes,
+      const { outputFormat: format, outputQuality: quality } = job;
+      const bytes = await traced("encode file", { "vqd.format": format }, () =>
+        encodeImageFile(image, format, quality),
       );
+      publisher.publish({ type: "output", index, format, width, height, seed: job.seed }, bytes);
     }
   }
 }

@@ -9,10 +9,12 @@ import { JobConsumer } from "./consumer.ts";
 import { type HealthStatus, startHealthServer } from "./health.ts";
 import { startHeartbeat } from "./heartbeat.ts";
 import { JobRunner } from "./job-runner.ts";
+import { WorkerMetrics } from "./metrics.ts";
 import { serveMicroService } from "./micro-service.ts";
 import { ModelHost } from "./model-host.ts";
 import packageJson from "./package.json" with { type: "json" };
 import { StallWatch } from "./stall-watch.ts";
+import { startTracing } from "./tracing.ts";
 
 /** Told to the parent process, if there is one with an IPC channel, once jobs are served. */
 export interface ReadyMessage {
@@ -33,12 +35,19 @@ async function serve(config: WorkerConfig): Promise<void> {
   const startedAt = Date.now();
   let status: HealthStatus = "starting";
   let describe = (): Record<string, string | number | boolean> => ({});
-  const health = await startHealthServer(config.healthHost, config.healthPort, () => ({
-    status,
-    worker: config.workerName,
-    uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
-    ...describe(),
-  }));
+  const metrics = new WorkerMetrics();
+  const stopTracing = startTracing({ release: packageJson.version, workerName: config.workerName });
+  const health = await startHealthServer({
+    host: config.healthHost,
+    port: config.healthPort,
+    report: () => ({
+      status,
+      worker: config.workerName,
+      uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
+      ...describe(),
+    }),
+    metrics,
+  });
 
   // Signals that arrive while the models load end the process at once: there is nothing to hand back yet.
   let stopNow = (): void => process.exit(0);
@@ -50,11 +59,13 @@ async function serve(config: WorkerConfig): Promise<void> {
   }
 
   const connecting = Broker.connect({
-    url: config.natsUrl,
-    user: config.natsUser,
-    password: config.natsPassword,
+    nats: config.nats,
     name: `vqd-worker ${config.workerName}`,
     log,
+    onRefused: (error) => {
+      log.error("NATS refuses this worker", errorFields(error));
+      process.exit(1);
+    },
   });
   const watch = new StallWatch(config.stallMs);
   const heartbeat = startHeartbeat(config.stallMs);
@@ -65,6 +76,7 @@ async function serve(config: WorkerConfig): Promise<void> {
       maxSlots: config.slots,
       memoryBytes: config.modelBytes,
       whileLoading: (load) => heartbeat.pausedWhile(load),
+      metrics,
       log,
     }),
     connecting,
@@ -79,8 +91,10 @@ async function serve(config: WorkerConfig): Promise<void> {
     maxAttempts,
     stateEvery,
     maxSlots,
+    metrics,
     log,
   });
+  broker.onReconnect(() => metrics.reconnected());
 
   const stats = (): WorkerStats[] =>
     models.models.map(({ key, manifest, info, isLoaded, stepMs }) => {
@@ -103,6 +117,7 @@ async function serve(config: WorkerConfig): Promise<void> {
         uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
       };
     });
+  metrics.describe(packageJson.version, () => ({ status, natsConnected: broker.connected, models: stats() }));
   describe = () => ({ ...stats()[0], models: models.models.length, nats: broker.connected });
   stopNow = () => {
     if (status === "draining") return;
@@ -144,6 +159,7 @@ async function serve(config: WorkerConfig): Promise<void> {
   await broker.close();
   const jobs = stats().reduce((sum, one) => sum + one.jobs, 0);
   await models.close();
+  await stopTracing().catch((error: unknown) => log.warn("traces not sent", errorFields(error)));
   await health.close();
   log.info("stopped", { jobs });
 }

@@ -11,7 +11,7 @@ import { PassTurns, ServedModel, type ServedModelOptions } from "./served-model.
 import type { Provider } from "./session.ts";
 import type { StallWatch } from "./stall-watch.ts";
 
-export interface ModelHostOptions extends Pick<ServedModelOptions, "maxSlots" | "passBytes"> {
+export interface ModelHostOptions extends Pick<ServedModelOptions, "maxSlots" | "passBytes" | "metrics"> {
   readonly watch: StallWatch;
   readonly models: readonly ModelSource[];
   readonly provider: Provider;
@@ -233,7 +233,11 @@ export class ModelHost {
   }
 
   #serve(entry: Entry, pipeline: VQDiffusionPipeline): ServedModel {
-    const served = new ServedModel(pipeline, { ...this.#options, turns: this.#turns });
+    const served = new ServedModel(pipeline, {
+      ...this.#options,
+      name: entry.manifest.name,
+      turns: this.#turns,
+    });
     entry.stepMs = () => served.engine.stepMs;
     return served;
   }

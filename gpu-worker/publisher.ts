@@ -8,6 +8,7 @@ import type { JobState, PredictionEvent } from "@vqd/shared/events.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { eventSubject } from "@vqd/shared/subjects.ts";
 import type { StateWriter } from "./state-writer.ts";
+import { activeTraceparent, traceHeaders } from "./tracing.ts";
 
 const PUBLISH_TIMEOUT_MS = 2_000;
 const RETRY_DELAY_MS = 250;
@@ -57,6 +58,8 @@ const NO_TOKENS = new Uint16Array(0);
  */
 export class JobPublisher {
   readonly #options: PublisherOptions;
+  /** Of the job's span: steps are reported from the engine's loop, which is in nobody's. */
+  readonly #traceparent = activeTraceparent();
   #tail: Promise<void> = Promise.resolve();
   #sequence = 0;
   /** Where the job is. */
@@ -163,9 +166,14 @@ export class JobPublisher {
   /** Never rejects: it gives up only when the signal aborts, which `flush` reports. */
   async #send(subject: string, frame: Uint8Array, msgID: string): Promise<void> {
     const { js, signal } = this.#options;
+    const traceparent = this.#traceparent;
     while (!signal.aborted) {
       try {
-        await js.publish(subject, frame, { timeout: PUBLISH_TIMEOUT_MS, msgID });
+        await js.publish(subject, frame, {
+          timeout: PUBLISH_TIMEOUT_MS,
+          msgID,
+          ...(traceparent === undefined ? {} : { headers: traceHeaders(traceparent) }),
+        });
         return;
       } catch {
         await delay(RETRY_DELAY_MS, undefined, { signal }).catch(() => {});

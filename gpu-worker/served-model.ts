@@ -11,6 +11,7 @@ import type {
   SlotInit,
   VQDiffusionPipeline,
 } from "./pipeline/pipeline.ts";
+import type { WorkerMetrics } from "./metrics.ts";
 import type { StallWatch } from "./stall-watch.ts";
 
 /** Lets passes of several models take turns: two at once would only slow each other down, and need memory for both. */
@@ -30,6 +31,9 @@ export interface ServedModelOptions {
   readonly maxSlots: number;
   /** Memory that a pass may take beside the weights, in bytes. */
   readonly passBytes: number;
+  /** `owner/name`, for the metrics. */
+  readonly name: string;
+  readonly metrics: WorkerMetrics;
   readonly log: Logger;
 }
 
@@ -42,12 +46,13 @@ export class ServedModel {
   readonly #watch: StallWatch;
 
   constructor(pipeline: VQDiffusionPipeline, options: ServedModelOptions) {
-    const { watch, turns, maxSlots, passBytes, log } = options;
+    const { watch, turns, maxSlots, passBytes, name, metrics, log } = options;
     this.#pipeline = pipeline;
     this.#watch = watch;
+    const timed = metrics.timed(name, pipeline);
     const step = (slots: readonly DenoiseSlot[]): Promise<void> => {
       const rows = slots.reduce((sum, slot) => sum + rowsOf(slot), 0);
-      return turns.take(() => watch.run("pass", rows, () => pipeline.stepSlots(slots)));
+      return turns.take(() => watch.run("pass", rows, () => timed.stepSlots(slots)));
     };
     this.engine = new Engine(
       { stepSlots: step },

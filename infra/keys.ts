@@ -14,7 +14,7 @@ const HELP = `Usage: npm run keys -- create NAME [options]   makes a key and pri
 
 Keys of one NAME see the same predictions.
 
-  --scopes LIST     what it may do: create, read, admin           [create,read,admin]
+  --scopes LIST     what it may do: create, read, admin, metrics  [create,read,admin]
   --per-minute N    predictions it may make in a minute           [the edge's RATE_LIMIT_PER_MINUTE]
   --live N          predictions it may have live at once          [the edge's LIVE_LIMIT]
   --priority P      the highest of its predictions: high, normal or low  [normal]
@@ -25,6 +25,8 @@ Keys of one NAME see the same predictions.
   -h, --help        this text
 `;
 
+/** A key of a caller does not see what others do. */
+const DEFAULT_SCOPES: readonly Scope[] = ["create", "read", "admin"];
 const KEY_BYTES = 24;
 const DAY_MS = 24 * 60 * 60 * 1_000;
 /** Digits of a hash that are shown, and enough to name it by. */
@@ -96,7 +98,7 @@ function readPriority(text: string): Priority {
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     options: {
-      scopes: { type: "string", default: SCOPES.join(",") },
+      scopes: { type: "string", default: DEFAULT_SCOPES.join(",") },
       "per-minute": { type: "string" },
       live: { type: "string" },
       priority: { type: "string", default: "normal" },

@@ -1,4 +1,4 @@
-// Entry of `npm start|test` and of `npm run generate|vqd|worker|bench|chaos|keys`: installs what is missing, then runs the TypeScript entry on Node 24.
+// Entry of `npm start|test` and of `npm run generate|vqd|worker|bench|chaos|keys|cluster`: installs what is missing, then runs the TypeScript entry on Node 24.
 // `install` does the first part only.
 // Plain JavaScript without dependencies, for it runs on the system's Node before anything is installed.
 
@@ -21,6 +21,7 @@ const COMMANDS = {
   vqd: { entry: "gpu-worker/cli.ts", args: [] },
   worker: { entry: "gpu-worker/main.ts", args: [] },
   keys: { entry: "infra/keys.ts", args: [] },
+  cluster: { entry: "infra/nats/cluster/main.ts", args: [] },
   bench: { entry: "test/bench/main.ts", args: [] },
   chaos: { entry: "test/chaos/main.ts", args: [] },
   install: {},

@@ -5,9 +5,9 @@ import { PRIORITIES } from "./subjects.ts";
 
 /**
  * `read`: see the key's own predictions and the models. `create`: make and cancel predictions. `admin`: the secrets
- * that sign webhooks.
+ * that sign webhooks. `metrics`: what the hubs have counted, of all keys together.
  */
-export const SCOPES = ["create", "read", "admin"] as const;
+export const SCOPES = ["create", "read", "admin", "metrics"] as const;
 export type Scope = (typeof SCOPES)[number];
 
 /** Name of the owner: keys of one name see the same predictions. */

@@ -35,5 +35,7 @@ export type WorkerStats = z.infer<typeof workerStatsSchema>;
 export const statsResponseSchema = z.object({
   name: z.literal(MICRO_SERVICE),
   id: z.string(),
+  /** Semantic version of the release. */
+  version: z.string(),
   endpoints: z.array(z.object({ data: workerStatsSchema })).min(1),
 });

@@ -44,4 +44,5 @@ export const INBOX_PREFIX = {
   edge: "_INBOX_edge",
   worker: "_INBOX_worker",
   monitor: "_INBOX_monitor",
+  operator: "_INBOX_operator",
 } as const;

@@ -5,6 +5,9 @@ import type { PredictionEvent } from "@vqd/shared/events.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { StreamCursor } from "./cursor.ts";
 import { putImage } from "./files.ts";
+import { SpanKind } from "@opentelemetry/api";
+import type { Tracing } from "../tracing.ts";
+import type { HubMetrics } from "./metrics.ts";
 import type { StreamMessage } from "./follow.ts";
 import { endPrediction, ingest, isFenced } from "./ingest.ts";
 import { isFinal } from "./records.ts";
@@ -14,6 +17,8 @@ export interface EventApplierOptions {
   readonly store: PredictionStore;
   readonly cursor: StreamCursor;
   readonly files: R2Bucket;
+  readonly tracing: Tracing;
+  readonly metrics: HubMetrics;
   readonly log: Logger;
   /** Readers of the prediction have something new. */
   readonly onChanged: (id: string) => void;
@@ -42,7 +47,7 @@ export class EventApplier {
       return;
     }
     const { value: event, attachment } = framed;
-    const isStored = await this.#storeFile(before, event, attachment);
+    const isStored = await this.#storeFile(before, event, attachment, message.traceparent);
     // The row may have changed while the file was stored.
     const row = store.get(id) ?? before;
     const changed = store.atomically(() => {
@@ -55,6 +60,7 @@ export class EventApplier {
       return true;
     });
     const after = store.get(id);
+    if (changed) this.#measure(row, after);
     if (changed && after !== undefined && isFinal(after.status)) {
       log.info("ended", { prediction: id, status: after.status, code: after.errorCode });
       onEnded(id);
@@ -65,13 +71,38 @@ export class EventApplier {
     }
   }
 
+  /** Times of a prediction that an event has changed. */
+  #measure(before: PredictionRow, after: PredictionRow | undefined): void {
+    const { metrics } = this.#options;
+    metrics.count("vqd_hub_events_total");
+    if (after === undefined) return;
+    const { createdAt, startedAt, completedAt, status } = after;
+    if (before.startedAt === null && startedAt !== null) {
+      metrics.observe("vqd_hub_queue_wait_seconds", (startedAt - createdAt) / 1_000);
+    }
+    if (status === "succeeded" && completedAt !== null) {
+      metrics.observe("vqd_hub_prediction_duration_seconds", (completedAt - createdAt) / 1_000);
+    }
+  }
+
   /** Puts an event's image into storage; false if that failed for good. */
-  async #storeFile(row: PredictionRow, event: PredictionEvent, image: Uint8Array): Promise<boolean> {
+  async #storeFile(
+    row: PredictionRow,
+    event: PredictionEvent,
+    image: Uint8Array,
+    parent: string | undefined,
+  ): Promise<boolean> {
+    const { files, tracing, metrics } = this.#options;
     if ((event.type !== "output" && event.type !== "preview") || isFenced(row, event)) return true;
     try {
-      await putImage(this.#options.files, row, event, image);
+      const attributes = { "vqd.prediction.id": row.id, "vqd.image": event.index, "vqd.bytes": image.length };
+      await tracing.traced("store image", { kind: SpanKind.CONSUMER, parent, attributes }, () =>
+        putImage(files, row, event, image),
+      );
+      metrics.count("vqd_hub_images_stored_total");
       return true;
     } catch (error) {
+      metrics.count("vqd_hub_image_failures_total");
       this.#options.log.error("cannot store an image", { prediction: row.id, ...errorFields(error) });
       return false;
     }

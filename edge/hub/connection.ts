@@ -2,12 +2,15 @@
 
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { isTerminalEvent, type PredictionEvent } from "@vqd/shared/events.ts";
+import { STREAMS } from "@vqd/shared/subjects.ts";
 import type { Config } from "../env.ts";
 import type { StreamCursor } from "./cursor.ts";
 import { EventFollower, type StreamMessage } from "./follow.ts";
+import type { HubMetrics } from "./metrics.ts";
 import type { ModelRegistry } from "./models.ts";
 import { CONNECT_TIMEOUT_MS, NatsLink, type Session } from "./nats.ts";
 import { cancelWorker, deleteJob } from "./queue.ts";
+import type { HubHealth } from "./records.ts";
 import type { PredictionRow, PredictionStore } from "./store.ts";
 
 /** Without a live prediction the connection, which is billed, stays open for this long. */
@@ -27,6 +30,7 @@ export interface HubConnectionOptions {
   readonly store: PredictionStore;
   readonly cursor: StreamCursor;
   readonly models: ModelRegistry;
+  readonly metrics: HubMetrics;
   readonly apply: (message: StreamMessage) => Promise<void>;
   readonly log: Logger;
 }
@@ -44,9 +48,10 @@ export class HubConnection {
     this.#options = options;
     const { config, name, log } = options;
     this.#link = new NatsLink({
-      url: config.natsUrl,
+      urls: config.natsUrls,
       user: config.natsUser,
       password: config.natsPassword,
+      credentials: config.natsCredentials,
       name,
       log,
       onOpen: (session) => this.#onOpen(session),
@@ -61,6 +66,26 @@ export class HubConnection {
     const session = await this.#link.open();
     this.#armIdleClose();
     return session;
+  }
+
+  get isOpen(): boolean {
+    return this.#link.session !== undefined;
+  }
+
+  /** Whether a job could be dispatched now: NATS can be connected to, and its streams have a leader. */
+  async check(): Promise<HubHealth["nats"]> {
+    let session: Session;
+    try {
+      session = await this.open();
+    } catch {
+      return "unreachable";
+    }
+    try {
+      await session.jsm.streams.info(STREAMS.events);
+      return "connected";
+    } catch {
+      return "unavailable";
+    }
   }
 
   /** Hears, as far as NATS allows, all that has happened up to now; before deadlines are judged. */
@@ -106,7 +131,8 @@ export class HubConnection {
   }
 
   async #onOpen(session: Session): Promise<void> {
-    const { shard, cursor, models, apply, log } = this.#options;
+    const { shard, cursor, models, metrics, apply, log } = this.#options;
+    metrics.count("vqd_hub_nats_connections_total");
     models.follow(session.nc);
     const follower = new EventFollower({ session, shard, cursor, handle: apply, log });
     await follower.start();

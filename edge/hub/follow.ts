@@ -3,6 +3,7 @@
 import { AckPolicy, DeliverPolicy, type JetStreamManager } from "@nats-io/jetstream";
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from "@nats-io/nats-core";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
+import { MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
 import { eventFilter, INBOX_PREFIX, STREAMS } from "@vqd/shared/subjects.ts";
 import type { StreamCursor } from "./cursor.ts";
 import type { Session } from "./nats.ts";
@@ -20,6 +21,8 @@ export interface StreamMessage {
   readonly subject: string;
   readonly sequence: number;
   readonly data: Uint8Array;
+  /** Of the worker's span, if the prediction is traced. */
+  readonly traceparent?: string | undefined;
 }
 
 export interface FollowerOptions {
@@ -136,10 +139,11 @@ export class EventFollower {
     }
     this.#delivered = deliverySequence;
     const { subject, data } = message;
+    const traceparent = message.headers?.get(MESSAGE_HEADERS.traceparent) || undefined;
     this.#enqueue(async () => {
       // A replay after a restart may begin before the last effect.
       if (streamSequence > this.#options.cursor.sequence) {
-        await this.#options.handle({ subject, sequence: streamSequence, data });
+        await this.#options.handle({ subject, sequence: streamSequence, data, traceparent });
       }
       if (deliverySequence >= this.#backlog) this.#caughtUp.resolve();
     }, generation);

@@ -6,8 +6,9 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
-import type { Priority } from "@vqd/shared/subjects.ts";
+import { SpanKind } from "@opentelemetry/api";
 import { type Config, configOf, type Env } from "../env.ts";
+import { type Tracing, tracingOf } from "../tracing.ts";
 import { consoleLogger } from "../log.ts";
 import { EventApplier } from "./apply.ts";
 import { Changes } from "./changes.ts";
@@ -19,9 +20,9 @@ import type { StreamMessage } from "./follow.ts";
 import { BatchCache } from "./frames.ts";
 import { endPrediction } from "./ingest.ts";
 import { listPredictions } from "./list.ts";
+import { HubMetrics, type Sample } from "./metrics.ts";
 import { ModelRegistry } from "./models.ts";
-import type { Session } from "./nats.ts";
-import { PublishError, publishJob } from "./queue.ts";
+import { dispatchJob, type JobOrigin, PublishError } from "./queue.ts";
 import { admitToQueue, queuePlace } from "./queue-place.ts";
 import { RateLimiter } from "./rate.ts";
 import {
@@ -75,6 +76,8 @@ export class Hub extends DurableObject<Env> {
   readonly #connection: HubConnection;
   readonly #webhooks: WebhookSender;
   readonly #rates = new RateLimiter();
+  readonly #tracing: Tracing;
+  readonly #metrics = new HubMetrics();
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -86,6 +89,7 @@ export class Hub extends DurableObject<Env> {
     const log = consoleLogger(config.logLevel).with({ part: "hub", shard });
     const models = new ModelRegistry(ctx.storage, log);
     this.#config = config;
+    this.#tracing = tracingOf(env);
     this.#store = store;
     this.#log = log;
     this.#models = models;
@@ -93,19 +97,25 @@ export class Hub extends DurableObject<Env> {
       store,
       cursor,
       files: env.FILES,
+      tracing: this.#tracing,
+      metrics: this.#metrics,
       log,
       onChanged: (id) => {
         this.#changes.notify(id);
         this.#webhooks.pump();
         this.#armAlarm();
       },
-      onEnded: (id) => this.#settle([id]),
+      onEnded: (id) => {
+        this.#settle([id]);
+        ctx.waitUntil(this.#tracing.flush(log));
+      },
       onOrphan: (id, row, event) => this.#connection.stopOrphan(id, row, event),
     });
     this.#webhooks = new WebhookSender({
       predictions: store,
       store: store.webhooks,
       config,
+      metrics: this.#metrics,
       log,
       inBackground: (work) => ctx.waitUntil(work),
       onScheduled: () => this.#armAlarm(),
@@ -117,6 +127,7 @@ export class Hub extends DurableObject<Env> {
       store,
       cursor,
       models,
+      metrics: this.#metrics,
       apply: (message) => this.apply(message),
       log,
     });
@@ -128,10 +139,25 @@ export class Hub extends DurableObject<Env> {
    * idempotency_key_reused, rate_limited, too_many_live.
    */
   create(request: NewPrediction): Promise<HubResult<CreatedPrediction>> {
+    const options = { parent: request.traceparent, attributes: { "vqd.request_id": request.requestId } };
+    const created = this.#tracing.traced("create prediction", options, (parent) =>
+      this.#create(request, parent),
+    );
+    this.ctx.waitUntil(
+      created.then((result) => {
+        if (!result.ok) this.#metrics.count("vqd_hub_refused_total", result.error.code);
+        return this.#tracing.flush(this.#log);
+      }),
+    );
+    return created;
+  }
+
+  #create(request: NewPrediction, parent: string | undefined): Promise<HubResult<CreatedPrediction>> {
     return this.#attempt(async () => {
       const known = this.#madeBefore(request);
       if (known !== undefined) return { record: this.#record(await this.#published(known)), rate: null };
-      const session = await this.#connection.open();
+      // Without a connection nothing is stored, and the caller hears of it at once.
+      await this.#connection.open();
       const twin = this.#madeBefore(request);
       if (twin !== undefined) return { record: this.#record(await this.#published(twin)), rate: null };
       const { keyName, limits, priority, maxWaitMs } = request;
@@ -145,9 +171,13 @@ export class Hub extends DurableObject<Env> {
         }
       });
       this.#armAlarm();
-      const publishing = this.#publish(session, job, priority);
+      const offeredAt = Date.now();
+      const origin = { requestId: request.requestId, priority };
+      const publishing = this.#publish(job, origin, parent);
       this.#publishing.set(job.id, publishing);
       await publishing.finally(() => this.#publishing.delete(job.id));
+      this.#metrics.count("vqd_hub_predictions_created_total");
+      this.#metrics.observe("vqd_hub_dispatch_duration_seconds", (Date.now() - offeredAt) / 1_000);
       this.#log.info("dispatched", { prediction: job.id, requestId: request.requestId });
       return { record: this.#record(this.#mustGet(job.id)), rate };
     });
@@ -256,11 +286,17 @@ export class Hub extends DurableObject<Env> {
   }
 
   async health(): Promise<HubHealth> {
-    const nats = await this.#connection.open().then(
-      () => "connected" as const,
-      () => "unreachable" as const,
-    );
-    return { nats, live: this.#store.liveCount() };
+    return { nats: await this.#connection.check(), live: this.#store.liveCount() };
+  }
+
+  /** For Prometheus. Opens no connection: looking at an idle hub is to cost nothing. */
+  async metrics(): Promise<Sample[]> {
+    return this.#metrics.samples({
+      vqd_hub_predictions_live: this.#store.liveByStatus(),
+      vqd_hub_webhooks_pending: this.#store.webhooks.pendingCount(),
+      vqd_hub_readers: this.#readers,
+      vqd_hub_nats_connected: this.#connection.isOpen ? 1 : 0,
+    });
   }
 
   /** A prediction's event stream; the request handlers have checked the key, if the URL names one. */
@@ -349,9 +385,19 @@ export class Hub extends DurableObject<Env> {
     return this.#mustGet(id);
   }
 
-  async #publish(session: Session, job: Job, priority: Priority): Promise<void> {
+  async #publish(
+    job: Job,
+    origin: Pick<JobOrigin, "requestId" | "priority">,
+    parent: string | undefined,
+  ): Promise<void> {
+    const attributes = { "messaging.system": "nats", "vqd.prediction.id": job.id, "vqd.model": job.model };
     try {
-      this.#noteSequence(job.id, await publishJob(session, job, priority));
+      const sequence = await this.#tracing.traced(
+        "publish job",
+        { kind: SpanKind.PRODUCER, parent, attributes },
+        (traceparent) => dispatchJob(() => this.#connection.open(), job, { ...origin, traceparent }),
+      );
+      this.#noteSequence(job.id, sequence);
     } catch (error) {
       this.#dropUnpublished(job.id, error);
       throw error;
@@ -394,7 +440,11 @@ export class Hub extends DurableObject<Env> {
   /** Settles what follows from the end of predictions: readers, queue, alarm. */
   #settle(ids: readonly string[]): void {
     if (ids.length === 0) return;
-    for (const id of ids) this.#changes.notify(id);
+    for (const id of ids) {
+      this.#changes.notify(id);
+      const status = this.#store.get(id)?.status;
+      if (status !== undefined && isFinal(status)) this.#metrics.count("vqd_hub_predictions_total", status);
+    }
     this.#storeSequences();
     this.ctx.waitUntil(this.#connection.release());
     this.#webhooks.pump();

@@ -14,7 +14,7 @@
 //              vqd.models.*                              announcements
 
 import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
-import { type NatsConnection, wsconnect } from "@nats-io/nats-core";
+import { credsAuthenticator, type NatsConnection, wsconnect } from "@nats-io/nats-core";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { INBOX_PREFIX } from "@vqd/shared/subjects.ts";
@@ -33,9 +33,12 @@ export interface Session {
 }
 
 export interface NatsLinkOptions {
-  readonly url: string;
+  /** Servers of one cluster, tried in turn, in any order. */
+  readonly urls: readonly string[];
   readonly user: string | undefined;
   readonly password: string | undefined;
+  /** A credentials file's text, which stands in for user and password. */
+  readonly credentials: string | undefined;
   /** Name in the server's monitoring. */
   readonly name: string;
   readonly log: Logger;
@@ -85,13 +88,16 @@ export class NatsLink {
   }
 
   async #connect(): Promise<Session> {
-    const { url, user, password, name, log, onOpen } = this.#options;
+    const { urls, user, password, credentials, name, log, onOpen } = this.#options;
     try {
       const nc = await wsconnect({
-        servers: url,
+        servers: [...urls],
         name,
         ...(user === undefined ? {} : { user }),
         ...(password === undefined ? {} : { pass: password }),
+        ...(credentials === undefined
+          ? {}
+          : { authenticator: credsAuthenticator(new TextEncoder().encode(credentials)) }),
         inboxPrefix: INBOX_PREFIX.edge,
         timeout: CONNECT_TIMEOUT_MS,
         pingInterval: PING_INTERVAL_MS,

@@ -93,6 +93,8 @@ export interface NewPrediction {
   /** Refused if it would wait longer before its start, as far as that can be told. */
   readonly maxWaitMs: number;
   readonly requestId: string;
+  /** Of the request's span, if it is traced. */
+  readonly traceparent: string | undefined;
 }
 
 export interface CreatedPrediction {
@@ -155,7 +157,8 @@ export interface EventQuery {
 }
 
 export interface HubHealth {
-  readonly nats: "connected" | "unreachable";
+  /** `unavailable`: connected, but the streams do not answer, since too few servers of the cluster are there. */
+  readonly nats: "connected" | "unavailable" | "unreachable";
   readonly live: number;
 }
 

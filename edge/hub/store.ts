@@ -317,6 +317,16 @@ export class PredictionStore {
       .one().n;
   }
 
+  /** Live predictions by their status. */
+  liveByStatus(): Record<string, number> {
+    const rows = this.#sql
+      .exec<{ status: string; n: number }>(
+        "SELECT status, count(*) AS n FROM predictions WHERE completed_at IS NULL GROUP BY status",
+      )
+      .toArray();
+    return Object.fromEntries(rows.map(({ status, n }) => [status, n]));
+  }
+
   liveCountOf(keyName: string): number {
     return this.#sql
       .exec<{ n: number }>(

@@ -194,6 +194,12 @@ export class WebhookStore {
     return { secret, oldUntil };
   }
 
+  pendingCount(): number {
+    return this.#sql
+      .exec<{ n: number }>("SELECT count(*) AS n FROM deliveries WHERE next_at IS NOT NULL")
+      .one().n;
+  }
+
   #secrets(keyName: string): Secret[] {
     const [row] = this.#sql
       .exec<{ secrets: string }>("SELECT secrets FROM webhook_secrets WHERE key_name = ?", keyName)

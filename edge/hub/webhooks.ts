@@ -6,6 +6,7 @@ import { viewPrediction } from "../prediction-view.ts";
 import { type AttemptOutcome, nextStep, parseRetryAfter } from "../webhooks/schedule.ts";
 import { webhookSignature } from "../webhooks/sign.ts";
 import { webhookUrlComplaint } from "../webhooks/url.ts";
+import type { HubMetrics } from "./metrics.ts";
 import { queuePlace } from "./queue-place.ts";
 import type { PredictionRow, PredictionStore } from "./store.ts";
 import type { Delivery, WebhookStore } from "./webhook-store.ts";
@@ -22,6 +23,7 @@ export interface WebhookSenderOptions {
   readonly predictions: PredictionStore;
   readonly store: WebhookStore;
   readonly config: Config;
+  readonly metrics: HubMetrics;
   readonly log: Logger;
   /** Work that goes on after the call that caused it. */
   readonly inBackground: (work: Promise<void>) => void;
@@ -59,7 +61,7 @@ export class WebhookSender {
   }
 
   async #send(delivery: Delivery, row: PredictionRow, url: string): Promise<void> {
-    const { store, config, log, onScheduled } = this.#options;
+    const { store, config, metrics, log, onScheduled } = this.#options;
     const startedAt = Date.now();
     try {
       const body = delivery.body ?? this.#bodyOf(row);
@@ -79,6 +81,7 @@ export class WebhookSender {
       else store.settle(delivery.id, step.state);
       if ("state" in step && step.state === "disabled") store.settle(delivery.id, "disabled");
       const result = "state" in step ? step.state : "retried later";
+      metrics.count("vqd_hub_webhook_attempts_total", "state" in step ? step.state : "retried");
       log.info("webhook", { prediction: row.id, event: delivery.event, status: outcome.status, result });
     } catch (error) {
       log.error("webhook failed", { prediction: row.id, ...errorFields(error) });

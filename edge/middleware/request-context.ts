@@ -1,10 +1,14 @@
 // Around every request: its id, its log line, the headers that every answer has.
 
+import { type Span, SpanKind, SpanStatusCode } from "@opentelemetry/api";
+import { traceparentOf } from "@vqd/shared/headers.ts";
 import { createMiddleware } from "hono/factory";
+import { routePath } from "hono/route";
 import type { AppContext, AppEnv } from "../context.ts";
 import { configOf } from "../env.ts";
 import { consoleLogger } from "../log.ts";
 import { answerOf, type ErrorDialect } from "../problem.ts";
+import { tracingOf } from "../tracing.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 
 /** What a client may choose as its request's id; anything else is replaced. */
@@ -51,6 +55,25 @@ function dialectOf(path: string): ErrorDialect {
 const loggedPath = (path: string): string =>
   path.replace(/^(\/v1\/files\/)[^/]*/, "$1*").replace(/^(\/v1\/streams\/[^/]*\/).*/, "$1*");
 
+/** A span for a request, under its sender's if it names one. The path is told as its pattern: others hold secrets. */
+function startSpan(c: AppContext, requestId: string): Span {
+  return tracingOf(c.env).start(c.req.method, {
+    kind: SpanKind.SERVER,
+    parent: c.req.header("traceparent"),
+    attributes: { "http.request.method": c.req.method, "vqd.request_id": requestId },
+  });
+}
+
+function endSpan(c: AppContext, span: Span): void {
+  const route = routePath(c, -1);
+  const { status } = c.res;
+  span.updateName(`${c.req.method} ${route}`);
+  span.setAttributes({ "http.route": route, "http.response.status_code": status });
+  if (status >= 500) span.setStatus({ code: SpanStatusCode.ERROR });
+  span.end();
+  c.executionCtx.waitUntil(tracingOf(c.env).flush(c.get("log")));
+}
+
 export const requestContext = createMiddleware<AppEnv>(async (c, next) => {
   const startedAt = Date.now();
   const given = c.req.header("x-request-id");
@@ -70,7 +93,10 @@ export const requestContext = createMiddleware<AppEnv>(async (c, next) => {
   }
   const log = consoleLogger(config.logLevel).with({ part: "edge", requestId });
   c.set("log", log);
+  const span = path.startsWith("/v1/") ? startSpan(c, requestId) : undefined;
+  c.set("traceparent", span === undefined ? undefined : traceparentOf(span.spanContext()));
   await next();
+  if (span !== undefined) endSpan(c, span);
   c.header("x-request-id", requestId);
   allowOrigin(c, config.corsOrigins);
   for (const [name, value] of Object.entries(SECURITY_HEADERS)) {
@@ -79,6 +105,6 @@ export const requestContext = createMiddleware<AppEnv>(async (c, next) => {
   }
   const fields = { method, path: loggedPath(path), status: c.res.status, ms: Date.now() - startedAt };
   // Health is asked for every second or so.
-  if (path === "/healthz") log.debug("request", fields);
+  if (path === "/healthz" || path === "/metrics") log.debug("request", fields);
   else log.info("request", fields);
 });

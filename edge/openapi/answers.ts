@@ -201,7 +201,7 @@ export const healthSchema = z
   .strictObject({
     status: z.enum(["ready", "unavailable"]),
     hub: z.enum(["ok", "failed"]),
-    nats: z.enum(["connected", "unreachable", "unknown"]),
+    nats: z.enum(["connected", "unavailable", "unreachable", "unknown"]),
     live_predictions: z.int(),
     models: z.array(z.strictObject({ name: z.string(), version: z.string() })),
   })

@@ -21,7 +21,7 @@ OpenAI's image generation.
 Send \`Authorization: Bearer <key>\`. Images and event streams are fetched by unguessable URLs, without a key.
 Every answer has an \`x-request-id\`. Those that make images say where the key stands (\`ratelimit\`,
 \`x-ratelimit-remaining-requests\`). A key has scopes: \`read\` for what is got, \`create\` for what is made, \`admin\` for
-the secret of webhooks.`;
+the secret of webhooks, \`metrics\` for what the hubs have counted.`;
 
 /** The document; its servers are those of the origin it is fetched from. */
 export function openapiDocument(): Record<string, unknown> {

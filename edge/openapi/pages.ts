@@ -1,7 +1,7 @@
-// The pages for people, and this description itself.
+// The pages for people, the metrics for machines, and this description itself.
 
 import { z } from "@hono/zod-openapi";
-import { OPEN, type Operation, problems } from "./operation.ts";
+import { KEY_ERRORS, KEYED, OPEN, type Operation, problems } from "./operation.ts";
 
 const tags = ["Service"];
 const page = (description: string) => ({
@@ -10,6 +10,22 @@ const page = (description: string) => ({
 });
 
 export const pageOperations: readonly Operation[] = [
+  {
+    method: "get",
+    path: "/metrics",
+    operationId: "getMetrics",
+    summary: "Get the hubs' metrics",
+    description: "What the hubs have counted, of all keys together; for a key with the scope `metrics`.",
+    tags,
+    ...KEYED,
+    responses: {
+      200: {
+        description: "Prometheus' text format.",
+        content: { "text/plain": { schema: z.string() } },
+      },
+      ...problems(...KEY_ERRORS),
+    },
+  },
   {
     method: "get",
     path: "/openapi.json",

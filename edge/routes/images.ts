@@ -39,6 +39,7 @@ export async function generateImages(c: AppContext): Promise<Response> {
     model,
     apiKey: c.get("apiKey"),
     requestId,
+    traceparent: c.get("traceparent"),
     idempotency,
     priority: body.priority,
     path: "",

@@ -68,6 +68,7 @@ export async function createPrediction(c: AppContext): Promise<Response> {
     model,
     apiKey: c.get("apiKey"),
     requestId: c.get("requestId"),
+    traceparent: c.get("traceparent"),
     cancelAfterMs: cancelAfterMs(c.req.header("cancel-after")),
     idempotency: await idempotencyOf(c, body),
     priority: body.priority,

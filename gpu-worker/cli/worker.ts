@@ -8,7 +8,11 @@ const help = `Usage: ${USAGE}
 
 Loads its models and serves their jobs from NATS until it gets SIGTERM. Settings are environment variables:
 
-  VQD_NATS_URL, VQD_NATS_USER, VQD_NATS_PASSWORD   where jobs come from     [nats://127.0.0.1:4222]
+  VQD_NATS_URL       where jobs come from: servers, comma separated         [nats://127.0.0.1:4222]
+  VQD_NATS_CREDS     credentials file, or else ...
+  VQD_NATS_USER, VQD_NATS_PASSWORD
+  VQD_NATS_CA        CA to trust instead of the public ones (PEM file)
+  VQD_NATS_CERT, VQD_NATS_KEY   certificate of this client, if the server asks for one
   VQD_MODEL          checkpoint folder, or several as in PATH               [the bundled one]
   VQD_MODEL_NAME     owner/name it is served as, or several with commas     [vqd/<folder>]
   VQD_MODEL_MEMORY_MB  weights that may be loaded at once; 0 is no limit    [0]
@@ -22,7 +26,8 @@ Loads its models and serves their jobs from NATS until it gets SIGTERM. Settings
   VQD_STALL_SECONDS  when a call into the runtime is taken for hung         [as the lease]
   VQD_MAX_ATTEMPTS   attempts without a step until a job is given up        [3]
   VQD_STATE_EVERY    steps between two stored states                        [1]
-  VQD_HEALTH_HOST, VQD_HEALTH_PORT   of GET /healthz                        [127.0.0.1, 8790]
+  VQD_HEALTH_HOST, VQD_HEALTH_PORT   of GET /healthz and GET /metrics       [127.0.0.1, 8790]
+  OTEL_EXPORTER_OTLP_ENDPOINT   collector for traces                        [none]
   VQD_LOG_LEVEL      debug, info, warn or error                             [info]
 
 Options:

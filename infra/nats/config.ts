@@ -8,7 +8,7 @@ import { writePrivateFile } from "../stack/files.ts";
 import { USERS, type UserName } from "./permissions.ts";
 
 /** 1 MiB, the server's own default, stated because images travel inline up to this size. */
-const MAX_PAYLOAD_BYTES = 1024 * 1024;
+export const MAX_PAYLOAD_BYTES = 1024 * 1024;
 const PASSWORD_BYTES = 24;
 
 export type Passwords = Record<UserName, string>;
@@ -59,7 +59,7 @@ export function loadPasswords(natsDir: string): Passwords {
 }
 
 /** The configuration's text. JSON is valid nats-server configuration, and needs no quoting rules of its own. */
-function natsConfig(storeDir: string, ports: NatsPorts, passwords: Passwords): string {
+export function natsConfig(storeDir: string, ports: NatsPorts, passwords: Passwords): string {
   const users = Object.entries(USERS).map(([user, permissions]) => ({
     user,
     password: passwords[user as UserName],

@@ -77,15 +77,16 @@ const WORKER: Permissions = {
 /** Set-up only: makes and updates the streams. No running part of the system has these credentials. */
 const OPERATOR: Permissions = {
   publish: { allow: ["$JS.API.>"] },
-  subscribe: { allow: ["_INBOX_operator.>"] },
+  subscribe: { allow: [`${INBOX_PREFIX.operator}.>`] },
 };
 
-/** Looks and changes nothing: `vqd workers`. */
+/** Looks and changes nothing: `vqd workers`, `vqd doctor`. */
 const MONITOR: Permissions = {
   publish: {
     allow: [
       ...SERVICE_SUBJECTS, // who is there, and how is it?
       `$JS.API.CONSUMER.INFO.${jobs}.>`, // how many jobs wait?
+      ...Object.values(STREAMS).map((stream) => `$JS.API.STREAM.INFO.${stream}`), // are the streams as they should be?
     ],
   },
   subscribe: { allow: [`${INBOX_PREFIX.monitor}.>`] },

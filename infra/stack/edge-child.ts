@@ -77,8 +77,8 @@ function edgeVariables(settings: EdgeSettings): string {
   return Object.entries(variables)
     .map(([name, value]) => {
       // The file's format would take these for the end of the value or for a reference to a variable.
-      if (/['\n\r$\\]/.test(value))
-        throw new Error(`${name}: a variable of the edge cannot hold ' $ \\ or line ends`);
+      if (/['\r$\\]/.test(value))
+        throw new Error(`${name}: a variable of the edge cannot hold ' $ \\ or carriage returns`);
       return `${name}='${value}'\n`;
     })
     .join("");

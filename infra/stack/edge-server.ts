@@ -26,7 +26,8 @@ const worker = await unstable_startWorker({
     inspector: false,
     persist,
     watch: true,
-    logLevel: "info",
+    // With "info" the edge's own lines, which it writes with console.log, would be left out.
+    logLevel: "log",
   },
 });
 

@@ -6,6 +6,7 @@ import { createLogger } from "@vqd/shared/log.ts";
 import { jobConsumer, jobFilter, jobSubject, type Priority, STREAMS } from "@vqd/shared/subjects.ts";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { Broker } from "../../gpu-worker/broker.ts";
+import { readConfig } from "../../gpu-worker/config.ts";
 import { JobQueue, type QueuedJob } from "../../gpu-worker/job-queue.ts";
 import { startTestNats, type TestNats } from "./support/nats.ts";
 
@@ -40,11 +41,14 @@ const log = createLogger(() => {}, "error");
 
 function connectWorker(): Promise<Broker> {
   return Broker.connect({
-    url: nats.url,
-    user: "worker",
-    password: nats.passwords.worker,
+    nats: readConfig({
+      VQD_NATS_URL: nats.url,
+      VQD_NATS_USER: "worker",
+      VQD_NATS_PASSWORD: nats.passwords.worker,
+    }).nats,
     name: "test",
     log,
+    onRefused: () => {},
   });
 }
 

@@ -1,9 +1,11 @@
 // A real nats-server with the stack's configuration: who may do what, and the streams.
 
+import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
+import { promisify } from "node:util";
+import { type JetStreamManager, StorageType, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { type NatsConnection, connect, nanos } from "nats";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { loadPasswords, type Passwords, writeNatsConfig } from "../../infra/nats/config.ts";
@@ -11,6 +13,7 @@ import { ensureNatsServer } from "../../infra/nats/server.ts";
 import { applyStreams } from "../../infra/nats/streams.ts";
 import { Child } from "../../infra/stack/child.ts";
 import { natsChild } from "../../infra/stack/nats-child.ts";
+import { REPO } from "../../infra/stack/paths.ts";
 import { freePorts } from "../../infra/stack/ports.ts";
 
 let dir: string;
@@ -325,5 +328,67 @@ describe("streams", () => {
     expect(await count()).toBe(1);
     await applyStreams(operator, { purgeModels: true });
     expect(await count()).toBe(0);
+  });
+
+  describe("by vqd streams apply", () => {
+    async function vqd(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+      const cli = join(REPO, "gpu-worker", "cli.ts");
+      const env = {
+        ...process.env,
+        VQD_NATS_URL: url,
+        VQD_NATS_USER: "operator",
+        VQD_NATS_PASSWORD: passwords.operator,
+      };
+      const run = promisify(execFile)(process.execPath, [cli, "streams", "apply", ...args], { env });
+      return run.then(
+        (output) => ({ code: 0, ...output }),
+        (error: unknown) => error as { code: number; stdout: string; stderr: string },
+      );
+    }
+
+    it("show what differs, are changed when told to, and only then", async () => {
+      const limit = async (): Promise<number> => (await jsm.streams.info("VQD_JOBS")).config.max_msgs;
+      await applyStreams({ url, password: passwords.operator });
+      const looked = await vqd("--queue-limit", "7", "--dry-run");
+      expect(looked.code).toBe(3);
+      expect(looked.stdout).toContain("~ VQD_JOBS\n    max_msgs: 1000 -> 7\n");
+      expect(looked.stdout).toContain("VQD_EVENTS is as it should be");
+      const unasked = await vqd("--queue-limit", "7");
+      expect(unasked).toMatchObject({ code: 2, stderr: expect.stringContaining("--yes") as string });
+      expect(await limit()).toBe(1_000);
+
+      expect((await vqd("--queue-limit", "7", "--yes")).code).toBe(0);
+      expect(await limit()).toBe(7);
+      // What was chosen once stays, and is no difference.
+      const again = await vqd("--dry-run");
+      expect(again.code).toBe(0);
+      expect(again.stdout).toContain("VQD_JOBS is as it should be");
+    });
+
+    it("make those that are missing", async () => {
+      await jsm.streams.delete("VQD_STATE");
+      const made = await vqd("--yes");
+      expect(made.stdout).toContain("+ VQD_STATE\n");
+      expect((await jsm.streams.info("VQD_STATE")).config).toMatchObject({
+        allow_direct: true,
+        num_replicas: 1,
+      });
+    });
+
+    it("are left alone where a server cannot change them", async () => {
+      await jsm.streams.delete("VQD_MODELS");
+      await jsm.streams.add({ name: "VQD_MODELS", subjects: ["vqd.models.*"], storage: StorageType.Memory });
+      const refused = await vqd("--yes");
+      expect(refused).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining("VQD_MODELS: storage") as string,
+      });
+      await jsm.streams.delete("VQD_MODELS");
+      await applyStreams({ url, password: passwords.operator });
+    });
+
+    it.each([["--replicas", "2"], ["--queue-limit", "none"], ["stray"]])("refuses %s %s", async (...args) => {
+      expect((await vqd(...args)).code).toBe(2);
+    });
   });
 });

@@ -1,8 +1,9 @@
 // The worker's environment: defaults, and errors that name the variable.
 
 import { delimiter } from "node:path";
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { readConfig } from "../../gpu-worker/config.ts";
+import { connectionOptions } from "../../gpu-worker/nats-settings.ts";
 import { defaultModelName } from "../../gpu-worker/manifest.ts";
 import { modelNameSchema } from "@vqd/shared/model.ts";
 
@@ -35,6 +36,8 @@ it.each([
   ["VQD_LEASE_SECONDS", "-1"],
   ["VQD_HEALTH_PORT", "70000"],
   ["VQD_MODEL_NAME", "no-owner"],
+  ["VQD_NATS_URL", "http://nats.example"],
+  ["VQD_NATS_URL", "nats://a.example,"],
 ])("refuses %s=%s by name", (variable, value) => {
   expect(() => readConfig({ [variable]: value })).toThrow(variable);
 });
@@ -47,4 +50,28 @@ it.each([
 ])("names the model in %s %s", (folder, name) => {
   expect(defaultModelName(folder)).toBe(name);
   expect(modelNameSchema.safeParse(name).success).toBe(true);
+});
+
+describe("the connection to NATS", () => {
+  const optionsOf = (env: Record<string, string>) => connectionOptions(readConfig(env).nats);
+
+  it("is to a local server without more by default", () => {
+    expect(optionsOf({})).toEqual({ servers: ["nats://127.0.0.1:4222"] });
+  });
+
+  it("takes the servers of a cluster, and insists on TLS where a URL or a CA says so", () => {
+    const urls = "tls://a.example:4222, tls://b.example:4222";
+    expect(optionsOf({ VQD_NATS_URL: urls })).toEqual({
+      servers: ["tls://a.example:4222", "tls://b.example:4222"],
+      tls: {},
+    });
+    expect(optionsOf({ VQD_NATS_CA: import.meta.filename }).tls).toEqual({ caFile: import.meta.filename });
+  });
+
+  it.each(["VQD_NATS_CREDS", "VQD_NATS_CA", "VQD_NATS_CERT", "VQD_NATS_KEY"])(
+    "names %s if its file is missing",
+    (variable) => {
+      expect(() => optionsOf({ [variable]: "/nowhere/file" })).toThrow(variable);
+    },
+  );
 });

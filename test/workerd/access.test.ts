@@ -96,6 +96,14 @@ describe("a stored key", () => {
     expect((await call(`/v1/predictions/${id}/cancel`, { method: "POST", key: other })).status).toBe(404);
   });
 
+  it("reads metrics with the scope of that name only", async () => {
+    const key = await makeKey({ scopes: ["metrics"] });
+    expect((await call("/metrics", { key })).status).toBe(200);
+    expect((await call("/v1/models", { key })).status).toBe(403);
+    const others = await makeKey({ scopes: ["create", "read", "admin"] });
+    expect((await call("/metrics", { key: others })).status).toBe(403);
+  });
+
   it.each<[ApiKey["scopes"], number, number, number]>([
     [["read"], 403, 200, 403],
     [["create"], 201, 403, 403],

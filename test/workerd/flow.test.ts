@@ -280,9 +280,10 @@ describe("a NATS that cannot be reached", () => {
   it("is reported within its time", async () => {
     const link = new NatsLink({
       // Port 1 refuses.
-      url: "ws://127.0.0.1:1",
+      urls: ["ws://127.0.0.1:1"],
       user: undefined,
       password: undefined,
+      credentials: undefined,
       name: "test",
       log: createLogger(() => {}),
       onOpen: () => Promise.resolve(),

@@ -91,6 +91,7 @@ async function create(
     priority: "normal",
     maxWaitMs: 60_000,
     requestId: "test",
+    traceparent: undefined,
     ...timeouts,
   });
   // Out of the queue, which the next test file fills.
@@ -281,7 +282,12 @@ describe("ingestion", () => {
     await create(job);
     await runInDurableObject(hub, async (instance: Hub) => {
       const subject = eventSubject(SHARD, job.id);
-      await instance.apply({ subject, sequence: ++sequence, data: new Uint8Array([1, 2, 3]) });
+      await instance.apply({
+        subject,
+        sequence: ++sequence,
+        data: new Uint8Array([1, 2, 3]),
+        traceparent: undefined,
+      });
       const unknown = eventSubject(SHARD, newPredictionId(SHARD));
       await instance.apply({
         subject: unknown,

@@ -1,0 +1,144 @@
+// What a hub counts, for Prometheus: in memory, since a stored count would be a billed write for every event.
+
+const SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
+const DISPATCH_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+interface Metric {
+  readonly type: "counter" | "gauge" | "histogram";
+  readonly help: string;
+  /** Upper bounds of a histogram's buckets; the one without a bound is added. */
+  readonly buckets?: readonly number[];
+  /** Values of its one label, which is named so; each is shown from the start, so that a rate of nothing is zero. */
+  readonly label?: readonly [string, readonly string[]];
+}
+
+/** All metrics of a hub; each also has the label `shard`. */
+export const HUB_METRICS = {
+  vqd_hub_predictions_created_total: { type: "counter", help: "Predictions that the queue has taken." },
+  vqd_hub_predictions_total: {
+    type: "counter",
+    help: "Predictions that have ended, by how.",
+    label: ["status", ["succeeded", "failed", "canceled", "aborted"]],
+  },
+  vqd_hub_refused_total: {
+    type: "counter",
+    help: "Predictions that were not made, by why.",
+    label: ["code", ["queue_full", "queue_unavailable", "rate_limited", "too_many_live", "other"]],
+  },
+  vqd_hub_predictions_live: {
+    type: "gauge",
+    help: "Predictions that have not ended.",
+    label: ["state", ["starting", "processing"]],
+  },
+  vqd_hub_dispatch_duration_seconds: {
+    type: "histogram",
+    help: "Time until the queue has confirmed a prediction.",
+    buckets: DISPATCH_SECONDS,
+  },
+  vqd_hub_queue_wait_seconds: {
+    type: "histogram",
+    help: "Time from a prediction's creation to its first step.",
+    buckets: SECONDS,
+  },
+  vqd_hub_prediction_duration_seconds: {
+    type: "histogram",
+    help: "Time from a prediction's creation to its success.",
+    buckets: SECONDS,
+  },
+  vqd_hub_events_total: { type: "counter", help: "Messages of the events stream that took effect." },
+  vqd_hub_images_stored_total: { type: "counter", help: "Images put into object storage." },
+  vqd_hub_image_failures_total: { type: "counter", help: "Images that object storage did not take." },
+  vqd_hub_webhook_attempts_total: {
+    type: "counter",
+    help: "Attempts to deliver a webhook, by what came of it.",
+    label: ["result", ["delivered", "retried", "failed", "disabled"]],
+  },
+  vqd_hub_webhooks_pending: { type: "gauge", help: "Webhooks that are still to be delivered." },
+  vqd_hub_readers: { type: "gauge", help: "Open event streams." },
+  vqd_hub_nats_connected: {
+    type: "gauge",
+    help: "1 while there is a connection to NATS; an idle hub has none.",
+  },
+  vqd_hub_nats_connections_total: { type: "counter", help: "Connections to NATS that were opened." },
+} as const satisfies Record<string, Metric>;
+
+type Names<Type extends Metric["type"]> = {
+  [Name in keyof typeof HUB_METRICS]: (typeof HUB_METRICS)[Name]["type"] extends Type ? Name : never;
+}[keyof typeof HUB_METRICS];
+export type HubGauges = Record<Names<"gauge">, number | Readonly<Record<string, number>>>;
+
+/** One line of the text format, without the shard. */
+export interface Sample {
+  readonly metric: keyof typeof HUB_METRICS;
+  /** Added to the metric's name: _bucket, _sum, _count. */
+  readonly suffix: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+interface Observed {
+  readonly counts: number[];
+  sum: number;
+}
+
+export class HubMetrics {
+  readonly #counters = new Map<string, number>();
+  readonly #histograms = new Map<string, Observed>();
+
+  /** `label` is the value of the metric's one label; one it does not know is counted as "other". */
+  count(metric: Names<"counter">, label?: string): void {
+    const { label: known }: Metric = HUB_METRICS[metric];
+    const value = known === undefined || label === undefined || known[1].includes(label) ? label : "other";
+    const key = `${metric} ${value ?? ""}`;
+    this.#counters.set(key, (this.#counters.get(key) ?? 0) + 1);
+  }
+
+  observe(metric: Names<"histogram">, seconds: number): void {
+    const { buckets }: Metric = HUB_METRICS[metric];
+    const bounds = buckets ?? [];
+    let observed = this.#histograms.get(metric);
+    if (observed === undefined) {
+      observed = { counts: Array.from({ length: bounds.length + 1 }, () => 0), sum: 0 };
+      this.#histograms.set(metric, observed);
+    }
+    const at = bounds.findIndex((bound) => seconds <= bound);
+    const place = at === -1 ? bounds.length : at;
+    observed.counts[place] = (observed.counts[place] ?? 0) + 1;
+    observed.sum += seconds;
+  }
+
+  /** All that was counted, and the gauges as they are. */
+  samples(gauges: HubGauges): Sample[] {
+    return (Object.keys(HUB_METRICS) as (keyof typeof HUB_METRICS)[]).flatMap((metric) => {
+      const described: Metric = HUB_METRICS[metric];
+      if (described.type === "histogram") return this.#histogram(metric, described.buckets ?? []);
+      const valueOf = (label: string): number => {
+        if (described.type === "counter") return this.#counters.get(`${metric} ${label}`) ?? 0;
+        const value = gauges[metric as keyof HubGauges];
+        return typeof value === "number" ? value : (value[label] ?? 0);
+      };
+      const [name, values] = described.label ?? ["", [""]];
+      return values.map((value) => ({
+        metric,
+        suffix: "",
+        labels: name === "" ? {} : { [name]: value },
+        value: valueOf(value),
+      }));
+    });
+  }
+
+  #histogram(metric: keyof typeof HUB_METRICS, bounds: readonly number[]): Sample[] {
+    const { counts = [], sum = 0 } = this.#histograms.get(metric) ?? {};
+    let total = 0;
+    const buckets = [...bounds, Infinity].map((bound, index) => {
+      total += counts[index] ?? 0;
+      const le = bound === Infinity ? "+Inf" : `${bound}`;
+      return { metric, suffix: "_bucket", labels: { le }, value: total };
+    });
+    return [
+      ...buckets,
+      { metric, suffix: "_sum", labels: {}, value: sum },
+      { metric, suffix: "_count", labels: {}, value: total },
+    ];
+  }
+}

@@ -1,0 +1,26 @@
+// What the hubs have counted, for Prometheus.
+
+import type { AppContext } from "../context.ts";
+import { configOf } from "../env.ts";
+import { EXPOSITION_TYPE, exposition } from "../exposition.ts";
+import type { Sample } from "../hub/metrics.ts";
+import { hubOfShard } from "../hubs.ts";
+import { errorFields } from "@vqd/shared/log.ts";
+
+/** Hubs that are asked at the same time: a Worker may have so many connections that wait for an answer. */
+const AT_ONCE = 6;
+
+/** `GET /metrics`: of every shard's hub. One that does not answer is left out, and logged. */
+export async function getMetrics(c: AppContext): Promise<Response> {
+  const { hubShards } = configOf(c.env);
+  const samples = new Map<number, readonly Sample[]>();
+  for (let first = 0; first < hubShards; first += AT_ONCE) {
+    const shards = Array.from({ length: Math.min(AT_ONCE, hubShards - first) }, (_, i) => first + i);
+    const answers = await Promise.allSettled(shards.map((shard) => hubOfShard(c.env, shard).metrics()));
+    for (const [i, answer] of answers.entries()) {
+      if (answer.status === "fulfilled") samples.set(first + i, answer.value);
+      else c.get("log").warn("a hub does not answer", { shard: first + i, ...errorFields(answer.reason) });
+    }
+  }
+  return c.body(exposition(samples), 200, { "content-type": EXPOSITION_TYPE, "cache-control": "no-store" });
+}

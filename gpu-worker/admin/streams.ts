@@ -1,0 +1,165 @@
+// The JetStream streams of the system: how they should be, what differs, and how it is put right.
+
+import {
+  DiscardPolicy,
+  type JetStreamManager,
+  JetStreamApiError,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig,
+  type StreamInfo,
+} from "@nats-io/jetstream";
+import { nanos } from "nats";
+import { STREAMS, STREAM_SUBJECTS } from "@vqd/shared/subjects.ts";
+
+const HOUR_MS = 3_600_000;
+const DUPLICATE_WINDOW_MS = 120_000;
+const MAX_EVENT_BYTES = 1024 ** 3;
+const STREAM_NOT_FOUND = 10_059;
+
+const DEFAULT_QUEUE_LIMIT = 1_000;
+/** One in three servers of a cluster can be lost. */
+const CLUSTER_REPLICAS = 3;
+
+export interface StreamOptions {
+  /** Jobs that may wait or run at once; one more is refused. By default as it is, 1000 for a new stream. */
+  readonly queueLimit?: number | undefined;
+  /** Servers that hold each message: 1, 3 or 5. By default as it is; a new stream has 3 in a cluster, else 1. */
+  readonly replicas?: number | undefined;
+}
+
+type WantedStream = Partial<StreamConfig> & Pick<StreamConfig, "name" | "subjects">;
+
+/** What the design asks for, whatever the size of the deployment. */
+export const WANTED_STREAMS: readonly WantedStream[] = [
+  {
+    storage: StorageType.File,
+    name: STREAMS.jobs,
+    subjects: [STREAM_SUBJECTS.jobs],
+    retention: RetentionPolicy.Workqueue,
+    // A full queue refuses the new job, so that its client hears of it, and never drops an accepted one.
+    discard: DiscardPolicy.New,
+    max_age: nanos(HOUR_MS),
+    duplicate_window: nanos(DUPLICATE_WINDOW_MS),
+  },
+  {
+    storage: StorageType.File,
+    name: STREAMS.events,
+    subjects: [STREAM_SUBJECTS.events],
+    retention: RetentionPolicy.Limits,
+    discard: DiscardPolicy.Old,
+    max_bytes: MAX_EVENT_BYTES,
+    max_age: nanos(HOUR_MS),
+    duplicate_window: nanos(DUPLICATE_WINDOW_MS),
+  },
+  {
+    storage: StorageType.File,
+    name: STREAMS.state,
+    subjects: [STREAM_SUBJECTS.state],
+    max_msgs_per_subject: 1,
+    max_age: nanos(HOUR_MS),
+    allow_direct: true,
+  },
+  {
+    storage: StorageType.File,
+    name: STREAMS.models,
+    subjects: [STREAM_SUBJECTS.models],
+    max_msgs_per_subject: 1,
+    allow_direct: true,
+  },
+];
+
+/** What a server does not change in a stream that exists. */
+const IMMUTABLE: ReadonlySet<string> = new Set(["storage", "retention"]);
+
+/** A setting that is not as it should be, as JSON. */
+export interface Difference {
+  readonly setting: string;
+  readonly is: string;
+  readonly wanted: string;
+}
+
+export interface PlannedStream {
+  readonly name: string;
+  readonly action: "create" | "update" | "keep";
+  /** Of an update; of a new stream, all its settings. */
+  readonly differences: readonly Difference[];
+  readonly config: WantedStream;
+}
+
+/** Null if there is none. */
+export async function streamInfo(jsm: JetStreamManager, name: string): Promise<StreamInfo | null> {
+  return jsm.streams.info(name).catch((error: unknown) => {
+    if (error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND) return null;
+    throw error;
+  });
+}
+
+/** Settings of `config` that `wanted` has otherwise. */
+export function differences(config: Partial<StreamConfig>, wanted: Partial<StreamConfig>): Difference[] {
+  return Object.entries(wanted)
+    .map(([setting, value]) => ({
+      setting,
+      is: JSON.stringify(config[setting as keyof StreamConfig]) ?? "unset",
+      wanted: JSON.stringify(value),
+    }))
+    .filter(({ is, wanted: other }) => is !== other);
+}
+
+/** What is to be done for the streams to be as wanted. Changes nothing. */
+export function planStreams(
+  jsm: JetStreamManager,
+  { queueLimit, replicas }: StreamOptions,
+  isCluster: boolean,
+): Promise<PlannedStream[]> {
+  return Promise.all(
+    WANTED_STREAMS.map(async (wanted) => {
+      const { name } = wanted;
+      const existing = (await streamInfo(jsm, name))?.config;
+      const limit = queueLimit ?? (existing === undefined ? DEFAULT_QUEUE_LIMIT : existing.max_msgs);
+      const config: WantedStream = {
+        ...wanted,
+        ...(name === STREAMS.jobs ? { max_msgs: limit } : {}),
+        num_replicas: replicas ?? existing?.num_replicas ?? (isCluster ? CLUSTER_REPLICAS : 1),
+      };
+      if (existing === undefined) {
+        return { name, action: "create", differences: differences({}, config), config } as const;
+      }
+      const changes = differences(existing, config);
+      return { name, action: changes.length === 0 ? "keep" : "update", differences: changes, config };
+    }),
+  );
+}
+
+/** Settings of the plan that no server changes in place: the stream must be deleted first, with what it holds. */
+export function immutableChanges(plan: readonly PlannedStream[]): string[] {
+  return plan
+    .filter(({ action }) => action === "update")
+    .flatMap(({ name, differences: changes }) =>
+      changes
+        .filter(({ setting }) => IMMUTABLE.has(setting))
+        .map(({ setting, is, wanted }) => `${name}: ${setting} is ${is} and must be ${wanted}`),
+    );
+}
+
+/** Carries out a plan. Safe to repeat. */
+export async function executePlan(jsm: JetStreamManager, plan: readonly PlannedStream[]): Promise<void> {
+  await Promise.all(
+    plan.map(async ({ name, action, config }) => {
+      if (action === "create") await jsm.streams.add(config);
+      else if (action === "update") await jsm.streams.update(name, config);
+    }),
+  );
+}
+
+/** A plan for people: a line for each stream and, of changes, each setting. */
+export function describePlan(plan: readonly PlannedStream[]): string {
+  const sign = { create: "+", update: "~", keep: " " } as const;
+  const lines = plan.flatMap(({ name, action, differences: changes }) => [
+    `${sign[action]} ${name}${action === "keep" ? " is as it should be" : ""}`,
+    ...changes.map(({ setting, is, wanted }) =>
+      action === "create" ? `    ${setting}: ${wanted}` : `    ${setting}: ${is} -> ${wanted}`,
+    ),
+  ]);
+  return `${lines.join("\n")}\n`;
+}

@@ -1,0 +1,84 @@
+// `vqd streams apply`: brings the streams of a NATS up to date, and shows before what will change.
+
+import { createInterface } from "node:readline/promises";
+import { jetstreamManager } from "@nats-io/jetstream";
+import { describePlan, executePlan, immutableChanges, planStreams } from "../admin/streams.ts";
+import { type Command, numberOption, readArguments, stringOptions, UsageError } from "./command.ts";
+import { connectAs, NATS_HELP, settingsFor } from "./nats-connection.ts";
+
+const USAGE = "vqd streams apply [options]";
+const REPLICAS = [1, 3, 5];
+const MAX_QUEUE = 1_000_000;
+
+const help = `Usage: ${USAGE}
+
+Makes the streams that are missing and changes those whose settings differ from this release's; keeps what they hold.
+Shows the changes first and asks; safe to repeat. To be run with the operator's credentials once for a new NATS, and
+before workers and edge are upgraded.
+${NATS_HELP}
+Options:
+  --replicas N       servers that hold each message: 1, 3 or 5   [as it is; a new stream: 3 in a cluster, else 1]
+  --queue-limit N    jobs that may wait or run at once           [as it is; a new stream: 1000]
+  --dry-run          only shows the changes; exit code 3 if there are any
+  --yes              does not ask
+  --data DIR         data folder of npm start (VQD_DATA)                              [.vqd]
+  -h, --help         this text
+`;
+
+/** Of --dry-run with something to do. */
+const EXIT_CHANGES = 3;
+
+export const streams: Command = {
+  summary: "make the streams, or bring them up to date",
+  help,
+  options: {
+    ...stringOptions("replicas", "queue-limit", "data"),
+    "dry-run": { type: "boolean" },
+    yes: { type: "boolean" },
+  },
+  async run(positionals, values, flags) {
+    const [action] = readArguments(positionals, USAGE, ["apply"]);
+    if (action !== "apply") throw new UsageError(`unknown action ${JSON.stringify(action)}: ${USAGE}`);
+    const replicas = numberOption(values, "replicas", { min: 1, max: 5, integer: true });
+    if (replicas !== undefined && !REPLICAS.includes(replicas)) {
+      throw new UsageError(`--replicas must be one of ${REPLICAS.join(", ")}, not ${replicas}`);
+    }
+    const queueLimit = numberOption(values, "queue-limit", { min: 1, max: MAX_QUEUE, integer: true });
+    const nc = await connectAs("operator", settingsFor("operator", values["data"]), "vqd streams");
+    try {
+      const jsm = await jetstreamManager(nc, { checkAPI: false });
+      const plan = await planStreams(jsm, { replicas, queueLimit }, nc.info?.cluster !== undefined);
+      process.stdout.write(describePlan(plan));
+      const impossible = immutableChanges(plan);
+      if (impossible.length > 0) {
+        throw new Error(
+          `no server changes this in place: ${impossible.join("; ")}. Let the queue run empty, delete the stream and apply again`,
+        );
+      }
+      const changes = plan.filter(({ action: todo }) => todo !== "keep").length;
+      if (changes === 0) return;
+      if (flags.has("dry-run")) {
+        process.exitCode = EXIT_CHANGES;
+        return;
+      }
+      if (!flags.has("yes") && !(await confirm(`apply ${changes} changes? [y/N] `))) {
+        throw new Error("nothing was changed");
+      }
+      await executePlan(jsm, plan);
+      process.stdout.write("applied\n");
+    } finally {
+      await nc.close();
+    }
+  },
+};
+
+async function confirm(question: string): Promise<boolean> {
+  if (!process.stdin.isTTY)
+    throw new UsageError("nobody can be asked here: give --yes, or --dry-run to look");
+  const prompt = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return /^y(es)?$/i.test((await prompt.question(question)).trim());
+  } finally {
+    prompt.close();
+  }
+}

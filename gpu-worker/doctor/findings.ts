@@ -1,0 +1,54 @@
+// What a doctor has found: each finding names the check, so that people and scripts can look it up.
+
+export type Level = "ok" | "warning" | "problem";
+
+export interface Finding {
+  /** `<part>.<what>`, stable: docs/doctor.md explains each. */
+  readonly check: string;
+  readonly level: Level;
+  readonly message: string;
+  /** What to do about it. */
+  readonly advice?: string;
+}
+
+export class Findings {
+  readonly all: Finding[] = [];
+
+  ok(check: string, message: string): void {
+    this.all.push({ check, level: "ok", message });
+  }
+
+  warn(check: string, message: string, advice?: string): void {
+    this.all.push({ check, level: "warning", message, ...(advice === undefined ? {} : { advice }) });
+  }
+
+  problem(check: string, message: string, advice?: string): void {
+    this.all.push({ check, level: "problem", message, ...(advice === undefined ? {} : { advice }) });
+  }
+
+  get hasProblems(): boolean {
+    return this.all.some(({ level }) => level === "problem");
+  }
+}
+
+/** The reason of an error, which may be in its cause. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { message, cause } = error;
+  return cause instanceof Error && !message.includes(cause.message)
+    ? `${message}: ${reasonOf(cause)}`
+    : message;
+}
+
+const SIGNS = { ok: "ok     ", warning: "WARNING", problem: "PROBLEM" } as const;
+
+/** For people: problems and warnings with advice below. */
+export function describeFindings(findings: readonly Finding[]): string {
+  const width = Math.max(...findings.map(({ check }) => check.length));
+  const lines = findings.flatMap(({ check, level, message, advice }) => [
+    `${SIGNS[level]}  ${check.padEnd(width)}  ${message}`,
+    ...(advice === undefined ? [] : [`${" ".repeat(SIGNS.ok.length + width + 4)}${advice}`]),
+  ]);
+  const count = (level: Level): number => findings.filter((one) => one.level === level).length;
+  return `${lines.join("\n")}\n${count("problem")} problems, ${count("warning")} warnings\n`;
+}

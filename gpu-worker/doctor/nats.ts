@@ -1,0 +1,157 @@
+// The way to NATS, hop by hop: address, connection, TLS, credentials, and what the server is.
+
+import { lookup } from "node:dns/promises";
+import { readFileSync } from "node:fs";
+import { connect, type NatsConnection } from "nats";
+import { connectionOptions, type NatsSettings } from "../nats-settings.ts";
+import { type Findings, reasonOf } from "./findings.ts";
+
+/** Work queues with discard new, direct get and named consumers. */
+const MIN_VERSION = [2, 9] as const;
+/** Images travel inline up to this size. */
+const WANTED_PAYLOAD = 1024 * 1024;
+const CONNECT_LIMIT_MS = 5_000;
+/** A certificate or credentials that end sooner are worth a word. */
+const SOON_MS = 14 * 86_400_000;
+
+/** Connects if that can be done, and says what is in the way if not. */
+export async function checkNats(
+  findings: Findings,
+  settings: NatsSettings,
+  inboxPrefix: string,
+): Promise<NatsConnection | undefined> {
+  await checkNames(findings, settings.servers);
+  checkCredentials(findings, settings.credsFile);
+  let nc: NatsConnection;
+  try {
+    nc = await connect({
+      ...connectionOptions(settings),
+      name: "vqd doctor",
+      inboxPrefix,
+      timeout: CONNECT_LIMIT_MS,
+      reconnect: false,
+    });
+  } catch (error) {
+    explainFailure(findings, settings, error);
+    return undefined;
+  }
+  findings.ok("nats.connect", `connected to ${nc.getServer()}`);
+  checkServer(findings, nc, settings);
+  return nc;
+}
+
+async function checkNames(findings: Findings, servers: readonly string[]): Promise<void> {
+  for (const server of servers) {
+    const { hostname } = new URL(server);
+    await lookup(hostname).catch((error: unknown) =>
+      findings.problem(
+        "nats.dns",
+        `${hostname} has no address (${reasonOf(error)})`,
+        "correct VQD_NATS_URL, or the name's records",
+      ),
+    );
+  }
+}
+
+/** When a credentials file's JWT ends, as Unix time in ms; undefined for never. Throws an Error for what is none. */
+function expiryOf(file: string): number | undefined {
+  const [, jwt] = /NATS USER JWT-+\s+(\S+)/.exec(readFileSync(file, "utf8")) ?? [];
+  if (jwt === undefined) throw new Error("it holds no NATS USER JWT");
+  const claims = JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()) as { exp?: number };
+  return claims.exp === undefined ? undefined : claims.exp * 1_000;
+}
+
+function checkCredentials(findings: Findings, file: string | undefined): void {
+  if (file === undefined) return;
+  const advice = "npm run cluster -- user ROLE makes new ones";
+  try {
+    const expiry = expiryOf(file);
+    if (expiry === undefined) return;
+    const when = new Date(expiry).toISOString();
+    if (expiry <= Date.now()) {
+      findings.problem("nats.credentials", `${file} has expired at ${when}`, advice);
+    } else if (expiry < Date.now() + SOON_MS) {
+      findings.warn("nats.credentials", `${file} expires at ${when}`, advice);
+    }
+  } catch (error) {
+    findings.problem("nats.credentials", `${file} is no credentials file: ${reasonOf(error)}`, advice);
+  }
+}
+
+function explainFailure(findings: Findings, settings: NatsSettings, error: unknown): void {
+  const known = findings.all.some(({ check, level }) => check.startsWith("nats.") && level === "problem");
+  const reason = reasonOf(error);
+  const where = settings.servers.join(", ");
+  const code = codeOf(error);
+  if (/VQD_NATS_/.test(reason)) {
+    if (!known) findings.problem("nats.settings", reason);
+  } else if (/authorization|authentication|permissions/i.test(reason)) {
+    const who = settings.credsFile ?? (settings.user === undefined ? "nobody" : `user ${settings.user}`);
+    if (!known) {
+      findings.problem(
+        "nats.credentials",
+        `${where} refuses ${who}: ${reason}`,
+        "wrong password, or credentials that were revoked, or of another operator",
+      );
+    }
+  } else if (code === "CERT_HAS_EXPIRED" || /certificate has expired/i.test(reason)) {
+    findings.problem("nats.tls", `the certificate of ${where} has expired`, "npm run cluster -- renew");
+  } else if (/certificate|self.signed|altnames|issuer/i.test(`${reason} ${code}`)) {
+    findings.problem(
+      "nats.tls",
+      `the certificate of ${where} is not trusted: ${reason}`,
+      "VQD_NATS_CA must name the CA that signed it, and the URL a host that it names",
+    );
+  } else if (/tls/i.test(reason)) {
+    findings.problem(
+      "nats.tls",
+      `${where}: ${reason}`,
+      "the server offers no TLS, which tls:// and VQD_NATS_CA ask for",
+    );
+  } else if (!known) {
+    findings.problem(
+      "nats.connect",
+      `cannot connect to ${where}: ${reason}`,
+      "is the server up, and its port open from here?",
+    );
+  }
+}
+
+const codeOf = (error: unknown): string => {
+  const cause = error instanceof Error ? (error.cause ?? error) : error;
+  return cause instanceof Error && "code" in cause ? String(cause.code) : "";
+};
+
+function checkServer(findings: Findings, nc: NatsConnection, settings: NatsSettings): void {
+  const {
+    version = "0",
+    max_payload: payload = 0,
+    jetstream = false,
+    tls_required: tls = false,
+  } = nc.info ?? {};
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  const [minMajor, minMinor] = MIN_VERSION;
+  if (major < minMajor || (major === minMajor && minor < minMinor)) {
+    findings.problem(
+      "nats.version",
+      `nats-server is ${version}, older than ${MIN_VERSION.join(".")}`,
+      "upgrade the server",
+    );
+  } else findings.ok("nats.version", `nats-server ${version}`);
+  if (!jetstream) {
+    findings.problem("nats.jetstream", "the server has no JetStream", "add jetstream to its configuration");
+  }
+  if (payload < WANTED_PAYLOAD) {
+    findings.problem(
+      "nats.max_payload",
+      `max_payload is ${payload} bytes, less than the ${WANTED_PAYLOAD} that images may take`,
+      "raise max_payload of the server",
+    );
+  }
+  const isLocal = settings.servers.every((server) =>
+    ["127.0.0.1", "localhost", "[::1]"].includes(new URL(server).hostname),
+  );
+  if (!tls && !isLocal) {
+    findings.warn("nats.tls", "the connection is not encrypted", "docs/nats.md says how to have TLS");
+  }
+}

@@ -1,0 +1,147 @@
+// A worker's own end: its settings, model, provider and disk, and what NATS lets it do.
+
+import { accessSync, constants, mkdirSync, mkdtempSync, rmSync, statfsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { headers, type NatsConnection } from "nats";
+import { INBOX_PREFIX, STREAMS } from "@vqd/shared/subjects.ts";
+import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
+import { inspectCheckpoint } from "../checkpoint/inspect.ts";
+import type { WorkerConfig } from "../config.ts";
+import { GraphBuilder } from "../graph/onnx.ts";
+import { defaultModelName } from "../manifest.ts";
+import { floatTensor, Session } from "../session.ts";
+import { type Findings, reasonOf } from "./findings.ts";
+import type { ServedVersion } from "./workers.ts";
+
+const GIB = 1024 ** 3;
+const ID = "00000000000000000000000000";
+
+/** Settings are known to be valid. `minFreeGib` is what must be free for graphs. Gives the models that it would serve. */
+export async function checkWorkerEnd(
+  findings: Findings,
+  config: WorkerConfig,
+  minFreeGib: number,
+): Promise<ServedVersion[]> {
+  checkDisk(findings, config.cacheDir, minFreeGib);
+  await checkProvider(findings, config);
+  return config.models.flatMap(({ dir, name }) => checkModel(findings, dir, name ?? defaultModelName(dir)));
+}
+
+function checkModel(findings: Findings, dir: string, name: string): ServedVersion[] {
+  try {
+    const { problems } = inspectCheckpoint(dir);
+    for (const problem of problems)
+      findings.problem("worker.model", problem, `vqd inspect ${dir} shows all of it`);
+    if (problems.length > 0) return [];
+    const version = new DiffusersCheckpoint(dir).version();
+    findings.ok("worker.model", `${name} in ${dir} is version ${version.slice(0, 12)}`);
+    return [{ name, version }];
+  } catch (error) {
+    findings.problem("worker.model", reasonOf(error), "VQD_MODEL must name a checkpoint folder");
+    return [];
+  }
+}
+
+/** Whether the models here are those that are served elsewhere under the same name. */
+export function compareVersions(
+  findings: Findings,
+  own: readonly ServedVersion[],
+  others: readonly ServedVersion[],
+  where: string,
+): void {
+  for (const { name, version } of own) {
+    const versions = new Set(others.filter((other) => other.name === name).map((other) => other.version));
+    if (versions.size === 0 || versions.has(version)) continue;
+    findings.problem(
+      "worker.version",
+      `${name} here is version ${version.slice(0, 12)}, ${where} ${[...versions].map((other) => other.slice(0, 12)).join(", ")}`,
+      "another checkpoint under the same name gets jobs of its own only; copy the same files, or name it otherwise",
+    );
+  }
+}
+
+function checkDisk(findings: Findings, cacheDir: string, minFreeGib: number): void {
+  try {
+    mkdirSync(cacheDir, { recursive: true });
+    accessSync(cacheDir, constants.W_OK);
+    const { bavail, bsize } = statfsSync(cacheDir);
+    const free = (bavail * bsize) / GIB;
+    const message = `${free.toFixed(1)} GiB are free in ${cacheDir}`;
+    if (free < minFreeGib) {
+      findings.problem(
+        "worker.disk",
+        `${message}, less than ${minFreeGib}`,
+        "free some, or set VQD_CACHE elsewhere",
+      );
+    } else findings.ok("worker.disk", message);
+  } catch (error) {
+    findings.problem("worker.disk", `VQD_CACHE cannot be written: ${reasonOf(error)}`);
+  }
+}
+
+/** Runs a graph of one operator on the provider. */
+async function checkProvider(
+  findings: Findings,
+  { provider, threads }: Pick<WorkerConfig, "provider" | "threads">,
+): Promise<void> {
+  const dir = mkdtempSync(join(tmpdir(), "vqd-doctor-"));
+  try {
+    const path = join(dir, "probe.onnx");
+    const graph = new GraphBuilder("probe", path);
+    const x = graph.input("x", "float32", [2]);
+    graph.output("output", "float32", [2], graph.op("Add", [x, x]));
+    graph.finish();
+    const session = await Session.create(path, { provider, threads });
+    try {
+      const sum = await session.run({ x: floatTensor(Float32Array.of(1, 2), [2]) }, "output");
+      if (String(sum.data) !== "2,4") throw new Error(`it computes 1 + 1, 2 + 2 as ${String(sum.data)}`);
+    } finally {
+      await session.release();
+    }
+    findings.ok("worker.provider", `${provider} runs a graph`);
+  } catch (error) {
+    findings.problem("worker.provider", reasonOf(error), "or set VQD_PROVIDER=cpu");
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/** What a worker says and hears, in forms that change nothing: a stream that is not this one refuses the message. */
+const SAYS = [
+  `vqd.events.0.${ID}`,
+  `vqd.state.${ID}`,
+  "vqd.models.doctor",
+  `$JS.API.CONSUMER.INFO.${STREAMS.jobs}.doctor`,
+  `$JS.API.CONSUMER.MSG.NEXT.${STREAMS.jobs}.doctor`,
+  `$JS.API.DIRECT.GET.${STREAMS.state}.vqd.state.${ID}`,
+  `$JS.API.CONSUMER.CREATE.${STREAMS.jobs}.doctor`,
+];
+const HEARS = [`${INBOX_PREFIX.worker}.doctor`, `vqd.control.${ID}`, "$SRV.PING.vqd-worker"];
+
+/** Tries what a worker needs. To be called with a connection of the worker's credentials, which it closes. */
+export async function checkWorkerPermissions(findings: Findings, nc: NatsConnection): Promise<void> {
+  const refused: string[] = [];
+  const reading = (async () => {
+    for await (const status of nc.status()) {
+      if (status.type === "error") refused.push(status.error.message);
+    }
+  })();
+  for (const subject of SAYS) {
+    const harmless = headers();
+    harmless.set("Nats-Expected-Stream", "VQD_DOCTOR");
+    nc.publish(subject, "", { headers: harmless });
+  }
+  for (const subject of HEARS) nc.subscribe(subject, { callback: () => {} });
+  await nc.flush();
+  await nc.close();
+  await reading;
+  for (const message of refused) {
+    findings.problem(
+      "worker.permissions",
+      message,
+      "the worker's user lacks a permission: infra/nats/permissions.ts lists them all",
+    );
+  }
+  if (refused.length === 0) findings.ok("worker.permissions", "NATS lets the worker do all that it needs");
+}

@@ -1,0 +1,95 @@
+// How a process of this half connects to NATS: servers, credentials and TLS, from the environment.
+
+import { readFileSync } from "node:fs";
+import { type ConnectionOptions, credsAuthenticator } from "nats";
+import { z } from "zod";
+
+const DEFAULT_URL = "nats://127.0.0.1:4222";
+const SCHEMES = new Set(["nats:", "tls:"]);
+
+const serversSchema = z
+  .string()
+  .transform((list) => list.split(",").map((url) => url.trim()))
+  .refine(
+    (urls) => urls.every((url) => SCHEMES.has(URL.parse(url)?.protocol ?? "")),
+    "must be nats:// or tls:// URLs, comma separated",
+  );
+const path = z.string().optional();
+
+/** The variables, to be spread into a schema of the whole environment. */
+export const natsVariables = {
+  VQD_NATS_URL: serversSchema.prefault(DEFAULT_URL),
+  VQD_NATS_USER: z.string().optional(),
+  VQD_NATS_PASSWORD: z.string().optional(),
+  VQD_NATS_CREDS: path,
+  VQD_NATS_CA: path,
+  VQD_NATS_CERT: path,
+  VQD_NATS_KEY: path,
+};
+
+export interface NatsSettings {
+  /** `nats://` or `tls://` URLs of the servers of one cluster; `tls` insists on encryption. */
+  readonly servers: readonly string[];
+  readonly user: string | undefined;
+  readonly password: string | undefined;
+  /** Credentials file (JWT and seed), read anew for each connection, so that it can be replaced while this runs. */
+  readonly credsFile: string | undefined;
+  /** PEM files: the CA to trust instead of the public ones, and a certificate of this client. */
+  readonly caFile: string | undefined;
+  readonly certFile: string | undefined;
+  readonly keyFile: string | undefined;
+}
+
+export function natsSettings(env: z.infer<z.ZodObject<typeof natsVariables>>): NatsSettings {
+  return {
+    servers: env.VQD_NATS_URL,
+    user: env.VQD_NATS_USER,
+    password: env.VQD_NATS_PASSWORD,
+    credsFile: env.VQD_NATS_CREDS,
+    caFile: env.VQD_NATS_CA,
+    certFile: env.VQD_NATS_CERT,
+    keyFile: env.VQD_NATS_KEY,
+  };
+}
+
+/** Throws an Error that names the variable whose file cannot be read. */
+export function connectionOptions(settings: NatsSettings): ConnectionOptions {
+  const { servers, user, password, credsFile, caFile, certFile, keyFile } = settings;
+  for (const [variable, file] of [
+    ["VQD_NATS_CREDS", credsFile],
+    ["VQD_NATS_CA", caFile],
+    ["VQD_NATS_CERT", certFile],
+    ["VQD_NATS_KEY", keyFile],
+  ] as const) {
+    if (file !== undefined) readNamed(variable, file);
+  }
+  const wantsTls =
+    caFile !== undefined || certFile !== undefined || servers.some((url) => url.startsWith("tls:"));
+  return {
+    servers: [...servers],
+    ...(user === undefined ? {} : { user }),
+    ...(password === undefined ? {} : { pass: password }),
+    ...(credsFile === undefined
+      ? {}
+      : { authenticator: credsAuthenticator(() => readNamed("VQD_NATS_CREDS", credsFile)) }),
+    // With this a server that offers no TLS is refused.
+    ...(wantsTls
+      ? {
+          tls: {
+            ...(caFile === undefined ? {} : { caFile }),
+            ...(certFile === undefined ? {} : { certFile }),
+            ...(keyFile === undefined ? {} : { keyFile }),
+          },
+        }
+      : {}),
+  };
+}
+
+function readNamed(variable: string, file: string): Uint8Array {
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`${variable}: ${reason}`, { cause });
+  }
+}

@@ -1,0 +1,97 @@
+// A private CA and certificates of its own: what encrypts the cluster where no public CA can or should.
+
+// @peculiar/x509 needs it, and before itself.
+import "reflect-metadata";
+import { webcrypto } from "node:crypto";
+import {
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  PemConverter,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  X509Certificate,
+  X509CertificateGenerator,
+} from "@peculiar/x509";
+
+const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
+const DAY_MS = 86_400_000;
+/** Clocks of others may be behind. */
+const BACKDATE_MS = 5 * 60_000;
+const CA_DAYS = 3_650;
+export const CERTIFICATE_DAYS = 365;
+
+/** PEM texts. */
+export interface Certificate {
+  readonly certificate: string;
+  readonly key: string;
+}
+
+const newKeys = () => webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
+
+const validity = (days: number) => ({
+  notBefore: new Date(Date.now() - BACKDATE_MS),
+  notAfter: new Date(Date.now() + days * DAY_MS),
+});
+
+async function exportKey(key: webcrypto.CryptoKey): Promise<string> {
+  return `${PemConverter.encode(await webcrypto.subtle.exportKey("pkcs8", key), "PRIVATE KEY")}\n`;
+}
+
+async function importKey(pem: string): Promise<webcrypto.CryptoKey> {
+  const [der] = PemConverter.decode(pem);
+  if (der === undefined) throw new Error("the CA's key is not PEM");
+  return webcrypto.subtle.importKey("pkcs8", der, ALGORITHM, true, ["sign"]);
+}
+
+export async function createCa(name: string, days = CA_DAYS): Promise<Certificate> {
+  const keys = await newKeys();
+  const certificate = await X509CertificateGenerator.createSelfSigned(
+    {
+      name: `CN=${name}`,
+      keys,
+      signingAlgorithm: ALGORITHM,
+      ...validity(days),
+      extensions: [
+        new BasicConstraintsExtension(true, 0, true),
+        new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+        await SubjectKeyIdentifierExtension.create(keys.publicKey, false, webcrypto),
+      ],
+    },
+    webcrypto,
+  );
+  return { certificate: `${certificate.toString("pem")}\n`, key: await exportKey(keys.privateKey) };
+}
+
+/** A certificate for `hosts`, all of them names, for both ends of a connection: routes between servers are mutual. */
+export async function createCertificate(
+  ca: Certificate,
+  hosts: readonly string[],
+  days = CERTIFICATE_DAYS,
+): Promise<Certificate> {
+  const keys = await newKeys();
+  const issuer = new X509Certificate(ca.certificate);
+  const certificate = await X509CertificateGenerator.create(
+    {
+      subject: `CN=${hosts[0] ?? ""}`,
+      issuer: issuer.subject,
+      publicKey: keys.publicKey,
+      signingKey: await importKey(ca.key),
+      signingAlgorithm: ALGORITHM,
+      ...validity(days),
+      extensions: [
+        new BasicConstraintsExtension(false, undefined, true),
+        new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+        new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth]),
+        new SubjectAlternativeNameExtension(hosts.map((value) => ({ type: "dns", value }) as const)),
+        await SubjectKeyIdentifierExtension.create(keys.publicKey, false, webcrypto),
+        await AuthorityKeyIdentifierExtension.create(issuer.publicKey, false, webcrypto),
+      ],
+    },
+    webcrypto,
+  );
+  return { certificate: `${certificate.toString("pem")}\n`, key: await exportKey(keys.privateKey) };
+}

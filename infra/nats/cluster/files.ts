@@ -1,0 +1,159 @@
+// The folder of a cluster: the operator's keys, and for each server and each user what is to be copied there.
+
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { writePrivateFile } from "../../stack/files.ts";
+import { Authority, type RoleName } from "./authority.ts";
+import { leafConfig, type Node, nodeConfig, type Nodes, type Place, type Ports } from "./config.ts";
+
+const CLUSTER_FILE = "cluster.json";
+const CONFIG_FILE = "nats-server.conf";
+/** Issued by `init`. A leaf gets its own when it is made. */
+const FIRST_USERS = ["edge", "worker", "monitor", "operator"] as const satisfies RoleName[];
+
+const portsSchema = z.strictObject({
+  client: z.int(),
+  cluster: z.int(),
+  leaf: z.int(),
+  websocket: z.int(),
+  monitor: z.int(),
+});
+const leafSchema = z.strictObject({
+  name: z.string(),
+  /** Its names for the workers of its site. */
+  hosts: z.array(z.string()).min(1),
+  ports: portsSchema.pick({ client: true, monitor: true }),
+});
+const clusterSchema = z.strictObject({
+  nodes: z.array(z.strictObject({ name: z.string(), host: z.string(), ports: portsSchema })).min(1),
+  acceptsLeaves: z.boolean(),
+  leaves: z.array(leafSchema),
+});
+type Leaf = z.infer<typeof leafSchema>;
+
+/** Where the files of a server will lie when it runs, by its name. */
+export type Places = (server: string) => Place;
+
+export class ClusterFiles {
+  readonly dir: string;
+  readonly authority: Authority;
+  readonly nodes: readonly Node[];
+  readonly acceptsLeaves: boolean;
+  readonly #leaves: Leaf[];
+  readonly #places: Places;
+
+  private constructor(
+    dir: string,
+    authority: Authority,
+    { nodes, acceptsLeaves, leaves }: Nodes & { leaves: Leaf[] },
+    places: Places,
+  ) {
+    this.dir = dir;
+    this.authority = authority;
+    this.nodes = nodes;
+    this.acceptsLeaves = acceptsLeaves;
+    this.#leaves = leaves;
+    this.#places = places;
+  }
+
+  /** Makes the cluster's folder, or brings one up to date: keys, credentials and certificates that are there stay. */
+  static async init(dir: string, { nodes, acceptsLeaves }: Nodes, places: Places): Promise<ClusterFiles> {
+    const authority = await Authority.open(join(dir, "operator"));
+    const leaves = existsSync(join(dir, CLUSTER_FILE)) ? readCluster(dir).leaves : [];
+    const files = new ClusterFiles(dir, authority, { nodes, acceptsLeaves, leaves }, places);
+    files.#writeCluster();
+    writePrivateFile(join(dir, "ca.pem"), authority.caCertificate);
+    for (const node of nodes) await files.#writeTls(join("nodes", node.name), [node.host]);
+    for (const role of FIRST_USERS) {
+      if (!existsSync(files.credentialsPath(role))) files.issue(role);
+    }
+    files.writeConfigs();
+    return files;
+  }
+
+  /** The cluster that `init` has made. */
+  static async open(dir: string, places: Places): Promise<ClusterFiles> {
+    const cluster = readCluster(dir);
+    return new ClusterFiles(dir, await Authority.open(join(dir, "operator")), cluster, places);
+  }
+
+  /** The configuration of a node or leaf in this folder. */
+  configPath(kind: "nodes" | "leaves", name: string): string {
+    return join(this.dir, kind, name, CONFIG_FILE);
+  }
+
+  credentialsPath(name: string): string {
+    return join(this.dir, "creds", `${name}.creds`);
+  }
+
+  /** Writes new credentials to `creds/<name>.creds`; returns the user's public key. */
+  issue(role: RoleName, name: string = role, expires?: number): string {
+    const { credentials, publicKey } = this.authority.issue(role, name, expires);
+    mkdirSync(join(this.dir, "creds"), { recursive: true, mode: 0o700 });
+    writePrivateFile(this.credentialsPath(name), credentials);
+    return publicKey;
+  }
+
+  /** Writes the servers' configurations, which hold who is trusted. Servers that run want a reload. */
+  writeConfigs(): void {
+    const trust = this.authority.trust();
+    for (const node of this.nodes) {
+      const config = nodeConfig(node, this, trust, this.#places(node.name));
+      writePrivateFile(this.configPath("nodes", node.name), config);
+    }
+    for (const leaf of this.#leaves) {
+      const config = leafConfig(leaf, this.nodes, trust, this.#places(leaf.name));
+      writePrivateFile(this.configPath("leaves", leaf.name), config);
+    }
+  }
+
+  /** Everything for a leaf node in `leaves/<name>`; `hosts` are its names for the workers of its site. */
+  async addLeaf(
+    name: string,
+    hosts: readonly string[],
+    ports: Pick<Ports, "client" | "monitor">,
+  ): Promise<void> {
+    if (!this.acceptsLeaves) {
+      throw new Error(
+        "the cluster does not listen for leaf nodes: init it with --leaf-nodes and restart its servers",
+      );
+    }
+    const known = this.#leaves.findIndex((leaf) => leaf.name === name);
+    this.#leaves.splice(known === -1 ? this.#leaves.length : known, 1, { name, hosts: [...hosts], ports });
+    await this.#writeTls(join("leaves", name), hosts);
+    const credentialsPath = join(this.dir, "leaves", name, "leaf.creds");
+    if (!existsSync(credentialsPath)) {
+      writePrivateFile(credentialsPath, this.authority.issue("leaf", `leaf-${name}`).credentials);
+    }
+    this.#writeCluster();
+    this.writeConfigs();
+  }
+
+  /** New certificates for all servers; a reload takes them up. */
+  async renewCertificates(): Promise<void> {
+    for (const node of this.nodes) await this.#writeTls(join("nodes", node.name), [node.host], true);
+    for (const leaf of this.#leaves) await this.#writeTls(join("leaves", leaf.name), leaf.hosts, true);
+  }
+
+  #writeCluster(): void {
+    const cluster = { nodes: this.nodes, acceptsLeaves: this.acceptsLeaves, leaves: this.#leaves };
+    writePrivateFile(join(this.dir, CLUSTER_FILE), `${JSON.stringify(cluster, undefined, 2)}\n`);
+  }
+
+  async #writeTls(server: string, hosts: readonly string[], renew = false): Promise<void> {
+    const dir = join(this.dir, server, "tls");
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    writePrivateFile(join(dir, "ca.pem"), this.authority.caCertificate);
+    if (!renew && existsSync(join(dir, "node.pem"))) return;
+    const { certificate, key } = await this.authority.certificate(hosts);
+    writePrivateFile(join(dir, "node-key.pem"), key);
+    writePrivateFile(join(dir, "node.pem"), certificate);
+  }
+}
+
+function readCluster(dir: string): z.infer<typeof clusterSchema> {
+  const path = join(dir, CLUSTER_FILE);
+  if (!existsSync(path)) throw new Error(`${path} is not there: make the cluster with init first`);
+  return clusterSchema.parse(JSON.parse(readFileSync(path, "utf8")));
+}

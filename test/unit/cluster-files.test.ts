@@ -1,0 +1,96 @@
+// `npm run cluster`: the folder of a NATS cluster, and what stays when it is made again.
+
+import { execFile } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { X509Certificate } from "node:crypto";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { NODE, REPO } from "../../infra/stack/paths.ts";
+
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "vqd-cluster-files-"));
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+async function cluster(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const main = join(REPO, "infra", "nats", "cluster", "main.ts");
+  return promisify(execFile)(NODE, [main, ...args, "--dir", dir]).then(
+    (output) => ({ code: 0, ...output }),
+    (error: unknown) => error as { code: number; stdout: string; stderr: string },
+  );
+}
+
+const read = (...path: string[]): string => readFileSync(join(dir, ...path), "utf8");
+const NODES = ["n1=n1.example", "n2=n2.example", "n3=n3.example"];
+
+it("holds a configuration and a certificate for each server, and credentials for each role", async () => {
+  const { stdout } = await cluster("init", ...NODES);
+  expect(stdout).toContain("wss://n1.example:8443,wss://n2.example:8443,wss://n3.example:8443");
+  const config = JSON.parse(read("nodes", "n2", "nats-server.conf")) as Record<string, unknown>;
+  expect(config).toMatchObject({
+    server_name: "n2",
+    tls: { cert_file: "/etc/nats/tls/node.pem", key_file: "/etc/nats/tls/node-key.pem" },
+    cluster: {
+      routes: ["nats-route://n1.example:6222", "nats-route://n3.example:6222"],
+      tls: { verify: true },
+    },
+    jetstream: { store_dir: "/var/lib/nats" },
+  });
+  // A listener that nobody needs is none.
+  expect(config).not.toHaveProperty("leafnodes");
+  const certificate = new X509Certificate(read("nodes", "n2", "tls", "node.pem"));
+  expect(certificate.checkHost("n2.example")).toBe("n2.example");
+  expect(certificate.checkHost("n1.example")).toBeUndefined();
+  expect(certificate.verify(new X509Certificate(read("ca.pem")).publicKey)).toBe(true);
+  for (const role of ["edge", "worker", "monitor", "operator"]) {
+    const path = join(dir, "creds", `${role}.creds`);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(readFileSync(path, "utf8")).toMatch(/NATS USER JWT[^]+USER NKEY SEED/);
+  }
+  expect(statSync(join(dir, "operator", "keys.json")).mode & 0o777).toBe(0o600);
+});
+
+it("keeps keys, credentials and certificates when a server is added", async () => {
+  await cluster("init", ...NODES);
+  const before = [read("creds", "edge.creds"), read("nodes", "n1", "tls", "node.pem"), read("ca.pem")];
+  const operator = (JSON.parse(read("nodes", "n1", "nats-server.conf")) as { operator: string }).operator;
+  await cluster("init", ...NODES, "n4=n4.example", "n5=n5.example");
+  expect([read("creds", "edge.creds"), read("nodes", "n1", "tls", "node.pem"), read("ca.pem")]).toEqual(
+    before,
+  );
+  // A server takes up another operator only when it is started.
+  expect(JSON.parse(read("nodes", "n1", "nats-server.conf"))).toMatchObject({ operator });
+  expect(read("nodes", "n1", "nats-server.conf")).toContain("n5.example");
+});
+
+it("renews certificates under the same CA, makes leaf nodes where they are listened for, and revokes", async () => {
+  await cluster("init", ...NODES);
+  const old = read("nodes", "n1", "tls", "node.pem");
+  await cluster("renew");
+  expect(read("nodes", "n1", "tls", "node.pem")).not.toBe(old);
+  expect((await cluster("leaf", "site=gpu.example")).stderr).toContain("--leaf-nodes");
+  await cluster("init", ...NODES, "--leaf-nodes");
+  expect((await cluster("leaf", "site=gpu.example")).code).toBe(0);
+  expect(existsSync(join(dir, "leaves", "site", "leaf.creds"))).toBe(true);
+
+  const { stdout } = await cluster("user", "worker", "--name", "gpu-7", "--days", "30");
+  const [key = ""] = /U[A-Z2-7]{55}/.exec(stdout) ?? [];
+  expect((await cluster("revoke", join(dir, "creds", "gpu-7.creds"))).stdout).toContain(key);
+  expect(read("operator", "keys.json")).toContain(key);
+});
+
+it.each([
+  [["init"], /NAME=HOST/],
+  [["init", "n1"], /NAME=HOST/],
+  [["init", "n1=10.0.0.1"], /must be a name/],
+  [["init", "n1=a.example", "n1=b.example"], /differ/],
+  [["user", "root"], /ROLE/],
+  [["user", "worker", "--days", "never"], /--days/],
+  [["dance"], /unknown command/],
+])("refuses %j", async (args, reason) => {
+  if (args[0] !== "init") await cluster("init", ...NODES);
+  expect(await cluster(...args)).toMatchObject({ code: 2, stderr: expect.stringMatching(reason) as string });
+});
