@@ -15,6 +15,7 @@ const HELP = `Usage: npm run bench -- [options]             the whole suite: a t
        npm run bench -- --shape NAME [options]  a single case
        npm run bench -- parts [--help]          each part of the pipeline
        npm run bench -- edge [--help]           dispatch, readers, tokenizer, size and start of the edge
+       npm run bench -- load [--help]           the whole system from a fraction to a multiple of its capacity
 
   --shape NAME       bundled, or ithq: the published model's, with random weights
   --layers N         of the transformer, with --shape ithq       [2]
@@ -104,7 +105,9 @@ async function main(): Promise<void> {
 }
 
 const [, , part] = process.argv;
-if (part === "parts" || part === "edge") {
+const PARTS: readonly string[] = ["parts", "edge", "load"];
+
+if (part !== undefined && PARTS.includes(part)) {
   process.argv.splice(2, 1);
   await import(`./${part}.ts`);
 } else {
