@@ -16,6 +16,7 @@ const HELP = `Usage: npm run bench -- [options]             the whole suite: a t
        npm run bench -- parts [--help]          each part of the pipeline
        npm run bench -- edge [--help]           dispatch, readers, tokenizer, size and start of the edge
        npm run bench -- load [--help]           the whole system from a fraction to a multiple of its capacity
+       npm run bench -- cancel [--help]         how long a canceled job keeps its slot
 
   --shape NAME       bundled, or ithq: the published model's, with random weights
   --layers N         of the transformer, with --shape ithq       [2]
@@ -105,7 +106,7 @@ async function main(): Promise<void> {
 }
 
 const [, , part] = process.argv;
-const PARTS: readonly string[] = ["parts", "edge", "load"];
+const PARTS: readonly string[] = ["parts", "edge", "load", "cancel"];
 
 if (part !== undefined && PARTS.includes(part)) {
   process.argv.splice(2, 1);

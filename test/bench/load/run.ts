@@ -21,8 +21,7 @@ export interface Alone {
   readonly ten_ms: number;
 }
 
-const aloneOf = (alone: Alone, images: number): number =>
-  images === 1 ? alone.single_ms : alone.ten_ms;
+const aloneOf = (alone: Alone, images: number): number => (images === 1 ? alone.single_ms : alone.ten_ms);
 
 /** One job at a time; the first of all is not counted. */
 export async function measureAlone(api: Api): Promise<Alone> {
