@@ -23,7 +23,7 @@ export interface Chart {
 const WIDTH = 720;
 const HEIGHT = 330;
 const [LEFT, RIGHT, TOP, BOTTOM] = [66, 20, 70, 46];
-const LEGEND_STEP = 170;
+const MAX_LEGEND_STEP = 170;
 
 /** Where a value lies between the first and the last tick, 0 to 1 and beyond. */
 function place({ ticks, log = false }: Axis, value: number): number {
@@ -59,7 +59,7 @@ function drawChart({ title, x, y, lines }: Chart): string {
     return `<path d="${path}" fill="none" stroke="${color}" stroke-width="2"${dash}/>${dots}`;
   });
   const legend = lines.map(({ label, color, dashed = false }, i) => {
-    const left = LEFT + i * LEGEND_STEP;
+    const left = Math.round(LEFT + i * Math.min(MAX_LEGEND_STEP, width / lines.length));
     const dash = dashed ? ' stroke-dasharray="5 4"' : "";
     return `<path d="M${left} 49h22" stroke="${color}" stroke-width="2"${dash}/>${text([left + 28, 53], label)}`;
   });

@@ -26,6 +26,8 @@ from five callers of single pictures and one of ten at a time. Ends by itself, a
   -h, --help       this text
 `;
 
+const CAPACITY_SECONDS = 35;
+
 const { values } = parseArgs({
   options: {
     loads: { type: "string", default: "0.2,0.5,0.8,1,1.5,2,3" },
@@ -76,7 +78,10 @@ async function measure() {
   const alone = await measureAlone(api);
   say(`alone: ${asLine({ ...alone })}`);
   // Two less than the queue takes: one that has just ended may still count.
-  const capacity = await measureCapacity(api, seed, { outstanding: queueLimit - 2, seconds });
+  const capacity = await measureCapacity(api, seed, {
+    outstanding: queueLimit - 2,
+    seconds: CAPACITY_SECONDS,
+  });
   say(`capacity: ${asLine({ ...capacity })}`);
   const levels: Level[] = [];
   for (const [index, load] of loads.entries()) {

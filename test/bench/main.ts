@@ -17,6 +17,7 @@ const HELP = `Usage: npm run bench -- [options]             the whole suite: a t
        npm run bench -- edge [--help]           dispatch, readers, tokenizer, size and start of the edge
        npm run bench -- load [--help]           the whole system from a fraction to a multiple of its capacity
        npm run bench -- cancel [--help]         how long a canceled job keeps its slot
+       npm run bench -- simulate [--help]       one to a thousand workers, and where NATS and hubs end
 
   --shape NAME       bundled, or ithq: the published model's, with random weights
   --layers N         of the transformer, with --shape ithq       [2]
@@ -106,7 +107,7 @@ async function main(): Promise<void> {
 }
 
 const [, , part] = process.argv;
-const PARTS: readonly string[] = ["parts", "edge", "load", "cancel"];
+const PARTS: readonly string[] = ["parts", "edge", "load", "cancel", "simulate"];
 
 if (part !== undefined && PARTS.includes(part)) {
   process.argv.splice(2, 1);
