@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { REPO } from "../../../infra/stack/paths.ts";
 import type { LogSink } from "../../../infra/stack/log.ts";
 import { type Stack, startStack } from "../../../infra/stack/stack.ts";
+import { onInterrupt } from "../interrupt.ts";
 import { CALLERS } from "./callers.ts";
 import type { Api } from "./client.ts";
 
@@ -48,6 +49,7 @@ export async function startSystem({
   const keys = new Map(CALLERS.map(({ name }) => [name, newKey()]));
   const hashes = [...keys, ["dev", apiKey] as const].map(([name, key]) => `${name}:${digestOf(key)}`);
   const remove = (): void => rmSync(data, { recursive: true, force: true });
+  const release = onInterrupt(remove);
   try {
     const stack = await startStack({
       workers,
@@ -68,10 +70,12 @@ export async function startSystem({
       api: { url: stack.url, keys, steps },
       async [Symbol.asyncDispose]() {
         await stack.stop();
+        release();
         remove();
       },
     };
   } catch (error) {
+    release();
     remove();
     throw error;
   }

@@ -16,6 +16,7 @@ import { type Stack, startStack } from "../../../infra/stack/stack.ts";
 import { request } from "../../integration/support/client.ts";
 import { TINY_MODEL } from "../../integration/support/stack.ts";
 import { MODEL, PlayedWorker } from "../edge/played-worker.ts";
+import { onInterrupt } from "../interrupt.ts";
 import { CALLERS } from "../load/callers.ts";
 import { runJob } from "../load/client.ts";
 import { startSystem } from "../load/system.ts";
@@ -272,6 +273,8 @@ export async function measureAll() {
   for (const threads of new Set([1, describeMachine().cores]))
     steps.push(leastOf(await repeated(() => measureSteps(threads))));
   const data = mkdtempSync(join(tmpdir(), "vqd-simulate-"));
+  const remove = (): void => rmSync(data, { recursive: true, force: true });
+  const release = onInterrupt(remove);
   try {
     // The edge is ready once there is a model; then the bench plays the worker itself.
     const options = { workers: 1, model: TINY_MODEL, queueLimit: QUEUE_LIMIT, edgeEnv: NO_LIMITS };
@@ -287,6 +290,7 @@ export async function measureAll() {
       job: await measureMessages(),
     };
   } finally {
-    rmSync(data, { recursive: true, force: true });
+    release();
+    remove();
   }
 }
