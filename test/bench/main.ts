@@ -109,14 +109,14 @@ async function main(): Promise<void> {
 const [, , part] = process.argv;
 const PARTS: readonly string[] = ["parts", "edge", "load", "cancel", "simulate"];
 
-if (part !== undefined && PARTS.includes(part)) {
-  process.argv.splice(2, 1);
-  await import(`./${part}.ts`);
-} else {
-  try {
+try {
+  if (part !== undefined && PARTS.includes(part)) {
+    process.argv.splice(2, 1);
+    await import(`./${part}.ts`);
+  } else {
     await main();
-  } catch (error) {
-    process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`);
-    process.exitCode = 2;
   }
+} catch (error) {
+  process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 2;
 }
