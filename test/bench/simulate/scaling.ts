@@ -139,15 +139,26 @@ export function scalingRow(
   };
 }
 
-/** What the simulation says of the load bench's own runs: the same arrivals' rate, jobs, slots and queue. */
+/**
+ * What the simulation says of the load bench's own runs: the same rate of arrivals, jobs, slots and queue. The worker of
+ * those runs shares the machine with the edge, NATS and the callers, and is slower for it: `slower` says by how much, so
+ * that the capacities agree, and what is compared is the waiting.
+ */
 export function simulatedLoad(measured: Measured, report: LoadReport, seed: number) {
   const scenario = { slots: report.slots, threads: 1, steps: report.steps, seed };
-  const model = workerModel(measured, scenario);
+  const undisturbed = workerModel(measured, scenario);
+  const capacity = workerCapacity(undisturbed, scenario) * report.workers;
+  const slower = capacity / report.capacity.images_per_second;
+  const model = {
+    ...undisturbed,
+    stepMs: undisturbed.stepMs.map((ms) => ms * slower),
+    decodeMs: undisturbed.decodeMs * slower,
+  };
   // What the client sees beyond the worker: the edge, HTTP, the events on their way.
-  const edgeMs = report.alone.single_ms - 1_000 * aloneSeconds(model, report.steps, 1);
-  const capacity = workerCapacity(model, scenario) * report.workers;
+  const edgeMs = Math.max(0, report.alone.single_ms - 1_000 * aloneSeconds(model, report.steps, 1));
   return {
     capacity,
+    slower,
     edge_ms: edgeMs,
     levels: report.levels.map(({ load, ...level }) => {
       const { done, refused, imagesPerSecond } = simulateCluster({
