@@ -28,7 +28,9 @@ export interface ReadyMessage {
 const STALL_CHECK_MS = 250;
 /** From the word to stop to the end of the process, beside the step that is being made. */
 const STOP_LIMIT_MS = 2_000;
-const EXIT_STALLED = 70;
+
+/** Ends the process although a thread of it is in a call that does not return, for which `process.exit` would wait. */
+const endNow = (): void => void process.kill(process.pid, "SIGKILL");
 
 async function serve(config: WorkerConfig): Promise<void> {
   const log = createLogger((line) => process.stdout.write(`${line}\n`), config.logLevel);
@@ -125,14 +127,14 @@ async function serve(config: WorkerConfig): Promise<void> {
     consumer.drain();
     const limitMs = STOP_LIMIT_MS + maxSlots * watch.slowestPassMs;
     // A call that cannot be interrupted must not hold the jobs: the next worker goes on from their last states.
-    setTimeout(() => void consumer.abandon().then(() => process.exit(0)), limitMs).unref();
+    setTimeout(() => void consumer.abandon().then(endNow), limitMs).unref();
   };
   const stallTimer = setInterval(() => {
     const stall = watch.stalled();
     if (stall === undefined || status === "failed") return;
     status = "failed";
     log.error("a call into the runtime hangs: handing the jobs back and ending", { ...stall });
-    void consumer.abandon().then(() => process.exit(EXIT_STALLED));
+    void consumer.abandon().then(endNow);
   }, STALL_CHECK_MS);
   for (const { manifest } of models.models) await broker.announce(manifest);
   const [first] = models.models;

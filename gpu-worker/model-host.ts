@@ -53,7 +53,10 @@ interface Entry {
   readonly key: string;
   readonly manifest: ModelManifest;
   readonly info: PipelineInfo;
+  /** Set as soon as someone wants it; its load may still have to wait for room. */
   loaded: Promise<ServedModel> | undefined;
+  /** Whether it takes memory. */
+  isResident: boolean;
   users: number;
   usedAt: number;
   stepMs: () => number;
@@ -174,11 +177,13 @@ export class ModelHost {
         manifest,
         info: pipeline.info,
         loaded: undefined,
+        isResident: false,
         users: 0,
         usedAt: performance.now(),
         stepMs: () => 0,
       };
       await this.#makeRoom(entry);
+      entry.isResident = true;
       entry.loaded = Promise.resolve(this.#serve(entry, pipeline));
       this.#entries.set(key, entry);
     } catch (error) {
@@ -207,6 +212,7 @@ export class ModelHost {
     const load = async (): Promise<ServedModel> => {
       const { name: model } = entry.manifest;
       await this.#makeRoom(entry);
+      entry.isResident = true;
       const startedAt = performance.now();
       const pipeline = await this.#pipeline(entry.source);
       if (pipeline.info.version !== entry.info.version) {
@@ -219,6 +225,7 @@ export class ModelHost {
     };
     const loaded = this.#loading.then(load).catch((error: unknown) => {
       entry.loaded = undefined;
+      entry.isResident = false;
       throw error;
     });
     this.#loading = loaded.catch(() => {});
@@ -228,7 +235,13 @@ export class ModelHost {
   #pipeline({ dir }: ModelSource): Promise<VQDiffusionPipeline> {
     const { provider, quantization, threads, cacheDir, whileLoading } = this.#options;
     return whileLoading(() =>
-      VQDiffusionPipeline.fromPretrained(dir, { provider, quantization, threads, cacheDir }),
+      VQDiffusionPipeline.fromPretrained(dir, {
+        provider,
+        quantization,
+        threads,
+        cacheDir,
+        ownThreads: true,
+      }),
     );
   }
 
@@ -246,9 +259,7 @@ export class ModelHost {
   async #makeRoom(entry: Entry): Promise<void> {
     const { memoryBytes, log } = this.#options;
     for (;;) {
-      const others = [...this.#entries.values()].filter(
-        (other) => other !== entry && other.loaded !== undefined,
-      );
+      const others = [...this.#entries.values()].filter((other) => other !== entry && other.isResident);
       const bytes = [entry, ...others].reduce((sum, { info }) => sum + weightBytes(info), 0);
       // However large a model is, alone it is loaded.
       if (bytes <= memoryBytes || others.length === 0) return;
@@ -268,6 +279,7 @@ export class ModelHost {
     const { loaded } = entry;
     entry.loaded = undefined;
     await (await loaded)?.release();
+    entry.isResident = false;
   }
 }
 

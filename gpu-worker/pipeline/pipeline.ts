@@ -39,6 +39,11 @@ export interface PipelineOptions {
   readonly cacheDir: string;
   /** Memory for what the transformer sees of the prompts used last; by default 64 MiB. */
   readonly promptCacheBytes?: number;
+  /**
+   * Computes steps and pictures on threads of their own, so that this one stays free and a picture is decoded beside the
+   * next step [false].
+   */
+  readonly ownThreads?: boolean;
 }
 
 const PROMPT_CACHE_BYTES = 64 * 1024 * 1024;
@@ -75,16 +80,18 @@ export class VQDiffusionPipeline {
       quantization = "none",
       cacheDir,
       promptCacheBytes = PROMPT_CACHE_BYTES,
+      ownThreads = false,
     }: PipelineOptions,
   ): Promise<VQDiffusionPipeline> {
     const checkpoint = new DiffusersCheckpoint(dir);
     const version = checkpoint.version();
     const graphs = ensureGraphs(checkpoint, version, { cacheDir, form: graphForm(provider, quantization) });
     const options = { provider, threads };
+    const threaded = { ...options, ownThread: ownThreads };
     const [conditioner, denoiser, vqModel] = await Promise.all([
       TextConditioner.load(checkpoint, graphs, { ...options, cacheBytes: promptCacheBytes }),
-      Denoiser.load(checkpoint, graphs, options),
-      VQModel.load(checkpoint, graphs, options),
+      Denoiser.load(checkpoint, graphs, threaded),
+      VQModel.load(checkpoint, graphs, threaded),
     ]);
     const info = describeModel(checkpoint, version, { provider, quantization });
     const schedulers = namedSchedulers(checkpoint.scheduler);

@@ -5,10 +5,9 @@ import { connect, nanos, type NatsConnection } from "nats";
 import { createLogger } from "@vqd/shared/log.ts";
 import { jobConsumer, jobFilter, jobSubject, type Priority, STREAMS } from "@vqd/shared/subjects.ts";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
-import { Broker } from "../../gpu-worker/broker.ts";
-import { readConfig } from "../../gpu-worker/config.ts";
+import type { Broker } from "../../gpu-worker/broker.ts";
 import { JobQueue, type QueuedJob } from "../../gpu-worker/job-queue.ts";
-import { startTestNats, type TestNats } from "./support/nats.ts";
+import { connectWorker, startTestNats, type TestNats } from "./support/nats.ts";
 
 const KEY = "vqd--queue--0123456789ab";
 const LEASE_MS = 30_000;
@@ -23,7 +22,7 @@ beforeAll(async () => {
   nats = await startTestNats();
   const { url: servers, passwords } = nats;
   edge = await connect({ servers, user: "edge", pass: passwords.edge, inboxPrefix: "_INBOX_edge" });
-  broker = await connectWorker();
+  broker = await connectWorker(nats);
 });
 afterAll(async () => {
   stop.abort();
@@ -38,19 +37,6 @@ beforeEach(async () => {
 });
 
 const log = createLogger(() => {}, "error");
-
-function connectWorker(): Promise<Broker> {
-  return Broker.connect({
-    nats: readConfig({
-      VQD_NATS_URL: nats.url,
-      VQD_NATS_USER: "worker",
-      VQD_NATS_PASSWORD: nats.passwords.worker,
-    }).nats,
-    name: "test",
-    log,
-    onRefused: () => {},
-  });
-}
 
 async function asOperator<T>(work: (nc: NatsConnection) => Promise<T>): Promise<T> {
   const { url: servers, passwords } = nats;
@@ -130,7 +116,7 @@ it("takes what comes while it waits, and lets others have what it has no room fo
   let room = true;
   const queue = makeQueue(() => room);
   const waiting = queue.next(stop.signal);
-  const other = await connectWorker();
+  const other = await connectWorker(nats);
   try {
     await publish("low", "first");
     await expect(done(await waiting)).resolves.toBe("first");

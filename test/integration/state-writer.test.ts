@@ -2,24 +2,17 @@
 
 import { decodeTokens, encodeState } from "@vqd/shared/codec.ts";
 import type { JobState } from "@vqd/shared/events.ts";
-import { createLogger } from "@vqd/shared/log.ts";
 import { stateSubject } from "@vqd/shared/subjects.ts";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { Broker } from "../../gpu-worker/broker.ts";
+import type { Broker } from "../../gpu-worker/broker.ts";
 import { StateWriter } from "../../gpu-worker/state-writer.ts";
-import { startTestNats, type TestNats } from "./support/nats.ts";
+import { connectWorker, startTestNats, type TestNats } from "./support/nats.ts";
 
 let nats: TestNats;
 let broker: Broker;
 beforeAll(async () => {
   nats = await startTestNats();
-  broker = await Broker.connect({
-    url: nats.url,
-    user: "worker",
-    password: nats.passwords.worker,
-    name: "test",
-    log: createLogger(() => {}, "error"),
-  });
+  broker = await connectWorker(nats);
 });
 afterAll(async () => {
   await broker.close();

@@ -3,6 +3,9 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createLogger } from "@vqd/shared/log.ts";
+import { Broker } from "../../../gpu-worker/broker.ts";
+import { readConfig } from "../../../gpu-worker/config.ts";
 import { loadPasswords, type Passwords, writeNatsConfig } from "../../../infra/nats/config.ts";
 import { ensureNatsServer } from "../../../infra/nats/server.ts";
 import { applyStreams } from "../../../infra/nats/streams.ts";
@@ -41,4 +44,14 @@ export async function startTestNats(): Promise<TestNats> {
       await rm(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** A worker's connection, as its user. */
+export function connectWorker({ url, passwords }: TestNats): Promise<Broker> {
+  const { nats } = readConfig({
+    VQD_NATS_URL: url,
+    VQD_NATS_USER: "worker",
+    VQD_NATS_PASSWORD: passwords.worker,
+  });
+  return Broker.connect({ nats, name: "test", log: createLogger(() => {}, "error"), onRefused: () => {} });
 }

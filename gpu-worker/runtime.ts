@@ -1,0 +1,67 @@
+// The only import of onnxruntime: sessions on a provider, and their tensors.
+
+import { createRequire } from "node:module";
+import * as ort from "onnxruntime-node";
+
+export type Provider = "cpu" | "webgpu" | "cuda";
+export type Tensor = ort.Tensor;
+
+/** Version of the runtime, part of the numerics id. */
+export const RUNTIME_VERSION: string = (
+  createRequire(import.meta.url)("onnxruntime-node/package.json") as { version: string }
+).version;
+
+export interface SessionOptions {
+  readonly provider: Provider;
+  /** Threads of one operator; only the CPU provider uses them. */
+  readonly threads: number;
+  /**
+   * Whether the memory of a run is kept for the next one [true]. Keeping it saves the system's work on every run of a
+   * loop; what runs once per picture gives it back.
+   */
+  readonly keepsMemory?: boolean;
+  /**
+   * Whether runs are made on a thread of the session's own [false]. onnxruntime's binding computes on the thread that
+   * calls it, which until then does nothing else.
+   */
+  readonly ownThread?: boolean;
+}
+
+/** What of onnxruntime's sessions is used. */
+export interface Runtime {
+  readonly inputNames: readonly string[];
+  run(
+    feeds: Readonly<Record<string, ort.Tensor>>,
+    fetches: readonly string[],
+  ): Promise<Readonly<Record<string, ort.Tensor>>>;
+  release(): Promise<void>;
+}
+
+/** A session on the thread that calls it. */
+export function createRuntime(
+  path: string,
+  { provider, threads, keepsMemory = true }: SessionOptions,
+): Promise<Runtime> {
+  return ort.InferenceSession.create(path, {
+    executionProviders: [provider],
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    graphOptimizationLevel: "all",
+    enableCpuMemArena: keepsMemory,
+    logSeverityLevel: LOG_SEVERITY_FATAL,
+  });
+}
+
+/**
+ * onnxruntime's "fatal": its warnings are about graph details that nobody can act on, and its errors come as
+ * exceptions too. Libraries are loaded outside of sessions, by what `env` says.
+ */
+const LOG_SEVERITY_FATAL = 4;
+ort.env.logLevel = "fatal";
+
+/** A tensor as it passes between threads. */
+export type PlainTensor = Pick<ort.Tensor, "type" | "data" | "dims">;
+
+export function tensorOf({ type, data, dims }: PlainTensor): ort.Tensor {
+  return new ort.Tensor(type, data as ort.Tensor.DataTypeMap[ort.Tensor.Type], dims);
+}
