@@ -20,7 +20,7 @@ export default defineConfig({
       {
         test: {
           name: "integration",
-          include: ["test/integration/**/*.test.ts"],
+          include: ["test/integration/**/*.test.ts", "test/chaos/**/*.test.ts"],
           setupFiles: ["test/setup/no-console.ts"],
           // Each file starts processes that want all cores, and times what they do.
           fileParallelism: false,

@@ -27,6 +27,7 @@ export interface Env {
   readonly HUB_SHARDS?: string;
   readonly PUBLIC_URL?: string;
   readonly QUEUE_TIMEOUT_SECONDS?: string;
+  readonly MAX_WAIT_SECONDS?: string;
   readonly RUN_TIMEOUT_SECONDS?: string;
   readonly FILE_RETENTION_SECONDS?: string;
   readonly RECORD_RETENTION_SECONDS?: string;
@@ -121,6 +122,7 @@ const configSchema = z.object({
   HUB_SHARDS: z.preprocess(emptyAsMissing, z.coerce.number().int().min(1).max(MAX_SHARDS).default(1)),
   PUBLIC_URL: z.preprocess(emptyAsMissing, z.url({ protocol: /^https?$/ }).optional()),
   QUEUE_TIMEOUT_SECONDS: secondsAsMs(120),
+  MAX_WAIT_SECONDS: z.preprocess(emptyAsMissing, z.coerce.number().int().min(1).optional()),
   RUN_TIMEOUT_SECONDS: secondsAsMs(600),
   FILE_RETENTION_SECONDS: secondsAsMs(86_400),
   RECORD_RETENTION_SECONDS: secondsAsMs(604_800),
@@ -182,6 +184,8 @@ export interface Config {
   readonly hubShards: number;
   readonly publicUrl: string | undefined;
   readonly queueTimeoutMs: number;
+  /** Predictions that would wait longer before their start are refused. */
+  readonly maxWaitMs: number;
   readonly runTimeoutMs: number;
   readonly fileRetentionMs: number;
   readonly recordRetentionMs: number;
@@ -215,6 +219,8 @@ function parseConfig(env: Env): Config {
     hubShards: vars.HUB_SHARDS,
     publicUrl: vars.PUBLIC_URL?.replace(/\/+$/, ""),
     queueTimeoutMs: vars.QUEUE_TIMEOUT_SECONDS,
+    maxWaitMs:
+      vars.MAX_WAIT_SECONDS === undefined ? vars.QUEUE_TIMEOUT_SECONDS : vars.MAX_WAIT_SECONDS * 1_000,
     runTimeoutMs: vars.RUN_TIMEOUT_SECONDS,
     fileRetentionMs: vars.FILE_RETENTION_SECONDS,
     recordRetentionMs: Math.max(vars.RECORD_RETENTION_SECONDS, vars.FILE_RETENTION_SECONDS),

@@ -30,7 +30,15 @@ function configured(env: Env, hash: string): ApiKey | null {
   let found: ApiKey | null = null;
   for (const { name, digest } of configOf(env).apiKeys) {
     if (crypto.subtle.timingSafeEqual(encoder.encode(hash), encoder.encode(encodeHex(digest)))) {
-      found = { name, scopes: [...SCOPES], createdAt: 0, expiresAt: null, perMinute: null, live: null };
+      found = {
+        name,
+        scopes: [...SCOPES],
+        createdAt: 0,
+        expiresAt: null,
+        perMinute: null,
+        live: null,
+        priority: "high",
+      };
     }
   }
   return found;

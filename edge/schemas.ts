@@ -13,6 +13,7 @@ import {
   MIN_GUIDANCE_SCALE,
 } from "@vqd/shared/limits.ts";
 import { PRESET_NAMES } from "@vqd/shared/presets.ts";
+import { PRIORITIES } from "@vqd/shared/subjects.ts";
 import { WEBHOOK_EVENTS } from "./hub/webhook-store.ts";
 
 export const DEFAULTS = {
@@ -91,6 +92,13 @@ const sampling = {
   negative_prompt: z.string().max(MAX_PROMPT_CHARS).nullish().describe("What the image should not show."),
 };
 
+const priority = z
+  .enum(PRIORITIES)
+  .nullish()
+  .describe(
+    "Before or after whom it is served: high, normal or low. A key may be limited to less than high.",
+  );
+
 export const predictionInputSchema = z.strictObject({
   prompt: z
     .union([promptText, z.array(promptText).min(1).max(MAX_IMAGES)], {
@@ -132,6 +140,7 @@ export const createPredictionSchema = z.strictObject({
     .describe("Which events it is told of; all if left out."),
   /** Replicate's client takes it as a hint for itself; every prediction has a stream here. */
   stream: z.boolean().nullish().describe("No effect: every prediction has a stream."),
+  priority,
   input: predictionInputSchema,
 });
 
@@ -170,6 +179,7 @@ export const generateImagesSchema = z.strictObject({
   output_format: z.enum(OUTPUT_FORMATS).nullish().describe("Format of the image files."),
   user: z.string().max(1_000).nullish(),
   ...sampling,
+  priority,
   quality: only("auto", "standard"),
   background: only("auto", "opaque"),
   moderation: only("auto", "low"),

@@ -6,7 +6,9 @@ import { newCapability, newPredictionId } from "@vqd/shared/ids.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { MAX_IMAGES } from "@vqd/shared/limits.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
+import { VqdError } from "@vqd/shared/errors.ts";
 import { PRESETS } from "@vqd/shared/presets.ts";
+import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import { configOf, type Env } from "./env.ts";
 import { hubOfShard, shardOfKey } from "./hubs.ts";
 import { type Idempotency, type PredictionRecord, unwrap, type Webhook } from "./hub/records.ts";
@@ -23,6 +25,8 @@ export interface Submission {
   readonly traceparent: string | undefined;
   readonly cancelAfterMs?: number | null;
   readonly idempotency?: Idempotency | null;
+  /** By default normal, or what the key may have at most. */
+  readonly priority?: Priority | null | undefined;
   /** Where in the body the input lies, for errors: "input." or "". */
   readonly path: string;
   /** Of links to what is made. */
@@ -65,6 +69,17 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
   };
 }
 
+/** What the caller asks for, if the key may have it. Throws a VqdError (forbidden). */
+function priorityOf({ priority, apiKey }: Submission): Priority {
+  const isUrgent = (one: Priority, than: Priority): boolean =>
+    PRIORITIES.indexOf(one) < PRIORITIES.indexOf(than);
+  const most = apiKey.priority;
+  if (!priority) return isUrgent("normal", most) ? most : "normal";
+  if (!isUrgent(priority, most)) return priority;
+  const message = `must be ${most} or less urgent: the key may have no more`;
+  throw new VqdError("forbidden", `priority ${message}`, { errors: [{ path: "priority", message }] });
+}
+
 export interface Submitted {
   readonly record: PredictionRecord;
   /** Where the key stands now; null if an earlier request with the same idempotency key has made the prediction. */
@@ -72,12 +87,13 @@ export interface Submitted {
 }
 
 /**
- * Dispatches a prediction. Throws a VqdError: invalid_input, queue_full, queue_unavailable, idempotency_key_reused.
+ * Dispatches a prediction. Throws a VqdError: invalid_input, forbidden, queue_full, queue_unavailable, idempotency_key_reused.
  */
 export async function submitPrediction(env: Env, submission: Submission): Promise<Submitted> {
   const { model, apiKey, requestId, path } = submission;
   const { name: keyName } = apiKey;
   const config = configOf(env);
+  const priority = priorityOf(submission);
   const input = withDefaults(submission.input, model, path);
   const padding = model.tokenizer;
   const prompts = [input.prompt].flat().map((prompt) => tokenizer.encodePadded(prompt, padding));
@@ -134,6 +150,8 @@ export async function submitPrediction(env: Env, submission: Submission): Promis
     },
     origin: submission.origin,
     job: encodeJob(job),
+    priority,
+    maxWaitMs: config.maxWaitMs,
     requestId,
     traceparent: submission.traceparent,
   });

@@ -38,6 +38,11 @@ const NO_WAIT_TIMEOUT_MS = 20_000;
 const NO_MESSAGES = 404;
 const REQUEST_TIMEOUT = 408;
 
+/** A job's state with its sequence in the stream. */
+export interface StoredState extends Framed<JobState> {
+  readonly sequence: number;
+}
+
 export interface BrokerOptions {
   readonly nats: NatsSettings;
   /** Name of this connection in the server's monitoring. */
@@ -158,11 +163,11 @@ export class Broker {
   }
 
   /** The newest diffusion state published for a prediction, if there is one. */
-  async lastState(predictionId: string): Promise<Framed<JobState> | undefined> {
+  async lastState(predictionId: string): Promise<StoredState | undefined> {
     const message = await this.#jsm.direct.getMessage(STREAMS.state, {
       last_by_subj: stateSubject(predictionId),
     });
-    return message === null ? undefined : decodeState(message.data);
+    return message === null ? undefined : { ...decodeState(message.data), sequence: message.seq };
   }
 
   async close(): Promise<void> {

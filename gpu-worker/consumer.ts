@@ -7,7 +7,7 @@ import { MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { controlSubject } from "@vqd/shared/subjects.ts";
-import type { Broker } from "./broker.ts";
+import type { Broker, StoredState } from "./broker.ts";
 import type { Delivery } from "./delivery.ts";
 import { JobGate } from "./job-gate.ts";
 import { JobQueue, type QueuedJob } from "./job-queue.ts";
@@ -16,6 +16,7 @@ import { Lease, LeaseLostError } from "./lease.ts";
 import type { JobOutcome, WorkerMetrics } from "./metrics.ts";
 import type { ModelHost } from "./model-host.ts";
 import { JobPublisher } from "./publisher.ts";
+import { StateWriter } from "./state-writer.ts";
 import { activeTraceId, annotate, continueTrace, traced } from "./tracing.ts";
 
 const PULL_RETRY_MS = 500;
@@ -25,6 +26,8 @@ const FOREIGN_JOB_DELAY_MS = 1_000;
 const RETRY_DELAY_MS = 1_000;
 /** On draining: how long the last messages of a job may take to reach NATS. */
 const DRAIN_FLUSH_MS = 1_500;
+/** Times that a job is claimed from the state read last, while another attempt goes on writing. */
+const MAX_CLAIMS = 5;
 /** Deliveries after which a job is given up whatever is known of it, in units of `maxAttempts`. */
 const DELIVERIES_FACTOR = 10;
 
@@ -42,6 +45,8 @@ export interface JobConsumerOptions {
   readonly metrics: WorkerMetrics;
   readonly log: Logger;
 }
+
+const LEFT = "lease lost, left the job to the next worker";
 
 /** What one model's jobs have come to. */
 export interface ModelCounts {
@@ -204,12 +209,13 @@ export class JobConsumer {
     this.#held.set(held, handled);
   }
 
-  async #handle(job: Job, held: Held, { count: deliveries, headers }: Delivery): Promise<void> {
-    const { broker, runner, models, stateEvery, maxAttempts, metrics } = this.#options;
+  async #handle(job: Job, held: Held, delivery: Delivery): Promise<void> {
+    const { broker, runner, metrics } = this.#options;
     const receivedAt = performance.now();
     let outcome: JobOutcome = "lease_lost";
-    const { lease, modelKey } = held;
+    const { lease } = held;
     const canceled = new AbortController();
+    const stopListening = broker.onReconnect(() => lease.extend());
     const control = broker.nc.subscribe(controlSubject(job.id), {
       callback: (_error, request) => {
         request.respond();
@@ -217,57 +223,95 @@ export class JobConsumer {
       },
     });
     try {
-      const stored = await traced("load state", {}, () => runner.loadState(job, lease.signal));
-      const startsBefore = stored?.value.starts ?? 0;
-      // The server can lose the count of deliveries in a crash; the stored state remembers the last one.
-      const attempt = Math.max(deliveries, (stored?.value.attempt ?? 0) + 1);
-      const log = this.#options.log.with({
-        prediction: job.id,
-        attempt,
-        requestId: headers?.get(MESSAGE_HEADERS.requestId) || undefined,
-        traceId: activeTraceId(),
-      });
-      const publisher = new JobPublisher({
-        js: broker.js,
-        job,
-        attempt,
-        numericsId: models.get(modelKey).info.numericsId,
-        startsBefore,
-        stateEvery,
-        maxPayload: () => broker.maxPayload,
-        signal: lease.signal,
-      });
-      held.publisher = publisher;
       const signal = AbortSignal.any([lease.signal, canceled.signal, this.#draining.signal]);
-      try {
-        const resume = runner.usableState(job, modelKey, stored);
-        annotate({ "vqd.attempt": attempt, "vqd.resumed_from": resume?.step ?? 0 });
-        metrics.jobStarted(job, { attempt, step: resume?.step ?? 0 });
-        log.info("job started", { step: resume?.step ?? 0, steps: job.numInferenceSteps });
-        checkAttempts(startsBefore, deliveries, maxAttempts);
-        // One that has ended an attempt without a step may be what ended the worker: it gets one for itself.
-        const leave = await this.#gate.enter(startsBefore > 0, signal);
-        const onDenoised = (): void => {
-          held.isDenoising = false;
-          this.#onRoom();
-        };
-        try {
-          await runner.run({ job, modelKey, publisher, signal, resume, onDenoised });
-        } finally {
-          leave();
-        }
-        await traced("flush events", {}, () => publisher.flush());
-        const confirmed = await lease.complete();
-        outcome = "succeeded";
-        log.info("job done", { confirmed });
-      } catch (error) {
-        outcome = await this.#settleFailure(error, held, publisher, { startsBefore, log });
+      for (let claims = 1; ; claims++) {
+        const stored = await traced("load state", {}, () => runner.loadState(job, lease.signal));
+        const ended = await this.#attempt(job, held, { stored, delivery, signal });
+        if (ended !== undefined) outcome = ended;
+        // Else another attempt has written since the state was read: it had the job, or has it now.
+        if (ended !== undefined || claims === MAX_CLAIMS) return;
       }
     } finally {
       annotate({ "vqd.outcome": outcome });
       metrics.jobEnded(job.model, outcome, (performance.now() - receivedAt) / 1_000);
       control.unsubscribe();
+      stopListening();
       lease.abandon();
+    }
+  }
+
+  /** One attempt, from the state that was read. Undefined if that was no longer the newest one: then nothing was done. */
+  async #attempt(
+    job: Job,
+    held: Held,
+    {
+      stored,
+      delivery,
+      signal,
+    }: { stored: StoredState | undefined; delivery: Delivery; signal: AbortSignal },
+  ): Promise<JobOutcome | undefined> {
+    const { broker, runner, models, stateEvery, maxAttempts, metrics } = this.#options;
+    const { count: deliveries, headers } = delivery;
+    const { lease, modelKey } = held;
+    const startsBefore = stored?.value.starts ?? 0;
+    // The server can lose the count of deliveries in a crash; the stored state remembers the last one.
+    const attempt = Math.max(deliveries, (stored?.value.attempt ?? 0) + 1);
+    const log = this.#options.log.with({
+      prediction: job.id,
+      attempt,
+      requestId: headers?.get(MESSAGE_HEADERS.requestId) || undefined,
+      traceId: activeTraceId(),
+    });
+    const publisher = new JobPublisher({
+      js: broker.js,
+      job,
+      attempt,
+      numericsId: models.get(modelKey).info.numericsId,
+      startsBefore,
+      stateEvery,
+      states: new StateWriter({
+        js: broker.js,
+        predictionId: job.id,
+        read: () => broker.lastState(job.id),
+        sequence: stored?.sequence ?? 0,
+        signal: lease.signal,
+      }),
+      onReplaced: () => lease.lose(),
+      maxPayload: () => broker.maxPayload,
+      signal: lease.signal,
+    });
+    try {
+      // One that has ended an attempt without a step may be what ended the worker: it gets one for itself.
+      const leave = await this.#gate.enter(startsBefore > 0, signal);
+      try {
+        const resume = runner.usableState(job, modelKey, stored);
+        if (!(await publisher.claim(resume, imageCount(job)))) {
+          lease.signal.throwIfAborted();
+          return undefined;
+        }
+        held.publisher = publisher;
+        annotate({ "vqd.attempt": attempt, "vqd.resumed_from": resume?.step ?? 0 });
+        metrics.jobStarted(job, { attempt, step: resume?.step ?? 0 });
+        log.info("job started", { step: resume?.step ?? 0, steps: job.numInferenceSteps });
+        checkAttempts(startsBefore, deliveries, maxAttempts);
+        const onDenoised = (): void => {
+          held.isDenoising = false;
+          this.#onRoom();
+        };
+        await runner.run({ job, modelKey, publisher, signal, resume, onDenoised });
+      } finally {
+        leave();
+      }
+      await traced("flush events", {}, () => publisher.finish());
+      const confirmed = await lease.complete();
+      log.info("job done", { confirmed });
+      return "succeeded";
+    } catch (error) {
+      return this.#settleFailure(error, held, publisher, { startsBefore, log }).catch((failure: unknown) => {
+        if (!(failure instanceof LeaseLostError)) throw failure;
+        log.warn(LEFT);
+        return "lease_lost" as const;
+      });
     }
   }
 
@@ -279,7 +323,7 @@ export class JobConsumer {
   ): Promise<JobOutcome> {
     let outcome: JobOutcome = "failed";
     if (error instanceof LeaseLostError) {
-      log.warn("lease lost, left the job to the next worker");
+      log.warn(LEFT);
       return "lease_lost";
     }
     if (error instanceof DrainError) {
@@ -311,7 +355,7 @@ export class JobConsumer {
       });
       log.error("job failed", errorFields(error));
     }
-    await publisher.flush();
+    await publisher.finish();
     await lease.complete();
     return outcome;
   }

@@ -6,17 +6,19 @@ import type { HeartbeatData } from "./heartbeat.ts";
 
 const STDOUT = 1;
 
-const { beats, intervalMs, limit } = workerData as HeartbeatData;
-const count = new Int32Array(beats);
-let last = Atomics.load(count, 0);
+const { shared, intervalMs, limit } = workerData as HeartbeatData;
+const [beat, pause] = [0, 1];
+const counts = new Int32Array(shared);
+let last = -1;
 let missed = 0;
 
 setInterval(() => {
-  const beat = Atomics.load(count, 0);
-  missed = beat === last ? missed + 1 : 0;
-  last = beat;
+  const beats = Atomics.load(counts, beat);
+  const isExpected = Atomics.load(counts, pause) === 0;
+  missed = beats === last && isExpected ? missed + 1 : 0;
+  last = beats;
   if (missed < limit) return;
-  const seconds = Math.round((missed * intervalMs) / 1_000);
+  const seconds = (missed * intervalMs) / 1_000;
   const line = {
     time: new Date().toISOString(),
     level: "error",

@@ -7,33 +7,49 @@ const INTERVAL_MS = 500;
 
 /** Told to the thread. */
 export interface HeartbeatData {
-  /** One Int32, counted up by every beat. */
-  readonly beats: SharedArrayBuffer;
+  /** Two Int32: counted up by every beat, and above 0 while none is expected. */
+  readonly shared: SharedArrayBuffer;
   readonly intervalMs: number;
   /** Intervals without a beat after which the process is killed. */
   readonly limit: number;
 }
 
+export interface Heartbeat {
+  /** Runs `work`, which may block the event loop for as long as it likes. */
+  pausedWhile<T>(work: () => Promise<T>): Promise<T>;
+  stop(): void;
+}
+
 /**
  * Kills the process by SIGKILL once its event loop has not turned for `limitMs`. The thread counts its own turns and not
- * the clock, so that a process that was suspended is not taken for a hung one. Returns how to stop.
+ * the clock, so that a process that was suspended is not taken for a hung one.
  */
-export function startHeartbeat(limitMs: number): () => void {
+export function startHeartbeat(limitMs: number): Heartbeat {
+  const shared = new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT);
+  const [beat, pause] = [0, 1];
+  const counts = new Int32Array(shared);
+  const limit = Math.ceil(limitMs / INTERVAL_MS);
+  const workerData: HeartbeatData = { shared, intervalMs: INTERVAL_MS, limit };
   // Who debugs stops the event loop on purpose.
-  if (inspectorUrl() !== undefined) return () => {};
-  const beats = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
-  const count = new Int32Array(beats);
-  const timer = setInterval(() => Atomics.add(count, 0, 1), INTERVAL_MS);
-  const workerData: HeartbeatData = {
-    beats,
-    intervalMs: INTERVAL_MS,
-    limit: Math.ceil(limitMs / INTERVAL_MS),
-  };
-  const thread = new Worker(new URL("./heartbeat-thread.ts", import.meta.url), { workerData });
+  const thread =
+    inspectorUrl() === undefined
+      ? new Worker(new URL("./heartbeat-thread.ts", import.meta.url), { workerData })
+      : undefined;
+  const timer = setInterval(() => Atomics.add(counts, beat, 1), INTERVAL_MS);
   timer.unref();
-  thread.unref();
-  return () => {
-    clearInterval(timer);
-    void thread.terminate();
+  thread?.unref();
+  return {
+    async pausedWhile(work) {
+      Atomics.add(counts, pause, 1);
+      try {
+        return await work();
+      } finally {
+        Atomics.sub(counts, pause, 1);
+      }
+    },
+    stop() {
+      clearInterval(timer);
+      void thread?.terminate();
+    },
   };
 }

@@ -7,13 +7,13 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import type { JobState } from "@vqd/shared/events.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
-import type { Broker } from "./broker.ts";
+import type { Broker, StoredState } from "./broker.ts";
 import { InvalidInputError } from "./pipeline/errors.ts";
 import { encodeImageFile } from "./pipeline/image.ts";
 import type { ModelHost } from "./model-host.ts";
 import type { DenoiseSlot } from "./pipeline/pipeline.ts";
 import { Previews } from "./previews.ts";
-import type { JobPublisher } from "./publisher.ts";
+import type { JobPublisher, ResumePoint } from "./publisher.ts";
 import type { ServedModel } from "./served-model.ts";
 import { traced } from "./tracing.ts";
 
@@ -38,14 +38,6 @@ export interface JobRunnerOptions {
   readonly broker: Broker;
   readonly workerName: string;
   readonly log: Logger;
-}
-
-/** A state to go on from. */
-export interface ResumePoint {
-  /** Steps done. */
-  readonly step: number;
-  /** Class ids of all images, one after the other. */
-  readonly tokens: Uint16Array;
 }
 
 /** One attempt at a job. */
@@ -74,7 +66,7 @@ export class JobRunner {
    * The newest state that another attempt at this job has left. Without an answer the job starts over, which
    * costs time but never changes the result.
    */
-  async loadState(job: Job, signal: AbortSignal): Promise<Framed<JobState> | undefined> {
+  async loadState(job: Job, signal: AbortSignal): Promise<StoredState | undefined> {
     const { broker, log } = this.#options;
     for (let attempt = 1; ; attempt++) {
       try {
@@ -111,11 +103,7 @@ export class JobRunner {
       resumedFrom: resume?.step ?? 0,
       total: job.numInferenceSteps,
     });
-    publisher.begin(resume, imageCount(job));
     try {
-      // Known to whoever comes after this worker, before anything can happen to it.
-      await publisher.flush();
-      signal.throwIfAborted();
       const { model, release } = await traced("acquire model", {}, () => models.acquire(modelKey));
       try {
         signal.throwIfAborted();

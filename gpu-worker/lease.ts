@@ -36,12 +36,18 @@ export class Lease {
     this.#delivery = delivery;
     this.#leaseMs = leaseMs;
     this.#isConnected = isConnected;
-    this.#timer = setInterval(() => this.#extend(), leaseMs / EXTENSIONS_PER_LEASE);
+    this.#timer = setInterval(() => this.extend(), leaseMs / EXTENSIONS_PER_LEASE);
   }
 
   /** Aborted with a `LeaseLostError` when the lease is lost. */
   get signal(): AbortSignal {
     return this.#lost.signal;
+  }
+
+  /** The job is another worker's: nothing is said of it any more. */
+  lose(): void {
+    this.abandon();
+    this.#lost.abort(new LeaseLostError());
   }
 
   /** Acknowledges the job as done. False if the lease is lost or the server did not confirm. */
@@ -66,7 +72,8 @@ export class Lease {
     return !this.#lost.signal.aborted;
   }
 
-  #extend(): void {
+  /** Says at once that the job is still worked on, where a server that was restarted may have forgotten it. */
+  extend(): void {
     this.#checkClock();
     if (this.#lost.signal.aborted || !this.#isConnected()) return;
     this.#delivery.working();
@@ -75,7 +82,6 @@ export class Lease {
 
   #checkClock(): void {
     if (this.#lost.signal.aborted || performance.now() - this.#extendedAt < this.#leaseMs) return;
-    clearInterval(this.#timer);
-    this.#lost.abort(new LeaseLostError());
+    this.lose();
   }
 }

@@ -28,10 +28,6 @@ export interface ReadyMessage {
 const STALL_CHECK_MS = 250;
 /** From the word to stop to the end of the process, beside the step that is being made. */
 const STOP_LIMIT_MS = 2_000;
-/** A worker that blocks its event loop loses its leases by itself; after so many of them it is ended, too. */
-const HEARTBEAT_LEASES = 3;
-/** Building a large model's graphs or hashing its files may block for a while. */
-const MIN_HEARTBEAT_MS = 30_000;
 const EXIT_STALLED = 70;
 
 async function serve(config: WorkerConfig): Promise<void> {
@@ -72,12 +68,14 @@ async function serve(config: WorkerConfig): Promise<void> {
     },
   });
   const watch = new StallWatch(config.stallMs);
+  const heartbeat = startHeartbeat(config.stallMs);
   const [models, broker] = await Promise.all([
     ModelHost.open({
       ...config,
       watch,
       maxSlots: config.slots,
       memoryBytes: config.modelBytes,
+      whileLoading: (load) => heartbeat.pausedWhile(load),
       metrics,
       log,
     }),
@@ -136,8 +134,6 @@ async function serve(config: WorkerConfig): Promise<void> {
     log.error("a call into the runtime hangs: handing the jobs back and ending", { ...stall });
     void consumer.abandon().then(() => process.exit(EXIT_STALLED));
   }, STALL_CHECK_MS);
-  const stopHeartbeat = startHeartbeat(Math.max(MIN_HEARTBEAT_MS, HEARTBEAT_LEASES * leaseMs));
-
   for (const { manifest } of models.models) await broker.announce(manifest);
   const [first] = models.models;
   if (first === undefined) throw new Error("there is no model to serve");
@@ -159,7 +155,7 @@ async function serve(config: WorkerConfig): Promise<void> {
 
   await consumer.run();
   clearInterval(stallTimer);
-  stopHeartbeat();
+  heartbeat.stop();
   await broker.close();
   const jobs = stats().reduce((sum, one) => sum + one.jobs, 0);
   await models.close();

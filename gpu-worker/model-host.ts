@@ -20,6 +20,8 @@ export interface ModelHostOptions extends Pick<ServedModelOptions, "maxSlots" | 
   readonly cacheDir: string;
   /** Weights that may be loaded at once, in bytes; the model in use stays however large it is. */
   readonly memoryBytes: number;
+  /** Told of each load: building graphs and hashing weights may block the event loop for a while. */
+  readonly whileLoading: <T>(load: () => Promise<T>) => Promise<T>;
   readonly log: Logger;
 }
 
@@ -224,8 +226,10 @@ export class ModelHost {
   }
 
   #pipeline({ dir }: ModelSource): Promise<VQDiffusionPipeline> {
-    const { provider, quantization, threads, cacheDir } = this.#options;
-    return VQDiffusionPipeline.fromPretrained(dir, { provider, quantization, threads, cacheDir });
+    const { provider, quantization, threads, cacheDir, whileLoading } = this.#options;
+    return whileLoading(() =>
+      VQDiffusionPipeline.fromPretrained(dir, { provider, quantization, threads, cacheDir }),
+    );
   }
 
   #serve(entry: Entry, pipeline: VQDiffusionPipeline): ServedModel {

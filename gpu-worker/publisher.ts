@@ -2,11 +2,12 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import type { JetStreamClient } from "@nats-io/jetstream";
-import { encodeEvent, encodeState, encodeTokens } from "@vqd/shared/codec.ts";
+import { encodeEvent, encodeTokens } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { JobState, PredictionEvent } from "@vqd/shared/events.ts";
 import type { Job } from "@vqd/shared/job.ts";
-import { eventSubject, stateSubject } from "@vqd/shared/subjects.ts";
+import { eventSubject } from "@vqd/shared/subjects.ts";
+import type { StateWriter } from "./state-writer.ts";
 import { activeTraceparent, traceHeaders } from "./tracing.ts";
 
 const PUBLISH_TIMEOUT_MS = 2_000;
@@ -25,10 +26,21 @@ export interface PublisherOptions {
   readonly startsBefore: number;
   /** The state is stored after every so many steps, and after the last. */
   readonly stateEvery: number;
+  readonly states: StateWriter;
+  /** Another attempt has taken the job over. */
+  readonly onReplaced: () => void;
   /** Largest message the server takes, in bytes. */
   readonly maxPayload: () => number;
   /** Ends the retries: nothing is published for a job that is no longer ours. */
   readonly signal: AbortSignal;
+}
+
+/** A state to go on from. */
+export interface ResumePoint {
+  /** Steps done. */
+  readonly step: number;
+  /** Class ids of all images, one after the other. */
+  readonly tokens: Uint16Array;
 }
 
 interface Snapshot {
@@ -46,9 +58,6 @@ const NO_TOKENS = new Uint16Array(0);
  */
 export class JobPublisher {
   readonly #options: PublisherOptions;
-  // Tells this run's messages from those of an earlier one that had the same attempt number because the
-  // server lost its delivery count in a crash.
-  readonly #nonce = crypto.randomUUID().slice(0, 8);
   /** Of the job's span: steps are reported from the engine's loop, which is in nobody's. */
   readonly #traceparent = activeTraceparent();
   #tail: Promise<void> = Promise.resolve();
@@ -64,7 +73,7 @@ export class JobPublisher {
 
   /** Queues one event; `attachment` as events.ts says for its type. */
   publish(body: EventBody, attachment?: Uint8Array): void {
-    const { job, attempt, maxPayload } = this.#options;
+    const { job, attempt, states, maxPayload } = this.#options;
     const event = { v: 1, attempt, at: Date.now(), ...body } as PredictionEvent;
     const frame = encodeEvent(event, attachment);
     if (frame.length > maxPayload()) {
@@ -75,19 +84,20 @@ export class JobPublisher {
     }
     const subject = eventSubject(job.shard, job.id);
     this.#enqueue(() =>
-      this.#send(subject, frame, `${job.id}:${attempt}:${this.#nonce}:${this.#sequence++}`),
+      this.#send(subject, frame, `${job.id}:${attempt}:${states.owner}:${this.#sequence++}`),
     );
   }
 
   /**
-   * Stores that an attempt begins, at a state that an earlier one has left: should it end without a word, the next one
-   * knows of it.
+   * Takes the job: stores that an attempt begins, at a state that an earlier one has left. Should it end without a word,
+   * the next one knows of it. Nothing may be published before. False if another attempt has written meanwhile.
    */
-  begin(resume: { step: number; tokens: Uint16Array } | undefined, images: number): void {
-    const tokens = resume?.tokens ?? NO_TOKENS;
-    const { startsBefore } = this.#options;
-    this.#newest = { state: this.#state(resume?.step ?? 0, images, startsBefore + 1), tokens };
-    this.saveState();
+  async claim(resume: ResumePoint | undefined, images: number): Promise<boolean> {
+    const { states, startsBefore } = this.#options;
+    const state = this.#state(resume?.step ?? 0, images, startsBefore + 1);
+    this.#newest = { state, tokens: resume?.tokens ?? NO_TOKENS };
+    this.#saved = this.#newest;
+    return states.write(state, this.#newest.tokens);
   }
 
   /** Queues the step event and then, if it is due, the state: one is never ahead of what readers have been shown. */
@@ -116,8 +126,21 @@ export class JobPublisher {
     this.#enqueue(async () => {
       // What a newer one overtakes is not sent at all.
       if (this.#saved !== snapshot) return;
-      await this.#send(stateSubject(this.#options.job.id), encodeState(snapshot.state, snapshot.tokens));
+      await this.#write(snapshot);
     });
+  }
+
+  /**
+   * To be called before the job is acknowledged: resolves once all is confirmed and no other attempt can have begun
+   * before that. Rejects with the signal's reason when one has.
+   */
+  async finish(): Promise<void> {
+    const newest = this.#newest;
+    if (newest !== undefined) {
+      this.#saved = newest;
+      this.#enqueue(() => this.#write(newest));
+    }
+    await this.flush();
   }
 
   /** Resolves when all that was queued is confirmed; rejects with the signal's reason when it aborts. */
@@ -127,23 +150,28 @@ export class JobPublisher {
   }
 
   #state(step: number, images: number, starts: number): JobState {
-    const { attempt, numericsId } = this.#options;
-    return { v: 1, attempt, numericsId, step, images, starts };
+    const { attempt, numericsId, states } = this.#options;
+    return { v: 1, attempt, numericsId, step, images, starts, owner: states.owner };
   }
 
   #enqueue(send: () => Promise<void>): void {
     this.#tail = this.#tail.then(send);
   }
 
+  async #write({ state, tokens }: Snapshot): Promise<void> {
+    if (this.#options.signal.aborted) return;
+    if (!(await this.#options.states.write(state, tokens))) this.#options.onReplaced();
+  }
+
   /** Never rejects: it gives up only when the signal aborts, which `flush` reports. */
-  async #send(subject: string, frame: Uint8Array, msgID?: string): Promise<void> {
+  async #send(subject: string, frame: Uint8Array, msgID: string): Promise<void> {
     const { js, signal } = this.#options;
     const traceparent = this.#traceparent;
     while (!signal.aborted) {
       try {
         await js.publish(subject, frame, {
           timeout: PUBLISH_TIMEOUT_MS,
-          ...(msgID === undefined ? {} : { msgID }),
+          msgID,
           ...(traceparent === undefined ? {} : { headers: traceHeaders(traceparent) }),
         });
         return;

@@ -5,6 +5,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { parseArgs, promisify } from "node:util";
 import { type ApiKey, keyNameSchema, type Scope, SCOPES, storedKeyName } from "@vqd/shared/api-key.ts";
+import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import { NODE, REPO, WRANGLER } from "./stack/paths.ts";
 
 const HELP = `Usage: npm run keys -- create NAME [options]   makes a key and prints it, once
@@ -16,6 +17,7 @@ Keys of one NAME see the same predictions.
   --scopes LIST     what it may do: create, read, admin, metrics  [create,read,admin]
   --per-minute N    predictions it may make in a minute           [the edge's RATE_LIMIT_PER_MINUTE]
   --live N          predictions it may have live at once          [the edge's LIVE_LIMIT]
+  --priority P      the highest of its predictions: high, normal or low  [normal]
   --expires DAYS    after which it is not valid any more          [never]
   --data DIR        of the dev stack, where it keeps its files    [.vqd] (VQD_DATA)
   --remote          the deployed edge's keys, through wrangler
@@ -87,12 +89,19 @@ function readScopes(text: string): Scope[] {
   return known;
 }
 
+function readPriority(text: string): Priority {
+  const priority = PRIORITIES.find((one) => one === text);
+  if (priority === undefined) throw new UsageError(`--priority must be one of ${PRIORITIES.join(", ")}`);
+  return priority;
+}
+
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     options: {
       scopes: { type: "string", default: DEFAULT_SCOPES.join(",") },
       "per-minute": { type: "string" },
       live: { type: "string" },
+      priority: { type: "string", default: "normal" },
       expires: { type: "string" },
       data: { type: "string", default: process.env["VQD_DATA"] ?? join(REPO, ".vqd") },
       remote: { type: "boolean", default: false },
@@ -126,6 +135,7 @@ async function main(): Promise<void> {
       expiresAt: days === null ? null : Date.now() + days * DAY_MS,
       perMinute: positive("per-minute", values["per-minute"]),
       live: positive("live", values.live),
+      priority: readPriority(values.priority),
     };
     const secret = `vqd_${randomBytes(KEY_BYTES).toString("base64url")}`;
     const hash = createHash("sha256").update(secret).digest("hex");

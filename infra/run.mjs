@@ -1,4 +1,4 @@
-// Entry of `npm start|test` and of `npm run generate|vqd|worker|bench|keys|cluster`: installs what is missing, then runs the TypeScript entry on Node 24.
+// Entry of `npm start|test` and of `npm run generate|vqd|worker|bench|chaos|keys|cluster`: installs what is missing, then runs the TypeScript entry on Node 24.
 // `install` does the first part only.
 // Plain JavaScript without dependencies, for it runs on the system's Node before anything is installed.
 
@@ -23,6 +23,7 @@ const COMMANDS = {
   keys: { entry: "infra/keys.ts", args: [] },
   cluster: { entry: "infra/nats/cluster/main.ts", args: [] },
   bench: { entry: "test/bench/main.ts", args: [] },
+  chaos: { entry: "test/chaos/main.ts", args: [] },
   install: {},
 };
 

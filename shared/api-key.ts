@@ -1,6 +1,7 @@
 // API keys as they are stored: never the key, only its SHA-256 and what it may do.
 
 import { z } from "zod";
+import { PRIORITIES } from "./subjects.ts";
 
 /**
  * `read`: see the key's own predictions and the models. `create`: make and cancel predictions. `admin`: the secrets
@@ -24,6 +25,8 @@ export const apiKeySchema = z.strictObject({
   /** Predictions made in a minute, and live at once; null for the edge's own limits. */
   perMinute: z.int().min(1).nullable(),
   live: z.int().min(1).nullable(),
+  /** The highest priority that its predictions may have. Keys of older releases do not say. */
+  priority: z.enum(PRIORITIES).default("normal"),
 });
 export type ApiKey = z.infer<typeof apiKeySchema>;
 

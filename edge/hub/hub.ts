@@ -22,8 +22,8 @@ import { endPrediction } from "./ingest.ts";
 import { listPredictions } from "./list.ts";
 import { HubMetrics, type Sample } from "./metrics.ts";
 import { ModelRegistry } from "./models.ts";
-import { dispatchJob, PublishError } from "./queue.ts";
-import { queuePlace } from "./queue-place.ts";
+import { dispatchJob, type JobOrigin, PublishError } from "./queue.ts";
+import { admitToQueue, queuePlace } from "./queue-place.ts";
 import { RateLimiter } from "./rate.ts";
 import {
   type CreatedPrediction,
@@ -40,7 +40,7 @@ import {
 } from "./records.ts";
 import { migrate } from "./schema.ts";
 import { eventStream, type SseSource } from "./sse.ts";
-import { PredictionStore, type PredictionRow, type StoredEvent } from "./store.ts";
+import { PredictionStore, type PredictionRow, rankOf, type StoredEvent } from "./store.ts";
 import { eventForm, parseStreamQuery, tooManyReaders } from "./stream-request.ts";
 import { WebhookSender } from "./webhooks.ts";
 
@@ -160,9 +160,10 @@ export class Hub extends DurableObject<Env> {
       await this.#connection.open();
       const twin = this.#madeBefore(request);
       if (twin !== undefined) return { record: this.#record(await this.#published(twin)), rate: null };
-      const { keyName, limits } = request;
-      const rate = this.#rates.admit(keyName, this.#store.liveCountOf(keyName), limits, Date.now());
+      const { keyName, limits, priority, maxWaitMs } = request;
       const job = decodeJob(request.job);
+      admitToQueue(this.#store, { ...job, rank: rankOf(priority) }, maxWaitMs);
+      const rate = this.#rates.admit(keyName, this.#store.liveCountOf(keyName), limits, Date.now());
       this.#store.atomically(() => {
         this.#store.insert(job, request);
         if (request.promptTruncated) {
@@ -171,7 +172,8 @@ export class Hub extends DurableObject<Env> {
       });
       this.#armAlarm();
       const offeredAt = Date.now();
-      const publishing = this.#publish(job, request.requestId, parent);
+      const origin = { requestId: request.requestId, priority };
+      const publishing = this.#publish(job, origin, parent);
       this.#publishing.set(job.id, publishing);
       await publishing.finally(() => this.#publishing.delete(job.id));
       this.#metrics.count("vqd_hub_predictions_created_total");
@@ -383,13 +385,17 @@ export class Hub extends DurableObject<Env> {
     return this.#mustGet(id);
   }
 
-  async #publish(job: Job, requestId: string, parent: string | undefined): Promise<void> {
+  async #publish(
+    job: Job,
+    origin: Pick<JobOrigin, "requestId" | "priority">,
+    parent: string | undefined,
+  ): Promise<void> {
     const attributes = { "messaging.system": "nats", "vqd.prediction.id": job.id, "vqd.model": job.model };
     try {
       const sequence = await this.#tracing.traced(
         "publish job",
         { kind: SpanKind.PRODUCER, parent, attributes },
-        (traceparent) => dispatchJob(() => this.#connection.open(), job, { requestId, traceparent }),
+        (traceparent) => dispatchJob(() => this.#connection.open(), job, { ...origin, traceparent }),
       );
       this.#noteSequence(job.id, sequence);
     } catch (error) {

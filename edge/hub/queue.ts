@@ -7,7 +7,7 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import { MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { modelKey } from "@vqd/shared/model.ts";
-import { controlSubject, jobSubject, STREAMS } from "@vqd/shared/subjects.ts";
+import { controlSubject, jobSubject, type Priority, STREAMS } from "@vqd/shared/subjects.ts";
 import type { Session } from "./nats.ts";
 
 /** Without a confirmation after this time nobody knows whether the queue has the job. */
@@ -25,6 +25,7 @@ const UNAVAILABLE_RETRY_SECONDS = 2;
 
 /** What a job's message says of the request that made it. */
 export interface JobOrigin {
+  readonly priority: Priority;
   readonly requestId: string;
   readonly traceparent: string | undefined;
 }
@@ -71,11 +72,15 @@ export async function dispatchJob(
   }
 }
 
-async function publishJob({ js }: Session, job: Job, { requestId, traceparent }: JobOrigin): Promise<number> {
+async function publishJob(
+  { js }: Session,
+  job: Job,
+  { requestId, traceparent, priority }: JobOrigin,
+): Promise<number> {
   const carried = headers();
   carried.set(MESSAGE_HEADERS.requestId, requestId);
   if (traceparent !== undefined) carried.set(MESSAGE_HEADERS.traceparent, traceparent);
-  const subject = jobSubject(modelKey({ name: job.model, version: job.version }), "normal");
+  const subject = jobSubject(modelKey({ name: job.model, version: job.version }), priority);
   try {
     const ack = await js.publish(subject, encodeJob(job), {
       msgID: job.id,

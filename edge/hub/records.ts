@@ -2,6 +2,7 @@
 
 import type { RateLimits, RateState } from "./rate.ts";
 import type { Delivery, DeliveryAttempt, WebhookEvent } from "./webhook-store.ts";
+import type { Priority } from "@vqd/shared/subjects.ts";
 import { type ErrorCode, type FieldError, VqdError } from "@vqd/shared/errors.ts";
 
 /** `aborted`: canceled by its Cancel-After before it has started. */
@@ -88,6 +89,9 @@ export interface NewPrediction {
   readonly origin: string;
   /** The job as it goes to the worker, encoded. */
   readonly job: Uint8Array;
+  readonly priority: Priority;
+  /** Refused if it would wait longer before its start, as far as that can be told. */
+  readonly maxWaitMs: number;
   readonly requestId: string;
   /** Of the request's span, if it is traced. */
   readonly traceparent: string | undefined;

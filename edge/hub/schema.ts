@@ -112,6 +112,10 @@ const MIGRATIONS: readonly string[] = [
     secrets TEXT NOT NULL
   ) WITHOUT ROWID;
   `,
+  `
+  -- Place of its priority in the order of service: 0 is served first.
+  ALTER TABLE predictions ADD COLUMN rank INTEGER NOT NULL DEFAULT 1;
+  `,
 ];
 
 /** Brings the database to the newest schema. */

@@ -2,6 +2,7 @@
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
+import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import type { ListQuery, NewPrediction, OutputFile, PredictionRecord, PredictionStatus } from "./records.ts";
 import { type WebhookEvent, WebhookStore } from "./webhook-store.ts";
 
@@ -14,6 +15,8 @@ export interface PredictionRow extends PredictionRecord {
   /** Places (preview x images + index) of previews shown so far, plus one. */
   readonly previewsSeen: number;
   readonly queueDeadlineAt: number;
+  /** Of its priority: 0 is served first. */
+  readonly rank: number;
   readonly runTimeoutMs: number;
   /** Unix time in ms. */
   readonly cancelAt: number | null;
@@ -21,6 +24,12 @@ export interface PredictionRow extends PredictionRecord {
   /** Of links in webhooks. */
   readonly origin: string;
 }
+
+/** What decides when a waiting prediction is served. */
+export type QueueTicket = Pick<PredictionRow, "version" | "rank" | "createdAt" | "id">;
+
+/** Place of a priority in the order of service. */
+export const rankOf = (priority: Priority): number => PRIORITIES.indexOf(priority);
 
 /** An amount of work. */
 interface Work {
@@ -102,6 +111,7 @@ function toPrediction(row: Row): PredictionRow {
     completedAt: intOrNull(row["completed_at"]),
     queueDeadlineAt: int(row["queue_deadline_at"]),
     runTimeoutMs: int(row["run_timeout_ms"]),
+    rank: int(row["rank"]),
     cancelAt: intOrNull(row["cancel_at"]),
     requestHash: textOrNull(row["request_hash"]),
     webhook: textOrNull(row["webhook"]),
@@ -132,8 +142,8 @@ export class PredictionStore {
     this.#sql.exec(
       `INSERT INTO predictions (id, key_name, status, model, version, input, prompt_tokens, prompt_truncated,
          images, total_steps, file_capability, stream_capability, created_at, queue_deadline_at, run_timeout_ms,
-         cancel_at, idempotency_key, request_hash, webhook, webhook_events, origin)
-       VALUES (?, ?, 'starting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         cancel_at, idempotency_key, request_hash, webhook, webhook_events, origin, rank)
+       VALUES (?, ?, 'starting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       job.id,
       prediction.keyName,
       job.model,
@@ -154,6 +164,7 @@ export class PredictionStore {
       prediction.webhook?.url ?? null,
       JSON.stringify(prediction.webhook?.events ?? []),
       prediction.origin,
+      rankOf(prediction.priority),
     );
   }
 
@@ -192,12 +203,13 @@ export class PredictionStore {
     );
   }
 
-  /** Waiting predictions of the same version that were made before. */
-  aheadOf({ version, createdAt, id }: PredictionRow): Work {
+  /** Waiting predictions of the same version that are served before: more urgent ones, or as urgent and older. */
+  aheadOf({ version, rank, createdAt, id }: QueueTicket): Work {
     return this.#work(
       `SELECT count(*) AS count, coalesce(sum(images * total_steps), 0) AS steps FROM predictions
-       WHERE completed_at IS NULL AND status = 'starting' AND version = ? AND (created_at, id) < (?, ?)`,
+       WHERE completed_at IS NULL AND status = 'starting' AND version = ? AND (rank, created_at, id) < (?, ?, ?)`,
       version,
+      rank,
       createdAt,
       id,
     );

@@ -41,6 +41,7 @@ export async function generateImages(c: AppContext): Promise<Response> {
     requestId,
     traceparent: c.get("traceparent"),
     idempotency,
+    priority: body.priority,
     path: "",
     origin,
   });

@@ -71,6 +71,7 @@ export async function createPrediction(c: AppContext): Promise<Response> {
     traceparent: c.get("traceparent"),
     cancelAfterMs: cancelAfterMs(c.req.header("cancel-after")),
     idempotency: await idempotencyOf(c, body),
+    priority: body.priority,
     path: "input.",
     origin,
     webhook: webhookOf(c, body),

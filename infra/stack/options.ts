@@ -1,7 +1,7 @@
 // The options of `npm start`, from the command line or the environment.
 
 import { existsSync, statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { delimiter, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { DEFAULT_QUEUE_LIMIT } from "../nats/streams.ts";
 import { BUNDLED_MODEL, DEFAULT_DATA } from "./paths.ts";
@@ -28,6 +28,7 @@ export interface StartOptions {
   readonly port: number | undefined;
   readonly workers: number;
   readonly apiKey: string | undefined;
+  /** Checkpoint folders, listed as in PATH. */
   readonly model: string;
   readonly provider: Provider;
   readonly data: string;
@@ -58,7 +59,7 @@ export function readStartOptions(args: readonly string[], env: NodeJS.ProcessEnv
     port: port && integer(port, 0, 65_535),
     workers: workers === undefined ? 1 : integer(workers, 0, MAX_WORKERS),
     apiKey: apiKey?.text,
-    model: modelFolder(value("model")),
+    model: modelFolders(value("model")),
     provider: provider(value("provider")),
     data: dataFolder(value("data")),
     queueLimit: queueLimit === undefined ? DEFAULT_QUEUE_LIMIT : integer(queueLimit, 1, MAX_QUEUE_LIMIT),
@@ -119,8 +120,14 @@ const MODEL_FILES = [
   "tokenizer/merges.txt",
 ];
 
-function modelFolder(given: Given | undefined): string {
+/** One folder, or several as in PATH. */
+function modelFolders(given: Given | undefined): string {
   const { source, text } = given ?? { source: "bundled model", text: BUNDLED_MODEL };
+  const folders = text.split(delimiter).filter((folder) => folder !== "");
+  return folders.map((folder) => modelFolder({ source, text: folder })).join(delimiter);
+}
+
+function modelFolder({ source, text }: Given): string {
   const dir = resolve(text);
   if (!isDirectory(dir)) throw new UsageError(`${source}: there is no folder ${dir}`);
   const missing = MODEL_FILES.filter((file) => !existsSync(join(dir, file)));

@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { join, resolve } from "node:path";
+import { delimiter, join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { defaultModelName } from "@vqd/gpu-worker/manifest.ts";
 import { type NatsPorts, type Passwords, loadPasswords, writeNatsConfig } from "../nats/config.ts";
@@ -33,7 +33,7 @@ export interface StackOptions {
   readonly workers?: number;
   /** By default one is made. */
   readonly apiKey?: string;
-  /** Checkpoint folder; the bundled model by default. */
+  /** Checkpoint folder, or several as in PATH; the bundled model by default. */
   readonly model?: string;
   readonly provider?: Provider;
   /** Folder for the store, the graph cache and the edge's state; `.vqd` in the repository by default. */
@@ -166,7 +166,7 @@ export class Stack implements AsyncDisposable {
         websocketPort: natsPorts.websocket,
         password: passwords.edge,
         apiKey: this.apiKey,
-        defaultModel: baseEnv["VQD_MODEL_NAME"] || defaultModelName(this.#model),
+        defaultModel: this.#defaultModel(baseEnv["VQD_MODEL_NAME"]),
         dataDir,
         env: options.edgeEnv ?? {},
       },
@@ -220,8 +220,13 @@ export class Stack implements AsyncDisposable {
     return [this.edge, ...this.#workers, this.nats];
   }
 
-  get #model(): string {
-    return resolve(this.#options.model ?? BUNDLED_MODEL);
+  get #models(): string[] {
+    return (this.#options.model ?? BUNDLED_MODEL).split(delimiter).map((dir) => resolve(dir));
+  }
+
+  /** The first one, under its name in a list of names if there is one. */
+  #defaultModel(names: string | undefined): string {
+    return names?.split(",")[0]?.trim() || defaultModelName(this.#models[0] ?? BUNDLED_MODEL);
   }
 
   #newWorker(): Child {
@@ -229,7 +234,7 @@ export class Stack implements AsyncDisposable {
     const settings = {
       natsUrl: this.natsUrl,
       password: this.passwords.worker,
-      model: this.#model,
+      model: this.#models.join(delimiter),
       provider,
       threads: this.#threads,
       cacheDir: join(this.dataDir, "cache"),

@@ -15,6 +15,9 @@ const HELP = `Usage: npm run bench -- [options]             the whole suite: a t
        npm run bench -- --shape NAME [options]  a single case
        npm run bench -- parts [--help]          each part of the pipeline
        npm run bench -- edge [--help]           dispatch, readers, tokenizer, size and start of the edge
+       npm run bench -- load [--help]           the whole system from a fraction to a multiple of its capacity
+       npm run bench -- cancel [--help]         how long a canceled job keeps its slot
+       npm run bench -- simulate [--help]       one to a thousand workers, and where NATS and hubs end
 
   --shape NAME       bundled, or ithq: the published model's, with random weights
   --layers N         of the transformer, with --shape ithq       [2]
@@ -104,14 +107,16 @@ async function main(): Promise<void> {
 }
 
 const [, , part] = process.argv;
-if (part === "parts" || part === "edge") {
-  process.argv.splice(2, 1);
-  await import(`./${part}.ts`);
-} else {
-  try {
+const PARTS: readonly string[] = ["parts", "edge", "load", "cancel", "simulate"];
+
+try {
+  if (part !== undefined && PARTS.includes(part)) {
+    process.argv.splice(2, 1);
+    await import(`./${part}.ts`);
+  } else {
     await main();
-  } catch (error) {
-    process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`);
-    process.exitCode = 2;
   }
+} catch (error) {
+  process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 2;
 }

@@ -22,6 +22,7 @@ async function makeKey(settings: Partial<ApiKey> = {}): Promise<string> {
     expiresAt: null,
     perMinute: null,
     live: null,
+    priority: "normal",
     ...settings,
   };
   await env.KEYS.put(storedKeyName(await hashOf(key)), JSON.stringify(stored));
@@ -29,8 +30,9 @@ async function makeKey(settings: Partial<ApiKey> = {}): Promise<string> {
 }
 
 const made: [string, string][] = [];
-async function create(key: string): Promise<Response> {
-  const response = await call("/v1/predictions", { json: { input: { prompt: "a cat" } }, key });
+async function create(key: string, priority?: string): Promise<Response> {
+  const json = { input: { prompt: "a cat" }, ...(priority === undefined ? {} : { priority }) };
+  const response = await call("/v1/predictions", { json, key });
   if (response.status === 201) made.push([((await response.clone().json()) as { id: string }).id, key]);
   return response;
 }
@@ -46,6 +48,40 @@ afterEach(async () => {
 });
 
 describe("a stored key", () => {
+  it("gets the priority that it may have, and no more", async () => {
+    const [normal, low, older] = [await makeKey(), await makeKey({ priority: "low" }), await makeKey()];
+    await env.KEYS.put(
+      storedKeyName(await hashOf(older)),
+      JSON.stringify({
+        name: `owner-${count}`,
+        scopes: ["create"],
+        createdAt: 1,
+        expiresAt: null,
+        perMinute: null,
+        live: null,
+      }),
+    );
+    for (const [key, priority, status] of [
+      [normal, "normal", 201],
+      [normal, "low", 201],
+      [normal, "high", 403],
+      [low, undefined, 201],
+      [low, "normal", 403],
+      [older, "normal", 201],
+      [older, "high", 403],
+      [normal, "urgent", 422],
+    ] as const) {
+      const response = await create(key, priority);
+      expect([priority, response.status]).toEqual([priority, status]);
+      if (status === 403) {
+        expect(await response.json()).toMatchObject({
+          code: "forbidden",
+          errors: [{ path: "priority", message: expect.stringContaining("or less urgent") as string }],
+        });
+      }
+    }
+  });
+
   it("makes and sees its owner's predictions, which other keys of the owner see and others do not", async () => {
     const [key, same, other] = [await makeKey(), await makeKey({ name: `owner-${count}` }), await makeKey()];
     const { id } = await (await create(key)).json<{ id: string }>();

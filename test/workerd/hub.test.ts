@@ -88,6 +88,8 @@ async function create(
     limits: { perMinute: 1_000, live: 1_000 },
     origin: ORIGIN,
     job: encodeJob(made),
+    priority: "normal",
+    maxWaitMs: 60_000,
     requestId: "test",
     traceparent: undefined,
     ...timeouts,

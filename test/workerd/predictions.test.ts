@@ -226,6 +226,40 @@ describe("a prediction that waits", () => {
   });
 });
 
+describe("a queue", () => {
+  const withPriority = async (priority: string): Promise<Prediction> => {
+    const json = { priority, input: { prompt: "a", num_inference_steps: 2 } };
+    const prediction = await (await call("/v1/predictions", { json })).json<Prediction>();
+    made.push(prediction.id);
+    return prediction;
+  };
+
+  it("has the urgent before the others", async () => {
+    const [low, normal, high] = [await withPriority("low"), await created(), await withPriority("high")];
+    const positions = await Promise.all(
+      [high, normal, low].map(async ({ id }) => (await get(id)).queue?.position),
+    );
+    expect(positions).toEqual([1, 2, 3]);
+  });
+
+  it("refuses what would wait longer than it may, and says when to come back", async () => {
+    const first = await created();
+    await worker.play(await worker.take({ id: first.id }), 2, 1);
+    await expect.poll(async () => (await get(first.id)).status).toBe("succeeded");
+    // Half a second for two steps, as the test before: 50 steps of ten images are 125 s.
+    expect((await create({}, { num_outputs: 10, num_inference_steps: 50 })).status).toBe(201);
+    const refused = await create();
+    expect(refused.status).toBe(503);
+    expect(Number(refused.headers.get("retry-after"))).toBeLessThanOrEqual(5);
+    expect(await refused.json()).toMatchObject({
+      code: "queue_full",
+      detail: "the queue is long: about 125 s to its start, and 120 s are allowed",
+    });
+    // Nothing waits before an urgent one.
+    await expect(withPriority("high")).resolves.toMatchObject({ status: "starting" });
+  });
+});
+
 it("a prediction that has ended says how long it is kept", async () => {
   const { id, expires_at } = await created();
   expect(expires_at).toBeNull();

@@ -1,0 +1,23 @@
+// The short form of `npm run chaos`.
+
+import { expect, it } from "vitest";
+import { runChaos } from "./chaos.ts";
+import { faultsOf } from "./check.ts";
+
+const MIN_STEPS = 20;
+
+it(
+  "loses nothing, doubles nothing and changes no byte while everything dies",
+  { timeout: 200_000 },
+  async () => {
+    const report = await runChaos({
+      jobs: 16,
+      minSteps: MIN_STEPS,
+      workers: 2,
+      accidents: ["kill", "nats", "suspend", "hub", "drain", "add", "kill"],
+      limitMs: 150_000,
+    });
+    expect(faultsOf(report, MIN_STEPS)).toEqual([]);
+    expect(new Set(report.undisturbed.flatMap(({ images }) => images)).size).toBeGreaterThan(8);
+  },
+);

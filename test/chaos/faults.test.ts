@@ -1,0 +1,126 @@
+// Jobs that kill, hang, block or fill up their worker: they are given up, and the others hardly notice.
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createPrediction, getPrediction, readEvents } from "../integration/support/client.ts";
+import { startTestStack, type TestStack } from "../integration/support/stack.ts";
+import { type FaultKind, type Faults, faultyEnvironment } from "./faults.ts";
+import { inputOf } from "./jobs.ts";
+
+const LEASE_SECONDS = 2;
+/** What a worker that has taken a job over needs until its first step, beside other work on a busy machine. */
+const TAKEOVER_SECONDS = 2.5;
+const MAX_ATTEMPTS = 2;
+const STEP = 2;
+
+const SEEDS = {
+  kill: 666_001,
+  hang: 666_002,
+  block: 666_003,
+  oom: 666_004,
+  throw: 666_005,
+} as const satisfies Record<FaultKind, number>;
+const FAULTS: Faults = Object.fromEntries(
+  Object.entries(SEEDS).map(([kind, seed]) => [seed, { kind: kind as FaultKind, step: STEP }]),
+);
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "vqd-faults-"));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+function startFaulty(workers: number, slots: number): Promise<TestStack> {
+  const faulty = faultyEnvironment(join(folder, "steps"), FAULTS);
+  return startTestStack({
+    workers,
+    workerEnv: {
+      ...faulty,
+      // Of the heap: the model's weights lie outside of it.
+      NODE_OPTIONS: `${faulty["NODE_OPTIONS"]} --max-old-space-size=192`,
+      VQD_LEASE_SECONDS: String(LEASE_SECONDS),
+      VQD_MAX_ATTEMPTS: String(MAX_ATTEMPTS),
+      VQD_SLOTS: String(slots),
+    },
+  });
+}
+
+/** The longest time, in seconds, that a prediction showed its reader nothing after it had started. */
+async function longestSilence(test: TestStack, id: string): Promise<number> {
+  let last: number | undefined;
+  let longest = 0;
+  for await (const { event } of readEvents(test, id)) {
+    if (event !== "started" && event !== "step" && event !== "output") continue;
+    const now = performance.now();
+    if (last !== undefined) longest = Math.max(longest, now - last);
+    last = now;
+  }
+  return longest / 1_000;
+}
+
+const GOOD = { ...inputOf(1, 60), num_outputs: 1 };
+
+/**
+ * Runs a harmful job beside two others, and checks that it is given up and that the others are finished. Gives the
+ * longest silences of the others.
+ */
+async function giveUp(test: TestStack, kind: FaultKind, message: RegExp): Promise<number[]> {
+  const beside = await Promise.all([1, 2].map((seed) => createPrediction(test, { ...GOOD, seed })));
+  const silences = beside.map(({ id }) => longestSilence(test, id));
+  const bad = await createPrediction(test, { prompt: "pizza", seed: SEEDS[kind], num_inference_steps: 12 });
+
+  const starts: number[] = [];
+  for await (const event of readEvents(test, bad.id)) {
+    if (event.event === "started") {
+      starts.push((JSON.parse(event.data) as { resumed_from: number }).resumed_from);
+    }
+  }
+  const ended = await getPrediction(test, bad.id);
+  expect(ended.status).toBe("failed");
+  expect(ended.error).toMatch(message);
+  // Attempts that make a step do not count; of a worker that dies at once, the last step need not have been stored.
+  const inVain = new Set(starts.slice(-MAX_ATTEMPTS));
+  expect(inVain.size).toBe(1);
+  expect(Math.max(...inVain)).toBeLessThanOrEqual(STEP);
+  const withSteps = starts.slice(0, -MAX_ATTEMPTS);
+  expect(withSteps[0]).toBe(0);
+  expect(withSteps).toEqual(withSteps.toSorted((a, b) => a - b));
+  expect(withSteps.length).toBeLessThanOrEqual(MAX_ATTEMPTS * STEP);
+
+  const longest = await Promise.all(silences);
+  for (const { id } of beside) expect((await getPrediction(test, id)).status).toBe("succeeded");
+  return longest;
+}
+
+describe("with a slot for each worker", { timeout: 60_000 }, () => {
+  let test: TestStack;
+  beforeAll(async () => {
+    test = await startFaulty(3, 1);
+  });
+  afterAll(() => test.stop());
+
+  it.each([
+    ["kill", /attempts in a row/],
+    ["hang", /attempts in a row/],
+    ["block", /attempts in a row/],
+    ["oom", /attempts in a row/],
+    ["throw", /the model failed/],
+  ] as const)("gives up a job that ends its workers by %s, and holds nobody up", async (kind, message) => {
+    await test.stack.waitReady();
+    for (const silence of await giveUp(test, kind, message)) expect(silence).toBeLessThan(LEASE_SECONDS);
+  });
+});
+
+it("finds out which job of a pass hangs, and finishes the others", { timeout: 60_000 }, async () => {
+  const test = await startFaulty(2, 2);
+  try {
+    // Those in its pass are held up twice at most: then it is taken alone.
+    for (const silence of await giveUp(test, "hang", /attempts in a row/)) {
+      expect(silence).toBeLessThan(2 * (LEASE_SECONDS + TAKEOVER_SECONDS));
+    }
+  } finally {
+    await test.stop();
+  }
+});

@@ -1,0 +1,89 @@
+// Jobs of all kinds, and clients that are not put off: what a prediction came to, however often something was away.
+
+import { createHash } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  type ApiClient,
+  getPrediction,
+  type PredictionBody,
+  readEvents,
+  request,
+  stepNumbers,
+} from "../integration/support/client.ts";
+
+const RETRY_MS = 200;
+const FINAL = new Set(["succeeded", "failed", "canceled", "aborted"]);
+
+export type Input = Record<string, unknown> & { num_inference_steps: number; num_outputs: number };
+
+const PROMPTS = ["dog face", "pizza", "red heart", "rocket", "grinning face"];
+
+/** Steps, guidance, images, samplers and seeds that have no common period; `minSteps` to `minSteps` + 16 steps. */
+export const inputOf = (job: number, minSteps: number): Input => ({
+  prompt: PROMPTS[job % PROMPTS.length],
+  seed: 1_000 + job * 7_919,
+  num_inference_steps: minSteps + ((job * 5) % 17),
+  guidance_scale: [1, 2.5, 5][job % 3],
+  num_outputs: job % 7 === 3 ? 3 : 1,
+  ...(job % 2 === 0 ? { scheduler: "strided" } : {}),
+  ...(job % 4 === 1 ? { prior_rule: 2, prior_weight: 1 } : {}),
+});
+
+/** Steps that a job takes without accidents, those of each image counted. */
+export const stepsOf = ({ num_inference_steps: steps, num_outputs: images }: Input): number => steps * images;
+
+/** Until it works; what is wrong with the request itself is an error at once. */
+async function persist<T>(attempt: () => Promise<T | undefined>, signal: AbortSignal): Promise<T> {
+  for (;;) {
+    signal.throwIfAborted();
+    const result = await attempt().catch(() => undefined);
+    if (result !== undefined) return result;
+    await delay(RETRY_MS);
+  }
+}
+
+export interface Outcome {
+  readonly prediction: PredictionBody;
+  /** SHA-256 of each image. */
+  readonly images: string[];
+  /** Numbers of its step events, and how many events end it. */
+  readonly steps: number[];
+  readonly ends: number;
+  /** From its creation to its end, as the client saw it. */
+  readonly seconds: number;
+}
+
+/** Creates a prediction and follows it to its end, trying again whatever fails on the way. */
+export async function insist(
+  client: ApiClient,
+  input: Input,
+  key: string,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const startedAt = performance.now();
+  const { id } = await persist(async () => {
+    const headers = { "idempotency-key": key };
+    const response = await request(client, "/v1/predictions", { input }, { headers });
+    if (response.status === 422) throw new Error(`refused: ${await response.text()}`);
+    return response.ok ? ((await response.json()) as PredictionBody) : undefined;
+  }, signal);
+  const prediction = await persist(async () => {
+    const now = await getPrediction(client, id);
+    return FINAL.has(now.status) ? now : undefined;
+  }, signal);
+  const seconds = (performance.now() - startedAt) / 1_000;
+  const events = await persist(() => Array.fromAsync(readEvents(client, id)), signal);
+  const images = await Promise.all(
+    (prediction.output ?? []).map((url) =>
+      persist(async () => {
+        const response = await fetch(url);
+        if (!response.ok) return undefined;
+        return createHash("sha256")
+          .update(new Uint8Array(await response.arrayBuffer()))
+          .digest("hex");
+      }, signal),
+    ),
+  );
+  const ends = events.filter(({ event }) => event === "done").length;
+  return { prediction, images, steps: stepNumbers(events), ends, seconds };
+}

@@ -1,0 +1,97 @@
+// Two attempts at one job on a real nats-server: the one that claims it last ends the other.
+
+import { decodeTokens, encodeState } from "@vqd/shared/codec.ts";
+import type { JobState } from "@vqd/shared/events.ts";
+import { createLogger } from "@vqd/shared/log.ts";
+import { stateSubject } from "@vqd/shared/subjects.ts";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { Broker } from "../../gpu-worker/broker.ts";
+import { readConfig } from "../../gpu-worker/config.ts";
+import { StateWriter } from "../../gpu-worker/state-writer.ts";
+import { startTestNats, type TestNats } from "./support/nats.ts";
+
+let nats: TestNats;
+let broker: Broker;
+beforeAll(async () => {
+  nats = await startTestNats();
+  broker = await Broker.connect({
+    nats: readConfig({
+      VQD_NATS_URL: nats.url,
+      VQD_NATS_USER: "worker",
+      VQD_NATS_PASSWORD: nats.passwords.worker,
+    }).nats,
+    name: "test",
+    log: createLogger(() => {}, "error"),
+    onRefused: () => {},
+  });
+});
+afterAll(async () => {
+  await broker.close();
+  await nats.stop();
+});
+
+const forever = new AbortController().signal;
+const TOKENS = Uint16Array.of(1, 2, 3);
+
+const writer = (predictionId: string, sequence: number, signal = forever): StateWriter =>
+  new StateWriter({
+    js: broker.js,
+    predictionId,
+    read: () => broker.lastState(predictionId),
+    sequence,
+    signal,
+  });
+
+const state = (by: StateWriter, attempt: number, step: number): JobState => ({
+  v: 1,
+  attempt,
+  numericsId: "n",
+  step,
+  images: 1,
+  starts: 0,
+  owner: by.owner,
+});
+
+it("lets the attempt that began last go on, and no other", async () => {
+  const first = writer("one", 0);
+  expect(await first.write(state(first, 1, 0), TOKENS)).toBe(true);
+  expect(await first.write(state(first, 1, 1), TOKENS)).toBe(true);
+  const seen = await broker.lastState("one");
+  expect(seen?.value).toMatchObject({ attempt: 1, step: 1 });
+
+  const second = writer("one", seen?.sequence ?? 0);
+  expect(await second.write(state(second, 2, 1), TOKENS)).toBe(true);
+  expect(await first.write(state(first, 1, 2), TOKENS)).toBe(false);
+  expect(await second.write(state(second, 2, 2), Uint16Array.of(4))).toBe(true);
+  const newest = await broker.lastState("one");
+  expect(newest?.value).toEqual(state(second, 2, 2));
+  expect([...decodeTokens(newest?.attachment ?? new Uint8Array())]).toEqual([4]);
+});
+
+it("does not begin from a state that is no longer the newest", async () => {
+  const first = writer("two", 0);
+  expect(await first.write(state(first, 1, 0), TOKENS)).toBe(true);
+  const seen = await broker.lastState("two");
+  expect(await first.write(state(first, 1, 1), TOKENS)).toBe(true);
+  const late = writer("two", seen?.sequence ?? 0);
+  expect(await late.write(state(late, 2, 0), TOKENS)).toBe(false);
+  const blind = writer("two", 0);
+  expect(await blind.write(state(blind, 2, 0), TOKENS)).toBe(false);
+  expect((await broker.lastState("two"))?.value).toMatchObject({ attempt: 1, step: 1 });
+});
+
+it("goes on after a write whose confirmation was lost, and after the state has aged away", async () => {
+  const first = writer("three", 0);
+  expect(await first.write(state(first, 1, 0), TOKENS)).toBe(true);
+  // As if the confirmation of its next write had not arrived: it knows its own states again.
+  await broker.js.publish(stateSubject("three"), encodeState(state(first, 1, 1), TOKENS));
+  expect(await first.write(state(first, 1, 1), TOKENS)).toBe(true);
+  const unknown = writer("four", 4_711);
+  expect(await unknown.write(state(unknown, 1, 0), TOKENS)).toBe(true);
+});
+
+it("gives up when it is told to", async () => {
+  expect(await writer("five", 0, AbortSignal.abort()).write(state(writer("five", 0), 1, 0), TOKENS)).toBe(
+    false,
+  );
+});
