@@ -1,7 +1,7 @@
 // Takes jobs from the queues while there is room, runs them, and settles each delivery.
 
 import { setTimeout as delay } from "node:timers/promises";
-import { decodeJob } from "@vqd/shared/codec.ts";
+import { decodeJob, isForeignJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
@@ -20,6 +20,8 @@ import { StateWriter } from "./state-writer.ts";
 import { activeTraceId, annotate, continueTrace, traced } from "./tracing.ts";
 
 const PULL_RETRY_MS = 500;
+/** Time for another worker to take what this one cannot read. */
+const FOREIGN_JOB_DELAY_MS = 1_000;
 /** A failed attempt is handed back with this delay, times the attempts so far. */
 const RETRY_DELAY_MS = 1_000;
 /** On draining: how long the last messages of a job may take to reach NATS. */
@@ -163,10 +165,17 @@ export class JobConsumer {
     try {
       job = decodeJob(delivery.data);
     } catch (error) {
-      // Nobody can run it, and it names no prediction to report to; its hub ends it by its deadline.
-      log.error("dropped a message that is no job", { sequence: delivery.sequence, ...errorFields(error) });
-      delivery.term();
       metrics.messageRejected();
+      const fields = { sequence: delivery.sequence, ...errorFields(error) };
+      if (isForeignJob(delivery.data)) {
+        // During an upgrade: a worker of its release takes it, or else its hub ends it by its deadline.
+        log.warn("left a job of another release to others", fields);
+        delivery.nak(FOREIGN_JOB_DELAY_MS);
+      } else {
+        // Nobody can run it, and it names no prediction to report to.
+        log.error("dropped a message that is no job", fields);
+        delivery.term();
+      }
       return;
     }
     const startedAt = performance.now();

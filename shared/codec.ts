@@ -50,6 +50,19 @@ function decodeFrame<T>(schema: z.ZodType<T>, what: string, frame: Uint8Array): 
 export const encodeJob = (job: Job): Uint8Array<ArrayBuffer> => encodeFrame(job);
 export const decodeJob = (frame: Uint8Array): Job => decodeFrame(jobSchema, "job", frame).value;
 
+/** Of what an edge of another release sends: enough to know it for a job that somebody else may be able to run. */
+const foreignJobSchema = z.object({ v: z.int(), id: jobSchema.shape.id });
+
+/** Whether a message that `decodeJob` refuses looks like a job of another release. */
+export function isForeignJob(frame: Uint8Array): boolean {
+  try {
+    decodeFrame(foreignJobSchema, "job", frame);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 export const encodeManifest = (manifest: ModelManifest): Uint8Array<ArrayBuffer> => encodeFrame(manifest);
 export const decodeManifest = (frame: Uint8Array): ModelManifest =>
   decodeFrame(modelManifestSchema, "model manifest", frame).value;

