@@ -59,11 +59,19 @@ export class Session {
     }
   }
 
-  /** Runs the graph and returns its output `output`; throws when inputs are missing, naming them. */
-  async run(inputs: Readonly<Record<string, ort.Tensor>>, output: string): Promise<ort.Tensor> {
+  /**
+   * Runs the graph and returns its output `output`, which is written to `into` if that is given; throws when inputs are
+   * missing, naming them.
+   */
+  async run(
+    inputs: Readonly<Record<string, ort.Tensor>>,
+    output: string,
+    into?: ort.Tensor,
+  ): Promise<ort.Tensor> {
     const missing = this.#session.inputNames.filter((name) => !(name in inputs));
     if (missing.length > 0) throw new Error(`missing inputs: ${missing.join(", ")}`);
-    const tensor = (await this.#session.run(inputs, [output]))[output];
+    const outputs = await this.#session.run(inputs, into === undefined ? [output] : { [output]: into });
+    const tensor = outputs[output];
     if (tensor === undefined) throw new Error(`the graph has no output ${output}`);
     return tensor;
   }
