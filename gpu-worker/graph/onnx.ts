@@ -105,18 +105,6 @@ export class GraphBuilder {
     return output;
   }
 
-  /** The same with several outputs; those that are not wanted are "". */
-  contribOps(
-    type: string,
-    inputs: readonly string[],
-    wanted: readonly boolean[],
-    attributes: Record<string, Attribute> = {},
-  ): string[] {
-    const outputs = wanted.map((isWanted) => (isWanted ? this.#fresh(type) : ""));
-    this.#node(type, inputs, outputs, attributes, CONTRIB_DOMAIN);
-    return outputs;
-  }
-
   /** Cuts `value` along `axis` into parts of the given sizes. */
   split(value: string, sizes: readonly number[], axis: number): string[] {
     const outputs = sizes.map(() => this.#fresh("Split"));

@@ -98,7 +98,6 @@ export function buildTransformer(
     scale: weights.tensor(`${prefix}.weight`, [width]),
     bias: weights.tensor(`${prefix}.bias`, [width]),
   });
-  const norm = { epsilon: EPSILON, fused: graphForm.fusedAttention };
 
   let x = embedLatentPixels(graph, weights, config, tokens);
   let normed = graph.op("LayerNormalization", [x, graph.constant(withoutWeights.scale, [width])], {
@@ -139,7 +138,7 @@ export function buildTransformer(
     const mixed = attention(graph, [query, key, value], shape);
     const selfOut = foldValueBias(read("attn1.to_out.0", width, width), toValue.bias);
     let branch = product(graph, linearInput(graph, mixed, width, form), selfOut);
-    ({ sum: x, normed } = addAndNorm(graph, { x, branch, bias: selfOut.bias }, withoutWeights, norm));
+    ({ sum: x, normed } = addAndNorm(graph, { x, branch, bias: selfOut.bias }, withoutWeights, EPSILON));
 
     const crossInput = modulate(graph, normed, modulation(i, 1));
     let crossQuery = linear(graph, crossInput, read("attn2.to_q", width, width), form);
@@ -151,13 +150,13 @@ export function buildTransformer(
     const crossOut = read("attn2.to_out.0", width, width);
     branch = product(graph, linearInput(graph, seen, width, form), crossOut);
     const mlpNorm = affine(`${block(i)}.norm3`);
-    ({ sum: x, normed } = addAndNorm(graph, { x, branch, bias: crossOut.bias }, mlpNorm, norm));
+    ({ sum: x, normed } = addAndNorm(graph, { x, branch, bias: crossOut.bias }, mlpNorm, EPSILON));
 
     const hidden = quickGelu(graph, linear(graph, normed, read("ff.net.0.proj", width, 4 * width), form));
     const mlpOut = read("ff.net.2", 4 * width, width);
     branch = product(graph, linearInput(graph, hidden, 4 * width, form), mlpOut);
     const next = isLast ? affine("norm_out") : withoutWeights;
-    ({ sum: x, normed } = addAndNorm(graph, { x, branch, bias: mlpOut.bias }, next, norm));
+    ({ sum: x, normed } = addAndNorm(graph, { x, branch, bias: mlpOut.bias }, next, EPSILON));
   }
 
   const logits = linear(graph, normed, readLinear(weights, "out", width, classes), form);
