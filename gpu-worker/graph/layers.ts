@@ -80,10 +80,17 @@ export interface LinearInput {
   readonly int8: Int8Rows | undefined;
 }
 
-export function linearInput(graph: GraphBuilder, x: string, inputs: number, form: LayerForm): LinearInput {
+/** `lowest` is the least that a value can be, if that is little below zero. */
+export function linearInput(
+  graph: GraphBuilder,
+  x: string,
+  inputs: number,
+  { quantization, group }: LayerForm,
+  lowest?: number,
+): LinearInput {
   return {
     x,
-    int8: form.quantization === "int8" ? quantizeRows(graph, x, inputs, form.group) : undefined,
+    int8: quantization === "int8" ? quantizeRows(graph, x, { inputs, group, lowest }) : undefined,
   };
 }
 
@@ -113,29 +120,8 @@ export function layerNorm(
   return graph.op("LayerNormalization", [x, scale, bias], { axis: -1, epsilon: { float: epsilon } });
 }
 
-/** Weights of a layer norm over the last axis; ones and none for a norm without weights. */
-export interface NormWeights {
-  readonly scale: Float32Array;
-  readonly bias: Float32Array | undefined;
-}
-
-/**
- * x + branch + bias, [B, length, width], and its layer norm. (SkipLayerNormalization does it all in one node, and takes
- * four times as long on the CPU.)
- */
-export function addAndNorm(
-  graph: GraphBuilder,
-  { x, branch, bias }: { x: string; branch: string; bias: Float32Array | undefined },
-  norm: NormWeights,
-  epsilon: number,
-): { sum: string; normed: string } {
-  const sum = graph.op("Add", [x, addBias(graph, branch, bias)]);
-  const inputs = [norm.scale, norm.bias].flatMap((values) =>
-    values === undefined ? [] : [graph.constant(values, [values.length])],
-  );
-  const attributes = { axis: -1, epsilon: { float: epsilon } };
-  return { sum, normed: graph.op("LayerNormalization", [sum, ...inputs], attributes) };
-}
+/** Below the least value of `quickGelu`, -0.16357. */
+export const QUICK_GELU_LOWEST = -0.164;
 
 /** x * sigmoid(1.702 x): CLIP's quick GELU and diffusers' "geglu-approximate" alike. */
 export function quickGelu(graph: GraphBuilder, x: string): string {

@@ -3,14 +3,15 @@
 import type { TransformerConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
 import {
-  addAndNorm,
   addBias,
   attention,
+  layerNorm,
   linear,
   linearInput,
   type LinearWeights,
   matMul,
   product,
+  QUICK_GELU_LOWEST,
   quickGelu,
   readLinear,
 } from "./layers.ts";
@@ -93,17 +94,12 @@ export function buildTransformer(
   const groupForm = (length: number | string) => ({ ...graphForm, group: new RowGroup(graph, length) });
   const rowForm = groupForm(pixels);
   const askedForm = groupForm(graph.op("Shape", [asked]));
-  const withoutWeights = { scale: new Float32Array(width).fill(1), bias: undefined };
-  const affine = (prefix: string) => ({
-    scale: weights.tensor(`${prefix}.weight`, [width]),
-    bias: weights.tensor(`${prefix}.bias`, [width]),
-  });
+  const norm = (input: string, modulation: readonly [string, string]): string =>
+    modulatedNorm(graph, input, width, modulation);
+  const affineNorm = (input: string, prefix: string): string =>
+    layerNorm(graph, input, weights, prefix, width, EPSILON);
 
   let x = embedLatentPixels(graph, weights, config, tokens);
-  let normed = graph.op("LayerNormalization", [x, graph.constant(withoutWeights.scale, [width])], {
-    axis: -1,
-    epsilon: { float: EPSILON },
-  });
   let form = groupForm(pixels);
   for (let i = 0; i < layers; i++) {
     const read = (name: string, inputs: number, outputs: number) =>
@@ -113,14 +109,13 @@ export function buildTransformer(
       x = gather(x, image);
       form = rowForm;
     };
+    const add = (branch: string, bias: Float32Array | undefined): string =>
+      graph.op("Add", [x, addBias(graph, branch, bias)]);
     // Pixels are picked by row, so a single layer starts with rows.
-    if (i === 0 && isLast) {
-      normed = gather(normed, image);
-      byRow();
-    }
+    if (i === 0 && isLast) byRow();
     const modulation = form === rowForm ? modulations.byRow : modulations.byImage;
 
-    const self = modulate(graph, normed, modulation(i, 0));
+    const self = norm(x, modulation(i, 0));
     const context = linearInput(graph, self, width, form);
     const [toQuery, toKey, toValue] = selfProjections(read, width);
     const key = product(graph, context, toKey);
@@ -132,34 +127,36 @@ export function buildTransformer(
       asking =
         context.int8 === undefined
           ? { x: select(self), int8: undefined }
-          : { x: "", int8: { values: select(context.int8.values), scales: select(context.int8.scales, 1) } };
+          : {
+              x: "",
+              int8: {
+                ...context.int8,
+                values: select(context.int8.values),
+                scales: select(context.int8.scales, 1),
+              },
+            };
     }
     const query = addBias(graph, product(graph, asking, toQuery), toQuery.bias);
     const mixed = attention(graph, [query, key, value], shape);
     const selfOut = foldValueBias(read("attn1.to_out.0", width, width), toValue.bias);
-    let branch = product(graph, linearInput(graph, mixed, width, form), selfOut);
-    ({ sum: x, normed } = addAndNorm(graph, { x, branch, bias: selfOut.bias }, withoutWeights, EPSILON));
+    x = add(product(graph, linearInput(graph, mixed, width, form), selfOut), selfOut.bias);
 
-    const crossInput = modulate(graph, normed, modulation(i, 1));
-    let crossQuery = linear(graph, crossInput, read("attn2.to_q", width, width), form);
+    let crossQuery = linear(graph, norm(x, modulation(i, 1)), read("attn2.to_q", width, width), form);
     if (i === 0 && !isLast) {
       crossQuery = gather(crossQuery, image);
       byRow();
     }
     const seen = attention(graph, [crossQuery, crossPart(2 * i), crossPart(2 * i + 1)], shape);
-    const crossOut = read("attn2.to_out.0", width, width);
-    branch = product(graph, linearInput(graph, seen, width, form), crossOut);
-    const mlpNorm = affine(`${block(i)}.norm3`);
-    ({ sum: x, normed } = addAndNorm(graph, { x, branch, bias: crossOut.bias }, mlpNorm, EPSILON));
+    x = graph.op("Add", [x, linear(graph, seen, read("attn2.to_out.0", width, width), form)]);
 
+    const normed = affineNorm(x, `${block(i)}.norm3`);
     const hidden = quickGelu(graph, linear(graph, normed, read("ff.net.0.proj", width, 4 * width), form));
     const mlpOut = read("ff.net.2", 4 * width, width);
-    branch = product(graph, linearInput(graph, hidden, 4 * width, form), mlpOut);
-    const next = isLast ? affine("norm_out") : withoutWeights;
-    ({ sum: x, normed } = addAndNorm(graph, { x, branch, bias: mlpOut.bias }, next, EPSILON));
+    const mlpInput = linearInput(graph, hidden, 4 * width, form, QUICK_GELU_LOWEST);
+    x = add(product(graph, mlpInput, mlpOut), mlpOut.bias);
   }
 
-  const logits = linear(graph, normed, readLinear(weights, "out", width, classes), form);
+  const logits = linear(graph, affineNorm(x, "norm_out"), readLinear(weights, "out", width, classes), form);
   const logProbs = graph.op("LogSoftmax", [logits], { axis: -1 });
   graph.output("log_probs", "float32", ["batch", "asked", classes], logProbs);
 }
@@ -218,7 +215,17 @@ function embedLatentPixels(
   return graph.op("Add", [embedded, graph.constant(positions, [side * side, width])]);
 }
 
-/** normed * (1 + scale) + shift. */
-function modulate(graph: GraphBuilder, normed: string, [scale, shift]: readonly [string, string]): string {
+/**
+ * LN(x) * (1 + scale) + shift, the norm itself without weights. (As the norm's own weights, a scale and shift for each
+ * of the batch go another way in onnxruntime than those of a batch of one, to other bits.)
+ */
+function modulatedNorm(
+  graph: GraphBuilder,
+  x: string,
+  width: number,
+  [scale, shift]: readonly [string, string],
+): string {
+  const ones = graph.constant(new Float32Array(width).fill(1), [width]);
+  const normed = graph.op("LayerNormalization", [x, ones], { axis: -1, epsilon: { float: EPSILON } });
   return graph.op("Add", [graph.op("Mul", [normed, scale]), shift]);
 }
