@@ -41,6 +41,12 @@ export function quantizeByColumn(weight: Float32Array, inputs: number, outputs: 
   return { values, scales };
 }
 
+/** The weights [inputs, outputs] that int8 products really multiply with. */
+export function roundedWeights({ weight, inputs, outputs }: LinearWeights): Float32Array {
+  const { values, scales } = quantizeByColumn(weight, inputs, outputs);
+  return Float32Array.from(values, (value, i) => value * (scales[i % outputs] ?? 0));
+}
+
 /**
  * The rows that some layers of a graph have in common, [B, length] of them: what they need beside their values is
  * made once for all of these layers.

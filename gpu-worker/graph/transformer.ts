@@ -15,10 +15,10 @@ import {
   quickGelu,
   readLinear,
 } from "./layers.ts";
-import type { GraphForm } from "./form.ts";
+import type { GraphForm, Quantization } from "./form.ts";
 import { buildModulation } from "./modulation.ts";
 import type { GraphBuilder } from "./onnx.ts";
-import { RowGroup } from "./quantize.ts";
+import { roundedWeights, RowGroup } from "./quantize.ts";
 
 const EPSILON = 1e-5;
 const block = (i: number): string => `transformer_blocks.${i}`;
@@ -138,7 +138,7 @@ export function buildTransformer(
     }
     const query = addBias(graph, product(graph, asking, toQuery), toQuery.bias);
     const mixed = attention(graph, [query, key, value], shape);
-    const selfOut = foldValueBias(read("attn1.to_out.0", width, width), toValue.bias);
+    const selfOut = foldValueBias(read("attn1.to_out.0", width, width), toValue.bias, form.quantization);
     x = add(product(graph, linearInput(graph, mixed, width, form), selfOut), selfOut.bias);
 
     let crossQuery = linear(graph, norm(x, modulation(i, 1)), read("attn2.to_q", width, width), form);
@@ -175,9 +175,15 @@ function selfProjections(
 }
 
 /** Attention weights sum to 1, so the values' bias reaches `out` as it is, and can be part of the bias of that. */
-function foldValueBias(out: LinearWeights, valueBias: Float32Array | undefined): LinearWeights {
+function foldValueBias(
+  out: LinearWeights,
+  valueBias: Float32Array | undefined,
+  quantization: Quantization,
+): LinearWeights {
   if (valueBias === undefined) return out;
-  const { weight, inputs, outputs } = out;
+  const { inputs, outputs } = out;
+  // With the weights of the product that it would have gone through: int8 checkpoints have no others.
+  const weight = quantization === "int8" ? roundedWeights(out) : out.weight;
   const bias = Float64Array.from(out.bias ?? new Float32Array(outputs));
   for (let row = 0; row < inputs; row++) {
     for (let column = 0; column < outputs; column++) {
