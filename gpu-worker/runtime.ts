@@ -30,19 +30,17 @@ export interface SessionOptions {
 /** What of onnxruntime's sessions is used. */
 export interface Runtime {
   readonly inputNames: readonly string[];
-  run(
-    feeds: Readonly<Record<string, ort.Tensor>>,
-    fetches: readonly string[],
-  ): Promise<Readonly<Record<string, ort.Tensor>>>;
+  /** Gives the output `output`, which is written to `into` if that is given. */
+  run(feeds: Readonly<Record<string, ort.Tensor>>, output: string, into?: ort.Tensor): Promise<ort.Tensor>;
   release(): Promise<void>;
 }
 
 /** A session on the thread that calls it. */
-export function createRuntime(
+export async function createRuntime(
   path: string,
   { provider, threads, keepsMemory = true }: SessionOptions,
 ): Promise<Runtime> {
-  return ort.InferenceSession.create(path, {
+  const session = await ort.InferenceSession.create(path, {
     executionProviders: [provider],
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
@@ -50,6 +48,16 @@ export function createRuntime(
     enableCpuMemArena: keepsMemory,
     logSeverityLevel: LOG_SEVERITY_FATAL,
   });
+  return {
+    inputNames: session.inputNames,
+    async run(feeds, output, into) {
+      const outputs = await session.run(feeds, into === undefined ? [output] : { [output]: into });
+      const tensor = outputs[output];
+      if (tensor === undefined) throw new Error(`the graph has no output ${output}`);
+      return tensor;
+    },
+    release: () => session.release(),
+  };
 }
 
 /**

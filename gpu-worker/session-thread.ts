@@ -1,7 +1,7 @@
 // The thread behind threaded-runtime.ts.
 
 import { parentPort, workerData } from "node:worker_threads";
-import { createRuntime, type PlainTensor, type Runtime, tensorOf } from "./runtime.ts";
+import { createRuntime, type Runtime, tensorOf } from "./runtime.ts";
 import type { ThreadAnswer, ThreadData, ThreadRequest } from "./threaded-runtime.ts";
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
@@ -12,19 +12,18 @@ function say(answer: ThreadAnswer, transfer: ArrayBuffer[] = []): void {
 
 async function run(
   runtime: Runtime,
-  { id, feeds, fetches }: Extract<ThreadRequest, { type: "run" }>,
+  { id, feeds, output, into }: Extract<ThreadRequest, { type: "run" }>,
 ): Promise<void> {
   const tensors = Object.fromEntries(Object.entries(feeds).map(([name, plain]) => [name, tensorOf(plain)]));
-  const made = await runtime.run(tensors, fetches);
-  const outputs: Record<string, PlainTensor> = {};
-  const transfer: ArrayBuffer[] = [];
-  for (const [name, { type, data, dims }] of Object.entries(made)) {
-    // A copy that can be given away: the runtime's own memory cannot.
-    const copy = (data as Float32Array<ArrayBuffer>).slice();
-    outputs[name] = { type, data: copy, dims };
-    transfer.push(copy.buffer);
+  if (into !== undefined) {
+    await runtime.run(tensors, output, tensorOf(into));
+    say({ type: "done", id, output: undefined });
+    return;
   }
-  say({ type: "done", id, outputs }, transfer);
+  const { type, data, dims } = await runtime.run(tensors, output);
+  // A copy that can be given away: the runtime's own memory cannot.
+  const copy = (data as Float32Array<ArrayBuffer>).slice();
+  say({ type: "done", id, output: { type, data: copy, dims } }, [copy.buffer]);
 }
 
 async function serve(): Promise<void> {
@@ -35,7 +34,7 @@ async function serve(): Promise<void> {
     const work =
       request.type === "run"
         ? run(runtime, request)
-        : runtime.release().then(() => say({ type: "done", id, outputs: {} }));
+        : runtime.release().then(() => say({ type: "done", id, output: undefined }));
     work.catch((error: unknown) => say({ type: "failed", id, message: messageOf(error) }));
   });
   say({ type: "created", inputNames: runtime.inputNames });

@@ -34,13 +34,14 @@ export class Session {
     }
   }
 
-  /** Runs the graph and returns its output `output`; throws when inputs are missing, naming them. */
-  async run(inputs: Readonly<Record<string, Tensor>>, output: string): Promise<Tensor> {
+  /**
+   * Runs the graph and returns its output `output`, which is written to `into` if that is given; throws when inputs are
+   * missing, naming them.
+   */
+  async run(inputs: Readonly<Record<string, Tensor>>, output: string, into?: Tensor): Promise<Tensor> {
     const missing = this.#session.inputNames.filter((name) => !(name in inputs));
     if (missing.length > 0) throw new Error(`missing inputs: ${missing.join(", ")}`);
-    const tensor = (await this.#session.run(inputs, [output]))[output];
-    if (tensor === undefined) throw new Error(`the graph has no output ${output}`);
-    return tensor;
+    return this.#session.run(inputs, output, into);
   }
 
   async release(): Promise<void> {
@@ -54,6 +55,10 @@ const PROVIDER_NEEDS: Record<Exclude<Provider, "cpu">, string> = {
     "it needs an NVIDIA GPU with CUDA 12 and the runtime's CUDA library; " +
     "install that with `ONNXRUNTIME_NODE_INSTALL=cuda12 node node_modules/onnxruntime-node/script/install.js`",
 };
+
+/** Numbers that a session on a thread of its own reads and writes where they are, without a copy. */
+export const sharedFloats = (length: number): Float32Array =>
+  new Float32Array(new SharedArrayBuffer(length * Float32Array.BYTES_PER_ELEMENT));
 
 export function floatTensor(data: Float32Array, dims: readonly number[]): Tensor {
   return tensorOf({ type: "float32", data, dims });

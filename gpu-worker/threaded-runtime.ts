@@ -14,19 +14,26 @@ export type ThreadRequest =
       readonly type: "run";
       readonly id: number;
       readonly feeds: Readonly<Record<string, PlainTensor>>;
-      readonly fetches: readonly string[];
+      readonly output: string;
+      /** In shared memory: where to write the output, which is then not sent back. */
+      readonly into: PlainTensor | undefined;
     }
   | { readonly type: "release"; readonly id: number };
 
 export type ThreadAnswer =
   | { readonly type: "created"; readonly inputNames: readonly string[] }
   | { readonly type: "failed"; readonly id?: number; readonly message: string }
-  | { readonly type: "done"; readonly id: number; readonly outputs: Readonly<Record<string, PlainTensor>> };
+  | { readonly type: "done"; readonly id: number; readonly output: PlainTensor | undefined };
 
 interface Pending {
-  readonly resolve: (outputs: Readonly<Record<string, PlainTensor>>) => void;
+  readonly resolve: (output: PlainTensor | undefined) => void;
   readonly reject: (reason: Error) => void;
 }
+
+const plainOf = ({ type, data, dims }: Tensor): PlainTensor => ({ type, data, dims });
+
+const isShared = ({ data }: Tensor): boolean =>
+  ArrayBuffer.isView(data) && data.buffer instanceof SharedArrayBuffer;
 
 export class ThreadedRuntime implements Runtime {
   readonly inputNames: readonly string[];
@@ -61,15 +68,22 @@ export class ThreadedRuntime implements Runtime {
     }
   }
 
-  async run(
-    feeds: Readonly<Record<string, Tensor>>,
-    fetches: readonly string[],
-  ): Promise<Readonly<Record<string, Tensor>>> {
-    const plain = Object.fromEntries(
-      Object.entries(feeds).map(([name, { type, data, dims }]) => [name, { type, data, dims }]),
-    );
-    const outputs = await this.#ask((id) => ({ type: "run", id, feeds: plain, fetches }));
-    return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, tensorOf(tensor)]));
+  /** What lies in shared memory is used where it is, all else is copied. */
+  async run(feeds: Readonly<Record<string, Tensor>>, output: string, into?: Tensor): Promise<Tensor> {
+    const plain = Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, plainOf(tensor)]));
+    const shared = into !== undefined && isShared(into) ? into : undefined;
+    const made = await this.#ask((id) => ({
+      type: "run",
+      id,
+      feeds: plain,
+      output,
+      into: shared && plainOf(shared),
+    }));
+    if (shared !== undefined) return shared;
+    if (made === undefined) throw new Error(`the session's thread has sent no ${output}`);
+    if (into === undefined) return tensorOf(made);
+    (into.data as Float32Array).set(made.data as Float32Array);
+    return into;
   }
 
   async release(): Promise<void> {
@@ -78,7 +92,7 @@ export class ThreadedRuntime implements Runtime {
     await this.#thread.terminate();
   }
 
-  #ask(request: (id: number) => ThreadRequest): Promise<Readonly<Record<string, PlainTensor>>> {
+  #ask(request: (id: number) => ThreadRequest): Promise<PlainTensor | undefined> {
     return new Promise((resolve, reject) => {
       if (this.#end !== undefined) {
         reject(this.#end);
@@ -97,7 +111,7 @@ export class ThreadedRuntime implements Runtime {
     const pending = this.#pending.get(answer.id);
     this.#pending.delete(answer.id);
     if (this.#pending.size === 0) this.#thread.unref();
-    if (answer.type === "done") pending?.resolve(answer.outputs);
+    if (answer.type === "done") pending?.resolve(answer.output);
     else pending?.reject(new Error(answer.message));
   }
 

@@ -3,7 +3,7 @@
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
 import type { GraphBuilder } from "./onnx.ts";
 import type { GraphForm } from "./form.ts";
-import { int8Product } from "./quantize.ts";
+import { type Int8Rows, int8Product, quantizeRows, type RowGroup } from "./quantize.ts";
 
 /** [rows, columns] → [columns, rows]: PyTorch stores linear weights by output, MatMul wants them by input. */
 function transpose(matrix: Float32Array, rows: number, columns: number): Float32Array {
@@ -61,22 +61,49 @@ export function concatLinear(layers: readonly LinearWeights[]): LinearWeights {
 
 /** x [..., inputs] → [..., outputs] in fp32. */
 export function matMul(graph: GraphBuilder, x: string, layer: LinearWeights): string {
-  const product = graph.op("MatMul", [x, graph.constant(layer.weight, [layer.inputs, layer.outputs])]);
-  if (layer.bias === undefined) return product;
-  return graph.op("Add", [product, graph.constant(layer.bias, [layer.outputs])]);
+  const weight = graph.constant(layer.weight, [layer.inputs, layer.outputs]);
+  return addBias(graph, graph.op("MatMul", [x, weight]), layer.bias);
 }
 
-/** Form of a layer whose input is [B, length, inputs]. */
+export function addBias(graph: GraphBuilder, x: string, bias: Float32Array | undefined): string {
+  return bias === undefined ? x : graph.op("Add", [x, graph.constant(bias, [bias.length])]);
+}
+
+/** Form of layers, and the rows that they have in common. */
 export interface LayerForm extends GraphForm {
-  readonly length: number;
+  readonly group: RowGroup;
+}
+
+/** A value [B, length, inputs] as linear layers read it: rounded once for all of them where they are int8. */
+export interface LinearInput {
+  readonly x: string;
+  readonly int8: Int8Rows | undefined;
+}
+
+/** `lowest` is the least that a value can be, if that is little below zero. */
+export function linearInput(
+  graph: GraphBuilder,
+  x: string,
+  inputs: number,
+  { quantization, group }: LayerForm,
+  lowest?: number,
+): LinearInput {
+  return {
+    x,
+    int8: quantization === "int8" ? quantizeRows(graph, x, { inputs, group, lowest }) : undefined,
+  };
+}
+
+/** x → [B, length, outputs], without the layer's bias. */
+export function product(graph: GraphBuilder, { x, int8 }: LinearInput, layer: LinearWeights): string {
+  return int8 === undefined
+    ? matMul(graph, x, { ...layer, bias: undefined })
+    : int8Product(graph, int8, layer);
 }
 
 /** x [B, length, inputs] → [B, length, outputs]. */
 export function linear(graph: GraphBuilder, x: string, layer: LinearWeights, form: LayerForm): string {
-  if (form.quantization === "none") return matMul(graph, x, layer);
-  const rows = graph.op("Reshape", [x, graph.ints([-1, layer.inputs])]);
-  const product = int8Product(graph, rows, layer);
-  return graph.op("Reshape", [product, graph.ints([-1, form.length, layer.outputs])]);
+  return addBias(graph, product(graph, linearInput(graph, x, layer.inputs, form), layer), layer.bias);
 }
 
 /** Layer norm over the last axis with the weights `prefix.weight` and `prefix.bias`. */
@@ -92,6 +119,9 @@ export function layerNorm(
   const bias = graph.constant(weights.tensor(`${prefix}.bias`, [width]), [width]);
   return graph.op("LayerNormalization", [x, scale, bias], { axis: -1, epsilon: { float: epsilon } });
 }
+
+/** Below the least value of `quickGelu`, -0.16357. */
+export const QUICK_GELU_LOWEST = -0.164;
 
 /** x * sigmoid(1.702 x): CLIP's quick GELU and diffusers' "geglu-approximate" alike. */
 export function quickGelu(graph: GraphBuilder, x: string): string {

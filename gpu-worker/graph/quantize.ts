@@ -7,6 +7,9 @@ import type { GraphBuilder } from "./onnx.ts";
 const INT8_LIMIT = 127;
 /** uint8 activations with this zero point: the CPU's int8 dot product takes unsigned times signed. */
 const ACTIVATION_ZERO = 128;
+/** The zero point where activations are hardly negative: more of the 256 levels are left for the others. */
+const ONE_SIDED_ZERO = 32;
+const UINT8_LIMIT = 255;
 /** Keeps a row of zeros from being divided by zero; far below any scale that occurs. */
 const MIN_SCALE = 1e-30;
 
@@ -38,31 +41,102 @@ export function quantizeByColumn(weight: Float32Array, inputs: number, outputs: 
   return { values, scales };
 }
 
+/** The weights [inputs, outputs] that int8 products really multiply with. */
+export function roundedWeights({ weight, inputs, outputs }: LinearWeights): Float32Array {
+  const { values, scales } = quantizeByColumn(weight, inputs, outputs);
+  return Float32Array.from(values, (value, i) => value * (scales[i % outputs] ?? 0));
+}
+
 /**
- * rows [R, inputs] → [R, outputs] with int8 products. Every row has its own scale, taken from its own largest
- * value: one scale for the whole input, as onnxruntime's dynamic quantization has it, would make an image depend
- * on its batch mates.
+ * The rows that some layers of a graph have in common, [B, length] of them: what they need beside their values is
+ * made once for all of these layers.
  */
-export function int8Product(graph: GraphBuilder, rows: string, layer: LinearWeights): string {
-  const { inputs, outputs } = layer;
-  const { values, scales } = quantizeByColumn(layer.weight, inputs, outputs);
-  const largest = graph.op("ReduceMax", [graph.op("Abs", [rows])], { axes: [1], keepdims: 0 });
-  const rowScale = graph.op("Max", [
-    graph.op("Mul", [largest, graph.scalar(1 / INT8_LIMIT)]),
-    graph.scalar(MIN_SCALE),
+export class RowGroup {
+  readonly #graph: GraphBuilder;
+  readonly #length: number | string;
+  readonly #shapes = new Map<number, string>();
+  readonly #zeros = new Map<number, string>();
+
+  /** `length` is a number, or the name of an int64 value [2], B and length, where it is known at run time only. */
+  constructor(graph: GraphBuilder, length: number | string) {
+    this.#graph = graph;
+    this.#length = length;
+  }
+
+  /** The shape [B, length, width] as a value. */
+  shape(width: number): string {
+    const known = this.#shapes.get(width);
+    if (known !== undefined) return known;
+    const length = this.#length;
+    const shape =
+      typeof length === "number"
+        ? this.#graph.ints([-1, length, width])
+        : this.#graph.op("Concat", [length, this.#graph.ints([width])], { axis: 0 });
+    this.#shapes.set(width, shape);
+    return shape;
+  }
+
+  /** The zero point `zero` for each row; `scales` is any value [B x length]. */
+  zeros(zero: number, scales: string): string {
+    const known = this.#zeros.get(zero);
+    if (known !== undefined) return known;
+    const zeros = this.#graph.op("Expand", [zeroPoint(this.#graph, zero), this.#graph.op("Shape", [scales])]);
+    this.#zeros.set(zero, zeros);
+    return zeros;
+  }
+}
+
+const zeroPoint = (graph: GraphBuilder, zero: number): string => graph.constant(Uint8Array.of(zero), []);
+
+/** Activations in int8: `values` [B, length, inputs] less `zero`, times `scales` [B, length, 1]. */
+export interface Int8Rows {
+  readonly values: string;
+  readonly scales: string;
+  readonly zero: number;
+}
+
+/**
+ * x [B, length, inputs] in int8. Every row has its own scale, taken from its own largest value: one scale for the whole
+ * input, as onnxruntime's dynamic quantization has it, would make an image depend on its batch mates. Where no value can
+ * be below `lowest`, a negative number near zero, the positive ones get most of the levels.
+ */
+export function quantizeRows(
+  graph: GraphBuilder,
+  x: string,
+  { inputs, group, lowest }: { inputs: number; group: RowGroup; lowest?: number | undefined },
+): Int8Rows {
+  const isOneSided = lowest !== undefined;
+  const zero = isOneSided ? ONE_SIDED_ZERO : ACTIVATION_ZERO;
+  const steps = isOneSided ? UINT8_LIMIT - ONE_SIDED_ZERO : INT8_LIMIT;
+  const minScale = isOneSided ? -lowest / ONE_SIDED_ZERO : MIN_SCALE;
+  const sizes = isOneSided ? x : graph.op("Abs", [x]);
+  const largest = graph.op("ReduceMax", [sizes], { axes: [-1], keepdims: 1 });
+  const scales = graph.op("Max", [
+    graph.op("Mul", [largest, graph.scalar(1 / steps)]),
+    graph.scalar(minScale),
   ]);
-  const zero = graph.constant(Uint8Array.of(ACTIVATION_ZERO), []);
-  const zeros = graph.op("Expand", [zero, graph.op("Shape", [rowScale])]);
-  const quantized = graph.op("QuantizeLinear", [rows, rowScale, zeros], { axis: 0 });
+  // QuantizeLinear takes a scale for each index of one axis, so the rows have to be one axis.
+  const flatScales = graph.op("Reshape", [scales, graph.ints([-1])]);
+  const rows = graph.op("Reshape", [x, graph.ints([-1, inputs])]);
+  const values = graph.op("QuantizeLinear", [rows, flatScales, group.zeros(zero, flatScales)], { axis: 0 });
+  return { values: graph.op("Reshape", [values, group.shape(inputs)]), scales, zero };
+}
+
+/** x → [B, length, outputs] with int8 products, without the layer's bias. */
+export function int8Product(
+  graph: GraphBuilder,
+  { values, scales, zero }: Int8Rows,
+  layer: LinearWeights,
+): string {
+  const { inputs, outputs } = layer;
+  const weight = quantizeByColumn(layer.weight, inputs, outputs);
   const product = graph.contribOp("MatMulIntegerToFloat", [
-    quantized,
-    graph.constant(values, [inputs, outputs]),
+    values,
+    graph.constant(weight.values, [inputs, outputs]),
     // The product takes one scale for all of its input; the rows' own follow below.
     graph.scalar(1),
-    graph.constant(scales, [outputs]),
-    zero,
+    graph.constant(weight.scales, [outputs]),
+    zeroPoint(graph, zero),
   ]);
-  const scaled = graph.op("Mul", [product, graph.op("Unsqueeze", [rowScale, graph.ints([1])])]);
-  if (layer.bias === undefined) return scaled;
-  return graph.op("Add", [scaled, graph.constant(layer.bias, [outputs])]);
+  return graph.op("Mul", [product, scales]);
 }

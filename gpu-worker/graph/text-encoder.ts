@@ -2,16 +2,10 @@
 
 import type { TextEncoderConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
-import {
-  attention,
-  concatLinear,
-  layerNorm,
-  linear,
-  type LayerForm,
-  quickGelu,
-  readLinear,
-} from "./layers.ts";
+import { attention, concatLinear, layerNorm, linear, quickGelu, readLinear } from "./layers.ts";
+import type { GraphForm } from "./form.ts";
 import type { GraphBuilder } from "./onnx.ts";
+import { RowGroup } from "./quantize.ts";
 
 /** What a score of a masked position becomes; small enough to vanish in the softmax, large enough to stay finite. */
 const MASKED_SCORE = -1e9;
@@ -24,9 +18,9 @@ export function buildTextEncoder(
   graph: GraphBuilder,
   weights: Weights,
   config: TextEncoderConfig,
-  form: LayerForm,
+  { length, ...graphForm }: GraphForm & { length: number },
 ): void {
-  const { length } = form;
+  const form = { ...graphForm, group: new RowGroup(graph, length) };
   const { hidden_size: width, num_attention_heads: heads, layer_norm_eps: epsilon } = config;
   const ids = graph.input("ids", "int64", ["batch", length]);
   const prefix = "text_model";

@@ -2,9 +2,23 @@
 
 import type { TransformerConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
-import { attention, concatLinear, layerNorm, linear, matMul, quickGelu, readLinear } from "./layers.ts";
-import type { GraphForm } from "./form.ts";
+import {
+  addBias,
+  attention,
+  layerNorm,
+  linear,
+  linearInput,
+  type LinearWeights,
+  matMul,
+  product,
+  QUICK_GELU_LOWEST,
+  quickGelu,
+  readLinear,
+} from "./layers.ts";
+import type { GraphForm, Quantization } from "./form.ts";
+import { buildModulation } from "./modulation.ts";
 import type { GraphBuilder } from "./onnx.ts";
+import { roundedWeights, RowGroup } from "./quantize.ts";
 
 const EPSILON = 1e-5;
 const block = (i: number): string => `transformer_blocks.${i}`;
@@ -38,8 +52,15 @@ export function buildCrossAttention(
 }
 
 /**
- * One denoising pass. Inputs `tokens` int64 [B, L] (class ids, the mask being the last class), `timestep` int64 [B]
- * and `cross` as above; output `log_probs` [B, L, K]: log p(x_0 | x_t, y) over the K classes without the mask.
+ * One denoising pass over B rows of N images: the two rows of a guided image differ in their prompt alone, so what
+ * comes before the first cross-attention is computed once for both.
+ *
+ * Inputs `tokens` int64 [N, L] (class ids, the mask being the last class) and `timestep` int64 [N] of each image;
+ * `image` int64 [B], the image of each row; `cross` as above; `asked` int64 [B, W], the pixels that are asked about,
+ * as row x L + pixel. Output `log_probs` [B, W, K]: log p(x_0 | x_t, y) over the K classes without the mask.
+ *
+ * All pixels are seen by the others up to the last layer's keys and values; from there on only those that are asked
+ * about are computed.
  */
 export function buildTransformer(
   graph: GraphBuilder,
@@ -49,51 +70,127 @@ export function buildTransformer(
 ): void {
   const width = transformerWidth(config);
   const pixels = config.sample_size ** 2;
-  const form = { ...graphForm, length: pixels };
+  const layers = config.num_layers;
   const classes = config.num_vector_embeds - 1;
   const shape = {
     heads: config.num_attention_heads,
     headDim: config.attention_head_dim,
-    fusedAttention: form.fusedAttention,
+    fusedAttention: graphForm.fusedAttention,
   };
-  const tokens = graph.input("tokens", "int64", ["batch", pixels]);
-  const timestep = graph.input("timestep", "int64", ["batch"]);
-  const cross = graph.input("cross", "float32", ["batch", 2 * config.num_layers, textLength, width]);
+  const tokens = graph.input("tokens", "int64", ["images", pixels]);
+  const timestep = graph.input("timestep", "int64", ["images"]);
+  const image = graph.input("image", "int64", ["batch"]);
+  const cross = graph.input("cross", "float32", ["batch", 2 * layers, textLength, width]);
+  const asked = graph.input("asked", "int64", ["batch", "asked"]);
 
-  const modulation = splitModulation(graph, weights, config, timestep);
-  const crossParts = graph.split(cross, new Array<number>(2 * config.num_layers).fill(1), 1);
+  const gather = (x: string, indices: string): string => graph.op("Gather", [x, indices], { axis: 0 });
+  const select = (x: string, size = width): string =>
+    gather(graph.op("Reshape", [x, graph.ints([-1, size])]), asked);
+  const crossParts = graph.split(cross, new Array<number>(2 * layers).fill(1), 1);
   const crossPart = (i: number): string =>
     graph.op("Reshape", [crossParts[i] ?? "", graph.ints([-1, textLength, width])]);
+  const modulations = buildModulation(graph, weights, config, { timestep, image });
+
+  const groupForm = (length: number | string) => ({ ...graphForm, group: new RowGroup(graph, length) });
+  const rowForm = groupForm(pixels);
+  const askedForm = groupForm(graph.op("Shape", [asked]));
+  const norm = (input: string, modulation: readonly [string, string]): string =>
+    modulatedNorm(graph, input, width, modulation);
+  const affineNorm = (input: string, prefix: string): string =>
+    layerNorm(graph, input, weights, prefix, width, EPSILON);
 
   let x = embedLatentPixels(graph, weights, config, tokens);
-  for (let i = 0; i < config.num_layers; i++) {
+  let form = groupForm(pixels);
+  for (let i = 0; i < layers; i++) {
     const read = (name: string, inputs: number, outputs: number) =>
       readLinear(weights, `${block(i)}.${name}`, inputs, outputs);
+    const isLast = i === layers - 1;
+    const byRow = (): void => {
+      x = gather(x, image);
+      form = rowForm;
+    };
+    const add = (branch: string, bias: Float32Array | undefined): string =>
+      graph.op("Add", [x, addBias(graph, branch, bias)]);
+    // Pixels are picked by row, so a single layer starts with rows.
+    if (i === 0 && isLast) byRow();
+    const modulation = form === rowForm ? modulations.byRow : modulations.byImage;
 
-    const selfInput = modulate(graph, x, width, modulation(i, 0));
-    const qkv = concatLinear(["to_q", "to_k", "to_v"].map((name) => read(`attn1.${name}`, width, width)));
-    const [q = "", k = "", v = ""] = graph.split(
-      linear(graph, selfInput, qkv, form),
-      [width, width, width],
-      2,
-    );
-    const self = attention(graph, [q, k, v], shape);
-    x = graph.op("Add", [x, linear(graph, self, read("attn1.to_out.0", width, width), form)]);
+    const self = norm(x, modulation(i, 0));
+    const context = linearInput(graph, self, width, form);
+    const [toQuery, toKey, toValue] = selfProjections(read, width);
+    const key = product(graph, context, toKey);
+    const value = product(graph, context, toValue);
+    let asking = context;
+    if (isLast) {
+      form = askedForm;
+      x = select(x);
+      asking =
+        context.int8 === undefined
+          ? { x: select(self), int8: undefined }
+          : {
+              x: "",
+              int8: {
+                ...context.int8,
+                values: select(context.int8.values),
+                scales: select(context.int8.scales, 1),
+              },
+            };
+    }
+    const query = addBias(graph, product(graph, asking, toQuery), toQuery.bias);
+    const mixed = attention(graph, [query, key, value], shape);
+    const selfOut = foldValueBias(read("attn1.to_out.0", width, width), toValue.bias, form.quantization);
+    x = add(product(graph, linearInput(graph, mixed, width, form), selfOut), selfOut.bias);
 
-    const crossInput = modulate(graph, x, width, modulation(i, 1));
-    const query = linear(graph, crossInput, read("attn2.to_q", width, width), form);
-    const seen = attention(graph, [query, crossPart(2 * i), crossPart(2 * i + 1)], shape);
+    let crossQuery = linear(graph, norm(x, modulation(i, 1)), read("attn2.to_q", width, width), form);
+    if (i === 0 && !isLast) {
+      crossQuery = gather(crossQuery, image);
+      byRow();
+    }
+    const seen = attention(graph, [crossQuery, crossPart(2 * i), crossPart(2 * i + 1)], shape);
     x = graph.op("Add", [x, linear(graph, seen, read("attn2.to_out.0", width, width), form)]);
 
-    const normed = layerNorm(graph, x, weights, `${block(i)}.norm3`, width, EPSILON);
+    const normed = affineNorm(x, `${block(i)}.norm3`);
     const hidden = quickGelu(graph, linear(graph, normed, read("ff.net.0.proj", width, 4 * width), form));
-    x = graph.op("Add", [x, linear(graph, hidden, read("ff.net.2", 4 * width, width), form)]);
+    const mlpOut = read("ff.net.2", 4 * width, width);
+    const mlpInput = linearInput(graph, hidden, 4 * width, form, QUICK_GELU_LOWEST);
+    x = add(product(graph, mlpInput, mlpOut), mlpOut.bias);
   }
 
-  const normed = layerNorm(graph, x, weights, "norm_out", width, EPSILON);
-  const logits = linear(graph, normed, readLinear(weights, "out", width, classes), form);
+  const logits = linear(graph, affineNorm(x, "norm_out"), readLinear(weights, "out", width, classes), form);
   const logProbs = graph.op("LogSoftmax", [logits], { axis: -1 });
-  graph.output("log_probs", "float32", ["batch", pixels, classes], logProbs);
+  graph.output("log_probs", "float32", ["batch", "asked", classes], logProbs);
+}
+
+/**
+ * Projections of self-attention to queries, keys and values. The keys' bias adds the same to all scores of a query,
+ * which the softmax takes away again, so it is left out.
+ */
+function selfProjections(
+  read: (name: string, inputs: number, outputs: number) => LinearWeights,
+  width: number,
+): readonly [LinearWeights, LinearWeights, LinearWeights] {
+  const [query, key, value] = ["to_q", "to_k", "to_v"].map((name) => read(`attn1.${name}`, width, width));
+  if (query === undefined || key === undefined || value === undefined) throw new Error("no projections");
+  return [query, { ...key, bias: undefined }, value];
+}
+
+/** Attention weights sum to 1, so the values' bias reaches `out` as it is, and can be part of the bias of that. */
+function foldValueBias(
+  out: LinearWeights,
+  valueBias: Float32Array | undefined,
+  quantization: Quantization,
+): LinearWeights {
+  if (valueBias === undefined) return out;
+  const { inputs, outputs } = out;
+  // With the weights of the product that it would have gone through: int8 checkpoints have no others.
+  const weight = quantization === "int8" ? roundedWeights(out) : out.weight;
+  const bias = Float64Array.from(out.bias ?? new Float32Array(outputs));
+  for (let row = 0; row < inputs; row++) {
+    for (let column = 0; column < outputs; column++) {
+      bias[column] = (bias[column] ?? 0) + (valueBias[row] ?? 0) * (weight[row * outputs + column] ?? 0);
+    }
+  }
+  return { ...out, bias: Float32Array.from(bias) };
 }
 
 /** Embedding of the class plus embeddings of row and column, which add up to one table by position. */
@@ -125,58 +222,10 @@ function embedLatentPixels(
 }
 
 /**
- * AdaLayerNorm's scale and shift depend on layer and timestep only, so linear(silu(emb[t])) is a table made here.
- * Returns, for layer i and its norm 1 or 2 (index 0 or 1), 1 + scale and shift, each [B, 1, D].
+ * LN(x) * (1 + scale) + shift, the norm itself without weights. (As the norm's own weights, a scale and shift for each
+ * of the batch go another way in onnxruntime than those of a batch of one, to other bits.)
  */
-function splitModulation(
-  graph: GraphBuilder,
-  weights: Weights,
-  config: TransformerConfig,
-  timestep: string,
-): (layer: number, norm: 0 | 1) => readonly [string, string] {
-  const width = transformerWidth(config);
-  const steps = config.num_embeds_ada_norm;
-  const columns = 4 * config.num_layers * width;
-  const table = new Float32Array(steps * columns);
-  for (let i = 0; i < config.num_layers; i++) {
-    for (const norm of [0, 1]) {
-      const prefix = `${block(i)}.norm${norm + 1}`;
-      const part = modulationTable(weights, prefix, steps, width);
-      for (let t = 0; t < steps; t++) {
-        table.set(
-          part.subarray(t * 2 * width, (t + 1) * 2 * width),
-          t * columns + (2 * i + norm) * 2 * width,
-        );
-      }
-    }
-  }
-  const row = graph.op("Gather", [graph.constant(table, [steps, 1, columns]), timestep], { axis: 0 });
-  const parts = graph.split(row, new Array<number>(4 * config.num_layers).fill(width), 2);
-  return (layer, norm) => {
-    const first = 4 * layer + 2 * norm;
-    return [parts[first] ?? "", parts[first + 1] ?? ""];
-  };
-}
-
-/** [steps, 2 x width]: 1 + scale, then shift, of one AdaLayerNorm at every timestep. */
-function modulationTable(weights: Weights, prefix: string, steps: number, width: number): Float32Array {
-  const embedding = weights.tensor(`${prefix}.emb.weight`, [steps, width]);
-  const active = embedding.map((value) => value / (1 + Math.exp(-value)));
-  const weight = weights.tensor(`${prefix}.linear.weight`, [2 * width, width]);
-  const bias = weights.tensor(`${prefix}.linear.bias`, [2 * width]);
-  const table = new Float32Array(steps * 2 * width);
-  for (let t = 0; t < steps; t++) {
-    for (let row = 0; row < 2 * width; row++) {
-      let sum = bias[row] ?? 0;
-      for (let i = 0; i < width; i++) sum += (weight[row * width + i] ?? 0) * (active[t * width + i] ?? 0);
-      table[t * 2 * width + row] = row < width ? 1 + sum : sum;
-    }
-  }
-  return table;
-}
-
-/** LN(x) * (1 + scale) + shift, the norm itself without weights. */
-function modulate(
+function modulatedNorm(
   graph: GraphBuilder,
   x: string,
   width: number,

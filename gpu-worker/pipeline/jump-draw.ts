@@ -23,6 +23,8 @@ export class JumpDraw {
   readonly #mask: number;
   /** Probability that a masked pixel stays masked. */
   readonly #staysMasked: number;
+  /** Most that `#leaves` gives: what a pixel leaves with whose class the model thinks impossible. */
+  readonly #leavesAtMost: number;
   // cumA and cumB at s; then, of a pixel that is not masked, p(x_t | x_0 = k) cumulated to t and p(x_t | x_s = k),
   // for its own class and for another one.
   readonly #keepA: number;
@@ -47,13 +49,25 @@ export class JumpDraw {
     this.#stepOther = TINY * a + b;
     const stays = cumC[cumulatedIndex(s, cumC)] ?? 0;
     this.#staysMasked = stays / (stays + c * (this.#keepA + classes * this.#keepB));
+    this.#leavesAtMost = this.#leaves(0);
+  }
+
+  /**
+   * Whether `draw` asks the model: otherwise the pixel keeps its class whatever the model says of it. In a run of many
+   * steps few pixels of a step do.
+   */
+  dependsOnModel(current: number, { change }: PixelUniforms): boolean {
+    if (this.#jump.s < 0) return true;
+    if (current === this.#mask) return change >= this.#staysMasked;
+    return change <= this.#leavesAtMost * SAFETY;
   }
 
   /** x_s of a pixel whose x_t is `current`. The jump to the picture draws every pixel anew from p(x_0). */
-  draw(view: PixelView, current: number, { change, choice }: PixelUniforms): number {
+  draw(view: PixelView, current: number, uniforms: PixelUniforms): number {
+    if (!this.dependsOnModel(current, uniforms)) return current;
+    const { change, choice } = uniforms;
     if (this.#jump.s < 0) return pick(view.probabilities(), choice);
     if (current === this.#mask) {
-      if (change < this.#staysMasked) return current;
       const probabilities = view.probabilities();
       return pickMixed(probabilities, choice, this.#keepA / sumOf(probabilities), this.#keepB);
     }

@@ -1,23 +1,16 @@
 // The picture that the model has in mind at a step: the most likely class of each pixel, without drawing.
 
-export interface MostLikelyOptions {
-  /** K. */
-  readonly classes: number;
-  readonly guidanceScale: number;
-  /** Offset of the image's row without the prompt, if it is guided. */
-  readonly unconditional?: number;
-}
+import type { ImageLogProbs } from "./pixel-view.ts";
 
 /**
- * argmax_k p(x_0 = k | x_t, y) of each pixel, written to `out` [L]; the lowest class on ties. `logProbs` holds rows of
- * K log-probabilities per pixel, the image's from `conditional` on. Guidance is applied as in sampling; that it
- * normalises does not move the largest, and truncation never removes it.
+ * argmax_k p(x_0 = k | x_t, y) of each pixel, written to `out` [L]; the lowest class on ties. The image's rows hold K =
+ * `classes` log-probabilities of every pixel. Guidance is applied as in sampling; that it normalises does not move the
+ * largest, and truncation never removes it.
  */
 export function writeMostLikely(
   out: Uint16Array,
-  logProbs: Float32Array,
-  conditional: number,
-  { classes, guidanceScale, unconditional }: MostLikelyOptions,
+  { logProbs, conditional, unconditional, guidanceScale }: ImageLogProbs,
+  classes: number,
 ): void {
   for (let position = 0; position < out.length; position++) {
     const cond = conditional + position * classes;

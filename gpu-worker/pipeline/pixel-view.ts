@@ -12,7 +12,10 @@ export interface PixelView {
   probabilities(): Float64Array;
 }
 
-/** The model's output for one image, log p(x_0 | x_t, y) in rows of K classes per pixel, and how to read it. */
+/**
+ * The model's output for one image, log p(x_0 | x_t, y) in rows of K classes for each pixel that was asked about, and
+ * how to read it.
+ */
 export interface ImageLogProbs {
   readonly logProbs: Float32Array;
   /** Offset of the image's first pixel, with the prompt. */
@@ -40,11 +43,11 @@ export class PixelViews {
     this.#kept = new Uint8Array(classes);
   }
 
-  /** The view of pixel `position`; the one before it is of no use from then on. */
-  at(image: ImageLogProbs, position: number): PixelView {
+  /** The view of the pixel in row `place` of the output; the one before it is of no use from then on. */
+  at(image: ImageLogProbs, place: number): PixelView {
     const { logProbs, guidanceScale, truncationRate } = image;
     const values = this.#probabilities;
-    const row = (start: number): LogProbsOf => ({ logProbs, offset: start + position * values.length });
+    const row = (start: number): LogProbsOf => ({ logProbs, offset: start + place * values.length });
     const cond = row(image.conditional);
     const uncond = image.unconditional === undefined ? undefined : row(image.unconditional);
     /** Of the guided logits, once `values` holds them. */

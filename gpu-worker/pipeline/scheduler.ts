@@ -28,6 +28,11 @@ export interface DiffusionScheduler {
   maskedShare(t: number): number;
   /** Draws one pixel's class at the end of a jump from two random numbers; see `JumpDraw`. */
   drawPixel(view: PixelView, current: number, jump: Jump, uniforms: PixelUniforms): number;
+  /**
+   * Whether `drawPixel` asks the view, known without one: the model is not run for pixels that keep their class in any
+   * case. Without this method it is run for all of them.
+   */
+  dependsOnModel?(current: number, jump: Jump, uniforms: PixelUniforms): boolean;
   /** Draws from the same distribution as the reference does; see `VQDiffusionScheduler.samplePixel`. */
   samplePixel(
     probabilities: Float64Array,
@@ -100,11 +105,19 @@ export class VQDiffusionScheduler implements DiffusionScheduler {
   #draw: { jump: Jump; draw: JumpDraw } | undefined;
 
   drawPixel(view: PixelView, current: number, jump: Jump, uniforms: PixelUniforms): number {
+    return this.#drawOf(jump).draw(view, current, uniforms);
+  }
+
+  dependsOnModel(current: number, jump: Jump, uniforms: PixelUniforms): boolean {
+    return this.#drawOf(jump).dependsOnModel(current, uniforms);
+  }
+
+  #drawOf(jump: Jump): JumpDraw {
     const last = this.#draw;
-    if (last?.jump.t === jump.t && last.jump.s === jump.s) return last.draw.draw(view, current, uniforms);
+    if (last?.jump.t === jump.t && last.jump.s === jump.s) return last.draw;
     const draw = new JumpDraw(this.tables, jump, this.maskClass);
     this.#draw = { jump, draw };
-    return draw.draw(view, current, uniforms);
+    return draw;
   }
 
   /**

@@ -10,11 +10,12 @@ const LEFT = 190;
 const RIGHT = 70;
 const ROW = 30;
 const TOP = 44;
+const BOTTOM = 32;
 
-/** Horizontal bars from zero, in the order given, legible on light and dark pages. */
-export function drawBars(title: string, bars: readonly Bar[]): string {
+/** Horizontal bars from zero, in the order given, legible on light and dark pages; `note` stands below them. */
+export function drawBars(title: string, note: string, bars: readonly Bar[]): string {
   const largest = Math.max(...bars.map(({ value }) => value));
-  const height = TOP + bars.length * ROW + 10;
+  const height = TOP + bars.length * ROW + BOTTOM;
   const rows = bars.map(({ label, value }, i) => {
     const y = TOP + i * ROW;
     const length = Math.round(((WIDTH - LEFT - RIGHT) * value) / largest);
@@ -29,6 +30,7 @@ export function drawBars(title: string, bars: readonly Bar[]): string {
     `<rect width="100%" height="100%" fill="#ffffff"/>`,
     `<text x="12" y="26" font-size="15">${title}</text>`,
     ...rows,
+    `<text x="12" y="${height - 12}" font-size="11">${note}</text>`,
     "</svg>\n",
   ].join("\n");
 }

@@ -7,6 +7,7 @@ import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { encodeImageFile } from "../../gpu-worker/pipeline/image.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { PlainModel } from "./plain.ts";
+import { GUIDANCE_SCALE } from "./step-case.ts";
 
 const PROMPT = "grinning face, flat style";
 const STEPS = 100;
@@ -52,7 +53,13 @@ async function timeOurs(graphs: string, threads: number, images: number): Promis
     cacheDir: graphs,
   });
   const make = async (numImagesPerPrompt: number, numInferenceSteps: number): Promise<void> => {
-    const made = await pipeline.call({ prompt: PROMPT, seed: 7, numImagesPerPrompt, numInferenceSteps });
+    const made = await pipeline.call({
+      prompt: PROMPT,
+      seed: 7,
+      guidanceScale: GUIDANCE_SCALE,
+      numImagesPerPrompt,
+      numInferenceSteps,
+    });
     await Promise.all(made.images.map((image) => encodeImageFile(image, "png")));
   };
   await make(images, 2);

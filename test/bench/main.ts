@@ -25,7 +25,9 @@ const HELP = `Usage: npm run bench -- [options]             the whole suite: a t
   --guidance         with classifier-free guidance: two rows of the pass for each picture
   --threads N        of the CPU provider                         [all cores]
   --quantization Q   none or int8                                [int8]
+  --last             the last step of a run, which asks about every pixel, instead of one in its middle
   --repeats N        counted runs of a case                      [10]
+  --rounds N         of the suite, each with every case          [3]
   --python FILE      with torch and diffusers, for comparison    [python3] (VQD_PYTHON)
   --plot FILE        of the suite: draws it as SVG
   --json             JSON alone on stdout (with npm run -s)
@@ -45,6 +47,8 @@ async function main(): Promise<void> {
       guidance: { type: "boolean", default: false },
       threads: { type: "string", default: String(availableParallelism()) },
       quantization: { type: "string", default: "int8" },
+      rounds: { type: "string", default: "3" },
+      last: { type: "boolean", default: false },
       repeats: { type: "string", default: "10" },
       python: { type: "string", default: process.env["VQD_PYTHON"] ?? "python3" },
       plot: { type: "string" },
@@ -56,7 +60,7 @@ async function main(): Promise<void> {
     process.stdout.write(HELP);
     return;
   }
-  const number = (name: "layers" | "images" | "threads" | "repeats"): number => {
+  const number = (name: "layers" | "images" | "threads" | "repeats" | "rounds"): number => {
     const value = Number(values[name]);
     if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} must be an integer above 0`);
     return value;
@@ -67,7 +71,8 @@ async function main(): Promise<void> {
   }
   const [threads, repeats] = [number("threads"), number("repeats")];
   if (values.shape === undefined) {
-    await runSuite({ threads, repeats, python: values.python, json: values.json, plot: values.plot });
+    const rounds = number("rounds");
+    await runSuite({ threads, repeats, rounds, python: values.python, json: values.json, plot: values.plot });
     return;
   }
   if (values.shape !== "bundled" && values.shape !== "ithq") {
@@ -75,7 +80,13 @@ async function main(): Promise<void> {
   }
   const work = mkdtempSync(join(tmpdir(), "vqd-bench-"));
   try {
-    const settings = { images: number("images"), guidance: values.guidance, threads, quantization };
+    const settings = {
+      images: number("images"),
+      guidance: values.guidance,
+      threads,
+      quantization,
+      step: values.last ? ("last" as const) : ("middle" as const),
+    };
     const isBundled = values.shape === "bundled";
     const model = isBundled ? BUNDLED_MODEL : join(work, "ithq");
     const cacheDir = join(work, "cache");

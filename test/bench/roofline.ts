@@ -14,15 +14,28 @@ const [ROWS, INNER, COLUMNS] = [2048, 1408, 5632];
 /** Products in one run, so that making and returning the values does not count. */
 const PRODUCTS = 4;
 
-/** Operations (two for each multiplication and addition) of one step on `rows` rows of the batch. */
-export function stepOperations(config: TransformerConfig, rows: number, textLength: number): number {
+/**
+ * Operations (two for each multiplication and addition) that our graph does in a guided step of one image, of which
+ * each of the two rows asks about `asked` pixels.
+ */
+export function stepOperations(
+  config: TransformerConfig,
+  { asked, textLength }: { asked: number; textLength: number },
+): number {
   const width = transformerWidth(config);
   const pixels = config.sample_size ** 2;
-  // Queries, keys, values and outputs of self-attention; queries and outputs of cross-attention; 8 of the MLP.
-  const linear = 14 * width * width;
-  const scores = 2 * (pixels + textLength) * width;
-  const perPixel = config.num_layers * (linear + scores) + width * (config.num_vector_embeds - 1);
-  return 2 * rows * pixels * perPixel;
+  const rows = 2;
+  let sum = rows * asked * width * (config.num_vector_embeds - 1);
+  for (let layer = 0; layer < config.num_layers; layer++) {
+    const isLast = layer === config.num_layers - 1;
+    const before = layer === 0 && !isLast ? 1 : rows;
+    const queries = isLast ? asked : pixels;
+    // Keys and values; queries, scores and outputs of self-attention; queries of cross-attention.
+    sum += before * (2 * pixels * width ** 2 + queries * (3 * width ** 2 + 2 * pixels * width));
+    // Scores and outputs of cross-attention; the MLP's two times four.
+    sum += rows * queries * (2 * textLength * width + 9 * width ** 2);
+  }
+  return 2 * sum;
 }
 
 /** Billions of operations per second of a large product in fp32 and in int8 with `threads` threads. */

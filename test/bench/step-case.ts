@@ -18,6 +18,8 @@ export interface StepCase {
   readonly guidance: boolean;
   readonly threads: number;
   readonly quantization: Quantization;
+  /** Which step of a run: the last one, unlike the others, asks the model about every pixel. */
+  readonly step: "middle" | "last";
 }
 
 /** Milliseconds of `work`, run `repeats` times after one run that does not count. */
@@ -69,23 +71,29 @@ export async function makeSlots(
   );
 }
 
-/** The steps of a run that are measured lie in its middle, where half of a picture is masked. */
+/** In the middle of a run half of a picture is masked. */
 export async function measureStep(
   model: string,
   cacheDir: string,
-  { repeats, ...settings }: StepCase & { repeats: number },
+  { repeats, step: which, ...settings }: StepCase & { repeats: number },
 ): Promise<{ durations: number[]; rss_mb: number }> {
   const { threads, quantization } = settings;
   const pipeline = await VQDiffusionPipeline.fromPretrained(model, { threads, quantization, cacheDir });
   try {
     const slots = await makeSlots(pipeline, settings);
-    const middle = Math.floor(pipeline.info.numTrainTimesteps / 2);
+    const steps = pipeline.info.numTrainTimesteps;
+    const stepIndex = which === "last" ? steps - 1 : Math.floor(steps / 2);
     const masked = pipeline.info.numEmbeddings;
     for (const { tokens } of slots) {
       for (let position = 0; position < tokens.length; position += 2) tokens[position] = position % masked;
     }
+    const states = slots.map(({ tokens }) => tokens.slice());
+    // From the same state each time: which pixels the model is asked about depends on it.
     const step = (): Promise<void> => {
-      for (const slot of slots) slot.stepIndex = middle;
+      for (const [i, slot] of slots.entries()) {
+        slot.stepIndex = stepIndex;
+        slot.tokens.set(states[i] ?? []);
+      }
       return pipeline.stepSlots(slots);
     };
     return { durations: await durationsOf(repeats, step), rss_mb: residentMb() };

@@ -21,13 +21,12 @@ const run = promisify(execFile);
 export interface SuiteOptions {
   readonly threads: number;
   readonly repeats: number;
+  /** Every case is measured in each round: what else the machine does meanwhile meets all of them alike. */
+  readonly rounds: number;
   readonly python: string;
   readonly json: boolean;
   readonly plot: string | undefined;
 }
-
-/** Every case is measured in each round: what else the machine does meanwhile meets all of them alike. */
-const ROUNDS = 3;
 
 export type Shape = "bundled" | "ithq, 2 layers" | "ithq, 4 layers";
 export interface SuiteCase extends StepCase {
@@ -43,6 +42,7 @@ function suiteCases(threads: number): SuiteCase[] {
     guidance: true,
     threads: count,
     quantization,
+    step: "middle",
   });
   const plain = (shape: Shape): SuiteCase => ({ ...ours(shape, 1, "none"), form: "plain" });
   return [
@@ -50,6 +50,7 @@ function suiteCases(threads: number): SuiteCase[] {
     ...[1, 8].map((images) => ours("bundled", images, "none")),
     plain("bundled"),
     ours("ithq, 2 layers", 1, "int8"),
+    { ...ours("ithq, 2 layers", 1, "int8"), step: "last" },
     ours("ithq, 2 layers", 1, "none"),
     plain("ithq, 2 layers"),
     ours("ithq, 4 layers", 1, "int8"),
@@ -86,7 +87,14 @@ async function runCase(work: string, one: SuiteCase, repeats: number): Promise<C
 }
 
 /** Runs everything, with progress on stderr; writes the report to stdout and, if asked, a plot. */
-export async function runSuite({ threads, repeats, python, json, plot }: SuiteOptions): Promise<void> {
+export async function runSuite({
+  threads,
+  repeats,
+  rounds,
+  python,
+  json,
+  plot,
+}: SuiteOptions): Promise<void> {
   const note = (line: string): void => void process.stderr.write(`${line}\n`);
   const work = mkdtempSync(join(tmpdir(), "vqd-suite-"));
   try {
@@ -98,31 +106,38 @@ export async function runSuite({ threads, repeats, python, json, plot }: SuiteOp
     const textLength = tokenizer.maxLength;
     const results = cases.map((one) => ({ one, durations: [] as number[], rss: 0 }));
     const peer: PeerDurations = { fp32: [], bf16: [] };
+    const deepPeer: PeerDurations = { fp32: [], bf16: [] };
     const roofline = { fp32_gops: 0, int8_gops: 0 };
     let torch: string | undefined;
     let skipped: string | undefined;
-    for (let round = 1; round <= ROUNDS; round++) {
+    for (let round = 1; round <= rounds; round++) {
       for (const result of results) {
         const { form, shape, images, quantization } = result.one;
-        note(`round ${round} of ${ROUNDS}: ${shape}, ${form}, ${quantization}, ${images} image(s)`);
+        note(`round ${round} of ${rounds}: ${shape}, ${form}, ${quantization}, ${images} image(s)`);
         const { durations, rss_mb } = await runCase(work, result.one, repeats);
         result.durations.push(...durations);
         result.rss = Math.max(result.rss, rss_mb);
       }
-      note(`round ${round} of ${ROUNDS}: roofline and diffusers`);
+      note(`round ${round} of ${rounds}: roofline and diffusers`);
       const peak = await measureRoofline(threads, 5);
       roofline.fp32_gops = Math.max(roofline.fp32_gops, peak.fp32_gops);
       roofline.int8_gops = Math.max(roofline.int8_gops, peak.int8_gops);
       if (skipped !== undefined) continue;
-      const measured = await measureDiffusers(python, transformer, { textLength, threads, repeats: 4 });
-      if ("skipped" in measured) {
-        skipped = measured.skipped;
-        note(`diffusers is skipped: ${skipped}`);
-        continue;
+      for (const [layers, durations] of [
+        [2, peer],
+        [4, deepPeer],
+      ] as const) {
+        const config = { ...transformer, num_layers: layers };
+        const measured = await measureDiffusers(python, config, { textLength, threads, repeats: 3 });
+        if ("skipped" in measured) {
+          skipped = measured.skipped;
+          note(`diffusers is skipped: ${skipped}`);
+          break;
+        }
+        torch = measured.torch;
+        durations.fp32.push(...measured.fp32);
+        durations.bf16.push(...measured.bf16);
       }
-      torch = measured.torch;
-      peer.fp32.push(...measured.fp32);
-      peer.bf16.push(...measured.bf16);
     }
     note("whole pictures");
     const endToEnd = await measureEndToEnd(join(work, "plain"), threads);
@@ -131,8 +146,9 @@ export async function runSuite({ threads, repeats, python, json, plot }: SuiteOp
       roofline,
       results,
       endToEnd,
-      peer: torch === undefined ? { skipped: skipped ?? "" } : { torch, ...peer },
-      operations: stepOperations(transformer, 2, textLength),
+      peer: torch === undefined ? { skipped: skipped ?? "" } : { torch, ...peer, deep: deepPeer },
+      // Rounded up by the denoiser; in this step far fewer are.
+      operations: stepOperations(transformer, { asked: transformer.sample_size ** 2 / 16, textLength }),
     });
     if (json) {
       process.stdout.write(`${JSON.stringify({ machine: describeMachine(), ...report })}\n`);
@@ -140,7 +156,7 @@ export async function runSuite({ threads, repeats, python, json, plot }: SuiteOp
       process.stdout.write(`${asLine(describeMachine())}\n\n`);
       printReport(report);
     }
-    if (plot !== undefined) writeFileSync(plot, drawReport(report));
+    if (plot !== undefined) writeFileSync(plot, drawReport(report, asLine(describeMachine())));
   } finally {
     rmSync(work, { recursive: true, force: true });
   }

@@ -81,6 +81,26 @@ describe("what is asked of the model", () => {
     expect(() => draw.draw(sealed, MASK, { change: 0.9999, choice: 0.5 })).toThrow("not needed");
   });
 
+  it("is not even a bound where the numbers alone say that a pixel stays", () => {
+    const withoutModel: PixelView = { ...sealed, atLeast: () => expect.unreachable("not needed") };
+    let asked = 0;
+    for (let position = 0; position < 1000; position++) {
+      const uniforms = new StepNoise(7, 0, 12).ofDraw(position);
+      const current = position % (MASK + 1);
+      if (draw.dependsOnModel(current, uniforms)) asked++;
+      else expect(draw.draw(withoutModel, current, uniforms)).toBe(current);
+    }
+    // One step of twenty: about one masked pixel in twelve, and fewer of the others.
+    expect(asked).toBeGreaterThan(20);
+    expect(asked).toBeLessThan(150);
+    expect(
+      new JumpDraw(scheduler.tables, { t: 0, s: -1 }, CLASSES).dependsOnModel(2, {
+        change: 0.5,
+        choice: 0.5,
+      }),
+    ).toBe(true);
+  });
+
   it("is a bound for a pixel that keeps its class", () => {
     expect(draw.draw(sealed, 2, { change: 0.5, choice: 0.5 })).toBe(2);
     expect(() => draw.draw(sealed, 2, { change: 1e-12, choice: 0.5 })).toThrow("not needed");
@@ -121,9 +141,9 @@ describe("what is asked of the model", () => {
           }
           const { tables } = new VQDiffusionScheduler(schedule(masked));
           const one = new JumpDraw(tables, jump, CLASSES);
-          expect(one.draw(new PixelViews(CLASSES).at(input, 0), current, uniforms)).toBe(
-            one.draw(open(all), current, uniforms),
-          );
+          const drawn = one.draw(open(all), current, uniforms);
+          expect(one.draw(new PixelViews(CLASSES).at(input, 0), current, uniforms)).toBe(drawn);
+          if (!one.dependsOnModel(current, uniforms)) expect(drawn).toBe(current);
         },
       ),
       { numRuns: 500 },

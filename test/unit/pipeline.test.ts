@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { encodeImageFile } from "../../gpu-worker/pipeline/image.ts";
 import { type DenoiseSlot, type SlotInit, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
+import type { DiffusionScheduler } from "../../gpu-worker/pipeline/scheduler.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 
 const CHECKPOINTS = { tiny: TINY_CHECKPOINT, bundled: BUNDLED_MODEL };
@@ -58,6 +59,31 @@ describe.each(Object.entries(CHECKPOINTS))("on the %s checkpoint", { timeout: TI
     expect(together.map((slot) => slot.tokens)).toEqual(alone.map((slot) => slot.tokens));
     expect(reversed.map((slot) => slot.tokens)).toEqual(alone.map((slot) => slot.tokens));
     expect(together.map((slot) => slot.stepIndex)).toEqual([2, 5, 8, 3]);
+  });
+
+  it("makes the same picture when the model is asked about every pixel of every step", async () => {
+    const { scheduler } = pipeline;
+    const asksAll: DiffusionScheduler = {
+      numTrainTimesteps: scheduler.numTrainTimesteps,
+      timesteps: (steps) => scheduler.timesteps(steps),
+      maskedShare: (t) => scheduler.maskedShare(t),
+      drawPixel: (...args) => scheduler.drawPixel(...args),
+      samplePixel: (...args) => scheduler.samplePixel(...args),
+    };
+    const options = {
+      prompt: "red apple",
+      numInferenceSteps: 12,
+      seed: 9,
+      guidanceScale: 3,
+      numImagesPerPrompt: 2,
+    };
+    const latents: (readonly Uint16Array[])[] = [];
+    for (const one of [scheduler, asksAll]) {
+      const variant = VQDiffusionPipeline.fromComponents({ ...pipeline.components, scheduler: one });
+      latents.push((await variant.call({ ...options, outputType: "latents" })).latents);
+      await variant.release();
+    }
+    expect(latents[0]).toEqual(latents[1]);
   });
 
   it("makes image i of a prediction from (seed, i) only", async () => {

@@ -1,15 +1,19 @@
 // The int8 form: its rounding, its error, and that an image's bits never depend on its batch mates.
 
+import { join } from "node:path";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
 import { graphForm, QUANTIZATIONS } from "../../gpu-worker/graph/form.ts";
-import { quantizeByColumn } from "../../gpu-worker/graph/quantize.ts";
+import { linearInput, product, QUICK_GELU_LOWEST } from "../../gpu-worker/graph/layers.ts";
+import { GraphBuilder } from "../../gpu-worker/graph/onnx.ts";
+import { quantizeByColumn, RowGroup } from "../../gpu-worker/graph/quantize.ts";
 import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
+import { floatData, floatTensor, Session } from "../../gpu-worker/session.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 
 it("rounds each output channel to within half a step of its own scale", () => {
@@ -37,6 +41,45 @@ it("rounds each output channel to within half a step of its own scale", () => {
       }
     }),
   );
+});
+
+it("rounds rows to within half a step of their own scale, finer where values are hardly negative", async () => {
+  const [rows, width] = [4, 64];
+  const identity = Float32Array.from({ length: width ** 2 }, (_, i) => (i % (width + 1) === 0 ? 1 : 0));
+  // Rows of largest values 0.05, 0.5, 5 and 50 with small negative ones among them, and the largest itself.
+  const x = Float32Array.from({ length: rows * width }, (_, i) => {
+    const largest = 0.05 * 10 ** Math.floor(i / width);
+    return i % width === 0 ? largest : Math.max(largest * Math.sin(i), -0.16);
+  });
+  const dir = await temporaryFolder();
+  const errors = async (lowest?: number): Promise<number[]> => {
+    const path = join(dir, `${lowest ?? "symmetric"}.onnx`);
+    const graph = new GraphBuilder("rows", path);
+    const input = graph.input("x", "float32", ["batch", rows, width]);
+    const form = { quantization: "int8", fusedAttention: true, group: new RowGroup(graph, rows) } as const;
+    const layer = { weight: identity, bias: undefined, inputs: width, outputs: width };
+    const y = product(graph, linearInput(graph, input, width, form, lowest), layer);
+    graph.output("y", "float32", ["batch", rows, width], y);
+    graph.finish();
+    const session = await Session.create(path, { provider: "cpu", threads: 1 });
+    const result = floatData(await session.run({ x: floatTensor(x, [1, rows, width]) }, "y"));
+    await session.release();
+    return Array.from({ length: rows }, (_, row) =>
+      Math.max(
+        ...Array.from({ length: width }, (__, i) =>
+          Math.abs((result[row * width + i] ?? 0) - (x[row * width + i] ?? 0)),
+        ),
+      ),
+    );
+  };
+  const [symmetric, oneSided] = [await errors(), await errors(QUICK_GELU_LOWEST)];
+  for (let row = 0; row < rows; row++) {
+    const largest = 0.05 * 10 ** row;
+    expect(symmetric[row]).toBeLessThanOrEqual((0.5001 * Math.max(largest, 0.16)) / 127);
+    expect(oneSided[row]).toBeLessThanOrEqual(0.5001 * Math.max(largest / 223, 0.164 / 32));
+    expect(oneSided[row]).toBeGreaterThan(0);
+  }
+  expect(oneSided[3]).toBeLessThan(0.7 * (symmetric[3] ?? 0));
 });
 
 describe.each([

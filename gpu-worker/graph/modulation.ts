@@ -1,0 +1,67 @@
+// AdaLayerNorm's scale and shift, as a table by layer and timestep.
+
+import type { TransformerConfig } from "../checkpoint/config.ts";
+import type { Weights } from "../checkpoint/diffusers-layout.ts";
+import type { GraphBuilder } from "./onnx.ts";
+
+/** For layer i and its norm 1 or 2 (index 0 or 1): 1 + scale and shift, each [B, 1, D]. */
+export type Modulation = (layer: number, norm: 0 | 1) => readonly [string, string];
+
+/**
+ * AdaLayerNorm's scale and shift depend on layer and timestep only, so linear(silu(emb[t])) is a table made here.
+ * `timestep` [N] is each image's and `image` [B] each row's: returns the first layer's modulation for the images, and
+ * that of all layers for the rows.
+ */
+export function buildModulation(
+  graph: GraphBuilder,
+  weights: Weights,
+  config: TransformerConfig,
+  { timestep, image }: { timestep: string; image: string },
+): { byImage: Modulation; byRow: Modulation } {
+  const width = config.num_attention_heads * config.attention_head_dim;
+  const steps = config.num_embeds_ada_norm;
+  const columns = 4 * config.num_layers * width;
+  const table = new Float32Array(steps * columns);
+  for (let i = 0; i < config.num_layers; i++) {
+    for (const norm of [0, 1]) {
+      const prefix = `transformer_blocks.${i}.norm${norm + 1}`;
+      const part = modulationTable(weights, prefix, steps, width);
+      for (let t = 0; t < steps; t++) {
+        table.set(
+          part.subarray(t * 2 * width, (t + 1) * 2 * width),
+          t * columns + (2 * i + norm) * 2 * width,
+        );
+      }
+    }
+  }
+  const ofImages = graph.op("Gather", [graph.constant(table, [steps, 1, columns]), timestep], { axis: 0 });
+  const ofRows = graph.op("Gather", [ofImages, image], { axis: 0 });
+  const partsOfLayer = new Array<number>(4).fill(width);
+  const rest = columns - 4 * width;
+  const firstLayer = graph.split(ofImages, rest === 0 ? partsOfLayer : [...partsOfLayer, rest], 2);
+  const allLayers = graph.split(ofRows, new Array<number>(4 * config.num_layers).fill(width), 2);
+  const from =
+    (parts: readonly string[]): Modulation =>
+    (layer, norm) => {
+      const first = 4 * layer + 2 * norm;
+      return [parts[first] ?? "", parts[first + 1] ?? ""];
+    };
+  return { byImage: from(firstLayer), byRow: from(allLayers) };
+}
+
+/** [steps, 2 x width]: 1 + scale, then shift, of one AdaLayerNorm at every timestep. */
+function modulationTable(weights: Weights, prefix: string, steps: number, width: number): Float32Array {
+  const embedding = weights.tensor(`${prefix}.emb.weight`, [steps, width]);
+  const active = embedding.map((value) => value / (1 + Math.exp(-value)));
+  const weight = weights.tensor(`${prefix}.linear.weight`, [2 * width, width]);
+  const bias = weights.tensor(`${prefix}.linear.bias`, [2 * width]);
+  const table = new Float32Array(steps * 2 * width);
+  for (let t = 0; t < steps; t++) {
+    for (let row = 0; row < 2 * width; row++) {
+      let sum = bias[row] ?? 0;
+      for (let i = 0; i < width; i++) sum += (weight[row * width + i] ?? 0) * (active[t * width + i] ?? 0);
+      table[t * 2 * width + row] = row < width ? 1 + sum : sum;
+    }
+  }
+  return table;
+}
