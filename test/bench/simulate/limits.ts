@@ -90,10 +90,17 @@ export function jobCost(size: JobSize): JobCost {
   const bytes = frameBytes(size);
   // Started, the steps, the pictures, the end.
   const hubEvents = 1 + steps + images + 1;
-  // The job and the events, and a state for each step; under load a newer state overtakes an older one.
-  const stored = 1 + hubEvents + steps;
+  // The claim, one for each step (a newer one overtakes an older one under load), and that which ends the attempt.
+  const states = steps + 2;
+  // The job and the events, and the states.
+  const stored = 1 + hubEvents + states;
   const storedBytes =
-    bytes.job + bytes.started + steps * (bytes.step + bytes.state) + images * bytes.output + bytes.succeeded;
+    bytes.job +
+    bytes.started +
+    steps * bytes.step +
+    states * bytes.state +
+    images * bytes.output +
+    bytes.succeeded;
   const extensions = Math.floor((seconds * EXTENSIONS_PER_LEASE) / leaseSeconds);
   // A pull from the urgent queue and one from the normal one, the read of a stored state, the acknowledgement.
   const requests = 4;

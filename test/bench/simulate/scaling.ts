@@ -17,8 +17,8 @@ export interface Scenario {
 
 /** From a free slot to the first pass on an idle worker: a pull, a read of the stored state, the prompt. */
 const START_MS = 12;
-/** On a busy one, as `npm run bench -- cancel` sees it: from "stopped" to "begun". */
-const START_ROUNDS = 3;
+/** On a busy one a tenth of a step, as `npm run bench -- cancel` sees it: from "stopped" to "begun". */
+const START_ROUNDS = 0;
 /** Of the bundled model. */
 const TOKENS = 256;
 const TEXT_TOKENS = 32;
@@ -27,14 +27,19 @@ const LEASE_SECONDS = 10;
 const MIN_JOBS = 40_000;
 const JOBS_PER_WORKER = 150;
 
-export function workerModel({ steps: figures }: Measured, { slots, threads }: Scenario): WorkerModel {
+export function workerModel(
+  { steps: figures, machine }: Measured,
+  { slots, threads }: Scenario,
+): WorkerModel {
   const measured = figures.find((one) => one.threads === threads);
   if (measured === undefined) {
     const known = figures.map((one) => one.threads).join(", ");
     throw new Error(`steps were not measured with ${threads} threads, only with ${known}`);
   }
   const { step_ms: stepMs, decode_ms: decodeMs } = measured;
-  return { slots, stepMs, decodeMs, startMs: START_MS, startRounds: START_ROUNDS };
+  // Steps and decoding have a thread of their own each, of so many threads.
+  const decodesBeside = 2 * threads <= machine.cores;
+  return { slots, stepMs, decodeMs, decodesBeside, startMs: START_MS, startRounds: START_ROUNDS };
 }
 
 /** The jobs of the load bench: half of the pictures alone, half in jobs of ten. */

@@ -1,4 +1,4 @@
-// A simulated worker: the rounds of the real one's only thread, with measured times.
+// A simulated worker: the rounds of the real one, with measured times.
 
 import type { Agenda } from "./agenda.ts";
 
@@ -7,11 +7,13 @@ export interface WorkerModel {
   readonly slots: number;
   /** ms of a pass over 1, 2, ... pictures; beyond the last by its mean per picture. */
   readonly stepMs: readonly number[];
-  /** Of one picture, on the thread that makes the passes. */
+  /** Of one picture. */
   readonly decodeMs: number;
+  /** Whether there are cores for decoding beside a pass; else the one waits for the other. [false] */
+  readonly decodesBeside?: boolean;
   /** From a free slot to a job's first pass on an idle worker. */
   readonly startMs: number;
-  /** Rounds that this takes on a busy one: each answer from the network waits for a round's end. */
+  /** Rounds that this takes on a busy one, if answers from the network have to wait for a round's end. */
   readonly startRounds: number;
 }
 
@@ -94,13 +96,15 @@ export class SimulatedWorker {
     return lost;
   }
 
-  /** One pass over the slots, then one picture of each job that is being decoded. */
+  /** One pass over the slots, and one picture of each job that is being decoded: beside it, then one in all. */
   #round(): void {
     const { now } = this.#agenda;
     const places = [...this.#places];
     const ready = places.filter((place) => place.roundsLeft <= 0 && place.readyAt <= now);
     const denoising = ready.filter(({ job }) => job.step < job.steps);
-    const decoding = ready.filter(({ job }) => job.step >= job.steps);
+    const { decodeMs, decodesBeside = false } = this.#model;
+    const finished = ready.filter(({ job }) => job.step >= job.steps);
+    const decoding = decodesBeside ? finished.slice(0, 1) : finished;
     this.#running = places.length > 0;
     const life = this.#life;
     if (ready.length === 0) {
@@ -114,7 +118,9 @@ export class SimulatedWorker {
     for (const { job } of denoising) if (job.startedAt < 0) job.startedAt = now;
     const dealt = this.#deal(denoising);
     const images = dealt.reduce((sum, count) => sum + count, 0);
-    const durationMs = (images === 0 ? 0 : this.#passMs(images)) + this.#model.decodeMs * decoding.length;
+    const passMs = images === 0 ? 0 : this.#passMs(images);
+    const decodingMs = decodeMs * decoding.length;
+    const durationMs = decodesBeside ? Math.max(passMs, decodingMs) : passMs + decodingMs;
     this.#agenda.after(durationMs, () => {
       if (life !== this.#life) return;
       this.busyMs += durationMs;
@@ -124,7 +130,7 @@ export class SimulatedWorker {
       for (const place of ready) {
         const { job } = place;
         // What takes no time is done with the last step.
-        if (this.#model.decodeMs === 0 && job.step === job.steps) job.decoded = job.images;
+        if (decodeMs === 0 && job.step === job.steps) job.decoded = job.images;
         if (job.decoded < job.images) continue;
         this.#places.delete(place);
         job.completedAt = this.#agenda.now;
