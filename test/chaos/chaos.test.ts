@@ -11,13 +11,13 @@ it(
   { timeout: 200_000 },
   async () => {
     const report = await runChaos({
-      jobs: 16,
+      jobs: 12,
       minSteps: MIN_STEPS,
       workers: 2,
-      accidents: ["kill", "nats", "suspend", "hub", "drain", "add", "kill"],
+      accidents: ["kill", "nats", "suspend", "hub", "drain", "add"],
       limitMs: 150_000,
     });
     expect(faultsOf(report, MIN_STEPS)).toEqual([]);
-    expect(new Set(report.undisturbed.flatMap(({ images }) => images)).size).toBeGreaterThan(8);
+    expect(new Set(report.undisturbed.flatMap(({ images }) => images)).size).toBeGreaterThan(6);
   },
 );
