@@ -51,7 +51,7 @@ interface Snapshot {
 const NO_TOKENS = new Uint16Array(0);
 
 /**
- * The event stream of one attempt. All but `flush` return at once, so that the next step can be
+ * The event stream of one attempt. All but `claim`, `flush` and `finish` return at once, so that the next step can be
  * computed while the last one is on its way; `flush` waits until all is confirmed. A message that fails is
  * sent again under the same message id until it is confirmed or the signal aborts, so events arrive
  * exactly once and in order.

@@ -3,6 +3,7 @@
 import { Engine } from "./engine.ts";
 import type { Logger } from "@vqd/shared/log.ts";
 import { errorFields } from "@vqd/shared/log.ts";
+import { isGuided } from "./pipeline/denoiser.ts";
 import type { RgbImage } from "./pipeline/image.ts";
 import type {
   DenoiseSlot,
@@ -37,8 +38,7 @@ export interface ServedModelOptions {
   readonly log: Logger;
 }
 
-/** Guidance asks the transformer twice. */
-const rowsOf = (slot: DenoiseSlot): number => (slot.guidanceScale > 1 ? 2 : 1);
+const rowsOf = (slot: DenoiseSlot): number => (isGuided(slot) ? 2 : 1);
 
 export class ServedModel {
   readonly engine: Engine<DenoiseSlot>;

@@ -46,7 +46,8 @@ export interface DenoiseSlot {
   readonly mostLikely?: ((stepIndex: number) => Uint16Array | undefined) | undefined;
 }
 
-const isGuided = (slot: DenoiseSlot): boolean => slot.guidanceScale > 1;
+/** Guidance asks the transformer twice: with the prompt and without. */
+export const isGuided = (slot: DenoiseSlot): boolean => slot.guidanceScale > 1;
 
 /** A finished slot has none: stepping it would draw its codes a second time. */
 function currentJump({ stepIndex, timesteps }: DenoiseSlot): Jump {

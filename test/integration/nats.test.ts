@@ -8,37 +8,25 @@ import { promisify } from "node:util";
 import { type JetStreamManager, StorageType, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { type NatsConnection, connect, nanos } from "nats";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { loadPasswords, type Passwords, writeNatsConfig } from "../../infra/nats/config.ts";
-import { ensureNatsServer } from "../../infra/nats/server.ts";
+import { loadPasswords, type Passwords } from "../../infra/nats/config.ts";
 import { applyStreams } from "../../infra/nats/streams.ts";
-import { Child } from "../../infra/stack/child.ts";
-import { natsChild } from "../../infra/stack/nats-child.ts";
 import { REPO } from "../../infra/stack/paths.ts";
-import { freePorts } from "../../infra/stack/ports.ts";
+import { startTestNats, type TestNats } from "./support/nats.ts";
 
+let nats: TestNats;
 let dir: string;
-let server: Child;
 let url: string;
 let configPath: string;
 let passwords: Passwords;
 const connections: NatsConnection[] = [];
 
 beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), "vqd-nats-"));
-  const [client = 0, websocket = 0, monitor = 0] = await freePorts(3);
-  const ports = { client, websocket, monitor };
-  passwords = loadPasswords(dir);
-  configPath = writeNatsConfig(dir, ports, passwords);
-  const binary = await ensureNatsServer({ binDir: join(dir, "bin"), log: () => {} });
-  server = new Child(natsChild(binary, configPath, ports), { log: () => {}, onProcess: () => {} });
-  await server.start();
-  url = `nats://127.0.0.1:${client}`;
-  await applyStreams({ url, password: passwords.operator });
+  nats = await startTestNats();
+  ({ dir, url, configPath, passwords } = nats);
 });
 afterAll(async () => {
   await Promise.all(connections.map((connection) => connection.close()));
-  await server.stop();
-  rmSync(dir, { recursive: true, force: true });
+  await nats.stop();
 });
 
 async function connectAs(user: keyof Passwords, inboxPrefix = `_INBOX_${user}`): Promise<NatsConnection> {
