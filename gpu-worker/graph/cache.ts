@@ -36,6 +36,12 @@ const PLACE_ATTEMPTS = 5;
 
 export const graphPath = (dir: string, name: GraphName): string => join(dir, `${name}.onnx`);
 
+/** Size of a graph with its weights, in bytes. */
+export function graphBytes(dir: string, name: GraphName): number {
+  const files = readdirSync(dir).filter((file) => file.startsWith(`${name}.`));
+  return files.reduce((sum, file) => sum + statSync(join(dir, file)).size, 0);
+}
+
 export interface GraphOptions {
   readonly cacheDir: string;
   readonly form: GraphForm;

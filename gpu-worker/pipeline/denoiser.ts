@@ -1,16 +1,7 @@
 // One denoising step for any number of images, each with its own prompt, timestep and settings.
 
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
-import { graphPath } from "../graph/cache.ts";
-import { transformerWidth } from "../graph/transformer.ts";
-import {
-  floatTensor,
-  intTensor,
-  Session,
-  type SessionOptions,
-  sharedFloats,
-  type Tensor,
-} from "../session.ts";
+import type { SessionOptions } from "../session.ts";
 import { askedPixels } from "./asked-pixels.ts";
 import { pick } from "./jump-draw.ts";
 import { writeMostLikely } from "./most-likely.ts";
@@ -20,6 +11,13 @@ import { StepNoise, type UniformSource } from "./random.ts";
 import { type Jump, jumpAt } from "./schedule.ts";
 import { type DiffusionScheduler, gumbelArgmax } from "./scheduler.ts";
 import type { PromptConditioning } from "./text-conditioner.ts";
+import {
+  OutputBuffer,
+  type PassImage,
+  type PassResult,
+  type PassRow,
+  TransformerPass,
+} from "./transformer-pass.ts";
 
 /** One image on its way from masks to codes. `tokens` and `stepIndex` are all of its state. */
 export interface DenoiseSlot {
@@ -57,20 +55,6 @@ function currentJump({ stepIndex, timesteps }: DenoiseSlot): Jump {
   return jump;
 }
 
-/** Images take part in a pass by one row, or by two if they are guided: the one without the prompt first. */
-interface PassRow {
-  /** Index among the images of the pass. */
-  readonly image: number;
-  readonly prompt: PromptConditioning;
-  /** Positions that are asked about. */
-  readonly asked: readonly number[];
-}
-
-interface PassImage {
-  readonly tokens: Uint16Array;
-  readonly timestep: number;
-}
-
 /** A slot's part in a step. */
 interface SlotStep {
   readonly slot: DenoiseSlot;
@@ -81,31 +65,20 @@ interface SlotStep {
   readonly preview: Uint16Array | undefined;
 }
 
-/** The share of a row's pixels that the number of those asked about is rounded up to, so that passes have few sizes. */
-const ASKED_SHARES = 16;
-/** At least so many, and a multiple of it: the runtime multiplies a single row by other code, to other bits. */
-const ASKED_MULTIPLE = 8;
-
 export class Denoiser {
-  readonly #session: Session;
+  readonly #transformer: TransformerPass;
   readonly #pixels: number;
   readonly #classes: number;
-  readonly #crossShape: readonly number[];
   readonly #views: PixelViews;
   readonly #uniforms: Float64Array;
-  readonly #askedUnit: number;
   #output: OutputBuffer | undefined;
-  /** The assembled conditioning of the last pass, for as long as the same prompts take part. */
-  #cross: { rows: readonly PromptConditioning[]; tensor: Tensor } | undefined;
 
-  private constructor(session: Session, { transformer, tokenizer }: DiffusersCheckpoint) {
-    this.#session = session;
+  private constructor(pass: TransformerPass, { transformer }: DiffusersCheckpoint) {
+    this.#transformer = pass;
     this.#pixels = transformer.sample_size ** 2;
     this.#classes = transformer.num_vector_embeds - 1;
-    this.#crossShape = [2 * transformer.num_layers, tokenizer.maxLength, transformerWidth(transformer)];
     this.#views = new PixelViews(this.#classes);
     this.#uniforms = new Float64Array(this.#classes);
-    this.#askedUnit = ASKED_MULTIPLE * Math.ceil(this.#pixels / ASKED_SHARES / ASKED_MULTIPLE);
   }
 
   static async load(
@@ -113,7 +86,7 @@ export class Denoiser {
     graphs: string,
     options: SessionOptions,
   ): Promise<Denoiser> {
-    return new Denoiser(await Session.create(graphPath(graphs, "transformer"), options), checkpoint);
+    return new Denoiser(await TransformerPass.load(checkpoint, graphs, options), checkpoint);
   }
 
   /**
@@ -183,51 +156,13 @@ export class Denoiser {
     return result;
   }
 
-  /**
-   * log p(x_0 | x_t, y) of the pixels that each row asks about: `rowSize` numbers for each row, K for each pixel in the
-   * order of `asked`, and more behind them that mean nothing. Rows of one image share their work up to the first
-   * cross-attention. A pixel's numbers have the same bits whatever else is asked.
-   */
-  async pass(
-    images: readonly PassImage[],
-    rows: readonly PassRow[],
-    output = new OutputBuffer(),
-  ): Promise<{ logProbs: Float32Array; rowSize: number }> {
-    if (rows.length === 0) return { logProbs: new Float32Array(0), rowSize: 0 };
-    const ids = new Uint16Array(images.length * this.#pixels);
-    for (const [image, { tokens }] of images.entries()) ids.set(tokens, image * this.#pixels);
-    const most = Math.max(...rows.map(({ asked }) => asked.length));
-    const count = Math.ceil(most / this.#askedUnit) * this.#askedUnit;
-    // Rows that ask less are filled up with their first pixel.
-    const asked = new Int32Array(rows.length * count);
-    for (const [row, { asked: positions }] of rows.entries()) {
-      asked.fill(row * this.#pixels, row * count, (row + 1) * count);
-      for (const [i, position] of positions.entries()) asked[row * count + i] = row * this.#pixels + position;
-    }
-    const rowSize = count * this.#classes;
-    const logProbs = output.ofSize(rows.length * rowSize);
-    await this.#session.run(
-      {
-        tokens: intTensor(ids, [images.length, this.#pixels]),
-        timestep: intTensor(
-          images.map(({ timestep }) => timestep),
-          [images.length],
-        ),
-        image: intTensor(
-          rows.map(({ image }) => image),
-          [rows.length],
-        ),
-        cross: this.#assemble(rows.map(({ prompt }) => prompt)),
-        asked: intTensor(asked, [rows.length, count]),
-      },
-      "log_probs",
-      floatTensor(logProbs, [rows.length, count, this.#classes]),
-    );
-    return { logProbs, rowSize };
+  /** What a step asks the model. */
+  pass(images: readonly PassImage[], rows: readonly PassRow[], output?: OutputBuffer): Promise<PassResult> {
+    return this.#transformer.run(images, rows, output);
   }
 
   async release(): Promise<void> {
-    await this.#session.release();
+    await this.#transformer.release();
   }
 
   /** Taken away while a step uses it, since another may begin meanwhile. */
@@ -235,19 +170,6 @@ export class Denoiser {
     const output = this.#output ?? new OutputBuffer();
     this.#output = undefined;
     return output;
-  }
-
-  #assemble(prompts: readonly PromptConditioning[]): Tensor {
-    const last = this.#cross;
-    if (last?.rows.length === prompts.length && last.rows.every((prompt, i) => prompt === prompts[i])) {
-      return last.tensor;
-    }
-    const size = this.#crossShape.reduce((product, length) => product * length, 1);
-    const stacked = sharedFloats(prompts.length * size);
-    for (const [row, prompt] of prompts.entries()) stacked.set(prompt.cross, row * size);
-    const tensor = floatTensor(stacked, [prompts.length, ...this.#crossShape]);
-    this.#cross = { rows: prompts, tensor };
-    return tensor;
   }
 
   /** One slot's step, pixel by pixel, from its rows of the model's output. */
@@ -292,15 +214,5 @@ export class Denoiser {
     }
     const count = candidates.length - maskedAfter(scheduler, timesteps, jump.s, this.#pixels);
     for (const { position, token } of drawByPurity(candidates, count, noise)) tokens[position] = token;
-  }
-}
-
-/** Memory for the model's output, kept from pass to pass: the system takes a while to give some tens of megabytes. */
-class OutputBuffer {
-  #memory: Float32Array = new Float32Array(0);
-
-  ofSize(size: number): Float32Array {
-    if (this.#memory.length < size) this.#memory = sharedFloats(size);
-    return this.#memory.subarray(0, size);
   }
 }

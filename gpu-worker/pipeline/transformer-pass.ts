@@ -1,0 +1,214 @@
+// One pass of the transformer over rows of any images, made whole or divided between two sessions.
+
+import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
+import { graphBytes, graphPath } from "../graph/cache.ts";
+import { transformerWidth } from "../graph/transformer.ts";
+import {
+  floatTensor,
+  intTensor,
+  Session,
+  type SessionOptions,
+  sharedFloats,
+  type Tensor,
+} from "../session.ts";
+import type { PromptConditioning } from "./text-conditioner.ts";
+
+/** Images take part in a pass by one row, or by two if they are guided. */
+export interface PassRow {
+  /** Index among the images of the pass. */
+  readonly image: number;
+  readonly prompt: PromptConditioning;
+  /** Positions that are asked about. */
+  readonly asked: readonly number[];
+}
+
+export interface PassImage {
+  /** x_t: class ids [L]. */
+  readonly tokens: Uint16Array;
+  readonly timestep: number;
+}
+
+/** log p(x_0 | x_t, y) of what each row asks about, in the order of its `asked`; what is behind means nothing. */
+export interface PassResult {
+  readonly logProbs: Float32Array;
+  /** Numbers from one row to the next: K, the classes without the mask, for each place. */
+  readonly rowSize: number;
+}
+
+/** The share of a row's pixels that the number of those asked about is rounded up to, so that passes have few sizes. */
+const ASKED_SHARES = 16;
+/** At least so many, and a multiple of it: the runtime multiplies a single row by other code, to other bits. */
+const ASKED_MULTIPLE = 8;
+
+/**
+ * Sessions that share out the rows of a pass, each with its part of the threads. The nodes of a small model are too
+ * small to be divided well between threads (a step of the bundled model takes 1.6 times as long with one thread as with
+ * two), so two rows side by side are quicker than both in turns.
+ */
+const LANES = 2;
+/** Each lane has its own copy of the weights; a graph larger than this has nodes that are divided well. */
+const MAX_LANE_BYTES = 128 * 2 ** 20;
+
+export class TransformerPass {
+  readonly #whole: Lane;
+  readonly #loadLanes: (() => Promise<Lane[]>) | undefined;
+  /** Loaded by the first pass of several rows: a worker whose jobs are single rows never needs them. */
+  #lanes: Promise<Lane[]> | undefined;
+  readonly #shape: PassShape;
+  readonly #askedUnit: number;
+
+  private constructor(whole: Lane, loadLanes: (() => Promise<Lane[]>) | undefined, shape: PassShape) {
+    this.#whole = whole;
+    this.#loadLanes = loadLanes;
+    this.#shape = shape;
+    this.#askedUnit = ASKED_MULTIPLE * Math.ceil(shape.pixels / ASKED_SHARES / ASKED_MULTIPLE);
+  }
+
+  static async load(
+    { transformer, tokenizer }: DiffusersCheckpoint,
+    graphs: string,
+    options: SessionOptions,
+  ): Promise<TransformerPass> {
+    const path = graphPath(graphs, "transformer");
+    const shape = {
+      pixels: transformer.sample_size ** 2,
+      classes: transformer.num_vector_embeds - 1,
+      cross: [2 * transformer.num_layers, tokenizer.maxLength, transformerWidth(transformer)],
+    };
+    const isDivided =
+      options.provider === "cpu" &&
+      options.threads >= LANES &&
+      graphBytes(graphs, "transformer") <= MAX_LANE_BYTES;
+    const threads = Math.floor(options.threads / LANES);
+    const loadLane = async (): Promise<Lane> =>
+      new Lane(await Session.create(path, { ...options, threads, ownThread: true }), shape);
+    return new TransformerPass(
+      new Lane(await Session.create(path, options), shape),
+      isDivided ? () => Promise.all(Array.from({ length: LANES }, loadLane)) : undefined,
+      shape,
+    );
+  }
+
+  /**
+   * Rows of one image share their work up to the first cross-attention. A pixel's numbers have the same bits whatever
+   * else is asked, and in whichever session: see Denoiser.step.
+   */
+  async run(
+    images: readonly PassImage[],
+    rows: readonly PassRow[],
+    output = new OutputBuffer(),
+  ): Promise<PassResult> {
+    if (rows.length === 0) return { logProbs: new Float32Array(0), rowSize: 0 };
+    const most = Math.max(...rows.map(({ asked }) => asked.length));
+    const count = Math.ceil(most / this.#askedUnit) * this.#askedUnit;
+    const rowSize = count * this.#shape.classes;
+    const logProbs = output.ofSize(rows.length * rowSize);
+    const lanes = await this.#lanesFor(rows.length);
+    await Promise.all(
+      lanes.map((lane, i) => {
+        const [from, to] = [i, i + 1].map((end) => Math.round((end * rows.length) / lanes.length));
+        const into = logProbs.subarray((from ?? 0) * rowSize, (to ?? 0) * rowSize);
+        return lane.run(images, rows.slice(from, to), { count, into });
+      }),
+    );
+    return { logProbs, rowSize };
+  }
+
+  async release(): Promise<void> {
+    const lanes = (await this.#lanes) ?? [];
+    await Promise.all([this.#whole, ...lanes].map((lane) => lane.release()));
+  }
+
+  async #lanesFor(rows: number): Promise<readonly Lane[]> {
+    if (this.#loadLanes === undefined || rows < LANES) return [this.#whole];
+    this.#lanes ??= this.#loadLanes();
+    try {
+      return await this.#lanes;
+    } catch (error) {
+      this.#lanes = undefined;
+      throw error;
+    }
+  }
+}
+
+interface PassShape {
+  readonly pixels: number;
+  readonly classes: number;
+  /** Of a prompt's conditioning, [2 x layers, S, D]. */
+  readonly cross: readonly number[];
+}
+
+/** A session with the graph, and the conditioning it was fed last. */
+class Lane {
+  readonly #session: Session;
+  readonly #shape: PassShape;
+  /** For as long as the same prompts take part. */
+  #cross: { rows: readonly PromptConditioning[]; tensor: Tensor } | undefined;
+
+  constructor(session: Session, shape: PassShape) {
+    this.#session = session;
+    this.#shape = shape;
+  }
+
+  /** Writes [rows, count, K] to `into`. Of the images, those count that a row is of. */
+  async run(
+    images: readonly PassImage[],
+    rows: readonly PassRow[],
+    { count, into }: { count: number; into: Float32Array },
+  ): Promise<void> {
+    const { pixels, classes } = this.#shape;
+    const used = [...new Set(rows.map(({ image }) => image))];
+    const ids = new Uint16Array(used.length * pixels);
+    for (const [place, image] of used.entries()) ids.set(images[image]?.tokens ?? [], place * pixels);
+    // Rows that ask less are filled up with their first pixel.
+    const asked = new Int32Array(rows.length * count);
+    for (const [row, { asked: positions }] of rows.entries()) {
+      asked.fill(row * pixels, row * count, (row + 1) * count);
+      for (const [i, position] of positions.entries()) asked[row * count + i] = row * pixels + position;
+    }
+    await this.#session.run(
+      {
+        tokens: intTensor(ids, [used.length, pixels]),
+        timestep: intTensor(
+          used.map((image) => images[image]?.timestep ?? 0),
+          [used.length],
+        ),
+        image: intTensor(
+          rows.map(({ image }) => used.indexOf(image)),
+          [rows.length],
+        ),
+        cross: this.#assemble(rows.map(({ prompt }) => prompt)),
+        asked: intTensor(asked, [rows.length, count]),
+      },
+      "log_probs",
+      floatTensor(into, [rows.length, count, classes]),
+    );
+  }
+
+  release(): Promise<void> {
+    return this.#session.release();
+  }
+
+  #assemble(prompts: readonly PromptConditioning[]): Tensor {
+    const last = this.#cross;
+    if (last?.rows.length === prompts.length && last.rows.every((prompt, i) => prompt === prompts[i])) {
+      return last.tensor;
+    }
+    const size = this.#shape.cross.reduce((product, length) => product * length, 1);
+    const stacked = sharedFloats(prompts.length * size);
+    for (const [row, prompt] of prompts.entries()) stacked.set(prompt.cross, row * size);
+    const tensor = floatTensor(stacked, [prompts.length, ...this.#shape.cross]);
+    this.#cross = { rows: prompts, tensor };
+    return tensor;
+  }
+}
+
+/** Memory for the model's output, kept from pass to pass: the system takes a while to give some tens of megabytes. */
+export class OutputBuffer {
+  #memory: Float32Array = new Float32Array(0);
+
+  ofSize(size: number): Float32Array {
+    if (this.#memory.length < size) this.#memory = sharedFloats(size);
+    return this.#memory.subarray(0, size);
+  }
+}
