@@ -55,6 +55,8 @@ if (!existsSync(entry)) fail(`${command.entry} is missing`);
 const child = spawn(join(REPO, "node_modules", ".bin", "node"), [entry, ...command.args, ...args], {
   // The channel tells the child when this process is gone.
   stdio: ["inherit", "inherit", "inherit", "ipc"],
+  // glibc's malloc keeps what a model was in when it is freed, unless blocks of a megabyte are always mapped (docs/performance.md).
+  env: { MALLOC_MMAP_THRESHOLD_: "1048576", ...process.env },
 });
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
 child.once("error", (error) => fail(`cannot run Node 24: ${error.message}`));

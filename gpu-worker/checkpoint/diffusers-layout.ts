@@ -18,6 +18,7 @@ import {
   type VQModelConfig,
   vqModelConfigSchema,
 } from "./config.ts";
+import type { DigestCache } from "./digest-cache.ts";
 import { CheckpointError } from "./errors.ts";
 import { readJson } from "./json.ts";
 import { hashCheckpoint } from "./hash.ts";
@@ -137,9 +138,9 @@ export class DiffusersCheckpoint {
     return join(folder, file);
   }
 
-  /** SHA-256, hex, of all files that decide what the checkpoint computes. */
-  version(): string {
-    const hash = hashCheckpoint(this.dir, [...COMPONENTS, "scheduler", "tokenizer"]);
+  /** SHA-256, hex, of all files that decide what the checkpoint computes; read anew where `digests` do not know them. */
+  version(digests?: DigestCache): string {
+    const hash = hashCheckpoint(this.dir, [...COMPONENTS, "scheduler", "tokenizer"], digests);
     // The files of all variants are in the hash, and which of them is read is not.
     return this.#variant === undefined
       ? hash

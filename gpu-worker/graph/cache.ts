@@ -21,7 +21,7 @@ import { buildCrossAttention, buildTransformer } from "./transformer.ts";
 import { buildVQDecoder, buildVQEncoder } from "./vq-model.ts";
 
 /** Raised whenever the graphs or the sampler change: part of the cache's key and of the numerics id. */
-export const GRAPH_FORMAT = 4;
+export const GRAPH_FORMAT = 5;
 
 const GRAPHS = ["text-encoder", "cross-attention", "transformer", "vq-decoder", "vq-encoder"] as const;
 export type GraphName = (typeof GRAPHS)[number];

@@ -1,5 +1,6 @@
 // VQ-Diffusion text to image: encodePrompt → prepareLatents → denoise → decode, each step public.
 
+import { DigestCache } from "../checkpoint/digest-cache.ts";
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { ensureGraphs } from "../graph/cache.ts";
 import { graphForm, type Quantization } from "../graph/form.ts";
@@ -35,7 +36,7 @@ export interface PipelineOptions {
   readonly threads?: number;
   /** How the linear layers of transformer and text encoder are computed. */
   readonly quantization?: Quantization;
-  /** Where built graphs are kept. */
+  /** Where built graphs are kept, and the digests of the weights. */
   readonly cacheDir: string;
   /** Memory for what the transformer sees of the prompts used last; by default 64 MiB. */
   readonly promptCacheBytes?: number;
@@ -84,7 +85,7 @@ export class VQDiffusionPipeline {
     }: PipelineOptions,
   ): Promise<VQDiffusionPipeline> {
     const checkpoint = new DiffusersCheckpoint(dir);
-    const version = checkpoint.version();
+    const version = checkpoint.version(new DigestCache(cacheDir));
     const graphs = ensureGraphs(checkpoint, version, { cacheDir, form: graphForm(provider, quantization) });
     const options = { provider, threads };
     const threaded = { ...options, ownThread: ownThreads };

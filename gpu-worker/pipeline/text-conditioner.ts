@@ -1,9 +1,10 @@
 // Prompts → what the transformer sees of them: keys and values of its cross-attention, made once per prompt.
 
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
-import { graphPath } from "../graph/cache.ts";
+import { graphBytes, graphPath } from "../graph/cache.ts";
 import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../session.ts";
 import { InvalidInputError } from "./errors.ts";
+import { PassingSession } from "./passing-session.ts";
 import { PromptCache } from "./prompt-cache.ts";
 
 /** One prompt's keys and values of all layers, [2 x layers, S, D]. Shared by all who use the prompt: not to be changed. */
@@ -11,9 +12,15 @@ export interface PromptConditioning {
   readonly cross: Float32Array;
 }
 
+/**
+ * A cross-attention graph larger than this is loaded for each new prompt, in main memory: the published model's takes
+ * 208 MB and a few tenths of a second, where a picture takes minutes.
+ */
+const MAX_STAYING_BYTES = 64 * 2 ** 20;
+
 export class TextConditioner {
   readonly #encoder: Session;
-  readonly #crossAttention: Session;
+  readonly #crossAttention: PassingSession;
   readonly #length: number;
   readonly #width: number;
   readonly #vocabulary: number;
@@ -23,7 +30,7 @@ export class TextConditioner {
 
   private constructor(
     encoder: Session,
-    crossAttention: Session,
+    crossAttention: PassingSession,
     { textEncoder, tokenizer }: DiffusersCheckpoint,
     unconditional: PromptConditioning,
     cacheBytes: number,
@@ -43,10 +50,9 @@ export class TextConditioner {
     { cacheBytes = 0, ...options }: SessionOptions & { cacheBytes?: number },
   ): Promise<TextConditioner> {
     const once = { ...options, keepsMemory: false };
-    const [encoder, crossAttention] = await Promise.all([
-      Session.create(graphPath(graphs, "text-encoder"), once),
-      Session.create(graphPath(graphs, "cross-attention"), once),
-    ]);
+    const encoder = await Session.create(graphPath(graphs, "text-encoder"), once);
+    const stays = options.provider !== "cpu" || graphBytes(graphs, "cross-attention") <= MAX_STAYING_BYTES;
+    const crossAttention = new PassingSession(graphPath(graphs, "cross-attention"), { ...once, stays });
     const bare = new TextConditioner(encoder, crossAttention, checkpoint, { cross: new Float32Array(0) }, 0);
     const unconditional = await bare.#makeUnconditional(checkpoint);
     return new TextConditioner(encoder, crossAttention, checkpoint, unconditional, cacheBytes);
@@ -79,7 +85,8 @@ export class TextConditioner {
   /** Embeddings [S, E] → conditioning. */
   async condition(embeddings: Float32Array): Promise<PromptConditioning> {
     const tensor = floatTensor(embeddings, [1, this.#length, this.#width]);
-    return { cross: floatData(await this.#crossAttention.run({ embeddings: tensor }, "cross")) };
+    const cross = await this.#crossAttention.use((session) => session.run({ embeddings: tensor }, "cross"));
+    return { cross: floatData(cross) };
   }
 
   async release(): Promise<void> {

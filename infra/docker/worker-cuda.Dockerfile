@@ -19,6 +19,7 @@ ENV NODE_ENV=production \
     VQD_CACHE=/var/cache/vqd \
     VQD_HEALTH_HOST=0.0.0.0 \
     VQD_HEALTH_PORT=8790 \
+    MALLOC_MMAP_THRESHOLD_=1048576 \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=dependencies /usr/local/bin/node /usr/local/bin/node

@@ -15,7 +15,8 @@ WORKDIR /app
 ENV NODE_ENV=production \
     VQD_CACHE=/var/cache/vqd \
     VQD_HEALTH_HOST=0.0.0.0 \
-    VQD_HEALTH_PORT=8790
+    VQD_HEALTH_PORT=8790 \
+    MALLOC_MMAP_THRESHOLD_=1048576
 RUN install -d -o node -g node /var/cache/vqd /models
 COPY --from=dependencies /app/node_modules node_modules
 COPY LICENSE NOTICE package.json ./
