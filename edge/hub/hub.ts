@@ -3,10 +3,8 @@
 import { DurableObject } from "cloudflare:workers";
 import { decodeJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
-import type { Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
-import { SpanKind } from "@opentelemetry/api";
 import { type Config, configOf, type Env } from "../env.ts";
 import { type Tracing, tracingOf } from "../tracing.ts";
 import { consoleLogger } from "../log.ts";
@@ -15,16 +13,15 @@ import { Changes } from "./changes.ts";
 import { HubConnection } from "./connection.ts";
 import { StreamCursor } from "./cursor.ts";
 import { endOverdue, nextAlarm } from "./deadlines.ts";
-import { deleteImages } from "./files.ts";
+import { Dispatcher } from "./dispatcher.ts";
 import type { StreamMessage } from "./follow.ts";
-import { BatchCache } from "./frames.ts";
 import { endPrediction } from "./ingest.ts";
 import { listPredictions } from "./list.ts";
 import { HubMetrics, type Sample } from "./metrics.ts";
 import { ModelRegistry } from "./models.ts";
-import { dispatchJob, type JobOrigin, PublishError } from "./queue.ts";
 import { admitToQueue, queuePlace } from "./queue-place.ts";
 import { RateLimiter } from "./rate.ts";
+import { Readers } from "./readers.ts";
 import {
   type CreatedPrediction,
   type EventQuery,
@@ -38,18 +35,11 @@ import {
   toHubError,
   type WebhookLog,
 } from "./records.ts";
+import { expire } from "./retention.ts";
 import { migrate } from "./schema.ts";
-import { eventStream, type SseSource } from "./sse.ts";
 import { PredictionStore, type PredictionRow, rankOf, type StoredEvent } from "./store.ts";
-import { eventForm, parseStreamQuery, tooManyReaders } from "./stream-request.ts";
 import { WebhookSender } from "./webhooks.ts";
 
-/** Files that one alarm removes at most, so that it stays short. */
-const EXPIRE_BATCH = 100;
-/** How long the sequence of a job may wait for others to be stored with. */
-const SEQUENCES_MS = 100;
-/** Open event streams of a hub. */
-const MAX_READERS = 2_000;
 /** Events that one call answers with at most. */
 const EVENT_BATCH = 16;
 const NAME_PREFIX = "hub-";
@@ -65,15 +55,10 @@ export class Hub extends DurableObject<Env> {
   readonly #changes = new Changes();
   /** When the alarm comes, as Unix time in ms, as far as this instance has set it; 0 for not. */
   #alarmAt = 0;
-  readonly #batches = new BatchCache();
-  /** Open event streams. */
-  #readers = 0;
-  /** Sequences of jobs that are not stored yet. */
-  readonly #sequences = new Map<string, number>();
-  /** Predictions that the queue has not confirmed yet. */
-  readonly #publishing = new Map<string, Promise<void>>();
   readonly #applier: EventApplier;
   readonly #connection: HubConnection;
+  readonly #dispatcher: Dispatcher;
+  readonly #readers: Readers;
   readonly #webhooks: WebhookSender;
   readonly #rates = new RateLimiter();
   readonly #tracing: Tracing;
@@ -131,6 +116,15 @@ export class Hub extends DurableObject<Env> {
       apply: (message) => this.apply(message),
       log,
     });
+    this.#dispatcher = new Dispatcher({
+      store,
+      connection: this.#connection,
+      tracing: this.#tracing,
+      metrics: this.#metrics,
+      log,
+      onDropped: (id) => this.#settle([id]),
+    });
+    this.#readers = new Readers({ store, changes: this.#changes, log });
   }
 
   /**
@@ -171,14 +165,7 @@ export class Hub extends DurableObject<Env> {
         }
       });
       this.#armAlarm();
-      const offeredAt = Date.now();
-      const origin = { requestId: request.requestId, priority };
-      const publishing = this.#publish(job, origin, parent);
-      this.#publishing.set(job.id, publishing);
-      await publishing.finally(() => this.#publishing.delete(job.id));
-      this.#metrics.count("vqd_hub_predictions_created_total");
-      this.#metrics.observe("vqd_hub_dispatch_duration_seconds", (Date.now() - offeredAt) / 1_000);
-      this.#log.info("dispatched", { prediction: job.id, requestId: request.requestId });
+      await this.#dispatcher.dispatch(job, { requestId: request.requestId, priority }, parent);
       return { record: this.#record(this.#mustGet(job.id)), rate };
     });
   }
@@ -294,56 +281,14 @@ export class Hub extends DurableObject<Env> {
     return this.#metrics.samples({
       vqd_hub_predictions_live: this.#store.liveByStatus(),
       vqd_hub_webhooks_pending: this.#store.webhooks.pendingCount(),
-      vqd_hub_readers: this.#readers,
+      vqd_hub_readers: this.#readers.count,
       vqd_hub_nats_connected: this.#connection.isOpen ? 1 : 0,
     });
   }
 
-  /** A prediction's event stream; the request handlers have checked the key, if the URL names one. */
+  /** A prediction's event stream. */
   override async fetch(request: Request): Promise<Response> {
-    const query = parseStreamQuery(new URL(request.url));
-    const row = this.#store.get(query.id);
-    const allowed =
-      row !== undefined &&
-      ("keyName" in query ? row.keyName === query.keyName : row.streamCapability === query.capability);
-    if (!allowed) return new Response(null, { status: 404 });
-    if (isFinal(row.status) && !this.#store.hasEventAfter(row.id, query.after)) {
-      // Tells an EventSource that has seen the end not to come back.
-      return new Response(null, { status: 204 });
-    }
-    if (this.#readers >= MAX_READERS) return tooManyReaders();
-    this.#readers++;
-    const { view, format } = eventForm(row, query);
-    let wake = (): void => {};
-    const changes = this.#changes.subscribe(row.id, () => wake());
-    const source: SseSource = {
-      read: (seq) => {
-        if (changes.newest === seq) return "later";
-        const batch = this.#batches.get(
-          view,
-          seq,
-          (limit) => this.#store.eventsAfter(row.id, seq, limit),
-          format,
-        );
-        if (batch !== undefined) return batch;
-        if (!this.#store.isLive(row.id)) return "never";
-        changes.newest = seq;
-        return "later";
-      },
-      onChange: (listener) => (wake = listener),
-      onEnd: () => {
-        changes.unsubscribe();
-        this.#readers--;
-        this.#log.debug("reader left", { prediction: row.id });
-      },
-    };
-    return new Response(eventStream(source, query.after, request.signal), {
-      headers: {
-        "content-type": "text/event-stream; charset=utf-8",
-        "cache-control": "no-cache, no-transform",
-        "x-accel-buffering": "no",
-      },
-    });
+    return this.#readers.open(request);
   }
 
   override async alarm(): Promise<void> {
@@ -355,7 +300,7 @@ export class Hub extends DurableObject<Env> {
       for (const id of overdue) this.#log.warn("overdue", { prediction: id });
       this.#settle(overdue);
       this.#webhooks.pump();
-      await this.#expire(now);
+      await expire(this.#store, this.env.FILES, this.#config, now);
       await this.#connection.release();
     } catch (error) {
       this.#log.error("alarm failed", errorFields(error));
@@ -381,60 +326,8 @@ export class Hub extends DurableObject<Env> {
 
   /** Waits for the request that made it; throws what that one throws. */
   async #published({ id }: PredictionRow): Promise<PredictionRow> {
-    await this.#publishing.get(id);
+    await this.#dispatcher.dispatched(id);
     return this.#mustGet(id);
-  }
-
-  async #publish(
-    job: Job,
-    origin: Pick<JobOrigin, "requestId" | "priority">,
-    parent: string | undefined,
-  ): Promise<void> {
-    const attributes = { "messaging.system": "nats", "vqd.prediction.id": job.id, "vqd.model": job.model };
-    try {
-      const sequence = await this.#tracing.traced(
-        "publish job",
-        { kind: SpanKind.PRODUCER, parent, attributes },
-        (traceparent) => dispatchJob(() => this.#connection.open(), job, { ...origin, traceparent }),
-      );
-      this.#noteSequence(job.id, sequence);
-    } catch (error) {
-      this.#dropUnpublished(job.id, error);
-      throw error;
-    }
-  }
-
-  /**
-   * Where the job lies in the queue, stored soon and with others: its caller need not wait for the disk once more. A
-   * hub that dies before can no longer delete the job, but stops its worker as soon as it begins.
-   */
-  #noteSequence(id: string, sequence: number): void {
-    if (this.#sequences.size === 0) setTimeout(() => this.#storeSequences(), SEQUENCES_MS);
-    this.#sequences.set(id, sequence);
-  }
-
-  #storeSequences(): void {
-    if (this.#sequences.size === 0) return;
-    this.#store.atomically(() => {
-      for (const [id, sequence] of this.#sequences) this.#store.update(id, { job_seq: sequence });
-    });
-    this.#sequences.clear();
-  }
-
-  /** The job was not taken, or nobody knows: then it stays as failed, so that its worker is stopped. */
-  #dropUnpublished(id: string, error: unknown): void {
-    const isAmbiguous = error instanceof PublishError ? error.isAmbiguous : true;
-    this.#store.atomically(() => {
-      if (!isAmbiguous) return this.#store.remove(id);
-      const reason = {
-        code: "queue_unavailable",
-        message: "the job queue did not confirm the prediction",
-      } as const;
-      endPrediction(this.#store, id, { status: "failed", at: Date.now(), error: reason, release: true });
-    });
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : undefined;
-    this.#log.warn("not dispatched", { prediction: id, isAmbiguous, cause, ...errorFields(error) });
-    this.#settle([id]);
   }
 
   /** Settles what follows from the end of predictions: readers, queue, alarm. */
@@ -445,23 +338,10 @@ export class Hub extends DurableObject<Env> {
       const status = this.#store.get(id)?.status;
       if (status !== undefined && isFinal(status)) this.#metrics.count("vqd_hub_predictions_total", status);
     }
-    this.#storeSequences();
+    this.#dispatcher.storeSequences();
     this.ctx.waitUntil(this.#connection.release());
     this.#webhooks.pump();
     this.#armAlarm();
-  }
-
-  async #expire(now: number): Promise<void> {
-    const { stepRetentionMs, fileRetentionMs, recordRetentionMs } = this.#config;
-    this.#store.atomically(() => this.#store.expireSteps(now - stepRetentionMs));
-    for (const row of this.#store.withExpiredFiles(now - fileRetentionMs, EXPIRE_BATCH)) {
-      await deleteImages(this.env.FILES, row);
-      this.#store.update(row.id, { files_expired: 1 });
-    }
-    this.#store.atomically(() => {
-      this.#store.expireRecords(now - recordRetentionMs);
-      this.#store.webhooks.expire();
-    });
   }
 
   #armAlarm(): void {

@@ -4,9 +4,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import sharp, { type OverlayOptions } from "sharp";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { type RgbImage, VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
+import { drawGrid } from "./picture-grid.ts";
 
 const HELP = `Usage: node test/bench/gallery.ts [options]
 
@@ -32,43 +32,6 @@ const SEED = 7;
 const GUIDANCE_SCALE = 1;
 const STEPS = [5, 10, 25, 50, 100];
 const GUIDANCE = [1, 1.5, 2, 3, 5];
-const CELL = 96;
-
-interface Grid {
-  readonly columns: readonly string[];
-  readonly rows: readonly string[];
-  /** By rows. */
-  readonly pictures: readonly RgbImage[];
-}
-
-/** A grid of pictures with names above its columns and beside its rows, as PNG. */
-async function drawGrid({ columns, rows, pictures }: Grid): Promise<Buffer> {
-  const left = rows.some(Boolean) ? 110 : 0;
-  const top = columns.some(Boolean) ? 26 : 0;
-  const [width, height] = [left + columns.length * CELL, top + rows.length * CELL];
-  const text = (content: string, x: number, y: number, anchor: string): string =>
-    `<text x="${x}" y="${y}" font-family="sans-serif" font-size="14" text-anchor="${anchor}">${content}</text>`;
-  const texts = [
-    ...columns.map((name, i) => text(name, left + (i + 0.5) * CELL, 18, "middle")),
-    ...rows.map((name, i) => text(name, 4, top + (i + 0.5) * CELL, "start")),
-  ];
-  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">${texts.join("")}</svg>`;
-  const overlays: OverlayOptions[] = [{ input: Buffer.from(svg), left: 0, top: 0 }];
-  for (const [i, { data, width: w, height: h }] of pictures.entries()) {
-    overlays.push({
-      input: await sharp(data, { raw: { width: w, height: h, channels: 3 } })
-        .resize(CELL, CELL)
-        .png()
-        .toBuffer(),
-      left: left + (i % columns.length) * CELL,
-      top: top + Math.floor(i / columns.length) * CELL,
-    });
-  }
-  return sharp({ create: { width, height, channels: 3, background: "white" } })
-    .composite(overlays)
-    .png({ palette: true, effort: 10 })
-    .toBuffer();
-}
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
