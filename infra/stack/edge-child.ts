@@ -22,12 +22,14 @@ export interface EdgeSettings {
   readonly apiKey: string;
   readonly defaultModel: string;
   readonly dataDir: string;
+  /** Whether workers are started too; else it serves when NATS does, and models come later. */
+  readonly expectsModel: boolean;
   /** Wins over all others. */
   readonly env: Readonly<Record<string, string>>;
 }
 
 export function edgeChild(settings: EdgeSettings, baseEnv: NodeJS.ProcessEnv): ChildSpec {
-  const { port, dataDir } = settings;
+  const { port, dataDir, expectsModel } = settings;
   const url = `http://127.0.0.1:${port}`;
   const persistTo = join(dataDir, "edge");
   mkdirSync(persistTo, { recursive: true });
@@ -54,7 +56,7 @@ export function edgeChild(settings: EdgeSettings, baseEnv: NodeJS.ProcessEnv): C
     parser: wranglerLineParser,
     async ready({ line, signal }) {
       await line(/Ready on http/);
-      while (!(await isHealthy(url, signal))) await delay(HEALTH_POLL_MS, undefined, { signal });
+      while (!(await serves(url, expectsModel, signal))) await delay(HEALTH_POLL_MS, undefined, { signal });
     },
     readyLimitMs: READY_LIMIT_MS,
     stopLimitMs: STOP_LIMIT_MS,
@@ -100,8 +102,8 @@ function wranglerEnvironment(dataDir: string): NodeJS.ProcessEnv {
   };
 }
 
-async function isHealthy(url: string, signal: AbortSignal): Promise<boolean> {
+async function serves(url: string, expectsModel: boolean, signal: AbortSignal): Promise<boolean> {
   const response = await fetch(`${url}/healthz`, { signal }).catch(() => undefined);
-  await response?.body?.cancel();
-  return response?.ok ?? false;
+  const health = (await response?.json().catch(() => undefined)) as { nats?: unknown } | undefined;
+  return expectsModel ? response?.ok === true : health?.nats === "connected";
 }

@@ -168,6 +168,7 @@ export class Stack implements AsyncDisposable {
         apiKey: this.apiKey,
         defaultModel: this.#defaultModel(baseEnv["VQD_MODEL_NAME"]),
         dataDir,
+        expectsModel: workers > 0,
         env: options.edgeEnv ?? {},
       },
       baseEnv,

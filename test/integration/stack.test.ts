@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { isGroupAlive } from "../../infra/stack/group.ts";
-import { REPO } from "../../infra/stack/paths.ts";
+import { NODE, REPO, WORKER_MAIN } from "../../infra/stack/paths.ts";
 import { isPortFree } from "../../infra/stack/ports.ts";
 
 const TINY = join(REPO, "test", "fixtures", "tiny", "checkpoint");
@@ -117,6 +117,35 @@ it("is ready in time, prints what one needs, and its curl line makes a picture",
   expect(pids.filter(isGroupAlive)).toEqual([]);
   // The log had no room for secrets: only the line that is for it, curl's and the link to the page have the key.
   expect(start.lines.filter((line) => line.includes(key))).toHaveLength(3);
+});
+
+it("starts without workers, and says how one elsewhere comes to it", async () => {
+  const start = new Start(["--port", "0", "--workers", "0"]);
+  const url = await start.url();
+  expect(start.pids).toHaveLength(2);
+  expect((await fetch(`${url}/healthz`)).status).toBe(503);
+  const [, natsUrl = "", file = ""] = await start.line(
+    /^no workers: start them with VQD_NATS_URL=(\S+) and the user "worker" of (\S+)$/,
+  );
+  const passwords = JSON.parse(readFileSync(file, "utf8")) as { worker: string };
+  const worker = spawn(NODE, [WORKER_MAIN], {
+    env: {
+      ...process.env,
+      VQD_NATS_URL: natsUrl,
+      VQD_NATS_USER: "worker",
+      VQD_NATS_PASSWORD: passwords.worker,
+      VQD_MODEL: TINY,
+      VQD_CACHE: join(dir, "cache"),
+      VQD_HEALTH_PORT: "0",
+    },
+    stdio: "ignore",
+  });
+  try {
+    await expect.poll(async () => (await fetch(`${url}/healthz`)).status, { timeout: 30_000 }).toBe(200);
+  } finally {
+    worker.kill();
+    await once(worker, "exit");
+  }
 });
 
 it("restarts whatever is killed, and serves again", async () => {

@@ -191,6 +191,7 @@ export class TestCluster implements ApiClient {
         apiKey: API_KEY,
         defaultModel: "vqd/checkpoint",
         dataDir: join(this.dir, `edge-${port}`),
+        expectsModel: true,
         env: {
           NATS_URL: this.files.nodes.map(({ ports }) => `wss://${HOST}:${ports.websocket}`).join(","),
           NATS_USER: "",
