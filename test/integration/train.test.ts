@@ -24,7 +24,8 @@ function missing(): string | undefined {
 }
 
 async function stage(...args: string[]): Promise<string> {
-  const { stdout } = await run(PYTHON, ["-m", "vqtrain", ...args, "--smoke", "--home", HOME], {
+  const options = ["--smoke", "--home", HOME, "--styles", "flat", "noto"];
+  const { stdout } = await run(PYTHON, ["-m", "vqtrain", ...args, ...options], {
     cwd: join(ROOT, "infra", "train"),
     env: { ...process.env, PYTHONDONTWRITEBYTECODE: "1" },
   });
@@ -56,6 +57,7 @@ it("trains, stops and resumes, exports and measures a tiny model that our pipeli
   await stage("evaluate", CHECKPOINT, join(HOME, "report"), "--subjects", "8", "--steps", "3");
   const report = JSON.parse(readFileSync(join(HOME, "report.json"), "utf8")) as Record<string, object>;
   expect(report["nearest, label"]).toHaveProperty("top1");
+  expect(report["nearest, unseen combinations"]).toHaveProperty("style");
   await stage("plot", join(HOME, "plots"));
 
   const cli = join(ROOT, "gpu-worker", "cli.ts");

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from .config import Config
+from .config import STYLES, Config
 from .evaluate import WORDINGS, Sampling, evaluate
 from .export import export
 from .plot import plot_logs
@@ -72,6 +72,11 @@ def common() -> argparse.ArgumentParser:
     parser.add_argument("--home", type=Path, help="folder of data and runs [VQD_TRAIN_HOME, else vqd-train]")
     parser.add_argument("--name", help="name of the run [first]")
     parser.add_argument("--threads", type=int, help="threads of torch [1]")
+    parser.add_argument("--styles", nargs="+", choices=tuple(STYLES), help="icon sets, a style each [flat]")
+    parser.add_argument("--resolution", type=int, help="side of the pictures in pixels [128]")
+    parser.add_argument("--channels", type=int, nargs="+", help="of the VQ-VAE; f = 2^(their number - 1) [32 64 128 128]")
+    parser.add_argument("--max-images", type=int, help="pictures that the VQ-VAE is trained on [80000]")
+    parser.add_argument("--max-samples", type=int, help="samples that the denoiser is trained on [100000]")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where torch computes [cpu]")
     parser.add_argument("--max-seconds", type=float, help="stop and save after so many seconds of work")
     parser.add_argument("--no-compile", dest="compile", action="store_false", default=None, help="do not torch.compile")
@@ -81,9 +86,18 @@ def common() -> argparse.ArgumentParser:
 
 def configure(options: argparse.Namespace) -> Config:
     config = Config().smoke() if options.smoke else Config()
-    names = ("home", "name", "threads", "device", "max_seconds", "compile")
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    return replace(config, run=replace(config.run, **given))
+
+    def given(*names: str) -> dict[str, object]:
+        values = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+    return replace(
+        config,
+        run=replace(config.run, **given("home", "name", "threads", "device", "max_seconds", "compile")),
+        data=replace(config.data, **given("styles", "resolution")),
+        vq=replace(config.vq, **given("channels", "max_images")),
+        transformer=replace(config.transformer, **given("max_samples")),
+    )
 
 
 if __name__ == "__main__":

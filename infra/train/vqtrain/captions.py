@@ -17,17 +17,17 @@ LEAD_INS = ("{}", "{}", "{}", "{}", "{a} {}", "{a} {}", "the {}", "a picture of 
 STYLES = ("{}", "{}", "{}", "{}, {style} style", "{}, {style}", "{style} {}", "{} in {style} style")
 
 
-def plain_caption(subject: Subject) -> str:
+def plain_caption(subject: Subject, *, with_style: bool = False) -> str:
     """The template of the measurements."""
-    return subject.label
+    return f"{subject.label}, {subject.style} style" if with_style else subject.label
 
 
 class Captioner:
     """Draws captions for subjects; knows which tags are telling."""
 
-    def __init__(self, subjects: Sequence[Subject], style: str) -> None:
-        self.style = style
-        uses = Counter(tag for subject in subjects for tag in subject.tags)
+    def __init__(self, subjects: Sequence[Subject]) -> None:
+        self.styles = [subject.style for subject in subjects]
+        uses = Counter(tag for _, tag in {(s.hexcode, tag) for s in subjects for tag in s.tags})
         self.tags = [[t for t in subject.tags if uses[t] <= COMMON_TAG] for subject in subjects]
         self.labels = [subject.label for subject in subjects]
 
@@ -35,16 +35,18 @@ class Captioner:
         tags = self.tags[index]
         by_label = not tags or random.random() < LABEL_SHARE
         name = self.labels[index] if by_label else random.choice(tags)
-        return self.compose(name, random.choice(LEAD_INS), random.choice(STYLES))
-
-    def compose(self, name: str, lead_in: str, style: str) -> str:
-        article = "an" if name[0] in "aeiou" else "a"
-        return style.format(lead_in.format(name, a=article), style=self.style)
+        return compose(name, random.choice(LEAD_INS), random.choice(STYLES), self.styles[index])
 
     def every_word(self) -> Iterator[str]:
         """Texts that together hold every piece a drawn caption can hold."""
         for tags, label in zip(self.tags, self.labels, strict=True):
             yield from (label, *tags)
         for lead_in in LEAD_INS:
-            for style in STYLES:
-                yield from (self.compose(name, lead_in, style) for name in ("apple", "pear"))
+            for template in STYLES:
+                for style in sorted(set(self.styles)):
+                    yield from (compose(name, lead_in, template, style) for name in ("apple", "pear"))
+
+
+def compose(name: str, lead_in: str, template: str, style: str) -> str:
+    article = "an" if name[0] in "aeiou" else "a"
+    return template.format(lead_in.format(name, a=article), style=style)

@@ -9,16 +9,25 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
+STYLES = {
+    "flat": "@iconify-json/fluent-emoji-flat@1.2.6",
+    "noto": "@iconify-json/noto@1.2.9",
+}
+"""Icon sets by the word that asks for them in a caption."""
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """What is rendered. Subjects with skin tones and flags are always left out."""
 
-    icon_package: str = "@iconify-json/fluent-emoji-flat@1.2.6"
+    styles: tuple[str, ...] = ("flat",)
+    """Of STYLES. With several, each subject has a picture in each of them that knows it."""
     label_package: str = "emojibase-data@17.0.0"
-    style: str = "flat"
     resolution: int = 128
     held_out: int = 64
-    """Pictures that the VQ-VAE never sees, chosen by a hash of the code point."""
+    """Subjects whose pictures the VQ-VAE never sees, chosen by a hash of the code point."""
+    unseen_every: int = 10
+    """With several styles, one in so many subjects is kept from the denoiser in one of them: can it put the two together?"""
     max_subjects: int | None = None
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
+from .captions import plain_caption
 from .config import Config
 from .nearest import feature, ranking
 from .pipeline import Pipeline
@@ -39,14 +39,14 @@ def article(name: str) -> str:
     return "an" if name[0] in "aeiou" else "a"
 
 
-WORDINGS: dict[str, Callable[[Subject, str, Random], str]] = {
-    "label": lambda subject, style, random: subject.label,
-    "tag": lambda subject, style, random: random.choice(subject.tags or (subject.label,)),
-    "article": lambda subject, style, random: f"{article(subject.label)} {subject.label}",
-    "the": lambda subject, style, random: f"the {subject.label}",
-    "upper case": lambda subject, style, random: subject.label.upper(),
-    "style behind": lambda subject, style, random: f"{subject.label}, {style} style",
-    "style in front": lambda subject, style, random: f"{style} {subject.label}",
+WORDINGS: dict[str, Callable[[Subject, Random], str]] = {
+    "label": lambda subject, random: subject.label,
+    "tag": lambda subject, random: random.choice(subject.tags or (subject.label,)),
+    "article": lambda subject, random: f"{article(subject.label)} {subject.label}",
+    "the": lambda subject, random: f"the {subject.label}",
+    "upper case": lambda subject, random: subject.label.upper(),
+    "style behind": lambda subject, random: plain_caption(subject, with_style=True),
+    "style in front": lambda subject, random: f"{subject.style} {subject.label}",
 }
 """What a person might type for the same subject, by kind."""
 
@@ -55,11 +55,15 @@ class Evaluation:
     """The pictures of the data set beside one checkpoint."""
 
     def __init__(self, config: Config, folder: Path) -> None:
-        self.pipeline, self.style = Pipeline(folder), config.data.style
+        self.pipeline = Pipeline(folder)
         pictures, subjects = load_dataset(config)
         wanted = config.transformer
-        self.chosen = [i for i, s in enumerate(subjects) if s.group in wanted.groups or s.subgroup in wanted.subgroups]
+        chosen = [i for i, s in enumerate(subjects) if s.group in wanted.groups or s.subgroup in wanted.subgroups]
+        self.chosen = [i for i in chosen if not subjects[i].unseen]
+        self.unseen = [i for i in chosen if subjects[i].unseen]
         self.pictures, self.subjects = pictures, subjects
+        names = {s.hexcode: number for number, s in enumerate(subjects)}
+        self.subject_of = torch.tensor([names[s.hexcode] for s in subjects])
         self.references = torch.cat([feature(to_float(part)) for part in np.array_split(pictures, len(pictures) // 8)])
 
     def draw(self, count: int) -> list[int]:
@@ -96,7 +100,7 @@ class Evaluation:
 
     def prompts(self, indices: list[int], wording: str) -> list[str]:
         random = Random(0)
-        return [WORDINGS[wording](self.subjects[i], self.style, random) for i in indices]
+        return [WORDINGS[wording](self.subjects[i], random) for i in indices]
 
     def generate(self, prompts: list[str], sampling: Sampling) -> Tensor:
         parts = [prompts[start : start + BATCH] for start in range(0, len(prompts), BATCH)]
@@ -108,10 +112,18 @@ class Evaluation:
         ])  # fmt: skip
 
     def nearest(self, pictures: Tensor, indices: list[int]) -> dict[str, float]:
-        """Share of pictures whose nearest (one of the five nearest) in the whole set is the subject asked for."""
-        order = ranking(feature(pictures), self.references)
-        hits = order[:, :TOP] == torch.tensor(indices)[:, None]
-        return {"top1": hits[:, 0].float().mean().item(), "top5": hits.any(1).float().mean().item()}
+        """
+        Shares of pictures: those whose nearest (one of the five nearest) in the whole set shows the subject asked for, in
+        any style, and, with several styles, those whose nearest is drawn in the style asked for.
+        """
+        order = ranking(feature(pictures), self.references)[:, :TOP]
+        hits = self.subject_of[order] == self.subject_of[indices][:, None]
+        shares = {"top1": hits[:, 0].float().mean().item(), "top5": hits.any(1).float().mean().item()}
+        styles = [self.subjects[i].style for i in indices]
+        if len({subject.style for subject in self.subjects}) > 1:
+            found = [self.subjects[i].style for i in order[:, 0].tolist()]
+            shares["style"] = float(np.mean([a == b for a, b in zip(found, styles, strict=True)]))
+        return shares
 
     def ceiling(self, indices: list[int]) -> dict[str, float]:
         """The same measure on the true latents, decoded: what a perfect transformer would reach."""
@@ -141,11 +153,21 @@ def evaluate(
         "nearest_of_true_latents": evaluation.ceiling(indices),
     }
     output.parent.mkdir(parents=True, exist_ok=True)
+
+    def save() -> None:
+        output.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
+        print(json.dumps(figures), flush=True)
+
+    if evaluation.unseen:
+        # Subjects that the denoiser knows in another style only, asked for in this one.
+        pictures = evaluation.generate(evaluation.prompts(evaluation.unseen, "style behind"), sampling)
+        figures["nearest, unseen combinations"] = evaluation.nearest(pictures, evaluation.unseen)
+        grid(pictures[: GRID_COLUMNS**2], GRID_COLUMNS, output.with_name(f"{output.name}-unseen.png"))
+        save()
     for wording in wordings:
         figures[f"full mask, {wording}"] = evaluation.conditioning(indices, wording)
         pictures = evaluation.generate(evaluation.prompts(indices, wording), sampling)
         figures[f"nearest, {wording}"] = evaluation.nearest(pictures, indices)
         name = wording.replace(" ", "-")
         grid(pictures[: GRID_COLUMNS**2], GRID_COLUMNS, output.with_name(f"{output.name}-{name}.png"))
-        output.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
-        print(json.dumps(figures), flush=True)
+        save()

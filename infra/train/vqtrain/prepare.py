@@ -6,34 +6,42 @@ import hashlib
 import json
 import subprocess
 import tarfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from .config import REPOSITORY, Config, DataConfig
+from .config import REPOSITORY, STYLES, Config, DataConfig
 
 RENDERER = Path(__file__).resolve().parents[1] / "render.ts"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One picture and what people call it."""
+    """One picture: what people call its subject, and the style that it is drawn in."""
 
     hexcode: str
     label: str
     tags: tuple[str, ...]
     group: str
     subgroup: str
+    style: str
     held_out: bool
+    """From the VQ-VAE."""
+    unseen: bool
+    """By the denoiser, which knows the subject in another style."""
 
 
 def prepare(config: Config) -> None:
     """Writes `pictures.npz` (uint8 [N, size, size, 3] on white) and `subjects.json`, in the same order."""
     data = config.run.data
-    icons = fetch(config.data.icon_package, data)
     labels = fetch(config.data.label_package, data)
-    subjects, svgs = select(icons, labels, config.data)
+    subjects, svgs = [], []
+    for style in config.data.styles:
+        chosen, drawn = select(fetch(STYLES[style], data), labels, style, config.data)
+        subjects += chosen
+        svgs += drawn
+    subjects = keep_apart(subjects, config.data)
     pictures = render(svgs, config.data.resolution)
     folder = dataset_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +52,7 @@ def prepare(config: Config) -> None:
 
 def dataset_folder(config: Config) -> Path:
     subset = f"-{config.data.max_subjects}" if config.data.max_subjects else ""
-    return config.run.data / f"{config.data.style}-{config.data.resolution}{subset}"
+    return config.run.data / f"{'-'.join(config.data.styles)}-{config.data.resolution}{subset}"
 
 
 def load_dataset(config: Config) -> tuple[np.ndarray, list[Subject]]:
@@ -54,6 +62,8 @@ def load_dataset(config: Config) -> tuple[np.ndarray, list[Subject]]:
         raise SystemExit(f"no pictures in {folder}: run the stage `prepare` first")
     pictures = np.load(folder / "pictures.npz")["pictures"]
     rows = json.loads((folder / "subjects.json").read_text())
+    if "style" not in rows[0]:
+        raise SystemExit(f"{folder} was made by an earlier version: run the stage `prepare` again")
     return pictures, [Subject(**{**row, "tags": tuple(row["tags"])}) for row in rows]
 
 
@@ -72,7 +82,7 @@ def fetch(package: str, data: Path) -> Path:
     return folder / "package"
 
 
-def select(icons: Path, labels: Path, config: DataConfig) -> tuple[list[Subject], list[str]]:
+def select(icons: Path, labels: Path, style: str, config: DataConfig) -> tuple[list[Subject], list[str]]:
     """Subjects that have both a label and an icon, and their SVG texts, in emojibase's order."""
     icon_set = json.loads((icons / "icons.json").read_text())
     names = {plain(code): name for code, name in json.loads((icons / "chars.json").read_text()).items()}
@@ -91,7 +101,9 @@ def select(icons: Path, labels: Path, config: DataConfig) -> tuple[list[Subject]
                 tags=tuple(tag.lower() for tag in entry.get("tags", [])),
                 group=group,
                 subgroup=groups["subgroups"][str(entry["subgroup"])],
+                style=style,
                 held_out=False,
+                unseen=False,
             )
         )
         width, height = icon_set.get("width", 16), icon_set.get("height", 16)
@@ -99,9 +111,28 @@ def select(icons: Path, labels: Path, config: DataConfig) -> tuple[list[Subject]
         svgs.append(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}">{icon["body"]}</svg>')
     if config.max_subjects:
         subjects, svgs = subjects[: config.max_subjects], svgs[: config.max_subjects]
-    by_hash = sorted(subjects, key=lambda s: hashlib.sha256(s.hexcode.encode()).digest())
-    held_out = {s.hexcode for s in by_hash[: config.held_out]}
-    return [Subject(**{**asdict(s), "held_out": s.hexcode in held_out}) for s in subjects], svgs
+    return subjects, svgs
+
+
+def keep_apart(subjects: list[Subject], config: DataConfig) -> list[Subject]:
+    """Says which pictures are held out and which are unseen, by hashes of their code points."""
+    styles: dict[str, list[str]] = {}
+    for subject in subjects:
+        styles.setdefault(subject.hexcode, []).append(subject.style)
+    held_out = set(sorted(styles, key=lambda code: number(code, 0))[: config.held_out])
+
+    def is_unseen(subject: Subject) -> bool:
+        drawn = styles[subject.hexcode]
+        chosen = len(drawn) > 1 and number(subject.hexcode, 1) % config.unseen_every == 0
+        return chosen and drawn[number(subject.hexcode, 2) % len(drawn)] == subject.style
+
+    return [replace(s, held_out=s.hexcode in held_out, unseen=is_unseen(s)) for s in subjects]
+
+
+def number(hexcode: str, part: int) -> int:
+    """A number that looks random and is always the same; `part` 0 to 2 gives others."""
+    digest = hashlib.sha256(hexcode.encode()).digest()
+    return int.from_bytes(digest[8 * part : 8 * part + 8])
 
 
 def plain(hexcode: str) -> str:

@@ -50,9 +50,20 @@ class Corpus:
     indices: list[int]
     """Of the subjects in the data set."""
     latents: Tensor
+    targets: Tensor
+    """Number of each picture's subject, the same in all styles."""
     captioner: Captioner
     tokenizer: ClipTokenizer
     positions: int
+
+    @property
+    def num_subjects(self) -> int:
+        return int(self.targets.max()) + 1
+
+    @property
+    def has_styles(self) -> bool:
+        """Several: then a caption has to say which is meant."""
+        return len({subject.style for subject in self.subjects}) > 1
 
     @property
     def side(self) -> int:
@@ -71,12 +82,14 @@ def load_corpus(config: Config) -> Corpus:
     _, everything = load_dataset(config)
     chosen, wanted = [], config.transformer
     for index, subject in enumerate(everything):
-        if subject.group in wanted.groups or subject.subgroup in wanted.subgroups:
+        is_wanted = subject.group in wanted.groups or subject.subgroup in wanted.subgroups
+        if is_wanted and not subject.unseen:
             chosen.append(index)
     subjects = [everything[i] for i in chosen]
-    captioner = Captioner(subjects, config.data.style)
+    numbers = {hexcode: i for i, hexcode in enumerate(dict.fromkeys(s.hexcode for s in subjects))}
+    targets = torch.tensor([numbers[s.hexcode] for s in subjects], device=config.run.device)
     latents = load_tokens(config)[chosen].to(config.run.device)
-    return Corpus(subjects, chosen, latents, captioner, ClipTokenizer(), config.text.positions)
+    return Corpus(subjects, chosen, latents, targets, Captioner(subjects), ClipTokenizer(), config.text.positions)
 
 
 def checkpoint_path(config: Config) -> Path:

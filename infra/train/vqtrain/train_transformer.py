@@ -29,13 +29,13 @@ def train_transformer(config: Config) -> None:
     random = Random(seed)
     device, corpus, settings = config.run.device, load_corpus(config), config.transformer
     process = MaskAndReplace(settings, config.vq.num_codes, device)
-    model = TextToLatents(config, corpus.used_ids(), corpus.side, len(corpus.subjects)).to(device)
+    model = TextToLatents(config, corpus.used_ids(), corpus.side, corpus.num_subjects).to(device)
     average = WeightAverage(model, settings.weight_ema_samples)
     optimizers = make_optimizers(model, settings)
     seen, clock = 0, Clock()
     saved = load_checkpoint(checkpoint_path(config))
     if saved:
-        same = saved["used_ids"] == model.text_encoder.used_ids and saved["num_subjects"] == len(corpus.subjects)
+        same = saved["used_ids"] == model.text_encoder.used_ids and saved["num_subjects"] == corpus.num_subjects
         adopt(model, saved["model"], saved["used_ids"])
         adopt(average.model, saved["average"], saved["used_ids"])
         seen, clock = saved["seen"], Clock(saved["seconds"])
@@ -47,11 +47,11 @@ def train_transformer(config: Config) -> None:
         save_checkpoint(checkpoint_path(config), {
             "model": model.state_dict(), "average": average.model.state_dict(),
             "optimizers": [o.state_dict() for o in optimizers], "seen": seen, "seconds": clock.tick(),
-            "used_ids": model.text_encoder.used_ids, "num_subjects": len(corpus.subjects),
+            "used_ids": model.text_encoder.used_ids, "num_subjects": corpus.num_subjects,
         })  # fmt: skip
 
     log = Log(config.run.run / "transformer.jsonl")
-    log.write(samples=seen, subjects=len(corpus.subjects), token_rows=len(model.text_encoder.used_ids))
+    log.write(samples=seen, pictures=len(corpus.subjects), subjects=corpus.num_subjects, token_rows=len(model.text_encoder.used_ids))
     forward = torch.compile(losses) if config.run.compile else losses
     first_second = clock.tick()
     saved_at = evaluated_at = first_second
@@ -127,7 +127,7 @@ def make_batch(
     t[full] = torch.randint(settings.num_timesteps, (count,), device=device)[full]
     ids = corpus.ids([corpus.captioner.draw(i, random) for i in chosen])
     empty = torch.rand(count, device=device) < settings.empty_text
-    return noisy, ids, t, empty, latents, torch.tensor(chosen, device=device)
+    return noisy, ids, t, empty, latents, corpus.targets[chosen]
 
 
 def losses(
@@ -153,7 +153,7 @@ def measure_conditioning(model: TextToLatents, corpus: Corpus, process: MaskAndR
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(corpus.subjects), generator=generator)[:MEASURED]
     latents = corpus.latents[chosen]
-    ids = corpus.ids([plain_caption(corpus.subjects[i]) for i in chosen])
+    ids = corpus.ids([plain_caption(corpus.subjects[i], with_style=corpus.has_styles) for i in chosen])
     texts = {"right": ids, "empty": ids, "shuffled": ids.roll(1, 0)}
     figures = {}
     for name, text in texts.items():
