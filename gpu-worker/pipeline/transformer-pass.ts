@@ -82,12 +82,10 @@ export class TransformerPass {
       options.provider === "cpu" &&
       options.threads >= LANES &&
       shape.pixels * transformerWidth(transformer) <= MAX_LANE_VALUES;
-    const threads = Math.floor(options.threads / LANES);
-    const loadLane = async (): Promise<Lane> =>
-      new Lane(await Session.create(path, { ...options, threads, ownThread: true }), shape);
+    const laneOptions = { ...options, threads: Math.floor(options.threads / LANES), ownThread: true };
     return new TransformerPass(
       new Lane(await Session.create(path, options), shape),
-      isDivided ? () => Promise.all(Array.from({ length: LANES }, loadLane)) : undefined,
+      isDivided ? () => loadLanes(path, laneOptions, shape) : undefined,
       shape,
     );
   }
@@ -125,13 +123,19 @@ export class TransformerPass {
   async #lanesFor(rows: number): Promise<readonly Lane[]> {
     if (this.#loadLanes === undefined || rows < LANES) return [this.#whole];
     this.#lanes ??= this.#loadLanes();
-    try {
-      return await this.#lanes;
-    } catch (error) {
-      this.#lanes = undefined;
-      throw error;
-    }
+    const lanes = await this.#lanes;
+    return lanes.length > 0 ? lanes : [this.#whole];
   }
+}
+
+/** All lanes, or none if one cannot be loaded: for want of memory, since the whole graph could. */
+async function loadLanes(path: string, options: SessionOptions, shape: PassShape): Promise<Lane[]> {
+  const loads = Array.from({ length: LANES }, () => Session.create(path, options));
+  const settled = await Promise.allSettled(loads);
+  const sessions = settled.flatMap((load) => (load.status === "fulfilled" ? [load.value] : []));
+  if (sessions.length === LANES) return sessions.map((session) => new Lane(session, shape));
+  await Promise.all(sessions.map((session) => session.release()));
+  return [];
 }
 
 interface PassShape {
