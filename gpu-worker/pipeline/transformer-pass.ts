@@ -85,7 +85,7 @@ export class TransformerPass {
     const laneOptions = { ...options, threads: Math.floor(options.threads / LANES), ownThread: true };
     return new TransformerPass(
       new Lane(await Session.create(path, options), shape),
-      isDivided ? () => loadLanes(path, laneOptions, shape) : undefined,
+      isDivided ? () => loadAll(path, laneOptions, shape) : undefined,
       shape,
     );
   }
@@ -129,7 +129,7 @@ export class TransformerPass {
 }
 
 /** All lanes, or none if one cannot be loaded: for want of memory, since the whole graph could. */
-async function loadLanes(path: string, options: SessionOptions, shape: PassShape): Promise<Lane[]> {
+async function loadAll(path: string, options: SessionOptions, shape: PassShape): Promise<Lane[]> {
   const loads = Array.from({ length: LANES }, () => Session.create(path, options));
   const settled = await Promise.allSettled(loads);
   const sessions = settled.flatMap((load) => (load.status === "fulfilled" ? [load.value] : []));
