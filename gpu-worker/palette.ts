@@ -1,9 +1,10 @@
 // The colour that each code of the VQ model stands for, so that tokens can be shown without decoding them.
 
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { RgbImage } from "./pipeline/image.ts";
 import type { PipelineInfo } from "./pipeline/pipeline.ts";
+import { writeWholeFile } from "./whole-file.ts";
 
 /** Raised whenever colours are made in another way: part of the cached file's name. */
 const PALETTE_FORMAT = 1;
@@ -85,15 +86,7 @@ export async function ensurePalette(
   const known = readIfThere(path);
   if (known?.length === numEmbeddings * CHANNELS) return known;
   const palette = await computePalette(decoder);
-  mkdirSync(dir, { recursive: true });
-  // Several workers may do this at once: each writes a file of its own and gives it the name when it is whole.
-  const own = `${path}.tmp-${process.pid}`;
-  try {
-    writeFileSync(own, palette);
-    renameSync(own, path);
-  } finally {
-    rmSync(own, { force: true });
-  }
+  writeWholeFile(path, palette);
   return palette;
 }
 

@@ -46,7 +46,7 @@ export async function createRuntime(
     interOpNumThreads: 1,
     graphOptimizationLevel: "all",
     enableCpuMemArena: keepsMemory,
-    // A plan, kept for each shape of the inputs with a block of memory of its own, beside what the arena has: 340 MiB more
+    // A plan, kept for each shape of the inputs with a block of memory of its own, beside what the arena has: 360 MiB more
     // for the published model, and no time less.
     enableMemPattern: false,
     logSeverityLevel: LOG_SEVERITY_FATAL,

@@ -7,13 +7,15 @@ import { createRequire } from "node:module";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { workerEnvironment } from "./malloc.mjs";
 
 const CLI = join(dirname(fileURLToPath(import.meta.url)), "cli.ts");
 const node = join(dirname(createRequire(import.meta.url).resolve("node/package.json")), "bin", "node");
 
-// glibc's malloc keeps what a model was in when it is freed, unless blocks of a megabyte are always mapped (docs/performance.md).
-const env = { MALLOC_MMAP_THRESHOLD_: "1048576", ...process.env };
-const child = spawn(node, [CLI, ...process.argv.slice(2)], { stdio: "inherit", env });
+const child = spawn(node, [CLI, ...process.argv.slice(2)], {
+  stdio: "inherit",
+  env: workerEnvironment(),
+});
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
 child.once("error", (error) => {
   process.stderr.write(`vqd: cannot run Node 24: ${error.message}\n`);

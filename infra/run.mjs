@@ -7,6 +7,7 @@ import { existsSync } from "node:fs";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { workerEnvironment } from "../gpu-worker/malloc.mjs";
 import { ensureInstalled } from "./install.mjs";
 import { START_HELP, TEST_HELP } from "./usage.mjs";
 
@@ -55,8 +56,7 @@ if (!existsSync(entry)) fail(`${command.entry} is missing`);
 const child = spawn(join(REPO, "node_modules", ".bin", "node"), [entry, ...command.args, ...args], {
   // The channel tells the child when this process is gone.
   stdio: ["inherit", "inherit", "inherit", "ipc"],
-  // glibc's malloc keeps what a model was in when it is freed, unless blocks of a megabyte are always mapped (docs/performance.md).
-  env: { MALLOC_MMAP_THRESHOLD_: "1048576", ...process.env },
+  env: workerEnvironment(),
 });
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
 child.once("error", (error) => fail(`cannot run Node 24: ${error.message}`));

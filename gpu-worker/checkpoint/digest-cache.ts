@@ -1,16 +1,9 @@
 // Digests of large files, remembered: a model of gigabytes takes longer to hash than to load.
 
 import { createHash } from "node:crypto";
-import {
-  type BigIntStats,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { type BigIntStats, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { writeWholeFile } from "../whole-file.ts";
 
 /** Smaller files are hashed each time. */
 const MIN_BYTES = 1024 * 1024;
@@ -51,25 +44,9 @@ export class DigestCache {
     const digest = hash(absolute);
     const isSettled = Number(before.ctimeNs / 1_000_000n) < Date.now() - SETTLED_MS;
     if (isSettled && identityOf(statSync(absolute, { bigint: true })) === identity) {
-      this.#write(place, { path: absolute, identity, digest });
+      remember(place, { path: absolute, identity, digest });
     }
     return digest;
-  }
-
-  #write(place: string, remembered: Remembered): void {
-    // Several workers may do this at once: each writes a file of its own and gives it the name when it is whole.
-    const own = `${place}.tmp-${process.pid}`;
-    try {
-      mkdirSync(this.#dir, { recursive: true });
-      try {
-        writeFileSync(own, JSON.stringify(remembered));
-        renameSync(own, place);
-      } finally {
-        rmSync(own, { force: true });
-      }
-    } catch {
-      // A cache that cannot be written, as one in a read-only image, costs the next start the time of hashing.
-    }
   }
 }
 
@@ -79,5 +56,13 @@ function read(place: string): Remembered | undefined {
   } catch {
     // Not there, or cut short: hashing the file is always right.
     return undefined;
+  }
+}
+
+function remember(place: string, remembered: Remembered): void {
+  try {
+    writeWholeFile(place, JSON.stringify(remembered));
+  } catch {
+    // A cache that cannot be written, as one in a read-only image, costs the next start the time of hashing.
   }
 }

@@ -57,7 +57,8 @@ export function buildCrossAttention(
  *
  * Inputs `tokens` int64 [N, L] (class ids, the mask being the last class) and `timestep` int64 [N] of each image;
  * `image` int64 [B], the image of each row; `cross` as above, of P prompts; `prompt` int64 [B], the prompt of each row;
- * `asked` int64 [B, W], the pixels that are asked about, as row x L + pixel. Output `log_probs` [B, W, K]: log p(x_0 | x_t, y) over the K classes without the mask.
+ * `asked` int64 [B, W], the pixels that are asked about, as row x L + pixel. Output `log_probs` [B, W, K]:
+ * log p(x_0 | x_t, y) over the K classes without the mask.
  *
  * All pixels are seen by the others up to the last layer's keys and values; from there on only those that are asked
  * about are computed.

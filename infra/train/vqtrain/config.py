@@ -93,6 +93,9 @@ class TransformerConfig:
     )  # fmt: skip
     """Subjects trained on: all of these groups, and these subgroups of the others."""
 
+    def trains_on(self, group: str, subgroup: str) -> bool:
+        return group in self.groups or subgroup in self.subgroups
+
     batch_size: int = 16
     max_samples: int = 100_000
     learning_rate: float = 6e-4

@@ -58,7 +58,7 @@ class Evaluation:
         self.pipeline = Pipeline(folder)
         pictures, subjects = load_dataset(config)
         wanted = config.transformer
-        chosen = [i for i, s in enumerate(subjects) if s.group in wanted.groups or s.subgroup in wanted.subgroups]
+        chosen = [i for i, s in enumerate(subjects) if wanted.trains_on(s.group, s.subgroup)]
         self.chosen = [i for i in chosen if not subjects[i].unseen]
         self.unseen = [i for i in chosen if subjects[i].unseen]
         self.pictures, self.subjects = pictures, subjects

@@ -82,8 +82,7 @@ def load_corpus(config: Config) -> Corpus:
     _, everything = load_dataset(config)
     chosen, wanted = [], config.transformer
     for index, subject in enumerate(everything):
-        is_wanted = subject.group in wanted.groups or subject.subgroup in wanted.subgroups
-        if is_wanted and not subject.unseen:
+        if wanted.trains_on(subject.group, subject.subgroup) and not subject.unseen:
             chosen.append(index)
     subjects = [everything[i] for i in chosen]
     numbers = {hexcode: i for i, hexcode in enumerate(dict.fromkeys(s.hexcode for s in subjects))}
