@@ -35,8 +35,8 @@ fs.writeFileSync("node_modules/.package-lock.json", JSON.stringify({ packages })
 let repo: string;
 beforeEach(async () => {
   repo = await mkdtemp(join(tmpdir(), "vqd-install-"));
-  for (const file of ["run.mjs", "install.mjs", "usage.mjs"]) {
-    cpSync(join(REPO, "infra", file), join(repo, "infra", file));
+  for (const file of ["infra/run.mjs", "infra/install.mjs", "infra/usage.mjs", "gpu-worker/malloc.mjs"]) {
+    cpSync(join(REPO, file), join(repo, file));
   }
   writeFileSync(join(repo, "npm-cli.js"), FAKE_NPM);
   writeFileSync(join(repo, "package-lock.json"), JSON.stringify(LOCK("1.0.0")));
