@@ -1,7 +1,7 @@
 // The recipe of the bundled model, end to end in its smoke mode, and what it writes in our pipeline.
 
 import { execFile, execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -32,6 +32,9 @@ async function stage(...args: string[]): Promise<string> {
   return stdout;
 }
 
+const lastFigures = (log: string): Record<string, number> =>
+  JSON.parse(log.trim().split("\n").at(-1) ?? "") as Record<string, number>;
+
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
 
 it("trains, stops and resumes, exports and measures a tiny model that our pipeline runs", async ({
@@ -46,14 +49,17 @@ it("trains, stops and resumes, exports and measures a tiny model that our pipeli
   expect(vqvae).not.toContain('"images": 0');
   expect(vqvae).toContain('"images": 1600');
   await stage("tokens");
-  const rows = (await stage("transformer"))
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Record<string, number>);
+  const nats = lastFigures(await stage("transformer"))["full_mask_right"];
   // 64 codes: ln 64 = 4.16 nats are those of a guess.
-  expect(rows.at(-1)?.["full_mask_right"]).toBeLessThan(4.1);
+  expect(nats).toBeLessThan(4.1);
 
   await stage("export", CHECKPOINT);
+  const runs = join(HOME, "runs");
+  mkdirSync(join(runs, "second"));
+  copyFileSync(join(runs, "smoke", "tokens.npz"), join(runs, "second", "tokens.npz"));
+  const second = ["--name", "second", "--warm-start", CHECKPOINT, "--max-samples", "16"];
+  expect(lastFigures(await stage("transformer", ...second))["full_mask_right"]).toBeCloseTo(nats ?? 0, 1);
+
   await stage("evaluate", CHECKPOINT, join(HOME, "report"), "--subjects", "8", "--steps", "3");
   const report = JSON.parse(readFileSync(join(HOME, "report.json"), "utf8")) as Record<string, object>;
   expect(report["nearest, label"]).toHaveProperty("top1");

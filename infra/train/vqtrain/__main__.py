@@ -30,7 +30,8 @@ def main() -> None:
     vqvae.add_argument("--warm-start", type=Path, metavar="FILE", help="a VQModel's safetensors file to begin with")
     vqvae.add_argument("--decoder-only", action="store_true", help="keep encoder and codebook (tokens stay valid)")
     add("tokens", "encode the pictures with the averaged VQ-VAE")
-    add("transformer", "train denoiser, text encoder and empty-text embedding")
+    transformer = add("transformer", "train denoiser, text encoder and empty-text embedding")
+    transformer.add_argument("--warm-start", type=Path, metavar="FOLDER", help="a checkpoint of the same widths to begin with")
     exporting = add("export", "write the averaged weights as a checkpoint in the diffusers layout")
     exporting.add_argument("folder", type=Path, help="where to")
     evaluating = add("evaluate", "measure a checkpoint folder: figures as JSON, and grids of pictures")
@@ -55,7 +56,7 @@ def main() -> None:
         case "tokens":
             make_tokens(config)
         case "transformer":
-            train_transformer(config)
+            train_transformer(config, warm_start=options.warm_start)
         case "export":
             export(config, options.folder)
         case "evaluate":
@@ -72,7 +73,7 @@ def common() -> argparse.ArgumentParser:
     parser.add_argument("--home", type=Path, help="folder of data and runs [VQD_TRAIN_HOME, else vqd-train]")
     parser.add_argument("--name", help="name of the run [first]")
     parser.add_argument("--threads", type=int, help="threads of torch [1]")
-    parser.add_argument("--styles", nargs="+", choices=tuple(STYLES), help="icon sets, a style each [flat]")
+    parser.add_argument("--styles", nargs="+", choices=tuple(STYLES), help="icon sets, a style each, the default one first [flat]")
     parser.add_argument("--resolution", type=int, help="side of the pictures in pixels [128]")
     parser.add_argument("--channels", type=int, nargs="+", help="of the VQ-VAE; f = 2^(their number - 1) [32 64 128 128]")
     parser.add_argument("--max-images", type=int, help="pictures that the VQ-VAE is trained on [80000]")

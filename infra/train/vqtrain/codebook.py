@@ -1,4 +1,7 @@
-"""Learns the codebook by exponential moving averages, with a k-means start and restarts of dead codes (1906.00446)."""
+"""
+Learns the codebook by exponential moving averages (VQ-VAE-2, arXiv 1906.00446), with a k-means start and restarts of
+dead codes at rows that are served badly.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 KMEANS_ROUNDS = 12
+SMALLEST = 1e-12
+"""Keeps the choice of rows defined when every row is a code."""
 
 
 class CodebookLearner(nn.Module):
@@ -37,11 +42,14 @@ class CodebookLearner(nn.Module):
         """Moves the codes towards `rows` [N, width] assigned to them; returns how many dead codes restarted."""
         counts = torch.bincount(nearest, minlength=codes.num_embeddings).float()
         sums = torch.zeros_like(self.sums).index_add_(0, nearest, rows)
+        # By squared distance, as k-means++ chooses its centres: rows at random would mostly be background, which has its codes.
+        errors = (rows - codes.weight[nearest]).square().sum(1)
         self.counts.mul_(self.decay).add_(counts, alpha=1 - self.decay)
         self.sums.mul_(self.decay).add_(sums, alpha=1 - self.decay)
-        dead = (self.counts < self.dead_below).nonzero().flatten()
+        least = self.dead_below * len(rows)
+        dead = (self.counts < least).nonzero().flatten()
         if len(dead):
-            self.counts[dead] = 1.0
-            self.sums[dead] = rows[torch.randint(len(rows), (len(dead),))]
+            self.counts[dead] = max(1.0, 2 * least)
+            self.sums[dead] = self.counts[dead, None] * rows[torch.multinomial(errors + SMALLEST, len(dead))]
         codes.weight.copy_(self.sums / self.counts.clamp(min=1e-5)[:, None])
         return len(dead)

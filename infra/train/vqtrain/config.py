@@ -21,7 +21,10 @@ class DataConfig:
     """What is rendered. Subjects with skin tones and flags are always left out."""
 
     styles: tuple[str, ...] = ("flat",)
-    """Of STYLES. With several, each subject has a picture in each of them that knows it."""
+    """
+    Of STYLES, the default one first: it is what a caption without a style word means. With several, each subject has a
+    picture in each of them that knows it.
+    """
     label_package: str = "emojibase-data@17.0.0"
     resolution: int = 128
     held_out: int = 64
@@ -52,8 +55,8 @@ class VQConfig:
     """L1 of the horizontal and vertical differences, which keeps edges sharp."""
     commitment_weight: float = 0.25
     codebook_decay: float = 0.99
-    dead_below: float = 0.02
-    """A code whose average use per batch (EMA) falls below this restarts at a random encoder output."""
+    dead_below: float = 1e-4
+    """A code whose share of the latents (EMA) falls below this restarts at an encoder output that is served badly."""
     weight_ema_images: int = 8_000
     """Time constant, in images, of the weight average that is evaluated and exported."""
     shift_pixels: int = 6

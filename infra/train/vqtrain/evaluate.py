@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .captions import plain_caption
+from .captions import with_style
 from .config import Config
 from .nearest import feature, ranking
 from .pipeline import Pipeline
@@ -45,10 +45,12 @@ WORDINGS: dict[str, Callable[[Subject, Random], str]] = {
     "article": lambda subject, random: f"{article(subject.label)} {subject.label}",
     "the": lambda subject, random: f"the {subject.label}",
     "upper case": lambda subject, random: subject.label.upper(),
-    "style behind": lambda subject, random: plain_caption(subject, with_style=True),
+    "style behind": lambda subject, random: with_style(subject),
     "style in front": lambda subject, random: f"{subject.style} {subject.label}",
 }
 """What a person might type for the same subject, by kind."""
+STYLE_NAMED = ("style behind", "style in front")
+"""Kinds that name the style; the others mean the default one."""
 
 
 class Evaluation:
@@ -61,14 +63,15 @@ class Evaluation:
         chosen = [i for i, s in enumerate(subjects) if wanted.trains_on(s.group, s.subgroup)]
         self.chosen = [i for i in chosen if not subjects[i].unseen]
         self.unseen = [i for i in chosen if subjects[i].unseen]
-        self.pictures, self.subjects = pictures, subjects
+        self.pictures, self.subjects, self.default_style = pictures, subjects, config.data.styles[0]
         names = {s.hexcode: number for number, s in enumerate(subjects)}
         self.subject_of = torch.tensor([names[s.hexcode] for s in subjects])
+        self.style_of = torch.tensor([config.data.styles.index(s.style) for s in subjects])
         self.references = torch.cat([feature(to_float(part)) for part in np.array_split(pictures, len(pictures) // 8)])
 
-    def draw(self, count: int) -> list[int]:
-        """The same subjects of the training set for every checkpoint."""
-        order = list(self.chosen)
+    def draw(self, count: int, wording: str) -> list[int]:
+        """The same subjects of the training set for every checkpoint, in the styles that the wording can ask for."""
+        order = [i for i in self.chosen if wording in STYLE_NAMED or self.subjects[i].style == self.default_style]
         Random(0).shuffle(order)
         return order[:count]
 
@@ -113,16 +116,17 @@ class Evaluation:
 
     def nearest(self, pictures: Tensor, indices: list[int]) -> dict[str, float]:
         """
-        Shares of pictures: those whose nearest (one of the five nearest) in the whole set shows the subject asked for, in
-        any style, and, with several styles, those whose nearest is drawn in the style asked for.
+        Shares of pictures: those whose nearest (one of the five nearest) among all of the style asked for shows the subject
+        asked for, and, with several styles, those whose nearest of all is in the style asked for.
         """
-        order = ranking(feature(pictures), self.references)[:, :TOP]
-        hits = self.subject_of[order] == self.subject_of[indices][:, None]
+        order = ranking(feature(pictures), self.references)
+        style = self.style_of[indices][:, None]
+        # Stable, so that those of the style come first and stay in their order.
+        of_style = (self.style_of[order] != style).byte().argsort(dim=1, stable=True)[:, :TOP]
+        hits = self.subject_of[order.gather(1, of_style)] == self.subject_of[indices][:, None]
         shares = {"top1": hits[:, 0].float().mean().item(), "top5": hits.any(1).float().mean().item()}
-        styles = [self.subjects[i].style for i in indices]
-        if len({subject.style for subject in self.subjects}) > 1:
-            found = [self.subjects[i].style for i in order[:, 0].tolist()]
-            shares["style"] = float(np.mean([a == b for a, b in zip(found, styles, strict=True)]))
+        if self.style_of.unique().numel() > 1:
+            shares["style"] = (self.style_of[order[:, :1]] == style).float().mean().item()
         return shares
 
     def ceiling(self, indices: list[int]) -> dict[str, float]:
@@ -143,7 +147,7 @@ def evaluate(
 ) -> None:
     """Writes `output`.json and a picture grid per wording, `output`-<wording>.png; prints the figures."""
     evaluation = Evaluation(config, folder)
-    indices = evaluation.draw(subjects)
+    indices = evaluation.draw(subjects, "label")
     figures: dict[str, object] = {
         "checkpoint": folder.name,
         "subjects": len(indices),
@@ -165,6 +169,7 @@ def evaluate(
         grid(pictures[: GRID_COLUMNS**2], GRID_COLUMNS, output.with_name(f"{output.name}-unseen.png"))
         save()
     for wording in wordings:
+        indices = evaluation.draw(subjects, wording)
         figures[f"full mask, {wording}"] = evaluation.conditioning(indices, wording)
         pictures = evaluation.generate(evaluation.prompts(indices, wording), sampling)
         figures[f"nearest, {wording}"] = evaluation.nearest(pictures, indices)

@@ -61,11 +61,6 @@ class Corpus:
         return int(self.targets.max()) + 1
 
     @property
-    def has_styles(self) -> bool:
-        """Several: then a caption has to say which is meant."""
-        return len({subject.style for subject in self.subjects}) > 1
-
-    @property
     def side(self) -> int:
         return math.isqrt(self.latents.shape[1])
 
@@ -88,7 +83,7 @@ def load_corpus(config: Config) -> Corpus:
     numbers = {hexcode: i for i, hexcode in enumerate(dict.fromkeys(s.hexcode for s in subjects))}
     targets = torch.tensor([numbers[s.hexcode] for s in subjects], device=config.run.device)
     latents = load_tokens(config)[chosen].to(config.run.device)
-    return Corpus(subjects, chosen, latents, targets, Captioner(subjects), ClipTokenizer(), config.text.positions)
+    return Corpus(subjects, chosen, latents, targets, Captioner(subjects, config.data.styles[0]), ClipTokenizer(), config.text.positions)
 
 
 def checkpoint_path(config: Config) -> Path:

@@ -41,6 +41,11 @@ def make_tokens(config: Config) -> None:
     print({**figures, "codes": tokens.unique().numel() / config.vq.num_codes})
 
 
+def load_codebook(config: Config) -> torch.Tensor:
+    """float32 [K, width], the one that the tokens refer to."""
+    return torch.from_numpy(np.load(tokens_path(config))["codebook"])
+
+
 def load_tokens(config: Config) -> torch.Tensor:
     """int64 [N, h * w]."""
     if not tokens_path(config).exists():

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from random import Random
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .captions import plain_caption
 from .config import Config, TransformerConfig
 from .diffusion import MaskAndReplace
 from .runstate import Clock, Log, WeightAverage, learning_rate_factor, load_checkpoint, save_checkpoint
 from .textmodel import Corpus, TextToLatents, checkpoint_path, load_corpus
+from .tokens import load_codebook
+from .warm_start import state_from
 
 GRADIENT_CLIP = 1.0
 SUBJECT_WEIGHT = 0.05
@@ -22,18 +24,23 @@ MEASURED = 96
 """Subjects of the conditioning measurement."""
 
 
-def train_transformer(config: Config) -> None:
-    """Trains until `max_samples` or `run.max_seconds`; logs the cross-entropy at full mask by text."""
+def train_transformer(config: Config, *, warm_start: Path | None = None) -> None:
+    """
+    Trains until `max_samples` or `run.max_seconds`; logs the cross-entropy at full mask by text. `warm_start` is a
+    checkpoint folder, used when the run has none yet.
+    """
     seed = config.run.seed + time.time_ns() % 100_000
     torch.manual_seed(seed)
     random = Random(seed)
     device, corpus, settings = config.run.device, load_corpus(config), config.transformer
     process = MaskAndReplace(settings, config.vq.num_codes, device)
     model = TextToLatents(config, corpus.used_ids(), corpus.side, corpus.num_subjects).to(device)
+    saved = load_checkpoint(checkpoint_path(config))
+    if saved is None and warm_start is not None:
+        adopt(model, *state_from(warm_start, model, load_codebook(config)))
     average = WeightAverage(model, settings.weight_ema_samples)
     optimizers = make_optimizers(model, settings)
     seen, clock = 0, Clock()
-    saved = load_checkpoint(checkpoint_path(config))
     if saved:
         same = saved["used_ids"] == model.text_encoder.used_ids and saved["num_subjects"] == corpus.num_subjects
         adopt(model, saved["model"], saved["used_ids"])
@@ -153,7 +160,7 @@ def measure_conditioning(model: TextToLatents, corpus: Corpus, process: MaskAndR
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(corpus.subjects), generator=generator)[:MEASURED]
     latents = corpus.latents[chosen]
-    ids = corpus.ids([plain_caption(corpus.subjects[i], with_style=corpus.has_styles) for i in chosen])
+    ids = corpus.ids([corpus.captioner.plain(i) for i in chosen.tolist()])
     texts = {"right": ids, "empty": ids, "shuffled": ids.roll(1, 0)}
     figures = {}
     for name, text in texts.items():
