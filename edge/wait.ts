@@ -3,7 +3,7 @@
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { Env } from "./env.ts";
 import { type EventQuery, type HubResult, isFinal, type PredictionRecord, unwrap } from "./hub/records.ts";
-import type { StoredEvent } from "./hub/store.ts";
+import type { StoredEvent } from "./hub/event-store.ts";
 import { hubOfPrediction, type HubStub } from "./hubs.ts";
 
 /** One call to the hub waits this long at most. */

@@ -11,7 +11,8 @@ import type { HubMetrics } from "./metrics.ts";
 import type { StreamMessage } from "./follow.ts";
 import { endPrediction, ingest, isFenced } from "./ingest.ts";
 import { isFinal } from "./records.ts";
-import type { PredictionRow, PredictionStore } from "./store.ts";
+import type { PredictionRow } from "./prediction-row.ts";
+import type { PredictionStore } from "./store.ts";
 
 export interface EventApplierOptions {
   readonly store: PredictionStore;

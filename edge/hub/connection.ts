@@ -11,7 +11,8 @@ import type { ModelRegistry } from "./models.ts";
 import { CONNECT_TIMEOUT_MS, NatsLink, type Session } from "./nats.ts";
 import { cancelWorker, deleteJob } from "./queue.ts";
 import type { HubHealth } from "./records.ts";
-import type { PredictionRow, PredictionStore } from "./store.ts";
+import type { PredictionRow } from "./prediction-row.ts";
+import type { PredictionStore } from "./store.ts";
 
 /** Without a live prediction the connection, which is billed, stays open for this long. */
 const IDLE_CLOSE_MS = 30_000;

@@ -2,7 +2,8 @@
 
 import type { Config } from "../env.ts";
 import { type Ending, endPrediction } from "./ingest.ts";
-import type { PredictionRow, PredictionStore } from "./store.ts";
+import type { PredictionRow } from "./prediction-row.ts";
+import type { PredictionStore } from "./store.ts";
 
 /** While predictions are live the alarm comes at least this often, so that an evicted hub comes back. */
 const LIVE_INTERVAL_MS = 15_000;

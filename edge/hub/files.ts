@@ -1,7 +1,7 @@
 // The hub's side of object storage: puts images of predictions under their capability, removes them later.
 
 import type { OutputEvent, PreviewEvent } from "@vqd/shared/events.ts";
-import type { PredictionRow } from "./store.ts";
+import type { PredictionRow } from "./prediction-row.ts";
 
 const PUT_ATTEMPTS = 4;
 const PUT_RETRY_MS = 250;

@@ -37,7 +37,9 @@ import {
 } from "./records.ts";
 import { expire } from "./retention.ts";
 import { migrate } from "./schema.ts";
-import { PredictionStore, type PredictionRow, rankOf, type StoredEvent } from "./store.ts";
+import type { StoredEvent } from "./event-store.ts";
+import type { PredictionRow } from "./prediction-row.ts";
+import { PredictionStore, rankOf } from "./store.ts";
 import { WebhookSender } from "./webhooks.ts";
 
 /** Events that one call answers with at most. */
@@ -161,7 +163,10 @@ export class Hub extends DurableObject<Env> {
       this.#store.atomically(() => {
         this.#store.insert(job, request);
         if (request.promptTruncated) {
-          this.#store.appendLog(job.id, "The prompt is longer than the model reads and has been cut.\n");
+          this.#store.events.appendLog(
+            job.id,
+            "The prompt is longer than the model reads and has been cut.\n",
+          );
         }
       });
       this.#armAlarm();
@@ -200,7 +205,7 @@ export class Hub extends DurableObject<Env> {
       const until = Date.now() + timeoutMs;
       for (;;) {
         this.#owned(id, keyName);
-        const events = this.#store.eventsOfTypes(id, types, after, EVENT_BATCH);
+        const events = this.#store.events.ofTypes(id, types, after, EVENT_BATCH);
         const left = until - Date.now();
         if (events.length > 0 || left <= 0) return events;
         await this.#changes.next(id, left);

@@ -6,7 +6,8 @@ import type { PredictionEvent, PreviewEvent, StepEvent } from "@vqd/shared/event
 import { fileName } from "./files.ts";
 import { isNewPercent, progressLine } from "./progress.ts";
 import { isFinal, type OutputFile, type PredictionStatus } from "./records.ts";
-import type { PredictionRow, PredictionStore } from "./store.ts";
+import type { PredictionRow } from "./prediction-row.ts";
+import type { PredictionStore } from "./store.ts";
 
 /** True if `event` must have no effect: its prediction has ended, or a newer attempt has reported. */
 export function isFenced(row: PredictionRow, event: PredictionEvent): boolean {
@@ -41,9 +42,9 @@ export function endPrediction(store: PredictionStore, id: string, ending: Ending
     ...(ending.release === true ? { release: 1 } : {}),
   });
   if (error !== undefined) {
-    store.appendEvent(id, "error", JSON.stringify({ detail: error.message, code: error.code }));
+    store.events.append(id, "error", JSON.stringify({ detail: error.message, code: error.code }));
   }
-  store.appendEvent(id, "done", JSON.stringify({ status, ...DONE_REASONS[status] }));
+  store.events.append(id, "done", JSON.stringify({ status, ...DONE_REASONS[status] }));
   store.webhooks.queue(id, "completed", Date.now());
 }
 
@@ -77,7 +78,7 @@ export function ingest(
       });
       const { attempt, total, resumedFrom, numericsId } = event;
       const data = { attempt, total, resumed_from: resumedFrom, numerics_id: numericsId };
-      store.appendEvent(row.id, "started", JSON.stringify(data));
+      store.events.append(row.id, "started", JSON.stringify(data));
       // Another attempt is not another start.
       if (row.startedAt === null) store.webhooks.queue(row.id, "start", Date.now());
       return true;
@@ -91,7 +92,7 @@ export function ingest(
       if (row.outputs.some(({ index }) => index === file.index)) return false;
       const outputs = [...row.outputs, file].toSorted((a, b) => a.index - b.index);
       store.update(row.id, { outputs: JSON.stringify(outputs) });
-      store.appendEvent(row.id, "output", JSON.stringify(file));
+      store.events.append(row.id, "output", JSON.stringify(file));
       store.webhooks.queue(row.id, "output", Date.now());
       return true;
     }
@@ -130,10 +131,10 @@ function ingestStep(
     started_at: row.startedAt ?? at,
   });
   const tokens = encodeBase64(attachment);
-  store.appendEvent(row.id, "step", JSON.stringify({ step, total, timestep, masked, images, tokens }));
+  store.events.append(row.id, "step", JSON.stringify({ step, total, timestep, masked, images, tokens }));
   if (isNewPercent(step, total)) {
     const elapsedSeconds = Math.max(0, event.at - (row.attemptStartedAt ?? event.at)) / 1_000;
-    store.appendLog(row.id, progressLine({ step, total, from: row.resumedFrom, elapsedSeconds }));
+    store.events.appendLog(row.id, progressLine({ step, total, from: row.resumedFrom, elapsedSeconds }));
     store.webhooks.queue(row.id, "logs", Date.now());
   }
   return true;
@@ -145,6 +146,6 @@ function ingestPreview(store: PredictionStore, row: PredictionRow, event: Previe
   const place = preview * row.images + index;
   if (place < row.previewsSeen) return false;
   store.update(row.id, { previews_seen: place + 1 });
-  store.appendEvent(row.id, "preview", JSON.stringify({ index, preview, step, name: fileName(event) }));
+  store.events.append(row.id, "preview", JSON.stringify({ index, preview, step, name: fileName(event) }));
   return true;
 }

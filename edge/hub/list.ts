@@ -2,7 +2,8 @@
 
 import type { ListPlace, ListQuery, PredictionPage } from "./records.ts";
 import { queuePlace } from "./queue-place.ts";
-import type { PredictionRow, PredictionStore } from "./store.ts";
+import type { PredictionRow } from "./prediction-row.ts";
+import type { PredictionStore } from "./store.ts";
 
 const placeOf = ({ createdAt, id }: PredictionRow, towards: ListPlace["towards"]): ListPlace => ({
   towards,

@@ -2,7 +2,8 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { QueuePlace } from "./records.ts";
-import type { PredictionRow, PredictionStore, QueueTicket } from "./store.ts";
+import type { PredictionRow } from "./prediction-row.ts";
+import type { PredictionStore, QueueTicket } from "./store.ts";
 
 /**
  * The place of a prediction that has not started; null for others. It knows the predictions of its own hub only:

@@ -5,7 +5,8 @@ import type { Changes } from "./changes.ts";
 import { BatchCache } from "./frames.ts";
 import { isFinal } from "./records.ts";
 import { eventStream, type SseSource } from "./sse.ts";
-import type { PredictionRow, PredictionStore } from "./store.ts";
+import type { PredictionRow } from "./prediction-row.ts";
+import type { PredictionStore } from "./store.ts";
 import { eventForm, parseStreamQuery, tooManyReaders } from "./stream-request.ts";
 
 /** Open event streams of a hub. */
@@ -40,7 +41,7 @@ export class Readers {
       row !== undefined &&
       ("keyName" in query ? row.keyName === query.keyName : row.streamCapability === query.capability);
     if (!allowed) return new Response(null, { status: 404 });
-    if (isFinal(row.status) && !store.hasEventAfter(row.id, query.after)) {
+    if (isFinal(row.status) && !store.events.hasAfter(row.id, query.after)) {
       // Tells an EventSource that has seen the end not to come back.
       return new Response(null, { status: 204 });
     }
@@ -63,7 +64,7 @@ export class Readers {
     return {
       read: (seq) => {
         if (subscription.newest === seq) return "later";
-        const batch = this.#batches.get(view, seq, (limit) => store.eventsAfter(row.id, seq, limit), format);
+        const batch = this.#batches.get(view, seq, (limit) => store.events.after(row.id, seq, limit), format);
         if (batch !== undefined) return batch;
         if (!store.isLive(row.id)) return "never";
         subscription.newest = seq;

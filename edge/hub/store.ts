@@ -3,27 +3,10 @@
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
-import type { ListQuery, NewPrediction, OutputFile, PredictionRecord, PredictionStatus } from "./records.ts";
-import { type WebhookEvent, WebhookStore } from "./webhook-store.ts";
-
-/** A row as the hub itself needs it. */
-export interface PredictionRow extends PredictionRecord {
-  readonly keyName: string;
-  readonly jobSeq: number | null;
-  readonly attemptStartedAt: number | null;
-  readonly resumedFrom: number;
-  /** Places (preview x images + index) of previews shown so far, plus one. */
-  readonly previewsSeen: number;
-  readonly queueDeadlineAt: number;
-  /** Of its priority: 0 is served first. */
-  readonly rank: number;
-  readonly runTimeoutMs: number;
-  /** Unix time in ms. */
-  readonly cancelAt: number | null;
-  readonly requestHash: string | null;
-  /** Of links in webhooks. */
-  readonly origin: string;
-}
+import { EventStore } from "./event-store.ts";
+import { type PredictionRow, toPrediction } from "./prediction-row.ts";
+import type { ListQuery, NewPrediction, PredictionStatus } from "./records.ts";
+import { WebhookStore } from "./webhook-store.ts";
 
 /** What decides when a waiting prediction is served. */
 export type QueueTicket = Pick<PredictionRow, "version" | "rank" | "createdAt" | "id">;
@@ -41,12 +24,6 @@ interface Work {
 
 /** Ended predictions that the pace is taken from. */
 const PACE_SAMPLE = 100;
-
-export interface StoredEvent {
-  readonly seq: number;
-  readonly type: string;
-  readonly data: string;
-}
 
 /** Columns that change after a prediction's creation. */
 interface Changes {
@@ -70,64 +47,15 @@ interface Changes {
   files_expired?: 1;
 }
 
-type Row = Record<string, SqlStorageValue>;
-
-const text = (value: SqlStorageValue | undefined): string => (typeof value === "string" ? value : "");
-const int = (value: SqlStorageValue | undefined): number => (typeof value === "number" ? value : 0);
-const intOrNull = (value: SqlStorageValue | undefined): number | null =>
-  typeof value === "number" ? value : null;
-const textOrNull = (value: SqlStorageValue | undefined): string | null =>
-  typeof value === "string" ? value : null;
-
-function toPrediction(row: Row): PredictionRow {
-  return {
-    id: text(row["id"]),
-    keyName: text(row["key_name"]),
-    status: text(row["status"]) as PredictionStatus,
-    model: text(row["model"]),
-    version: text(row["version"]),
-    inputJson: text(row["input"]),
-    promptTokens: int(row["prompt_tokens"]),
-    promptTruncated: int(row["prompt_truncated"]) === 1,
-    images: int(row["images"]),
-    totalSteps: int(row["total_steps"]),
-    fileCapability: text(row["file_capability"]),
-    streamCapability: text(row["stream_capability"]),
-    jobSeq: intOrNull(row["job_seq"]),
-    attempt: int(row["attempt"]),
-    attemptStartedAt: intOrNull(row["attempt_started_at"]),
-    resumedFrom: int(row["resumed_from"]),
-    previewsSeen: int(row["previews_seen"]),
-    step: int(row["step"]),
-    numericsId: textOrNull(row["numerics_id"]),
-    outputs: JSON.parse(text(row["outputs"])) as OutputFile[],
-    errorCode: textOrNull(row["error_code"]) as ErrorCode | null,
-    errorMessage: textOrNull(row["error_message"]),
-    logs: text(row["logs"]),
-    queue: null,
-    predictSeconds: intOrNull(row["predict_seconds"]),
-    createdAt: int(row["created_at"]),
-    startedAt: intOrNull(row["started_at"]),
-    completedAt: intOrNull(row["completed_at"]),
-    queueDeadlineAt: int(row["queue_deadline_at"]),
-    runTimeoutMs: int(row["run_timeout_ms"]),
-    rank: int(row["rank"]),
-    cancelAt: intOrNull(row["cancel_at"]),
-    requestHash: textOrNull(row["request_hash"]),
-    webhook: textOrNull(row["webhook"]),
-    webhookEvents: JSON.parse(text(row["webhook_events"])) as WebhookEvent[],
-    origin: text(row["origin"]),
-    filesExpired: int(row["files_expired"]) === 1,
-  };
-}
-
 export class PredictionStore {
+  readonly events: EventStore;
   /** What is to be told of the predictions. */
   readonly webhooks: WebhookStore;
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
 
   constructor(storage: DurableObjectStorage) {
+    this.events = new EventStore(storage);
     this.webhooks = new WebhookStore(storage);
     this.#storage = storage;
     this.#sql = storage.sql;
@@ -250,61 +178,9 @@ export class PredictionStore {
     this.#sql.exec("DELETE FROM predictions WHERE id = ?", id);
   }
 
-  /** Adds what readers of the prediction's stream see next. */
-  appendEvent(id: string, type: string, data: string): void {
-    const { seq } = this.#sql
-      .exec<{ seq: number }>(
-        "UPDATE predictions SET event_seq = event_seq + 1 WHERE id = ? RETURNING event_seq AS seq",
-        id,
-      )
-      .one();
-    this.#sql.exec(
-      "INSERT INTO events (prediction_id, seq, type, data) VALUES (?, ?, ?, ?)",
-      id,
-      seq,
-      type,
-      data,
-    );
-  }
-
-  appendLog(id: string, line: string): void {
-    this.#sql.exec("UPDATE predictions SET logs = logs || ? WHERE id = ?", line, id);
-    this.appendEvent(id, "logs", line);
-  }
-
-  eventsAfter(id: string, seq: number, limit: number): StoredEvent[] {
-    return this.#sql
-      .exec<{ seq: number; type: string; data: string }>(
-        "SELECT seq, type, data FROM events WHERE prediction_id = ? AND seq > ? ORDER BY seq LIMIT ?",
-        id,
-        seq,
-        limit,
-      )
-      .toArray();
-  }
-
-  /** True if the prediction has an event after `seq`. */
-  hasEventAfter(id: string, seq: number): boolean {
-    const query = "SELECT 1 FROM events WHERE prediction_id = ? AND seq > ? LIMIT 1";
-    return this.#sql.exec(query, id, seq).toArray().length > 0;
-  }
-
   isLive(id: string): boolean {
     const query = "SELECT 1 FROM predictions WHERE id = ? AND completed_at IS NULL";
     return this.#sql.exec(query, id).toArray().length > 0;
-  }
-
-  eventsOfTypes(id: string, types: readonly string[], seq: number, limit: number): StoredEvent[] {
-    return this.#sql
-      .exec<{ seq: number; type: string; data: string }>(
-        `SELECT seq, type, data FROM events WHERE prediction_id = ? AND seq > ?
-           AND type IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?`,
-        id,
-        seq,
-        JSON.stringify(types),
-        limit,
-      )
-      .toArray();
   }
 
   live(): PredictionRow[] {

@@ -1,6 +1,6 @@
 // The event stream's request from a handler to the hub, and the two forms of its events.
 
-import type { StoredEvent } from "./store.ts";
+import type { StoredEvent } from "./event-store.ts";
 import type { OutputFile, PredictionRecord } from "./records.ts";
 import { fileUrl } from "../urls.ts";
 

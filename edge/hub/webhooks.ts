@@ -8,7 +8,8 @@ import { webhookSignature } from "../webhooks/sign.ts";
 import { webhookUrlComplaint } from "../webhooks/url.ts";
 import type { HubMetrics } from "./metrics.ts";
 import { queuePlace } from "./queue-place.ts";
-import type { PredictionRow, PredictionStore } from "./store.ts";
+import type { PredictionRow } from "./prediction-row.ts";
+import type { PredictionStore } from "./store.ts";
 import type { Delivery, WebhookStore } from "./webhook-store.ts";
 
 const TIMEOUT_MS = 15_000;

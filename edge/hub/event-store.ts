@@ -1,0 +1,67 @@
+// What the readers of a prediction's stream see, in SQLite. Rows in, rows out.
+
+export interface StoredEvent {
+  readonly seq: number;
+  readonly type: string;
+  readonly data: string;
+}
+
+export class EventStore {
+  readonly #sql: SqlStorage;
+
+  constructor(storage: DurableObjectStorage) {
+    this.#sql = storage.sql;
+  }
+
+  /** Adds what readers of the prediction's stream see next. */
+  append(id: string, type: string, data: string): void {
+    const { seq } = this.#sql
+      .exec<{ seq: number }>(
+        "UPDATE predictions SET event_seq = event_seq + 1 WHERE id = ? RETURNING event_seq AS seq",
+        id,
+      )
+      .one();
+    this.#sql.exec(
+      "INSERT INTO events (prediction_id, seq, type, data) VALUES (?, ?, ?, ?)",
+      id,
+      seq,
+      type,
+      data,
+    );
+  }
+
+  appendLog(id: string, line: string): void {
+    this.#sql.exec("UPDATE predictions SET logs = logs || ? WHERE id = ?", line, id);
+    this.append(id, "logs", line);
+  }
+
+  after(id: string, seq: number, limit: number): StoredEvent[] {
+    return this.#sql
+      .exec<{ seq: number; type: string; data: string }>(
+        "SELECT seq, type, data FROM events WHERE prediction_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+        id,
+        seq,
+        limit,
+      )
+      .toArray();
+  }
+
+  /** True if the prediction has an event after `seq`. */
+  hasAfter(id: string, seq: number): boolean {
+    const query = "SELECT 1 FROM events WHERE prediction_id = ? AND seq > ? LIMIT 1";
+    return this.#sql.exec(query, id, seq).toArray().length > 0;
+  }
+
+  ofTypes(id: string, types: readonly string[], seq: number, limit: number): StoredEvent[] {
+    return this.#sql
+      .exec<{ seq: number; type: string; data: string }>(
+        `SELECT seq, type, data FROM events WHERE prediction_id = ? AND seq > ?
+           AND type IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?`,
+        id,
+        seq,
+        JSON.stringify(types),
+        limit,
+      )
+      .toArray();
+  }
+}
