@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
 import { recordGolden } from "../../gpu-worker/self-check.ts";
 import { REPO } from "../../infra/stack/paths.ts";
+import { BUNDLED } from "./support/bundled.ts";
 import {
   createPrediction,
   generateImage,
@@ -84,7 +85,7 @@ it("lists the workers that are live, with their queue", async () => {
   expect(listed).toHaveLength(2);
   for (const worker of listed) {
     expect(worker).toMatchObject({
-      model: "vqd/emoji-flat",
+      model: BUNDLED.name,
       slots: 1,
       provider: "cpu",
       failedJobs: 0,

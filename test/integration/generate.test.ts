@@ -8,6 +8,7 @@ import { promisify } from "node:util";
 import type { EventSourceMessage } from "eventsource-parser";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { BUNDLED } from "./support/bundled.ts";
 import {
   allEvents,
   createPrediction,
@@ -33,8 +34,16 @@ describe("an image", () => {
   it("is a PNG of the model's size, yellow in the middle for a grinning face", async () => {
     const png = await generateImage(test, { prompt: FACE.prompt, seed: 7, num_inference_steps: 50 });
     const image = sharp(png);
-    expect(await image.metadata()).toMatchObject({ format: "png", width: 128, height: 128, channels: 3 });
-    const middle = await image.extract({ left: 32, top: 32, width: 64, height: 64 }).stats();
+    expect(await image.metadata()).toMatchObject({
+      format: "png",
+      width: BUNDLED.side,
+      height: BUNDLED.side,
+      channels: 3,
+    });
+    const margin = BUNDLED.side / 4;
+    const middle = await image
+      .extract({ left: margin, top: margin, width: 2 * margin, height: 2 * margin })
+      .stats();
     const [red = 0, green = 0, blue = 0] = middle.channels.map((channel) => channel.mean);
     expect(red).toBeGreaterThan(150);
     expect(green).toBeGreaterThan(100);
@@ -92,7 +101,7 @@ describe("the event stream", () => {
     expect(steps.map((step) => step.timestep)).toEqual(upTo(12).map((n) => 12 - n));
     for (const step of steps) {
       const tokens = new Uint16Array(Uint8Array.from(Buffer.from(step.tokens, "base64")).buffer);
-      expect(tokens).toHaveLength(256);
+      expect(tokens).toHaveLength(BUNDLED.tokens);
       expect(tokens.filter((token) => token === 1024)).toHaveLength(step.masked);
     }
     expect(steps.at(-1)?.masked).toBe(0);

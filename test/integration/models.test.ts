@@ -5,10 +5,11 @@ import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { BUNDLED_MODEL, REPO } from "../../infra/stack/paths.ts";
+import { BUNDLED } from "./support/bundled.ts";
 import { createPrediction, request } from "./support/client.ts";
 import { startTestStack, type TestStack, TINY_MODEL } from "./support/stack.ts";
 
-const MODELS = { "vqd/emoji-flat": 128, "vqd/checkpoint": 16 } as const;
+const MODELS = { [BUNDLED.name]: BUNDLED.side, "vqd/checkpoint": 16 };
 
 let test: TestStack;
 beforeAll(async () => {
@@ -74,7 +75,7 @@ it("says of each model how it is", async () => {
     "--json",
   ]);
   const rows = JSON.parse(stdout) as { model: string; loaded: boolean; jobs: number; queued: number }[];
-  expect(rows.map(({ model }) => model)).toEqual(["vqd/checkpoint", "vqd/emoji-flat"]);
+  expect(rows.map(({ model }) => model)).toEqual(["vqd/checkpoint", BUNDLED.name]);
   expect(rows.filter(({ loaded }) => loaded)).toHaveLength(1);
   for (const row of rows) expect(row.queued).toBe(0);
   expect(rows.map(({ jobs }) => jobs)).toEqual([5, 6]);

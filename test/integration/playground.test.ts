@@ -8,6 +8,7 @@ import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { REPO } from "../../infra/stack/paths.ts";
+import { BUNDLED } from "./support/bundled.ts";
 import { faintTexts, overflow, structureFaults, unnamedControls } from "./support/accessibility.ts";
 import { chromiumPath, launchBrowser, openPage, type WatchedPage } from "./support/browser.ts";
 import { generateImage, getPrediction } from "./support/client.ts";
@@ -136,18 +137,20 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     );
     // A token shown is a token that the text counts as unmasked. Steps can be quicker than frames: then the picture is
     // behind the text, at a step that was told before, and it never goes back.
-    const counts = steps.map(({ text }) => Number(/· (\d+) of 256/.exec(text)?.[1]));
+    const counts = steps.map(({ text }) =>
+      Number(new RegExp(`· (\\d+) of ${BUNDLED.tokens}`).exec(text)?.[1]),
+    );
     for (const [i, { painted }] of steps.entries()) {
       expect([0, ...counts.slice(0, i + 1)]).toContain(painted);
       expect(painted).toBeGreaterThanOrEqual(steps[i - 1]?.painted ?? 0);
     }
     expect(new Set(steps.map(({ painted }) => painted)).size).toBeGreaterThan(10);
-    expect(counts.at(-1)).toBe(256);
+    expect(counts.at(-1)).toBe(BUNDLED.tokens);
     expect(await page.textContent("#announcer")).toMatch(/^Done in .* 25 steps · seed 7/);
 
     const image = page.locator(".frame img:not(.partial)");
     expect(await image.getAttribute("alt")).toBe(PROMPT);
-    expect(await image.evaluate((element: HTMLImageElement) => element.naturalWidth)).toBe(128);
+    expect(await image.evaluate((element: HTMLImageElement) => element.naturalWidth)).toBe(BUNDLED.side);
     const shown = Buffer.from(
       await (await fetch(new URL((await image.getAttribute("src")) ?? "", test.url))).arrayBuffer(),
     );
@@ -275,7 +278,8 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
       await page.inputValue("#steps"),
     ]).toEqual([PROMPT, seed, "4"]);
     await page.waitForFunction(
-      () => document.querySelector<HTMLImageElement>(".frame img:not(.partial)")?.naturalWidth === 128,
+      (side) => document.querySelector<HTMLImageElement>(".frame img:not(.partial)")?.naturalWidth === side,
+      BUNDLED.side,
     );
     await expectAccessible(page);
 
@@ -321,9 +325,9 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await page.fill("#previews", "3");
     await page.selectOption("#format", "webp");
     const partial = page.waitForFunction(
-      () =>
-        document.querySelector<HTMLImageElement>(".frame img.partial:not([hidden])")?.naturalWidth === 128,
-      null,
+      (side) =>
+        document.querySelector<HTMLImageElement>(".frame img.partial:not([hidden])")?.naturalWidth === side,
+      BUNDLED.side,
       { timeout: MADE_MS },
     );
     await page.click("#make");
