@@ -14,11 +14,13 @@ import { HubConnection } from "./connection.ts";
 import { StreamCursor } from "./cursor.ts";
 import { endOverdue, nextAlarm } from "./deadlines.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import type { StoredEvent } from "./event-store.ts";
 import type { StreamMessage } from "./follow.ts";
 import { endPrediction } from "./ingest.ts";
 import { listPredictions } from "./list.ts";
 import { HubMetrics, type Sample } from "./metrics.ts";
 import { ModelRegistry } from "./models.ts";
+import type { PredictionRow } from "./prediction-row.ts";
 import { admitToQueue, queuePlace } from "./queue-place.ts";
 import { RateLimiter } from "./rate.ts";
 import { Readers } from "./readers.ts";
@@ -37,8 +39,6 @@ import {
 } from "./records.ts";
 import { expire } from "./retention.ts";
 import { migrate } from "./schema.ts";
-import type { StoredEvent } from "./event-store.ts";
-import type { PredictionRow } from "./prediction-row.ts";
 import { PredictionStore, rankOf } from "./store.ts";
 import { WebhookSender } from "./webhooks.ts";
 

@@ -100,6 +100,8 @@ class TransformerConfig:
         return group in self.groups or subgroup in self.subgroups
 
     batch_size: int = 16
+    part_size: int = 4
+    """Samples that go through the network at once, a divisor of `batch_size`: a CPU's caches hold what these have in a layer."""
     max_samples: int = 100_000
     learning_rate: float = 6e-4
     text_learning_rate: float = 2e-3

@@ -70,16 +70,18 @@ def train_transformer(config: Config, *, warm_start: Path | None = None) -> None
         if len(order) < settings.batch_size:
             order = torch.randperm(len(corpus.subjects)).tolist()
         batch = make_batch([order.pop() for _ in range(settings.batch_size)], corpus, process, settings, random)
-        loss, masked, subject = forward(model, *batch, settings.unmasked_weight)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        parts = list(zip(*(values.split(settings.part_size) for values in batch), strict=True))
+        for part in parts:
+            loss, masked, subject = forward(model, *part, settings.unmasked_weight)
+            (loss / len(parts)).backward()
+            recent.append((masked.item(), subject.item()))
         torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
         for optimizer in optimizers:
             optimizer.step()
         seen, steps = seen + settings.batch_size, steps + 1
         average.update(model, settings.batch_size, seen)
-        recent.append((masked.item(), subject.item()))
         now = clock.tick()
         if steps % config.run.log_steps == 0:
             masked_mean, subject_mean = (sum(column) / len(recent) for column in zip(*recent, strict=True))
