@@ -57,7 +57,16 @@ it("trains, stops and resumes, exports and measures a tiny model that our pipeli
   const runs = join(HOME, "runs");
   mkdirSync(join(runs, "second"));
   copyFileSync(join(runs, "smoke", "tokens.npz"), join(runs, "second", "tokens.npz"));
-  const second = ["--name", "second", "--warm-start", CHECKPOINT, "--max-samples", "16"];
+  const second = [
+    "--name",
+    "second",
+    "--warm-start",
+    CHECKPOINT,
+    "--max-samples",
+    "16",
+    "--token-share",
+    "0.5",
+  ];
   expect(lastFigures(await stage("transformer", ...second))["full_mask_right"]).toBeCloseTo(nats ?? 0, 1);
 
   await stage("evaluate", CHECKPOINT, join(HOME, "report"), "--subjects", "8", "--steps", "3");

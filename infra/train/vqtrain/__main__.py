@@ -78,11 +78,19 @@ def common() -> argparse.ArgumentParser:
     parser.add_argument("--channels", type=int, nargs="+", help="of the VQ-VAE; f = 2^(their number - 1) [32 64 128 128]")
     parser.add_argument("--max-images", type=int, help="pictures that the VQ-VAE is trained on [80000]")
     parser.add_argument("--max-samples", type=int, help="samples that the denoiser is trained on [100000]")
+    parser.add_argument("--token-share", type=share, help="of the latents that the denoiser is trained on at once [1]")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where torch computes [cpu]")
     parser.add_argument("--max-seconds", type=float, help="stop and save after so many seconds of work")
     parser.add_argument("--no-compile", dest="compile", action="store_false", default=None, help="do not torch.compile")
     parser.add_argument("--smoke", action="store_true", help="tiny settings: shows that the chain works")
     return parser
+
+
+def share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError("must be above 0, and at most 1")
+    return value
 
 
 def configure(options: argparse.Namespace) -> Config:
@@ -97,7 +105,7 @@ def configure(options: argparse.Namespace) -> Config:
         run=replace(config.run, **given("home", "name", "threads", "device", "max_seconds", "compile")),
         data=replace(config.data, **given("styles", "resolution")),
         vq=replace(config.vq, **given("channels", "max_images")),
-        transformer=replace(config.transformer, **given("max_samples")),
+        transformer=replace(config.transformer, **given("max_samples", "token_share")),
     )
 
 

@@ -35,11 +35,13 @@ class TextToLatents(nn.Module):
         """Ids [B, L] -> embeddings [B, L, width]; the learned empty ones where `empty` [B] is true."""
         return torch.where(empty[:, None, None], self.empty, self.text_encoder(ids))
 
-    def forward(self, latents: Tensor, ids: Tensor, t: Tensor, empty: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, latents: Tensor, ids: Tensor, t: Tensor, empty: Tensor, places: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Logits of x_0 [B, N, K], and of the subject [B, subjects]."""
         text = self.text(ids, empty)
         subject = self.subject_head(text[:, -1] * math.sqrt(text.shape[-1]))
-        return self.transformer(latents, text, t), subject
+        return self.transformer(latents, text, t, places), subject
 
 
 @dataclass

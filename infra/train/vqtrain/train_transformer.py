@@ -63,6 +63,7 @@ def train_transformer(config: Config, *, warm_start: Path | None = None) -> None
     first_second = clock.tick()
     saved_at = evaluated_at = first_second
     steps, order, recent = 0, [], []
+    part_size = settings.part_size(seen_places(corpus, settings))
     while seen < settings.max_samples and clock.seconds - first_second < config.run.max_seconds:
         factor = learning_rate_factor(seen, settings.warmup_samples, settings.max_samples, settings.final_factor)
         for group in (g for optimizer in optimizers for g in optimizer.param_groups):
@@ -72,9 +73,9 @@ def train_transformer(config: Config, *, warm_start: Path | None = None) -> None
         batch = make_batch([order.pop() for _ in range(settings.batch_size)], corpus, process, settings, random)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        parts = list(zip(*(values.split(settings.part_size) for values in batch), strict=True))
+        parts = list(zip(*(values.split(part_size) for values in batch), strict=True))
         for part in parts:
-            loss, masked, subject = forward(model, *part, settings.unmasked_weight)
+            loss, masked, subject = forward(model, *part, settings.unmasked_weight, some_places(corpus, settings))
             (loss / len(parts)).backward()
             recent.append((masked.item(), subject.item()))
         torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
@@ -139,13 +140,25 @@ def make_batch(
     return noisy, ids, t, empty, latents, corpus.targets[chosen]
 
 
+def seen_places(corpus: Corpus, settings: TransformerConfig) -> int:
+    return round(corpus.latents.shape[1] * settings.token_share)
+
+
+def some_places(corpus: Corpus, settings: TransformerConfig) -> Tensor | None:
+    """Pixels [n] of the grid at random; None for all."""
+    count, seen = corpus.latents.shape[1], seen_places(corpus, settings)
+    return None if seen == count else torch.randperm(count)[:seen].to(corpus.latents.device)
+
+
 def losses(
     model: TextToLatents, noisy: Tensor, ids: Tensor, t: Tensor, empty: Tensor, latents: Tensor, subjects: Tensor,
-    unmasked_weight: float,
+    unmasked_weight: float, places: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """The whole loss, and its parts: cross-entropy on masked latents, and of the subject."""
+    """The whole loss, and its parts: cross-entropy on masked latents, and of the subject; of the pixels `places` alone."""
+    if places is not None:
+        noisy, latents = noisy[:, places], latents[:, places]
     with torch.autocast(noisy.device.type, torch.bfloat16):
-        logits, subject_logits = model(noisy, ids, t, empty)
+        logits, subject_logits = model(noisy, ids, t, empty, places)
     each = F.cross_entropy(logits.float().transpose(1, 2), latents, reduction="none")
     is_masked = (noisy == logits.shape[-1]).float()
     weights = is_masked + unmasked_weight * (1 - is_masked)

@@ -92,13 +92,16 @@ class LatentEmbedding(nn.Module):
         self.emb = nn.Embedding(classes, width)
         self.height_emb, self.width_emb = nn.Embedding(side, width), nn.Embedding(side, width)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        places = self.height_emb.weight[:, None] + self.width_emb.weight[None]
-        return self.emb(latents) + places.flatten(0, 1)
+    def forward(self, latents: Tensor, places: Tensor | None) -> Tensor:
+        grid = (self.height_emb.weight[:, None] + self.width_emb.weight[None]).flatten(0, 1)
+        return self.emb(latents) + (grid if places is None else grid[places])
 
 
 class Transformer(nn.Module):
-    """x_t [B, N] (classes 0 .. K, K is the mask), text [B, M, text width], t [B] -> logits of x_0 [B, N, K]."""
+    """
+    x_t [B, N] (classes 0 .. K, K is the mask), text [B, M, text width], t [B] -> logits of x_0 [B, N, K]. `places` [N] says
+    which pixels of the grid these are, where they are not all.
+    """
 
     def __init__(self, config: TransformerConfig, text: TextConfig, num_codes: int, side: int) -> None:
         super().__init__()
@@ -127,8 +130,8 @@ class Transformer(nn.Module):
                     last.weight.mul_(residual)
             self.out.weight.mul_(0.1)
 
-    def forward(self, latents: Tensor, text: Tensor, t: Tensor) -> Tensor:
-        x = self.latent_image_embedding(latents)
+    def forward(self, latents: Tensor, text: Tensor, t: Tensor, places: Tensor | None = None) -> Tensor:
+        x = self.latent_image_embedding(latents, places)
         for block in self.transformer_blocks:
             x = block(x, text, t)
         return self.out(self.norm_out(x))
