@@ -55,6 +55,9 @@ class Captioner:
                     yield from (compose(name, lead_in, template, style) for name in ("apple", "pear"))
 
 
+def article(name: str) -> str:
+    return "an" if name[0] in "aeiou" else "a"
+
+
 def compose(name: str, lead_in: str, template: str, style: str) -> str:
-    article = "an" if name[0] in "aeiou" else "a"
-    return template.format(lead_in.format(name, a=article), style=style)
+    return template.format(lead_in.format(name, a=article(name)), style=style)

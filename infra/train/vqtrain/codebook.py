@@ -42,13 +42,13 @@ class CodebookLearner(nn.Module):
         """Moves the codes towards `rows` [N, width] assigned to them; returns how many dead codes restarted."""
         counts = torch.bincount(nearest, minlength=codes.num_embeddings).float()
         sums = torch.zeros_like(self.sums).index_add_(0, nearest, rows)
-        # By squared distance, as k-means++ chooses its centres: rows at random would mostly be background, which has its codes.
-        errors = (rows - codes.weight[nearest]).square().sum(1)
         self.counts.mul_(self.decay).add_(counts, alpha=1 - self.decay)
         self.sums.mul_(self.decay).add_(sums, alpha=1 - self.decay)
         least = self.dead_below * len(rows)
         dead = (self.counts < least).nonzero().flatten()
         if len(dead):
+            # By squared distance, as k-means++ chooses its centres: rows at random would mostly be background, which has its codes.
+            errors = (rows - codes.weight[nearest]).square().sum(1)
             self.counts[dead] = max(1.0, 2 * least)
             self.sums[dead] = self.counts[dead, None] * rows[torch.multinomial(errors + SMALLEST, len(dead))]
         codes.weight.copy_(self.sums / self.counts.clamp(min=1e-5)[:, None])

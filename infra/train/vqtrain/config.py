@@ -33,6 +33,10 @@ class DataConfig:
     """With several styles, one in so many subjects is kept from the denoiser in one of them: can it put the two together?"""
     max_subjects: int | None = None
 
+    @property
+    def default_style(self) -> str:
+        return self.styles[0]
+
 
 @dataclass(frozen=True)
 class VQConfig:

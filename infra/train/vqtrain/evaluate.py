@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .captions import with_style
+from .captions import article, with_style
 from .config import Config
 from .nearest import feature, ranking
 from .pipeline import Pipeline
@@ -33,10 +33,6 @@ class Sampling:
     steps: int = 25
     guidance_scale: float = 3.0
     seed: int = 0
-
-
-def article(name: str) -> str:
-    return "an" if name[0] in "aeiou" else "a"
 
 
 WORDINGS: dict[str, Callable[[Subject, Random], str]] = {
@@ -63,7 +59,7 @@ class Evaluation:
         chosen = [i for i, s in enumerate(subjects) if wanted.trains_on(s.group, s.subgroup)]
         self.chosen = [i for i in chosen if not subjects[i].unseen]
         self.unseen = [i for i in chosen if subjects[i].unseen]
-        self.pictures, self.subjects, self.default_style = pictures, subjects, config.data.styles[0]
+        self.pictures, self.subjects, self.default_style = pictures, subjects, config.data.default_style
         names = {s.hexcode: number for number, s in enumerate(subjects)}
         self.subject_of = torch.tensor([names[s.hexcode] for s in subjects])
         self.style_of = torch.tensor([config.data.styles.index(s.style) for s in subjects])

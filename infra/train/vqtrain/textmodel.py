@@ -85,7 +85,8 @@ def load_corpus(config: Config) -> Corpus:
     numbers = {hexcode: i for i, hexcode in enumerate(dict.fromkeys(s.hexcode for s in subjects))}
     targets = torch.tensor([numbers[s.hexcode] for s in subjects], device=config.run.device)
     latents = load_tokens(config)[chosen].to(config.run.device)
-    return Corpus(subjects, chosen, latents, targets, Captioner(subjects, config.data.styles[0]), ClipTokenizer(), config.text.positions)
+    captioner = Captioner(subjects, config.data.default_style)
+    return Corpus(subjects, chosen, latents, targets, captioner, ClipTokenizer(), config.text.positions)
 
 
 def checkpoint_path(config: Config) -> Path:

@@ -63,7 +63,8 @@ def train_transformer(config: Config, *, warm_start: Path | None = None) -> None
     first_second = clock.tick()
     saved_at = evaluated_at = first_second
     steps, order, recent = 0, [], []
-    part_size = settings.part_size(seen_places(corpus, settings))
+    shown = round(corpus.latents.shape[1] * settings.token_share)
+    part_size = settings.part_size(shown)
     while seen < settings.max_samples and clock.seconds - first_second < config.run.max_seconds:
         factor = learning_rate_factor(seen, settings.warmup_samples, settings.max_samples, settings.final_factor)
         for group in (g for optimizer in optimizers for g in optimizer.param_groups):
@@ -75,7 +76,7 @@ def train_transformer(config: Config, *, warm_start: Path | None = None) -> None
             optimizer.zero_grad(set_to_none=True)
         parts = list(zip(*(values.split(part_size) for values in batch), strict=True))
         for part in parts:
-            loss, masked, subject = forward(model, *part, settings.unmasked_weight, some_places(corpus, settings))
+            loss, masked, subject = forward(model, *part, settings.unmasked_weight, some_places(corpus, shown))
             (loss / len(parts)).backward()
             recent.append((masked.item(), subject.item()))
         torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
@@ -140,14 +141,10 @@ def make_batch(
     return noisy, ids, t, empty, latents, corpus.targets[chosen]
 
 
-def seen_places(corpus: Corpus, settings: TransformerConfig) -> int:
-    return round(corpus.latents.shape[1] * settings.token_share)
-
-
-def some_places(corpus: Corpus, settings: TransformerConfig) -> Tensor | None:
-    """Pixels [n] of the grid at random; None for all."""
-    count, seen = corpus.latents.shape[1], seen_places(corpus, settings)
-    return None if seen == count else torch.randperm(count)[:seen].to(corpus.latents.device)
+def some_places(corpus: Corpus, shown: int) -> Tensor | None:
+    """`shown` pixels of the grid at random; None for all."""
+    count = corpus.latents.shape[1]
+    return None if shown == count else torch.randperm(count)[:shown].to(corpus.latents.device)
 
 
 def losses(
