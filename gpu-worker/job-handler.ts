@@ -163,13 +163,14 @@ export class JobHandler {
           surroundings.onDenoised();
         };
         await runner.run({ job, modelKey, publisher, signal, resume, onDenoised });
+        // Still inside: one that may end the worker must find nothing that is not yet told.
+        await traced("flush events", {}, () => publisher.finish());
+        const confirmed = await lease.complete();
+        log.info("job done", { confirmed });
+        return "succeeded";
       } finally {
         leave();
       }
-      await traced("flush events", {}, () => publisher.finish());
-      const confirmed = await lease.complete();
-      log.info("job done", { confirmed });
-      return "succeeded";
     } catch (error) {
       const { onFailed } = surroundings;
       const failed = { error, lease, publisher, startsBefore, onFailed, log };
