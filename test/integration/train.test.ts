@@ -6,11 +6,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, expect, it } from "vitest";
+import { startTestStack } from "./support/stack.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const PYTHON = process.env["VQD_TRAIN_PYTHON"] ?? "python3";
 const HOME = mkdtempSync(join(tmpdir(), "vqd-train-"));
 const CHECKPOINT = join(HOME, "smoke-model");
+const API_KEY = "key-of-the-evaluation";
 const run = promisify(execFile);
 
 /** Why the recipe cannot run here; undefined where it can. */
@@ -27,10 +29,13 @@ async function stage(...args: string[]): Promise<string> {
   const options = ["--smoke", "--home", HOME, "--styles", "flat", "noto"];
   const { stdout } = await run(PYTHON, ["-m", "vqtrain", ...args, ...options], {
     cwd: join(ROOT, "infra", "train"),
-    env: { ...process.env, PYTHONDONTWRITEBYTECODE: "1" },
+    env: { ...process.env, PYTHONDONTWRITEBYTECODE: "1", VQD_API_KEY: API_KEY },
   });
   return stdout;
 }
+
+const reportOf = (name: string): Record<string, unknown> =>
+  JSON.parse(readFileSync(join(HOME, `${name}.json`), "utf8")) as Record<string, unknown>;
 
 const lastFigures = (log: string): Record<string, number> =>
   JSON.parse(log.trim().split("\n").at(-1) ?? "") as Record<string, number>;
@@ -70,9 +75,19 @@ it("trains, stops and resumes, exports and measures a tiny model that our pipeli
   expect(lastFigures(await stage("transformer", ...second))["full_mask_right"]).toBeCloseTo(nats ?? 0, 1);
 
   await stage("evaluate", CHECKPOINT, join(HOME, "report"), "--subjects", "8", "--steps", "3");
-  const report = JSON.parse(readFileSync(join(HOME, "report.json"), "utf8")) as Record<string, object>;
+  const report = reportOf("report");
   expect(report["nearest, label"]).toHaveProperty("top1");
   expect(report["nearest, unseen combinations"]).toHaveProperty("style");
+
+  const { url, stop } = await startTestStack({ workers: 1, model: CHECKPOINT, apiKey: API_KEY });
+  try {
+    await stage("evaluate", CHECKPOINT, join(HOME, "served"), "--subjects", "12", "--api", `${url}/v1`);
+  } finally {
+    await stop();
+  }
+  const served = reportOf("served");
+  expect(served).toMatchObject({ steps: "the service's default", vqvae: report["vqvae"] });
+  expect(served["nearest, label"]).toHaveProperty("top1");
   await stage("plot", join(HOME, "plots"));
 
   const cli = join(ROOT, "gpu-worker", "cli.ts");

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 from .config import STYLES, Config
-from .evaluate import WORDINGS, Sampling, evaluate
+from .evaluate import GUIDANCE_SCALE, STEPS, WORDINGS, Sampling, evaluate
 from .export import export
 from .plot import plot_logs
 from .prepare import prepare
+from .service import Service
 from .tokens import make_tokens
 from .train_transformer import train_transformer
 from .train_vqvae import train_vqvae
@@ -39,9 +40,10 @@ def main() -> None:
     evaluating.add_argument("output", type=Path, help="path of the report, without its ending")
     evaluating.add_argument("--subjects", type=int, default=300, help="how many subjects [300]")
     evaluating.add_argument("--wordings", nargs="+", choices=tuple(WORDINGS), default=["label"], help="kinds [label]")
-    evaluating.add_argument("--steps", type=int, default=Sampling.steps, help=f"denoising steps [{Sampling.steps}]")
-    evaluating.add_argument("--guidance-scale", type=float, default=Sampling.guidance_scale,
-                            help=f"[{Sampling.guidance_scale}]")  # fmt: skip
+    evaluating.add_argument("--steps", type=int, help=f"denoising steps [{STEPS}, or the service's default]")
+    evaluating.add_argument("--guidance-scale", type=float, help=f"[{GUIDANCE_SCALE}, or the service's default]")
+    evaluating.add_argument("--api", metavar="URL", help="let a running service with this checkpoint make the pictures: "
+                            "http://HOST:PORT/v1, its key in VQD_API_KEY")  # fmt: skip
     evaluating.add_argument("--seed", type=int, default=0, help="[0]")
     add("plot", "draw the logs of the run").add_argument("folder", type=Path, help="where to")
     options = parser.parse_args()
@@ -60,7 +62,8 @@ def main() -> None:
         case "export":
             export(config, options.folder)
         case "evaluate":
-            sampling = Sampling(options.steps, options.guidance_scale, options.seed)
+            service = Service(options.api) if options.api else None
+            sampling = Sampling(options.steps, options.guidance_scale, options.seed, service)
             evaluate(config, options.folder, options.output, subjects=options.subjects,
                      wordings=tuple(options.wordings), sampling=sampling)  # fmt: skip
         case "plot":

@@ -1,0 +1,66 @@
+"""A running vqd service as a source of pictures: what its users get, quantization and all, in place of this recipe's own sampler."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from io import BytesIO
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+API_KEY = "VQD_API_KEY"
+RUNNING = ("starting", "processing")
+WAIT_SECONDS = 60
+"""The longest that the API answers late for `Prefer: wait`."""
+POLL_SECONDS = 1
+
+
+class Service:
+    """The predictions of an API (`http://host:port/v1`), with the key in VQD_API_KEY."""
+
+    BATCH = 10
+    """Pictures of one prediction, at most."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self.key = os.environ.get(API_KEY) or None
+        if self.key is None:
+            raise SystemExit(f"{API_KEY} must hold the key of {url}")
+
+    def generate(self, prompts: list[str], *, steps: int | None, guidance_scale: float | None, seed: int) -> Tensor:
+        """Pictures [B, 3, H, W] in -1 .. 1. What is None is left to the service; steps that are given are strided."""
+        wanted = {"prompt": prompts, "seed": seed, "output_format": "png"}
+        if steps is not None:
+            wanted |= {"num_inference_steps": steps, "scheduler": "strided"}
+        if guidance_scale is not None:
+            wanted["guidance_scale"] = guidance_scale
+        prediction = self._json("/predictions", {"input": wanted})
+        while prediction["status"] in RUNNING:
+            time.sleep(POLL_SECONDS)
+            prediction = self._json(f"/predictions/{prediction['id']}")
+        if prediction["status"] != "succeeded":
+            raise SystemExit(f"prediction {prediction['id']}: {prediction['status']}: {prediction['error']}")
+        return torch.stack([self._picture(url) for url in prediction["output"]])
+
+    def _json(self, path: str, body: dict | None = None) -> dict:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"prefer": f"wait={WAIT_SECONDS}", "content-type": "application/json"}
+        return json.loads(self._read(self.url + path, data, headers))
+
+    def _picture(self, url: str) -> Tensor:
+        picture = Image.open(BytesIO(self._read(url))).convert("RGB")
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 127.5 - 1
+
+    def _read(self, url: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> bytes:
+        request = Request(url, data, {"authorization": f"Bearer {self.key}", **(headers or {})})
+        try:
+            with urlopen(request, timeout=2 * WAIT_SECONDS) as answer:
+                return answer.read()
+        except HTTPError as error:
+            raise SystemExit(f"{url}: {error.code}: {error.read().decode(errors='replace')}") from error
