@@ -8,7 +8,7 @@ import { defaultQuantization, QUANTIZATIONS } from "./graph/form.ts";
 import { natsSettings, natsVariables } from "./nats-settings.ts";
 
 /** The checkpoint that comes with the repository. */
-export const BUNDLED_MODEL = join(import.meta.dirname, "models", "emoji-flat");
+export const BUNDLED_MODEL = join(import.meta.dirname, "models", "emoji");
 /** Where graphs built from weights are kept. */
 export const DEFAULT_CACHE_DIR = join(import.meta.dirname, "..", ".vqd", "cache");
 

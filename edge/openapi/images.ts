@@ -21,15 +21,15 @@ export const imageOperations: readonly Operation[] = [
     request: {
       headers: z.object({ "Idempotency-Key": idempotencyKey }),
       body: jsonBody(generateImagesSchema.openapi("GenerateImages"), {
-        prompt: { summary: "Just a prompt", value: { prompt: "grinning face, flat style" } },
+        prompt: { summary: "Just a prompt", value: { prompt: "fox, flat style" } },
         stream: {
           summary: "Streamed",
-          value: { prompt: "grinning face, flat style", stream: true, partial_images: 2 },
+          value: { prompt: "fox, flat style", stream: true, partial_images: 2 },
         },
         settings: {
           summary: "With settings",
           value: {
-            prompt: "grinning face, flat style",
+            prompt: "fox, flat style",
             n: 2,
             response_format: "b64_json",
             output_format: "webp",

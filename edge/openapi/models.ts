@@ -28,7 +28,7 @@ export const modelOperations: readonly Operation[] = [
     ...KEYED,
     request: {
       params: z.object({
-        id: z.string().openapi({ description: "`owner/name`, encoded.", examples: ["vqd/emoji-flat"] }),
+        id: z.string().openapi({ description: "`owner/name`, encoded.", examples: ["vqd/emoji"] }),
       }),
     },
     responses: { 200: json(modelSchema, "The model."), ...modelProblems(404, ...KEY_ERRORS) },

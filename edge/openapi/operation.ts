@@ -64,7 +64,7 @@ export const PATH = {
       examples: ["00f3k9x2m4t6v8y0a1b2c3d4e5"],
     }),
   owner: text("The model's owner.", "vqd"),
-  name: text("The model's name; `name:version` means that version.", "emoji-flat"),
+  name: text("The model's name; `name:version` means that version.", "emoji"),
   capability: z
     .string()
     .regex(/^[0-9a-hjkmnp-tv-z]{32}$/)

@@ -97,12 +97,12 @@ const listQuery = z.object({
 });
 
 const createBody = jsonBody(createPredictionSchema.openapi("CreatePrediction"), {
-  prompt: { summary: "Just a prompt", value: { input: { prompt: "grinning face, flat style" } } },
+  prompt: { summary: "Just a prompt", value: { input: { prompt: "fox, flat style" } } },
   settings: {
     summary: "With settings",
     value: {
       input: {
-        prompt: "grinning face, flat style",
+        prompt: "fox, flat style",
         negative_prompt: "hat",
         num_inference_steps: 25,
         guidance_scale: 3,

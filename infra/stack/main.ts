@@ -6,7 +6,7 @@ import { type Stack, startStack } from "./stack.ts";
 
 /** Ctrl-C reaches the process from the terminal and again through npm; that is one request, not two. */
 const SAME_REQUEST_MS = 1_000;
-const PICTURE = "grinning-face.png";
+const PICTURE = "fox.png";
 
 const isColored = process.stdout.isTTY && !process.env["NO_COLOR"];
 const isVerbose = process.env["VQD_LOG_LEVEL"] === "debug";
@@ -20,7 +20,7 @@ const say = (text: string): void => print({ source: "stack", level: "info", text
 
 /** A command line that works in any POSIX shell with curl, sed and base64. */
 function curlLine(stack: Stack): string {
-  const body = JSON.stringify({ prompt: "grinning face, flat style", seed: 7, response_format: "b64_json" });
+  const body = JSON.stringify({ prompt: "fox, flat style", seed: 7, response_format: "b64_json" });
   return [
     `curl -sS ${stack.url}/v1/images/generations`,
     `-H 'authorization: Bearer ${stack.apiKey.replaceAll("'", String.raw`'\''`)}'`,

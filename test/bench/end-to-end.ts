@@ -9,7 +9,7 @@ import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { PlainModel } from "./plain.ts";
 import { GUIDANCE_SCALE } from "./step-case.ts";
 
-const PROMPT = "grinning face, flat style";
+const PROMPT = "fox, flat style";
 const STEPS = 100;
 /** Of the plain graph's steps, which all cost the same, this many are made; the time of the rest follows. */
 const PLAIN_STEPS = 20;

@@ -72,7 +72,7 @@ async function main(): Promise<void> {
     );
     const settings: RgbImage[] = [];
     for (const guidance of GUIDANCE) {
-      for (const steps of STEPS) settings.push(await make("dog face", steps, guidance));
+      for (const steps of STEPS) settings.push(await make("fox", steps, guidance));
     }
     const columns = STEPS.map((steps) => `${steps} steps`);
     const rows = GUIDANCE.map((guidance) => `guidance ${guidance}`);

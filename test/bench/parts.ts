@@ -21,7 +21,7 @@ const HELP = `Usage: npm run bench -- parts [options]
   -h, --help       this text
 `;
 
-const PROMPT = "grinning face, flat style";
+const PROMPT = "fox, flat style";
 const BATCHES = [1, 2, 4, 8];
 const STEPS = 100;
 

@@ -20,7 +20,7 @@ const HELP = `Usage: node test/bench/presets.ts [options]
   -h, --help            this text
 `;
 
-const PROMPTS = ["dog face", "frog", "strawberry", "pizza", "rocket", "sailboat", "sunflower", "red heart"];
+const PROMPTS = ["fox", "frog", "strawberry", "pizza", "rocket", "sailboat", "sunflower", "broken heart"];
 
 interface Figures {
   readonly pictures: readonly RgbImage[];

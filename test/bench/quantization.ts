@@ -16,10 +16,10 @@ import type { RgbImage } from "../../gpu-worker/pipeline/image.ts";
 import { type DenoiseSlot, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
 
-const PROMPTS = ["grinning face, flat style", "red heart, flat style", "cat face, flat style", "green apple"];
+const PROMPTS = ["fox, flat style", "broken heart, flat style", "cat face, flat style", "green apple"];
 const MAX_STEPS = 100;
 /** Pictures in the picture: prompts across, the fp32 one above the int8 one. */
-const TILE = 128;
+const TILE = 96;
 
 /** The quantized half of a pipeline, in one form. */
 interface Form {

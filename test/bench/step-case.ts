@@ -3,7 +3,7 @@
 import type { Quantization } from "../../gpu-worker/graph/form.ts";
 import { type DenoiseSlot, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 
-const PROMPT = "grinning face, flat style";
+const PROMPT = "fox, flat style";
 export const GUIDANCE_SCALE = 5;
 const MIB = 2 ** 20;
 

@@ -14,7 +14,7 @@ import { chromiumPath, launchBrowser, openPage, type WatchedPage } from "./suppo
 import { generateImage, getPrediction } from "./support/client.ts";
 import { startTestStack, type TestStack } from "./support/stack.ts";
 
-const PROMPT = "grinning face, flat style";
+const PROMPT = "fox, flat style";
 /** More than any machine needs for a picture. */
 const MADE_MS = 90_000;
 const PHONE: BrowserContextOptions = {

@@ -108,7 +108,7 @@ it("is ready in time, prints what one needs, and its curl line makes a picture",
   const [, curl = ""] = await start.line(/^\s+(curl .*)$/);
   expect(curl).toContain(key);
   await promisify(execFile)("sh", ["-c", curl], { cwd: dir });
-  const png = readFileSync(join(dir, "grinning-face.png"));
+  const png = readFileSync(join(dir, "fox.png"));
   expect(png.subarray(0, 8).toString("hex")).toBe(PNG_SIGNATURE);
 
   const pids = start.pids;

@@ -64,7 +64,7 @@ describe("Kubernetes", () => {
       spec: { triggers: { metadata: { consumer: string; stream: string } }[] };
     };
     expect(spec.triggers.map(({ metadata }) => metadata.consumer).toSorted()).toEqual(
-      PRIORITIES.map((priority) => jobConsumer("vqd--emoji-flat--VERSION", priority)).toSorted(),
+      PRIORITIES.map((priority) => jobConsumer("vqd--emoji--VERSION", priority)).toSorted(),
     );
   });
 });

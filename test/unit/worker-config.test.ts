@@ -11,7 +11,7 @@ it("serves the bundled model on the CPU by default, and takes an empty variable 
   const config = readConfig({ VQD_PROVIDER: "", VQD_THREADS: "3" });
   expect(config).toMatchObject({ provider: "cpu", threads: 3, slots: 1, leaseMs: 10_000, maxAttempts: 3 });
   expect(config).toMatchObject({ stallMs: 10_000, stateEvery: 1, modelBytes: Infinity });
-  expect(config.models).toEqual([{ dir: expect.stringMatching(/emoji-flat$/) as string, name: undefined }]);
+  expect(config.models).toEqual([{ dir: expect.stringMatching(/emoji$/) as string, name: undefined }]);
 });
 
 it("serves several models, each with its name", () => {
@@ -43,7 +43,7 @@ it.each([
 });
 
 it.each([
-  ["/models/emoji-flat", "vqd/emoji-flat"],
+  ["/models/emoji", "vqd/emoji"],
   ["./My Model.v2", "vqd/my-model-v2"],
   ["/x/--odd--", "vqd/odd"],
   ["/x/日本", "vqd/model"],

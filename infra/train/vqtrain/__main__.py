@@ -39,7 +39,7 @@ def main() -> None:
     evaluating.add_argument("folder", type=Path, help="the checkpoint")
     evaluating.add_argument("output", type=Path, help="path of the report, without its ending")
     evaluating.add_argument("--subjects", type=int, default=300, help="how many subjects [300]")
-    evaluating.add_argument("--wordings", nargs="+", choices=tuple(WORDINGS), default=["label"], help="kinds [label]")
+    evaluating.add_argument("--wordings", nargs="+", choices=tuple(WORDINGS), default=["label"], help="kinds of prompts [label]")
     evaluating.add_argument("--steps", type=int, help=f"denoising steps [{STEPS}, or the service's default]")
     evaluating.add_argument("--guidance-scale", type=float, help=f"[{GUIDANCE_SCALE}, or the service's default]")
     evaluating.add_argument("--api", metavar="URL", help="let a running service with this checkpoint make the pictures: "
@@ -65,7 +65,7 @@ def main() -> None:
             service = Service(options.api) if options.api else None
             sampling = Sampling(options.steps, options.guidance_scale, options.seed, service)
             evaluate(config, options.folder, options.output, subjects=options.subjects,
-                     wordings=tuple(options.wordings), sampling=sampling)  # fmt: skip
+                     kinds=tuple(options.wordings), sampling=sampling)  # fmt: skip
         case "plot":
             plot_logs(config.run.run, options.folder)
 
@@ -76,12 +76,12 @@ def common() -> argparse.ArgumentParser:
     parser.add_argument("--home", type=Path, help="folder of data and runs [VQD_TRAIN_HOME, else vqd-train]")
     parser.add_argument("--name", help="name of the run [first]")
     parser.add_argument("--threads", type=int, help="threads of torch [1]")
-    parser.add_argument("--styles", nargs="+", choices=tuple(STYLES), help="icon sets, a style each, the default one first [flat]")
-    parser.add_argument("--resolution", type=int, help="side of the pictures in pixels [128]")
-    parser.add_argument("--channels", type=int, nargs="+", help="of the VQ-VAE; f = 2^(their number - 1) [32 64 128 128]")
-    parser.add_argument("--max-images", type=int, help="pictures that the VQ-VAE is trained on [80000]")
-    parser.add_argument("--max-samples", type=int, help="samples that the denoiser is trained on [100000]")
-    parser.add_argument("--token-share", type=share, help="of the latents that the denoiser is trained on at once [1]")
+    parser.add_argument("--styles", nargs="+", choices=tuple(STYLES), help="icon sets, a style each, the default one first [flat noto]")
+    parser.add_argument("--resolution", type=int, help="side of the pictures in pixels [96]")
+    parser.add_argument("--channels", type=int, nargs="+", help="of the VQ-VAE; f = 2^(their number - 1) [32 64 128]")
+    parser.add_argument("--max-images", type=int, help="pictures that the VQ-VAE is trained on [28000]")
+    parser.add_argument("--max-samples", type=int, help="samples that the denoiser is trained on [90000]")
+    parser.add_argument("--token-share", type=share, help="of the latents that the denoiser sees of a picture, but for the last samples [0.5]")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where torch computes [cpu]")
     parser.add_argument("--max-seconds", type=float, help="stop and save after so many seconds of work")
     parser.add_argument("--no-compile", dest="compile", action="store_false", default=None, help="do not torch.compile")

@@ -20,13 +20,13 @@ STYLES = {
 class DataConfig:
     """What is rendered. Subjects with skin tones and flags are always left out."""
 
-    styles: tuple[str, ...] = ("flat",)
+    styles: tuple[str, ...] = ("flat", "noto")
     """
     Of STYLES, the default one first: it is what a caption without a style word means. With several, each subject has a
     picture in each of them that knows it.
     """
     label_package: str = "emojibase-data@17.0.0"
-    resolution: int = 128
+    resolution: int = 96
     held_out: int = 64
     """Subjects whose pictures the VQ-VAE never sees, chosen by a hash of the code point."""
     unseen_every: int = 10
@@ -40,16 +40,16 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class VQConfig:
-    """The VQ-VAE: f = 2^(number of channels - 1). Defaults are the shape of emoji-flat."""
+    """The VQ-VAE: f = 2^(number of channels - 1). Defaults are those of the bundled model."""
 
-    channels: tuple[int, ...] = (32, 64, 128, 128)
+    channels: tuple[int, ...] = (32, 64, 128)
     layers_per_block: int = 1
     norm_groups: int = 16
     num_codes: int = 1024
     code_width: int = 64
 
     batch_size: int = 8
-    max_images: int = 80_000
+    max_images: int = 28_000
     learning_rate: float = 4e-4
     final_learning_rate: float = 2e-5
     warmup_images: int = 800
@@ -100,6 +100,11 @@ class TransformerConfig:
     )  # fmt: skip
     """Subjects trained on: all of these groups, and these subgroups of the others."""
 
+    def shown(self, latents: int, seen: int) -> int:
+        """Of `latents`, those that the denoiser sees of a picture after `seen` samples."""
+        is_whole = seen >= self.max_samples * (1 - self.whole_samples)
+        return latents if is_whole else round(latents * self.token_share)
+
     def part_size(self, latents: int) -> int:
         """Samples of a part: a divisor of `batch_size`."""
         divisors = (size for size in range(self.batch_size, 0, -1) if self.batch_size % size == 0)
@@ -111,12 +116,14 @@ class TransformerConfig:
     batch_size: int = 16
     part_latents: int = 2_560
     """A batch goes through the network in parts of about so many latents: what a layer makes of them fits a CPU's caches."""
-    max_samples: int = 100_000
-    token_share: float = 1.0
+    max_samples: int = 90_000
+    token_share: float = 0.5
     """
     Share of the latents that the denoiser sees and predicts, others for each part of a batch. Half of them take far less than
-    half of the time (arXiv 2306.09305 drops as many); a run ends with all, as the pipeline has them.
+    half of the time (arXiv 2306.09305 drops as many).
     """
+    whole_samples: float = 0.15
+    """The last samples of a run, as a share of `max_samples`, have all latents, as the pipeline has them."""
     learning_rate: float = 6e-4
     text_learning_rate: float = 2e-3
     muon_learning_rate: float = 0.01
@@ -135,7 +142,7 @@ class TransformerConfig:
     """Weight of the loss on latents that are not masked (some of them replaced by noise)."""
     cross_gain: float = 13.9
     """Initial `attn2.to_k/to_v` are this much larger: text embeddings have unit norm, not sqrt(width)."""
-    weight_ema_samples: int = 30_000
+    weight_ema_samples: int = 4_000
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,11 @@ WORDINGS: dict[str, Callable[[Subject, Random], str]] = {
     "upper case": lambda subject, random: subject.label.upper(),
     "style behind": lambda subject, random: with_style(subject),
     "style in front": lambda subject, random: f"{subject.style} {subject.label}",
+    "unseen": lambda subject, random: with_style(subject),
 }
-"""What a person might type for the same subject, by kind."""
+"""What a person might type for the same subject, by kind; `unseen`: in a style that the denoiser never saw it in."""
 STYLE_NAMED = ("style behind", "style in front")
-"""Kinds that name the style; the others mean the default one."""
+"""Kinds that name the style; the others, but for `unseen`, mean the default one."""
 
 
 class Evaluation:
@@ -78,7 +79,9 @@ class Evaluation:
         self.references = torch.cat([feature(to_float(part)) for part in np.array_split(pictures, len(pictures) // 8)])
 
     def draw(self, count: int, wording: str) -> list[int]:
-        """The same subjects of the training set for every checkpoint, in the styles that the wording can ask for."""
+        """The same subjects for every checkpoint, of the training set but for `unseen`, in styles that the wording can ask for."""
+        if wording == "unseen":
+            return self.unseen[:count]
         order = [i for i in self.chosen if wording in STYLE_NAMED or self.subjects[i].style == self.default_style]
         Random(0).shuffle(order)
         return order[:count]
@@ -93,10 +96,10 @@ class Evaluation:
         return torch.cat([self.pipeline.vq.encode(to_float(self.pictures[part])).flatten(1) for part in parts])
 
     @torch.no_grad()
-    def conditioning(self, indices: list[int], wording: str) -> dict[str, float]:
+    def conditioning(self, indices: list[int], prompts: list[str]) -> dict[str, float]:
         """Cross-entropy (nats a latent) at full mask, t = T - 1: right text, learned empty text, another's text."""
         latents, process = self.tokens(indices), self.pipeline.process
-        right = self.pipeline.encode(self.prompts(indices, wording))
+        right = self.pipeline.encode(prompts)
         texts = {"right": right, "empty": self.pipeline.empty_text.expand_as(right), "shuffled": right.roll(1, 0)}
         figures = {}
         for name, text in texts.items():
@@ -157,10 +160,10 @@ def evaluate(
     output: Path,
     *,
     subjects: int,
-    wordings: tuple[str, ...],
+    kinds: tuple[str, ...],
     sampling: Sampling,
 ) -> None:
-    """Writes `output`.json and a picture grid per wording, `output`-<wording>.png; prints the figures."""
+    """Writes `output`.json and a picture grid per kind of prompt, `output`-<kind>.png; prints the figures."""
     evaluation = Evaluation(config, folder)
     indices = evaluation.draw(subjects, "label")
     figures: dict[str, object] = {
@@ -176,17 +179,14 @@ def evaluate(
         output.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
         print(json.dumps(figures), flush=True)
 
-    if evaluation.unseen:
-        # Subjects that the denoiser knows in another style only, asked for in this one.
-        pictures = evaluation.generate(evaluation.prompts(evaluation.unseen, "style behind"), sampling)
-        figures["nearest, unseen combinations"] = evaluation.nearest(pictures, evaluation.unseen)
-        grid(pictures[: GRID_COLUMNS**2], GRID_COLUMNS, output.with_name(f"{output.name}-unseen.png"))
-        save()
-    for wording in wordings:
-        indices = evaluation.draw(subjects, wording)
-        figures[f"full mask, {wording}"] = evaluation.conditioning(indices, wording)
-        pictures = evaluation.generate(evaluation.prompts(indices, wording), sampling)
-        figures[f"nearest, {wording}"] = evaluation.nearest(pictures, indices)
-        name = wording.replace(" ", "-")
+    for kind in kinds:
+        indices = evaluation.draw(subjects, kind)
+        if not indices:
+            continue
+        prompts = evaluation.prompts(indices, kind)
+        figures[f"full mask, {kind}"] = evaluation.conditioning(indices, prompts)
+        pictures = evaluation.generate(prompts, sampling)
+        figures[f"nearest, {kind}"] = evaluation.nearest(pictures, indices)
+        name = kind.replace(" ", "-")
         grid(pictures[: GRID_COLUMNS**2], GRID_COLUMNS, output.with_name(f"{output.name}-{name}.png"))
         save()

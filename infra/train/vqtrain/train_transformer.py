@@ -63,8 +63,6 @@ def train_transformer(config: Config, *, warm_start: Path | None = None) -> None
     first_second = clock.tick()
     saved_at = evaluated_at = first_second
     steps, order, recent = 0, [], []
-    shown = round(corpus.latents.shape[1] * settings.token_share)
-    part_size = settings.part_size(shown)
     while seen < settings.max_samples and clock.seconds - first_second < config.run.max_seconds:
         factor = learning_rate_factor(seen, settings.warmup_samples, settings.max_samples, settings.final_factor)
         for group in (g for optimizer in optimizers for g in optimizer.param_groups):
@@ -74,7 +72,8 @@ def train_transformer(config: Config, *, warm_start: Path | None = None) -> None
         batch = make_batch([order.pop() for _ in range(settings.batch_size)], corpus, process, settings, random)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        parts = list(zip(*(values.split(part_size) for values in batch), strict=True))
+        shown = settings.shown(corpus.latents.shape[1], seen)
+        parts = list(zip(*(values.split(settings.part_size(shown)) for values in batch), strict=True))
         for part in parts:
             loss, masked, subject = forward(model, *part, settings.unmasked_weight, some_places(corpus, shown))
             (loss / len(parts)).backward()

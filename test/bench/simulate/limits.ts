@@ -53,7 +53,7 @@ function frameBytes({ images, steps, tokens, textTokens, imageBytes }: JobSize) 
       v: 1,
       id: newPredictionId(0),
       shard: 0,
-      model: "vqd/emoji-flat",
+      model: "vqd/emoji",
       version: "0".repeat(64),
       createdAt: base.at,
       deadlineAt: base.at,

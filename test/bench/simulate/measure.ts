@@ -283,7 +283,7 @@ export async function measureAll() {
     await using worker = await PlayedWorker.start(stack);
     return {
       machine: describeMachine(),
-      model: "emoji-flat, int8, no guidance",
+      model: "emoji, int8, no guidance",
       steps,
       nats: bestOf(await repeated(() => measureNats(worker))),
       hub: bestOf(await repeated(() => measureHub(stack, worker))),
