@@ -46,21 +46,27 @@ class Service:
             prediction = self._json(f"/predictions/{prediction['id']}")
         if prediction["status"] != "succeeded":
             raise SystemExit(f"prediction {prediction['id']}: {prediction['status']}: {prediction['error']}")
-        return torch.stack([self._picture(url) for url in prediction["output"]])
+        return torch.stack([picture(url) for url in prediction["output"]])
 
     def _json(self, path: str, body: dict | None = None) -> dict:
         data = None if body is None else json.dumps(body).encode()
-        headers = {"prefer": f"wait={WAIT_SECONDS}", "content-type": "application/json"}
-        return json.loads(self._read(self.url + path, data, headers))
+        headers = {
+            "authorization": f"Bearer {self.key}",
+            "prefer": f"wait={WAIT_SECONDS}",
+            "content-type": "application/json",
+        }
+        return json.loads(read(Request(self.url + path, data, headers)))
 
-    def _picture(self, url: str) -> Tensor:
-        picture = Image.open(BytesIO(self._read(url))).convert("RGB")
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 127.5 - 1
 
-    def _read(self, url: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> bytes:
-        request = Request(url, data, {"authorization": f"Bearer {self.key}", **(headers or {})})
-        try:
-            with urlopen(request, timeout=2 * WAIT_SECONDS) as answer:
-                return answer.read()
-        except HTTPError as error:
-            raise SystemExit(f"{url}: {error.code}: {error.read().decode(errors='replace')}") from error
+def picture(url: str) -> Tensor:
+    """[3, H, W] in -1 .. 1. A picture's address needs no key, and may be another host's, which must not get it."""
+    image = Image.open(BytesIO(read(Request(url)))).convert("RGB")
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def read(request: Request) -> bytes:
+    try:
+        with urlopen(request, timeout=2 * WAIT_SECONDS) as answer:
+            return answer.read()
+    except HTTPError as error:
+        raise SystemExit(f"{request.full_url}: {error.code}: {error.read().decode(errors='replace')}") from error
