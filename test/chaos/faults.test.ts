@@ -53,18 +53,21 @@ interface Watched {
   silence: number;
 }
 
+/** Seconds from each of these moments, in ms, to the next. */
+const gaps = (moments: readonly number[]): number[] =>
+  moments.slice(1).map((moment, i) => (moment - (moments[i] ?? moment)) / 1_000);
+
+const stepOfStart = (data: string): number => (JSON.parse(data) as { resumed_from: number }).resumed_from;
+
 async function watch(test: TestStack, id: string): Promise<Watched> {
-  let last: number | undefined;
-  let longest = 0;
-  const resumedFrom: number[] = [];
+  const shownAt: number[] = [];
+  const starts: number[] = [];
   for await (const { event, data } of readEvents(test, id)) {
     if (event !== "started" && event !== "step" && event !== "output") continue;
-    if (event === "started") resumedFrom.push((JSON.parse(data) as { resumed_from: number }).resumed_from);
-    const now = performance.now();
-    if (last !== undefined) longest = Math.max(longest, now - last);
-    last = now;
+    if (event === "started") starts.push(stepOfStart(data));
+    shownAt.push(performance.now());
   }
-  return { resumedFrom, silence: longest / 1_000 };
+  return { resumedFrom: starts, silence: Math.max(0, ...gaps(shownAt)) };
 }
 
 /** What giving up a harmful job cost, in seconds. */
@@ -84,15 +87,11 @@ async function giveUp(test: TestStack, kind: FaultKind, message: RegExp): Promis
   const bad = await createPrediction(test, { prompt: "pizza", seed: SEEDS[kind], num_inference_steps: 12 });
 
   const starts: number[] = [];
-  const waits: number[] = [];
-  let last: number | undefined;
-  for await (const event of readEvents(test, bad.id)) {
-    if (event.event === "started") {
-      starts.push((JSON.parse(event.data) as { resumed_from: number }).resumed_from);
-      const now = performance.now();
-      if (last !== undefined) waits.push((now - last) / 1_000);
-      last = now;
-    }
+  const startedAt: number[] = [];
+  for await (const { event, data } of readEvents(test, bad.id)) {
+    if (event !== "started") continue;
+    starts.push(stepOfStart(data));
+    startedAt.push(performance.now());
   }
   const ended = await getPrediction(test, bad.id);
   expect(ended.status).toBe("failed");
@@ -108,7 +107,7 @@ async function giveUp(test: TestStack, kind: FaultKind, message: RegExp): Promis
 
   const others = await Promise.all(watched);
   for (const { id } of beside) expect((await getPrediction(test, id)).status).toBe("succeeded");
-  return { waits, beside: others };
+  return { waits: gaps(startedAt), beside: others };
 }
 
 describe("with a slot for each worker", { timeout: 60_000 }, () => {

@@ -63,7 +63,8 @@ def main() -> None:
             export(config, options.folder)
         case "evaluate":
             service = Service(options.api) if options.api else None
-            sampling = Sampling(options.steps, options.guidance_scale, options.seed, service)
+            steps, guidance_scale = (None, None) if service else (STEPS, GUIDANCE_SCALE)
+            sampling = Sampling(options.steps or steps, options.guidance_scale or guidance_scale, options.seed, service)
             evaluate(config, options.folder, options.output, subjects=options.subjects,
                      kinds=tuple(options.wordings), sampling=sampling)  # fmt: skip
         case "plot":

@@ -24,6 +24,7 @@ from .train_vqvae import evaluate_vqvae, to_float
 
 BATCH = 12
 STEPS, GUIDANCE_SCALE = 25, 1.0
+SERVICE_DEFAULT = "the service's default"
 TOP = 5
 GRID_COLUMNS = 8
 
@@ -32,19 +33,12 @@ GRID_COLUMNS = 8
 class Sampling:
     """How pictures are made for the measurements: by this recipe's own sampler, or by a running service."""
 
-    steps: int | None = None
-    """None: 25, or the service's default."""
-    guidance_scale: float | None = None
-    """None: 1, or the service's default."""
+    steps: int | None = STEPS
+    """None: the service's default."""
+    guidance_scale: float | None = GUIDANCE_SCALE
+    """None: the service's default."""
     seed: int = 0
     service: Service | None = None
-
-    def figures(self) -> dict[str, object]:
-        default = "the service's default" if self.service is not None else None
-        return {
-            "steps": self.steps or default or STEPS,
-            "guidance_scale": self.guidance_scale or default or GUIDANCE_SCALE,
-        }
 
 
 WORDINGS: dict[str, Callable[[Subject, Random], str]] = {
@@ -117,20 +111,14 @@ class Evaluation:
         return [WORDINGS[wording](self.subjects[i], random) for i in indices]
 
     def generate(self, prompts: list[str], sampling: Sampling) -> Tensor:
-        steps, guidance_scale, service = sampling.steps, sampling.guidance_scale, sampling.service
-        batch = Service.BATCH if service is not None else BATCH
-        pictures = []
-        for index, start in enumerate(range(0, len(prompts), batch)):
-            part, seed = prompts[start : start + batch], sampling.seed + index
-            if service is not None:
-                pictures.append(service.generate(part, steps=steps, guidance_scale=guidance_scale, seed=seed))
-            else:
-                pictures.append(
-                    self.pipeline.generate(
-                        part, steps=steps or STEPS, guidance_scale=guidance_scale or GUIDANCE_SCALE, seed=seed
-                    )
-                )
-        return torch.cat(pictures)
+        source, size = (sampling.service, Service.BATCH) if sampling.service else (self.pipeline, BATCH)
+        parts = [prompts[start : start + size] for start in range(0, len(prompts), size)]
+        return torch.cat([
+            source.generate(
+                part, steps=sampling.steps, guidance_scale=sampling.guidance_scale, seed=sampling.seed + index
+            )
+            for index, part in enumerate(parts)
+        ])  # fmt: skip
 
     def nearest(self, pictures: Tensor, indices: list[int]) -> dict[str, float]:
         """
@@ -169,7 +157,8 @@ def evaluate(
     figures: dict[str, object] = {
         "checkpoint": folder.name,
         "subjects": len(indices),
-        **sampling.figures(),
+        "steps": sampling.steps or SERVICE_DEFAULT,
+        "guidance_scale": sampling.guidance_scale or SERVICE_DEFAULT,
         "vqvae": evaluation.vqvae(),
         "nearest_of_true_latents": evaluation.ceiling(indices),
     }

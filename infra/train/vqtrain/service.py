@@ -10,9 +10,10 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
+
+from .train_vqvae import to_float
 
 API_KEY = "VQD_API_KEY"
 RUNNING = ("starting", "processing")
@@ -46,7 +47,7 @@ class Service:
             prediction = self._json(f"/predictions/{prediction['id']}")
         if prediction["status"] != "succeeded":
             raise SystemExit(f"prediction {prediction['id']}: {prediction['status']}: {prediction['error']}")
-        return torch.stack([picture(url) for url in prediction["output"]])
+        return to_float(np.stack([picture(url) for url in prediction["output"]]))
 
     def _json(self, path: str, body: dict | None = None) -> dict:
         data = None if body is None else json.dumps(body).encode()
@@ -58,10 +59,9 @@ class Service:
         return json.loads(read(Request(self.url + path, data, headers)))
 
 
-def picture(url: str) -> Tensor:
-    """[3, H, W] in -1 .. 1. A picture's address needs no key, and may be another host's, which must not get it."""
-    image = Image.open(BytesIO(read(Request(url)))).convert("RGB")
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+def picture(url: str) -> np.ndarray:
+    """[H, W, 3], uint8. A picture's address needs no key, and may be another host's, which must not get it."""
+    return np.array(Image.open(BytesIO(read(Request(url)))).convert("RGB"))
 
 
 def read(request: Request) -> bytes:
