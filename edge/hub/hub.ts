@@ -1,7 +1,6 @@
 // The hub, a Durable Object: owns the predictions of a shard, their jobs, their events and their readers.
 
 import { DurableObject } from "cloudflare:workers";
-import { decodeJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
@@ -9,8 +8,10 @@ import { type Config, configOf, type Env } from "../env.ts";
 import { type Tracing, tracingOf } from "../tracing.ts";
 import { consoleLogger } from "../log.ts";
 import { EventApplier } from "./apply.ts";
+import { attempt } from "./attempt.ts";
 import { Changes } from "./changes.ts";
 import { HubConnection } from "./connection.ts";
+import { PredictionCreation } from "./creation.ts";
 import { StreamCursor } from "./cursor.ts";
 import { endOverdue, nextAlarm } from "./deadlines.ts";
 import { Dispatcher } from "./dispatcher.ts";
@@ -18,11 +19,11 @@ import type { StoredEvent } from "./event-store.ts";
 import type { StreamMessage } from "./follow.ts";
 import { endPrediction } from "./ingest.ts";
 import { listPredictions } from "./list.ts";
+import { getOwned, mustGet } from "./lookup.ts";
 import { HubMetrics, type Sample } from "./metrics.ts";
 import { ModelRegistry } from "./models.ts";
 import type { PredictionRow } from "./prediction-row.ts";
-import { admitToQueue, queuePlace } from "./queue-place.ts";
-import { RateLimiter } from "./rate.ts";
+import { queuePlace } from "./queue-place.ts";
 import { Readers } from "./readers.ts";
 import {
   type CreatedPrediction,
@@ -34,12 +35,11 @@ import {
   type NewPrediction,
   type PredictionPage,
   type PredictionRecord,
-  toHubError,
   type WebhookLog,
 } from "./records.ts";
 import { expire } from "./retention.ts";
 import { migrate } from "./schema.ts";
-import { PredictionStore, rankOf } from "./store.ts";
+import { PredictionStore } from "./store.ts";
 import { WebhookSender } from "./webhooks.ts";
 
 /** Events that one call answers with at most. */
@@ -62,7 +62,7 @@ export class Hub extends DurableObject<Env> {
   readonly #dispatcher: Dispatcher;
   readonly #readers: Readers;
   readonly #webhooks: WebhookSender;
-  readonly #rates = new RateLimiter();
+  readonly #creation: PredictionCreation;
   readonly #tracing: Tracing;
   readonly #metrics = new HubMetrics();
 
@@ -126,6 +126,12 @@ export class Hub extends DurableObject<Env> {
       log,
       onDropped: (id) => this.#settle([id]),
     });
+    this.#creation = new PredictionCreation({
+      store,
+      connection: this.#connection,
+      dispatcher: this.#dispatcher,
+      onStored: () => this.#armAlarm(),
+    });
     this.#readers = new Readers({ store, changes: this.#changes, log });
   }
 
@@ -150,28 +156,8 @@ export class Hub extends DurableObject<Env> {
 
   #create(request: NewPrediction, parent: string | undefined): Promise<HubResult<CreatedPrediction>> {
     return this.#attempt(async () => {
-      const known = this.#madeBefore(request);
-      if (known !== undefined) return { record: this.#record(await this.#published(known)), rate: null };
-      // Without a connection nothing is stored, and the caller hears of it at once.
-      await this.#connection.open();
-      const twin = this.#madeBefore(request);
-      if (twin !== undefined) return { record: this.#record(await this.#published(twin)), rate: null };
-      const { keyName, limits, priority, maxWaitMs } = request;
-      const job = decodeJob(request.job);
-      admitToQueue(this.#store, { ...job, rank: rankOf(priority) }, maxWaitMs);
-      const rate = this.#rates.admit(keyName, this.#store.liveCountOf(keyName), limits, Date.now());
-      this.#store.atomically(() => {
-        this.#store.insert(job, request);
-        if (request.promptTruncated) {
-          this.#store.events.appendLog(
-            job.id,
-            "The prompt is longer than the model reads and has been cut.\n",
-          );
-        }
-      });
-      this.#armAlarm();
-      await this.#dispatcher.dispatch(job, { requestId: request.requestId, priority }, parent);
-      return { record: this.#record(this.#mustGet(job.id)), rate };
+      const { row, rate } = await this.#creation.create(request, parent);
+      return { record: this.#record(row), rate };
     });
   }
 
@@ -223,7 +209,7 @@ export class Hub extends DurableObject<Env> {
       );
       this.#log.info("canceled", { prediction: id });
       this.#settle([id]);
-      return this.#mustGet(id);
+      return mustGet(this.#store, id);
     });
   }
 
@@ -238,30 +224,17 @@ export class Hub extends DurableObject<Env> {
   }
 
   webhookLog(id: string, keyName: string): Promise<HubResult<WebhookLog>> {
-    return this.#attempt(async () => {
+    return this.#attempt(() => {
       const { webhook } = this.#owned(id, keyName);
-      const { webhooks } = this.#store;
-      const deliveries = webhooks
-        .of(id)
-        .map((delivery) => ({ delivery, attempts: webhooks.attempts(delivery.id) }));
-      return { webhook, deliveries };
+      return { webhook, deliveries: this.#store.webhooks.log(id) };
     });
   }
 
   /** Sends the end of a prediction once more, under the same webhook-id. */
   redeliverWebhook(id: string, keyName: string): Promise<HubResult<null>> {
-    return this.#attempt(async () => {
+    return this.#attempt(() => {
       this.#owned(id, keyName);
-      const { webhooks } = this.#store;
-      const ending = webhooks.of(id).find(({ event }) => event === "completed");
-      if (ending === undefined)
-        throw new VqdError("not_found", "there is no webhook of its end to send again");
-      this.#store.atomically(() => {
-        webhooks.enable(id);
-        webhooks.again(ending.id, Date.now());
-      });
-      this.#webhooks.pump();
-      this.#armAlarm();
+      this.#webhooks.sendAgain(id);
       return null;
     });
   }
@@ -319,22 +292,6 @@ export class Hub extends DurableObject<Env> {
     return this.#applier.apply(message);
   }
 
-  /** The prediction of an earlier request with the same idempotency key. Throws a VqdError if it was not the same. */
-  #madeBefore({ keyName, idempotency }: NewPrediction): PredictionRow | undefined {
-    if (idempotency === null) return undefined;
-    const known = this.#store.byIdempotencyKey(keyName, idempotency.key);
-    if (known === undefined || known.requestHash === idempotency.requestHash) return known;
-    throw new VqdError("idempotency_key_reused", "the idempotency key has been used for another request", {
-      errors: [{ path: "Idempotency-Key", message: "has been used for another request" }],
-    });
-  }
-
-  /** Waits for the request that made it; throws what that one throws. */
-  async #published({ id }: PredictionRow): Promise<PredictionRow> {
-    await this.#dispatcher.dispatched(id);
-    return this.#mustGet(id);
-  }
-
   /** Settles what follows from the end of predictions: readers, queue, alarm. */
   #settle(ids: readonly string[]): void {
     if (ids.length === 0) return;
@@ -358,21 +315,6 @@ export class Hub extends DurableObject<Env> {
     this.ctx.waitUntil(this.ctx.storage.setAlarm(at));
   }
 
-  #mustGet(id: string): PredictionRow {
-    const row = this.#store.get(id);
-    if (row === undefined) throw new VqdError("internal", "the prediction is gone");
-    return row;
-  }
-
-  #owned(id: string, keyName: string): PredictionRow {
-    const row = this.#store.get(id);
-    // Others do not learn that it exists.
-    if (row === undefined || row.keyName !== keyName) {
-      throw new VqdError("not_found", "there is no such prediction");
-    }
-    return row;
-  }
-
   #record(row: PredictionRow): PredictionRecord {
     return { ...row, queue: queuePlace(this.#store, row) };
   }
@@ -382,14 +324,12 @@ export class Hub extends DurableObject<Env> {
     return this.#attempt(async () => this.#record(await work()));
   }
 
-  async #attempt<T>(work: () => Promise<T>): Promise<HubResult<T>> {
-    try {
-      return { ok: true, value: await work() };
-    } catch (error) {
-      if (error instanceof VqdError) return { ok: false, error: toHubError(error) };
-      this.#log.error("unexpected", errorFields(error));
-      return { ok: false, error: toHubError(new VqdError("internal", "something went wrong in the hub")) };
-    }
+  #owned(id: string, keyName: string): PredictionRow {
+    return getOwned(this.#store, id, keyName);
+  }
+
+  #attempt<T>(work: () => T | Promise<T>): Promise<HubResult<T>> {
+    return attempt(this.#log, work);
   }
 }
 

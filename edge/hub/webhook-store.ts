@@ -107,6 +107,11 @@ export class WebhookStore {
       .map(toDelivery);
   }
 
+  /** All of a prediction, each with its attempts. */
+  log(predictionId: string): { delivery: Delivery; attempts: DeliveryAttempt[] }[] {
+    return this.of(predictionId).map((delivery) => ({ delivery, attempts: this.attempts(delivery.id) }));
+  }
+
   attempts(deliveryId: string): DeliveryAttempt[] {
     return this.#sql
       .exec(

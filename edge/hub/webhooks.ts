@@ -1,5 +1,6 @@
 // Sends the hub's webhooks: signed, a few at a time, again and again as their schedule says.
 
+import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { Config } from "../env.ts";
 import { viewPrediction } from "../prediction-view.ts";
@@ -59,6 +60,19 @@ export class WebhookSender {
       this.#sending.set(delivery.id, { predictionId: row.id, host });
       inBackground(this.#send(delivery, row, row.webhook));
     }
+  }
+
+  /** Sends the end of a prediction once more, under the same webhook-id. Throws a VqdError, not_found, if none was sent. */
+  sendAgain(predictionId: string): void {
+    const { predictions, store, onScheduled } = this.#options;
+    const ending = store.of(predictionId).find(({ event }) => event === "completed");
+    if (ending === undefined) throw new VqdError("not_found", "there is no webhook of its end to send again");
+    predictions.atomically(() => {
+      store.enable(predictionId);
+      store.again(ending.id, Date.now());
+    });
+    this.pump();
+    onScheduled();
   }
 
   async #send(delivery: Delivery, row: PredictionRow, url: string): Promise<void> {

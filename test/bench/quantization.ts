@@ -29,6 +29,8 @@ interface Form {
 type Forms = Record<Quantization, Form>;
 type Pipelines = Record<Quantization, VQDiffusionPipeline>;
 
+/** Pixels by how unsure the model is of them: the entropy of p(x_0), in nats. */
+const sureness = [0.05, 0.3, 1, Infinity].map((below) => ({ below, pixels: 0, error: 0 }));
 const sum = { tokens: 0, equal: 0, drawn: 0, equalDrawn: 0, error: 0, kept: 0, pixels: 0 };
 
 /**
@@ -76,13 +78,21 @@ async function compareLogProbs(forms: Forms, exact: DenoiseSlot, rounded: Denois
   const classes = a.length / pixels;
   for (let pixel = 0; pixel < pixels; pixel++) {
     let [bestA, bestB] = [0, 0];
+    let [error, entropy] = [0, 0];
     for (let k = 0; k < classes; k++) {
       const [x, y] = [a[pixel * classes + k] ?? 0, b[pixel * classes + k] ?? 0];
-      sum.error += Math.exp(x) * Math.abs(x - y);
+      error += Math.exp(x) * Math.abs(x - y);
+      entropy -= Math.exp(x) * x;
       if (x > (a[pixel * classes + bestA] ?? 0)) bestA = k;
       if (y > (b[pixel * classes + bestB] ?? 0)) bestB = k;
     }
     sum.pixels++;
+    sum.error += error;
+    const alike = sureness.find(({ below }) => entropy < below);
+    if (alike !== undefined) {
+      alike.pixels++;
+      alike.error += error;
+    }
     if (bestA === bestB) sum.kept++;
   }
 }
@@ -144,6 +154,12 @@ try {
   console.log(`of those that the step has drawn anew: ${percent(sum.equalDrawn, sum.drawn)} of ${sum.drawn}`);
   console.log(`most likely class the same: ${percent(sum.kept, sum.pixels)} of ${sum.pixels} pixels`);
   console.log(`mean error of the log-probabilities, weighted by p: ${(sum.error / sum.pixels).toFixed(4)}`);
+  for (const { below, pixels, error } of sureness) {
+    const mean = pixels === 0 ? "none" : (error / pixels).toFixed(4);
+    console.log(
+      `  of pixels with an entropy below ${below} nats: ${mean} (${percent(pixels, sum.pixels)} of them)`,
+    );
+  }
   if (values.picture !== undefined) await drawPictures(pipelines, 7, values.picture);
 } finally {
   rmSync(cacheDir, { recursive: true, force: true });
