@@ -1,33 +1,58 @@
-// All tests: `unit` in Node, `workerd` in the edge's runtime, `integration` on the running system.
+// All tests: `unit` in Node, `workerd` in the runtime of the edge, `integration` and `alone` on the running system.
 
 import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 const WORKERD = "test/workerd/vitest.config.ts";
+
+/** Files of one group side by side: they leave a good part of a core unused, waiting for disks and for processes. */
+const SIDE_BY_SIDE = { maxWorkers: Math.max(2, availableParallelism() - 1) };
+
+/** They have short leases or time what they do, so that nothing may run beside them. */
+const ALONE = [
+  "test/chaos/**/*.test.ts",
+  ...["failover", "outage", "playground", "stack", "upgrade"].map(
+    (name) => `test/integration/${name}.test.ts`,
+  ),
+];
+
+const SYSTEM = {
+  setupFiles: ["test/setup/no-console.ts"],
+  testTimeout: 120_000,
+  // The first start with a model builds its graphs.
+  hookTimeout: 300_000,
+};
 
 export default defineConfig({
   test: {
     projects: [
       {
         test: {
+          ...SIDE_BY_SIDE,
           name: "unit",
           include: ["test/unit/**/*.test.ts"],
           setupFiles: ["test/setup/no-console.ts"],
-          testTimeout: 20_000,
+          testTimeout: 60_000,
         },
       },
       ...(existsSync(WORKERD) ? [WORKERD] : []),
       {
         test: {
+          ...SYSTEM,
+          ...SIDE_BY_SIDE,
           name: "integration",
-          include: ["test/integration/**/*.test.ts", "test/chaos/**/*.test.ts"],
-          setupFiles: ["test/setup/no-console.ts"],
-          // Each file starts processes that want all cores, and times what they do.
+          include: ["test/integration/**/*.test.ts"],
+          exclude: ALONE,
+        },
+      },
+      {
+        test: {
+          ...SYSTEM,
+          name: "alone",
+          include: ALONE,
           fileParallelism: false,
           sequence: { groupOrder: 1 },
-          testTimeout: 120_000,
-          // The first start with a model builds its graphs.
-          hookTimeout: 300_000,
         },
       },
     ],

@@ -47,6 +47,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const made = (): number => statSync(stepsFile).size;
   const test = await startTestStack({
     workers,
+    shortModel: true,
     workerEnv: { VQD_LEASE_SECONDS: String(LEASE_SECONDS), VQD_SLOTS: "2", ...faultyEnvironment(stepsFile) },
     edgeEnv: { QUEUE_TIMEOUT_SECONDS: "600" },
   });

@@ -34,6 +34,7 @@ function startFaulty(workers: number, slots: number): Promise<TestStack> {
   const faulty = faultyEnvironment(join(folder, "steps"), FAULTS);
   return startTestStack({
     workers,
+    shortModel: true,
     workerEnv: {
       ...faulty,
       // Of the heap: the model's weights lie outside of it.
@@ -78,7 +79,7 @@ interface GivenUp {
   beside: Watched[];
 }
 
-const GOOD = { ...inputOf(1, 35), num_outputs: 1 };
+const GOOD = { ...inputOf(1, 60), num_outputs: 1 };
 
 /** Runs a harmful job beside two others, and checks that it is given up and that the others are finished. */
 async function giveUp(test: TestStack, kind: FaultKind, message: RegExp): Promise<GivenUp> {

@@ -9,7 +9,6 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
 import { recordGolden } from "../../gpu-worker/self-check.ts";
 import { REPO } from "../../infra/stack/paths.ts";
-import { BUNDLED } from "./support/bundled.ts";
 import {
   createPrediction,
   generateImage,
@@ -31,7 +30,7 @@ const INPUT = {
 let test: TestStack;
 beforeAll(async () => {
   // A short lease, so that the test does not wait for the default one.
-  test = await startTestStack({ workers: 2, workerEnv: { VQD_LEASE_SECONDS: "3" } });
+  test = await startTestStack({ workers: 2, shortModel: true, workerEnv: { VQD_LEASE_SECONDS: "3" } });
 });
 afterAll(() => test.stop());
 
@@ -85,7 +84,7 @@ it("lists the workers that are live, with their queue", async () => {
   expect(listed).toHaveLength(2);
   for (const worker of listed) {
     expect(worker).toMatchObject({
-      model: BUNDLED.name,
+      model: "vqd/short",
       slots: 1,
       provider: "cpu",
       failedJobs: 0,

@@ -11,7 +11,7 @@ const PROMPTS = ["dog face", "pizza", "red heart", "rocket"];
 
 let test: TestStack;
 beforeAll(async () => {
-  test = await startTestStack({ workers: 2, workerEnv: { VQD_SLOTS: "3" } });
+  test = await startTestStack({ workers: 2, shortModel: true, workerEnv: { VQD_SLOTS: "3" } });
 });
 afterAll(() => test.stop());
 

@@ -16,7 +16,12 @@ const INPUT = { prompt: "grinning face, flat style", num_inference_steps: 5, gui
 
 let test: TestStack;
 beforeAll(async () => {
-  test = await startTestStack({ workers: 1, queueLimit: 3, edgeEnv: { QUEUE_TIMEOUT_SECONDS: "4" } });
+  test = await startTestStack({
+    workers: 1,
+    shortModel: true,
+    queueLimit: 3,
+    edgeEnv: { QUEUE_TIMEOUT_SECONDS: "4" },
+  });
 });
 afterAll(() => test.stop());
 

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { LogLine } from "../../../infra/stack/log.ts";
 import { REPO } from "../../../infra/stack/paths.ts";
 import { type Stack, type StackOptions, startStack } from "../../../infra/stack/stack.ts";
+import { writeShortModel } from "./short-model.ts";
 
 /** Checkpoint of the fixtures: random weights, 16 x 16 pixels, quick. */
 export const TINY_MODEL = join(REPO, "test", "fixtures", "tiny", "checkpoint");
@@ -24,11 +25,16 @@ export interface TestStack {
 
 const cacheDir = join(REPO, ".vqd", "cache");
 
-export async function startTestStack(options: StackOptions): Promise<TestStack> {
+/** With `shortModel` the workers serve the bundled model with few layers, which is that of the name `vqd/short`. */
+export async function startTestStack({
+  shortModel = false,
+  ...options
+}: StackOptions & { shortModel?: boolean }): Promise<TestStack> {
   const data = await mkdtemp(join(tmpdir(), "vqd-stack-"));
   const lines: LogLine[] = [];
   const stack = await startStack({
     ...options,
+    ...(shortModel ? { model: writeShortModel(data) } : {}),
     data,
     workerEnv: { VQD_CACHE: cacheDir, ...options.workerEnv },
     log: (line) => lines.push(line),
