@@ -6,6 +6,9 @@ import { formatBytes } from "./progress.ts";
 
 const USAGE = "vqd inspect DIR";
 
+/** Names that one line has at most. */
+const MAX_LISTED = 8;
+
 const help = `Usage: ${USAGE} [options]
 
 Says what a checkpoint in the diffusers layout holds, and lists everything that is missing or does not fit.
@@ -59,7 +62,7 @@ function text(inspection: Inspection, withTensors: boolean): string {
     }
     const size = `${tensors.length} tensors, ${parameters.toLocaleString("en")} parameters`;
     lines.push(`${file}: ${size}, ${dtypes.join(" and ") || "no floats"}, ${formatBytes(bytes)}`);
-    if (unused.length > 0) lines.push(`  not used: ${unused.join(", ")}`);
+    if (unused.length > 0) lines.push(`  not used: ${listed(unused)}`);
     if (withTensors) {
       lines.push(...tensors.map(({ name, dtype, shape }) => `  ${name} ${dtype} [${shape.join(", ")}]`));
     }
@@ -67,6 +70,12 @@ function text(inspection: Inspection, withTensors: boolean): string {
   const { problems } = inspection;
   lines.push("", problems.length === 0 ? "nothing is missing" : `${problems.length} problems:`, ...problems);
   return `${lines.join("\n")}\n`;
+}
+
+/** The first of many names, and how many more there are; `--json` has all. */
+function listed(names: readonly string[]): string {
+  const first = names.slice(0, MAX_LISTED).join(", ");
+  return names.length <= MAX_LISTED ? first : `${first} and ${names.length - MAX_LISTED} more`;
 }
 
 function unconditional({ learnableUnconditional: learnable }: Inspection): string {

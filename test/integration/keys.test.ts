@@ -10,7 +10,7 @@ import { startTestStack, type TestStack } from "./support/stack.ts";
 
 let test: TestStack;
 beforeAll(async () => {
-  test = await startTestStack({ workers: 1 });
+  test = await startTestStack({ workers: 0 });
 });
 afterAll(() => test.stop());
 

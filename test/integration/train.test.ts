@@ -12,6 +12,7 @@ const ROOT = join(import.meta.dirname, "..", "..");
 const PYTHON = process.env["VQD_TRAIN_PYTHON"] ?? "python3";
 const HOME = mkdtempSync(join(tmpdir(), "vqd-train-"));
 const CHECKPOINT = join(HOME, "smoke-model");
+const WEIGHTS = "transformer/diffusion_pytorch_model.safetensors";
 const API_KEY = "key-of-the-evaluation";
 const run = promisify(execFile);
 
@@ -73,6 +74,9 @@ it("trains, stops and resumes, exports and measures a tiny model that our pipeli
     "0.5",
   ];
   expect(lastFigures(await stage("transformer", ...second))["full_mask_right"]).toBeCloseTo(nats ?? 0, 1);
+
+  const misfit = stage("vqvae", "--name", "third", "--warm-start", join(CHECKPOINT, WEIGHTS));
+  await expect(misfit).rejects.toThrow(/cannot begin with \S+: \S+ is missing there\n/);
 
   const measured = ["--subjects", "8", "--steps", "3", "--wordings", "label", "unseen"];
   await stage("evaluate", CHECKPOINT, join(HOME, "report"), ...measured);

@@ -77,6 +77,7 @@ beforeAll(async () => {
   receiver = await Receiver.start();
   test = await startTestStack({
     workers: 1,
+    shortModel: true,
     edgeEnv: { WEBHOOK_ALLOW_LOOPBACK: "true", WEBHOOK_RETRY_SECONDS: RETRY_SECONDS.join(",") },
   });
 });
@@ -87,9 +88,13 @@ afterAll(async () => {
 
 const PATIENCE = { timeout: 30_000, interval: 50 };
 
-async function create(path: string, events: readonly string[] = ["completed"]): Promise<PredictionBody> {
+async function create(
+  path: string,
+  events: readonly string[] = ["completed"],
+  steps = 2,
+): Promise<PredictionBody> {
   const response = await request(test, "/v1/predictions", {
-    input: { prompt: "dog", num_inference_steps: 2, seed: 1 },
+    input: { prompt: "dog", num_inference_steps: steps, seed: 1 },
     webhook: receiver.url(path),
     webhook_events_filter: events,
   });
@@ -166,7 +171,7 @@ describe("a webhook", () => {
   });
 
   it("also tells of a cancellation", async () => {
-    const { id } = await create("/canceled");
+    const { id } = await create("/canceled", ["completed"], 100);
     await request(test, `/v1/predictions/${id}/cancel`, {});
     await expect.poll(() => receiver.on("/canceled").length, PATIENCE).toBe(1);
     expect(JSON.parse(receiver.on("/canceled")[0]?.body ?? "")).toMatchObject({ id, status: "canceled" });

@@ -123,6 +123,11 @@ describe("vqd inspect", () => {
     expect(stdout).toMatch(
       /diffusion_pytorch_model\.bin: 2 tensors, 1,848 parameters, F32, .*\n {2}not used: position_ids\n/,
     );
+    // One of two layers, which has a tensor for each of some thirty names.
+    await edit("transformer/config.json", { num_layers: 1 });
+    expect((await vqd("inspect", dir)).stdout).toMatch(
+      /\n {2}not used: (transformer_blocks\.1\.\S+,? ){8}and \d\d more\n/,
+    );
     expect(stdout).toContain("  embeddings F32 [77, 24]\n  position_ids I64 [1]\n");
     expect(stdout).toContain("  quantize.embedding.weight F32 [128, ");
   });

@@ -26,6 +26,22 @@ def load(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def require_fit(
+    source: Path, found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], *, but: tuple[str, ...] = ()
+) -> None:
+    """
+    Ends the program if tensors `found` in `source` are not of the names and shapes of those `wanted`, and names one that is
+    not. Names that begin like one of `but` do not count.
+    """
+    if odd := {name for name in found.keys() ^ wanted.keys() if not name.startswith(but)}:
+        name = min(odd)
+        raise SystemExit(f"cannot begin with {source}: {name} is {'not needed' if name in found else 'missing'} there")
+    for name, value in wanted.items():
+        if not name.startswith(but) and found[name].shape != value.shape:
+            shapes = f"{list(found[name].shape)}, and {list(value.shape)} in this run"
+            raise SystemExit(f"cannot begin with {source}: {name} is {shapes}")
+
+
 def save_half(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Writes `tensors` as float16, sorted by name; raises ValueError for one that float16 cannot hold."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}

@@ -41,7 +41,9 @@ def train_vqvae(config: Config, *, warm_start: Path | None = None, decoder_only:
     model = VQModel(settings).to(device)
     saved = load_checkpoint(checkpoint_path(config))
     if saved is None and warm_start is not None:
-        model.load_state_dict(tensorfile.load(warm_start))
+        tensors = tensorfile.load(warm_start)
+        tensorfile.require_fit(warm_start, tensors, model.state_dict())
+        model.load_state_dict(tensors)
     learner = CodebookLearner(model.quantize.embedding, settings.codebook_decay, settings.dead_below).to(device)
     trained = model.decoder if decoder_only else model
     optimizer = torch.optim.AdamW(

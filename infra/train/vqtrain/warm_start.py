@@ -8,9 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import tensorfile
 from .pipeline import Pipeline
 from .textmodel import TextToLatents
 
+ADAPTED = ("latent_image_embedding.", "out.", "token_embedding.weight")
+"""Names of tensors that may have another shape than before: those of grid, codes and words."""
 SAME_CODES = 0.01
 """Codebooks that differ by no more are one, stored in float16."""
 
@@ -22,6 +25,8 @@ def state_from(folder: Path, model: TextToLatents, codebook: Tensor) -> tuple[di
     another one: there the latents' embedding starts as a random projection of the codes, so that similar ones begin alike.
     """
     start = Pipeline(folder)
+    tensorfile.require_fit(folder / "transformer", start.transformer.state_dict(), model.transformer.state_dict(), but=ADAPTED)
+    tensorfile.require_fit(folder / "text_encoder", start.text.state_dict(), model.text_encoder.state_dict(), but=ADAPTED)
     state = model.state_dict()
     side = model.transformer.latent_image_embedding.height_emb.num_embeddings
     codes = start.vq.quantize.embedding.weight
