@@ -54,13 +54,14 @@ export function numberOption(
   return value;
 }
 
-/** One of `choices` from an option, or the first of them if it was not given. */
+/** One of `choices` from an option; undefined if it was not given. */
 export function choiceOption<T extends string>(
   values: Readonly<Record<string, string | undefined>>,
   name: string,
-  choices: readonly [T, ...T[]],
-): T {
-  const text = values[name] ?? choices[0];
+  choices: readonly T[],
+): T | undefined {
+  const text = values[name];
+  if (text === undefined) return undefined;
   const choice = choices.find((candidate) => candidate === text);
   if (choice === undefined) {
     throw new UsageError(`--${name} must be one of ${choices.join(", ")}, not ${JSON.stringify(text)}`);

@@ -31,11 +31,11 @@ export const convert: Command = {
   options: { ...stringOptions("dtype", "quantization", "variant"), force: { type: "boolean" } },
   async run(positionals, values, flags) {
     const [source, target] = readArguments(positionals, USAGE, ["SRC", "DST"]);
-    const dtype = DTYPES[choiceOption(values, "dtype", ["fp32", "fp16", "bf16"])];
+    const dtype = DTYPES[choiceOption(values, "dtype", ["fp32", "fp16", "bf16"]) ?? "fp32"];
     const progress = createProgress(process.stderr, "converting", "M parameters");
     convertCheckpoint(source, target, {
       dtype,
-      quantization: choiceOption(values, "quantization", QUANTIZATIONS),
+      quantization: choiceOption(values, "quantization", QUANTIZATIONS) ?? "none",
       variant: values["variant"],
       force: flags.has("force"),
       onProgress: (done, total) => progress.update(millions(done), millions(total)),

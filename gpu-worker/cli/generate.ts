@@ -149,7 +149,8 @@ function readPrompt(positionals: readonly string[]): string {
 }
 
 function readFormat(values: Values, out: string) {
-  if (values["format"] !== undefined) return choiceOption(values, "format", ["png", "webp", "jpeg"]);
+  const given = choiceOption(values, "format", ["png", "webp", "jpeg"]);
+  if (given !== undefined) return given;
   const ending = extname(out).toLowerCase();
   const format = FORMAT_BY_ENDING[ending as keyof typeof FORMAT_BY_ENDING];
   if (format === undefined) {

@@ -4,6 +4,7 @@ import { availableParallelism } from "node:os";
 import { BUNDLED_MODEL, DEFAULT_CACHE_DIR } from "../config.ts";
 import { defaultQuantization, QUANTIZATIONS } from "../graph/form.ts";
 import { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
+import type { Provider } from "../session.ts";
 import { choiceOption, numberOption, stringOptions } from "./command.ts";
 
 export const MODEL_OPTIONS = stringOptions("model", "provider", "quantization", "threads", "cache");
@@ -16,6 +17,12 @@ export const MODEL_HELP = `\
   --cache DIR              where built graphs are kept (VQD_CACHE)                   [.vqd/cache]
 `;
 
+/** The option, else the environment, else the CPU. */
+export function readProvider(values: Readonly<Record<string, string | undefined>>): Provider {
+  const provider = values["provider"] ?? (process.env["VQD_PROVIDER"] || undefined);
+  return choiceOption({ provider }, "provider", ["cpu", "webgpu", "cuda"]) ?? "cpu";
+}
+
 /** Loads what the options say, else the environment; the caller releases it. */
 export function loadPipeline(
   values: Readonly<Record<string, string | undefined>>,
@@ -26,15 +33,12 @@ export function loadPipeline(
     max: 256,
     integer: true,
   });
-  const provider = choiceOption({ provider: values["provider"] ?? env["VQD_PROVIDER"] }, "provider", [
-    "cpu",
-    "webgpu",
-    "cuda",
-  ]);
-  const quantization = values["quantization"] ?? (env["VQD_QUANTIZATION"] || defaultQuantization(provider));
+  const provider = readProvider(values);
+  const quantization = values["quantization"] ?? (env["VQD_QUANTIZATION"] || undefined);
   return VQDiffusionPipeline.fromPretrained(values["model"] ?? env["VQD_MODEL"] ?? BUNDLED_MODEL, {
     provider,
-    quantization: choiceOption({ quantization }, "quantization", QUANTIZATIONS),
+    quantization:
+      choiceOption({ quantization }, "quantization", QUANTIZATIONS) ?? defaultQuantization(provider),
     threads: threads ?? availableParallelism(),
     cacheDir: values["cache"] ?? env["VQD_CACHE"] ?? DEFAULT_CACHE_DIR,
   });

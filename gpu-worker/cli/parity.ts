@@ -4,6 +4,7 @@ import { availableParallelism } from "node:os";
 import { BUNDLED_MODEL, DEFAULT_CACHE_DIR } from "../config.ts";
 import { QUANTIZATIONS } from "../graph/form.ts";
 import { runParity } from "../parity/parity.ts";
+import { readProvider } from "./model-options.ts";
 import { choiceOption, type Command, numberOption, stringOptions, UsageError } from "./command.ts";
 
 const help = `Usage: vqd parity --vectors FILE [options]
@@ -40,12 +41,8 @@ export const parity: Command = {
       vectors,
       checkpoint: values["checkpoint"] ?? BUNDLED_MODEL,
       runs: values["runs"]?.split(","),
-      quantization: choiceOption(values, "quantization", QUANTIZATIONS),
-      provider: choiceOption({ provider: values["provider"] ?? env["VQD_PROVIDER"] }, "provider", [
-        "cpu",
-        "webgpu",
-        "cuda",
-      ]),
+      quantization: choiceOption(values, "quantization", QUANTIZATIONS) ?? "none",
+      provider: readProvider(values),
       threads: threads ?? availableParallelism(),
       cacheDir: values["cache"] ?? env["VQD_CACHE"] ?? DEFAULT_CACHE_DIR,
       onStage: (name) => process.stderr.isTTY && process.stderr.write(`\r${name}\u001B[K`),

@@ -49,6 +49,16 @@ describe("vqd", () => {
   });
 });
 
+/** The picture that the tiny checkpoint makes with these settings, in base64. */
+async function generated(dir: string, settings: string): Promise<string> {
+  const out = join(dir, "picture.png");
+  const args = `--model ${TINY_CHECKPOINT} --cache ${dir} --seed 7 --out ${out} ${settings}`
+    .trim()
+    .split(/ +/);
+  expect(await vqd("generate", "red apple", ...args)).toMatchObject({ code: 0 });
+  return readFile(out, "base64");
+}
+
 describe("vqd generate", () => {
   it("says how it is used", async () => {
     const { code, stdout } = await vqd("generate", "--help");
@@ -75,30 +85,27 @@ describe("vqd generate", () => {
 
   it("takes the sampler's settings", async () => {
     const dir = await temporaryFolder();
-    const make = async (name: string, ...settings: string[]): Promise<Buffer> => {
-      const out = join(dir, name);
-      const common = [
-        "--model",
-        TINY_CHECKPOINT,
-        "--cache",
-        dir,
-        "--steps",
-        "3",
-        "--seed",
-        "7",
-        "--out",
-        out,
-      ];
-      expect(await vqd("generate", "red apple", ...common, ...settings)).toMatchObject({ code: 0 });
-      return readFile(out);
-    };
+    const make = (settings: string) => generated(dir, `--steps 3 ${settings}`);
     const pictures = [
-      await make("plain.png"),
-      await make("strided.png", "--scheduler", "strided"),
-      await make("purity.png", "--scheduler", "strided", "--prior-rule", "1"),
-      await make("sharp.png", "--scheduler", "strided", "--prior-rule", "2", "--prior-weight", "9"),
+      await make(""),
+      await make("--scheduler strided"),
+      await make("--scheduler strided --prior-rule 1"),
+      await make("--scheduler strided --prior-rule 2 --prior-weight 9"),
     ];
-    expect(new Set(pictures.map((picture) => picture.toString("base64"))).size).toBe(4);
+    expect(new Set(pictures).size).toBe(4);
+  });
+
+  it("takes what a preset says, but for what is given beside it, and without one what the help says", async () => {
+    const dir = await temporaryFolder();
+    const make = (settings: string) => generated(dir, settings);
+    const plain = await make("");
+    expect(await make("--steps 100 --scheduler reference --prior-rule 0")).toBe(plain);
+    expect(await make("--preset best")).toBe(plain);
+    const draft = await make("--preset draft");
+    expect(await make("--steps 10 --scheduler strided --prior-rule 2 --prior-weight 1")).toBe(draft);
+    const few = await make("--preset draft --steps 5 --prior-rule 0");
+    expect(await make("--steps 5 --scheduler strided")).toBe(few);
+    expect(new Set([plain, draft, few, await make("--preset fast")]).size).toBe(4);
   });
 
   it("numbers several pictures, in the format asked for", async () => {
