@@ -47,16 +47,27 @@ export class Changes {
     };
   }
 
-  /** Resolves with true at the next change of `id`, with false after `timeoutMs`. */
-  next(id: string, timeoutMs: number): Promise<boolean> {
+  /** What `read` gives, asked now and at each change of `id`, as soon as that is something; undefined after `timeoutMs`. */
+  async until<T>(id: string, timeoutMs: number, read: () => T | undefined): Promise<T | undefined> {
+    const until = Date.now() + timeoutMs;
+    for (;;) {
+      const value = read();
+      const left = until - Date.now();
+      if (value !== undefined || left <= 0) return value;
+      await this.#next(id, left);
+    }
+  }
+
+  /** Waits for the next change of `id`, or for `timeoutMs`. */
+  #next(id: string, timeoutMs: number): Promise<void> {
     return new Promise((resolve) => {
-      const settle = (changed: boolean): void => {
+      const settle = (): void => {
         clearTimeout(timer);
         subscription.unsubscribe();
-        resolve(changed);
+        resolve();
       };
-      const subscription = this.subscribe(id, () => settle(true));
-      const timer = setTimeout(() => settle(false), Math.max(0, timeoutMs));
+      const subscription = this.subscribe(id, settle);
+      const timer = setTimeout(settle, timeoutMs);
     });
   }
 }

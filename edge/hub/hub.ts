@@ -174,13 +174,11 @@ export class Hub extends DurableObject<Env> {
   /** The prediction as soon as it has ended, at the latest after `timeoutMs`. */
   wait(id: string, keyName: string, timeoutMs: number): Promise<HubResult<PredictionRecord>> {
     return this.#answer(async () => {
-      const until = Date.now() + timeoutMs;
-      for (;;) {
+      const ended = await this.#changes.until(id, timeoutMs, () => {
         const row = this.#owned(id, keyName);
-        const left = until - Date.now();
-        if (isFinal(row.status) || left <= 0) return row;
-        await this.#changes.next(id, left);
-      }
+        return isFinal(row.status) ? row : undefined;
+      });
+      return ended ?? this.#owned(id, keyName);
     });
   }
 
@@ -188,14 +186,12 @@ export class Hub extends DurableObject<Env> {
   events(query: EventQuery, timeoutMs: number): Promise<HubResult<StoredEvent[]>> {
     return this.#attempt(async () => {
       const { id, keyName, types, after } = query;
-      const until = Date.now() + timeoutMs;
-      for (;;) {
+      const events = await this.#changes.until(id, timeoutMs, () => {
         this.#owned(id, keyName);
-        const events = this.#store.events.ofTypes(id, types, after, EVENT_BATCH);
-        const left = until - Date.now();
-        if (events.length > 0 || left <= 0) return events;
-        await this.#changes.next(id, left);
-      }
+        const found = this.#store.events.ofTypes(id, types, after, EVENT_BATCH);
+        return found.length > 0 ? found : undefined;
+      });
+      return events ?? [];
     });
   }
 
