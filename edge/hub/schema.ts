@@ -116,6 +116,16 @@ const MIGRATIONS: readonly string[] = [
   -- Place of its priority in the order of service: 0 is served first.
   ALTER TABLE predictions ADD COLUMN rank INTEGER NOT NULL DEFAULT 1;
   `,
+  `
+  -- Of the webhook's URL, in the index too, so that what cannot be sent now is passed over quickly.
+  ALTER TABLE deliveries ADD COLUMN host TEXT NOT NULL DEFAULT '';
+  UPDATE deliveries SET host = coalesce((
+    SELECT lower(substr(rest, 1, instr(rest || '/', '/') - 1)) FROM
+      (SELECT substr(webhook, instr(webhook, '://') + 3) AS rest FROM predictions WHERE id = prediction_id)
+  ), '') WHERE next_at IS NOT NULL;
+  DROP INDEX deliveries_due;
+  CREATE INDEX deliveries_due ON deliveries (next_at, created_at, host, prediction_id) WHERE next_at IS NOT NULL;
+  `,
 ];
 
 /** Brings the database to the newest schema. */

@@ -12,6 +12,8 @@ export interface Delivery {
   readonly id: string;
   readonly predictionId: string;
   readonly event: WebhookEvent;
+  /** Where it goes. */
+  readonly host: string;
   /** Null until the first attempt, from when on it stays the same. */
   readonly body: string | null;
   readonly state: DeliveryState;
@@ -27,6 +29,12 @@ export interface DeliveryAttempt {
   readonly ms: number;
 }
 
+/** Whose deliveries cannot be sent now. */
+export interface Exclusion {
+  readonly hosts: readonly string[];
+  readonly predictionIds: readonly string[];
+}
+
 /** Events of one kind that follow each other faster are one. */
 const THROTTLE_MS = 500;
 const THROTTLED: ReadonlySet<WebhookEvent> = new Set(["output", "logs"]);
@@ -39,6 +47,7 @@ const toDelivery = (row: Row): Delivery => ({
   id: String(row["id"]),
   predictionId: String(row["prediction_id"]),
   event: String(row["event"]) as WebhookEvent,
+  host: String(row["host"]),
   body: typeof row["body"] === "string" ? row["body"] : null,
   state: String(row["state"]) as DeliveryState,
   tries: Number(row["tries"]),
@@ -61,8 +70,8 @@ export class WebhookStore {
   /** Queues a prediction's webhook, if it has one that asks for the event. Call with what causes it, in one transaction. */
   queue(predictionId: string, event: WebhookEvent, now: number): void {
     const [row] = this.#sql
-      .exec<{ events: string }>(
-        `SELECT webhook_events AS events FROM predictions
+      .exec<{ url: string; events: string }>(
+        `SELECT webhook AS url, webhook_events AS events FROM predictions
          WHERE id = ? AND webhook IS NOT NULL AND webhook_disabled = 0`,
         predictionId,
       )
@@ -73,21 +82,30 @@ export class WebhookStore {
     if (isThrottled && this.#hasUnsent(predictionId, event)) return;
     const last = isThrottled ? this.#lastOf(predictionId, event) : null;
     this.#sql.exec(
-      "INSERT INTO deliveries (id, prediction_id, event, created_at, next_at) VALUES (?, ?, ?, ?, ?)",
+      "INSERT INTO deliveries (id, prediction_id, event, host, created_at, next_at) VALUES (?, ?, ?, ?, ?, ?)",
       newWebhookId(),
       predictionId,
       event,
+      URL.parse(row.url)?.host ?? "",
       now,
       Math.max(now, (last ?? 0) + THROTTLE_MS),
     );
   }
 
-  /** Pending deliveries that are due, the oldest first. */
-  due(now: number, limit: number): Delivery[] {
-    return this.#sql
-      .exec("SELECT * FROM deliveries WHERE next_at <= ? ORDER BY next_at, created_at LIMIT ?", now, limit)
-      .toArray()
-      .map(toDelivery);
+  /** The oldest pending delivery that is due and not excluded. */
+  due(now: number, { hosts, predictionIds }: Exclusion): Delivery | undefined {
+    const [row] = this.#sql
+      .exec(
+        `SELECT * FROM deliveries
+         WHERE next_at <= ? AND host NOT IN (SELECT value FROM json_each(?))
+           AND prediction_id NOT IN (SELECT value FROM json_each(?))
+         ORDER BY next_at, created_at LIMIT 1`,
+        now,
+        JSON.stringify(hosts),
+        JSON.stringify(predictionIds),
+      )
+      .toArray();
+    return row === undefined ? undefined : toDelivery(row);
   }
 
   nextAt(): number | null {

@@ -11,7 +11,7 @@ import type { HubMetrics } from "./metrics.ts";
 import { queuePlace } from "./queue-place.ts";
 import type { PredictionRow } from "./prediction-row.ts";
 import type { PredictionStore } from "./store.ts";
-import type { Delivery, WebhookStore } from "./webhook-store.ts";
+import type { Delivery, Exclusion, WebhookStore } from "./webhook-store.ts";
 
 const TIMEOUT_MS = 15_000;
 /** An attempt whose end was not recorded, because the hub was evicted, is made again after this. */
@@ -45,19 +45,15 @@ export class WebhookSender {
   /** Starts what is due and can be started. Returns at once. */
   pump(): void {
     const { store, predictions, inBackground } = this.#options;
-    for (const delivery of store.due(Date.now(), 4 * MAX_AT_ONCE)) {
-      if (this.#sending.size >= MAX_AT_ONCE) return;
+    while (this.#sending.size < MAX_AT_ONCE) {
+      const delivery = store.due(Date.now(), this.#excluded());
+      if (delivery === undefined) return;
       const row = predictions.get(delivery.predictionId);
       if (row === undefined || row.webhook === null) {
         store.settle(delivery.id, "failed");
         continue;
       }
-      const host = URL.parse(row.webhook)?.host ?? "";
-      const others = [...this.#sending.values()];
-      // One at a time of a prediction, so that its events arrive in order.
-      if (others.some(({ predictionId }) => predictionId === row.id)) continue;
-      if (others.filter((other) => other.host === host).length >= MAX_PER_HOST) continue;
-      this.#sending.set(delivery.id, { predictionId: row.id, host });
+      this.#sending.set(delivery.id, { predictionId: row.id, host: delivery.host });
       inBackground(this.#send(delivery, row, row.webhook));
     }
   }
@@ -73,6 +69,16 @@ export class WebhookSender {
     });
     this.pump();
     onScheduled();
+  }
+
+  #excluded(): Exclusion {
+    const sending = [...this.#sending.values()];
+    const perHost = Map.groupBy(sending, ({ host }) => host);
+    return {
+      hosts: [...perHost].filter(([, of]) => of.length >= MAX_PER_HOST).map(([host]) => host),
+      // One at a time of a prediction, so that its events arrive in order.
+      predictionIds: sending.map(({ predictionId }) => predictionId),
+    };
   }
 
   async #send(delivery: Delivery, row: PredictionRow, url: string): Promise<void> {

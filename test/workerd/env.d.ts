@@ -1,4 +1,4 @@
-// The bindings of the tests: the edge's, and the password of the user that plays a worker.
+// The bindings of the tests: the edge's, the password of the user that plays a worker, the receiver of webhooks.
 
 import type * as edge from "../../edge/index.ts";
 import type { Env as EdgeEnv } from "../../edge/env.ts";
@@ -7,6 +7,7 @@ declare global {
   namespace Cloudflare {
     interface Env extends EdgeEnv {
       readonly WORKER_PASSWORD: string;
+      readonly RECEIVER_PORT: string;
     }
     interface GlobalProps {
       mainModule: typeof edge;

@@ -3,7 +3,6 @@
 import { env } from "cloudflare:workers";
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { encodeJob } from "../../shared/codec.ts";
 import { newCapability, newPredictionId } from "../../shared/ids.ts";
 import type { Job } from "../../shared/job.ts";
 import { eventSubject } from "../../shared/subjects.ts";
@@ -15,7 +14,8 @@ import { hubOfShard, type HubStub } from "../../edge/hubs.ts";
 import {
   eventBytes,
   IMAGE,
-  MODEL,
+  newJob,
+  newPrediction,
   ORIGIN,
   outputEvent,
   PlayedWorker,
@@ -43,57 +43,11 @@ afterAll(async () => {
   await worker.close();
 });
 
-function newJob(images = 1): Job {
-  const createdAt = Date.now();
-  return {
-    v: 1,
-    id: newPredictionId(SHARD),
-    shard: SHARD,
-    model: MODEL.name,
-    version: MODEL.version,
-    createdAt,
-    deadlineAt: createdAt + 60_000,
-    prompts: [[1, 2, 3]],
-    negativePrompt: null,
-    numInferenceSteps: STEPS,
-    guidanceScale: 5,
-    truncationRate: 1,
-    numImagesPerPrompt: images,
-    seed: 1,
-    scheduler: "reference",
-    priorRule: 0,
-    priorWeight: 0,
-    outputFormat: "png",
-    outputQuality: 80,
-    previews: 0,
-  };
-}
-
 async function create(
   made: Job,
   timeouts: { queueTimeoutMs?: number; runTimeoutMs?: number } = {},
 ): Promise<PredictionRecord> {
-  const result = await hub.create({
-    keyName: KEY_NAME,
-    inputJson: '{"prompt":"a"}',
-    promptTokens: 3,
-    promptTruncated: false,
-    fileCapability: newCapability(),
-    streamCapability: newCapability(),
-    queueTimeoutMs: 60_000,
-    runTimeoutMs: 60_000,
-    cancelAfterMs: null,
-    idempotency: null,
-    webhook: null,
-    limits: { perMinute: 1_000, live: 1_000 },
-    origin: ORIGIN,
-    job: encodeJob(made),
-    priority: "normal",
-    maxWaitMs: 60_000,
-    requestId: "test",
-    traceparent: undefined,
-    ...timeouts,
-  });
+  const result = await hub.create({ ...newPrediction(made, KEY_NAME), ...timeouts });
   // Out of the queue, which the next test file fills.
   await worker.take({ id: made.id });
   return unwrap(result).record;
@@ -165,7 +119,7 @@ const stepsOf = (events: readonly Seen[]): number[] =>
 const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1);
 
 beforeEach(async () => {
-  job = newJob();
+  job = newJob(SHARD, STEPS);
 });
 
 describe("ingestion", () => {
@@ -240,7 +194,7 @@ describe("ingestion", () => {
   });
 
   it("is not moved by repeated events", async () => {
-    job = newJob(2);
+    job = newJob(SHARD, STEPS, 2);
     await create(job);
     for (const event of script(STEPS, 2)) {
       await happened(event);
@@ -271,7 +225,7 @@ describe("ingestion", () => {
       ["error", '{"detail":"no memory","code":"model_error"}'],
       ["done", '{"status":"failed","reason":"error"}'],
     ]);
-    job = newJob(2);
+    job = newJob(SHARD, STEPS, 2);
     await create(job);
     await happened(outputEvent(0));
     await happen({ type: "succeeded", predictSeconds: 1 });

@@ -3,8 +3,10 @@
 import { env, exports } from "cloudflare:workers";
 import { AckPolicy, type JetStreamClient, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { type NatsConnection, wsconnect } from "@nats-io/nats-core";
-import { encodeEvent, encodeManifest, decodeJob } from "../../shared/codec.ts";
+import { decodeJob, encodeEvent, encodeJob, encodeManifest } from "../../shared/codec.ts";
+import type { NewPrediction } from "../../edge/hub/records.ts";
 import type { PredictionEvent } from "../../shared/events.ts";
+import { newCapability, newPredictionId } from "../../shared/ids.ts";
 import type { Job } from "../../shared/job.ts";
 import { type ModelManifest, modelKey } from "../../shared/model.ts";
 import {
@@ -61,6 +63,56 @@ export function call(
       ...(json === undefined ? {} : { method: "POST", body: JSON.stringify(json) }),
     }),
   );
+}
+
+export function newJob(shard: number, steps: number, images = 1): Job {
+  const createdAt = Date.now();
+  return {
+    v: 1,
+    id: newPredictionId(shard),
+    shard,
+    model: MODEL.name,
+    version: MODEL.version,
+    createdAt,
+    deadlineAt: createdAt + 60_000,
+    prompts: [[1, 2, 3]],
+    negativePrompt: null,
+    numInferenceSteps: steps,
+    guidanceScale: 5,
+    truncationRate: 1,
+    numImagesPerPrompt: images,
+    seed: 1,
+    scheduler: "reference",
+    priorRule: 0,
+    priorWeight: 0,
+    outputFormat: "png",
+    outputQuality: 80,
+    previews: 0,
+  };
+}
+
+/** What a hub is asked for with the job. */
+export function newPrediction(job: Job, keyName: string): NewPrediction {
+  return {
+    keyName,
+    inputJson: '{"prompt":"a"}',
+    promptTokens: 3,
+    promptTruncated: false,
+    fileCapability: newCapability(),
+    streamCapability: newCapability(),
+    queueTimeoutMs: 60_000,
+    runTimeoutMs: 60_000,
+    cancelAfterMs: null,
+    idempotency: null,
+    webhook: null,
+    limits: { perMinute: 1_000, live: 1_000 },
+    origin: ORIGIN,
+    job: encodeJob(job),
+    priority: "normal",
+    maxWaitMs: 60_000,
+    requestId: "test",
+    traceparent: undefined,
+  };
 }
 
 /** What a worker says, without what is common to all events. */

@@ -20,8 +20,9 @@ export default defineConfig({
           NATS_USER: "edge",
           NATS_PASSWORD: inject("natsEdgePassword"),
           WORKER_PASSWORD: inject("natsWorkerPassword"),
+          RECEIVER_PORT: String(inject("receiverPort")),
           API_KEYS,
-          // Nothing listens where the tests send webhooks.
+          // Their receiver is on this machine.
           WEBHOOK_ALLOW_LOOPBACK: "true",
           LOG_LEVEL: "error",
         },
@@ -31,7 +32,7 @@ export default defineConfig({
   test: {
     name: "workerd",
     include: ["*.test.ts"],
-    globalSetup: ["../support/workerd-nats.ts"],
+    globalSetup: ["../support/workerd-nats.ts", "../support/workerd-receiver.ts"],
     // The files share one nats-server and its queue.
     fileParallelism: false,
     testTimeout: 15_000,
