@@ -77,6 +77,7 @@ export class WebhookStore {
       )
       .toArray();
     if (row === undefined || !(JSON.parse(row.events) as WebhookEvent[]).includes(event)) return;
+    if (event === "completed") this.#overtake(predictionId);
     const isThrottled = THROTTLED.has(event);
     // What is still to be sent will tell of this too.
     if (isThrottled && this.#hasUnsent(predictionId, event)) return;
@@ -235,6 +236,18 @@ export class WebhookStore {
       "INSERT OR REPLACE INTO webhook_secrets (key_name, secrets) VALUES (?, ?)",
       keyName,
       JSON.stringify(secrets),
+    );
+  }
+
+  /**
+   * The end comes last, and once: what has not been sent would tell of it too. What is being sent, or was when the
+   * hub died, is not sent again; what comes of an attempt that is still under way is recorded over this.
+   */
+  #overtake(predictionId: string): void {
+    this.#sql.exec("DELETE FROM deliveries WHERE prediction_id = ? AND body IS NULL", predictionId);
+    this.#sql.exec(
+      "UPDATE deliveries SET state = 'failed', next_at = NULL WHERE prediction_id = ? AND next_at IS NOT NULL",
+      predictionId,
     );
   }
 

@@ -167,7 +167,9 @@ describe("a webhook", () => {
     const events = (await attemptsOf(id)).map(({ event }) => event);
     expect(events[0]).toBe("start");
     expect(events.at(-1)).toBe("completed");
-    expect(new Set(events)).toEqual(new Set(["start", "output", "logs", "completed"]));
+    // Those on the way may be overtaken by the end.
+    expect(["start", "output", "logs", "completed"]).toEqual(expect.arrayContaining(events));
+    expect(statuses.filter(({ status }) => status === "succeeded")).toHaveLength(1);
   });
 
   it("also tells of a cancellation", async () => {

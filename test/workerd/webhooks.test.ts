@@ -3,12 +3,13 @@
 import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
-import { endPrediction } from "../../edge/hub/ingest.ts";
+import { endPrediction, ingest } from "../../edge/hub/ingest.ts";
 import { PredictionStore } from "../../edge/hub/store.ts";
 import type { WebhookEvent } from "../../edge/hub/webhook-store.ts";
 import { hubOfShard } from "../../edge/hubs.ts";
 import type { Job } from "../../shared/job.ts";
-import { newJob, newPrediction } from "./support.ts";
+import type { PredictionEvent } from "../../shared/events.ts";
+import { newJob, newPrediction, outputEvent, type Said, stepEvent } from "./support.ts";
 
 /** A hub of its own, whose predictions no worker is to see. */
 const SHARD = 6;
@@ -39,6 +40,12 @@ function insert(store: PredictionStore, url: string, events: readonly WebhookEve
   store.insert(job, { ...newPrediction(job, KEY_NAME), webhook: { url, events } });
   return job;
 }
+function happen(store: PredictionStore, id: string, [said, attachment]: [Said, Uint8Array?]): void {
+  const row = store.get(id);
+  if (row === undefined) throw new Error("no such prediction");
+  const event = { ...said, v: 1, attempt: 1, at: Date.now() } as PredictionEvent;
+  store.atomically(() => ingest(store, row, event, attachment ?? new Uint8Array()));
+}
 const end = (store: PredictionStore, id: string): void =>
   store.atomically(() => endPrediction(store, id, { status: "canceled", at: Date.now() }));
 
@@ -60,5 +67,65 @@ describe("a receiver that hangs", () => {
       for (const id of ids) store.webhooks.disable(id);
     });
     await answer("/held/many", 410);
+  });
+});
+
+describe("the end", () => {
+  const ALL = ["start", "output", "logs", "completed"] as const;
+  const start: [Said] = [{ type: "started", worker: "w", numericsId: "n", resumedFrom: 0, total: STEPS }];
+  const events = (id: string): Promise<string[]> =>
+    inStore((store) => store.webhooks.of(id).map(({ event }) => event));
+
+  it("comes last and is told once, whatever waits when it comes", async () => {
+    const { id } = await inStore((store) => {
+      const job = insert(store, at("/held/last"), ALL);
+      happen(store, job.id, start);
+      return job;
+    });
+    await pump();
+    await expect.poll(() => received("/held/last")).toMatchObject([{ status: "processing" }]);
+    await inStore((store) => {
+      happen(store, id, stepEvent(1, STEPS));
+      happen(store, id, outputEvent(0));
+      end(store, id);
+    });
+    await answer("/held/last", 204);
+    await expect
+      .poll(() => received("/held/last"))
+      .toMatchObject([{ status: "processing" }, { status: "canceled" }]);
+    await answer("/held/last", 204);
+    const log = (): Promise<object[]> =>
+      inStore((store) => store.webhooks.of(id).map(({ event, state, nextAt }) => ({ event, state, nextAt })));
+    await expect.poll(log).toEqual([
+      { event: "start", state: "delivered", nextAt: null },
+      { event: "completed", state: "delivered", nextAt: null },
+    ]);
+  });
+
+  it("is not followed by what was being sent when the hub died", async () => {
+    const left = await inStore((store) => {
+      const { id } = insert(store, at("/died"), ALL);
+      happen(store, id, start);
+      const now = Date.now();
+      const [delivery] = store.webhooks.of(id);
+      store.webhooks.claim(delivery?.id ?? "", "{}", now + 30_000);
+      end(store, id);
+      const due = store.webhooks.of(id).filter(({ nextAt }) => nextAt !== null);
+      store.webhooks.disable(id);
+      return due;
+    });
+    expect(left).toMatchObject([{ event: "completed" }]);
+  });
+
+  it("does not keep away what was asked for without it", async () => {
+    const { id } = await inStore((store) => {
+      const job = insert(store, at("/held/without"), ["start", "output"]);
+      happen(store, job.id, start);
+      happen(store, job.id, outputEvent(0));
+      end(store, job.id);
+      store.webhooks.disable(job.id);
+      return job;
+    });
+    expect(await events(id)).toEqual(["start", "output"]);
   });
 });
