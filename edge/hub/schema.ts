@@ -126,6 +126,10 @@ const MIGRATIONS: readonly string[] = [
   DROP INDEX deliveries_due;
   CREATE INDEX deliveries_due ON deliveries (next_at, created_at, host, prediction_id) WHERE next_at IS NOT NULL;
   `,
+  `
+  -- When its last attempt began.
+  ALTER TABLE deliveries ADD COLUMN sent_at INTEGER;
+  `,
 ];
 
 /** Brings the database to the newest schema. */

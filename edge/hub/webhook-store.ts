@@ -81,7 +81,7 @@ export class WebhookStore {
     const isThrottled = THROTTLED.has(event);
     // What is still to be sent will tell of this too.
     if (isThrottled && this.#hasUnsent(predictionId, event)) return;
-    const last = isThrottled ? this.#lastOf(predictionId, event) : null;
+    const last = isThrottled ? this.#lastSentAt(predictionId, event) : null;
     this.#sql.exec(
       "INSERT INTO deliveries (id, prediction_id, event, host, created_at, next_at) VALUES (?, ?, ?, ?, ?, ?)",
       newWebhookId(),
@@ -146,9 +146,15 @@ export class WebhookStore {
       }));
   }
 
-  /** Keeps the delivery from being due until `leaseUntil`, so that it is neither sent twice at once nor lost. */
-  claim(id: string, body: string, leaseUntil: number): void {
-    this.#sql.exec("UPDATE deliveries SET body = ?, next_at = ? WHERE id = ?", body, leaseUntil, id);
+  /** An attempt begins: the delivery is not due until `leaseUntil`, so that it is neither sent twice at once nor lost. */
+  claim(id: string, body: string, { now, leaseUntil }: { now: number; leaseUntil: number }): void {
+    this.#sql.exec(
+      "UPDATE deliveries SET body = ?, sent_at = ?, next_at = ? WHERE id = ?",
+      body,
+      now,
+      leaseUntil,
+      id,
+    );
   }
 
   recordAttempt(id: string, at: number, ms: number, { status, error }: AttemptOutcome): void {
@@ -256,10 +262,10 @@ export class WebhookStore {
     return this.#sql.exec(query, predictionId, event).toArray().length > 0;
   }
 
-  #lastOf(predictionId: string, event: WebhookEvent): number | null {
+  #lastSentAt(predictionId: string, event: WebhookEvent): number | null {
     return this.#sql
       .exec<{ at: number | null }>(
-        "SELECT max(created_at) AS at FROM deliveries WHERE prediction_id = ? AND event = ?",
+        "SELECT max(sent_at) AS at FROM deliveries WHERE prediction_id = ? AND event = ?",
         predictionId,
         event,
       )

@@ -86,7 +86,7 @@ export class WebhookSender {
     const startedAt = Date.now();
     try {
       const body = delivery.body ?? this.#bodyOf(row);
-      store.claim(delivery.id, body, startedAt + LEASE_MS);
+      store.claim(delivery.id, body, { now: startedAt, leaseUntil: startedAt + LEASE_MS });
       const outcome = await this.#attempt(delivery.id, row, url, body);
       const now = Date.now();
       store.recordAttempt(delivery.id, startedAt, now - startedAt, outcome);

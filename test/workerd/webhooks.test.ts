@@ -108,7 +108,7 @@ describe("the end", () => {
       happen(store, id, start);
       const now = Date.now();
       const [delivery] = store.webhooks.of(id);
-      store.webhooks.claim(delivery?.id ?? "", "{}", now + 30_000);
+      store.webhooks.claim(delivery?.id ?? "", "{}", { now, leaseUntil: now + 30_000 });
       end(store, id);
       const due = store.webhooks.of(id).filter(({ nextAt }) => nextAt !== null);
       store.webhooks.disable(id);
@@ -127,5 +127,26 @@ describe("the end", () => {
       return job;
     });
     expect(await events(id)).toEqual(["start", "output"]);
+  });
+});
+
+describe("webhooks of one kind", () => {
+  it("are 500 ms apart, counted from when the one before was sent", async () => {
+    const dueAfter = await inStore((store) => {
+      const { id } = insert(store, at("/apart"), ["output"]);
+      const t = Date.now();
+      /** Queues one, sends it `late` after it is due; gives when it was due. */
+      const next = (queuedAfter: number, late: number): number => {
+        store.webhooks.queue(id, "output", t + queuedAfter);
+        const last = store.webhooks.of(id).at(-1);
+        if (last === undefined || last.nextAt === null) throw new Error("nothing is queued");
+        const now = last.nextAt + late;
+        store.webhooks.claim(last.id, "{}", { now, leaseUntil: now + 30_000 });
+        store.webhooks.settle(last.id, "delivered");
+        return last.nextAt - t;
+      };
+      return [next(0, 0), next(10, 0), next(510, 200), next(1_300, 0), next(9_000, 0)];
+    });
+    expect(dueAfter).toEqual([0, 500, 1_000, 1_700, 9_000]);
   });
 });
