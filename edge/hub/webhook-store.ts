@@ -158,7 +158,6 @@ export class WebhookStore {
   }
 
   recordAttempt(id: string, at: number, ms: number, { status, error }: AttemptOutcome): void {
-    this.#sql.exec("UPDATE deliveries SET tries = tries + 1 WHERE id = ?", id);
     this.#sql.exec(
       `INSERT INTO delivery_attempts (delivery_id, n, at, status, error, ms)
        SELECT ?5, (SELECT count(*) FROM delivery_attempts WHERE delivery_id = ?5) + 1, ?1, ?2, ?3, ?4`,
@@ -174,11 +173,17 @@ export class WebhookStore {
     this.#sql.exec("UPDATE deliveries SET state = ?, next_at = NULL WHERE id = ?", state, id);
   }
 
-  retryAt(id: string, at: number): void {
-    this.#sql.exec("UPDATE deliveries SET state = 'pending', next_at = ? WHERE id = ?", at, id);
+  /** `tries` attempts of its schedule have been made. */
+  retryAt(id: string, at: number, tries: number): void {
+    this.#sql.exec(
+      "UPDATE deliveries SET state = 'pending', tries = ?, next_at = ? WHERE id = ?",
+      tries,
+      at,
+      id,
+    );
   }
 
-  /** Starts a settled delivery's schedule anew. */
+  /** Starts a delivery's schedule anew, also while an attempt of the old one is under way. */
   again(id: string, now: number): void {
     this.#sql.exec("UPDATE deliveries SET state = 'pending', tries = 0, next_at = ? WHERE id = ?", now, id);
   }

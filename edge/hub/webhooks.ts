@@ -84,23 +84,30 @@ export class WebhookSender {
   async #send(delivery: Delivery, row: PredictionRow, url: string): Promise<void> {
     const { store, config, metrics, log, onScheduled } = this.#options;
     const startedAt = Date.now();
+    const leaseUntil = startedAt + LEASE_MS;
     try {
       const body = delivery.body ?? this.#bodyOf(row);
-      store.claim(delivery.id, body, { now: startedAt, leaseUntil: startedAt + LEASE_MS });
+      store.claim(delivery.id, body, { now: startedAt, leaseUntil });
       const outcome = await this.#attempt(delivery.id, row, url, body);
       const now = Date.now();
       store.recordAttempt(delivery.id, startedAt, now - startedAt, outcome);
+      const tries = delivery.tries + 1;
       const step = nextStep(outcome, {
-        tries: delivery.tries + 1,
+        tries,
         // What is not the end is soon overtaken by what follows: it is tried once.
         delaysMs: delivery.event === "completed" ? config.webhookDelaysMs : [],
         now,
         random: Math.random(),
       });
-      if ("retryAt" in step) store.retryAt(delivery.id, step.retryAt);
-      else if (step.state === "disabled") store.disable(row.id);
-      else store.settle(delivery.id, step.state);
-      if ("state" in step && step.state === "disabled") store.settle(delivery.id, "disabled");
+      const nextAt = store.get(delivery.id)?.nextAt ?? null;
+      // Where it has been begun anew meanwhile, it is sent again whatever came of this attempt.
+      const isBegunAnew = nextAt !== null && nextAt !== leaseUntil;
+      if (!isBegunAnew) {
+        if ("retryAt" in step) store.retryAt(delivery.id, step.retryAt, tries);
+        else if (step.state === "disabled") store.disable(row.id);
+        else store.settle(delivery.id, step.state);
+        if ("state" in step && step.state === "disabled") store.settle(delivery.id, "disabled");
+      }
       const result = "state" in step ? step.state : "retried later";
       metrics.count("vqd_hub_webhook_attempts_total", "state" in step ? step.state : "retried");
       log.info("webhook", { prediction: row.id, event: delivery.event, status: outcome.status, result });

@@ -4,6 +4,7 @@ import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
 import { endPrediction, ingest } from "../../edge/hub/ingest.ts";
+import { unwrap } from "../../edge/hub/records.ts";
 import { PredictionStore } from "../../edge/hub/store.ts";
 import type { WebhookEvent } from "../../edge/hub/webhook-store.ts";
 import { hubOfShard } from "../../edge/hubs.ts";
@@ -149,4 +150,29 @@ describe("webhooks of one kind", () => {
     });
     expect(dueAfter).toEqual([0, 500, 1_000, 1_700, 9_000]);
   });
+});
+
+describe("a redelivery", () => {
+  it.each([204, 500])(
+    "that is asked for while an attempt is under way follows one answered %d",
+    async (status) => {
+      const path = `/held/again-${status}`;
+      const { id } = await inStore((store) => {
+        const job = insert(store, at(path));
+        end(store, job.id);
+        return job;
+      });
+      const ending = () => inStore((store) => store.webhooks.of(id)[0]);
+      await pump();
+      await expect.poll(() => received(path)).toHaveLength(1);
+      unwrap(await hub.redeliverWebhook(id, KEY_NAME));
+      await answer(path, status);
+      await expect.poll(() => received(path)).toHaveLength(2);
+      expect(await ending()).toMatchObject({ state: "pending", tries: 0 });
+      await answer(path, 204);
+      await expect.poll(ending).toMatchObject({ state: "delivered" });
+      const { deliveries } = unwrap(await hub.webhookLog(id, KEY_NAME));
+      expect(deliveries[0]?.attempts).toMatchObject([{ status }, { status: 204 }]);
+    },
+  );
 });
