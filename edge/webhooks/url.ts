@@ -8,9 +8,13 @@ export interface UrlRules {
 const MAX_LENGTH = 2_048;
 /** Ports below 1024 other than https's belong to services that have no webhooks. */
 const FIRST_FREE_PORT = 1_024;
-/** Names that resolve inside of a network, if at all (RFC 6761, RFC 6762, RFC 8375, ICANN's private-use names). */
+/**
+ * Names that resolve inside of a network, if at all (RFC 6761, RFC 6762, RFC 8375, ICANN's private-use names), or by a
+ * resolver's search list (Kubernetes' services).
+ */
 const PRIVATE_NAMES = [
   "localhost",
+  "localdomain",
   "local",
   "internal",
   "intranet",
@@ -22,6 +26,7 @@ const PRIVATE_NAMES = [
   "test",
   "invalid",
   "onion",
+  "svc",
 ];
 
 type Prefix = readonly [address: number, bits: number];
@@ -32,12 +37,13 @@ const prefix = (cidr: string): Prefix => {
   return [v4(address), Number(bits)];
 };
 
-/** IANA's special-purpose IPv4 addresses: none of them is a public host. */
+/** IANA's special-purpose IPv4 addresses and, for Azure's machines, their host: none of them is a public host. */
 const SPECIAL_V4 = [
   "0.0.0.0/8",
   "10.0.0.0/8",
   "100.64.0.0/10",
   "127.0.0.0/8",
+  "168.63.129.16/32",
   "169.254.0.0/16",
   "172.16.0.0/12",
   "192.0.0.0/24",
@@ -95,8 +101,11 @@ function hostComplaint(hostname: string, { allowLoopback }: UrlRules): string | 
       : undefined;
   }
   if (allowLoopback && host === "localhost") return undefined;
+  // A second dot at the end is not a name, but some resolvers take it for one.
   const isPrivate =
-    !host.includes(".") || PRIVATE_NAMES.some((name) => host === name || host.endsWith(`.${name}`));
+    !host.includes(".") ||
+    host.split(".").includes("") ||
+    PRIVATE_NAMES.some((name) => host === name || host.endsWith(`.${name}`));
   return isPrivate ? "must name a public host" : undefined;
 }
 

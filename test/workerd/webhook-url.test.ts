@@ -13,6 +13,8 @@ describe("a webhook's URL", () => {
     "https://8.8.8.8/",
     "https://[2606:4700:4700::1111]/",
     "https://172.32.0.1/",
+    "https://168.63.129.17/",
+    "https://svc.example.com/",
     "https://xn--bcher-kva.example/",
   ])("may be %s", (url) => {
     expect(complaint(url)).toBeUndefined();
@@ -32,6 +34,14 @@ describe("a webhook's URL", () => {
     ["a name in localhost", "https://a.localhost/"],
     ["a name of one label", "https://intranet/"],
     ["a metadata name", "https://metadata.google.internal/computeMetadata/v1/"],
+    ["localhost in full", "https://localhost.localdomain/"],
+    ["a local domain", "https://foo.localdomain/"],
+    ["a service of Kubernetes", "https://kubernetes.default.svc/"],
+    ["a service of Kubernetes in full", "https://kubernetes.default.svc.cluster.local/"],
+    ["localhost with two dots", "https://localhost../"],
+    ["loopback with two dots", "https://127.0.0.1../"],
+    ["an empty label", "https://example..com/"],
+    ["an empty first label", "https://.example.com/"],
     ["mDNS", "https://printer.local/"],
     ["loopback", "https://127.0.0.1/"],
     ["loopback in short", "https://127.1/"],
@@ -45,6 +55,7 @@ describe("a webhook's URL", () => {
     ["and another", "https://192.168.1.1/"],
     ["carrier-grade NAT", "https://100.64.0.1/"],
     ["cloud metadata", "https://169.254.169.254/latest/meta-data/"],
+    ["the host of Azure's machines", "https://168.63.129.16/"],
     ["multicast", "https://224.0.0.1/"],
     ["broadcast", "https://255.255.255.255/"],
     ["documentation", "https://203.0.113.7/"],
@@ -77,6 +88,7 @@ describe("a webhook's URL", () => {
       "http://example.com/",
       "https://169.254.169.254/",
       "http://intranet/",
+      "http://localhost../",
     ]) {
       expect(webhookUrlComplaint(url, rules), url).toMatch(/^must /);
     }
