@@ -1,7 +1,7 @@
 // `npm run cluster`: the folder of a NATS cluster, and what stays when it is made again.
 
 import { execFile } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -80,6 +80,34 @@ it("renews certificates under the same CA, makes leaf nodes where they are liste
   const [key = ""] = /U[A-Z2-7]{55}/.exec(stdout) ?? [];
   expect((await cluster("revoke", join(dir, "creds", "gpu-7.creds"))).stdout).toContain(key);
   expect(read("operator", "keys.json")).toContain(key);
+});
+
+it("revokes credentials that are named by their path in the cluster's folder", async () => {
+  await cluster("init", ...NODES);
+  const [key = ""] = /U[A-Z2-7]{55}/.exec((await cluster("user", "worker", "--name", "gpu-7")).stdout) ?? [];
+  expect(await cluster("revoke", "creds/gpu-7.creds")).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining(key) as string,
+  });
+});
+
+it("refuses to revoke what names no user", async () => {
+  await cluster("init", ...NODES);
+  const jwt = (claims: string): string =>
+    `-----BEGIN NATS USER JWT-----\n${claims}\n------END NATS USER JWT------\n`;
+  const base64url = (text: string): string => Buffer.from(text).toString("base64url");
+  const cut = read("creds", "worker.creds").replace(/(?<=JWT-+\n[^.]+\..{20})\S+/, "");
+  const nobody = jwt(`a.${base64url('{"name":"gpu-7"}')}.b`);
+  for (const text of [cut, nobody, jwt(`a.${base64url("null")}.b`), jwt("a"), ""]) {
+    const path = join(dir, "creds", "damaged.creds");
+    writeFileSync(path, text);
+    expect(await cluster("revoke", path)).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/damaged\.creds is neither a user's public key nor/) as string,
+    });
+  }
+  expect(await cluster("revoke", "creds/missing.creds")).toMatchObject({ code: 2 });
+  expect(read("operator", "keys.json")).toContain('"revocations": {}');
 });
 
 it.each([

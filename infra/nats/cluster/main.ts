@@ -1,6 +1,6 @@
 // `npm run cluster`: makes the configuration, certificates and credentials of a NATS cluster, and changes them.
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -54,14 +54,27 @@ function roleOf(text: string | undefined): RoleName {
   return role;
 }
 
-/** The user's public key, given itself or as the credentials that name it. */
-function userKey(argument: string): string {
-  if (/^U[A-Z2-7]{55}$/.test(argument)) return argument;
-  const [, jwt] = /NATS USER JWT-+\s+(\S+)/.exec(readFileSync(argument, "utf8")) ?? [];
-  const payload = Buffer.from(jwt?.split(".")[1] ?? "", "base64url").toString();
-  if (payload === "")
+const USER_KEY = /^U[A-Z2-7]{55}$/;
+
+/** The user's public key, given itself or as the credentials that name it: a path, also below the cluster's folder. */
+function userKey(argument: string, dir: string): string {
+  if (USER_KEY.test(argument)) return argument;
+  const path = [argument, resolve(dir, argument)].find((file) => existsSync(file));
+  const key = path === undefined ? undefined : subjectOf(readFileSync(path, "utf8"));
+  if (typeof key !== "string" || !USER_KEY.test(key))
     throw new UsageError(`${argument} is neither a user's public key nor a credentials file`);
-  return (JSON.parse(payload) as { sub: string }).sub;
+  return key;
+}
+
+/** Whom the JWT of a credentials file is about; undefined where the text is none. */
+function subjectOf(credentials: string): unknown {
+  const [, jwt] = /NATS USER JWT-+\s+(\S+)/.exec(credentials) ?? [];
+  try {
+    const claims: unknown = JSON.parse(Buffer.from(jwt?.split(".")[1] ?? "", "base64url").toString());
+    return (claims as { sub?: unknown } | null)?.sub;
+  } catch {
+    return undefined;
+  }
 }
 
 async function main(): Promise<void> {
@@ -124,7 +137,7 @@ async function main(): Promise<void> {
     const key = files.issue(role, name, expires);
     say(`${files.credentialsPath(name)} is user ${key}`);
   } else if (command === "revoke") {
-    const key = userKey(only("credentials file or public key"));
+    const key = userKey(only("credentials file or public key"), dir);
     files.authority.revoke(key);
     files.writeConfigs();
     say(`revoked ${key}; copy the configurations and reload the servers`);
