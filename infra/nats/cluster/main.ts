@@ -133,6 +133,9 @@ async function main(): Promise<void> {
     if (days !== undefined && !(days > 0)) throw new UsageError("--days must be a number above 0");
     const name = values.name ?? role;
     if (!NAME.test(name)) throw new UsageError("--name must be lower case letters, digits and -");
+    // Its credentials lie under the role's name.
+    if (name !== role && ROLE_NAMES.some((other) => other === name))
+      throw new UsageError(`--name ${name} is another role's`);
     const expires = days === undefined ? undefined : Math.floor(Date.now() / 1_000 + days * DAY_SECONDS);
     const key = files.issue(role, name, expires);
     say(`${files.credentialsPath(name)} is user ${key}`);
