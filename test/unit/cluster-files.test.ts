@@ -82,6 +82,17 @@ it("renews certificates under the same CA, makes leaf nodes where they are liste
   expect(read("operator", "keys.json")).toContain(key);
 });
 
+it("goes on to listen for leaf nodes when a server is added", async () => {
+  await cluster("init", ...NODES, "--leaf-nodes");
+  await cluster("leaf", "site=gpu.example");
+  await cluster("init", ...NODES, "n4=n4.example");
+  for (const name of ["n1", "n4"]) {
+    expect(JSON.parse(read("nodes", name, "nats-server.conf"))).toHaveProperty("leafnodes.listen");
+  }
+  expect(read("leaves", "site", "nats-server.conf")).toContain("tls://n4.example:7422");
+  expect((await cluster("leaf", "other=gpu.example")).code).toBe(0);
+});
+
 it("revokes credentials that are named by their path in the cluster's folder", async () => {
   await cluster("init", ...NODES);
   const [key = ""] = /U[A-Z2-7]{55}/.exec((await cluster("user", "worker", "--name", "gpu-7")).stdout) ?? [];

@@ -57,11 +57,19 @@ export class ClusterFiles {
     this.#places = places;
   }
 
-  /** Makes the cluster's folder, or brings one up to date: keys, credentials and certificates that are there stay. */
+  /**
+   * Makes the cluster's folder, or brings one up to date: keys, credentials and certificates that are there stay, and it
+   * goes on to accept leaves.
+   */
   static async init(dir: string, { nodes, acceptsLeaves }: Nodes, places: Places): Promise<ClusterFiles> {
     const authority = await Authority.open(join(dir, "operator"));
-    const leaves = existsSync(join(dir, CLUSTER_FILE)) ? readCluster(dir).leaves : [];
-    const files = new ClusterFiles(dir, authority, { nodes, acceptsLeaves, leaves }, places);
+    const before = existsSync(join(dir, CLUSTER_FILE)) ? readCluster(dir) : undefined;
+    const cluster = {
+      nodes,
+      acceptsLeaves: acceptsLeaves || (before?.acceptsLeaves ?? false),
+      leaves: before?.leaves ?? [],
+    };
+    const files = new ClusterFiles(dir, authority, cluster, places);
     files.#writeCluster();
     writePrivateFile(join(dir, "ca.pem"), authority.caCertificate);
     for (const node of nodes) await files.#writeTls(join("nodes", node.name), [node.host]);

@@ -24,7 +24,8 @@ nats-server --signal reload. Roles: ${ROLE_NAMES.join(", ")}.
   --config-dir DIR      configuration folder on the servers                [/etc/nats]
   --store-dir DIR       where the servers keep streams                     [/var/lib/nats]
   --listen ADDRESS      that the servers listen on                         [0.0.0.0]
-  --leaf-nodes          init: the servers listen for leaf nodes; take nats-server 2.11.15, 2.12.6 or later for that
+  --leaf-nodes          init: the servers listen for leaf nodes from then on, also when init is run again;
+                        take nats-server 2.11.15, 2.12.6 or later for that
   --name NAME           user: name of the credentials                      [the role]
   --days N              user: how long they are valid                      [for ever]
   -h, --help            this text
