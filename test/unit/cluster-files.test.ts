@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { X509Certificate } from "node:crypto";
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { NODE, REPO } from "../../infra/stack/paths.ts";
 
@@ -80,6 +80,27 @@ it("renews certificates under the same CA, makes leaf nodes where they are liste
   const [key = ""] = /U[A-Z2-7]{55}/.exec(stdout) ?? [];
   expect((await cluster("revoke", join(dir, "creds", "gpu-7.creds"))).stdout).toContain(key);
   expect(read("operator", "keys.json")).toContain(key);
+});
+
+it("makes the certificate of a server anew when its host is another", async () => {
+  await cluster("init", ...NODES, "--leaf-nodes");
+  await cluster("leaf", "site=gpu.example");
+  const kept = read("nodes", "n2", "tls", "node.pem");
+  await cluster("init", "n1=n1.other.example", ...NODES.slice(1));
+  await cluster("leaf", "site=gpu.other.example");
+  for (const [server, host] of [
+    ["nodes/n1", "n1"],
+    ["leaves/site", "gpu"],
+  ] as const) {
+    const certificate = new X509Certificate(read(server, "tls", "node.pem"));
+    expect(certificate.checkHost(`${host}.other.example`)).toBe(`${host}.other.example`);
+    expect(certificate.checkHost(`${host}.example`)).toBeUndefined();
+    expect(certificate.checkPrivateKey(createPrivateKey(read(server, "tls", "node-key.pem")))).toBe(true);
+  }
+  expect(read("nodes", "n2", "tls", "node.pem")).toBe(kept);
+  const leaf = read("leaves", "site", "tls", "node.pem");
+  await cluster("leaf", "site=gpu.other.example");
+  expect(read("leaves", "site", "tls", "node.pem")).toBe(leaf);
 });
 
 it("goes on to listen for leaf nodes when a server is added", async () => {

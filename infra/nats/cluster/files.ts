@@ -1,5 +1,6 @@
 // The folder of a cluster: the operator's keys, and for each server and each user what is to be copied there.
 
+import { X509Certificate } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
@@ -58,8 +59,8 @@ export class ClusterFiles {
   }
 
   /**
-   * Makes the cluster's folder, or brings one up to date: keys, credentials and certificates that are there stay, and it
-   * goes on to accept leaves.
+   * Makes the cluster's folder, or brings one up to date: keys, credentials and certificates that are there stay, but for
+   * certificates for other hosts, and it goes on to accept leaves.
    */
   static async init(dir: string, { nodes, acceptsLeaves }: Nodes, places: Places): Promise<ClusterFiles> {
     const authority = await Authority.open(join(dir, "operator"));
@@ -153,11 +154,18 @@ export class ClusterFiles {
     const dir = join(this.dir, server, "tls");
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     writePrivateFile(join(dir, "ca.pem"), this.authority.caCertificate);
-    if (!renew && existsSync(join(dir, "node.pem"))) return;
+    const path = join(dir, "node.pem");
+    if (!renew && existsSync(path) && isFor(readFileSync(path), hosts)) return;
     const { certificate, key } = await this.authority.certificate(hosts);
     writePrivateFile(join(dir, "node-key.pem"), key);
-    writePrivateFile(join(dir, "node.pem"), certificate);
+    writePrivateFile(path, certificate);
   }
+}
+
+/** Whether clients that look for any of these hosts take the certificate (PEM). */
+function isFor(certificate: Buffer, hosts: readonly string[]): boolean {
+  const parsed = new X509Certificate(certificate);
+  return hosts.every((host) => parsed.checkHost(host) !== undefined);
 }
 
 function readCluster(dir: string): z.infer<typeof clusterSchema> {
