@@ -3,10 +3,10 @@
 import { execFile } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { NODE, REPO } from "../../infra/stack/paths.ts";
 
 let dir: string;
@@ -101,6 +101,61 @@ it("makes the certificate of a server anew when its host is another", async () =
   const leaf = read("leaves", "site", "tls", "node.pem");
   await cluster("leaf", "site=gpu.other.example");
   expect(read("leaves", "site", "tls", "node.pem")).toBe(leaf);
+});
+
+describe("where the files of a server lie", () => {
+  const placeOf = (path: string): object => {
+    const config = JSON.parse(read(path, "nats-server.conf")) as {
+      listen: string;
+      tls: { cert_file: string };
+      jetstream?: { store_dir: string };
+    };
+    const [listen, configDir] = [config.listen.split(":")[0], dirname(dirname(config.tls.cert_file))];
+    return { listen, configDir, storeDir: config.jetstream?.store_dir };
+  };
+  const SAID = ["--config-dir", "/opt/nats", "--store-dir", "/data/nats", "--listen", "127.0.0.2"];
+  const KEPT = { listen: "127.0.0.2", configDir: "/opt/nats", storeDir: "/data/nats" };
+
+  it("is kept until something else is said", async () => {
+    await cluster("init", ...NODES, ...SAID, "--leaf-nodes");
+    await cluster("revoke", "creds/monitor.creds");
+    await cluster("leaf", "site=gpu.example");
+    expect(placeOf("nodes/n1")).toEqual(KEPT);
+    expect(placeOf("leaves/site")).toEqual({ ...KEPT, storeDir: undefined });
+    await cluster("init", ...NODES, "n4=n4.example");
+    for (const name of ["n1", "n4"]) expect(placeOf(`nodes/${name}`)).toEqual(KEPT);
+    await cluster("revoke", "creds/worker.creds", "--store-dir", "/data/new");
+    await cluster("revoke", "creds/edge.creds");
+    expect(placeOf("nodes/n4")).toEqual({ ...KEPT, storeDir: "/data/new" });
+    await cluster("init", "other=other.example");
+    expect(placeOf("nodes/other")).toEqual({ ...KEPT, storeDir: "/data/new" });
+  });
+
+  it("is said for a leaf by itself", async () => {
+    await cluster("init", ...NODES, "--leaf-nodes");
+    await cluster("leaf", "site=gpu.example", "--listen", "127.0.0.3");
+    const nodes = { listen: "0.0.0.0", configDir: "/etc/nats", storeDir: "/var/lib/nats" };
+    expect(placeOf("nodes/n1")).toEqual(nodes);
+    await cluster("init", ...NODES, "--listen", "127.0.0.2");
+    await cluster("revoke", "creds/monitor.creds");
+    expect(placeOf("nodes/n1")).toEqual({ ...nodes, listen: "127.0.0.2" });
+    expect(placeOf("leaves/site")).toMatchObject({ listen: "127.0.0.3", configDir: "/etc/nats" });
+  });
+
+  it("is the default in a folder of an earlier release, which did not keep it", async () => {
+    await cluster("init", ...NODES, ...SAID);
+    const { places, ...earlier } = JSON.parse(read("cluster.json")) as Record<string, unknown>;
+    expect(places).toHaveProperty("n3");
+    writeFileSync(join(dir, "cluster.json"), JSON.stringify(earlier));
+    expect(await cluster("revoke", "creds/monitor.creds", "--listen", "127.0.0.2")).toMatchObject({
+      code: 0,
+    });
+    expect(placeOf("nodes/n1")).toEqual({
+      listen: "127.0.0.2",
+      configDir: "/etc/nats",
+      storeDir: "/var/lib/nats",
+    });
+  });
 });
 
 it("goes on to listen for leaf nodes when a server is added", async () => {
