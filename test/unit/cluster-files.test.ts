@@ -1,12 +1,12 @@
 // `npm run cluster`: the folder of a NATS cluster, and what stays when it is made again.
 
 import { execFile } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
-import { X509Certificate } from "node:crypto";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { NODE, REPO } from "../../infra/stack/paths.ts";
 
 let dir: string;
@@ -82,6 +82,121 @@ it("renews certificates under the same CA, makes leaf nodes where they are liste
   expect(read("operator", "keys.json")).toContain(key);
 });
 
+it("makes the certificate of a server anew when its host is another", async () => {
+  await cluster("init", ...NODES, "--leaf-nodes");
+  await cluster("leaf", "site=gpu.example");
+  const kept = read("nodes", "n2", "tls", "node.pem");
+  await cluster("init", "n1=n1.other.example", ...NODES.slice(1));
+  await cluster("leaf", "site=gpu.other.example");
+  for (const [server, host] of [
+    ["nodes/n1", "n1"],
+    ["leaves/site", "gpu"],
+  ] as const) {
+    const certificate = new X509Certificate(read(server, "tls", "node.pem"));
+    expect(certificate.checkHost(`${host}.other.example`)).toBe(`${host}.other.example`);
+    expect(certificate.checkHost(`${host}.example`)).toBeUndefined();
+    expect(certificate.checkPrivateKey(createPrivateKey(read(server, "tls", "node-key.pem")))).toBe(true);
+  }
+  expect(read("nodes", "n2", "tls", "node.pem")).toBe(kept);
+  const leaf = read("leaves", "site", "tls", "node.pem");
+  await cluster("leaf", "site=gpu.other.example");
+  expect(read("leaves", "site", "tls", "node.pem")).toBe(leaf);
+});
+
+describe("where the files of a server lie", () => {
+  const placeOf = (path: string): object => {
+    const config = JSON.parse(read(path, "nats-server.conf")) as {
+      listen: string;
+      tls: { cert_file: string };
+      jetstream?: { store_dir: string };
+    };
+    const [listen, configDir] = [config.listen.split(":")[0], dirname(dirname(config.tls.cert_file))];
+    return { listen, configDir, storeDir: config.jetstream?.store_dir };
+  };
+  const SAID = ["--config-dir", "/opt/nats", "--store-dir", "/data/nats", "--listen", "127.0.0.2"];
+  const KEPT = { listen: "127.0.0.2", configDir: "/opt/nats", storeDir: "/data/nats" };
+
+  it("is kept until something else is said", async () => {
+    await cluster("init", ...NODES, ...SAID, "--leaf-nodes");
+    await cluster("revoke", "creds/monitor.creds");
+    await cluster("leaf", "site=gpu.example");
+    expect(placeOf("nodes/n1")).toEqual(KEPT);
+    expect(placeOf("leaves/site")).toEqual({ ...KEPT, storeDir: undefined });
+    await cluster("init", ...NODES, "n4=n4.example");
+    for (const name of ["n1", "n4"]) expect(placeOf(`nodes/${name}`)).toEqual(KEPT);
+    await cluster("revoke", "creds/worker.creds", "--store-dir", "/data/new");
+    await cluster("revoke", "creds/edge.creds");
+    expect(placeOf("nodes/n4")).toEqual({ ...KEPT, storeDir: "/data/new" });
+    await cluster("init", "other=other.example");
+    expect(placeOf("nodes/other")).toEqual({ ...KEPT, storeDir: "/data/new" });
+  });
+
+  it("is said for a leaf by itself", async () => {
+    await cluster("init", ...NODES, "--leaf-nodes");
+    await cluster("leaf", "site=gpu.example", "--listen", "127.0.0.3");
+    const nodes = { listen: "0.0.0.0", configDir: "/etc/nats", storeDir: "/var/lib/nats" };
+    expect(placeOf("nodes/n1")).toEqual(nodes);
+    await cluster("init", ...NODES, "--listen", "127.0.0.2");
+    await cluster("revoke", "creds/monitor.creds");
+    expect(placeOf("nodes/n1")).toEqual({ ...nodes, listen: "127.0.0.2" });
+    expect(placeOf("leaves/site")).toMatchObject({ listen: "127.0.0.3", configDir: "/etc/nats" });
+  });
+
+  it("is the default in a folder of an earlier release, which did not keep it", async () => {
+    await cluster("init", ...NODES, ...SAID);
+    const { places, ...earlier } = JSON.parse(read("cluster.json")) as Record<string, unknown>;
+    expect(places).toHaveProperty("n3");
+    writeFileSync(join(dir, "cluster.json"), JSON.stringify(earlier));
+    expect(await cluster("revoke", "creds/monitor.creds", "--listen", "127.0.0.2")).toMatchObject({
+      code: 0,
+    });
+    expect(placeOf("nodes/n1")).toEqual({
+      listen: "127.0.0.2",
+      configDir: "/etc/nats",
+      storeDir: "/var/lib/nats",
+    });
+  });
+});
+
+it("goes on to listen for leaf nodes when a server is added", async () => {
+  await cluster("init", ...NODES, "--leaf-nodes");
+  await cluster("leaf", "site=gpu.example");
+  await cluster("init", ...NODES, "n4=n4.example");
+  for (const name of ["n1", "n4"]) {
+    expect(JSON.parse(read("nodes", name, "nats-server.conf"))).toHaveProperty("leafnodes.listen");
+  }
+  expect(read("leaves", "site", "nats-server.conf")).toContain("tls://n4.example:7422");
+  expect((await cluster("leaf", "other=gpu.example")).code).toBe(0);
+});
+
+it("revokes credentials that are named by their path in the cluster's folder", async () => {
+  await cluster("init", ...NODES);
+  const [key = ""] = /U[A-Z2-7]{55}/.exec((await cluster("user", "worker", "--name", "gpu-7")).stdout) ?? [];
+  expect(await cluster("revoke", "creds/gpu-7.creds")).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining(key) as string,
+  });
+});
+
+it("refuses to revoke what names no user", async () => {
+  await cluster("init", ...NODES);
+  const jwt = (claims: string): string =>
+    `-----BEGIN NATS USER JWT-----\n${claims}\n------END NATS USER JWT------\n`;
+  const base64url = (text: string): string => Buffer.from(text).toString("base64url");
+  const cut = read("creds", "worker.creds").replace(/(?<=JWT-+\n[^.]+\..{20})\S+/, "");
+  const nobody = jwt(`a.${base64url('{"name":"gpu-7"}')}.b`);
+  for (const text of [cut, nobody, jwt(`a.${base64url("null")}.b`), jwt("a"), ""]) {
+    const path = join(dir, "creds", "damaged.creds");
+    writeFileSync(path, text);
+    expect(await cluster("revoke", path)).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/damaged\.creds is neither a user's public key nor/) as string,
+    });
+  }
+  expect(await cluster("revoke", "creds/missing.creds")).toMatchObject({ code: 2 });
+  expect(read("operator", "keys.json")).toContain('"revocations": {}');
+});
+
 it.each([
   [["init"], /NAME=HOST/],
   [["init", "n1"], /NAME=HOST/],
@@ -89,6 +204,7 @@ it.each([
   [["init", "n1=a.example", "n1=b.example"], /differ/],
   [["user", "root"], /ROLE/],
   [["user", "worker", "--days", "never"], /--days/],
+  [["user", "worker", "--name", "edge"], /--name edge is another role's/],
   [["dance"], /unknown command/],
 ])("refuses %j", async (args, reason) => {
   if (args[0] !== "init") await cluster("init", ...NODES);

@@ -35,6 +35,12 @@ export interface Place {
   readonly listen: string;
 }
 
+export const DEFAULT_PLACE: Place = {
+  configDir: "/etc/nats",
+  storeDir: "/var/lib/nats",
+  listen: "0.0.0.0",
+};
+
 export interface Nodes {
   readonly nodes: readonly Node[];
   /** Whether they listen for leaf nodes. */

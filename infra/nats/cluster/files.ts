@@ -1,11 +1,20 @@
 // The folder of a cluster: the operator's keys, and for each server and each user what is to be copied there.
 
+import { X509Certificate } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { writePrivateFile } from "../../stack/files.ts";
 import { Authority, type RoleName } from "./authority.ts";
-import { leafConfig, type Node, nodeConfig, type Nodes, type Place, type Ports } from "./config.ts";
+import {
+  DEFAULT_PLACE,
+  leafConfig,
+  type Node,
+  nodeConfig,
+  type Nodes,
+  type Place,
+  type Ports,
+} from "./config.ts";
 
 const CLUSTER_FILE = "cluster.json";
 const CONFIG_FILE = "nats-server.conf";
@@ -25,15 +34,19 @@ const leafSchema = z.strictObject({
   hosts: z.array(z.string()).min(1),
   ports: portsSchema.pick({ client: true, monitor: true }),
 });
+const placeSchema = z.strictObject({ configDir: z.string(), storeDir: z.string(), listen: z.string() });
 const clusterSchema = z.strictObject({
   nodes: z.array(z.strictObject({ name: z.string(), host: z.string(), ports: portsSchema })).min(1),
   acceptsLeaves: z.boolean(),
   leaves: z.array(leafSchema),
+  /** By server. Earlier releases did not keep them. */
+  places: z.record(z.string(), placeSchema).default({}),
 });
 type Leaf = z.infer<typeof leafSchema>;
+type Cluster = z.infer<typeof clusterSchema>;
 
-/** Where the files of a server will lie when it runs, by its name. */
-export type Places = (server: string) => Place;
+/** What is new of where the files of a server will lie when it runs, by its name; the rest stays as it was. */
+export type Places = (server: string) => Partial<Place>;
 
 export class ClusterFiles {
   readonly dir: string;
@@ -41,13 +54,14 @@ export class ClusterFiles {
   readonly nodes: readonly Node[];
   readonly acceptsLeaves: boolean;
   readonly #leaves: Leaf[];
-  readonly #places: Places;
+  readonly #places: Readonly<Record<string, Place>>;
+  readonly #newPlaces: Places;
 
   private constructor(
     dir: string,
     authority: Authority,
-    { nodes, acceptsLeaves, leaves }: Nodes & { leaves: Leaf[] },
-    places: Places,
+    { nodes, acceptsLeaves, leaves, places }: Omit<Cluster, "nodes"> & Nodes,
+    newPlaces: Places,
   ) {
     this.dir = dir;
     this.authority = authority;
@@ -55,14 +69,23 @@ export class ClusterFiles {
     this.acceptsLeaves = acceptsLeaves;
     this.#leaves = leaves;
     this.#places = places;
+    this.#newPlaces = newPlaces;
   }
 
-  /** Makes the cluster's folder, or brings one up to date: keys, credentials and certificates that are there stay. */
+  /**
+   * Makes the cluster's folder, or brings one up to date: keys, credentials and certificates that are there stay, but for
+   * certificates for other hosts, and it goes on to accept leaves.
+   */
   static async init(dir: string, { nodes, acceptsLeaves }: Nodes, places: Places): Promise<ClusterFiles> {
     const authority = await Authority.open(join(dir, "operator"));
-    const leaves = existsSync(join(dir, CLUSTER_FILE)) ? readCluster(dir).leaves : [];
-    const files = new ClusterFiles(dir, authority, { nodes, acceptsLeaves, leaves }, places);
-    files.#writeCluster();
+    const before = existsSync(join(dir, CLUSTER_FILE)) ? readCluster(dir) : undefined;
+    const cluster = {
+      nodes,
+      acceptsLeaves: acceptsLeaves || (before?.acceptsLeaves ?? false),
+      leaves: before?.leaves ?? [],
+      places: before?.places ?? {},
+    };
+    const files = new ClusterFiles(dir, authority, cluster, places);
     writePrivateFile(join(dir, "ca.pem"), authority.caCertificate);
     for (const node of nodes) await files.#writeTls(join("nodes", node.name), [node.host]);
     for (const role of FIRST_USERS) {
@@ -97,13 +120,14 @@ export class ClusterFiles {
 
   /** Writes the servers' configurations, which hold who is trusted. Servers that run want a reload. */
   writeConfigs(): void {
+    this.#writeCluster();
     const trust = this.authority.trust();
     for (const node of this.nodes) {
-      const config = nodeConfig(node, this, trust, this.#places(node.name));
+      const config = nodeConfig(node, this, trust, this.#place(node.name));
       writePrivateFile(this.configPath("nodes", node.name), config);
     }
     for (const leaf of this.#leaves) {
-      const config = leafConfig(leaf, this.nodes, trust, this.#places(leaf.name));
+      const config = leafConfig(leaf, this.nodes, trust, this.#place(leaf.name));
       writePrivateFile(this.configPath("leaves", leaf.name), config);
     }
   }
@@ -126,7 +150,6 @@ export class ClusterFiles {
     if (!existsSync(credentialsPath)) {
       writePrivateFile(credentialsPath, this.authority.issue("leaf", `leaf-${name}`).credentials);
     }
-    this.#writeCluster();
     this.writeConfigs();
   }
 
@@ -136,8 +159,22 @@ export class ClusterFiles {
     for (const leaf of this.#leaves) await this.#writeTls(join("leaves", leaf.name), leaf.hosts, true);
   }
 
+  /** A server that is new takes after the nodes, or after those that were there before. */
+  #place(server: string): Place {
+    const likely = [server, ...this.nodes.map(({ name }) => name), ...Object.keys(this.#places)];
+    const known = likely.find((name) => Object.hasOwn(this.#places, name));
+    const kept = known === undefined ? undefined : this.#places[known];
+    return { ...DEFAULT_PLACE, ...kept, ...this.#newPlaces(server) };
+  }
+
   #writeCluster(): void {
-    const cluster = { nodes: this.nodes, acceptsLeaves: this.acceptsLeaves, leaves: this.#leaves };
+    const servers = [...this.nodes, ...this.#leaves];
+    const cluster = {
+      nodes: this.nodes,
+      acceptsLeaves: this.acceptsLeaves,
+      leaves: this.#leaves,
+      places: Object.fromEntries(servers.map(({ name }) => [name, this.#place(name)])),
+    };
     writePrivateFile(join(this.dir, CLUSTER_FILE), `${JSON.stringify(cluster, undefined, 2)}\n`);
   }
 
@@ -145,14 +182,21 @@ export class ClusterFiles {
     const dir = join(this.dir, server, "tls");
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     writePrivateFile(join(dir, "ca.pem"), this.authority.caCertificate);
-    if (!renew && existsSync(join(dir, "node.pem"))) return;
+    const path = join(dir, "node.pem");
+    if (!renew && existsSync(path) && isFor(readFileSync(path), hosts)) return;
     const { certificate, key } = await this.authority.certificate(hosts);
     writePrivateFile(join(dir, "node-key.pem"), key);
-    writePrivateFile(join(dir, "node.pem"), certificate);
+    writePrivateFile(path, certificate);
   }
 }
 
-function readCluster(dir: string): z.infer<typeof clusterSchema> {
+/** Whether clients that look for any of these hosts take the certificate (PEM). */
+function isFor(certificate: Buffer, hosts: readonly string[]): boolean {
+  const parsed = new X509Certificate(certificate);
+  return hosts.every((host) => parsed.checkHost(host) !== undefined);
+}
+
+function readCluster(dir: string): Cluster {
   const path = join(dir, CLUSTER_FILE);
   if (!existsSync(path)) throw new Error(`${path} is not there: make the cluster with init first`);
   return clusterSchema.parse(JSON.parse(readFileSync(path, "utf8")));

@@ -1,13 +1,13 @@
 // `npm run cluster`: makes the configuration, certificates and credentials of a NATS cluster, and changes them.
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { ROLE_NAMES, type RoleName } from "./authority.ts";
 import { CERTIFICATE_DAYS } from "./certificates.ts";
-import { type Node, type Place, PORTS } from "./config.ts";
-import { ClusterFiles } from "./files.ts";
+import { DEFAULT_PLACE, type Node, type Place, PORTS } from "./config.ts";
+import { ClusterFiles, type Places } from "./files.ts";
 
 const HELP = `Usage: npm run cluster -- init NAME=HOST... [options]    makes a cluster of these servers, or brings it up to date
        npm run cluster -- user ROLE [options]          new credentials: creds/NAME.creds
@@ -21,10 +21,12 @@ After user nothing is to be done; after all others copy the servers' folders aga
 nats-server --signal reload. Roles: ${ROLE_NAMES.join(", ")}.
 
   --dir DIR             the cluster's folder                               [nats-cluster]
-  --config-dir DIR      configuration folder on the servers                [/etc/nats]
-  --store-dir DIR       where the servers keep streams                     [/var/lib/nats]
-  --listen ADDRESS      that the servers listen on                         [0.0.0.0]
-  --leaf-nodes          init: the servers listen for leaf nodes; take nats-server 2.11.15, 2.12.6 or later for that
+  --config-dir DIR      configuration folder on the servers                [${DEFAULT_PLACE.configDir}]
+  --store-dir DIR       where the servers keep streams                     [${DEFAULT_PLACE.storeDir}]
+  --listen ADDRESS      that the servers listen on                         [${DEFAULT_PLACE.listen}]
+                        these three are kept: init says them for the nodes, leaf for that leaf, revoke for all
+  --leaf-nodes          init: the servers listen for leaf nodes from then on, also when init is run again;
+                        take nats-server 2.11.15, 2.12.6 or later for that
   --name NAME           user: name of the credentials                      [the role]
   --days N              user: how long they are valid                      [for ever]
   -h, --help            this text
@@ -54,23 +56,36 @@ function roleOf(text: string | undefined): RoleName {
   return role;
 }
 
-/** The user's public key, given itself or as the credentials that name it. */
-function userKey(argument: string): string {
-  if (/^U[A-Z2-7]{55}$/.test(argument)) return argument;
-  const [, jwt] = /NATS USER JWT-+\s+(\S+)/.exec(readFileSync(argument, "utf8")) ?? [];
-  const payload = Buffer.from(jwt?.split(".")[1] ?? "", "base64url").toString();
-  if (payload === "")
+const USER_KEY = /^U[A-Z2-7]{55}$/;
+
+/** The user's public key, given itself or as the credentials that name it: a path, also below the cluster's folder. */
+function userKey(argument: string, dir: string): string {
+  if (USER_KEY.test(argument)) return argument;
+  const path = [argument, resolve(dir, argument)].find((file) => existsSync(file));
+  const key = path === undefined ? undefined : subjectOf(readFileSync(path, "utf8"));
+  if (typeof key !== "string" || !USER_KEY.test(key))
     throw new UsageError(`${argument} is neither a user's public key nor a credentials file`);
-  return (JSON.parse(payload) as { sub: string }).sub;
+  return key;
+}
+
+/** Whom the JWT of a credentials file is about; undefined where the text is none. */
+function subjectOf(credentials: string): unknown {
+  const [, jwt] = /NATS USER JWT-+\s+(\S+)/.exec(credentials) ?? [];
+  try {
+    const claims: unknown = JSON.parse(Buffer.from(jwt?.split(".")[1] ?? "", "base64url").toString());
+    return (claims as { sub?: unknown } | null)?.sub;
+  } catch {
+    return undefined;
+  }
 }
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     options: {
       dir: { type: "string", default: "nats-cluster" },
-      "config-dir": { type: "string", default: "/etc/nats" },
-      "store-dir": { type: "string", default: "/var/lib/nats" },
-      listen: { type: "string", default: "0.0.0.0" },
+      "config-dir": { type: "string" },
+      "store-dir": { type: "string" },
+      listen: { type: "string" },
       "leaf-nodes": { type: "boolean", default: false },
       name: { type: "string" },
       days: { type: "string" },
@@ -85,11 +100,15 @@ async function main(): Promise<void> {
     return;
   }
   const dir = resolve(values.dir);
-  const place = (): Place => ({
-    configDir: values["config-dir"],
-    storeDir: values["store-dir"],
-    listen: values.listen,
-  });
+  const { "config-dir": configDir, "store-dir": storeDir, listen } = values;
+  const place: Partial<Place> = {
+    ...(configDir === undefined ? {} : { configDir }),
+    ...(storeDir === undefined ? {} : { storeDir }),
+    ...(listen === undefined ? {} : { listen }),
+  };
+  /** A leaf stands at another site: init and leaf speak of the servers that they name, revoke of all. */
+  const places: Places = (server) =>
+    command === "revoke" || subjects.some((subject) => subject.startsWith(`${server}=`)) ? place : {};
   const say = (line: string): void => void process.stdout.write(`${line}\n`);
   const only = (what: string): string => {
     const [subject, ...others] = subjects;
@@ -103,7 +122,7 @@ async function main(): Promise<void> {
     if (new Set(nodes.map(({ name }) => name)).size < nodes.length) throw new UsageError("names must differ");
     if (nodes.length === 2)
       say("two servers are worse than one: without either of them none stores; take three");
-    const files = await ClusterFiles.init(dir, { nodes, acceptsLeaves: values["leaf-nodes"] }, place);
+    const files = await ClusterFiles.init(dir, { nodes, acceptsLeaves: values["leaf-nodes"] }, places);
     for (const { name } of nodes) say(`${files.configPath("nodes", name)}`);
     say(
       `NATS_URL of the edge    ${nodes.map(({ host, ports }) => `wss://${host}:${ports.websocket}`).join(",")}`,
@@ -113,18 +132,21 @@ async function main(): Promise<void> {
     );
     return;
   }
-  const files = await ClusterFiles.open(dir, place);
+  const files = await ClusterFiles.open(dir, places);
   if (command === "user") {
     const role = roleOf(only("ROLE"));
     const days = values.days === undefined ? undefined : Number(values.days);
     if (days !== undefined && !(days > 0)) throw new UsageError("--days must be a number above 0");
     const name = values.name ?? role;
     if (!NAME.test(name)) throw new UsageError("--name must be lower case letters, digits and -");
+    // Its credentials lie under the role's name.
+    if (name !== role && ROLE_NAMES.some((other) => other === name))
+      throw new UsageError(`--name ${name} is another role's`);
     const expires = days === undefined ? undefined : Math.floor(Date.now() / 1_000 + days * DAY_SECONDS);
     const key = files.issue(role, name, expires);
     say(`${files.credentialsPath(name)} is user ${key}`);
   } else if (command === "revoke") {
-    const key = userKey(only("credentials file or public key"));
+    const key = userKey(only("credentials file or public key"), dir);
     files.authority.revoke(key);
     files.writeConfigs();
     say(`revoked ${key}; copy the configurations and reload the servers`);
