@@ -8,7 +8,7 @@ import type { ErrorCode, VqdError } from "@vqd/shared/errors.ts";
  */
 export type ErrorDialect = "problem" | "openai" | "both";
 
-type ErrorStatus = 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 500 | 503 | 504;
+type ErrorStatus = 400 | 401 | 403 | 404 | 405 | 409 | 412 | 413 | 415 | 422 | 429 | 500 | 503 | 504;
 
 const STATUS: Record<ErrorCode, ErrorStatus> = {
   malformed_body: 400,
@@ -20,6 +20,7 @@ const STATUS: Record<ErrorCode, ErrorStatus> = {
   not_found: 404,
   idempotency_key_reused: 422,
   method_not_allowed: 405,
+  precondition_failed: 412,
   payload_too_large: 413,
   unsupported_media_type: 415,
   too_many_readers: 503,
@@ -42,6 +43,7 @@ const TITLES: Record<ErrorStatus, string> = {
   404: "Not Found",
   405: "Method Not Allowed",
   409: "Conflict",
+  412: "Precondition Failed",
   413: "Payload Too Large",
   415: "Unsupported Media Type",
   422: "Unprocessable Content",

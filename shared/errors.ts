@@ -11,6 +11,7 @@ export const ERROR_CODES = [
   "not_found",
   "idempotency_key_reused",
   "method_not_allowed",
+  "precondition_failed",
   "payload_too_large",
   "unsupported_media_type",
   "too_many_readers",

@@ -12,6 +12,7 @@ const ERRORS = {
   401: "No valid key",
   403: "The key may not do this",
   404: "There is nothing of that name",
+  412: "It is not what `If-Match` says",
   413: "The body is too large",
   415: "The body is not JSON by its content type",
   422: "A field is wrong; the answer names it",

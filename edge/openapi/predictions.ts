@@ -255,7 +255,7 @@ export const predictionOperations: readonly Operation[] = [
         ),
       },
       304: { description: "It is what `If-None-Match` says." },
-      ...problems(404),
+      ...problems(404, 412),
     },
   },
 ];
