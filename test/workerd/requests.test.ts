@@ -115,6 +115,7 @@ describe("bad predictions", () => {
   it.each([
     ["an unknown model", "vqd/none"],
     ["an unknown version of a model", `${MODEL.name}:${"0".repeat(64)}`],
+    ["a version of a version", `${MODEL.name}:${MODEL.version}:junk`],
     ["what is no model name", "../../etc"],
   ])("refuses %s with 422", async (_, version) => {
     const response = await predict({ prompt }, { version });
@@ -128,6 +129,13 @@ describe("bad predictions", () => {
     expect((await predict({ prompt }, { model: MODEL.name })).status).toBe(201);
     const both = await problemOf(await predict({ prompt }, { model: MODEL.name, version: MODEL.version }));
     expect(both.errors).toEqual([{ path: "model", message: "must be left out: the model is named already" }]);
+    for (const path of ["model", "version"]) {
+      const json = { input: { prompt }, [path]: path === "model" ? MODEL.name : MODEL.version };
+      const inPath = await call(`/v1/models/${MODEL.name}/predictions`, { json });
+      expect(inPath.status).toBe(422);
+      const { errors } = await inPath.json<Problem>();
+      expect(errors).toEqual([{ path, message: "must be left out: the model is named already" }]);
+    }
   });
 
   it("names an unknown field beside the input, and a body that is no object", async () => {
