@@ -19,6 +19,7 @@ import {
   ORIGIN,
   outputEvent,
   PlayedWorker,
+  previewEvent,
   type Said,
   script,
   stepEvent,
@@ -383,15 +384,17 @@ describe("deadlines and retention", () => {
     unwrap(await hub.cancel(job.id, KEY_NAME));
   });
 
+  /** As if the prediction had ended so long ago. */
+  const age = (seconds: number): Promise<unknown> =>
+    runInDurableObject(hub, (_, state) => {
+      const at = Date.now() - seconds * 1_000;
+      state.storage.sql.exec("UPDATE predictions SET completed_at = ? WHERE id = ?", at, job.id);
+      return state.storage.setAlarm(Date.now() + 60_000);
+    });
+
   it("forgets steps first, then images, then the record", async () => {
     const { fileCapability } = await create(job);
     for (const event of script(STEPS, 1)) await happened(event);
-    const age = (seconds: number): Promise<unknown> =>
-      runInDurableObject(hub, (_, state) => {
-        const at = Date.now() - seconds * 1_000;
-        state.storage.sql.exec("UPDATE predictions SET completed_at = ? WHERE id = ?", at, job.id);
-        return state.storage.setAlarm(Date.now() + 60_000);
-      });
     await age(1_000);
     await alarm();
     expect(kinds(await seen())).toEqual(["started", "output", "done"]);
@@ -402,5 +405,22 @@ describe("deadlines and retention", () => {
     await age(700_000);
     await alarm();
     expect(await hub.get(job.id, KEY_NAME)).toMatchObject({ ok: false, error: { code: "not_found" } });
+  });
+
+  it("forgets the previews of an attempt that was started over", async () => {
+    const { fileCapability } = await create(job);
+    const start = { type: "started", worker: "w", total: STEPS, resumedFrom: 0 } as const;
+    await happen({ ...start, numericsId: "n" });
+    await happened(stepEvent(1, STEPS));
+    await happened(previewEvent(0, 1));
+    await happen({ ...start, numericsId: "m" }, { attempt: 2 });
+    expect(await record()).toMatchObject({ step: 0, outputs: [] });
+    unwrap(await hub.cancel(job.id, KEY_NAME));
+    const preview = fileKey(fileCapability, "0-0.png");
+    expect(await env.FILES.head(preview)).not.toBeNull();
+    await age(100_000);
+    await alarm();
+    expect((await record()).filesExpired).toBe(true);
+    expect(await env.FILES.head(preview)).toBeNull();
   });
 });
