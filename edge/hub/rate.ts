@@ -1,9 +1,9 @@
-// How many predictions a key may make: so many in a minute, so many at once. Exact, since a key has one hub.
+// How many predictions an owner's keys may make: so many in a minute, so many at once. Exact: an owner has one hub.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 
 const WINDOW_MS = 60_000;
-const MAX_KEYS = 10_000;
+const MAX_BUCKETS = 10_000;
 /** How soon it makes sense to ask again when too many predictions are live. */
 const LIVE_RETRY_SECONDS = 5;
 
@@ -26,8 +26,9 @@ interface Bucket {
 }
 
 /**
- * Token buckets by key: `perMinute` requests at once, refilled evenly over a minute. In memory: a hub that starts anew
- * forgets, in the callers' favour, at most one minute's worth.
+ * Token buckets: `perMinute` requests at once, refilled evenly over a minute. Keys of one owner share a bucket if they
+ * have the same limit; a narrow key neither empties a wide one's nor waits for it to fill. In memory: a hub that starts
+ * anew forgets, in the callers' favour, at most one minute's worth.
  */
 export class RateLimiter {
   readonly #buckets = new Map<string, Bucket>();
@@ -59,11 +60,12 @@ export class RateLimiter {
   }
 
   #bucket(keyName: string, perMinute: number, now: number): Bucket {
-    const known = this.#buckets.get(keyName);
+    const name = `${perMinute} ${keyName}`;
+    const known = this.#buckets.get(name);
     if (known !== undefined) return known;
-    if (this.#buckets.size >= MAX_KEYS) this.#buckets.clear();
+    if (this.#buckets.size >= MAX_BUCKETS) this.#buckets.clear();
     const bucket = { tokens: perMinute, at: now };
-    this.#buckets.set(keyName, bucket);
+    this.#buckets.set(name, bucket);
     return bucket;
   }
 }

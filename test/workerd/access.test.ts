@@ -181,4 +181,19 @@ describe("limits", () => {
     expect(at(60_000)).toBe(58);
     expect(limiter.admit("b", 0, limits, 60_000).remaining).toBe(59);
   });
+
+  it("of one owner's keys do not spoil each other", async () => {
+    const name = "owner-of-two";
+    const [wide, narrow] = [await makeKey({ name, perMinute: 600 }), await makeKey({ name, perMinute: 2 })];
+    const left = async (key: string): Promise<string | null> =>
+      (await create(key)).headers.get("x-ratelimit-remaining-requests");
+    expect([await left(wide), await left(narrow), await left(wide), await left(narrow)]).toEqual([
+      "599",
+      "1",
+      "598",
+      "0",
+    ]);
+    expect((await create(narrow)).status).toBe(429);
+    expect(await left(wide)).toBe("597");
+  });
 });
