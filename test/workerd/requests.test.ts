@@ -165,7 +165,7 @@ describe("bad bodies", () => {
       JSON.stringify({ input: { prompt: "a".repeat(2_000_000) } }),
       413,
       "payload_too_large",
-      /64 KiB/,
+      /288 KiB/,
     ],
   ] as const)("refuses %s", async (_, body, status, code, detail) => {
     const response = await raw(body);
@@ -179,12 +179,23 @@ describe("bad bodies", () => {
     const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
     const writer = writable.getWriter();
     const pump = (async () => {
-      for (let i = 0; i < 20; i++) await writer.write(new Uint8Array(10_000).fill(0x20));
+      for (let i = 0; i < 40; i++) await writer.write(new Uint8Array(10_000).fill(0x20));
       await writer.close();
     })();
     const response = await raw(readable);
     expect(response.status).toBe(413);
     await pump;
+  });
+
+  it("takes the longest prompts, also as escapes of six bytes a character", async () => {
+    const text = "é".repeat(4_000);
+    const json = { input: { prompt: Array.from({ length: 10 }, () => text), negative_prompt: text } };
+    for (const body of [JSON.stringify(json), JSON.stringify(json).replaceAll("é", String.raw`\u00e9`)]) {
+      const response = await raw(body);
+      expect(response.status).toBe(201);
+      const { id } = await response.json<{ id: string }>();
+      await call(`/v1/predictions/${id}/cancel`, { method: "POST" });
+    }
   });
 
   it("wants JSON by its content type", async () => {
