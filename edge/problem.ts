@@ -8,7 +8,7 @@ import type { ErrorCode, VqdError } from "@vqd/shared/errors.ts";
  */
 export type ErrorDialect = "problem" | "openai" | "both";
 
-type ErrorStatus = 400 | 401 | 403 | 404 | 405 | 409 | 412 | 413 | 415 | 422 | 429 | 500 | 503 | 504;
+type ErrorStatus = 400 | 401 | 403 | 404 | 405 | 409 | 410 | 412 | 413 | 415 | 422 | 429 | 500 | 503 | 504;
 
 const STATUS: Record<ErrorCode, ErrorStatus> = {
   malformed_body: 400,
@@ -30,6 +30,7 @@ const STATUS: Record<ErrorCode, ErrorStatus> = {
   not_configured: 503,
   deadline_exceeded: 504,
   canceled: 409,
+  images_expired: 410,
   attempts_exhausted: 500,
   model_error: 500,
   output_too_large: 500,
@@ -43,6 +44,7 @@ const TITLES: Record<ErrorStatus, string> = {
   404: "Not Found",
   405: "Method Not Allowed",
   409: "Conflict",
+  410: "Gone",
   412: "Precondition Failed",
   413: "Payload Too Large",
   415: "Unsupported Media Type",

@@ -21,6 +21,7 @@ export const ERROR_CODES = [
   "deadline_exceeded",
   "attempts_exhausted",
   "canceled",
+  "images_expired",
   "model_error",
   "output_too_large",
   "not_configured",
