@@ -93,7 +93,8 @@ export function openaiErrorOf(
   error: VqdError,
   status: number = statusOf(error, "openai"),
 ): Record<string, unknown> {
-  const param = error.errors[0]?.path ?? null;
+  // What is wrong with the body as a whole has the empty path.
+  const param = error.errors[0]?.path || null;
   const code =
     error.code === "not_found" && param === "model"
       ? "model_not_found"

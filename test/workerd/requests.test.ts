@@ -215,6 +215,7 @@ describe("Prefer", () => {
     ["wait=5", 5],
     ['respond-async, wait="7"', 7],
     ["wait=100000", 60],
+    ["wait=9999999", 60],
     ["wait=0", 0],
   ])("%j waits %i s", (header, seconds) => {
     expect(preferredWait(header)).toBe(seconds);
@@ -397,6 +398,8 @@ describe("images endpoint", () => {
     ["a compression of 101", { prompt: "a", output_compression: 101 }, "output_compression", /at most 100/],
     ["gif", { prompt: "a", output_format: "gif" }, "output_format", /png/],
     ["a style", { prompt: "a", style: "vivid" }, "style", /must be left out/],
+    ["a style that is a list", { prompt: "a", style: [] }, "style", /^style must be left out$/],
+    ["no object", null, null, /^the body must be an object$/],
     ["an animation", { prompt: "a", frame_count: 2 }, "frame_count", /must be 1 or left out/],
     ["an unknown field", { prompt: "a", foo: 1 }, "foo", /not a known field/],
     ["a quality", { prompt: "a", quality: "hd" }, "quality", /auto/],
@@ -411,7 +414,9 @@ describe("images endpoint", () => {
     expect(response.status).toBe(400);
     expect(response.headers.get("content-type")).toBe("application/json");
     expect(response.headers.get("x-should-retry")).toBe("false");
-    const { error } = await response.json<{ error: { param: string; message: string; type: string } }>();
+    const { error } = await response.json<{
+      error: { param: string | null; message: string; type: string };
+    }>();
     expect(error).toMatchObject({ param, type: "invalid_request_error" });
     expect(error.message).toMatch(message);
   });
