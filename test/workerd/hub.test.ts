@@ -6,10 +6,14 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { encodeJob } from "../../shared/codec.ts";
 import { newCapability, newPredictionId } from "../../shared/ids.ts";
 import type { Job } from "../../shared/job.ts";
+import { createLogger } from "../../shared/log.ts";
 import { eventSubject } from "../../shared/subjects.ts";
 import { fileKey } from "../../edge/hub/files.ts";
+import { Changes } from "../../edge/hub/changes.ts";
 import type { Hub } from "../../edge/hub/hub.ts";
-import { type PredictionRecord, unwrap } from "../../edge/hub/records.ts";
+import { Readers } from "../../edge/hub/readers.ts";
+import { type NewPrediction, type PredictionRecord, unwrap } from "../../edge/hub/records.ts";
+import { PredictionStore } from "../../edge/hub/store.ts";
 import { type StreamQuery, streamRequest } from "../../edge/hub/stream-request.ts";
 import { hubOfShard, type HubStub } from "../../edge/hubs.ts";
 import {
@@ -70,10 +74,7 @@ function newJob(images = 1): Job {
   };
 }
 
-async function create(
-  made: Job,
-  timeouts: { queueTimeoutMs?: number; runTimeoutMs?: number } = {},
-): Promise<PredictionRecord> {
+async function create(made: Job, settings: Partial<NewPrediction> = {}): Promise<PredictionRecord> {
   const result = await hub.create({
     keyName: KEY_NAME,
     inputJson: '{"prompt":"a"}',
@@ -93,7 +94,7 @@ async function create(
     maxWaitMs: 60_000,
     requestId: "test",
     traceparent: undefined,
-    ...timeouts,
+    ...settings,
   });
   // Out of the queue, which the next test file fills.
   await worker.take({ id: made.id });
@@ -337,6 +338,36 @@ describe("event streams", () => {
     const [first, ...others] = await Promise.all(readers);
     expect(first?.at(-1)?.event).toBe("done");
     for (const other of others) expect(other).toEqual(first);
+  });
+
+  it("are open to each owner up to a share, whoever holds the URL, and again once one is closed", async () => {
+    const { streamCapability } = await create(job);
+    const others = newJob();
+    await create(others, { keyName: "other" });
+    await runInDurableObject(hub, async (_, state) => {
+      const readers = new Readers({
+        store: new PredictionStore(state.storage),
+        changes: new Changes(),
+        log: createLogger(() => {}),
+        maxReaders: 8,
+      });
+      const base = { id: job.id, after: 0, origin: ORIGIN };
+      const open = (query: StreamQuery): Response =>
+        readers.open(streamRequest(query, new AbortController().signal));
+      const [first, second] = [open({ ...base, keyName: KEY_NAME }), open({ ...base, keyName: KEY_NAME })];
+      const third = open({ ...base, capability: streamCapability });
+      expect([first, second, third].map(({ status }) => status)).toEqual([200, 200, 503]);
+      expect(third.headers.get("retry-after")).toBe("5");
+      const other = open({ ...base, id: others.id, keyName: "other" });
+      expect(other.status).toBe(200);
+      await first.body?.cancel();
+      const again = open({ ...base, capability: streamCapability });
+      expect(again.status).toBe(200);
+      await Promise.all([second, other, again].map(({ body }) => body?.cancel()));
+      expect(readers.count).toBe(0);
+    });
+    unwrap(await hub.cancel(job.id, KEY_NAME));
+    unwrap(await hub.cancel(others.id, "other"));
   });
 
   it("goes on after the hub has been killed", async () => {
