@@ -2,8 +2,8 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 
-/** Eight prompts of 4,000 characters fit, also when each takes two bytes. */
-const MAX_BODY_BYTES = 64 * 1024;
+/** Ten prompts and a negative one of 4,000 characters fit, also as escapes of six bytes each, and all the rest. */
+const MAX_BODY_BYTES = 288 * 1024;
 /** A body that is refused is still read up to here: many clients cannot read an answer before they have sent all. */
 const MAX_DRAINED_BYTES = 8 * 1024 * 1024;
 

@@ -71,7 +71,8 @@ export function resolveModel(
   const wanted = reference ?? defaultModel;
   if (wanted === undefined) return newest;
   if (VERSION_PATTERN.test(wanted)) return models.find(({ version }) => version === wanted);
-  const [name, version] = wanted.split(":");
+  const [name, version, ...rest] = wanted.split(":");
+  if (rest.length > 0) return undefined;
   return models.find((model) => model.name === name && (version === undefined || model.version === version));
 }
 

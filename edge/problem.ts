@@ -8,7 +8,7 @@ import type { ErrorCode, VqdError } from "@vqd/shared/errors.ts";
  */
 export type ErrorDialect = "problem" | "openai" | "both";
 
-type ErrorStatus = 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 500 | 503 | 504;
+type ErrorStatus = 400 | 401 | 403 | 404 | 405 | 409 | 410 | 412 | 413 | 415 | 422 | 429 | 500 | 503 | 504;
 
 const STATUS: Record<ErrorCode, ErrorStatus> = {
   malformed_body: 400,
@@ -20,6 +20,7 @@ const STATUS: Record<ErrorCode, ErrorStatus> = {
   not_found: 404,
   idempotency_key_reused: 422,
   method_not_allowed: 405,
+  precondition_failed: 412,
   payload_too_large: 413,
   unsupported_media_type: 415,
   too_many_readers: 503,
@@ -29,6 +30,7 @@ const STATUS: Record<ErrorCode, ErrorStatus> = {
   not_configured: 503,
   deadline_exceeded: 504,
   canceled: 409,
+  images_expired: 410,
   attempts_exhausted: 500,
   model_error: 500,
   output_too_large: 500,
@@ -42,6 +44,8 @@ const TITLES: Record<ErrorStatus, string> = {
   404: "Not Found",
   405: "Method Not Allowed",
   409: "Conflict",
+  410: "Gone",
+  412: "Precondition Failed",
   413: "Payload Too Large",
   415: "Unsupported Media Type",
   422: "Unprocessable Content",
@@ -89,7 +93,8 @@ export function openaiErrorOf(
   error: VqdError,
   status: number = statusOf(error, "openai"),
 ): Record<string, unknown> {
-  const param = error.errors[0]?.path ?? null;
+  // What is wrong with the body as a whole has the empty path.
+  const param = error.errors[0]?.path || null;
   const code =
     error.code === "not_found" && param === "model"
       ? "model_not_found"

@@ -146,13 +146,13 @@ export const createPredictionSchema = z.strictObject({
 
 /** A parameter of OpenAI's API that this service knows and cannot vary: its neutral values pass. */
 const only = (...values: (string | number)[]) => {
-  const wanted = values.map((value) => `${JSON.stringify(value)} or `).join("");
+  const message = `must be ${values.map((value) => `${JSON.stringify(value)} or `).join("")}left out`;
   return z
-    .union([z.string(), z.number(), z.boolean(), z.object({})])
+    .union([z.string(), z.number(), z.boolean(), z.object({})], message)
     .nullish()
     .refine(
       (value) => value === undefined || value === null || values.some((neutral) => neutral === value),
-      `must be ${wanted}left out`,
+      message,
     )
     .openapi({ type: ["string", "number", "null"], enum: [...values, null] })
     .describe("Known, and taken at its one value only.");

@@ -41,8 +41,8 @@ export async function putImage(
 
 /** Removes all images of a prediction, previews and what a broken attempt has left included. */
 export async function deleteImages(bucket: R2Bucket, row: PredictionRow): Promise<void> {
-  // Before the first step there is nothing to show.
-  if (row.step === 0 && row.outputs.length === 0) return;
+  // Before its start there is nothing to show. Its step says less: an attempt that starts over sets it back.
+  if (row.startedAt === null && row.outputs.length === 0) return;
   const { objects } = await bucket.list({ prefix: fileKey(row.fileCapability, "") });
   if (objects.length > 0) await bucket.delete(objects.map(({ key }) => key));
 }

@@ -1,9 +1,9 @@
-// How many predictions a key may make: so many in a minute, so many at once. Exact, since a key has one hub.
+// How many predictions an owner's keys may make: so many in a minute, so many at once. Exact: an owner has one hub.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 
 const WINDOW_MS = 60_000;
-const MAX_KEYS = 10_000;
+const MAX_BUCKETS = 10_000;
 /** How soon it makes sense to ask again when too many predictions are live. */
 const LIVE_RETRY_SECONDS = 5;
 
@@ -12,12 +12,22 @@ export interface RateLimits {
   readonly live: number;
 }
 
-/** Where a key stands after a request that counted. */
+/** Where a key stands after a request. */
 export interface RateState {
   readonly limit: number;
   readonly remaining: number;
   /** ms until all of the limit is there again. */
   readonly resetMs: number;
+}
+
+/** A request that is beyond its key's limits. */
+export class RateRefusal extends VqdError {
+  readonly rate: RateState;
+
+  constructor(code: "rate_limited" | "too_many_live", message: string, seconds: number, rate: RateState) {
+    super(code, message, { retryable: true, retryAfterSeconds: seconds });
+    this.rate = rate;
+  }
 }
 
 interface Bucket {
@@ -26,44 +36,45 @@ interface Bucket {
 }
 
 /**
- * Token buckets by key: `perMinute` requests at once, refilled evenly over a minute. In memory: a hub that starts anew
- * forgets, in the callers' favour, at most one minute's worth.
+ * Token buckets: `perMinute` requests at once, refilled evenly over a minute. Keys of one owner share a bucket if they
+ * have the same limit; a narrow key neither empties a wide one's nor waits for it to fill. In memory: a hub that starts
+ * anew forgets, in the callers' favour, at most one minute's worth.
  */
 export class RateLimiter {
   readonly #buckets = new Map<string, Bucket>();
 
-  /** Counts a request. Throws a VqdError (rate_limited, too_many_live). */
+  /** Counts a request. Throws a RateRefusal, and then does not count it. */
   admit(keyName: string, live: number, limits: RateLimits, now: number): RateState {
-    if (live >= limits.live) {
-      const message = `${live} predictions are live, and ${limits.live} may be; wait for one to end or cancel it`;
-      throw new VqdError("too_many_live", message, {
-        retryable: true,
-        retryAfterSeconds: LIVE_RETRY_SECONDS,
-      });
-    }
     const { perMinute } = limits;
     const perMs = perMinute / WINDOW_MS;
     const bucket = this.#bucket(keyName, perMinute, now);
     bucket.tokens = Math.min(perMinute, bucket.tokens + (now - bucket.at) * perMs);
     bucket.at = now;
+    const state = (): RateState => ({
+      limit: perMinute,
+      remaining: Math.floor(bucket.tokens),
+      resetMs: Math.ceil((perMinute - bucket.tokens) / perMs),
+    });
+    if (live >= limits.live) {
+      const message = `${live} predictions are live, and ${limits.live} may be; wait for one to end or cancel it`;
+      throw new RateRefusal("too_many_live", message, LIVE_RETRY_SECONDS, state());
+    }
     if (bucket.tokens < 1) {
       const seconds = Math.ceil((1 - bucket.tokens) / perMs / 1_000);
-      throw new VqdError("rate_limited", `the key may make ${perMinute} predictions a minute`, {
-        retryable: true,
-        retryAfterSeconds: seconds,
-      });
+      const message = `the key may make ${perMinute} predictions a minute`;
+      throw new RateRefusal("rate_limited", message, seconds, state());
     }
     bucket.tokens -= 1;
-    const remaining = Math.floor(bucket.tokens);
-    return { limit: perMinute, remaining, resetMs: Math.ceil((perMinute - bucket.tokens) / perMs) };
+    return state();
   }
 
   #bucket(keyName: string, perMinute: number, now: number): Bucket {
-    const known = this.#buckets.get(keyName);
+    const name = `${perMinute} ${keyName}`;
+    const known = this.#buckets.get(name);
     if (known !== undefined) return known;
-    if (this.#buckets.size >= MAX_KEYS) this.#buckets.clear();
+    if (this.#buckets.size >= MAX_BUCKETS) this.#buckets.clear();
     const bucket = { tokens: perMinute, at: now };
-    this.#buckets.set(keyName, bucket);
+    this.#buckets.set(name, bucket);
     return bucket;
   }
 }

@@ -11,20 +11,27 @@ import { eventForm, parseStreamQuery, tooManyReaders } from "./stream-request.ts
 
 /** Open event streams of a hub. */
 const MAX_READERS = 2_000;
+/** What of them one owner's predictions may have, so that nobody shuts out the others of the hub. */
+const OWNER_SHARE = 1 / 4;
 
 interface ReadersOptions {
   readonly store: PredictionStore;
   readonly changes: Changes;
   readonly log: Logger;
+  readonly maxReaders?: number;
 }
 
 export class Readers {
   readonly #options: ReadersOptions;
   readonly #batches = new BatchCache();
+  readonly #max: number;
   #count = 0;
+  /** Streams that are open now, by the owner of their prediction. */
+  readonly #byOwner = new Map<string, number>();
 
   constructor(options: ReadersOptions) {
     this.#options = options;
+    this.#max = options.maxReaders ?? MAX_READERS;
   }
 
   /** Streams that are open now. */
@@ -45,7 +52,8 @@ export class Readers {
       // Tells an EventSource that has seen the end not to come back.
       return new Response(null, { status: 204 });
     }
-    if (this.#count >= MAX_READERS) return tooManyReaders();
+    const own = this.#byOwner.get(row.keyName) ?? 0;
+    if (this.#count >= this.#max || own >= this.#max * OWNER_SHARE) return tooManyReaders();
     const source = this.#source(row, eventForm(row, query));
     return new Response(eventStream(source, query.after, request.signal), {
       headers: {
@@ -58,7 +66,7 @@ export class Readers {
 
   #source(row: PredictionRow, { view, format }: ReturnType<typeof eventForm>): SseSource {
     const { store, changes, log } = this.#options;
-    this.#count++;
+    this.#note(row.keyName, 1);
     let wake = (): void => {};
     const subscription = changes.subscribe(row.id, () => wake());
     return {
@@ -73,9 +81,16 @@ export class Readers {
       onChange: (listener) => (wake = listener),
       onEnd: () => {
         subscription.unsubscribe();
-        this.#count--;
+        this.#note(row.keyName, -1);
         log.debug("reader left", { prediction: row.id });
       },
     };
+  }
+
+  #note(owner: string, change: 1 | -1): void {
+    this.#count += change;
+    const own = (this.#byOwner.get(owner) ?? 0) + change;
+    if (own === 0) this.#byOwner.delete(owner);
+    else this.#byOwner.set(owner, own);
   }
 }

@@ -1,6 +1,6 @@
 // What passes between the edge's request handlers and the hub: plain data, since classes do not survive RPC.
 
-import type { RateLimits, RateState } from "./rate.ts";
+import { type RateLimits, RateRefusal, type RateState } from "./rate.ts";
 import type { Delivery, DeliveryAttempt, WebhookEvent } from "./webhook-store.ts";
 import type { Priority } from "@vqd/shared/subjects.ts";
 import { type ErrorCode, type FieldError, VqdError } from "@vqd/shared/errors.ts";
@@ -169,6 +169,8 @@ export interface HubError {
   readonly retryable: boolean;
   readonly retryAfterSeconds: number | null;
   readonly errors: readonly FieldError[];
+  /** Of a RateRefusal. */
+  readonly rate: RateState | null;
 }
 
 export type HubResult<T> =
@@ -177,13 +179,17 @@ export type HubResult<T> =
 
 export function toHubError(error: VqdError): HubError {
   const { code, message, retryable, errors } = error;
-  return { code, message, retryable, retryAfterSeconds: error.retryAfterSeconds ?? null, errors };
+  const rate = error instanceof RateRefusal ? error.rate : null;
+  return { code, message, retryable, retryAfterSeconds: error.retryAfterSeconds ?? null, errors, rate };
 }
 
 /** The value of a hub's answer; throws the hub's VqdError. */
 export function unwrap<T>(result: HubResult<T>): T {
   if (result.ok) return result.value;
-  const { code, message, retryable, retryAfterSeconds, errors } = result.error;
+  const { code, message, retryable, retryAfterSeconds, errors, rate } = result.error;
+  if (rate !== null && (code === "rate_limited" || code === "too_many_live")) {
+    throw new RateRefusal(code, message, retryAfterSeconds ?? 0, rate);
+  }
   throw new VqdError(code, message, {
     retryable,
     errors,

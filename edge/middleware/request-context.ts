@@ -31,6 +31,9 @@ const EXPOSED_HEADERS = [
   "x-should-retry",
   "ratelimit",
   "ratelimit-policy",
+  "x-ratelimit-limit-requests",
+  "x-ratelimit-remaining-requests",
+  "x-ratelimit-reset-requests",
 ].join(", ");
 
 /** Says to a page of a permitted origin that it may read the answer; says nothing to others. */

@@ -21,6 +21,8 @@ export interface ImageJob {
   /** Origin of links. */
   readonly origin: string;
   readonly files: R2Bucket;
+  /** The request has an idempotency key. */
+  readonly hasKey: boolean;
 }
 
 export type ImageContent = { readonly url: string } | { readonly b64_json: string };
@@ -60,11 +62,19 @@ export function usage({ model }: ImageJob, images: number, textTokens: number) {
   };
 }
 
-/** Why an ended prediction has no images. */
-export function failureOf(record: PredictionRecord): VqdError {
-  const code = record.errorCode ?? (record.status === "canceled" ? "canceled" : "internal");
+/** Throws a VqdError (images_expired) for what an idempotent request has made too long ago. */
+export function checkImages({ id, status, filesExpired }: PredictionRecord): void {
+  if (status !== "succeeded" || !filesExpired) return;
+  const message = `the images of prediction ${id} have expired; another Idempotency-Key makes new ones`;
+  throw new VqdError("images_expired", message);
+}
+
+/** Why an ended prediction has no images. `hasKey`: its idempotency key gives this same failure to every retry. */
+export function failureOf(record: PredictionRecord, hasKey: boolean): VqdError {
+  const isCanceled = record.status === "canceled" || record.status === "aborted";
+  const code = record.errorCode ?? (isCanceled ? "canceled" : "internal");
   const message = record.errorMessage ?? "the prediction was canceled";
-  const retryable = RETRYABLE.has(code);
+  const retryable = !hasKey && RETRYABLE.has(code);
   return new VqdError(code, message, {
     retryable,
     ...(retryable ? { retryAfterSeconds: RETRY_SECONDS } : {}),

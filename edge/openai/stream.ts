@@ -37,7 +37,7 @@ async function* frames({ env, job, record, keyName }: ImageStreamOptions): Async
       after = seq;
       if (type === "done") {
         const ended = await getRecord(env, record.id, keyName);
-        if (ended.status !== "succeeded") throw failureOf(ended);
+        if (ended.status !== "succeeded") throw failureOf(ended, job.hasKey);
         return;
       }
       const { index, name, preview } = JSON.parse(data) as OutputFile & { preview?: number };

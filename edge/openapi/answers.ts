@@ -37,7 +37,7 @@ const PROBLEM = {
   errors: [{ path: "input.guidance_scale", message: "must be at most 20" }],
 };
 const OPENAI_ERROR = {
-  message: "n must be at most 8: a prediction makes no more images",
+  message: "n must be at most 10: a prediction makes no more images",
   type: "invalid_request_error",
   param: "n",
   code: "invalid_value",

@@ -3,7 +3,15 @@
 import { z } from "@hono/zod-openapi";
 import { generateImagesSchema } from "../schemas.ts";
 import { imagesSchema } from "./answers.ts";
-import { idempotencyKey, jsonBody, KEY_ERRORS, KEYED, openaiErrors, type Operation } from "./operation.ts";
+import {
+  cancelAfter,
+  idempotencyKey,
+  jsonBody,
+  KEY_ERRORS,
+  KEYED,
+  openaiErrors,
+  type Operation,
+} from "./operation.ts";
 
 export const imageOperations: readonly Operation[] = [
   {
@@ -14,12 +22,15 @@ export const imageOperations: readonly Operation[] = [
     description:
       "OpenAI's form: one request that answers with the images. If the client leaves before, they are not made. " +
       "What is wrong with a field is answered with 400, as OpenAI does.\n\n" +
-      "With `stream`, the answer is server-sent events: `image_generation.partial_image` as many times as " +
-      "`partial_images` says, then `image_generation.completed` for each image, or `error`.",
+      "With `stream`, the answer is server-sent events: `image_generation.partial_image` for each image, " +
+      "as many times as `partial_images` says or, with fewer steps, as there are; then " +
+      "`image_generation.completed` for each image, or `error`.\n\n" +
+      "`x-should-retry` says whether the same request may succeed later. It is `false` where a prediction of an " +
+      "`Idempotency-Key` has failed: every request with that key gets the same failure.",
     tags: ["Images"],
     ...KEYED,
     request: {
-      headers: z.object({ "Idempotency-Key": idempotencyKey }),
+      headers: z.object({ "Idempotency-Key": idempotencyKey, "Cancel-After": cancelAfter }),
       body: jsonBody(generateImagesSchema.openapi("GenerateImages"), {
         prompt: { summary: "Just a prompt", value: { prompt: "fox, flat style" } },
         stream: {
@@ -48,7 +59,7 @@ export const imageOperations: readonly Operation[] = [
           "text/event-stream": { schema: z.string() },
         },
       },
-      ...openaiErrors(400, ...KEY_ERRORS, 404, 413, 415, 429, 500, 504),
+      ...openaiErrors(400, ...KEY_ERRORS, 404, 409, 410, 413, 415, 429, 500, 504),
     },
   },
 ];

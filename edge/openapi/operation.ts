@@ -12,12 +12,17 @@ const ERRORS = {
   401: "No valid key",
   403: "The key may not do this",
   404: "There is nothing of that name",
+  409: "The prediction was canceled meanwhile",
+  410: "The images that this `Idempotency-Key` has made have expired",
+  412: "It is not what `If-Match` says",
   413: "The body is too large",
   415: "The body is not JSON by its content type",
   422: "A field is wrong; the answer names it",
   429: "The key's limit of requests, or of predictions at once, is reached; see retry-after",
   500: "The model failed",
-  503: "Not now: the queue is full or unreachable, no worker has announced a model, or no key is configured",
+  503:
+    "Not now: the queue is full or unreachable, no worker has announced a model, too many event streams are open, " +
+    "or no key is configured",
   504: "No result in time",
 } as const;
 
@@ -78,8 +83,18 @@ export const idempotencyKey = z
   .string()
   .optional()
   .openapi({
-    description: "Sent again with the same key, a request gives the same prediction instead of another one.",
+    description:
+      "Sent again with the same key, a request gives the same prediction instead of another one, also if that has " +
+      "failed. What was refused before it became a prediction can be sent again.",
     examples: ["6f1d3c1e-9f0b-4d55-8d53-3c0c0d3a5f6a"],
+  });
+
+export const cancelAfter = z
+  .string()
+  .optional()
+  .openapi({
+    description: "From 1s to 24h: after that time it ends, `aborted` if it has not started, else `canceled`.",
+    examples: ["2m"],
   });
 
 /** Needs a key; the others are open. */

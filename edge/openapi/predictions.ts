@@ -4,6 +4,7 @@ import { z } from "@hono/zod-openapi";
 import { createPredictionSchema } from "../schemas.ts";
 import { predictionListSchema, predictionSchema } from "./answers.ts";
 import {
+  cancelAfter,
   CREATE_ERRORS,
   idempotencyKey,
   json,
@@ -58,14 +59,7 @@ const createHeaders = z.object({
       examples: ["wait=30"],
     }),
   "Idempotency-Key": idempotencyKey,
-  "Cancel-After": z
-    .string()
-    .optional()
-    .openapi({
-      description:
-        "From 1s to 24h: after that time it ends, `aborted` if it has not started, else `canceled`.",
-      examples: ["2m"],
-    }),
+  "Cancel-After": cancelAfter,
 });
 
 const time = (description: string) =>
@@ -225,7 +219,7 @@ export const predictionOperations: readonly Operation[] = [
     tags,
     ...OPEN,
     request: { params: z.object({ id: PATH.id, capability: PATH.capability }), query: lastEventId },
-    responses: { 200: eventStream, 204: noMoreEvents, ...problems(404) },
+    responses: { 200: eventStream, 204: noMoreEvents, ...problems(404, 503) },
   },
   {
     method: "get",
@@ -255,7 +249,7 @@ export const predictionOperations: readonly Operation[] = [
         ),
       },
       304: { description: "It is what `If-None-Match` says." },
-      ...problems(404),
+      ...problems(404, 412),
     },
   },
 ];

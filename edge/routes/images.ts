@@ -2,13 +2,21 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import { readJson } from "../body.ts";
+import { cancelAfterMs } from "../cancel-after.ts";
 import type { AppContext } from "../context.ts";
 import { configOf } from "../env.ts";
 import type { PredictionRecord } from "../hub/records.ts";
 import { hubOfPrediction } from "../hubs.ts";
 import { idempotencyOf } from "../idempotency.ts";
 import { defaultModelOf, listModels, resolveModel } from "../models.ts";
-import { commonFields, failureOf, type ImageJob, imageContent, usage } from "../openai/answer.ts";
+import {
+  checkImages,
+  commonFields,
+  failureOf,
+  type ImageJob,
+  imageContent,
+  usage,
+} from "../openai/answer.ts";
 import { checkSize, toPredictionInput } from "../openai/request.ts";
 import { imageStream } from "../openai/stream.ts";
 import { generateImagesSchema } from "../schemas.ts";
@@ -40,18 +48,21 @@ export async function generateImages(c: AppContext): Promise<Response> {
     apiKey: c.get("apiKey"),
     requestId,
     traceparent: c.get("traceparent"),
+    cancelAfterMs: cancelAfterMs(c.req.header("cancel-after")),
     idempotency,
     priority: body.priority,
     path: "",
     origin,
   });
   if (rate !== null) setRateHeaders(c, rate);
+  checkImages(record);
   const job: ImageJob = {
     body,
     model,
     size,
     origin,
     files: c.env.FILES,
+    hasKey: idempotency !== null,
   };
   // With a key the caller can come back for the images: then they are made to the end.
   const onLeft = idempotency === null ? cancellation(c, record.id) : (): void => {};
@@ -94,7 +105,7 @@ async function answered(
   } finally {
     signal.removeEventListener("abort", onLeft);
   }
-  if (record.status !== "succeeded") throw failureOf(record);
+  if (record.status !== "succeeded") throw failureOf(record, job.hasKey);
 
   const data = await Promise.all(
     record.outputs.map(({ name }) => imageContent(job, record.fileCapability, name)),

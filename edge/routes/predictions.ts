@@ -48,8 +48,13 @@ export async function createPrediction(c: AppContext): Promise<Response> {
   const models = await listModels(c.env, keyName, c.get("log"));
   const owner = c.req.param("owner");
   const fromPath = owner === undefined ? undefined : `${owner}/${c.req.param("name") ?? ""}`;
-  if (body.model && (fromPath ?? body.version)) {
-    throw invalidInput([{ path: "model", message: "must be left out: the model is named already" }]);
+  const again = [
+    ...(body.model && (fromPath ?? body.version) ? ["model"] : []),
+    ...(body.version && fromPath !== undefined ? ["version"] : []),
+  ];
+  if (again.length > 0) {
+    const message = "must be left out: the model is named already";
+    throw invalidInput(again.map((path) => ({ path, message })));
   }
   const reference = fromPath ?? body.version ?? body.model ?? undefined;
   const model = resolveModel(models, reference, defaultModelOf(c.env));

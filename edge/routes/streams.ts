@@ -23,8 +23,10 @@ async function open(c: AppContext, query: StreamQuery): Promise<Response> {
       retryAfterSeconds: Number(response.headers.get("retry-after")),
     });
   }
-  if (c.req.raw.method === "HEAD") await response.body?.cancel();
-  return response;
+  if (c.req.raw.method !== "HEAD") return response;
+  await response.body?.cancel();
+  // A response whose body has been taken can no longer be given headers.
+  return new Response(null, response);
 }
 
 /** `GET /v1/predictions/{id}/events` */

@@ -148,24 +148,33 @@ describe("limits", () => {
     expect(first.headers.get("ratelimit-policy")).toBe('"predictions";q=2;w=60');
     expect(first.headers.get("ratelimit")).toMatch(/^"predictions";r=1;t=\d+$/);
     expect(first.headers.get("x-ratelimit-remaining-requests")).toBe("1");
+    const exposed = first.headers.get("access-control-expose-headers")?.split(", ");
+    const told = [...first.headers.keys()].filter((name) => name.includes("ratelimit"));
+    expect(told).toHaveLength(5);
+    expect(exposed).toEqual(expect.arrayContaining(told));
     expect((await create(key)).status).toBe(201);
     const refused = await create(key);
     expect(refused.status).toBe(429);
     expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
+    expect(refused.headers.get("ratelimit-policy")).toBe('"predictions";q=2;w=60');
+    expect(refused.headers.get("ratelimit")).toMatch(/^"predictions";r=0;t=\d+$/);
+    expect(refused.headers.get("x-ratelimit-limit-requests")).toBe("2");
     expect(await refused.json()).toMatchObject({ code: "rate_limited" });
     const images = await call("/v1/images/generations", { json: { prompt: "a cat" }, key });
     expect(images.status).toBe(429);
     expect(images.headers.get("x-should-retry")).toBe("true");
+    expect(images.headers.get("x-ratelimit-remaining-requests")).toBe("0");
     expect(await images.json()).toMatchObject({ error: { type: "requests", code: "rate_limit_exceeded" } });
     // Reading is not making.
     expect((await call("/v1/predictions", { key })).status).toBe(200);
   });
 
   it("hold back who has too many live, until one ends", async () => {
-    const key = await makeKey({ live: 1 });
+    const key = await makeKey({ live: 1, perMinute: 3 });
     const { id } = await (await create(key)).json<{ id: string }>();
     const refused = await create(key);
     expect(refused.status).toBe(429);
+    expect(refused.headers.get("x-ratelimit-remaining-requests")).toBe("2");
     expect(await refused.json()).toMatchObject({ code: "too_many_live" });
     await call(`/v1/predictions/${id}/cancel`, { method: "POST", key });
     expect((await create(key)).status).toBe(201);
@@ -180,5 +189,20 @@ describe("limits", () => {
     expect(at(1_000)).toBe(0);
     expect(at(60_000)).toBe(58);
     expect(limiter.admit("b", 0, limits, 60_000).remaining).toBe(59);
+  });
+
+  it("of one owner's keys do not spoil each other", async () => {
+    const name = "owner-of-two";
+    const [wide, narrow] = [await makeKey({ name, perMinute: 600 }), await makeKey({ name, perMinute: 2 })];
+    const left = async (key: string): Promise<string | null> =>
+      (await create(key)).headers.get("x-ratelimit-remaining-requests");
+    expect([await left(wide), await left(narrow), await left(wide), await left(narrow)]).toEqual([
+      "599",
+      "1",
+      "598",
+      "0",
+    ]);
+    expect((await create(narrow)).status).toBe(429);
+    expect(await left(wide)).toBe("597");
   });
 });

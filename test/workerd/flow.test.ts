@@ -90,6 +90,30 @@ describe("a prediction", () => {
     expect(again.status).toBe(304);
   });
 
+  it("tells by HEAD what GET of its event stream would", async () => {
+    const { id, urls } = await create({});
+    for (const url of [urls.events, urls.stream]) {
+      const head = await call(path(url), { method: "HEAD", headers: { "x-request-id": "head-1" } });
+      expect([head.status, await head.text()]).toEqual([200, ""]);
+      const leaving = new AbortController();
+      const opened = await call(path(url), { headers: { "x-request-id": "head-1" }, signal: leaving.signal });
+      expect(Object.fromEntries(head.headers)).toEqual(Object.fromEntries(opened.headers));
+      expect(Object.fromEntries(head.headers)).toMatchObject({
+        "content-type": "text/event-stream; charset=utf-8",
+        "x-request-id": "head-1",
+        "access-control-allow-origin": "*",
+        "x-content-type-options": "nosniff",
+      });
+      await opened.body?.cancel();
+      leaving.abort();
+    }
+    await call(path(urls.cancel), { method: "POST" });
+    const headers = { "last-event-id": "1" };
+    expect((await call(`/v1/predictions/${id}/events`, { method: "HEAD", headers })).status).toBe(204);
+    const none = `/v1/predictions/${"0".repeat(26)}/events`;
+    expect((await call(none, { method: "HEAD" })).status).toBe(404);
+  });
+
   it("fills in what was left open, and clamps the default steps to the model", async () => {
     const { input } = await create({ seed: null, negative_prompt: "" });
     expect(input.num_inference_steps).toBe(50);

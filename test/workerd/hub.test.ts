@@ -5,10 +5,14 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { newCapability, newPredictionId } from "../../shared/ids.ts";
 import type { Job } from "../../shared/job.ts";
+import { createLogger } from "../../shared/log.ts";
 import { eventSubject } from "../../shared/subjects.ts";
 import { fileKey } from "../../edge/hub/files.ts";
+import { Changes } from "../../edge/hub/changes.ts";
 import type { Hub } from "../../edge/hub/hub.ts";
-import { type PredictionRecord, unwrap } from "../../edge/hub/records.ts";
+import { Readers } from "../../edge/hub/readers.ts";
+import { type NewPrediction, type PredictionRecord, unwrap } from "../../edge/hub/records.ts";
+import { PredictionStore } from "../../edge/hub/store.ts";
 import { type StreamQuery, streamRequest } from "../../edge/hub/stream-request.ts";
 import { hubOfShard, type HubStub } from "../../edge/hubs.ts";
 import {
@@ -19,6 +23,7 @@ import {
   ORIGIN,
   outputEvent,
   PlayedWorker,
+  previewEvent,
   type Said,
   script,
   stepEvent,
@@ -43,11 +48,8 @@ afterAll(async () => {
   await worker.close();
 });
 
-async function create(
-  made: Job,
-  timeouts: { queueTimeoutMs?: number; runTimeoutMs?: number } = {},
-): Promise<PredictionRecord> {
-  const result = await hub.create({ ...newPrediction(made, KEY_NAME), ...timeouts });
+async function create(made: Job, settings: Partial<NewPrediction> = {}): Promise<PredictionRecord> {
+  const result = await hub.create({ ...newPrediction(made, KEY_NAME), ...settings });
   // Out of the queue, which the next test file fills.
   await worker.take({ id: made.id });
   return unwrap(result).record;
@@ -292,6 +294,36 @@ describe("event streams", () => {
     for (const other of others) expect(other).toEqual(first);
   });
 
+  it("are open to each owner up to a share, whoever holds the URL, and again once one is closed", async () => {
+    const { streamCapability } = await create(job);
+    const others = newJob(SHARD, STEPS);
+    await create(others, { keyName: "other" });
+    await runInDurableObject(hub, async (_, state) => {
+      const readers = new Readers({
+        store: new PredictionStore(state.storage),
+        changes: new Changes(),
+        log: createLogger(() => {}),
+        maxReaders: 8,
+      });
+      const base = { id: job.id, after: 0, origin: ORIGIN };
+      const open = (query: StreamQuery): Response =>
+        readers.open(streamRequest(query, new AbortController().signal));
+      const [first, second] = [open({ ...base, keyName: KEY_NAME }), open({ ...base, keyName: KEY_NAME })];
+      const third = open({ ...base, capability: streamCapability });
+      expect([first, second, third].map(({ status }) => status)).toEqual([200, 200, 503]);
+      expect(third.headers.get("retry-after")).toBe("5");
+      const other = open({ ...base, id: others.id, keyName: "other" });
+      expect(other.status).toBe(200);
+      await first.body?.cancel();
+      const again = open({ ...base, capability: streamCapability });
+      expect(again.status).toBe(200);
+      await Promise.all([second, other, again].map(({ body }) => body?.cancel()));
+      expect(readers.count).toBe(0);
+    });
+    unwrap(await hub.cancel(job.id, KEY_NAME));
+    unwrap(await hub.cancel(others.id, "other"));
+  });
+
   it("goes on after the hub has been killed", async () => {
     await create(job);
     await happened(stepEvent(1, STEPS));
@@ -337,15 +369,17 @@ describe("deadlines and retention", () => {
     unwrap(await hub.cancel(job.id, KEY_NAME));
   });
 
+  /** As if the prediction had ended so long ago. */
+  const age = (seconds: number): Promise<unknown> =>
+    runInDurableObject(hub, (_, state) => {
+      const at = Date.now() - seconds * 1_000;
+      state.storage.sql.exec("UPDATE predictions SET completed_at = ? WHERE id = ?", at, job.id);
+      return state.storage.setAlarm(Date.now() + 60_000);
+    });
+
   it("forgets steps first, then images, then the record", async () => {
     const { fileCapability } = await create(job);
     for (const event of script(STEPS, 1)) await happened(event);
-    const age = (seconds: number): Promise<unknown> =>
-      runInDurableObject(hub, (_, state) => {
-        const at = Date.now() - seconds * 1_000;
-        state.storage.sql.exec("UPDATE predictions SET completed_at = ? WHERE id = ?", at, job.id);
-        return state.storage.setAlarm(Date.now() + 60_000);
-      });
     await age(1_000);
     await alarm();
     expect(kinds(await seen())).toEqual(["started", "output", "done"]);
@@ -356,5 +390,22 @@ describe("deadlines and retention", () => {
     await age(700_000);
     await alarm();
     expect(await hub.get(job.id, KEY_NAME)).toMatchObject({ ok: false, error: { code: "not_found" } });
+  });
+
+  it("forgets the previews of an attempt that was started over", async () => {
+    const { fileCapability } = await create(job);
+    const start = { type: "started", worker: "w", total: STEPS, resumedFrom: 0 } as const;
+    await happen({ ...start, numericsId: "n" });
+    await happened(stepEvent(1, STEPS));
+    await happened(previewEvent(0, 1));
+    await happen({ ...start, numericsId: "m" }, { attempt: 2 });
+    expect(await record()).toMatchObject({ step: 0, outputs: [] });
+    unwrap(await hub.cancel(job.id, KEY_NAME));
+    const preview = fileKey(fileCapability, "0-0.png");
+    expect(await env.FILES.head(preview)).not.toBeNull();
+    await age(100_000);
+    await alarm();
+    expect((await record()).filesExpired).toBe(true);
+    expect(await env.FILES.head(preview)).toBeNull();
   });
 });

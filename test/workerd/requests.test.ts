@@ -115,6 +115,7 @@ describe("bad predictions", () => {
   it.each([
     ["an unknown model", "vqd/none"],
     ["an unknown version of a model", `${MODEL.name}:${"0".repeat(64)}`],
+    ["a version of a version", `${MODEL.name}:${MODEL.version}:junk`],
     ["what is no model name", "../../etc"],
   ])("refuses %s with 422", async (_, version) => {
     const response = await predict({ prompt }, { version });
@@ -128,6 +129,13 @@ describe("bad predictions", () => {
     expect((await predict({ prompt }, { model: MODEL.name })).status).toBe(201);
     const both = await problemOf(await predict({ prompt }, { model: MODEL.name, version: MODEL.version }));
     expect(both.errors).toEqual([{ path: "model", message: "must be left out: the model is named already" }]);
+    for (const path of ["model", "version"]) {
+      const json = { input: { prompt }, [path]: path === "model" ? MODEL.name : MODEL.version };
+      const inPath = await call(`/v1/models/${MODEL.name}/predictions`, { json });
+      expect(inPath.status).toBe(422);
+      const { errors } = await inPath.json<Problem>();
+      expect(errors).toEqual([{ path, message: "must be left out: the model is named already" }]);
+    }
   });
 
   it("names an unknown field beside the input, and a body that is no object", async () => {
@@ -157,7 +165,7 @@ describe("bad bodies", () => {
       JSON.stringify({ input: { prompt: "a".repeat(2_000_000) } }),
       413,
       "payload_too_large",
-      /64 KiB/,
+      /288 KiB/,
     ],
   ] as const)("refuses %s", async (_, body, status, code, detail) => {
     const response = await raw(body);
@@ -171,12 +179,23 @@ describe("bad bodies", () => {
     const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
     const writer = writable.getWriter();
     const pump = (async () => {
-      for (let i = 0; i < 20; i++) await writer.write(new Uint8Array(10_000).fill(0x20));
+      for (let i = 0; i < 40; i++) await writer.write(new Uint8Array(10_000).fill(0x20));
       await writer.close();
     })();
     const response = await raw(readable);
     expect(response.status).toBe(413);
     await pump;
+  });
+
+  it("takes the longest prompts, also as escapes of six bytes a character", async () => {
+    const text = "é".repeat(4_000);
+    const json = { input: { prompt: Array.from({ length: 10 }, () => text), negative_prompt: text } };
+    for (const body of [JSON.stringify(json), JSON.stringify(json).replaceAll("é", String.raw`\u00e9`)]) {
+      const response = await raw(body);
+      expect(response.status).toBe(201);
+      const { id } = await response.json<{ id: string }>();
+      await call(`/v1/predictions/${id}/cancel`, { method: "POST" });
+    }
   });
 
   it("wants JSON by its content type", async () => {
@@ -196,6 +215,7 @@ describe("Prefer", () => {
     ["wait=5", 5],
     ['respond-async, wait="7"', 7],
     ["wait=100000", 60],
+    ["wait=9999999", 60],
     ["wait=0", 0],
   ])("%j waits %i s", (header, seconds) => {
     expect(preferredWait(header)).toBe(seconds);
@@ -378,6 +398,8 @@ describe("images endpoint", () => {
     ["a compression of 101", { prompt: "a", output_compression: 101 }, "output_compression", /at most 100/],
     ["gif", { prompt: "a", output_format: "gif" }, "output_format", /png/],
     ["a style", { prompt: "a", style: "vivid" }, "style", /must be left out/],
+    ["a style that is a list", { prompt: "a", style: [] }, "style", /^style must be left out$/],
+    ["no object", null, null, /^the body must be an object$/],
     ["an animation", { prompt: "a", frame_count: 2 }, "frame_count", /must be 1 or left out/],
     ["an unknown field", { prompt: "a", foo: 1 }, "foo", /not a known field/],
     ["a quality", { prompt: "a", quality: "hd" }, "quality", /auto/],
@@ -392,7 +414,9 @@ describe("images endpoint", () => {
     expect(response.status).toBe(400);
     expect(response.headers.get("content-type")).toBe("application/json");
     expect(response.headers.get("x-should-retry")).toBe("false");
-    const { error } = await response.json<{ error: { param: string; message: string; type: string } }>();
+    const { error } = await response.json<{
+      error: { param: string | null; message: string; type: string };
+    }>();
     expect(error).toMatchObject({ param, type: "invalid_request_error" });
     expect(error.message).toMatch(message);
   });

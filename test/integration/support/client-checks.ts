@@ -106,7 +106,7 @@ export const CHECKS = {
     const unknown = await thrownBy({ model: "dall-e-3" });
     expect(unknown).toBeInstanceOf(NotFoundError);
     expect(unknown).toMatchObject({ code: "model_not_found", param: "model" });
-    expect(await thrownBy({ prompt: "x".repeat(70_000) })).toMatchObject({ status: 413 });
+    expect(await thrownBy({ prompt: "x".repeat(300_000) })).toMatchObject({ status: 413 });
     const stranger = openaiOf({ ...api, apiKey: "wrong" });
     await expect(stranger.images.generate({ prompt: "a" })).rejects.toBeInstanceOf(AuthenticationError);
     await expect(openai.get("/nothing")).rejects.toMatchObject({ status: 404, code: "unknown_url" });
