@@ -2,6 +2,7 @@
 
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
+import { DiffusersCheckpoint } from "./checkpoint/diffusers-layout.ts";
 import type { Quantization } from "./graph/form.ts";
 import { modelManifest } from "./manifest.ts";
 import { ensurePalette } from "./palette.ts";
@@ -65,8 +66,10 @@ interface Entry {
 const WEIGHT_BYTES: Record<Quantization, number> = { none: 4, int8: 1 };
 
 /** What a model's weights take in memory, about. */
-const weightBytes = ({ parameters, quantization }: PipelineInfo): number =>
-  parameters * WEIGHT_BYTES[quantization];
+const weightBytes = ({
+  parameters,
+  quantization,
+}: Pick<PipelineInfo, "parameters" | "quantization">): number => parameters * WEIGHT_BYTES[quantization];
 
 export class ModelHost {
   readonly #options: ModelHostOptions;
@@ -157,6 +160,9 @@ export class ModelHost {
   async #add(source: ModelSource): Promise<void> {
     const { provider, quantization, threads, cacheDir, log } = this.#options;
     const startedAt = performance.now();
+    // What is told by the headers of its files, so that room is made before it is loaded.
+    const parameters = new DiffusersCheckpoint(source.dir).parameters();
+    await this.#makeRoom(weightBytes({ parameters, quantization }));
     const pipeline = await this.#pipeline(source);
     try {
       const manifest = modelManifest(pipeline.info, await ensurePalette(pipeline, cacheDir), source.name);
@@ -177,13 +183,11 @@ export class ModelHost {
         manifest,
         info: pipeline.info,
         loaded: undefined,
-        isResident: false,
+        isResident: true,
         users: 0,
         usedAt: performance.now(),
         stepMs: () => 0,
       };
-      await this.#makeRoom(entry);
-      entry.isResident = true;
       entry.loaded = Promise.resolve(this.#serve(entry, pipeline));
       this.#entries.set(key, entry);
     } catch (error) {
@@ -211,7 +215,7 @@ export class ModelHost {
   #load(entry: Entry): Promise<ServedModel> {
     const load = async (): Promise<ServedModel> => {
       const { name: model } = entry.manifest;
-      await this.#makeRoom(entry);
+      await this.#makeRoom(weightBytes(entry.info));
       entry.isResident = true;
       const startedAt = performance.now();
       const pipeline = await this.#pipeline(entry.source);
@@ -255,12 +259,12 @@ export class ModelHost {
     return served;
   }
 
-  /** Frees models that nobody uses, the one used longest ago first, until `entry` fits beside the others. */
-  async #makeRoom(entry: Entry): Promise<void> {
+  /** Frees models that nobody uses, the one used longest ago first, until `needed` bytes fit beside the others. */
+  async #makeRoom(needed: number): Promise<void> {
     const { memoryBytes, log } = this.#options;
     for (;;) {
-      const others = [...this.#entries.values()].filter((other) => other !== entry && other.isResident);
-      const bytes = [entry, ...others].reduce((sum, { info }) => sum + weightBytes(info), 0);
+      const others = [...this.#entries.values()].filter(({ isResident }) => isResident);
+      const bytes = others.reduce((sum, { info }) => sum + weightBytes(info), needed);
       // However large a model is, alone it is loaded.
       if (bytes <= memoryBytes || others.length === 0) return;
       const [oldest] = others.filter(({ users }) => users === 0).toSorted((a, b) => a.usedAt - b.usedAt);
