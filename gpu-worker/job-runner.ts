@@ -104,7 +104,7 @@ export class JobRunner {
       total: job.numInferenceSteps,
     });
     try {
-      const { model, release } = await traced("acquire model", {}, () => models.acquire(modelKey));
+      const { model, release } = await traced("acquire model", {}, () => models.acquire(modelKey, signal));
       try {
         signal.throwIfAborted();
         await this.#makeImages({ ...run, signal }, model);

@@ -11,6 +11,7 @@ import { readGolden, selfCheck } from "./self-check.ts";
 import { PassTurns, ServedModel, type ServedModelOptions } from "./served-model.ts";
 import type { Provider } from "./session.ts";
 import type { StallWatch } from "./stall-watch.ts";
+import { unlessAborted } from "./unless-aborted.ts";
 
 export interface ModelHostOptions extends Pick<ServedModelOptions, "maxSlots" | "passBytes" | "metrics"> {
   readonly watch: StallWatch;
@@ -125,10 +126,11 @@ export class ModelHost {
 
   /**
    * Loads the model if necessary, once those in use leave it room; it then stays at least until `release`. Rejects when
-   * it cannot be loaded.
+   * it cannot be loaded, and with the signal's reason when it aborts first.
    */
-  async acquire(key: string): Promise<ModelInUse> {
+  async acquire(key: string, signal: AbortSignal): Promise<ModelInUse> {
     const entry = this.#entry(key);
+    signal.throwIfAborted();
     entry.users++;
     let isReleased = false;
     const release = (): void => {
@@ -139,7 +141,7 @@ export class ModelHost {
       this.#onRelease();
     };
     try {
-      return { model: await (entry.loaded ??= this.#load(entry)), release };
+      return { model: await unlessAborted((entry.loaded ??= this.#load(entry)), signal), release };
     } catch (error) {
       release();
       throw error;
@@ -148,6 +150,7 @@ export class ModelHost {
 
   /** Frees all models; none may be in use. */
   async close(): Promise<void> {
+    await this.#loading;
     await Promise.all([...this.#entries.values()].map((entry) => this.#unload(entry)));
   }
 
@@ -215,7 +218,7 @@ export class ModelHost {
   #load(entry: Entry): Promise<ServedModel> {
     const load = async (): Promise<ServedModel> => {
       const { name: model } = entry.manifest;
-      await this.#makeRoom(weightBytes(entry.info));
+      await this.#makeRoom(weightBytes(entry.info), entry);
       entry.isResident = true;
       const startedAt = performance.now();
       const pipeline = await this.#pipeline(entry.source);
@@ -228,7 +231,7 @@ export class ModelHost {
       return this.#serve(entry, pipeline);
     };
     const loaded = this.#loading.then(load).catch((error: unknown) => {
-      entry.loaded = undefined;
+      if (entry.loaded === loaded) entry.loaded = undefined;
       entry.isResident = false;
       throw error;
     });
@@ -259,10 +262,18 @@ export class ModelHost {
     return served;
   }
 
-  /** Frees models that nobody uses, the one used longest ago first, until `needed` bytes fit beside the others. */
-  async #makeRoom(needed: number): Promise<void> {
+  /**
+   * Frees models that nobody uses, the one used longest ago first, until `needed` bytes fit beside the others. Rejects
+   * when nobody wants the model any more that they are `wanted` for.
+   */
+  async #makeRoom(needed: number, wanted?: Entry): Promise<void> {
     const { memoryBytes, log } = this.#options;
     for (;;) {
+      if (wanted?.users === 0) {
+        // At once: who comes from now on has it loaded anew.
+        wanted.loaded = undefined;
+        throw new Error(`nobody waits for the model ${wanted.key} any more`);
+      }
       const others = [...this.#entries.values()].filter(({ isResident }) => isResident);
       const bytes = others.reduce((sum, { info }) => sum + weightBytes(info), needed);
       // However large a model is, alone it is loaded.

@@ -8,6 +8,7 @@ import { StallWatch } from "../../gpu-worker/stall-watch.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 
 const MIB = 1024 * 1024;
+const forever = new AbortController().signal;
 const cacheDir = await temporaryFolder();
 
 /** Two models, which differ in their names alone, and what is said of them. */
@@ -48,6 +49,58 @@ it("keeps what fits", async () => {
   const { host, lines } = await openTwo(Infinity);
   try {
     expect(lines).toEqual(["model loaded: me/a", "model loaded: me/b"]);
+  } finally {
+    await host.close();
+  }
+});
+
+it("ends waiting for a model when told to, and then does not load it", async () => {
+  const { host, lines } = await openTwo(MIB);
+  try {
+    const [a = "", b = ""] = host.models.map(({ key }) => key);
+    const inUse = await host.acquire(b, forever);
+    const abort = new AbortController();
+    const reason = new Error("canceled");
+    const waiting = host.acquire(a, abort.signal);
+    await expect.poll(() => host.isCrowded).toBe(true);
+    abort.abort(reason);
+    await expect(waiting).rejects.toBe(reason);
+    await expect.poll(() => host.isCrowded).toBe(false);
+    expect(host.isLoaded(a)).toBe(false);
+    await expect(host.acquire(a, abort.signal)).rejects.toBe(reason);
+
+    // One of two that wait gives up: the other gets its model, once there is room.
+    const second = new AbortController();
+    const others = [second.signal, forever].map((signal) => host.acquire(a, signal));
+    second.abort(reason);
+    await expect(others[0]).rejects.toBe(reason);
+    const before = lines.length;
+    inUse.release();
+    (await others[1])?.release();
+    expect(lines.slice(before)).toEqual(["model freed: me/b", "model loaded again: me/a"]);
+  } finally {
+    await host.close();
+  }
+});
+
+it("loads a model for whoever comes just after the last one has given up", async () => {
+  const { host } = await openTwo(MIB);
+  try {
+    const [a = "", b = ""] = host.models.map(({ key }) => key);
+    // Some come before the load has noticed, some in the moment, some after.
+    for (let turns = 0; turns < 12; turns++) {
+      const inUse = await host.acquire(b, forever);
+      const abort = new AbortController();
+      const gaveUp = host.acquire(a, abort.signal).catch((error: unknown) => error);
+      await expect.poll(() => host.isCrowded).toBe(true);
+      abort.abort();
+      for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+      const late = host.acquire(a, forever);
+      expect(await gaveUp).toBe(abort.signal.reason);
+      inUse.release();
+      (await late).release();
+      expect(host.isLoaded(a)).toBe(true);
+    }
   } finally {
     await host.close();
   }
