@@ -23,8 +23,8 @@ const RETRY_DELAY_MS = 1_000;
 export const DRAIN_FLUSH_MS = 1_500;
 /** Times that a job is claimed from the state read last, while another attempt goes on writing. */
 const MAX_CLAIMS = 5;
-/** Deliveries after which a job is given up whatever is known of it, in units of `maxAttempts`. */
-const DELIVERIES_FACTOR = 10;
+/** Attempts after which a job is given up whatever steps they have made, in units of `maxAttempts`. */
+const CLAIMS_FACTOR = 10;
 const LEFT = "lease lost, left the job to the next worker";
 
 /** A job that this worker has. */
@@ -118,6 +118,8 @@ export class JobHandler {
     const { job, lease, modelKey } = held;
     const { count: deliveries, headers } = held.delivery;
     const startsBefore = stored?.value.starts ?? 0;
+    // Deliveries would not do: they include those to workers that could not run the job.
+    const claimsBefore = stored?.value.claims ?? 0;
     // The server can lose the count of deliveries in a crash; the stored state remembers the last one.
     const attempt = Math.max(deliveries, (stored?.value.attempt ?? 0) + 1);
     const log = this.#options.log.with({
@@ -132,6 +134,7 @@ export class JobHandler {
       attempt,
       numericsId: models.get(modelKey).info.numericsId,
       startsBefore,
+      claimsBefore,
       stateEvery,
       states: new StateWriter({
         js: broker.js,
@@ -157,7 +160,7 @@ export class JobHandler {
         annotate({ "vqd.attempt": attempt, "vqd.resumed_from": resume?.step ?? 0 });
         metrics.jobStarted(job, { attempt, step: resume?.step ?? 0 });
         log.info("job started", { step: resume?.step ?? 0, steps: job.numInferenceSteps });
-        checkAttempts(startsBefore, deliveries, maxAttempts);
+        checkAttempts(startsBefore, claimsBefore, maxAttempts);
         const onDenoised = (): void => {
           held.isDenoising = false;
           surroundings.onDenoised();
@@ -231,14 +234,14 @@ export class JobHandler {
 }
 
 /** Throws a VqdError (attempts_exhausted) for a job that has had its share. */
-function checkAttempts(startsBefore: number, deliveries: number, maxAttempts: number): void {
+function checkAttempts(startsBefore: number, claimsBefore: number, maxAttempts: number): void {
   if (startsBefore >= maxAttempts) {
     throw new VqdError(
       "attempts_exhausted",
       `given up after ${maxAttempts} ${maxAttempts === 1 ? "attempt" : "attempts in a row"} that ended without an answer`,
     );
   }
-  if (deliveries > maxAttempts * DELIVERIES_FACTOR) {
-    throw new VqdError("attempts_exhausted", `given up after ${deliveries - 1} attempts`);
+  if (claimsBefore >= maxAttempts * CLAIMS_FACTOR) {
+    throw new VqdError("attempts_exhausted", `given up after ${claimsBefore} attempts`);
   }
 }

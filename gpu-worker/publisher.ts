@@ -24,6 +24,8 @@ export interface PublisherOptions {
   readonly numericsId: string;
   /** Attempts before this one that have begun since the last step was made. */
   readonly startsBefore: number;
+  /** Attempts before this one in all. */
+  readonly claimsBefore: number;
   /** The state is stored after every so many steps, and after the last. */
   readonly stateEvery: number;
   readonly states: StateWriter;
@@ -112,9 +114,9 @@ export class JobPublisher {
   withdraw(): void {
     const newest = this.#newest;
     if (newest === undefined) return;
-    if (newest.state.starts > 0) {
-      this.#newest = { ...newest, state: { ...newest.state, starts: this.#options.startsBefore } };
-    }
+    const { startsBefore, claimsBefore: claims } = this.#options;
+    const starts = Math.min(newest.state.starts, startsBefore);
+    this.#newest = { ...newest, state: { ...newest.state, starts, claims } };
     this.saveState();
   }
 
@@ -150,8 +152,9 @@ export class JobPublisher {
   }
 
   #state(step: number, images: number, starts: number): JobState {
-    const { attempt, numericsId, states } = this.#options;
-    return { v: 1, attempt, numericsId, step, images, starts, owner: states.owner };
+    const { attempt, numericsId, claimsBefore, states } = this.#options;
+    const claims = claimsBefore + 1;
+    return { v: 1, attempt, numericsId, step, images, starts, claims, owner: states.owner };
   }
 
   #enqueue(send: () => Promise<void>): void {

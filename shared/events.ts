@@ -108,6 +108,8 @@ export const jobStateSchema = z.object({
   images: z.int().min(1).max(MAX_IMAGES),
   /** Attempts that have begun since the last step was made: what only ever kills its workers makes none. */
   starts: z.int().min(0).default(0),
+  /** Attempts that have begun in all, but for those that were given up without being to blame. */
+  claims: z.int().min(0).default(0),
   /** Of whoever has written it, unique. */
   owner: z.string().max(100).default(""),
 });

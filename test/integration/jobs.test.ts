@@ -1,0 +1,108 @@
+// Jobs that come with a past, on a real nats-server: what counts against them.
+
+import { encodeState } from "@vqd/shared/codec.ts";
+import type { JobState } from "@vqd/shared/events.ts";
+import { stateSubject } from "@vqd/shared/subjects.ts";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import type { Broker } from "../../gpu-worker/broker.ts";
+import type { JobConsumer } from "../../gpu-worker/consumer.ts";
+import type { HostedModel, ModelHost } from "../../gpu-worker/model-host.ts";
+import { type CallKind, StallWatch } from "../../gpu-worker/stall-watch.ts";
+import { LEASE_MS, makeConsumer, makeJob, MAX_ATTEMPTS, openTinyModel, TestEdge } from "./support/jobs.ts";
+import { connectWorker, startTestNats, type TestNats } from "./support/nats.ts";
+
+/** Calls into the runtime wait while `gate` does. */
+class HeldCalls extends StallWatch {
+  gate: Promise<void> = Promise.resolve();
+  override run<T>(kind: CallKind, rows: number, work: () => Promise<T>): Promise<T> {
+    return this.gate.then(() => super.run(kind, rows, work));
+  }
+}
+
+const calls = new HeldCalls(LEASE_MS);
+let nats: TestNats;
+let edge: TestEdge;
+let broker: Broker;
+let models: ModelHost;
+let model: HostedModel;
+
+beforeAll(async () => {
+  [nats, models] = await Promise.all([startTestNats(), openTinyModel(calls)]);
+  [edge, broker] = await Promise.all([TestEdge.connect(nats), connectWorker(nats)]);
+  [model] = models.models as [HostedModel];
+  await broker.ensureJobConsumers(model.key, LEASE_MS);
+});
+afterAll(async () => {
+  await models.close();
+  await edge.close();
+  await broker.close();
+  await nats.stop();
+});
+
+/** While `work` is done a worker serves jobs; it ends after `release`. */
+async function serving<T>(work: (consumer: JobConsumer) => Promise<T>, release = (): void => {}): Promise<T> {
+  const consumer = makeConsumer(broker, models);
+  const run = consumer.run();
+  try {
+    return await work(consumer);
+  } finally {
+    consumer.drain();
+    release();
+    await run;
+  }
+}
+
+const pixels = (): number => model.info.latentHeight * model.info.latentWidth;
+
+/** A state as a worker like this one leaves it after its first step. */
+const stateOf = (changes: Partial<JobState> = {}): JobState => ({
+  v: 1,
+  attempt: 1,
+  numericsId: model.info.numericsId,
+  step: 1,
+  images: 1,
+  starts: 0,
+  claims: 1,
+  owner: "other",
+  ...changes,
+});
+
+const store = (id: string, frame: Uint8Array): Promise<unknown> => broker.js.publish(stateSubject(id), frame);
+
+const masks = (): Uint16Array => new Uint16Array(pixels()).fill(model.info.numEmbeddings);
+
+it("goes on from a state, as often as it was handed back by workers that could not run it", async () => {
+  const job = makeJob(model);
+  await store(job.id, encodeState(stateOf(), masks()));
+  await edge.send(job, model.key);
+  for (let i = 0; i < MAX_ATTEMPTS * 10 + 1; i++) {
+    const delivery = await broker.pull({ modelKey: model.key, priority: "normal" }, LEASE_MS);
+    delivery?.nak();
+  }
+  expect(await serving(() => edge.endOf(job.id))).toBe("succeeded");
+  expect(edge.eventsOf(job.id)[0]).toMatchObject({ type: "started", resumedFrom: 1 });
+  expect((await broker.lastState(job.id))?.value).toMatchObject({ claims: 2, starts: 0, step: 3 });
+});
+
+it("gives up a job that was begun too often, whatever steps it has made", async () => {
+  const job = makeJob(model);
+  await store(job.id, encodeState(stateOf({ claims: MAX_ATTEMPTS * 10 }), masks()));
+  await edge.send(job, model.key);
+  expect(await serving(() => edge.endOf(job.id))).toBe("failed: attempts_exhausted");
+});
+
+it.each([
+  ["not counting it when told to stop", false, 0],
+  ["counting it when its call hangs", true, 1],
+])("hands a job back that has made no step, %s", async (_why, isToBlame, starts) => {
+  const job = makeJob(model);
+  const held = Promise.withResolvers<void>();
+  calls.gate = held.promise;
+  await edge.send(job, model.key);
+  await serving(async (consumer) => {
+    await edge.until(job.id, "started");
+    await consumer.abandon({ isToBlame });
+    expect((await broker.lastState(job.id))?.value).toMatchObject({ starts, claims: starts });
+  }, held.resolve);
+  expect(await serving(() => edge.endOf(job.id))).toBe("succeeded");
+});
