@@ -25,6 +25,8 @@ export const DRAIN_FLUSH_MS = 1_500;
 const MAX_CLAIMS = 5;
 /** Attempts after which a job is given up whatever steps they have made, in units of `maxAttempts`. */
 const CLAIMS_FACTOR = 10;
+/** A timer of more than these 25 days would end at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 const LEFT = "lease lost, left the job to the next worker";
 
 /** A job that this worker has. */
@@ -82,26 +84,31 @@ export class JobHandler {
     const receivedAt = performance.now();
     let outcome: JobOutcome = "lease_lost";
     const { job, lease } = held;
-    const canceled = new AbortController();
+    const ended = new AbortController();
+    const msToDeadline = job.deadlineAt - Date.now();
+    const onDeadline = (): void => ended.abort(deadlineError());
+    if (msToDeadline <= 0) onDeadline();
+    const deadline = setTimeout(onDeadline, Math.min(msToDeadline, MAX_TIMER_MS));
     const stopListening = broker.onReconnect(() => lease.extend());
     const control = broker.nc.subscribe(controlSubject(job.id), {
       callback: (_error, request) => {
         request.respond();
-        canceled.abort(new CanceledError());
+        ended.abort(new CanceledError());
       },
     });
     try {
-      const signal = AbortSignal.any([lease.signal, canceled.signal, surroundings.draining]);
+      const signal = AbortSignal.any([lease.signal, ended.signal, surroundings.draining]);
       for (let claims = 1; ; claims++) {
-        const stored = await traced("load state", {}, () => runner.loadState(job, lease.signal));
-        const ended = await this.#attempt(held, surroundings, { stored, signal });
-        if (ended !== undefined) outcome = ended;
+        const stored = await traced("load state", {}, () => runner.loadState(job, signal));
+        const end = await this.#attempt(held, surroundings, { stored, signal });
+        if (end !== undefined) outcome = end;
         // Else another attempt has written since the state was read: it had the job, or has it now.
-        if (ended !== undefined || claims === MAX_CLAIMS) return;
+        if (end !== undefined || claims === MAX_CLAIMS) return;
       }
     } finally {
       annotate({ "vqd.outcome": outcome });
       metrics.jobEnded(job.model, outcome, (performance.now() - receivedAt) / 1_000);
+      clearTimeout(deadline);
       control.unsubscribe();
       stopListening();
       lease.abandon();
@@ -117,11 +124,11 @@ export class JobHandler {
     const { broker, runner, models, stateEvery, maxAttempts, metrics } = this.#options;
     const { job, lease, modelKey } = held;
     const { count: deliveries, headers } = held.delivery;
-    const startsBefore = stored?.value.starts ?? 0;
+    const startsBefore = stored?.value?.starts ?? 0;
     // Deliveries would not do: they include those to workers that could not run the job.
-    const claimsBefore = stored?.value.claims ?? 0;
+    const claimsBefore = stored?.value?.claims ?? 0;
     // The server can lose the count of deliveries in a crash; the stored state remembers the last one.
-    const attempt = Math.max(deliveries, (stored?.value.attempt ?? 0) + 1);
+    const attempt = Math.max(deliveries, (stored?.value?.attempt ?? 0) + 1);
     const log = this.#options.log.with({
       prediction: job.id,
       attempt,
@@ -152,8 +159,8 @@ export class JobHandler {
       const leave = await surroundings.gate.enter(startsBefore > 0, signal);
       try {
         const resume = runner.usableState(job, modelKey, stored);
-        if (!(await publisher.claim(resume, imageCount(job)))) {
-          lease.signal.throwIfAborted();
+        if (!(await publisher.claim(resume, imageCount(job), signal))) {
+          signal.throwIfAborted();
           return undefined;
         }
         held.publisher = publisher;
@@ -232,6 +239,9 @@ export class JobHandler {
     return outcome;
   }
 }
+
+const deadlineError = (): VqdError =>
+  new VqdError("deadline_exceeded", "the prediction did not finish before its deadline");
 
 /** Throws a VqdError (attempts_exhausted) for a job that has had its share. */
 function checkAttempts(startsBefore: number, claimsBefore: number, maxAttempts: number): void {

@@ -92,14 +92,15 @@ export class JobPublisher {
 
   /**
    * Takes the job: stores that an attempt begins, at a state that an earlier one has left. Should it end without a word,
-   * the next one knows of it. Nothing may be published before. False if another attempt has written meanwhile.
+   * the next one knows of it. Nothing may be published before. False if another attempt has written meanwhile, or when
+   * `signal` aborts.
    */
-  async claim(resume: ResumePoint | undefined, images: number): Promise<boolean> {
+  async claim(resume: ResumePoint | undefined, images: number, signal: AbortSignal): Promise<boolean> {
     const { states, startsBefore } = this.#options;
     const state = this.#state(resume?.step ?? 0, images, startsBefore + 1);
     this.#newest = { state, tokens: resume?.tokens ?? NO_TOKENS };
     this.#saved = this.#newest;
-    return states.write(state, this.#newest.tokens);
+    return states.write(state, this.#newest.tokens, signal);
   }
 
   /** Queues the step event and then, if it is due, the state: one is never ahead of what readers have been shown. */

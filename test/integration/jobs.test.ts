@@ -1,6 +1,6 @@
-// Jobs that come with a past, on a real nats-server: what counts against them.
+// Jobs that come with a past, on a real nats-server: what counts against them, and states that are of no use.
 
-import { encodeState } from "@vqd/shared/codec.ts";
+import { encodeState, encodeTokens } from "@vqd/shared/codec.ts";
 import type { JobState } from "@vqd/shared/events.ts";
 import { stateSubject } from "@vqd/shared/subjects.ts";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -71,6 +71,12 @@ const store = (id: string, frame: Uint8Array): Promise<unknown> => broker.js.pub
 
 const masks = (): Uint16Array => new Uint16Array(pixels()).fill(model.info.numEmbeddings);
 
+/** As a worker of a later release may write it. */
+function laterState(): Uint8Array {
+  const line = new TextEncoder().encode(`${JSON.stringify({ ...stateOf(), v: 2 })}\n`);
+  return Buffer.concat([line, encodeTokens(masks())]);
+}
+
 it("goes on from a state, as often as it was handed back by workers that could not run it", async () => {
   const job = makeJob(model);
   await store(job.id, encodeState(stateOf(), masks()));
@@ -89,6 +95,40 @@ it("gives up a job that was begun too often, whatever steps it has made", async 
   await store(job.id, encodeState(stateOf({ claims: MAX_ATTEMPTS * 10 }), masks()));
   await edge.send(job, model.key);
   expect(await serving(() => edge.endOf(job.id))).toBe("failed: attempts_exhausted");
+});
+
+it.each([
+  ["of a later release", () => laterState()],
+  ["that is no state", () => new TextEncoder().encode("{")],
+  ["cut within a token", () => encodeState(stateOf(), masks()).subarray(0, -1)],
+  [
+    "with classes that the model has not",
+    () =>
+      encodeState(
+        stateOf(),
+        masks().map((mask) => mask + 1),
+      ),
+  ],
+])("starts over from a state %s", async (_of, frame) => {
+  const job = makeJob(model);
+  await store(job.id, frame());
+  await edge.send(job, model.key);
+  expect(await serving(() => edge.endOf(job.id))).toBe("succeeded");
+  expect(edge.eventsOf(job.id)[0]).toMatchObject({ type: "started", resumedFrom: 0 });
+  expect((await broker.lastState(job.id))?.value).toMatchObject({ step: 3 });
+});
+
+it("runs a job whose deadline is further away than a timer reaches", async () => {
+  const job = makeJob(model, { deadlineAt: Date.now() + 2 ** 32 });
+  await edge.send(job, model.key);
+  expect(await serving(() => edge.endOf(job.id))).toBe("succeeded");
+});
+
+it("does not begin a job whose deadline has passed", async () => {
+  const job = makeJob(model, { deadlineAt: Date.now() - 1 });
+  await edge.send(job, model.key);
+  expect(await serving(() => edge.endOf(job.id))).toBe("failed: deadline_exceeded");
+  expect(edge.eventsOf(job.id)).toHaveLength(1);
 });
 
 it.each([
