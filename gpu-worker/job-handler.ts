@@ -80,7 +80,7 @@ export class JobHandler {
 
   /** Runs the job and settles its delivery. Rejects only on what nobody has foreseen. */
   async handle(held: HeldJob, surroundings: JobSurroundings): Promise<void> {
-    const { broker, runner, metrics } = this.#options;
+    const { broker, runner, metrics, log } = this.#options;
     const receivedAt = performance.now();
     let outcome: JobOutcome = "lease_lost";
     const { job, lease } = held;
@@ -91,7 +91,12 @@ export class JobHandler {
     const deadline = setTimeout(onDeadline, Math.min(msToDeadline, MAX_TIMER_MS));
     const stopListening = broker.onReconnect(() => lease.extend());
     const control = broker.nc.subscribe(controlSubject(job.id), {
-      callback: (_error, request) => {
+      callback: (error, request) => {
+        // Refused by the server, for want of a permission: then there is no request.
+        if (error !== null) {
+          log.warn("cannot hear of cancellations", { prediction: job.id, ...errorFields(error) });
+          return;
+        }
         request.respond();
         ended.abort(new CanceledError());
       },

@@ -126,6 +126,17 @@ it("hands a job back that cannot be claimed when told to stop", async () => {
   await second.stop();
 });
 
+it("runs jobs although it may not hear of cancellations", async () => {
+  await changeHearing("worker", (allowed) => allowed.filter((subject) => subject !== controlSubject("*")));
+  await connectBoth();
+  const { stop } = serve();
+  const job = makeJob(model());
+  await edge.send(job, model().key);
+  expect(await edge.endOf(job.id)).toBe("succeeded");
+  expect(lines).toContain("cannot hear of cancellations");
+  await stop();
+});
+
 /** Changes what a user may hear, and starts the server anew. */
 async function changeHearing(of: UserName, change: (allowed: string[]) => string[]): Promise<void> {
   const config = JSON.parse(await readFile(nats.configPath, "utf8")) as NatsConfig;
