@@ -38,8 +38,8 @@ const NO_WAIT_TIMEOUT_MS = 20_000;
 const NO_MESSAGES = 404;
 const REQUEST_TIMEOUT = 408;
 
-/** A job's state with its sequence in the stream. */
-export interface StoredState extends Framed<JobState> {
+/** A job's state, if this release can read it, with its sequence in the stream: that is what the next one comes after. */
+export interface StoredState extends Framed<JobState | undefined> {
   readonly sequence: number;
 }
 
@@ -56,14 +56,16 @@ export class Broker {
   readonly nc: NatsConnection;
   readonly js: JetStreamClient;
   readonly #jsm: JetStreamManager;
+  readonly #log: Logger;
   readonly #reconnectListeners = new Set<() => void>();
   #connected = true;
 
   private constructor(nc: NatsConnection, jsm: JetStreamManager, log: Logger) {
     this.nc = nc;
     this.#jsm = jsm;
+    this.#log = log;
     this.js = jetstream(nc);
-    void this.#followStatus(log);
+    void this.#followStatus();
   }
 
   /** Connects, waiting as long as it takes for the server to come up; refused credentials are an error. */
@@ -167,7 +169,14 @@ export class Broker {
     const message = await this.#jsm.direct.getMessage(STREAMS.state, {
       last_by_subj: stateSubject(predictionId),
     });
-    return message === null ? undefined : { ...decodeState(message.data), sequence: message.seq };
+    if (message === null) return undefined;
+    const { data, seq: sequence } = message;
+    try {
+      return { ...decodeState(data), sequence };
+    } catch (error) {
+      this.#log.warn("cannot read a job's state", { prediction: predictionId, ...errorFields(error) });
+      return { value: undefined, attachment: new Uint8Array(0), sequence };
+    }
   }
 
   async close(): Promise<void> {
@@ -176,7 +185,8 @@ export class Broker {
     else await this.nc.close();
   }
 
-  async #followStatus(log: Logger): Promise<void> {
+  async #followStatus(): Promise<void> {
+    const log = this.#log;
     for await (const status of this.nc.status()) {
       if (status.type === "disconnect") {
         this.#connected = false;

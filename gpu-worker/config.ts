@@ -3,6 +3,7 @@
 import { availableParallelism, hostname } from "node:os";
 import { delimiter, join } from "node:path";
 import { z } from "zod";
+import { MAX_WORKER_NAME } from "@vqd/shared/limits.ts";
 import { modelNameSchema } from "@vqd/shared/model.ts";
 import { defaultQuantization, QUANTIZATIONS } from "./graph/form.ts";
 import { natsSettings, natsVariables } from "./nats-settings.ts";
@@ -26,7 +27,7 @@ const MIB = 1024 * 1024;
 const environmentSchema = z
   .object({
     ...natsVariables,
-    VQD_MODEL: text(BUNDLED_MODEL),
+    VQD_MODEL: text(BUNDLED_MODEL).refine((list) => foldersOf(list).length > 0, "names no folder"),
     VQD_MODEL_NAME: z
       .string()
       .optional()
@@ -45,7 +46,8 @@ const environmentSchema = z
     VQD_STATE_EVERY: integer(1, 1, 1_000),
     VQD_HEALTH_HOST: text("127.0.0.1"),
     VQD_HEALTH_PORT: integer(8790, 0, 65_535),
-    VQD_WORKER_NAME: text(`${hostname()}-${process.pid}`),
+    // Told in each `started` event, as long as its schema takes.
+    VQD_WORKER_NAME: z.string().max(MAX_WORKER_NAME).default(`${hostname()}-${process.pid}`),
     VQD_LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]).default("info"),
   })
   .superRefine(({ VQD_MODEL, VQD_MODEL_NAME: names }, context) => {

@@ -98,11 +98,17 @@ export class JobConsumer {
     this.#onRoom();
   }
 
-  /** Hands all jobs back as they are, without waiting for anything: the worker is about to end. */
-  async abandon(): Promise<void> {
+  /**
+   * Hands all jobs back as they are, without waiting for anything: the worker is about to end. Where one of them may be
+   * to blame for that, the attempts count.
+   */
+  async abandon({ isToBlame }: { isToBlame: boolean }): Promise<void> {
     this.drain();
     const publishers = [...this.#held.keys()].map(({ publisher }) => publisher);
-    for (const publisher of publishers) publisher?.saveState();
+    for (const publisher of publishers) {
+      if (isToBlame) publisher?.saveState();
+      else publisher?.withdraw();
+    }
     await Promise.race([
       Promise.all(publishers.map((publisher) => publisher?.flush().catch(() => {}))),
       delay(DRAIN_FLUSH_MS),

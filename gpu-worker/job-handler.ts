@@ -23,8 +23,10 @@ const RETRY_DELAY_MS = 1_000;
 export const DRAIN_FLUSH_MS = 1_500;
 /** Times that a job is claimed from the state read last, while another attempt goes on writing. */
 const MAX_CLAIMS = 5;
-/** Deliveries after which a job is given up whatever is known of it, in units of `maxAttempts`. */
-const DELIVERIES_FACTOR = 10;
+/** Attempts after which a job is given up whatever steps they have made, in units of `maxAttempts`. */
+const CLAIMS_FACTOR = 10;
+/** A timer of more than these 25 days would end at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 const LEFT = "lease lost, left the job to the next worker";
 
 /** A job that this worker has. */
@@ -78,30 +80,40 @@ export class JobHandler {
 
   /** Runs the job and settles its delivery. Rejects only on what nobody has foreseen. */
   async handle(held: HeldJob, surroundings: JobSurroundings): Promise<void> {
-    const { broker, runner, metrics } = this.#options;
+    const { broker, runner, metrics, log } = this.#options;
     const receivedAt = performance.now();
     let outcome: JobOutcome = "lease_lost";
     const { job, lease } = held;
-    const canceled = new AbortController();
+    const ended = new AbortController();
+    const msToDeadline = job.deadlineAt - Date.now();
+    const onDeadline = (): void => ended.abort(deadlineError());
+    if (msToDeadline <= 0) onDeadline();
+    const deadline = setTimeout(onDeadline, Math.min(msToDeadline, MAX_TIMER_MS));
     const stopListening = broker.onReconnect(() => lease.extend());
     const control = broker.nc.subscribe(controlSubject(job.id), {
-      callback: (_error, request) => {
+      callback: (error, request) => {
+        // Refused by the server, for want of a permission: then there is no request.
+        if (error !== null) {
+          log.warn("cannot hear of cancellations", { prediction: job.id, ...errorFields(error) });
+          return;
+        }
         request.respond();
-        canceled.abort(new CanceledError());
+        ended.abort(new CanceledError());
       },
     });
     try {
-      const signal = AbortSignal.any([lease.signal, canceled.signal, surroundings.draining]);
+      const signal = AbortSignal.any([lease.signal, ended.signal, surroundings.draining]);
       for (let claims = 1; ; claims++) {
-        const stored = await traced("load state", {}, () => runner.loadState(job, lease.signal));
-        const ended = await this.#attempt(held, surroundings, { stored, signal });
-        if (ended !== undefined) outcome = ended;
+        const stored = await traced("load state", {}, () => runner.loadState(job, signal));
+        const end = await this.#attempt(held, surroundings, { stored, signal });
+        if (end !== undefined) outcome = end;
         // Else another attempt has written since the state was read: it had the job, or has it now.
-        if (ended !== undefined || claims === MAX_CLAIMS) return;
+        if (end !== undefined || claims === MAX_CLAIMS) return;
       }
     } finally {
       annotate({ "vqd.outcome": outcome });
       metrics.jobEnded(job.model, outcome, (performance.now() - receivedAt) / 1_000);
+      clearTimeout(deadline);
       control.unsubscribe();
       stopListening();
       lease.abandon();
@@ -117,9 +129,11 @@ export class JobHandler {
     const { broker, runner, models, stateEvery, maxAttempts, metrics } = this.#options;
     const { job, lease, modelKey } = held;
     const { count: deliveries, headers } = held.delivery;
-    const startsBefore = stored?.value.starts ?? 0;
+    const startsBefore = stored?.value?.starts ?? 0;
+    // Deliveries would not do: they include those to workers that could not run the job.
+    const claimsBefore = stored?.value?.claims ?? 0;
     // The server can lose the count of deliveries in a crash; the stored state remembers the last one.
-    const attempt = Math.max(deliveries, (stored?.value.attempt ?? 0) + 1);
+    const attempt = Math.max(deliveries, (stored?.value?.attempt ?? 0) + 1);
     const log = this.#options.log.with({
       prediction: job.id,
       attempt,
@@ -132,6 +146,7 @@ export class JobHandler {
       attempt,
       numericsId: models.get(modelKey).info.numericsId,
       startsBefore,
+      claimsBefore,
       stateEvery,
       states: new StateWriter({
         js: broker.js,
@@ -149,15 +164,15 @@ export class JobHandler {
       const leave = await surroundings.gate.enter(startsBefore > 0, signal);
       try {
         const resume = runner.usableState(job, modelKey, stored);
-        if (!(await publisher.claim(resume, imageCount(job)))) {
-          lease.signal.throwIfAborted();
+        if (!(await publisher.claim(resume, imageCount(job), signal))) {
+          signal.throwIfAborted();
           return undefined;
         }
         held.publisher = publisher;
         annotate({ "vqd.attempt": attempt, "vqd.resumed_from": resume?.step ?? 0 });
         metrics.jobStarted(job, { attempt, step: resume?.step ?? 0 });
         log.info("job started", { step: resume?.step ?? 0, steps: job.numInferenceSteps });
-        checkAttempts(startsBefore, deliveries, maxAttempts);
+        checkAttempts(startsBefore, claimsBefore, maxAttempts);
         const onDenoised = (): void => {
           held.isDenoising = false;
           surroundings.onDenoised();
@@ -230,15 +245,18 @@ export class JobHandler {
   }
 }
 
+const deadlineError = (): VqdError =>
+  new VqdError("deadline_exceeded", "the prediction did not finish before its deadline");
+
 /** Throws a VqdError (attempts_exhausted) for a job that has had its share. */
-function checkAttempts(startsBefore: number, deliveries: number, maxAttempts: number): void {
+function checkAttempts(startsBefore: number, claimsBefore: number, maxAttempts: number): void {
   if (startsBefore >= maxAttempts) {
     throw new VqdError(
       "attempts_exhausted",
       `given up after ${maxAttempts} ${maxAttempts === 1 ? "attempt" : "attempts in a row"} that ended without an answer`,
     );
   }
-  if (deliveries > maxAttempts * DELIVERIES_FACTOR) {
-    throw new VqdError("attempts_exhausted", `given up after ${deliveries - 1} attempts`);
+  if (claimsBefore >= maxAttempts * CLAIMS_FACTOR) {
+    throw new VqdError("attempts_exhausted", `given up after ${claimsBefore} attempts`);
   }
 }

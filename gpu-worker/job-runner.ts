@@ -1,10 +1,8 @@
 // Runs one job from token ids to encoded images, and says what happens through its publisher.
 
 import { setTimeout as delay } from "node:timers/promises";
-import type { Framed } from "@vqd/shared/codec.ts";
 import { decodeTokens } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
-import type { JobState } from "@vqd/shared/events.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { Broker, StoredState } from "./broker.ts";
@@ -16,6 +14,7 @@ import { Previews } from "./previews.ts";
 import type { JobPublisher, ResumePoint } from "./publisher.ts";
 import type { ServedModel } from "./served-model.ts";
 import { traced } from "./tracing.ts";
+import { unlessAborted } from "./unless-aborted.ts";
 
 /** The caller canceled the prediction. */
 export class CanceledError extends Error {
@@ -63,16 +62,16 @@ export class JobRunner {
   }
 
   /**
-   * The newest state that another attempt at this job has left. Without an answer the job starts over, which
-   * costs time but never changes the result.
+   * The newest state that another attempt at this job has left. Without an answer, or when `signal` aborts first, there is
+   * none: to start over costs time but never changes the result.
    */
   async loadState(job: Job, signal: AbortSignal): Promise<StoredState | undefined> {
     const { broker, log } = this.#options;
     for (let attempt = 1; ; attempt++) {
       try {
-        return await broker.lastState(job.id);
+        return await unlessAborted(broker.lastState(job.id), signal);
       } catch (error) {
-        signal.throwIfAborted();
+        if (signal.aborted) return undefined;
         if (attempt === STATE_READ_ATTEMPTS) {
           log.warn("cannot read the job's state, starting over", {
             prediction: job.id,
@@ -80,7 +79,7 @@ export class JobRunner {
           });
           return undefined;
         }
-        await delay(STATE_READ_RETRY_MS, undefined, { signal });
+        await delay(STATE_READ_RETRY_MS, undefined, { signal }).catch(() => {});
       }
     }
   }
@@ -92,10 +91,8 @@ export class JobRunner {
    */
   async run(run: JobRun): Promise<void> {
     const { models } = this.#options;
-    const { job, modelKey, publisher, resume } = run;
+    const { job, modelKey, publisher, signal, resume } = run;
     const startedAt = performance.now();
-    const deadline = AbortSignal.timeout(Math.max(0, job.deadlineAt - Date.now()));
-    const signal = AbortSignal.any([run.signal, deadline]);
     publisher.publish({
       type: "started",
       worker: this.#options.workerName,
@@ -104,19 +101,14 @@ export class JobRunner {
       total: job.numInferenceSteps,
     });
     try {
-      const { model, release } = await traced("acquire model", {}, () => models.acquire(modelKey));
+      const { model, release } = await traced("acquire model", {}, () => models.acquire(modelKey, signal));
       try {
         signal.throwIfAborted();
-        await this.#makeImages({ ...run, signal }, model);
+        await this.#makeImages(run, model);
       } finally {
         release();
       }
     } catch (error) {
-      if (error === deadline.reason) {
-        throw new VqdError("deadline_exceeded", "the prediction did not finish before its deadline", {
-          cause: error,
-        });
-      }
       // The pipeline refuses a job that does not fit its model; no other worker of that model would take it.
       if (error instanceof InvalidInputError)
         throw new VqdError("invalid_input", error.message, { cause: error });
@@ -126,25 +118,26 @@ export class JobRunner {
   }
 
   /** A state counts only if it was made with the same numerics: else the result would depend on the mix. */
-  usableState(job: Job, modelKey: string, stored: Framed<JobState> | undefined): ResumePoint | undefined {
+  usableState(job: Job, modelKey: string, stored: StoredState | undefined): ResumePoint | undefined {
     // Before its first step a job has no tokens yet.
-    if (stored === undefined || stored.value.step === 0) return undefined;
-    const { value: state, attachment } = stored;
+    const state = stored?.value;
+    if (stored === undefined || state === undefined || state.step === 0) return undefined;
     const { info } = this.#options.models.get(modelKey);
-    const tokens = decodeTokens(attachment);
-    const expected = imageCount(job) * info.latentHeight * info.latentWidth;
-    if (
-      state.numericsId !== info.numericsId ||
-      tokens.length !== expected ||
-      state.step > job.numInferenceSteps
-    ) {
-      this.#options.log.warn("the job's state was made by another kind of worker, starting over", {
+    const { step, numericsId } = state;
+    const startOver = (why: string): undefined =>
+      void this.#options.log.warn(`the job's state ${why}, starting over`, {
         prediction: job.id,
-        numericsId: state.numericsId,
+        numericsId,
       });
-      return undefined;
+    if (numericsId !== info.numericsId) return startOver("was made by another kind of worker");
+    const bytes = imageCount(job) * info.latentHeight * info.latentWidth * Uint16Array.BYTES_PER_ELEMENT;
+    if (stored.attachment.length !== bytes || step > job.numInferenceSteps) {
+      return startOver("does not fit the job");
     }
-    return { step: state.step, tokens };
+    const tokens = decodeTokens(stored.attachment);
+    // The mask is the class after the codes.
+    if (tokens.some((token) => token > info.numEmbeddings)) return startOver("holds unknown classes");
+    return { step, tokens };
   }
 
   async #makeImages(run: JobRun, model: ServedModel): Promise<void> {

@@ -127,14 +127,14 @@ async function serve(config: WorkerConfig): Promise<void> {
     consumer.drain();
     const limitMs = STOP_LIMIT_MS + maxSlots * watch.slowestPassMs;
     // A call that cannot be interrupted must not hold the jobs: the next worker goes on from their last states.
-    setTimeout(() => void consumer.abandon().then(endNow), limitMs).unref();
+    setTimeout(() => void consumer.abandon({ isToBlame: false }).then(endNow), limitMs).unref();
   };
   const stallTimer = setInterval(() => {
     const stall = watch.stalled();
     if (stall === undefined || status === "failed") return;
     status = "failed";
     log.error("a call into the runtime hangs: handing the jobs back and ending", { ...stall });
-    void consumer.abandon().then(endNow);
+    void consumer.abandon({ isToBlame: true }).then(endNow);
   }, STALL_CHECK_MS);
   for (const { manifest } of models.models) await broker.announce(manifest);
   const [first] = models.models;

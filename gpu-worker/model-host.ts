@@ -2,6 +2,7 @@
 
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
+import { DiffusersCheckpoint } from "./checkpoint/diffusers-layout.ts";
 import type { Quantization } from "./graph/form.ts";
 import { modelManifest } from "./manifest.ts";
 import { ensurePalette } from "./palette.ts";
@@ -10,6 +11,7 @@ import { readGolden, selfCheck } from "./self-check.ts";
 import { PassTurns, ServedModel, type ServedModelOptions } from "./served-model.ts";
 import type { Provider } from "./session.ts";
 import type { StallWatch } from "./stall-watch.ts";
+import { unlessAborted } from "./unless-aborted.ts";
 
 export interface ModelHostOptions extends Pick<ServedModelOptions, "maxSlots" | "passBytes" | "metrics"> {
   readonly watch: StallWatch;
@@ -65,8 +67,10 @@ interface Entry {
 const WEIGHT_BYTES: Record<Quantization, number> = { none: 4, int8: 1 };
 
 /** What a model's weights take in memory, about. */
-const weightBytes = ({ parameters, quantization }: PipelineInfo): number =>
-  parameters * WEIGHT_BYTES[quantization];
+const weightBytes = ({
+  parameters,
+  quantization,
+}: Pick<PipelineInfo, "parameters" | "quantization">): number => parameters * WEIGHT_BYTES[quantization];
 
 export class ModelHost {
   readonly #options: ModelHostOptions;
@@ -122,10 +126,11 @@ export class ModelHost {
 
   /**
    * Loads the model if necessary, once those in use leave it room; it then stays at least until `release`. Rejects when
-   * it cannot be loaded.
+   * it cannot be loaded, and with the signal's reason when it aborts first.
    */
-  async acquire(key: string): Promise<ModelInUse> {
+  async acquire(key: string, signal: AbortSignal): Promise<ModelInUse> {
     const entry = this.#entry(key);
+    signal.throwIfAborted();
     entry.users++;
     let isReleased = false;
     const release = (): void => {
@@ -136,7 +141,7 @@ export class ModelHost {
       this.#onRelease();
     };
     try {
-      return { model: await (entry.loaded ??= this.#load(entry)), release };
+      return { model: await unlessAborted((entry.loaded ??= this.#load(entry)), signal), release };
     } catch (error) {
       release();
       throw error;
@@ -145,6 +150,7 @@ export class ModelHost {
 
   /** Frees all models; none may be in use. */
   async close(): Promise<void> {
+    await this.#loading;
     await Promise.all([...this.#entries.values()].map((entry) => this.#unload(entry)));
   }
 
@@ -157,6 +163,9 @@ export class ModelHost {
   async #add(source: ModelSource): Promise<void> {
     const { provider, quantization, threads, cacheDir, log } = this.#options;
     const startedAt = performance.now();
+    // What is told by the headers of its files, so that room is made before it is loaded.
+    const parameters = new DiffusersCheckpoint(source.dir).parameters();
+    await this.#makeRoom(weightBytes({ parameters, quantization }));
     const pipeline = await this.#pipeline(source);
     try {
       const manifest = modelManifest(pipeline.info, await ensurePalette(pipeline, cacheDir), source.name);
@@ -177,13 +186,11 @@ export class ModelHost {
         manifest,
         info: pipeline.info,
         loaded: undefined,
-        isResident: false,
+        isResident: true,
         users: 0,
         usedAt: performance.now(),
         stepMs: () => 0,
       };
-      await this.#makeRoom(entry);
-      entry.isResident = true;
       entry.loaded = Promise.resolve(this.#serve(entry, pipeline));
       this.#entries.set(key, entry);
     } catch (error) {
@@ -211,7 +218,7 @@ export class ModelHost {
   #load(entry: Entry): Promise<ServedModel> {
     const load = async (): Promise<ServedModel> => {
       const { name: model } = entry.manifest;
-      await this.#makeRoom(entry);
+      await this.#makeRoom(weightBytes(entry.info), entry);
       entry.isResident = true;
       const startedAt = performance.now();
       const pipeline = await this.#pipeline(entry.source);
@@ -224,7 +231,7 @@ export class ModelHost {
       return this.#serve(entry, pipeline);
     };
     const loaded = this.#loading.then(load).catch((error: unknown) => {
-      entry.loaded = undefined;
+      if (entry.loaded === loaded) entry.loaded = undefined;
       entry.isResident = false;
       throw error;
     });
@@ -255,12 +262,20 @@ export class ModelHost {
     return served;
   }
 
-  /** Frees models that nobody uses, the one used longest ago first, until `entry` fits beside the others. */
-  async #makeRoom(entry: Entry): Promise<void> {
+  /**
+   * Frees models that nobody uses, the one used longest ago first, until `needed` bytes fit beside the others. Rejects
+   * when nobody wants the model any more that they are `wanted` for.
+   */
+  async #makeRoom(needed: number, wanted?: Entry): Promise<void> {
     const { memoryBytes, log } = this.#options;
     for (;;) {
-      const others = [...this.#entries.values()].filter((other) => other !== entry && other.isResident);
-      const bytes = [entry, ...others].reduce((sum, { info }) => sum + weightBytes(info), 0);
+      if (wanted?.users === 0) {
+        // At once: who comes from now on has it loaded anew.
+        wanted.loaded = undefined;
+        throw new Error(`nobody waits for the model ${wanted.key} any more`);
+      }
+      const others = [...this.#entries.values()].filter(({ isResident }) => isResident);
+      const bytes = others.reduce((sum, { info }) => sum + weightBytes(info), needed);
       // However large a model is, alone it is loaded.
       if (bytes <= memoryBytes || others.length === 0) return;
       const [oldest] = others.filter(({ users }) => users === 0).toSorted((a, b) => a.usedAt - b.usedAt);

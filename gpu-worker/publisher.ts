@@ -24,6 +24,8 @@ export interface PublisherOptions {
   readonly numericsId: string;
   /** Attempts before this one that have begun since the last step was made. */
   readonly startsBefore: number;
+  /** Attempts before this one in all. */
+  readonly claimsBefore: number;
   /** The state is stored after every so many steps, and after the last. */
   readonly stateEvery: number;
   readonly states: StateWriter;
@@ -90,14 +92,15 @@ export class JobPublisher {
 
   /**
    * Takes the job: stores that an attempt begins, at a state that an earlier one has left. Should it end without a word,
-   * the next one knows of it. Nothing may be published before. False if another attempt has written meanwhile.
+   * the next one knows of it. Nothing may be published before. False if another attempt has written meanwhile, or when
+   * `signal` aborts.
    */
-  async claim(resume: ResumePoint | undefined, images: number): Promise<boolean> {
+  async claim(resume: ResumePoint | undefined, images: number, signal: AbortSignal): Promise<boolean> {
     const { states, startsBefore } = this.#options;
     const state = this.#state(resume?.step ?? 0, images, startsBefore + 1);
     this.#newest = { state, tokens: resume?.tokens ?? NO_TOKENS };
     this.#saved = this.#newest;
-    return states.write(state, this.#newest.tokens);
+    return states.write(state, this.#newest.tokens, signal);
   }
 
   /** Queues the step event and then, if it is due, the state: one is never ahead of what readers have been shown. */
@@ -112,9 +115,9 @@ export class JobPublisher {
   withdraw(): void {
     const newest = this.#newest;
     if (newest === undefined) return;
-    if (newest.state.starts > 0) {
-      this.#newest = { ...newest, state: { ...newest.state, starts: this.#options.startsBefore } };
-    }
+    const { startsBefore, claimsBefore: claims } = this.#options;
+    const starts = Math.min(newest.state.starts, startsBefore);
+    this.#newest = { ...newest, state: { ...newest.state, starts, claims } };
     this.saveState();
   }
 
@@ -150,8 +153,9 @@ export class JobPublisher {
   }
 
   #state(step: number, images: number, starts: number): JobState {
-    const { attempt, numericsId, states } = this.#options;
-    return { v: 1, attempt, numericsId, step, images, starts, owner: states.owner };
+    const { attempt, numericsId, claimsBefore, states } = this.#options;
+    const claims = claimsBefore + 1;
+    return { v: 1, attempt, numericsId, step, images, starts, claims, owner: states.owner };
   }
 
   #enqueue(send: () => Promise<void>): void {

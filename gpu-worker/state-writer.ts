@@ -6,6 +6,7 @@ import { encodeState } from "@vqd/shared/codec.ts";
 import type { JobState } from "@vqd/shared/events.ts";
 import { stateSubject } from "@vqd/shared/subjects.ts";
 import type { StoredState } from "./broker.ts";
+import { unlessAborted } from "./unless-aborted.ts";
 
 const PUBLISH_TIMEOUT_MS = 2_000;
 const RETRY_DELAY_MS = 250;
@@ -18,7 +19,7 @@ export interface StateWriterOptions {
   readonly read: () => Promise<StoredState | undefined>;
   /** Sequence in the stream of the state that this attempt begins with; 0 for none. */
   readonly sequence: number;
-  /** Ends the retries. */
+  /** Ends the retries of writes that are not given another. */
   readonly signal: AbortSignal;
 }
 
@@ -38,9 +39,9 @@ export class StateWriter {
     this.#sequence = options.sequence;
   }
 
-  /** Resolves to false when another attempt has written since, or when the signal aborts. Never rejects. */
-  async write(state: JobState, tokens: Uint16Array): Promise<boolean> {
-    const { js, predictionId, signal } = this.#options;
+  /** Resolves to false when another attempt has written since, or when `signal` aborts. Never rejects. */
+  async write(state: JobState, tokens: Uint16Array, signal = this.#options.signal): Promise<boolean> {
+    const { js, predictionId } = this.#options;
     const frame = encodeState(state, tokens);
     while (!signal.aborted) {
       try {
@@ -52,7 +53,7 @@ export class StateWriter {
         return true;
       } catch (error) {
         const isConflict = error instanceof JetStreamApiError && error.code === WRONG_LAST_SEQUENCE;
-        if (isConflict && !(await this.#isOurs())) return false;
+        if (isConflict && !(await this.#isOurs(signal))) return false;
         if (!isConflict) await delay(RETRY_DELAY_MS, undefined, { signal }).catch(() => {});
       }
     }
@@ -60,14 +61,14 @@ export class StateWriter {
   }
 
   /** Whether the newest state is one of this attempt, whose confirmation was lost; or there is none any more. */
-  async #isOurs(): Promise<boolean> {
+  async #isOurs(signal: AbortSignal): Promise<boolean> {
     try {
-      const newest = await this.#options.read();
-      if (newest !== undefined && newest.value.owner !== this.owner) return false;
+      const newest = await unlessAborted(this.#options.read(), signal);
+      if (newest !== undefined && newest.value?.owner !== this.owner) return false;
       this.#sequence = newest?.sequence ?? 0;
     } catch {
       // Unknown for now: the write is tried again, and so is this.
-      await delay(RETRY_DELAY_MS, undefined, { signal: this.#options.signal }).catch(() => {});
+      await delay(RETRY_DELAY_MS, undefined, { signal }).catch(() => {});
     }
     return true;
   }

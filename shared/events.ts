@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { ERROR_CODES } from "./errors.ts";
 import { OUTPUT_FORMATS } from "./job.ts";
-import { MAX_IMAGES, MAX_PREVIEWS, MAX_SEED, MAX_TIMESTEPS } from "./limits.ts";
+import { MAX_IMAGES, MAX_PREVIEWS, MAX_SEED, MAX_TIMESTEPS, MAX_WORKER_NAME } from "./limits.ts";
 
 const base = {
   v: z.literal(1),
@@ -31,7 +31,7 @@ export const predictionEventSchema = z.discriminatedUnion("type", [
     ...base,
     type: z.literal("started"),
     /** The worker's name, for operators. */
-    worker: z.string().max(200),
+    worker: z.string().max(MAX_WORKER_NAME),
     /** Names everything that decides the bits of the result: weights, provider, quantization, runtime. */
     numericsId: z.string().max(100),
     /** Steps already done by an earlier attempt; 0 for a start from noise. */
@@ -108,6 +108,8 @@ export const jobStateSchema = z.object({
   images: z.int().min(1).max(MAX_IMAGES),
   /** Attempts that have begun since the last step was made: what only ever kills its workers makes none. */
   starts: z.int().min(0).default(0),
+  /** Attempts that have begun in all, but for those that were given up without being to blame. */
+  claims: z.int().min(0).default(0),
   /** Of whoever has written it, unique. */
   owner: z.string().max(100).default(""),
 });

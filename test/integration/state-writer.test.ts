@@ -38,6 +38,7 @@ const state = (by: StateWriter, attempt: number, step: number): JobState => ({
   step,
   images: 1,
   starts: 0,
+  claims: 1,
   owner: by.owner,
 });
 

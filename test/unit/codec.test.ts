@@ -86,7 +86,8 @@ describe("frames", () => {
     expect(decodeJob(encodeJob(job))).toEqual(job);
     expect(imageCount(job)).toBe(4);
     expect(decodeManifest(encodeManifest(manifest))).toEqual(manifest);
-    const state = { v: 1, attempt: 2, numericsId: "n", step: 3, images: 1, starts: 1, owner: "me" } as const;
+    const place = { v: 1, attempt: 2, numericsId: "n", step: 3, images: 1 } as const;
+    const state = { ...place, starts: 1, claims: 4, owner: "me" };
     const { value, attachment } = decodeState(encodeState(state, Uint16Array.of(5, 6)));
     expect(value).toEqual(state);
     expect(decodeTokens(attachment)).toEqual(Uint16Array.of(5, 6));
@@ -94,7 +95,7 @@ describe("frames", () => {
     const foreign = new TextEncoder().encode(
       '{"v":1,"attempt":2,"numericsId":"n","step":0,"images":1,"more":true}\n',
     );
-    expect(decodeState(foreign).value).toEqual({ ...state, step: 0, starts: 0, owner: "" });
+    expect(decodeState(foreign).value).toEqual({ ...place, step: 0, starts: 0, claims: 0, owner: "" });
     for (const event of events) expect(decodeEvent(encodeEvent(event)).value).toEqual(event);
     expect(events.map(isTerminalEvent)).toEqual([false, false, false, false, true, true, true]);
   });

@@ -36,10 +36,17 @@ it.each([
   ["VQD_LEASE_SECONDS", "-1"],
   ["VQD_HEALTH_PORT", "70000"],
   ["VQD_MODEL_NAME", "no-owner"],
+  ["VQD_MODEL", delimiter],
   ["VQD_NATS_URL", "http://nats.example"],
   ["VQD_NATS_URL", "nats://a.example,"],
 ])("refuses %s=%s by name", (variable, value) => {
   expect(() => readConfig({ [variable]: value })).toThrow(variable);
+});
+
+it("takes a name for the worker that its events can hold", () => {
+  const VQD_WORKER_NAME = "w".repeat(200);
+  expect(readConfig({ VQD_WORKER_NAME }).workerName).toBe(VQD_WORKER_NAME);
+  expect(() => readConfig({ VQD_WORKER_NAME: `${VQD_WORKER_NAME}w` })).toThrow("VQD_WORKER_NAME");
 });
 
 it.each([

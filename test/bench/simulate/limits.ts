@@ -74,7 +74,7 @@ function frameBytes({ images, steps, tokens, textTokens, imageBytes }: JobSize) 
     started: event({ type: "started", worker: "gpu-worker-12345", numericsId, resumedFrom: 0, total: steps }),
     step: event(step, new Uint8Array(2 * tokens * images)),
     state: encodeState(
-      { v: 1, attempt: 1, numericsId, step: steps, images, starts: 0, owner: "00000000" },
+      { v: 1, attempt: 1, numericsId, step: steps, images, starts: 0, claims: 1, owner: "00000000" },
       new Uint16Array(tokens * images),
     ).length,
     output: event(

@@ -1,0 +1,150 @@
+// Jobs and workers on a nats-server of a test's own, without an edge: jobs are sent and events read as an edge does it.
+
+import { join } from "node:path";
+import { jetstream } from "@nats-io/jetstream";
+import { createInbox, connect, type NatsConnection } from "nats";
+import { decodeEvent, encodeJob } from "@vqd/shared/codec.ts";
+import { isTerminalEvent, type PredictionEvent } from "@vqd/shared/events.ts";
+import { newPredictionId } from "@vqd/shared/ids.ts";
+import type { Job } from "@vqd/shared/job.ts";
+import { createLogger, type Logger } from "@vqd/shared/log.ts";
+import { INBOX_PREFIX, jobSubject, STREAM_SUBJECTS, STREAMS } from "@vqd/shared/subjects.ts";
+import { expect } from "vitest";
+import type { Broker } from "../../../gpu-worker/broker.ts";
+import { JobConsumer } from "../../../gpu-worker/consumer.ts";
+import { JobRunner } from "../../../gpu-worker/job-runner.ts";
+import { WorkerMetrics } from "../../../gpu-worker/metrics.ts";
+import { type HostedModel, ModelHost } from "../../../gpu-worker/model-host.ts";
+import { StallWatch } from "../../../gpu-worker/stall-watch.ts";
+import { REPO } from "../../../infra/stack/paths.ts";
+import type { TestNats } from "./nats.ts";
+import { TINY_MODEL } from "./stack.ts";
+
+const FINISH_MS = 30_000;
+export const LEASE_MS = 10_000;
+export const MAX_ATTEMPTS = 2;
+
+/** What an edge does, as its user. */
+export class TestEdge {
+  readonly nc: NatsConnection;
+  readonly #events = new Map<string, PredictionEvent[]>();
+
+  private constructor(nc: NatsConnection) {
+    this.nc = nc;
+  }
+
+  static async connect({ url: servers, passwords }: TestNats): Promise<TestEdge> {
+    const inboxPrefix = INBOX_PREFIX.edge;
+    const nc = await connect({ servers, user: "edge", pass: passwords.edge, inboxPrefix });
+    const edge = new TestEdge(nc);
+    const inbox = createInbox(inboxPrefix);
+    nc.subscribe(inbox, {
+      callback: (error, { subject, data }) => {
+        if (error !== null) throw error;
+        const id = subject.split(".").at(-1) ?? "";
+        edge.#events.set(id, [...edge.eventsOf(id), decodeEvent(data).value]);
+      },
+    });
+    const config = { deliver_subject: inbox, ack_policy: "none", deliver_policy: "all" };
+    const request = { stream_name: STREAMS.events, config };
+    await nc.request(
+      `$JS.API.CONSUMER.CREATE.${STREAMS.events}.all.${STREAM_SUBJECTS.events}`,
+      JSON.stringify({
+        ...request,
+        config: { ...config, name: "all", filter_subject: STREAM_SUBJECTS.events },
+      }),
+    );
+    return edge;
+  }
+
+  /** Of a prediction, so far. */
+  eventsOf(id: string): PredictionEvent[] {
+    return this.#events.get(id) ?? [];
+  }
+
+  async send(job: Job, key: string): Promise<void> {
+    await jetstream(this.nc, { checkAPI: false }).publish(jobSubject(key, "normal"), encodeJob(job));
+  }
+
+  /** Resolves when the prediction has an event of this type, with the types of all that it has. */
+  async until(id: string, type: PredictionEvent["type"]): Promise<string[]> {
+    const types = (): string[] => this.eventsOf(id).map((event) => event.type);
+    await expect.poll(types, { timeout: FINISH_MS }).toContain(type);
+    return types();
+  }
+
+  /** How the prediction ended; `failed` with its code. */
+  async endOf(id: string): Promise<string> {
+    const end = (): PredictionEvent | undefined => this.eventsOf(id).find(isTerminalEvent);
+    await expect.poll(end, { timeout: FINISH_MS }).toBeDefined();
+    const event = end();
+    return event?.type === "failed" ? `failed: ${event.error.code}` : (event?.type ?? "");
+  }
+
+  close(): Promise<void> {
+    return this.nc.close();
+  }
+}
+
+/** A job of the model, three steps for one picture. */
+export function makeJob({ manifest }: HostedModel, changes: Partial<Job> = {}): Job {
+  const now = Date.now();
+  return {
+    v: 1,
+    id: newPredictionId(0),
+    shard: 0,
+    model: manifest.name,
+    version: manifest.version,
+    createdAt: now,
+    deadlineAt: now + 60_000,
+    prompts: [Array<number>(manifest.tokenizer.maxLength).fill(0)],
+    negativePrompt: null,
+    numInferenceSteps: 3,
+    guidanceScale: 2,
+    truncationRate: 1,
+    numImagesPerPrompt: 1,
+    seed: 1,
+    scheduler: "reference",
+    priorRule: 0,
+    priorWeight: 0,
+    outputFormat: "png",
+    outputQuality: 80,
+    previews: 0,
+    ...changes,
+  };
+}
+
+const silent = createLogger(() => {}, "error");
+
+/** The model of the fixtures; `watch` sees each call into the runtime. */
+export function openTinyModel(watch = new StallWatch(LEASE_MS)): Promise<ModelHost> {
+  return ModelHost.open({
+    models: [{ dir: TINY_MODEL }],
+    watch,
+    provider: "cpu",
+    quantization: "none",
+    threads: 1,
+    cacheDir: join(REPO, ".vqd", "cache"),
+    memoryBytes: Infinity,
+    whileLoading: (load) => load(),
+    maxSlots: 1,
+    passBytes: 1024 ** 3,
+    metrics: new WorkerMetrics(),
+    log: silent,
+  });
+}
+
+/** A worker without its process: `run` it, `drain` it. */
+export function makeConsumer(broker: Broker, models: ModelHost, log: Logger = silent): JobConsumer {
+  return new JobConsumer({
+    broker,
+    models,
+    runner: new JobRunner({ broker, models, workerName: "test", log }),
+    leaseMs: LEASE_MS,
+    maxAttempts: MAX_ATTEMPTS,
+    stateEvery: 1,
+    maxSlots: 1,
+    metrics: new WorkerMetrics(),
+    log,
+  });
+}
