@@ -1,6 +1,6 @@
-// A model that cannot be loaded leaves no sessions behind, whichever of its parts is at fault.
+// A model that cannot be loaded leaves no sessions behind; a part that is loaded later can be tried again.
 
-import { cp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -28,6 +28,10 @@ beforeEach(async () => {
 });
 afterEach(() => process.off("worker", note));
 
+function buildGraphs(checkpoint: DiffusersCheckpoint): string {
+  return ensureGraphs(checkpoint, checkpoint.version(), { cacheDir, form: graphForm("cpu", "none") });
+}
+
 /** A thread that has ended has no id. */
 const running = (): Worker[] => threads.filter(({ threadId }) => threadId !== -1);
 
@@ -35,8 +39,7 @@ it.each(["text-encoder", "cross-attention", "transformer", "vq-decoder"] as cons
   "without its graph %s",
   async (name) => {
     const checkpoint = new DiffusersCheckpoint(TINY_CHECKPOINT);
-    const form = graphForm("cpu", "none");
-    const graphs = ensureGraphs(checkpoint, checkpoint.version(), { cacheDir, form });
+    const graphs = buildGraphs(checkpoint);
     await rm(graphPath(graphs, name));
     const options = { provider: "cpu", threads: 1, ownThread: true } as const;
     const loading = allOrNone<[TextConditioner, Denoiser, VQModel]>([
@@ -69,4 +72,21 @@ it.each<[string, RegExp, number, (path: string) => Promise<void>]>([
   await expect(loading).rejects.toThrow(reason);
   expect(threads).toHaveLength(expected);
   expect(running()).toEqual([]);
+});
+
+it("loads the encoder of pictures again after it could not be loaded, and can be released in between", async () => {
+  const checkpoint = new DiffusersCheckpoint(TINY_CHECKPOINT);
+  const path = graphPath(buildGraphs(checkpoint), "vq-encoder");
+  const load = () => VQDiffusionPipeline.fromPretrained(TINY_CHECKPOINT, { cacheDir });
+  const [pipeline, other] = [await load(), await load()];
+  const [picture] = await pipeline.decode([new Uint16Array(64).fill(7)]);
+  if (picture === undefined) throw new Error("no picture");
+  await rename(path, `${path}.away`);
+  for (const one of [pipeline, other]) {
+    await expect(one.encodeImage(picture)).rejects.toThrow("vq-encoder.onnx");
+  }
+  await other.release();
+  await rename(`${path}.away`, path);
+  expect(await pipeline.encodeImage(picture)).toHaveLength(64);
+  await pipeline.release();
 });
