@@ -146,7 +146,7 @@ export class VQDiffusionPipeline {
     return this.#model.vqModel.decode(latents);
   }
 
-  /** A picture of the model's size → class ids. */
+  /** A picture of the model's size → class ids. Throws InvalidInputError for any other. */
   encodeImage(image: RgbImage): Promise<Uint16Array> {
     return this.#model.vqModel.encode(image);
   }

@@ -4,7 +4,7 @@ import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { graphPath } from "../graph/cache.ts";
 import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../session.ts";
 import { InvalidInputError } from "./errors.ts";
-import { type RgbImage, toPlanes, toRgbImage } from "./image.ts";
+import { type RgbImage, rgbBytes, toPlanes, toRgbImage } from "./image.ts";
 import { PassingSession } from "./passing-session.ts";
 
 export class VQModel {
@@ -66,12 +66,19 @@ export class VQModel {
     );
   }
 
-  /** A picture of the model's size → codes [L]. */
+  /** A picture of the model's size → codes [L]. Throws InvalidInputError for any other. */
   async encode(image: RgbImage): Promise<Uint16Array> {
     if (image.width !== this.#imageSide || image.height !== this.#imageSide) {
       throw new InvalidInputError(
         "image",
         `must be ${this.#imageSide}x${this.#imageSide} pixels, not ${image.width}x${image.height}`,
+      );
+    }
+    const bytes = rgbBytes(image);
+    if (image.data.length !== bytes) {
+      throw new InvalidInputError(
+        "image",
+        `must have ${bytes} bytes of data, red, green and blue of each pixel, not ${image.data.length}`,
       );
     }
     this.#codebook ??= this.#readCodebook();
