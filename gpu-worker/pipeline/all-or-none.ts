@@ -4,7 +4,7 @@ export interface Releasable {
   release(): Promise<void>;
 }
 
-/** All parts, in order. If one cannot be loaded, those that could are released, and it rejects with the first error. */
+/** All parts, in order. Rejects with the first error if one cannot be loaded, and releases those that could. */
 export async function allOrNone<Parts extends readonly Releasable[]>(loads: {
   readonly [Part in keyof Parts]: Promise<Parts[Part]>;
 }): Promise<Parts> {

@@ -171,10 +171,7 @@ export class VQDiffusionPipeline {
   async call<Type extends OutputType = "image">(
     options: CallOptions<Type>,
   ): Promise<ImagePipelineOutput<Type>> {
-    const { prompts, count, seeds, numImagesPerPrompt, settings } = resolveCall(
-      options,
-      this.info.defaultGuidanceScale,
-    );
+    const { prompts, count, seeds, numImagesPerPrompt, settings } = resolveCall(options, this.info);
     const latents = options.latents?.map((tokens) => tokens.slice()) ?? this.prepareLatents(count);
     if (latents.length !== count) {
       throw new InvalidInputError("latents", `must hold ${count} images, not ${latents.length}`);
