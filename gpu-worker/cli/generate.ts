@@ -26,7 +26,7 @@ Options:
   --out FILE               where to write; several images get -0, -1, ... before the ending  [image.png]
   --seed N                 the same seed makes the same picture                              [random]
   --preset NAME            draft, fast or best: steps, scheduler and purity sampling at once
-  --steps N                denoising steps, at most what the model was trained with          [100]
+  --steps N                denoising steps, at most what the model was trained with  [100, or all]
   --guidance-scale G       how much the prompt weighs, ${MIN_GUIDANCE_SCALE} (not at all) to ${MAX_GUIDANCE_SCALE}            [the model's]
   --truncation-rate R      keep the most likely classes up to this probability, above 0 to 1 [1]
   --scheduler NAME         reference, or strided: few steps over the whole process    [reference]

@@ -4,6 +4,7 @@ import type { PriorRule, SchedulerName } from "@vqd/shared/job.ts";
 import type { DenoiseSlot } from "./denoiser.ts";
 import { InvalidInputError } from "./errors.ts";
 import type { RgbImage } from "./image.ts";
+import type { PipelineInfo } from "./info.ts";
 import { randomSeed } from "./random.ts";
 import type { DiffusionScheduler } from "./scheduler.ts";
 
@@ -22,7 +23,7 @@ export interface CallOptions<Type extends OutputType = OutputType> {
   readonly prompt: string | readonly string[];
   /** What to move away from, for all prompts; else the model's own unconditional embedding. */
   readonly negativePrompt?: string | undefined;
-  /** From 1 to the model's training timesteps [100]. */
+  /** From 1 to the model's training timesteps [100, or all of a model that has fewer]. */
   readonly numInferenceSteps?: number | undefined;
   /** How much the prompt weighs, >= 0; guidance applies above 1 [5]. */
   readonly guidanceScale?: number | undefined;
@@ -83,10 +84,22 @@ export interface ResolvedCall {
   };
 }
 
+/** Of a model that has so many timesteps. */
+const DEFAULT_STEPS = 100;
+
 const OUTPUT_TYPES: readonly string[] = ["image", "rgb", "latents"] satisfies OutputType[];
 
-/** Fills in diffusers' defaults, but for the guidance, which is the model's. Throws InvalidInputError for what does not depend on the model. */
-export function resolveCall(options: CallOptions, defaultGuidanceScale: number): ResolvedCall {
+/**
+ * Fills in diffusers' defaults, but for the guidance, which is the model's. Throws InvalidInputError for what does not
+ * depend on the model.
+ */
+export function resolveCall(
+  options: CallOptions,
+  {
+    defaultGuidanceScale,
+    numTrainTimesteps,
+  }: Pick<PipelineInfo, "defaultGuidanceScale" | "numTrainTimesteps">,
+): ResolvedCall {
   const { numImagesPerPrompt = 1, onStepEvery = 1, outputType = "image" } = options;
   const prompts = typeof options.prompt === "string" ? [options.prompt] : options.prompt;
   if (prompts.length === 0) throw new InvalidInputError("prompt", "must not be an empty list");
@@ -105,7 +118,7 @@ export function resolveCall(options: CallOptions, defaultGuidanceScale: number):
     seeds: resolveSeeds(options, count),
     numImagesPerPrompt,
     settings: {
-      numInferenceSteps: options.numInferenceSteps ?? 100,
+      numInferenceSteps: options.numInferenceSteps ?? Math.min(DEFAULT_STEPS, numTrainTimesteps),
       guidanceScale: options.guidanceScale ?? defaultGuidanceScale,
       truncationRate: options.truncationRate ?? 1,
       scheduler: options.scheduler,

@@ -12,6 +12,9 @@ export interface RgbImage {
 
 const CHANNELS = 3;
 
+/** How many bytes the data of a picture must have. */
+export const rgbBytes = ({ width, height }: RgbImage): number => width * height * CHANNELS;
+
 /**
  * The reference's way from the decoder's output (planes R, G, B in -1 .. 1) to bytes: x/2 + 0.5, clamped, times
  * 255, rounded half to even.

@@ -38,10 +38,10 @@ export class PassingSession {
     }
   }
 
-  /** Nobody may be using it. */
+  /** Nobody may be using it. A load that fails is the error of those who asked for it, not of this. */
   async release(): Promise<void> {
     const session = this.#session;
     this.#session = undefined;
-    await (await session)?.release();
+    await (await session?.catch(() => undefined))?.release();
   }
 }

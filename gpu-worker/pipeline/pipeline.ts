@@ -5,6 +5,7 @@ import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { ensureGraphs } from "../graph/cache.ts";
 import { graphForm, type Quantization } from "../graph/form.ts";
 import type { Provider } from "../session.ts";
+import { allOrNone } from "./all-or-none.ts";
 import {
   type CallOptions,
   type ImagePipelineOutput,
@@ -89,14 +90,15 @@ export class VQDiffusionPipeline {
     const graphs = ensureGraphs(checkpoint, version, { cacheDir, form: graphForm(provider, quantization) });
     const options = { provider, threads };
     const threaded = { ...options, ownThread: ownThreads };
-    const [conditioner, denoiser, vqModel] = await Promise.all([
+    // Whatever else can throw comes before the sessions, which somebody would have to release.
+    const info = describeModel(checkpoint, version, { provider, quantization });
+    const schedulers = namedSchedulers(checkpoint.scheduler);
+    const { mergesPath } = checkpoint.tokenizer;
+    const [conditioner, denoiser, vqModel] = await allOrNone<[TextConditioner, Denoiser, VQModel]>([
       TextConditioner.load(checkpoint, graphs, { ...options, cacheBytes: promptCacheBytes }),
       Denoiser.load(checkpoint, graphs, threaded),
       VQModel.load(checkpoint, graphs, threaded),
     ]);
-    const info = describeModel(checkpoint, version, { provider, quantization });
-    const schedulers = namedSchedulers(checkpoint.scheduler);
-    const { mergesPath } = checkpoint.tokenizer;
     const model = new LoadedModel({ info, mergesPath, schedulers, conditioner, denoiser, vqModel });
     return new VQDiffusionPipeline({ model, scheduler: schedulers.reference });
   }
@@ -144,7 +146,7 @@ export class VQDiffusionPipeline {
     return this.#model.vqModel.decode(latents);
   }
 
-  /** A picture of the model's size → class ids. */
+  /** A picture of the model's size → class ids. Throws InvalidInputError for any other. */
   encodeImage(image: RgbImage): Promise<Uint16Array> {
     return this.#model.vqModel.encode(image);
   }
@@ -169,10 +171,7 @@ export class VQDiffusionPipeline {
   async call<Type extends OutputType = "image">(
     options: CallOptions<Type>,
   ): Promise<ImagePipelineOutput<Type>> {
-    const { prompts, count, seeds, numImagesPerPrompt, settings } = resolveCall(
-      options,
-      this.info.defaultGuidanceScale,
-    );
+    const { prompts, count, seeds, numImagesPerPrompt, settings } = resolveCall(options, this.info);
     const latents = options.latents?.map((tokens) => tokens.slice()) ?? this.prepareLatents(count);
     if (latents.length !== count) {
       throw new InvalidInputError("latents", `must hold ${count} images, not ${latents.length}`);

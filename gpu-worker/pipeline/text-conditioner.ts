@@ -50,12 +50,17 @@ export class TextConditioner {
     { cacheBytes = 0, ...options }: SessionOptions & { cacheBytes?: number },
   ): Promise<TextConditioner> {
     const once = { ...options, keepsMemory: false };
-    const encoder = await Session.create(graphPath(graphs, "text-encoder"), once);
     const stays = options.provider !== "cpu" || graphBytes(graphs, "cross-attention") <= MAX_STAYING_BYTES;
+    const encoder = await Session.create(graphPath(graphs, "text-encoder"), once);
     const crossAttention = new PassingSession(graphPath(graphs, "cross-attention"), { ...once, stays });
     const bare = new TextConditioner(encoder, crossAttention, checkpoint, { cross: new Float32Array(0) }, 0);
-    const unconditional = await bare.#makeUnconditional(checkpoint);
-    return new TextConditioner(encoder, crossAttention, checkpoint, unconditional, cacheBytes);
+    try {
+      const unconditional = await bare.#makeUnconditional(checkpoint);
+      return new TextConditioner(encoder, crossAttention, checkpoint, unconditional, cacheBytes);
+    } catch (error) {
+      await bare.release();
+      throw error;
+    }
   }
 
   /** Unit-norm embeddings [S, E] of one prompt's token ids. */

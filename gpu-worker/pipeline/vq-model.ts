@@ -4,18 +4,18 @@ import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { graphPath } from "../graph/cache.ts";
 import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../session.ts";
 import { InvalidInputError } from "./errors.ts";
-import { type RgbImage, toPlanes, toRgbImage } from "./image.ts";
+import { type RgbImage, rgbBytes, toPlanes, toRgbImage } from "./image.ts";
+import { PassingSession } from "./passing-session.ts";
 
 export class VQModel {
   readonly #decoder: Session;
-  readonly #encoderPath: string;
-  readonly #options: SessionOptions;
+  /** The encoder serves image input only, so it is loaded when first used. */
+  readonly #encoder: PassingSession;
   readonly #checkpoint: DiffusersCheckpoint;
   readonly #side: number;
   readonly #imageSide: number;
   readonly #codes: number;
-  /** The encoder serves image input only, so it is loaded when first used. */
-  #encoder: Promise<{ session: Session; codebook: Float32Array }> | undefined;
+  #codebook: Float32Array | undefined;
 
   private constructor(
     decoder: Session,
@@ -25,8 +25,7 @@ export class VQModel {
   ) {
     this.#decoder = decoder;
     this.#checkpoint = checkpoint;
-    this.#encoderPath = graphPath(graphs, "vq-encoder");
-    this.#options = options;
+    this.#encoder = new PassingSession(graphPath(graphs, "vq-encoder"), { ...options, stays: true });
     this.#side = checkpoint.transformer.sample_size;
     this.#imageSide = this.#side * 2 ** (checkpoint.vqvae.block_out_channels.length - 1);
     this.#codes = checkpoint.vqvae.num_vq_embeddings;
@@ -67,7 +66,7 @@ export class VQModel {
     );
   }
 
-  /** A picture of the model's size → codes [L]. */
+  /** A picture of the model's size → codes [L]. Throws InvalidInputError for any other. */
   async encode(image: RgbImage): Promise<Uint16Array> {
     if (image.width !== this.#imageSide || image.height !== this.#imageSide) {
       throw new InvalidInputError(
@@ -75,23 +74,28 @@ export class VQModel {
         `must be ${this.#imageSide}x${this.#imageSide} pixels, not ${image.width}x${image.height}`,
       );
     }
-    const { session, codebook } = await (this.#encoder ??= this.#loadEncoder());
+    const bytes = rgbBytes(image);
+    if (image.data.length !== bytes) {
+      throw new InvalidInputError(
+        "image",
+        `must have ${bytes} bytes of data, red, green and blue of each pixel, not ${image.data.length}`,
+      );
+    }
+    this.#codebook ??= this.#readCodebook();
     const planes = floatTensor(toPlanes(image), [1, 3, this.#imageSide, this.#imageSide]);
-    const features = floatData(await session.run({ image: planes }, "features"));
-    return nearestCodes(features, codebook, this.#checkpoint.vqvae.vq_embed_dim);
+    const features = await this.#encoder.use((session) => session.run({ image: planes }, "features"));
+    return nearestCodes(floatData(features), this.#codebook, this.#checkpoint.vqvae.vq_embed_dim);
   }
 
   async release(): Promise<void> {
-    await this.#decoder.release();
-    await (await this.#encoder)?.session.release();
+    await Promise.all([this.#decoder.release(), this.#encoder.release()]);
   }
 
-  async #loadEncoder(): Promise<{ session: Session; codebook: Float32Array }> {
+  #readCodebook(): Float32Array {
     const { num_vq_embeddings: codes, vq_embed_dim: width } = this.#checkpoint.vqvae;
     const weights = this.#checkpoint.weights("vqvae");
     try {
-      const codebook = weights.tensor("quantize.embedding.weight", [codes, width]);
-      return { session: await Session.create(this.#encoderPath, this.#options), codebook };
+      return weights.tensor("quantize.embedding.weight", [codes, width]);
     } finally {
       weights.close();
     }

@@ -1,6 +1,6 @@
 // The command line as users run it: what it writes, where, and with which exit code.
 
-import { readFile } from "node:fs/promises";
+import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import sharp from "sharp";
 import { describe, expect, it } from "vitest";
@@ -106,6 +106,25 @@ describe("vqd generate", () => {
     const few = await make("--preset draft --steps 5 --prior-rule 0");
     expect(await make("--steps 5 --scheduler strided")).toBe(few);
     expect(new Set([plain, draft, few, await make("--preset fast")]).size).toBe(4);
+  });
+
+  it("takes all steps of a model that has fewer than 100, as vqd golden does", async () => {
+    const dir = await temporaryFolder();
+    const model = join(dir, "few");
+    await cp(TINY_CHECKPOINT, model, { recursive: true });
+    const path = join(model, "scheduler", "scheduler_config.json");
+    const config = JSON.parse(await readFile(path, "utf8")) as object;
+    await writeFile(path, JSON.stringify({ ...config, num_train_timesteps: 50 }));
+    const out = join(dir, "few.png");
+    const made = await vqd("generate", "red apple", "--model", model, "--cache", dir, "--out", out);
+    expect(made).toMatchObject({ code: 0, stdout: `${out}\n` });
+    expect(made.stderr).toMatch(/denoising 50\/50 /);
+    const recorded = await vqd("golden", model, "--cache", dir);
+    expect(recorded).toMatchObject({ code: 0, stderr: "" });
+    const golden = await readFile(join(model, "golden.json"), "utf8");
+    expect(JSON.parse(golden)).toMatchObject({
+      cases: [{ timestep: 15 }, { timestep: 34 }, { timestep: 49 }],
+    });
   });
 
   it("numbers several pictures, in the format asked for", async () => {

@@ -61,3 +61,10 @@ it("can be used again after a use, or its load, has failed", async () => {
   const missing = new PassingSession(`${path}.missing`, { ...options, stays: true });
   for (let i = 0; i < 2; i++) await expect(missing.use(runOn(1))).rejects.toThrow(/missing/);
 });
+
+it("is released without the error of a load that fails meanwhile", async () => {
+  const missing = new PassingSession(`${path}.missing`, { ...options, stays: true });
+  const use = expect(missing.use(runOn(1))).rejects.toThrow(/missing/);
+  await missing.release();
+  await use;
+});

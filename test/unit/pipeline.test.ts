@@ -204,6 +204,16 @@ describe("the pipeline", () => {
     await expect(slot({ stepIndex })).rejects.toMatchObject({ field: "stepIndex" });
   });
 
+  it.each<[string, number, number, number]>([
+    ["of another size", 8, 16, 8 * 16 * 3],
+    ["with an alpha channel", 16, 16, 16 * 16 * 4],
+    ["without all of its rows", 16, 16, 15 * 16 * 3],
+    ["without data", 16, 16, 0],
+  ])("refuses to encode a picture %s", async (_, width, height, bytes) => {
+    const encoding = pipeline.encodeImage({ width, height, data: new Uint8Array(bytes) });
+    await expect(encoding).rejects.toMatchObject({ name: "InvalidInputError", field: "image" });
+  });
+
   it.each(["png", "webp", "jpeg"] as const)(
     "writes the same picture as the same %s bytes",
     async (format) => {
