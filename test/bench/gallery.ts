@@ -1,4 +1,4 @@
-// `node test/bench/gallery.ts`: the picture grids of the README and of infra/train, from fixed prompts and seeds.
+// `node_modules/.bin/node test/bench/gallery.ts`: the picture grids of the README and of infra/train, from fixed prompts and seeds.
 
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
@@ -8,7 +8,7 @@ import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { type RgbImage, VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
 import { drawGrid } from "./picture-grid.ts";
 
-const HELP = `Usage: node test/bench/gallery.ts [options]
+const HELP = `Usage: node_modules/.bin/node test/bench/gallery.ts [options]
 
   --model DIR   checkpoint folder       [the bundled model]
   --out DIR     where to put the grids  [docs/images]

@@ -1,4 +1,4 @@
-// `node test/bench/presets.ts`: pictures, seconds and scores of the presets (docs/sampling.md).
+// `node_modules/.bin/node test/bench/presets.ts`: pictures, seconds and scores of the presets (docs/sampling.md).
 
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
@@ -10,7 +10,7 @@ import { type RgbImage, VQDiffusionPipeline } from "../../gpu-worker/pipeline/in
 import { drawGrid } from "./picture-grid.ts";
 import { diversity, pseudoLikelihood } from "./score.ts";
 
-const HELP = `Usage: node test/bench/presets.ts [options]
+const HELP = `Usage: node_modules/.bin/node test/bench/presets.ts [options]
 
   --model DIR           checkpoint folder              [the bundled model]
   --seeds N             pictures of a prompt, seeds 1 to N; the first is shown   [4]

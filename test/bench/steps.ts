@@ -1,4 +1,4 @@
-// `node test/bench/steps.ts`: pictures, seconds and scores by number of steps and way of sampling (docs/sampling.md).
+// `node_modules/.bin/node test/bench/steps.ts`: pictures, seconds and scores by number of steps and way of sampling (docs/sampling.md).
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
@@ -9,7 +9,7 @@ import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { type RgbImage, VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
 import { diversity, pseudoLikelihood } from "./score.ts";
 
-const HELP = `Usage: node test/bench/steps.ts [options]
+const HELP = `Usage: node_modules/.bin/node test/bench/steps.ts [options]
 
   --model DIR      checkpoint folder                       [the bundled model]
   --prompt TEXT    of all pictures                         [grinning face, flat style]
