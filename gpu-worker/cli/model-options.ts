@@ -11,7 +11,7 @@ import { choiceOption, numberOption, stringOptions } from "./command.ts";
 export const MODEL_OPTIONS = stringOptions("model", "provider", "quantization", "threads", "cache");
 
 export const MODEL_HELP = `\
-  --model DIR              diffusers checkpoint (VQD_MODEL, the first of several)[the bundled one]
+  --model DIR              diffusers checkpoint (VQD_MODEL, its first folder)   [the bundled one]
   --provider NAME          cpu, webgpu or cuda (VQD_PROVIDER)                               [cpu]
   --quantization Q         none or int8 (VQD_QUANTIZATION)       [int8 on the CPU, none elsewhere]
   --threads N              threads of the CPU provider (VQD_THREADS)                  [all cores]
