@@ -36,7 +36,18 @@ function programHelp(): string {
   return `Usage: vqd <command> [options]\n\nCommands:\n${rows.join("\n")}\n\nvqd <command> --help says more.\n`;
 }
 
+/** Who reads may have enough, as `head` has: what is left to say is then for nobody, and what is left to do is done. */
+function ignoreClosedPipes(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error;
+    });
+  }
+}
+
 async function main([name, ...args]: readonly string[]): Promise<void> {
+  // A worker that cannot log any more must not go on unseen.
+  if (name !== "worker") ignoreClosedPipes();
   if (name === undefined || name === "--help" || name === "-h") {
     process.stdout.write(programHelp());
     return;

@@ -6,13 +6,17 @@ import type { ModelManifest } from "@vqd/shared/model.ts";
 import type { PipelineInfo } from "./pipeline/pipeline.ts";
 
 const DEFAULT_OWNER = "vqd";
+/** A model name has at most 100 characters. */
+const MAX_NAME = 100 - `${DEFAULT_OWNER}/`.length;
 
-/** `vqd/<folder>`, with what a model name cannot hold turned into single dashes. */
+/** `vqd/<folder>`, with what a model name cannot hold or begin with left out or turned into single dashes. */
 export function defaultModelName(modelDir: string): string {
   const name = basename(modelDir)
     .toLowerCase()
     .replaceAll(/[^a-z0-9_]+/g, "-")
-    .replaceAll(/^-+|-+$/g, "");
+    .replaceAll(/^[-_]+/g, "")
+    .slice(0, MAX_NAME)
+    .replaceAll(/[-_]+$/g, "");
   return `${DEFAULT_OWNER}/${name === "" ? "model" : name}`;
 }
 

@@ -2,11 +2,11 @@
 
 import { execFile } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { join } from "node:path";
-import { parseArgs, promisify } from "node:util";
+import { join, resolve } from "node:path";
+import { parseArgs, promisify, stripVTControlCharacters } from "node:util";
 import { type ApiKey, keyNameSchema, type Scope, SCOPES, storedKeyName } from "@vqd/shared/api-key.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
-import { NODE, REPO, WRANGLER } from "./stack/paths.ts";
+import { DEFAULT_DATA, NODE, REPO, WRANGLER } from "./stack/paths.ts";
 
 const HELP = `Usage: npm run keys -- create NAME [options]   makes a key and prints it, once
        npm run keys -- list [options]          shows all keys, by the first digits of their hashes
@@ -18,9 +18,9 @@ Keys of one NAME see the same predictions.
   --per-minute N    predictions it may make in a minute           [the edge's RATE_LIMIT_PER_MINUTE]
   --live N          predictions it may have live at once          [the edge's LIVE_LIMIT]
   --priority P      the highest of its predictions: high, normal or low  [normal]
-  --expires DAYS    after which it is not valid any more          [never]
+  --expires DAYS    after which it is not valid any more, at most 36500  [never]
   --data DIR        of the dev stack, where it keeps its files    [.vqd] (VQD_DATA)
-  --remote          the deployed edge's keys, through wrangler
+  --remote          the keys of the edge that wrangler deploy --env production has made, through wrangler
   --json            the answer as JSON
   -h, --help        this text
 `;
@@ -29,6 +29,8 @@ Keys of one NAME see the same predictions.
 const DEFAULT_SCOPES: readonly Scope[] = ["create", "read", "admin"];
 const KEY_BYTES = 24;
 const DAY_MS = 24 * 60 * 60 * 1_000;
+/** A century: dates end, numbers do not. */
+const MAX_DAYS = 36_500;
 /** Digits of a hash that are shown, and enough to name it by. */
 const ID_DIGITS = 12;
 const ID = /^[0-9a-f]{12,64}$/;
@@ -40,7 +42,10 @@ class Namespace {
   readonly #place: readonly string[];
 
   constructor({ remote, data }: { remote: boolean; data: string }) {
-    this.#place = remote ? ["--remote"] : ["--local", "--persist-to", join(data, "edge")];
+    // What is deployed is the Worker of that environment (docs/deploy.md), with a namespace of its own.
+    this.#place = remote
+      ? ["--remote", "--env", "production"]
+      : ["--local", "--persist-to", join(data, "edge")];
   }
 
   async put(hash: string, key: ApiKey): Promise<void> {
@@ -75,11 +80,24 @@ class Namespace {
   }
 }
 
-function positive(name: string, text: string | undefined): number | null {
+function positive(name: string, text: string | undefined, max = Infinity): number | null {
   if (text === undefined) return null;
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1) throw new UsageError(`--${name} must be an integer above 0`);
+  if (value > max) throw new UsageError(`--${name} must be at most ${max}`);
   return value;
+}
+
+/** A relative folder is the caller's, as that of `npm start`, although wrangler runs in the repository. */
+function dataFolder(given: string | undefined): string {
+  if (given === "") throw new UsageError("--data needs a value");
+  return resolve(given ?? (process.env["VQD_DATA"] || DEFAULT_DATA));
+}
+
+/** The day; of a time beyond all dates, as earlier releases could store, that it is never. */
+function dayOf(ms: number | null): string {
+  const date = new Date(ms ?? Number.NaN);
+  return Number.isNaN(date.getTime()) ? "never" : date.toISOString().slice(0, 10);
 }
 
 function readScopes(text: string): Scope[] {
@@ -103,7 +121,7 @@ async function main(): Promise<void> {
       live: { type: "string" },
       priority: { type: "string", default: "normal" },
       expires: { type: "string" },
-      data: { type: "string", default: process.env["VQD_DATA"] ?? join(REPO, ".vqd") },
+      data: { type: "string" },
       remote: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
       help: { type: "boolean", short: "h", default: false },
@@ -120,14 +138,14 @@ async function main(): Promise<void> {
   if (rest.length > 0 || (subject !== undefined) !== takesSubject) {
     throw new UsageError(`see npm run keys -- --help for what ${command} takes`);
   }
-  const namespace = new Namespace(values);
+  const namespace = new Namespace({ remote: values.remote, data: dataFolder(values.data) });
   const say = (data: unknown, lines: readonly string[]): void =>
     void process.stdout.write(values.json ? `${JSON.stringify(data)}\n` : `${lines.join("\n")}\n`);
 
   if (command === "create") {
     const name = keyNameSchema.safeParse(subject);
     if (!name.success) throw new UsageError("NAME must be 1 to 64 letters, digits, dots, _ or -");
-    const days = positive("expires", values.expires);
+    const days = positive("expires", values.expires, MAX_DAYS);
     const key: ApiKey = {
       name: name.data,
       scopes: readScopes(values.scopes),
@@ -147,16 +165,17 @@ async function main(): Promise<void> {
     ]);
   } else if (command === "list") {
     const keys = await namespace.list();
-    const date = (ms: number | null): string =>
-      ms === null ? "never" : new Date(ms).toISOString().slice(0, 10);
     say(
       keys.map(({ hash, key }) => ({ id: hash.slice(0, ID_DIGITS), ...key })),
       keys.length === 0
         ? ["no keys"]
         : keys.map(({ hash, key }) =>
-            [hash.slice(0, ID_DIGITS), key.name, key.scopes.join(","), `expires ${date(key.expiresAt)}`].join(
-              "  ",
-            ),
+            [
+              hash.slice(0, ID_DIGITS),
+              key.name,
+              key.scopes.join(","),
+              `expires ${dayOf(key.expiresAt)}`,
+            ].join("  "),
           ),
     );
   } else if (command === "revoke") {
@@ -170,13 +189,19 @@ async function main(): Promise<void> {
   }
 }
 
+/** Wrangler's first error in one line, without what its own handling of it ran into; all it said if it said none. */
+function wranglerError(stderr: string): string {
+  const text = stripVTControlCharacters(stderr);
+  const error = /\[ERROR\](.*?)(?:\n{3}|✘|🪵|$)/s.exec(text)?.[1];
+  return (error ?? text).replaceAll(/\s+/g, " ").trim();
+}
+
 try {
   await main();
 } catch (error) {
-  const { stderr, message } = error as Error & { stderr?: string };
-  process.stderr.write(`keys: ${stderr?.trim() || message}\n`);
-  process.exitCode =
-    error instanceof UsageError || (error as NodeJS.ErrnoException).code?.startsWith("ERR_PARSE_ARGS")
-      ? 2
-      : 1;
+  // Of a process that failed, `code` is its exit code.
+  const { stderr = "", message, code } = error as Error & { stderr?: string; code?: unknown };
+  process.stderr.write(`keys: ${wranglerError(stderr) || message}\n`);
+  const isUsage = error instanceof UsageError || String(code).startsWith("ERR_PARSE_ARGS");
+  process.exitCode = isUsage ? 2 : 1;
 }

@@ -20,7 +20,7 @@ const COMMANDS = {
   test: { entry: "infra/test.ts", args: [], help: TEST_HELP },
   generate: { entry: "gpu-worker/cli.ts", args: ["generate"] },
   vqd: { entry: "gpu-worker/cli.ts", args: [] },
-  worker: { entry: "gpu-worker/main.ts", args: [] },
+  worker: { entry: "gpu-worker/cli.ts", args: ["worker"] },
   keys: { entry: "infra/keys.ts", args: [] },
   cluster: { entry: "infra/nats/cluster/main.ts", args: [] },
   bench: { entry: "test/bench/main.ts", args: [] },

@@ -73,6 +73,8 @@ export const generate: Command = {
       numImagesPerPrompt: numberOption(values, "num-images", { min: 1, max: MAX_IMAGES, integer: true }),
       seed: numberOption(values, "seed", { min: 0, max: MAX_SEED, integer: true }),
     };
+    // A folder that cannot be made is said before the work, not after it.
+    mkdirSync(dirname(out), { recursive: true });
     const pipeline = await loadPipeline(values);
     try {
       const { tokenCount, truncated } = pipeline.tokenize(prompt);
@@ -93,7 +95,6 @@ export const generate: Command = {
         onStep: (step, total) => progress.update(step, total),
       });
       progress.finish();
-      mkdirSync(dirname(out), { recursive: true });
       for (const [index, image] of images.entries()) {
         const path = images.length === 1 ? out : numbered(out, index);
         writeFileSync(path, await encodeImageFile(image, format));

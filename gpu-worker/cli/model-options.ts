@@ -1,6 +1,7 @@
 // The options of commands that run a model: which one, and on what.
 
 import { availableParallelism } from "node:os";
+import { delimiter } from "node:path";
 import { BUNDLED_MODEL, DEFAULT_CACHE_DIR } from "../config.ts";
 import { defaultQuantization, QUANTIZATIONS } from "../graph/form.ts";
 import { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
@@ -10,7 +11,7 @@ import { choiceOption, numberOption, stringOptions } from "./command.ts";
 export const MODEL_OPTIONS = stringOptions("model", "provider", "quantization", "threads", "cache");
 
 export const MODEL_HELP = `\
-  --model DIR              checkpoint in the diffusers layout (VQD_MODEL)       [the bundled one]
+  --model DIR              diffusers checkpoint (VQD_MODEL, its first folder)   [the bundled one]
   --provider NAME          cpu, webgpu or cuda (VQD_PROVIDER)                               [cpu]
   --quantization Q         none or int8 (VQD_QUANTIZATION)       [int8 on the CPU, none elsewhere]
   --threads N              threads of the CPU provider (VQD_THREADS)                  [all cores]
@@ -28,18 +29,24 @@ export function loadPipeline(
   values: Readonly<Record<string, string | undefined>>,
 ): Promise<VQDiffusionPipeline> {
   const env = process.env;
-  const threads = numberOption({ threads: values["threads"] ?? env["VQD_THREADS"] }, "threads", {
-    min: 1,
-    max: 256,
-    integer: true,
-  });
+  const threads = numberOption(
+    { threads: values["threads"] ?? (env["VQD_THREADS"] || undefined) },
+    "threads",
+    {
+      min: 1,
+      max: 256,
+      integer: true,
+    },
+  );
   const provider = readProvider(values);
   const quantization = values["quantization"] ?? (env["VQD_QUANTIZATION"] || undefined);
-  return VQDiffusionPipeline.fromPretrained(values["model"] ?? env["VQD_MODEL"] ?? BUNDLED_MODEL, {
+  // Workers take several folders, as in PATH.
+  const folder = env["VQD_MODEL"]?.split(delimiter).find((dir) => dir !== "");
+  return VQDiffusionPipeline.fromPretrained(values["model"] ?? folder ?? BUNDLED_MODEL, {
     provider,
     quantization:
       choiceOption({ quantization }, "quantization", QUANTIZATIONS) ?? defaultQuantization(provider),
     threads: threads ?? availableParallelism(),
-    cacheDir: values["cache"] ?? env["VQD_CACHE"] ?? DEFAULT_CACHE_DIR,
+    cacheDir: values["cache"] ?? (env["VQD_CACHE"] || DEFAULT_CACHE_DIR),
   });
 }

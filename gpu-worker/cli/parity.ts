@@ -32,11 +32,15 @@ export const parity: Command = {
     const { vectors } = values;
     if (vectors === undefined) throw new UsageError("give --vectors FILE");
     const env = process.env;
-    const threads = numberOption({ threads: values["threads"] ?? env["VQD_THREADS"] }, "threads", {
-      min: 1,
-      max: 256,
-      integer: true,
-    });
+    const threads = numberOption(
+      { threads: values["threads"] ?? (env["VQD_THREADS"] || undefined) },
+      "threads",
+      {
+        min: 1,
+        max: 256,
+        integer: true,
+      },
+    );
     const report = await runParity({
       vectors,
       checkpoint: values["checkpoint"] ?? BUNDLED_MODEL,
@@ -44,7 +48,7 @@ export const parity: Command = {
       quantization: choiceOption(values, "quantization", QUANTIZATIONS) ?? "none",
       provider: readProvider(values),
       threads: threads ?? availableParallelism(),
-      cacheDir: values["cache"] ?? env["VQD_CACHE"] ?? DEFAULT_CACHE_DIR,
+      cacheDir: values["cache"] ?? (env["VQD_CACHE"] || DEFAULT_CACHE_DIR),
       onStage: (name) => process.stderr.isTTY && process.stderr.write(`\r${name}\u001B[K`),
     });
     if (process.stderr.isTTY) process.stderr.write("\r\u001B[K");

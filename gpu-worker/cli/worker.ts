@@ -26,8 +26,10 @@ Loads its models and serves their jobs from NATS until it gets SIGTERM. Settings
   VQD_STALL_SECONDS  when a call into the runtime is taken for hung         [as the lease]
   VQD_MAX_ATTEMPTS   attempts without a step until a job is given up        [3]
   VQD_STATE_EVERY    steps between two stored states                        [1]
+  VQD_WORKER_NAME    under which it is listed                              [<host>-<pid>]
   VQD_HEALTH_HOST, VQD_HEALTH_PORT   of GET /healthz and GET /metrics       [127.0.0.1, 8790]
   OTEL_EXPORTER_OTLP_ENDPOINT   collector for traces                        [none]
+  OTEL_EXPORTER_OTLP_HEADERS    for it: name=value, comma separated         [none]
   VQD_LOG_LEVEL      debug, info, warn or error                             [info]
 
 Options:

@@ -1,4 +1,4 @@
-// The Grafana dashboard, made from a list of its panels: `node infra/grafana/dashboard.ts > infra/grafana/dashboard.json`.
+// The Grafana dashboard, made from a list of its panels: `node_modules/.bin/node infra/grafana/dashboard.ts > infra/grafana/dashboard.json`.
 
 interface Panel {
   readonly title: string;

@@ -34,7 +34,7 @@ export function edgeChild(settings: EdgeSettings, baseEnv: NodeJS.ProcessEnv): C
   const persistTo = join(dataDir, "edge");
   mkdirSync(persistTo, { recursive: true });
   const envFile = join(dataDir, "edge.env");
-  writePrivateFile(envFile, edgeVariables(settings));
+  writePrivateFile(envFile, edgeVariables(settings, baseEnv["VQD_LOG_LEVEL"]));
   return {
     name: "edge",
     command: NODE,
@@ -64,7 +64,7 @@ export function edgeChild(settings: EdgeSettings, baseEnv: NodeJS.ProcessEnv): C
 }
 
 /** The edge keeps only hashes of keys, here as in a deployment. */
-function edgeVariables(settings: EdgeSettings): string {
+function edgeVariables(settings: EdgeSettings, logLevel: string | undefined): string {
   const keyHash = createHash("sha256").update(settings.apiKey).digest("hex");
   const variables: Record<string, string> = {
     NATS_URL: `ws://127.0.0.1:${settings.websocketPort}`,
@@ -74,6 +74,7 @@ function edgeVariables(settings: EdgeSettings): string {
     DEFAULT_MODEL: settings.defaultModel,
     // Whoever develops a receiver runs it here.
     WEBHOOK_ALLOW_LOOPBACK: "true",
+    ...(logLevel ? { LOG_LEVEL: logLevel } : {}),
     ...settings.env,
   };
   return Object.entries(variables)

@@ -16,11 +16,15 @@ export interface WorkerSettings {
   readonly password: string;
   readonly model: string;
   readonly provider: string;
+  /** Unless VQD_THREADS says how many. */
   readonly threads: number;
   readonly cacheDir: string;
   /** Wins over all others. */
   readonly env: Readonly<Record<string, string>>;
 }
+
+/** What is for the NATS of workers elsewhere; the worker takes empty ones for unset. */
+const NO_OTHER_NATS = { VQD_NATS_CREDS: "", VQD_NATS_CA: "", VQD_NATS_CERT: "", VQD_NATS_KEY: "" };
 
 export function workerChild(number: number, settings: WorkerSettings, baseEnv: NodeJS.ProcessEnv): ChildSpec {
   return {
@@ -30,12 +34,13 @@ export function workerChild(number: number, settings: WorkerSettings, baseEnv: N
     cwd: REPO,
     env: {
       ...baseEnv,
+      ...NO_OTHER_NATS,
       VQD_NATS_URL: settings.natsUrl,
       VQD_NATS_USER: "worker",
       VQD_NATS_PASSWORD: settings.password,
       VQD_MODEL: settings.model,
       VQD_PROVIDER: settings.provider,
-      VQD_THREADS: String(settings.threads),
+      VQD_THREADS: baseEnv["VQD_THREADS"] || String(settings.threads),
       VQD_CACHE: settings.cacheDir,
       VQD_HEALTH_PORT: "0",
       ...settings.env,

@@ -1,8 +1,5 @@
 // `npm run bench -- edge`: what the edge adds to a dispatch, its readers, its tokenizer, its size and start.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { startStack } from "../../infra/stack/stack.ts";
 import { TINY_MODEL } from "../integration/support/stack.ts";
@@ -10,6 +7,7 @@ import { measureBundle } from "./edge/bundle.ts";
 import { measureDispatch } from "./edge/dispatch.ts";
 import { measureReaders } from "./edge/readers.ts";
 import { measureTokenizer } from "./edge/tokenizer.ts";
+import { workFolder } from "./interrupt.ts";
 import { asLine, describeMachine } from "./machine.ts";
 
 const HELP = `Usage: npm run bench -- edge [options]
@@ -50,7 +48,7 @@ async function measure() {
   const [readers, rounds] = [number("readers", 0), number("rounds", 1)];
   const tokenizer = measureTokenizer();
   const bundle = await measureBundle();
-  const data = mkdtempSync(join(tmpdir(), "vqd-bench-"));
+  const { path: data, remove } = workFolder("vqd-bench-");
   // The edge is ready once there is a model; then the bench plays the worker itself.
   const stack = await startStack({
     workers: 1,
@@ -70,7 +68,7 @@ async function measure() {
     };
   } finally {
     await stack.stop();
-    rmSync(data, { recursive: true, force: true });
+    remove();
   }
 }
 

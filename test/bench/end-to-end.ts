@@ -1,11 +1,9 @@
 // Whole pictures of the bundled model, ours beside the plain graph, in one run.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { encodeImageFile } from "../../gpu-worker/pipeline/image.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
+import { workFolder } from "./interrupt.ts";
 import { PlainModel } from "./plain.ts";
 import { GUIDANCE_SCALE } from "./step-case.ts";
 
@@ -23,7 +21,7 @@ export interface EndToEnd {
 
 /** From prompt to PNG, ours and the plain graph's in turns; the least of the rounds counts. */
 export async function measureEndToEnd(cacheDir: string, threads: number): Promise<EndToEnd[]> {
-  const graphs = mkdtempSync(join(tmpdir(), "vqd-bench-"));
+  const { path: graphs, remove } = workFolder("vqd-bench-");
   const results: EndToEnd[] = [];
   try {
     for (const [images, rounds] of [
@@ -41,7 +39,7 @@ export async function measureEndToEnd(cacheDir: string, threads: number): Promis
       results.push({ images, ours_s: seconds(oursMs), plain_s: seconds(plainMs), ratio });
     }
   } finally {
-    rmSync(graphs, { recursive: true, force: true });
+    remove();
   }
   return results;
 }

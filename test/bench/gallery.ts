@@ -1,14 +1,15 @@
-// `node test/bench/gallery.ts`: the picture grids of the README and of infra/train, from fixed prompts and seeds.
+// `node_modules/.bin/node test/bench/gallery.ts`: the picture grids of the README and of infra/train, from fixed prompts and seeds.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { type RgbImage, VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
+import { workFolder } from "./interrupt.ts";
 import { drawGrid } from "./picture-grid.ts";
 
-const HELP = `Usage: node test/bench/gallery.ts [options]
+const HELP = `Usage: node_modules/.bin/node test/bench/gallery.ts [options]
 
   --model DIR   checkpoint folder       [the bundled model]
   --out DIR     where to put the grids  [docs/images]
@@ -45,7 +46,7 @@ async function main(): Promise<void> {
     process.stdout.write(HELP);
     return;
   }
-  const cacheDir = mkdtempSync(join(tmpdir(), "vqd-gallery-"));
+  const { path: cacheDir, remove } = workFolder("vqd-gallery-");
   try {
     const pipeline = await VQDiffusionPipeline.fromPretrained(values.model, {
       threads: availableParallelism(),
@@ -82,7 +83,7 @@ async function main(): Promise<void> {
     );
     await pipeline.release();
   } finally {
-    rmSync(cacheDir, { recursive: true, force: true });
+    remove();
   }
 }
 

@@ -5,7 +5,7 @@ import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { FORMATS, writePublishedShape } from "./published-shape.ts";
 
-const HELP = `Usage: node test/bench/ithq-checkpoint.ts DIR [options]
+const HELP = `Usage: node_modules/.bin/node test/bench/ithq-checkpoint.ts DIR [options]
 
   --layers N        of the transformer            [36]
   --format FORMAT   bin, fp16-bin or safetensors  [bin]

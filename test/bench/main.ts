@@ -1,12 +1,11 @@
 // `npm run bench`: the transformer step of several shapes on this machine, beside a plain graph, the peak and diffusers.
 
-import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { parseArgs, promisify } from "node:util";
+import { parseArgs } from "node:util";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { QUANTIZATIONS } from "../../gpu-worker/graph/form.ts";
+import { runScript, workFolder } from "./interrupt.ts";
 import { asLine, describeMachine } from "./machine.ts";
 import { measureStep, spreadOf } from "./step-case.ts";
 import { runSuite } from "./suite.ts";
@@ -35,8 +34,6 @@ const HELP = `Usage: npm run bench -- [options]             the whole suite: a t
 
 With its 36 layers the published shape takes 5.5 GB of disk in the temporary folder.
 `;
-
-const run = promisify(execFile);
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -78,7 +75,7 @@ async function main(): Promise<void> {
   if (values.shape !== "bundled" && values.shape !== "ithq") {
     throw new Error("--shape must be bundled or ithq");
   }
-  const work = mkdtempSync(join(tmpdir(), "vqd-bench-"));
+  const { path: work, remove } = workFolder("vqd-bench-");
   try {
     const settings = {
       images: number("images"),
@@ -93,7 +90,7 @@ async function main(): Promise<void> {
     // In a process of its own, so that the memory it takes is not counted.
     const prepare = join(import.meta.dirname, "prepare.ts");
     const shape = isBundled ? [] : [`${number("layers")}`];
-    await run(process.execPath, [prepare, model, cacheDir, quantization, ...shape]);
+    await runScript(prepare, model, cacheDir, quantization, ...shape);
     const { durations, rss_mb } = await measureStep(model, cacheDir, { ...settings, repeats });
     const layers = isBundled ? {} : { layers: number("layers") };
     if (values.json) {
@@ -113,7 +110,7 @@ async function main(): Promise<void> {
       process.stdout.write(`step ${median} ms (${min} to ${max}), resident ${rss_mb} MiB\n`);
     }
   } finally {
-    rmSync(work, { recursive: true, force: true });
+    remove();
   }
 }
 

@@ -1,13 +1,12 @@
 // `npm run bench -- parts`: milliseconds of each part of the pipeline on this machine, as a table and as JSON.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
-import { join } from "node:path";
+import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { QUANTIZATIONS, type Quantization } from "../../gpu-worker/graph/form.ts";
 import { encodeImageFile } from "../../gpu-worker/pipeline/image.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
+import { workFolder } from "./interrupt.ts";
 import { asLine, describeMachine } from "./machine.ts";
 import { makeSlots, residentMb, type Spread, time } from "./step-case.ts";
 
@@ -39,7 +38,7 @@ async function measure(
   model: string,
   { threads, quantization, repeats }: { threads: number; quantization: Quantization; repeats: number },
 ) {
-  const cacheDir = mkdtempSync(join(tmpdir(), "vqd-bench-"));
+  const { path: cacheDir, remove } = workFolder("vqd-bench-");
   const load = () => VQDiffusionPipeline.fromPretrained(model, { threads, quantization, cacheDir });
   try {
     const coldStart = performance.now();
@@ -71,7 +70,7 @@ async function measure(
     await pipeline.release();
     return { load_cold_ms: coldMs, rss_mb: residentMb(), timings };
   } finally {
-    rmSync(cacheDir, { recursive: true, force: true });
+    remove();
   }
 }
 

@@ -1,16 +1,17 @@
-// `node test/bench/presets.ts`: pictures, seconds and scores of the presets (docs/sampling.md).
+// `node_modules/.bin/node test/bench/presets.ts`: pictures, seconds and scores of the presets (docs/sampling.md).
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { PRESET_NAMES, PRESETS, type PresetName } from "@vqd/shared/presets.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { type RgbImage, VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
+import { workFolder } from "./interrupt.ts";
 import { drawGrid } from "./picture-grid.ts";
 import { diversity, pseudoLikelihood } from "./score.ts";
 
-const HELP = `Usage: node test/bench/presets.ts [options]
+const HELP = `Usage: node_modules/.bin/node test/bench/presets.ts [options]
 
   --model DIR           checkpoint folder              [the bundled model]
   --seeds N             pictures of a prompt, seeds 1 to N; the first is shown   [4]
@@ -83,7 +84,7 @@ async function main(): Promise<void> {
     throw new Error("--quantization must be none or int8");
   const seeds = Number(values.seeds);
   if (!(Number.isInteger(seeds) && seeds > 1)) throw new Error("--seeds must be an integer above 1");
-  const cacheDir = mkdtempSync(join(tmpdir(), "vqd-presets-"));
+  const { path: cacheDir, remove } = workFolder("vqd-presets-");
   try {
     const threads = availableParallelism();
     const pipeline = await VQDiffusionPipeline.fromPretrained(values.model, {
@@ -103,7 +104,7 @@ async function main(): Promise<void> {
     await pipeline.release();
     writeFileSync(values.out, await drawGrid({ columns: PROMPTS, rows: PRESET_NAMES, pictures: rows }));
   } finally {
-    rmSync(cacheDir, { recursive: true, force: true });
+    remove();
   }
 }
 

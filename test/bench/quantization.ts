@@ -1,10 +1,5 @@
 // What int8 costs in accuracy: the figures and the picture of docs/quantization.md, for any checkpoint.
-//
-//   node test/bench/quantization.ts [--model DIR] [--seeds N] [--picture FILE]
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import sharp from "sharp";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
@@ -15,6 +10,15 @@ import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
 import type { RgbImage } from "../../gpu-worker/pipeline/image.ts";
 import { type DenoiseSlot, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
+import { workFolder } from "./interrupt.ts";
+
+const HELP = `Usage: node_modules/.bin/node test/bench/quantization.ts [options]
+
+  --model DIR      checkpoint folder                   [the bundled model]
+  --seeds N        runs of each prompt, seeds 0 to N-1 [4]
+  --picture FILE   pictures of both forms, as PNG
+  -h, --help       this text
+`;
 
 const PROMPTS = ["fox, flat style", "broken heart, flat style", "cat face, flat style", "green apple"];
 const MAX_STEPS = 100;
@@ -117,50 +121,79 @@ async function drawPictures(pipelines: Pipelines, seed: number, path: string): P
     .toFile(path);
 }
 
-const { values } = parseArgs({
-  options: {
-    model: { type: "string", default: BUNDLED_MODEL },
-    seeds: { type: "string", default: "4" },
-    picture: { type: "string" },
-  },
-});
-const cacheDir = mkdtempSync(join(tmpdir(), "vqd-quantization-"));
-try {
-  const options = { provider: "cpu", threads: 2 } as const;
-  const checkpoint = new DiffusersCheckpoint(values.model);
-  const load = async (quantization: Quantization): Promise<Form> => {
-    const graphs = ensureGraphs(checkpoint, checkpoint.version(), {
-      cacheDir,
-      form: graphForm("cpu", quantization),
-    });
-    return {
-      conditioner: await TextConditioner.load(checkpoint, graphs, options),
-      denoiser: await Denoiser.load(checkpoint, graphs, options),
-    };
-  };
-  const forms: Forms = { none: await load("none"), int8: await load("int8") };
-  const pipelineOf = (quantization: Quantization) =>
-    VQDiffusionPipeline.fromPretrained(values.model, { quantization, threads: 2, cacheDir });
-  const pipelines: Pipelines = { none: await pipelineOf("none"), int8: await pipelineOf("int8") };
-  for (const prompt of PROMPTS) {
-    for (let seed = 0; seed < Number(values.seeds); seed++) {
-      await compareRun(forms, pipelines.none, prompt, seed);
-    }
-  }
-  const percent = (part: number, whole: number): string => `${((100 * part) / whole).toFixed(2)} %`;
-  console.log(
-    `tokens equal after one step from the same state: ${percent(sum.equal, sum.tokens)} of ${sum.tokens}`,
-  );
-  console.log(`of those that the step has drawn anew: ${percent(sum.equalDrawn, sum.drawn)} of ${sum.drawn}`);
-  console.log(`most likely class the same: ${percent(sum.kept, sum.pixels)} of ${sum.pixels} pixels`);
-  console.log(`mean error of the log-probabilities, weighted by p: ${(sum.error / sum.pixels).toFixed(4)}`);
-  for (const { below, pixels, error } of sureness) {
-    const mean = pixels === 0 ? "none" : (error / pixels).toFixed(4);
-    console.log(
-      `  of pixels with an entropy below ${below} nats: ${mean} (${percent(pixels, sum.pixels)} of them)`,
-    );
-  }
-  if (values.picture !== undefined) await drawPictures(pipelines, 7, values.picture);
-} finally {
-  rmSync(cacheDir, { recursive: true, force: true });
+interface Options {
+  readonly model: string;
+  readonly seeds: number;
+  readonly picture: string | undefined;
 }
+
+/** Undefined if all that is wanted is the help. */
+function readOptions(): Options | undefined {
+  const { values } = parseArgs({
+    options: {
+      model: { type: "string", default: BUNDLED_MODEL },
+      seeds: { type: "string", default: "4" },
+      picture: { type: "string" },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  });
+  if (values.help) return undefined;
+  const seeds = Number(values.seeds);
+  if (!Number.isInteger(seeds) || seeds < 1) throw new Error("--seeds must be an integer above 0");
+  return { model: values.model, seeds, picture: values.picture };
+}
+
+async function measure({ model, seeds, picture }: Options): Promise<void> {
+  const { path: cacheDir, remove } = workFolder("vqd-quantization-");
+  try {
+    const options = { provider: "cpu", threads: 2 } as const;
+    const checkpoint = new DiffusersCheckpoint(model);
+    const load = async (quantization: Quantization): Promise<Form> => {
+      const graphs = ensureGraphs(checkpoint, checkpoint.version(), {
+        cacheDir,
+        form: graphForm("cpu", quantization),
+      });
+      return {
+        conditioner: await TextConditioner.load(checkpoint, graphs, options),
+        denoiser: await Denoiser.load(checkpoint, graphs, options),
+      };
+    };
+    const forms: Forms = { none: await load("none"), int8: await load("int8") };
+    const pipelineOf = (quantization: Quantization) =>
+      VQDiffusionPipeline.fromPretrained(model, { quantization, threads: 2, cacheDir });
+    const pipelines: Pipelines = { none: await pipelineOf("none"), int8: await pipelineOf("int8") };
+    for (const prompt of PROMPTS) {
+      for (let seed = 0; seed < seeds; seed++) {
+        await compareRun(forms, pipelines.none, prompt, seed);
+      }
+    }
+    const percent = (part: number, whole: number): string => `${((100 * part) / whole).toFixed(2)} %`;
+    console.log(
+      `tokens equal after one step from the same state: ${percent(sum.equal, sum.tokens)} of ${sum.tokens}`,
+    );
+    console.log(
+      `of those that the step has drawn anew: ${percent(sum.equalDrawn, sum.drawn)} of ${sum.drawn}`,
+    );
+    console.log(`most likely class the same: ${percent(sum.kept, sum.pixels)} of ${sum.pixels} pixels`);
+    console.log(`mean error of the log-probabilities, weighted by p: ${(sum.error / sum.pixels).toFixed(4)}`);
+    for (const { below, pixels, error } of sureness) {
+      const mean = pixels === 0 ? "none" : (error / pixels).toFixed(4);
+      console.log(
+        `  of pixels with an entropy below ${below} nats: ${mean} (${percent(pixels, sum.pixels)} of them)`,
+      );
+    }
+    if (picture !== undefined) await drawPictures(pipelines, 7, picture);
+  } finally {
+    remove();
+  }
+}
+
+let options: Options | undefined;
+try {
+  options = readOptions();
+} catch (error) {
+  process.stderr.write(`quantization: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(2);
+}
+if (options === undefined) process.stdout.write(HELP);
+else await measure(options);

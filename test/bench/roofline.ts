@@ -1,12 +1,11 @@
 // The most that this machine's matrix products give, in the runtime that the pipeline uses.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TransformerConfig } from "../../gpu-worker/checkpoint/config.ts";
 import { GraphBuilder } from "../../gpu-worker/graph/onnx.ts";
 import { transformerWidth } from "../../gpu-worker/graph/transformer.ts";
 import { floatTensor, Session } from "../../gpu-worker/session.ts";
+import { workFolder } from "./interrupt.ts";
 import { time } from "./step-case.ts";
 
 /** Rows, inner size and columns: the largest product of the published shape's step, a guided image. */
@@ -43,7 +42,7 @@ export async function measureRoofline(
   threads: number,
   repeats: number,
 ): Promise<{ fp32_gops: number; int8_gops: number }> {
-  const dir = mkdtempSync(join(tmpdir(), "vqd-roofline-"));
+  const { path: dir, remove } = workFolder("vqd-roofline-");
   const measure = async (name: string, product: (graph: GraphBuilder, x: string) => string) => {
     const graph = new GraphBuilder(name, join(dir, `${name}.onnx`));
     const x = graph.input("x", "float32", [ROWS, INNER]);
@@ -74,7 +73,7 @@ export async function measureRoofline(
       ),
     };
   } finally {
-    rmSync(dir, { recursive: true, force: true });
+    remove();
   }
 }
 

@@ -1,15 +1,16 @@
-// `node test/bench/steps.ts`: pictures, seconds and scores by number of steps and way of sampling (docs/sampling.md).
+// `node_modules/.bin/node test/bench/steps.ts`: pictures, seconds and scores by number of steps and way of sampling (docs/sampling.md).
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import sharp, { type OverlayOptions } from "sharp";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { type RgbImage, VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
+import { workFolder } from "./interrupt.ts";
 import { diversity, pseudoLikelihood } from "./score.ts";
 
-const HELP = `Usage: node test/bench/steps.ts [options]
+const HELP = `Usage: node_modules/.bin/node test/bench/steps.ts [options]
 
   --model DIR      checkpoint folder                       [the bundled model]
   --prompt TEXT    of all pictures                         [grinning face, flat style]
@@ -134,7 +135,7 @@ async function main(): Promise<void> {
   if (![seeds - 1, threads, ...steps].every((value) => Number.isInteger(value) && value > 0)) {
     throw new Error("--seeds must be an integer above 1, --threads and --steps integers above 0");
   }
-  const cacheDir = mkdtempSync(join(tmpdir(), "vqd-steps-"));
+  const { path: cacheDir, remove } = workFolder("vqd-steps-");
   try {
     const pipeline = await VQDiffusionPipeline.fromPretrained(values.model, { threads, cacheDir });
     const run = { pipeline, prompt: values.prompt, seeds };
@@ -160,7 +161,7 @@ async function main(): Promise<void> {
     await pipeline.release();
     await drawGrid(cases, steps, values.out);
   } finally {
-    rmSync(cacheDir, { recursive: true, force: true });
+    remove();
   }
 }
 

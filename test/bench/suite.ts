@@ -1,22 +1,18 @@
 // The suite of `npm run bench`: all cases in turns, each in a process of its own, and what they come to.
 
-import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import type { Quantization } from "../../gpu-worker/graph/form.ts";
 import type { ChildCase, ChildResult } from "./child.ts";
 import { measureEndToEnd } from "./end-to-end.ts";
+import { runScript, workFolder } from "./interrupt.ts";
 import { asLine, describeMachine } from "./machine.ts";
 import { measureDiffusers, type PeerDurations } from "./peers.ts";
 import { drawReport, printReport, summarise } from "./report.ts";
 import { measureRoofline, stepOperations } from "./roofline.ts";
 import type { StepCase } from "./step-case.ts";
-
-const run = promisify(execFile);
 
 export interface SuiteOptions {
   readonly threads: number;
@@ -70,7 +66,7 @@ async function prepare(work: string, cases: readonly SuiteCase[]): Promise<void>
     const layers = shape === "bundled" || written.has(shape) ? [] : [/\d+/.exec(shape)?.[0] ?? ""];
     written.add(shape);
     const script = join(import.meta.dirname, "prepare.ts");
-    await run(process.execPath, [script, modelOf(work, shape), join(work, "cache"), quantization, ...layers]);
+    await runScript(script, modelOf(work, shape), join(work, "cache"), quantization, ...layers);
   }
 }
 
@@ -82,8 +78,7 @@ async function runCase(work: string, one: SuiteCase, repeats: number): Promise<C
       ? { ...common, cacheDir: join(work, "plain"), plain: true, threads: one.threads }
       : { ...common, ...settings };
   const script = join(import.meta.dirname, "child.ts");
-  const { stdout } = await run(process.execPath, [script, JSON.stringify(child)]);
-  return JSON.parse(stdout) as ChildResult;
+  return JSON.parse(await runScript(script, JSON.stringify(child))) as ChildResult;
 }
 
 /** Runs everything, with progress on stderr; writes the report to stdout and, if asked, a plot. */
@@ -96,7 +91,7 @@ export async function runSuite({
   plot,
 }: SuiteOptions): Promise<void> {
   const note = (line: string): void => void process.stderr.write(`${line}\n`);
-  const work = mkdtempSync(join(tmpdir(), "vqd-suite-"));
+  const { path: work, remove } = workFolder("vqd-suite-");
   try {
     const cases = suiteCases(threads);
     note("writing checkpoints and graphs");
@@ -158,6 +153,6 @@ export async function runSuite({
     }
     if (plot !== undefined) writeFileSync(plot, drawReport(report, asLine(describeMachine())));
   } finally {
-    rmSync(work, { recursive: true, force: true });
+    remove();
   }
 }

@@ -40,16 +40,24 @@ const ROUND: readonly Accident[] = [
 ];
 const LIMIT_MS = 20 * 60_000;
 
-const { values } = parseArgs({
-  options: {
-    jobs: { type: "string", default: "50" },
-    rounds: { type: "string", default: "1" },
-    steps: { type: "string", default: "14" },
-    workers: { type: "string", default: "3" },
-    json: { type: "boolean", default: false },
-    help: { type: "boolean", short: "h", default: false },
-  },
-});
+function readOptions() {
+  try {
+    return parseArgs({
+      options: {
+        jobs: { type: "string", default: "50" },
+        rounds: { type: "string", default: "1" },
+        steps: { type: "string", default: "14" },
+        workers: { type: "string", default: "3" },
+        json: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    }).values;
+  } catch (error) {
+    process.stderr.write(`chaos: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(2);
+  }
+}
+const values = readOptions();
 
 function count(name: "jobs" | "rounds" | "steps" | "workers", max: number): number {
   const value = Number(values[name]);

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { isGroupAlive } from "../../infra/stack/group.ts";
-import { NODE, REPO, WORKER_MAIN } from "../../infra/stack/paths.ts";
+import { REPO } from "../../infra/stack/paths.ts";
 import { isPortFree } from "../../infra/stack/ports.ts";
 
 const TINY = join(REPO, "test", "fixtures", "tiny", "checkpoint");
@@ -128,7 +128,7 @@ it("starts without workers, and says how one elsewhere comes to it", async () =>
     /^no workers: start them with VQD_NATS_URL=(\S+) and the user "worker" of (\S+)$/,
   );
   const passwords = JSON.parse(readFileSync(file, "utf8")) as { worker: string };
-  const worker = spawn(NODE, [WORKER_MAIN], {
+  const worker = spawn(process.execPath, [join(REPO, "infra", "run.mjs"), "worker"], {
     env: {
       ...process.env,
       VQD_NATS_URL: natsUrl,
@@ -144,8 +144,8 @@ it("starts without workers, and says how one elsewhere comes to it", async () =>
     await expect.poll(async () => (await fetch(`${url}/healthz`)).status, { timeout: 30_000 }).toBe(200);
   } finally {
     worker.kill();
-    await once(worker, "exit");
   }
+  expect(await once(worker, "exit")).toEqual([0, null]);
 });
 
 it("restarts whatever is killed, and serves again", async () => {

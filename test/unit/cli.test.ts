@@ -1,10 +1,15 @@
 // The command line as users run it: what it writes, where, and with which exit code.
 
-import { cp, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { cp, readdir, readFile, writeFile } from "node:fs/promises";
+import { delimiter, join } from "node:path";
+import { text } from "node:stream/consumers";
+import { promisify } from "node:util";
 import sharp from "sharp";
 import { describe, expect, it } from "vitest";
-import { vqd } from "./support/cli.ts";
+import { REPO } from "../../infra/stack/paths.ts";
+import { CLI, vqd, vqdIn } from "./support/cli.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 
 describe("vqd", () => {
@@ -49,6 +54,24 @@ describe("vqd", () => {
   });
 });
 
+it("goes on to its end when nobody reads what it says", async () => {
+  const args = [CLI, "inspect", TINY_CHECKPOINT, "--tensors", "--json"];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+  child.stdout.destroy();
+  const [errors, [code]] = await Promise.all([text(child.stderr), once(child, "exit")]);
+  expect({ code, errors }).toEqual({ code: 0, errors: "" });
+});
+
+it("is what npm run worker runs, with its arguments", async () => {
+  const worker = (...args: string[]) =>
+    promisify(execFile)(process.execPath, [join(REPO, "infra", "run.mjs"), "worker", ...args]);
+  expect((await worker("--help")).stdout).toMatch(/^Usage: vqd worker\n/);
+  await expect(worker("--slots", "2")).rejects.toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/^vqd: Unknown option '--slots'/) as string,
+  });
+});
+
 /** The picture that the tiny checkpoint makes with these settings, in base64. */
 async function generated(dir: string, settings: string): Promise<string> {
   const out = join(dir, "picture.png");
@@ -64,6 +87,26 @@ describe("vqd generate", () => {
     const { code, stdout } = await vqd("generate", "--help");
     expect(code).toBe(0);
     expect(stdout).toMatch(/^Usage: vqd generate PROMPT/);
+  });
+
+  it("takes the first folder of several, and empty variables for unset", async () => {
+    const cwd = await temporaryFolder();
+    const VQD_MODEL = ["", TINY_CHECKPOINT, "/no/such/model"].join(delimiter);
+    const env = { VQD_MODEL, VQD_THREADS: "", VQD_CACHE: "" };
+    expect(await vqdIn({ cwd, env }, "generate", "red apple", "--steps", "2")).toMatchObject({ code: 0 });
+    expect(await readdir(cwd)).toEqual(["image.png"]);
+    expect(await vqdIn({ cwd, env }, "parity", "--vectors", "none.json")).toMatchObject({
+      stderr: expect.not.stringContaining("--threads") as string,
+    });
+  });
+
+  it("says before the work that there is no place for the picture", async () => {
+    const dir = await temporaryFolder();
+    await writeFile(join(dir, "file"), "");
+    const out = ["--out", join(dir, "file", "a.png"), "--model", "/no/such/model"];
+    const { code, stderr } = await vqd("generate", "red apple", ...out);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^vqd: E\w+: [^\n]*mkdir [^\n]*\n$/);
   });
 
   it("writes the same file from the same seed, and another from another", async () => {

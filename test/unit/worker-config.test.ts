@@ -54,6 +54,10 @@ it.each([
   ["./My Model.v2", "vqd/my-model-v2"],
   ["/x/--odd--", "vqd/odd"],
   ["/x/日本", "vqd/model"],
+  ["/x/_ck", "vqd/ck"],
+  ["/x/-_", "vqd/model"],
+  [`/x/${"long ".repeat(30)}`, `vqd/${"long-".repeat(19)}l`],
+  [`/x/${"a".repeat(95)} b`, `vqd/${"a".repeat(95)}`],
 ])("names the model in %s %s", (folder, name) => {
   expect(defaultModelName(folder)).toBe(name);
   expect(modelNameSchema.safeParse(name).success).toBe(true);

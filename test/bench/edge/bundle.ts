@@ -2,14 +2,14 @@
 
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { NODE, REPO, WRANGLER } from "../../../infra/stack/paths.ts";
 import { freePorts } from "../../../infra/stack/ports.ts";
+import { workFolder } from "../interrupt.ts";
 
 const STARTS = 7;
 const START_LIMIT_MS = 30_000;
@@ -75,7 +75,7 @@ const median = (values: readonly number[]): number =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 
 export async function measureBundle(): Promise<BundleReport> {
-  const work = mkdtempSync(join(tmpdir(), "vqd-bench-"));
+  const { path: work, remove } = workFolder("vqd-bench-");
   try {
     const [edge, empty] = [join(work, "edge"), join(work, "empty")];
     const env = { ...process.env, WRANGLER_SEND_METRICS: "false", WRANGLER_WRITE_LOGS: "false" };
@@ -98,6 +98,6 @@ export async function measureBundle(): Promise<BundleReport> {
       empty_start_ms: Math.round(median(times.empty)),
     };
   } finally {
-    rmSync(work, { recursive: true, force: true });
+    remove();
   }
 }

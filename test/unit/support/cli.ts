@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 
-const CLI = join(import.meta.dirname, "..", "..", "..", "gpu-worker", "cli.ts");
+export const CLI = join(import.meta.dirname, "..", "..", "..", "gpu-worker", "cli.ts");
 
 interface Result {
   readonly code: number | null;
@@ -12,8 +12,18 @@ interface Result {
   readonly stderr: string;
 }
 
-export async function vqd(...args: string[]): Promise<Result> {
-  const child = spawn(process.execPath, [CLI, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+export const vqd = (...args: string[]): Promise<Result> => vqdIn({}, ...args);
+
+/** In a folder, or with variables of its own. */
+export async function vqdIn(
+  { cwd, env = {} }: { cwd?: string; env?: Readonly<Record<string, string>> },
+  ...args: string[]
+): Promise<Result> {
+  const child = spawn(process.execPath, [CLI, ...args], {
+    cwd,
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   const exit = new Promise<number | null>((resolve) => {
     child.once("exit", resolve);
   });
