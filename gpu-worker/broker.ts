@@ -28,6 +28,9 @@ import { connectionOptions, type NatsSettings } from "./nats-settings.ts";
 import type { QueueName } from "./pull-order.ts";
 
 const RECONNECT_WAIT_MS = 500;
+/** A first connection that takes longer is told of in the log, and again from time to time. */
+const UNREACHED_MS = 5_000;
+const STILL_UNREACHED_MS = 60_000;
 const DEFAULT_MAX_PAYLOAD = 1024 * 1024;
 const CONSUMER_NOT_FOUND = 10_014;
 /** How long the server may take over an answer, beyond the time it was asked to wait. */
@@ -52,6 +55,10 @@ export interface BrokerOptions {
   readonly onRefused: (error: Error) => void;
 }
 
+/** Without the user and password that a URL may hold. */
+const hostsOf = ({ servers }: NatsSettings): string =>
+  servers.map((url) => URL.parse(url)?.host ?? "").join(",");
+
 export class Broker {
   readonly nc: NatsConnection;
   readonly js: JetStreamClient;
@@ -70,6 +77,10 @@ export class Broker {
 
   /** Connects, waiting as long as it takes for the server to come up; refused credentials are an error. */
   static async connect({ nats, name, log, onRefused }: BrokerOptions): Promise<Broker> {
+    let timer = setTimeout(function tell() {
+      log.warn("cannot reach NATS yet", { servers: hostsOf(nats) });
+      timer = setTimeout(tell, STILL_UNREACHED_MS);
+    }, UNREACHED_MS);
     const nc = await connect({
       ...connectionOptions(nats),
       name,
@@ -77,7 +88,7 @@ export class Broker {
       waitOnFirstConnect: true,
       maxReconnectAttempts: -1,
       reconnectTimeWait: RECONNECT_WAIT_MS,
-    });
+    }).finally(() => clearTimeout(timer));
     void (async () => {
       const error = await nc.closed();
       if (error instanceof Error) onRefused(error);
