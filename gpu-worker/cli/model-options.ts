@@ -24,20 +24,24 @@ export function readProvider(values: Readonly<Record<string, string | undefined>
   return choiceOption({ provider }, "provider", ["cpu", "webgpu", "cuda"]) ?? "cpu";
 }
 
+/** Threads and folder of built graphs: the options, else the environment, else all cores and the usual folder. */
+export function readRuntime(values: Readonly<Record<string, string | undefined>>): {
+  threads: number;
+  cacheDir: string;
+} {
+  const env = process.env;
+  const given = { threads: values["threads"] ?? (env["VQD_THREADS"] || undefined) };
+  return {
+    threads: numberOption(given, "threads", { min: 1, max: 256, integer: true }) ?? availableParallelism(),
+    cacheDir: values["cache"] ?? (env["VQD_CACHE"] || DEFAULT_CACHE_DIR),
+  };
+}
+
 /** Loads what the options say, else the environment; the caller releases it. */
 export function loadPipeline(
   values: Readonly<Record<string, string | undefined>>,
 ): Promise<VQDiffusionPipeline> {
   const env = process.env;
-  const threads = numberOption(
-    { threads: values["threads"] ?? (env["VQD_THREADS"] || undefined) },
-    "threads",
-    {
-      min: 1,
-      max: 256,
-      integer: true,
-    },
-  );
   const provider = readProvider(values);
   const quantization = values["quantization"] ?? (env["VQD_QUANTIZATION"] || undefined);
   // Workers take several folders, as in PATH.
@@ -46,7 +50,6 @@ export function loadPipeline(
     provider,
     quantization:
       choiceOption({ quantization }, "quantization", QUANTIZATIONS) ?? defaultQuantization(provider),
-    threads: threads ?? availableParallelism(),
-    cacheDir: values["cache"] ?? (env["VQD_CACHE"] || DEFAULT_CACHE_DIR),
+    ...readRuntime(values),
   });
 }

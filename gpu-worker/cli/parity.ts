@@ -1,11 +1,10 @@
 // `vqd parity`: is this build, on this provider, equal to the reference?
 
-import { availableParallelism } from "node:os";
-import { BUNDLED_MODEL, DEFAULT_CACHE_DIR } from "../config.ts";
+import { BUNDLED_MODEL } from "../config.ts";
 import { QUANTIZATIONS } from "../graph/form.ts";
 import { runParity } from "../parity/parity.ts";
-import { readProvider } from "./model-options.ts";
-import { choiceOption, type Command, numberOption, stringOptions, UsageError } from "./command.ts";
+import { readProvider, readRuntime } from "./model-options.ts";
+import { choiceOption, type Command, stringOptions, UsageError } from "./command.ts";
 
 const help = `Usage: vqd parity --vectors FILE [options]
 
@@ -31,24 +30,13 @@ export const parity: Command = {
     if (positionals.length > 0) throw new UsageError(`unexpected argument ${JSON.stringify(positionals[0])}`);
     const { vectors } = values;
     if (vectors === undefined) throw new UsageError("give --vectors FILE");
-    const env = process.env;
-    const threads = numberOption(
-      { threads: values["threads"] ?? (env["VQD_THREADS"] || undefined) },
-      "threads",
-      {
-        min: 1,
-        max: 256,
-        integer: true,
-      },
-    );
     const report = await runParity({
       vectors,
       checkpoint: values["checkpoint"] ?? BUNDLED_MODEL,
       runs: values["runs"]?.split(","),
       quantization: choiceOption(values, "quantization", QUANTIZATIONS) ?? "none",
       provider: readProvider(values),
-      threads: threads ?? availableParallelism(),
-      cacheDir: values["cache"] ?? (env["VQD_CACHE"] || DEFAULT_CACHE_DIR),
+      ...readRuntime(values),
       onStage: (name) => process.stderr.isTTY && process.stderr.write(`\r${name}\u001B[K`),
     });
     if (process.stderr.isTTY) process.stderr.write("\r\u001B[K");
