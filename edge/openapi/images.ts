@@ -20,7 +20,9 @@ export const imageOperations: readonly Operation[] = [
     operationId: "generateImages",
     summary: "Make images and wait",
     description:
-      "OpenAI's form: one request that answers with the images. If the client leaves before, they are not made. " +
+      "OpenAI's form: one request that answers with the images. If the client leaves before, they are not made, as " +
+      "soon as the edge hears of it (a proxy in between, as that of `npm start`, may tell late or not at all); with an " +
+      "`Idempotency-Key` they are. " +
       "What is wrong with a field is answered with 400, as OpenAI does.\n\n" +
       "With `stream`, the answer is server-sent events: `image_generation.partial_image` for each image, " +
       "as many times as `partial_images` says or, with fewer steps, as there are; then " +

@@ -1,8 +1,8 @@
 // A worker's own end: its settings, model, provider and disk, and what NATS lets it do.
 
-import { accessSync, constants, mkdirSync, mkdtempSync, rmSync, statfsSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdtempSync, rmSync, statfsSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { headers, type NatsConnection } from "nats";
 import { INBOX_PREFIX, STREAMS } from "@vqd/shared/subjects.ts";
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
@@ -23,7 +23,7 @@ export async function checkWorkerEnd(
   config: WorkerConfig,
   minFreeGib: number,
 ): Promise<ServedVersion[]> {
-  checkDisk(findings, config.cacheDir, minFreeGib);
+  checkDisk(findings, resolve(config.cacheDir), minFreeGib);
   await checkProvider(findings, config);
   return config.models.flatMap(({ dir, name }) => checkModel(findings, dir, name ?? defaultModelName(dir)));
 }
@@ -61,11 +61,18 @@ export function compareVersions(
   }
 }
 
+/** The folder itself, or the one that it would be made in: looking at it changes nothing. */
+function nearestFolder(path: string): string {
+  if (!existsSync(path)) return nearestFolder(dirname(path));
+  if (!statSync(path).isDirectory()) throw new Error(`${path} is no folder`);
+  return path;
+}
+
 function checkDisk(findings: Findings, cacheDir: string, minFreeGib: number): void {
   try {
-    mkdirSync(cacheDir, { recursive: true });
-    accessSync(cacheDir, constants.W_OK);
-    const { bavail, bsize } = statfsSync(cacheDir);
+    const folder = nearestFolder(cacheDir);
+    accessSync(folder, constants.W_OK);
+    const { bavail, bsize } = statfsSync(folder);
     const free = (bavail * bsize) / GIB;
     const message = `${free.toFixed(1)} GiB are free in ${cacheDir}`;
     if (free < minFreeGib) {

@@ -1,11 +1,11 @@
 // `vqd doctor` on deployments that are broken in one way each: it names what is wrong.
 
 import { execFile } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, connect as connectSocket, type Server } from "node:net";
 import { createServer as createHttpServer } from "node:http";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { parseArgs, promisify } from "node:util";
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { STREAMS } from "@vqd/shared/subjects.ts";
@@ -388,6 +388,12 @@ describe("a worker's machine", () => {
       "worker.disk",
       /written/,
     );
+  });
+
+  it("does not make the folder that it looks at", async () => {
+    const cache = join(dir, "not", "yet");
+    await doctor(["worker"], workerEnv({ VQD_CACHE: cache }));
+    expect(existsSync(dirname(cache))).toBe(false);
   });
 
   it("23: a permission that is missing", async () => {
