@@ -11,6 +11,7 @@ import {
   sharedFloats,
   type Tensor,
 } from "../session.ts";
+import { allOrNone } from "./all-or-none.ts";
 import type { PromptConditioning } from "./text-conditioner.ts";
 
 /** Images take part in a pass by one row, or by two if they are guided. */
@@ -131,11 +132,8 @@ export class TransformerPass {
 /** All lanes, or none if one cannot be loaded: for want of memory, since the whole graph could. */
 async function loadAll(path: string, options: SessionOptions, shape: PassShape): Promise<Lane[]> {
   const loads = Array.from({ length: LANES }, () => Session.create(path, options));
-  const settled = await Promise.allSettled(loads);
-  const sessions = settled.flatMap((load) => (load.status === "fulfilled" ? [load.value] : []));
-  if (sessions.length === LANES) return sessions.map((session) => new Lane(session, shape));
-  await Promise.all(sessions.map((session) => session.release()));
-  return [];
+  const sessions = await allOrNone<Session[]>(loads).catch((): Session[] => []);
+  return sessions.map((session) => new Lane(session, shape));
 }
 
 interface PassShape {

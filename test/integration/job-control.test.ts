@@ -10,7 +10,7 @@ import type { Broker } from "../../gpu-worker/broker.ts";
 import type { JobConsumer } from "../../gpu-worker/consumer.ts";
 import type { HostedModel, ModelHost } from "../../gpu-worker/model-host.ts";
 import type { UserName } from "../../infra/nats/permissions.ts";
-import { LEASE_MS, makeConsumer, makeJob, openTinyModel, TestEdge } from "./support/jobs.ts";
+import { LEASE_MS, makeConsumer, jobOf, openTinyModel, TestEdge } from "./support/jobs.ts";
 import { connectWorker, startTestNats, type TestNats } from "./support/nats.ts";
 
 const WAIT_MS = 20_000;
@@ -88,7 +88,7 @@ async function refuseStates(isRefused: boolean): Promise<void> {
 /** Sends a job that a worker cannot claim, and waits until it has tried. */
 async function sendInVain(msToDeadline: number): Promise<string> {
   await refuseStates(true);
-  const job = makeJob(model(), { deadlineAt: Date.now() + msToDeadline });
+  const job = jobOf(model(), { deadlineAt: Date.now() + msToDeadline });
   const claims = edge.nc.subscribe(stateSubject(job.id), { max: 1, timeout: WAIT_MS });
   await edge.send(job, model().key);
   const claim = await claims[Symbol.asyncIterator]().next();
@@ -130,7 +130,7 @@ it("runs jobs although it may not hear of cancellations", async () => {
   await changeHearing("worker", (allowed) => allowed.filter((subject) => subject !== controlSubject("*")));
   await connectBoth();
   const { stop } = serve();
-  const job = makeJob(model());
+  const job = jobOf(model());
   await edge.send(job, model().key);
   expect(await edge.endOf(job.id)).toBe("succeeded");
   expect(lines).toContain("cannot hear of cancellations");

@@ -8,7 +8,7 @@ import type { Broker } from "../../gpu-worker/broker.ts";
 import type { JobConsumer } from "../../gpu-worker/consumer.ts";
 import type { HostedModel, ModelHost } from "../../gpu-worker/model-host.ts";
 import { type CallKind, StallWatch } from "../../gpu-worker/stall-watch.ts";
-import { LEASE_MS, makeConsumer, makeJob, MAX_ATTEMPTS, openTinyModel, TestEdge } from "./support/jobs.ts";
+import { LEASE_MS, makeConsumer, jobOf, MAX_ATTEMPTS, openTinyModel, TestEdge } from "./support/jobs.ts";
 import { connectWorker, startTestNats, type TestNats } from "./support/nats.ts";
 
 /** Calls into the runtime wait while `gate` does. */
@@ -78,7 +78,7 @@ function laterState(): Uint8Array {
 }
 
 it("goes on from a state, as often as it was handed back by workers that could not run it", async () => {
-  const job = makeJob(model);
+  const job = jobOf(model);
   await store(job.id, encodeState(stateOf(), masks()));
   await edge.send(job, model.key);
   for (let i = 0; i < MAX_ATTEMPTS * 10 + 1; i++) {
@@ -91,7 +91,7 @@ it("goes on from a state, as often as it was handed back by workers that could n
 });
 
 it("gives up a job that was begun too often, whatever steps it has made", async () => {
-  const job = makeJob(model);
+  const job = jobOf(model);
   await store(job.id, encodeState(stateOf({ claims: MAX_ATTEMPTS * 10 }), masks()));
   await edge.send(job, model.key);
   expect(await serving(() => edge.endOf(job.id))).toBe("failed: attempts_exhausted");
@@ -110,7 +110,7 @@ it.each([
       ),
   ],
 ])("starts over from a state %s", async (_of, frame) => {
-  const job = makeJob(model);
+  const job = jobOf(model);
   await store(job.id, frame());
   await edge.send(job, model.key);
   expect(await serving(() => edge.endOf(job.id))).toBe("succeeded");
@@ -119,13 +119,13 @@ it.each([
 });
 
 it("runs a job whose deadline is further away than a timer reaches", async () => {
-  const job = makeJob(model, { deadlineAt: Date.now() + 2 ** 32 });
+  const job = jobOf(model, { deadlineAt: Date.now() + 2 ** 32 });
   await edge.send(job, model.key);
   expect(await serving(() => edge.endOf(job.id))).toBe("succeeded");
 });
 
 it("does not begin a job whose deadline has passed", async () => {
-  const job = makeJob(model, { deadlineAt: Date.now() - 1 });
+  const job = jobOf(model, { deadlineAt: Date.now() - 1 });
   await edge.send(job, model.key);
   expect(await serving(() => edge.endOf(job.id))).toBe("failed: deadline_exceeded");
   expect(edge.eventsOf(job.id)).toHaveLength(1);
@@ -135,7 +135,7 @@ it.each([
   ["not counting it when told to stop", false, 0],
   ["counting it when its call hangs", true, 1],
 ])("hands a job back that has made no step, %s", async (_why, isToBlame, starts) => {
-  const job = makeJob(model);
+  const job = jobOf(model);
   const held = Promise.withResolvers<void>();
   calls.gate = held.promise;
   await edge.send(job, model.key);

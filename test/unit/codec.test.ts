@@ -15,16 +15,15 @@ import {
   encodeTokens,
 } from "../../shared/codec.ts";
 import { isTerminalEvent, type PredictionEvent } from "../../shared/events.ts";
-import { imageCount, type Job } from "../../shared/job.ts";
+import { imageCount } from "../../shared/job.ts";
 import type { ModelManifest } from "../../shared/model.ts";
+import { makeJob } from "../support/job.ts";
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 const bytes = (value: string): Uint8Array => new TextEncoder().encode(value);
 
-const job: Job = {
-  v: 1,
+const job = makeJob({
   id: "00".padEnd(26, "a"),
-  shard: 0,
   model: "vqd/tiny",
   version: "ab".repeat(32),
   createdAt: 1_700_000_000_000,
@@ -33,19 +32,10 @@ const job: Job = {
     [49_406, 320, 49_407],
     [49_406, 49_407, 0],
   ],
-  negativePrompt: null,
-  numInferenceSteps: 10,
-  guidanceScale: 5,
   truncationRate: 0.86,
   numImagesPerPrompt: 2,
   seed: 7,
-  scheduler: "reference",
-  priorRule: 0,
-  priorWeight: 0,
-  outputFormat: "png",
-  outputQuality: 80,
-  previews: 0,
-};
+});
 
 const manifest: ModelManifest = {
   v: 1,

@@ -6,7 +6,7 @@ import { type NatsConnection, wsconnect } from "@nats-io/nats-core";
 import { decodeJob, encodeEvent, encodeJob, encodeManifest } from "../../shared/codec.ts";
 import type { NewPrediction } from "../../edge/hub/records.ts";
 import type { PredictionEvent } from "../../shared/events.ts";
-import { newCapability, newPredictionId } from "../../shared/ids.ts";
+import { newCapability } from "../../shared/ids.ts";
 import type { Job } from "../../shared/job.ts";
 import { type ModelManifest, modelKey } from "../../shared/model.ts";
 import {
@@ -18,6 +18,7 @@ import {
   modelSubject,
   STREAMS,
 } from "../../shared/subjects.ts";
+import { makeJob } from "../support/job.ts";
 
 export const KEY = "test-key";
 export const ORIGIN = "https://vqd.test";
@@ -65,31 +66,15 @@ export function call(
   );
 }
 
-export function newJob(shard: number, steps: number, images = 1): Job {
-  const createdAt = Date.now();
-  return {
-    v: 1,
-    id: newPredictionId(shard),
+export const newJob = (shard: number, steps: number, images = 1): Job =>
+  makeJob({
     shard,
     model: MODEL.name,
     version: MODEL.version,
-    createdAt,
-    deadlineAt: createdAt + 60_000,
     prompts: [[1, 2, 3]],
-    negativePrompt: null,
     numInferenceSteps: steps,
-    guidanceScale: 5,
-    truncationRate: 1,
     numImagesPerPrompt: images,
-    seed: 1,
-    scheduler: "reference",
-    priorRule: 0,
-    priorWeight: 0,
-    outputFormat: "png",
-    outputQuality: 80,
-    previews: 0,
-  };
-}
+  });
 
 /** What a hub is asked for with the job. */
 export function newPrediction(job: Job, keyName: string): NewPrediction {

@@ -5,7 +5,6 @@ import { setTimeout as delay } from "node:timers/promises";
 import { jetstream } from "@nats-io/jetstream";
 import { connect } from "nats";
 import { encodeJob } from "@vqd/shared/codec.ts";
-import { newPredictionId } from "@vqd/shared/ids.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { modelKey } from "@vqd/shared/model.ts";
 import { INBOX_PREFIX, jobSubject } from "@vqd/shared/subjects.ts";
@@ -13,6 +12,7 @@ import type { Stack } from "../../../infra/stack/stack.ts";
 import { request } from "../../integration/support/client.ts";
 import { type Latency, latencyOf } from "./percentile.ts";
 import { MODEL, PlayedWorker } from "./played-worker.ts";
+import { makeJob } from "../../support/job.ts";
 
 const WARM_UP = 50;
 
@@ -40,31 +40,13 @@ async function atRate(count: number, perSecond: number, call: () => Promise<void
 
 const PROMPT = "a watercolour of a lighthouse at dusk, gulls above the waves";
 
-function exampleJob(): Job {
-  const now = Date.now();
-  return {
-    v: 1,
-    id: newPredictionId(0),
-    shard: 0,
+const exampleJob = (): Job =>
+  makeJob({
     model: MODEL.name,
     version: MODEL.version,
-    createdAt: now,
-    deadlineAt: now + 60_000,
     prompts: [Array.from({ length: MODEL.tokenizer.maxLength }, (_, i) => 40_000 + i)],
-    negativePrompt: null,
     numInferenceSteps: 100,
-    guidanceScale: 5,
-    truncationRate: 1,
-    numImagesPerPrompt: 1,
-    seed: 1,
-    scheduler: "reference",
-    priorRule: 0,
-    priorWeight: 0,
-    outputFormat: "png",
-    outputQuality: 80,
-    previews: 0,
-  };
-}
+  });
 
 export async function measureDispatch(
   stack: Stack,

@@ -1,8 +1,8 @@
 // What a job costs NATS and its hub, counted from what is sent, and how many workers that leaves room for.
 
 import { encodeEvent, encodeJob, encodeState } from "@vqd/shared/codec.ts";
-import { newPredictionId } from "@vqd/shared/ids.ts";
 import type { PredictionEvent } from "@vqd/shared/events.ts";
+import { makeJob } from "../../support/job.ts";
 
 export interface JobSize {
   readonly images: number;
@@ -49,28 +49,18 @@ function frameBytes({ images, steps, tokens, textTokens, imageBytes }: JobSize) 
     encodeEvent({ ...base, ...body } as PredictionEvent, attachment).length;
   const step = { type: "step", step: steps, total: steps, timestep: steps, masked: images * tokens, images };
   return {
-    job: encodeJob({
-      v: 1,
-      id: newPredictionId(0),
-      shard: 0,
-      model: "vqd/emoji",
-      version: "0".repeat(64),
-      createdAt: base.at,
-      deadlineAt: base.at,
-      prompts: [Array.from({ length: textTokens }, () => 49_407)],
-      negativePrompt: null,
-      numInferenceSteps: steps,
-      guidanceScale: 5,
-      truncationRate: 1,
-      numImagesPerPrompt: images,
-      seed: 2 ** 32,
-      scheduler: "reference",
-      priorRule: 0,
-      priorWeight: 0,
-      outputFormat: "png",
-      outputQuality: 80,
-      previews: 0,
-    }).length,
+    job: encodeJob(
+      makeJob({
+        model: "vqd/emoji",
+        version: "0".repeat(64),
+        createdAt: base.at,
+        deadlineAt: base.at,
+        prompts: [Array.from({ length: textTokens }, () => 49_407)],
+        numInferenceSteps: steps,
+        numImagesPerPrompt: images,
+        seed: 2 ** 32,
+      }),
+    ).length,
     started: event({ type: "started", worker: "gpu-worker-12345", numericsId, resumedFrom: 0, total: steps }),
     step: event(step, new Uint8Array(2 * tokens * images)),
     state: encodeState(

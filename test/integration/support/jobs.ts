@@ -5,7 +5,6 @@ import { jetstream } from "@nats-io/jetstream";
 import { createInbox, connect, type NatsConnection } from "nats";
 import { decodeEvent, encodeJob } from "@vqd/shared/codec.ts";
 import { isTerminalEvent, type PredictionEvent } from "@vqd/shared/events.ts";
-import { newPredictionId } from "@vqd/shared/ids.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { createLogger, type Logger } from "@vqd/shared/log.ts";
 import { INBOX_PREFIX, jobSubject, STREAM_SUBJECTS, STREAMS } from "@vqd/shared/subjects.ts";
@@ -17,6 +16,7 @@ import { WorkerMetrics } from "../../../gpu-worker/metrics.ts";
 import { type HostedModel, ModelHost } from "../../../gpu-worker/model-host.ts";
 import { StallWatch } from "../../../gpu-worker/stall-watch.ts";
 import { REPO } from "../../../infra/stack/paths.ts";
+import { makeJob } from "../../support/job.ts";
 import type { TestNats } from "./nats.ts";
 import { TINY_MODEL } from "./stack.ts";
 
@@ -87,31 +87,10 @@ export class TestEdge {
 }
 
 /** A job of the model, three steps for one picture. */
-export function makeJob({ manifest }: HostedModel, changes: Partial<Job> = {}): Job {
-  const now = Date.now();
-  return {
-    v: 1,
-    id: newPredictionId(0),
-    shard: 0,
-    model: manifest.name,
-    version: manifest.version,
-    createdAt: now,
-    deadlineAt: now + 60_000,
-    prompts: [Array<number>(manifest.tokenizer.maxLength).fill(0)],
-    negativePrompt: null,
-    numInferenceSteps: 3,
-    guidanceScale: 2,
-    truncationRate: 1,
-    numImagesPerPrompt: 1,
-    seed: 1,
-    scheduler: "reference",
-    priorRule: 0,
-    priorWeight: 0,
-    outputFormat: "png",
-    outputQuality: 80,
-    previews: 0,
-    ...changes,
-  };
+export function jobOf({ manifest }: HostedModel, changes: Partial<Job> = {}): Job {
+  const { name: model, version, tokenizer } = manifest;
+  const prompts = [Array<number>(tokenizer.maxLength).fill(0)];
+  return makeJob({ model, version, prompts, numInferenceSteps: 3, guidanceScale: 2, ...changes });
 }
 
 const silent = createLogger(() => {}, "error");
