@@ -6,7 +6,8 @@ ENV WRANGLER_SEND_METRICS=false \
     WRANGLER_SEND_ERROR_REPORTS=false \
     WRANGLER_WRITE_LOGS=false \
     CLOUDFLARE_CF_FETCH_ENABLED=false \
-    X_LOCAL_OBSERVABILITY=false
+    X_LOCAL_OBSERVABILITY=false \
+    X_LOCAL_EXPLORER=false
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/* \

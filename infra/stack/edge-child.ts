@@ -98,6 +98,8 @@ function wranglerEnvironment(dataDir: string): NodeJS.ProcessEnv {
     CLOUDFLARE_CF_FETCH_ENABLED: "false",
     // It would write a trace of each request to a database of its own, and wait for the disk.
     X_LOCAL_OBSERVABILITY: "false",
+    // It would let whoever reaches the port read and write every binding, without a key: SQLite, KV, R2.
+    X_LOCAL_EXPLORER: "false",
     NO_COLOR: "1",
     FORCE_COLOR: undefined,
   };
