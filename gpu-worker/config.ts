@@ -6,10 +6,10 @@ import { z } from "zod";
 import { MAX_WORKER_NAME } from "@vqd/shared/limits.ts";
 import { modelNameSchema } from "@vqd/shared/model.ts";
 import { defaultQuantization, QUANTIZATIONS } from "./graph/form.ts";
-import { natsSettings, natsVariables } from "./nats-settings.ts";
+import { natsSettings, natsVariables } from "./nats/settings.ts";
 
 /** The checkpoint that comes with the repository. */
-export const BUNDLED_MODEL = join(import.meta.dirname, "models", "emoji");
+export const BUNDLED_MODEL = join(import.meta.dirname, "checkpoints", "emoji");
 /** Where graphs built from weights are kept. */
 export const DEFAULT_CACHE_DIR = join(import.meta.dirname, "..", ".vqd", "cache");
 

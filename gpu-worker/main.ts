@@ -3,18 +3,18 @@
 import { randomUUID } from "node:crypto";
 import { errorFields, createLogger } from "@vqd/shared/log.ts";
 import type { WorkerStats } from "@vqd/shared/micro.ts";
-import { Broker } from "./broker.ts";
+import { Broker } from "./nats/broker.ts";
 import { readConfig, type WorkerConfig } from "./config.ts";
-import { JobConsumer } from "./consumer.ts";
-import { type HealthStatus, startHealthServer } from "./health.ts";
-import { startHeartbeat } from "./heartbeat.ts";
-import { JobRunner } from "./job-runner.ts";
-import { WorkerMetrics } from "./metrics.ts";
-import { serveMicroService } from "./micro-service.ts";
-import { ModelHost } from "./model-host.ts";
+import { JobConsumer } from "./jobs/consumer.ts";
+import { type HealthStatus, startHealthServer } from "./telemetry/health.ts";
+import { startHeartbeat } from "./watchdog/heartbeat.ts";
+import { JobRunner } from "./jobs/runner.ts";
+import { WorkerMetrics } from "./telemetry/metrics.ts";
+import { serveMicroService } from "./nats/micro-service.ts";
+import { ModelHost } from "./serving/model-host.ts";
 import packageJson from "./package.json" with { type: "json" };
-import { StallWatch } from "./stall-watch.ts";
-import { startTracing } from "./tracing.ts";
+import { StallWatch } from "./watchdog/stall-watch.ts";
+import { startTracing } from "./telemetry/tracing.ts";
 
 /** Told to the parent process, if there is one with an IPC channel, once jobs are served. */
 export interface ReadyMessage {

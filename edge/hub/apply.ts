@@ -3,16 +3,16 @@
 import { decodeEvent, type Framed } from "@vqd/shared/codec.ts";
 import type { PredictionEvent } from "@vqd/shared/events.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
-import type { StreamCursor } from "./cursor.ts";
-import { putImage } from "./files.ts";
+import type { StreamCursor } from "./nats/cursor.ts";
+import { putImage } from "./storage/files.ts";
 import { SpanKind } from "@opentelemetry/api";
-import type { Tracing } from "../tracing.ts";
+import type { Tracing } from "../telemetry/tracing.ts";
 import type { HubMetrics } from "./metrics.ts";
-import type { StreamMessage } from "./follow.ts";
+import type { StreamMessage } from "./nats/follow.ts";
 import { endPrediction, ingest, isFenced } from "./ingest.ts";
-import { isFinal } from "./records.ts";
-import type { PredictionRow } from "./prediction-row.ts";
-import type { PredictionStore } from "./store.ts";
+import { isFinal } from "../prediction/statuses.ts";
+import type { PredictionRow } from "./storage/prediction-row.ts";
+import type { PredictionStore } from "./storage/store.ts";
 
 export interface EventApplierOptions {
   readonly store: PredictionStore;

@@ -1,9 +1,9 @@
 // What the hub's alarm does: fail what is overdue, forget what is old, say when to look again.
 
-import type { Config } from "../env.ts";
+import type { Config } from "../config.ts";
 import { type Ending, endPrediction } from "./ingest.ts";
-import type { PredictionRow } from "./prediction-row.ts";
-import type { PredictionStore } from "./store.ts";
+import type { PredictionRow } from "./storage/prediction-row.ts";
+import type { PredictionStore } from "./storage/store.ts";
 
 /** While predictions are live the alarm comes at least this often, so that an evicted hub comes back. */
 const LIVE_INTERVAL_MS = 15_000;

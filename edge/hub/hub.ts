@@ -4,43 +4,44 @@ import { DurableObject } from "cloudflare:workers";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
-import { type Config, configOf, type Env } from "../env.ts";
-import { type Tracing, tracingOf } from "../tracing.ts";
-import { consoleLogger } from "../log.ts";
+import type { Env } from "../bindings.ts";
+import { type Config, configOf } from "../config.ts";
+import { type Tracing, tracingOf } from "../telemetry/tracing.ts";
+import { consoleLogger } from "../telemetry/log.ts";
 import { EventApplier } from "./apply.ts";
-import { attempt } from "./attempt.ts";
-import { Changes } from "./changes.ts";
-import { HubConnection } from "./connection.ts";
-import { PredictionCreation } from "./creation.ts";
-import { StreamCursor } from "./cursor.ts";
+import { attempt } from "./rpc-result.ts";
+import { Changes } from "./sse/changes.ts";
+import { HubConnection } from "./nats/connection.ts";
+import { PredictionCreation } from "./admission/creation.ts";
+import { StreamCursor } from "./nats/cursor.ts";
 import { endOverdue, nextAlarm } from "./deadlines.ts";
-import { Dispatcher } from "./dispatcher.ts";
-import type { StoredEvent } from "./event-store.ts";
-import type { StreamMessage } from "./follow.ts";
+import { Dispatcher } from "./nats/dispatcher.ts";
+import type { StoredEvent } from "./storage/event-store.ts";
+import type { StreamMessage } from "./nats/follow.ts";
 import { endPrediction } from "./ingest.ts";
-import { listPredictions } from "./list.ts";
-import { getOwned, mustGet } from "./lookup.ts";
+import { listPredictions } from "./storage/list.ts";
+import { getOwned, mustGet } from "./admission/lookup.ts";
 import { HubMetrics, type Sample } from "./metrics.ts";
-import { ModelRegistry } from "./models.ts";
-import type { PredictionRow } from "./prediction-row.ts";
-import { queuePlace } from "./queue-place.ts";
-import { Readers } from "./readers.ts";
-import {
-  type CreatedPrediction,
-  type EventQuery,
-  type HubHealth,
-  type HubResult,
-  isFinal,
-  type ListQuery,
-  type NewPrediction,
-  type PredictionPage,
-  type PredictionRecord,
-  type WebhookLog,
-} from "./records.ts";
-import { expire } from "./retention.ts";
-import { migrate } from "./schema.ts";
-import { PredictionStore } from "./store.ts";
-import { WebhookSender } from "./webhooks.ts";
+import { ModelRegistry } from "./nats/manifests.ts";
+import type { PredictionRow } from "./storage/prediction-row.ts";
+import { queuePlace } from "./admission/queue-place.ts";
+import { Readers } from "./sse/readers.ts";
+import type {
+  CreatedPrediction,
+  EventQuery,
+  HubHealth,
+  ListQuery,
+  NewPrediction,
+  PredictionPage,
+  PredictionRecord,
+  WebhookLog,
+} from "../prediction/records.ts";
+import type { HubResult } from "../prediction/hub-result.ts";
+import { isFinal } from "../prediction/statuses.ts";
+import { expire } from "./storage/retention.ts";
+import { migrate } from "./storage/schema.ts";
+import { PredictionStore } from "./storage/store.ts";
+import { WebhookSender } from "./webhooks/sender.ts";
 
 /** Events that one call answers with at most. */
 const EVENT_BATCH = 16;

@@ -1,13 +1,14 @@
 // What a worker's event does to its prediction: fencing, the visible events, the final status.
 
-import { encodeBase64 } from "../bytes.ts";
+import { encodeBase64 } from "../util/bytes.ts";
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import type { PredictionEvent, PreviewEvent, StepEvent } from "@vqd/shared/events.ts";
-import { fileName } from "./files.ts";
-import { isNewPercent, progressLine } from "./progress.ts";
-import { isFinal, type OutputFile, type PredictionStatus } from "./records.ts";
-import type { PredictionRow } from "./prediction-row.ts";
-import type { PredictionStore } from "./store.ts";
+import { fileName } from "./storage/files.ts";
+import { isNewPercent, progressLine } from "./tqdm.ts";
+import { isFinal, type PredictionStatus } from "../prediction/statuses.ts";
+import type { OutputFile } from "../prediction/records.ts";
+import type { PredictionRow } from "./storage/prediction-row.ts";
+import type { PredictionStore } from "./storage/store.ts";
 
 /** True if `event` must have no effect: its prediction has ended, or a newer attempt has reported. */
 export function isFenced(row: PredictionRow, event: PredictionEvent): boolean {

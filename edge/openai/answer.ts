@@ -2,11 +2,11 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
-import { encodeBase64 } from "../bytes.ts";
-import { fileKey } from "../hub/files.ts";
-import type { PredictionRecord } from "../hub/records.ts";
-import { DEFAULTS, type GenerateImages } from "../schemas.ts";
-import { fileUrl } from "../urls.ts";
+import { encodeBase64 } from "../util/bytes.ts";
+import { fileKey } from "../hub/storage/files.ts";
+import type { PredictionRecord } from "../prediction/records.ts";
+import { DEFAULTS, type GenerateImages } from "../service/schemas.ts";
+import { fileUrl } from "../prediction/urls.ts";
 
 const RETRY_SECONDS = 5;
 /** Failures that the same request may well not meet again. */

@@ -2,8 +2,8 @@
 
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import type { FieldError } from "@vqd/shared/errors.ts";
-import { DEFAULTS, type GenerateImages, type PredictionInput } from "../schemas.ts";
-import { invalidInput } from "../validation.ts";
+import { DEFAULTS, type GenerateImages, type PredictionInput } from "../service/schemas.ts";
+import { invalidInput } from "../http/validation.ts";
 
 const BEST_QUALITY = 100;
 

@@ -2,10 +2,10 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
-import type { Env } from "../env.ts";
-import type { OutputFile, PredictionRecord } from "../hub/records.ts";
-import { openaiErrorOf } from "../problem.ts";
-import { getRecord, nextEvents } from "../wait.ts";
+import type { Env } from "../bindings.ts";
+import type { OutputFile, PredictionRecord } from "../prediction/records.ts";
+import { openaiErrorOf } from "../http/problem.ts";
+import { getRecord, nextEvents } from "../service/wait.ts";
 import { commonFields, failureOf, type ImageJob, imageContent, usage } from "./answer.ts";
 
 const KEEP_ALIVE_MS = 15_000;

@@ -1,9 +1,9 @@
 // Generated images, for whoever has the URL.
 
 import { VqdError } from "@vqd/shared/errors.ts";
-import type { AppContext } from "../context.ts";
-import { configOf } from "../env.ts";
-import { fileKey } from "../hub/files.ts";
+import type { AppContext } from "../http/context.ts";
+import { configOf } from "../config.ts";
+import { fileKey } from "../hub/storage/files.ts";
 
 const CAPABILITY = /^[0-9a-hjkmnp-tv-z]{32}$/;
 const NAME = /^\d{1,3}(?:-\d{1,3})?\.(?:png|jpg|webp)$/;

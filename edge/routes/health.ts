@@ -1,8 +1,8 @@
 // Whether a prediction made now would be served.
 
-import type { AppContext } from "../context.ts";
-import { hubOfShard } from "../hubs.ts";
-import { listModels } from "../models.ts";
+import type { AppContext } from "../http/context.ts";
+import { hubOfShard } from "../service/routing.ts";
+import { listModels } from "../service/models.ts";
 import { errorFields } from "@vqd/shared/log.ts";
 
 /** `GET /healthz`: 200 with NATS connected and a model announced, else 503; the body says what is missing. */

@@ -1,14 +1,14 @@
 // OpenAI's images endpoint: a prediction made and followed to its end within one request.
 
 import { VqdError } from "@vqd/shared/errors.ts";
-import { readJson } from "../body.ts";
-import { cancelAfterMs } from "../cancel-after.ts";
-import type { AppContext } from "../context.ts";
-import { configOf } from "../env.ts";
-import type { PredictionRecord } from "../hub/records.ts";
-import { hubOfPrediction } from "../hubs.ts";
-import { idempotencyOf } from "../idempotency.ts";
-import { defaultModelOf, listModels, resolveModel } from "../models.ts";
+import { readJson } from "../http/body.ts";
+import { cancelAfterMs } from "../http/cancel-after.ts";
+import type { AppContext } from "../http/context.ts";
+import { configOf } from "../config.ts";
+import type { PredictionRecord } from "../prediction/records.ts";
+import { hubOfPrediction } from "../service/routing.ts";
+import { idempotencyOf } from "../http/idempotency.ts";
+import { defaultModelOf, listModels, resolveModel } from "../service/models.ts";
 import {
   checkImages,
   commonFields,
@@ -19,12 +19,12 @@ import {
 } from "../openai/answer.ts";
 import { checkSize, toPredictionInput } from "../openai/request.ts";
 import { imageStream } from "../openai/stream.ts";
-import { generateImagesSchema } from "../schemas.ts";
-import { setRateHeaders } from "../rate-headers.ts";
-import { submitPrediction } from "../submit.ts";
-import { originOf } from "../urls.ts";
-import { validate } from "../validation.ts";
-import { waitForEnd } from "../wait.ts";
+import { generateImagesSchema } from "../service/schemas.ts";
+import { setRateHeaders } from "../http/rate-headers.ts";
+import { submitPrediction } from "../service/submit.ts";
+import { originOf } from "../http/urls.ts";
+import { validate } from "../http/validation.ts";
+import { waitForEnd } from "../service/wait.ts";
 
 /** `POST /v1/images/generations` */
 export async function generateImages(c: AppContext): Promise<Response> {

@@ -1,10 +1,10 @@
 // What the hubs have counted, for Prometheus.
 
-import type { AppContext } from "../context.ts";
-import { configOf } from "../env.ts";
-import { EXPOSITION_TYPE, exposition } from "../exposition.ts";
+import type { AppContext } from "../http/context.ts";
+import { configOf } from "../config.ts";
+import { EXPOSITION_TYPE, exposition } from "../telemetry/exposition.ts";
 import type { Sample } from "../hub/metrics.ts";
-import { hubOfShard } from "../hubs.ts";
+import { hubOfShard } from "../service/routing.ts";
 import { errorFields } from "@vqd/shared/log.ts";
 
 /** Hubs that are asked at the same time: a Worker may have so many connections that wait for an answer. */

@@ -3,11 +3,12 @@
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { z } from "zod";
-import type { AppContext } from "../context.ts";
-import { configOf } from "../env.ts";
-import { listModels, resolveModel } from "../models.ts";
-import { DEFAULTS, predictionInputSchema } from "../schemas.ts";
-import { modelUrl, originOf } from "../urls.ts";
+import type { AppContext } from "../http/context.ts";
+import { configOf } from "../config.ts";
+import { listModels, resolveModel } from "../service/models.ts";
+import { DEFAULTS, predictionInputSchema } from "../service/schemas.ts";
+import { modelUrl } from "../prediction/urls.ts";
+import { originOf } from "../http/urls.ts";
 
 /** A version's colours never change; a name's do, with its newest version. */
 const PALETTE_MAX_AGE_SECONDS = 300;

@@ -1,7 +1,7 @@
 // The API's own description.
 
-import type { AppContext } from "../context.ts";
-import { openapiDocument } from "../openapi/document.ts";
+import type { AppContext } from "../http/context.ts";
+import { openapiDocument } from "../api-docs/document.ts";
 
 let text: string | undefined;
 

@@ -1,7 +1,7 @@
 // The pages for people: static files, with the headers that keep them to themselves.
 
 import { VqdError } from "@vqd/shared/errors.ts";
-import type { AppContext } from "../context.ts";
+import type { AppContext } from "../http/context.ts";
 
 const NAME = /^[a-z][a-z0-9-]*\.(?:js|css|svg)$/;
 

@@ -2,25 +2,28 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { z } from "zod";
-import { readJson } from "../body.ts";
-import { cancelAfterMs } from "../cancel-after.ts";
-import type { AppContext } from "../context.ts";
-import { configOf } from "../env.ts";
-import { isFinal, type PredictionRecord, unwrap, type Webhook } from "../hub/records.ts";
-import { WEBHOOK_EVENTS } from "../hub/webhook-store.ts";
-import { hubOfPrediction, hubOfShard, shardOfKey } from "../hubs.ts";
-import { idempotencyOf } from "../idempotency.ts";
-import { defaultModelOf, listModels, resolveModel } from "../models.ts";
-import { listQuery, pageUrl } from "../page.ts";
-import { preferredWait } from "../prefer.ts";
-import { type PredictionView, viewPrediction } from "../prediction-view.ts";
-import { setRateHeaders } from "../rate-headers.ts";
-import { createPredictionSchema } from "../schemas.ts";
-import { submitPrediction } from "../submit.ts";
-import { originOf, predictionUrl } from "../urls.ts";
-import { invalidInput, validate } from "../validation.ts";
-import { waitForEnd } from "../wait.ts";
-import { webhookUrlComplaint } from "../webhooks/url.ts";
+import { readJson } from "../http/body.ts";
+import { cancelAfterMs } from "../http/cancel-after.ts";
+import type { AppContext } from "../http/context.ts";
+import { configOf } from "../config.ts";
+import { isFinal } from "../prediction/statuses.ts";
+import type { PredictionRecord, Webhook } from "../prediction/records.ts";
+import { unwrap } from "../prediction/hub-result.ts";
+import { WEBHOOK_EVENTS } from "../prediction/webhook-events.ts";
+import { hubOfPrediction, hubOfShard, shardOfKey } from "../service/routing.ts";
+import { idempotencyOf } from "../http/idempotency.ts";
+import { defaultModelOf, listModels, resolveModel } from "../service/models.ts";
+import { listQuery, pageUrl } from "../http/pagination.ts";
+import { preferredWait } from "../http/prefer.ts";
+import { type PredictionView, viewPrediction } from "../prediction/view.ts";
+import { setRateHeaders } from "../http/rate-headers.ts";
+import { createPredictionSchema } from "../service/schemas.ts";
+import { submitPrediction } from "../service/submit.ts";
+import { originOf } from "../http/urls.ts";
+import { predictionUrl } from "../prediction/urls.ts";
+import { invalidInput, validate } from "../http/validation.ts";
+import { waitForEnd } from "../service/wait.ts";
+import { webhookUrlComplaint } from "../hub/webhooks/url.ts";
 
 function view(c: AppContext, record: PredictionRecord, status = record.status): PredictionView {
   const config = configOf(c.env);

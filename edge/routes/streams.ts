@@ -1,11 +1,11 @@
 // Event streams: by the key's owner, or by the bearer of an unguessable URL.
 
 import { VqdError } from "@vqd/shared/errors.ts";
-import type { AppContext } from "../context.ts";
-import { configOf } from "../env.ts";
-import { type StreamQuery, streamRequest } from "../hub/stream-request.ts";
-import { hubOfPrediction } from "../hubs.ts";
-import { originOf } from "../urls.ts";
+import type { AppContext } from "../http/context.ts";
+import { configOf } from "../config.ts";
+import { type StreamQuery, streamRequest } from "../hub/sse/stream-request.ts";
+import { hubOfPrediction } from "../service/routing.ts";
+import { originOf } from "../http/urls.ts";
 
 /** The last event the client has seen; what is no number counts as none. */
 function lastEventId(c: AppContext): number {

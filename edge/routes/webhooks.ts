@@ -1,8 +1,8 @@
 // What callers see of their webhooks: the secret, the attempts, another try.
 
-import type { AppContext } from "../context.ts";
-import { unwrap } from "../hub/records.ts";
-import { hubOfPrediction, hubOfShard, shardOfKey } from "../hubs.ts";
+import type { AppContext } from "../http/context.ts";
+import { unwrap } from "../prediction/hub-result.ts";
+import { hubOfPrediction, hubOfShard, shardOfKey } from "../service/routing.ts";
 
 const ownHub = (c: AppContext) => hubOfShard(c.env, shardOfKey(c.env, c.get("keyName")));
 

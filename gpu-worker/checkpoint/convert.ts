@@ -15,11 +15,11 @@ import { DiffusersCheckpoint } from "./diffusers-layout.ts";
 import { CheckpointError } from "./errors.ts";
 import type { Quantization } from "../graph/form.ts";
 import { inspectCheckpoint } from "./inspect.ts";
-import { isInt8Weight, quantizeRows, scaleName } from "./int8.ts";
-import { INDEX_ENDING } from "./shards.ts";
-import { type PlannedTensor, writeSafetensors } from "./safetensors-writer.ts";
-import { type FloatDtype, fromFloat32, isWeight, type TensorEntry } from "./tensor.ts";
-import { type Component, openWeights, safetensorsName } from "./weight-files.ts";
+import { isInt8Weight, quantizeRows, scaleName } from "./weights/int8.ts";
+import { INDEX_ENDING } from "./weights/shards.ts";
+import { type PlannedTensor, writeSafetensors } from "./weights/safetensors-writer.ts";
+import { type FloatDtype, fromFloat32, isWeight, type TensorEntry } from "./weights/tensor.ts";
+import { type Component, openWeights, safetensorsName } from "./weights/weight-files.ts";
 
 /** What is copied as it is: the configs of all components and the tokenizer. */
 const COPIED_FOLDERS = ["", "scheduler", "tokenizer"] as const;

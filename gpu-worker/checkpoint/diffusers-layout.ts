@@ -22,7 +22,7 @@ import type { DigestCache } from "./digest-cache.ts";
 import { CheckpointError } from "./errors.ts";
 import { readJson } from "./json.ts";
 import { hashCheckpoint } from "./hash.ts";
-import { elementCount, isWeight, type TensorSource } from "./tensor.ts";
+import { elementCount, isWeight, type TensorSource } from "./weights/tensor.ts";
 import { readTokenizer, type TokenizerInfo } from "./tokenizer-files.ts";
 import {
   COMPONENTS,
@@ -31,9 +31,9 @@ import {
   openWeights,
   pickWeights,
   safetensorsName,
-} from "./weight-files.ts";
+} from "./weights/weight-files.ts";
 
-export type { Component } from "./weight-files.ts";
+export type { Component } from "./weights/weight-files.ts";
 
 const GENERATION_CONFIG = "generation_config.json";
 const UNCONDITIONAL = "learned_classifier_free_sampling_embeddings" satisfies Component;

@@ -21,9 +21,9 @@ import {
 } from "./expected-tensors.ts";
 import { readGenerationConfig } from "./diffusers-layout.ts";
 import { readJson } from "./json.ts";
-import { elementCount, isWeight, type TensorEntry, type TensorSource } from "./tensor.ts";
+import { elementCount, isWeight, type TensorEntry, type TensorSource } from "./weights/tensor.ts";
 import { readTokenizer } from "./tokenizer-files.ts";
-import { COMPONENTS, type Component, listFiles, openWeights, pickWeights } from "./weight-files.ts";
+import { COMPONENTS, type Component, listFiles, openWeights, pickWeights } from "./weights/weight-files.ts";
 
 export interface ComponentInspection {
   readonly component: Component;

@@ -4,7 +4,7 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
 import { DEFAULT_CACHE_DIR } from "../config.ts";
-import { GOLDEN_FILE, recordGolden, selfCheck } from "../self-check.ts";
+import { GOLDEN_FILE, recordGolden, selfCheck } from "../serving/self-check.ts";
 import { type Command, readArguments, stringOptions, UsageError } from "./command.ts";
 
 const USAGE = "vqd golden FOLDER [options]";

@@ -5,7 +5,7 @@ import { delimiter } from "node:path";
 import { BUNDLED_MODEL, DEFAULT_CACHE_DIR } from "../config.ts";
 import { defaultQuantization, QUANTIZATIONS } from "../graph/form.ts";
 import { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
-import type { Provider } from "../session.ts";
+import type { Provider } from "../runtime/session.ts";
 import { choiceOption, numberOption, stringOptions } from "./command.ts";
 
 export const MODEL_OPTIONS = stringOptions("model", "provider", "quantization", "threads", "cache");

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { connect, type NatsConnection } from "nats";
 import { z } from "zod";
 import { INBOX_PREFIX } from "@vqd/shared/subjects.ts";
-import { connectionOptions, type NatsSettings, natsSettings, natsVariables } from "../nats-settings.ts";
+import { connectionOptions, type NatsSettings, natsSettings, natsVariables } from "../nats/settings.ts";
 import { UsageError } from "./command.ts";
 
 const DEFAULT_DATA = join(import.meta.dirname, "..", "..", ".vqd");

@@ -39,7 +39,7 @@ export const pull: Command = {
     const dir = values["dir"] ?? repo.slice(repo.indexOf("/") + 1);
     const endpoint = readEndpoint(values["endpoint"] ?? (env["HF_ENDPOINT"] || DEFAULT_ENDPOINT));
     // The hub's client is large, and no other command needs it.
-    const { pullCheckpoint } = await import("../hub/pull.ts");
+    const { pullCheckpoint } = await import("../huggingface/pull.ts");
     const progress = createByteProgress(process.stderr, `pulling ${repo}`);
     const files = await pullCheckpoint({
       repo,

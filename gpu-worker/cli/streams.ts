@@ -2,7 +2,7 @@
 
 import { createInterface } from "node:readline/promises";
 import { jetstreamManager } from "@nats-io/jetstream";
-import { describePlan, executePlan, immutableChanges, planStreams } from "../admin/streams.ts";
+import { describePlan, executePlan, immutableChanges, planStreams } from "../ops/streams.ts";
 import { type Command, numberOption, readArguments, stringOptions, UsageError } from "./command.ts";
 import { connectAs, NATS_HELP, settingsFor } from "./nats-connection.ts";
 

@@ -5,7 +5,7 @@ import type { NatsConnection } from "nats";
 import type { WorkerStats } from "@vqd/shared/micro.ts";
 import { modelKey } from "@vqd/shared/model.ts";
 import { jobConsumer, PRIORITIES, STREAMS } from "@vqd/shared/subjects.ts";
-import { type AnsweringWorker, askWorkers } from "../admin/workers.ts";
+import { type AnsweringWorker, askWorkers } from "../ops/workers.ts";
 import { type Command, numberOption, readArguments, stringOptions } from "./command.ts";
 import { connectAs, NATS_HELP, settingsFor } from "./nats-connection.ts";
 

@@ -3,7 +3,7 @@
 import { lookup } from "node:dns/promises";
 import { readFileSync } from "node:fs";
 import { connect, type NatsConnection } from "nats";
-import { connectionOptions, type NatsSettings } from "../nats-settings.ts";
+import { connectionOptions, type NatsSettings } from "../nats/settings.ts";
 import { type Findings, reasonOf } from "./findings.ts";
 
 /** Work queues with discard new, direct get and named consumers. */

@@ -3,7 +3,7 @@
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "nats";
 import { STREAMS } from "@vqd/shared/subjects.ts";
-import { differences, streamInfo, WANTED_STREAMS } from "../admin/streams.ts";
+import { differences, streamInfo, WANTED_STREAMS } from "../ops/streams.ts";
 import { type Findings, reasonOf } from "./findings.ts";
 
 const APPLY = "vqd streams apply, with the operator's credentials";

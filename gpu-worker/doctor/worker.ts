@@ -9,8 +9,8 @@ import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { inspectCheckpoint } from "../checkpoint/inspect.ts";
 import type { WorkerConfig } from "../config.ts";
 import { GraphBuilder } from "../graph/onnx.ts";
-import { defaultModelName } from "../manifest.ts";
-import { floatTensor, Session } from "../session.ts";
+import { defaultModelName } from "../serving/manifest.ts";
+import { floatTensor, Session } from "../runtime/session.ts";
 import { type Findings, reasonOf } from "./findings.ts";
 import type { ServedVersion } from "./workers.ts";
 

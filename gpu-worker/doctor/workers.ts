@@ -1,7 +1,7 @@
 // The live workers: there, ready, of one release, and alike where they serve the same model.
 
 import type { NatsConnection } from "nats";
-import { askWorkers } from "../admin/workers.ts";
+import { askWorkers } from "../ops/workers.ts";
 import type { Findings } from "./findings.ts";
 
 const WAIT_MS = 700;

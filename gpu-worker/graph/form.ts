@@ -1,6 +1,6 @@
 // Which of the equivalent forms of the graphs a provider gets.
 
-import type { Provider } from "../session.ts";
+import type { Provider } from "../runtime/session.ts";
 
 /** How the linear layers of transformer and text encoder are computed. */
 export const QUANTIZATIONS = ["none", "int8"] as const;

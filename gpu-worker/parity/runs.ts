@@ -3,8 +3,8 @@
 import type { SchedulerConfig } from "../checkpoint/config.ts";
 import type { DenoiseSlot } from "../pipeline/denoiser.ts";
 import type { LoadedModel } from "../pipeline/loaded-model.ts";
-import type { UniformSource } from "../pipeline/random.ts";
-import { VQDiffusionScheduler } from "../pipeline/scheduler.ts";
+import type { UniformSource } from "../pipeline/sampling/random.ts";
+import { VQDiffusionScheduler } from "../pipeline/sampling/scheduler.ts";
 import { isEqual, maxDifference } from "./compare.ts";
 import type { Limits } from "./limits.ts";
 import type { RunDescription, VectorSet } from "./vectors.ts";

@@ -1,11 +1,15 @@
 // Each stage of the pipeline on recorded inputs, against what the reference made of them.
 
 import { z } from "zod";
-import { guidedProbabilities } from "../pipeline/guidance.ts";
+import { guidedProbabilities } from "../pipeline/sampling/guidance.ts";
 import { toRgbImage } from "../pipeline/image.ts";
 import type { LoadedModel } from "../pipeline/loaded-model.ts";
-import { clampProbabilities, gumbelArgmax, type VQDiffusionScheduler } from "../pipeline/scheduler.ts";
-import { truncatePixel } from "../pipeline/truncate.ts";
+import {
+  clampProbabilities,
+  gumbelArgmax,
+  type VQDiffusionScheduler,
+} from "../pipeline/sampling/scheduler.ts";
+import { truncatePixel } from "../pipeline/sampling/truncate.ts";
 import { Differences, Equalities, isEqual, maxDifference, pixelsFirst, type StageResult } from "./compare.ts";
 import type { Limits } from "./limits.ts";
 import type { VectorSet } from "./vectors.ts";

@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { z } from "zod";
 import { CheckpointError } from "../checkpoint/errors.ts";
-import { SafetensorsFile } from "../checkpoint/safetensors.ts";
+import { SafetensorsFile } from "../checkpoint/weights/safetensors.ts";
 
 const count = z.int().min(1);
 

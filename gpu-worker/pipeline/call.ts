@@ -5,8 +5,8 @@ import type { DenoiseSlot } from "./denoiser.ts";
 import { InvalidInputError } from "./errors.ts";
 import type { RgbImage } from "./image.ts";
 import type { PipelineInfo } from "./info.ts";
-import { randomSeed } from "./random.ts";
-import type { DiffusionScheduler } from "./scheduler.ts";
+import { randomSeed } from "./sampling/random.ts";
+import type { DiffusionScheduler } from "./sampling/scheduler.ts";
 
 /** What `images` of the output are, by the call's `outputType`. */
 export interface OutputTypes {

@@ -1,15 +1,15 @@
 // One denoising step for any number of images, each with its own prompt, timestep and settings.
 
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
-import type { SessionOptions } from "../session.ts";
-import { askedPixels } from "./asked-pixels.ts";
-import { pick } from "./jump-draw.ts";
-import { writeMostLikely } from "./most-likely.ts";
-import { type ImageLogProbs, PixelViews } from "./pixel-view.ts";
-import { type Candidate, drawByPurity, maskedAfter, type PurityPrior, sharpen } from "./purity.ts";
-import { StepNoise, type UniformSource } from "./random.ts";
-import { type Jump, jumpAt } from "./schedule.ts";
-import { type DiffusionScheduler, gumbelArgmax } from "./scheduler.ts";
+import type { SessionOptions } from "../runtime/session.ts";
+import { askedPixels } from "./sampling/pixels-to-evaluate.ts";
+import { pick } from "./sampling/jump-draw.ts";
+import { writeMostLikely } from "./sampling/most-likely.ts";
+import { type ImageLogProbs, PixelViews } from "./sampling/pixel-view.ts";
+import { type Candidate, drawByPurity, maskedAfter, type PurityPrior, sharpen } from "./sampling/purity.ts";
+import { StepNoise, type UniformSource } from "./sampling/random.ts";
+import { type Jump, jumpAt } from "./sampling/schedule.ts";
+import { type DiffusionScheduler, gumbelArgmax } from "./sampling/scheduler.ts";
 import type { PromptConditioning } from "./text-conditioner.ts";
 import {
   OutputBuffer,

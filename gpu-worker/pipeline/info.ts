@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { GRAPH_FORMAT } from "../graph/cache.ts";
 import type { Quantization } from "../graph/form.ts";
-import { type Provider, RUNTIME_VERSION } from "../session.ts";
+import { type Provider, RUNTIME_VERSION } from "../runtime/session.ts";
 
 /** What a checkpoint is, for those who make inputs for it. */
 export interface PipelineInfo {

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { type ClipTokenizer, createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
 import type { Denoiser } from "./denoiser.ts";
 import type { PipelineInfo } from "./info.ts";
-import type { NamedSchedulers } from "./schedulers.ts";
+import type { NamedSchedulers } from "./sampling/schedulers.ts";
 import type { TextConditioner } from "./text-conditioner.ts";
 import type { VQModel } from "./vq-model.ts";
 

@@ -4,7 +4,7 @@ import { DigestCache } from "../checkpoint/digest-cache.ts";
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { ensureGraphs } from "../graph/cache.ts";
 import { graphForm, type Quantization } from "../graph/form.ts";
-import type { Provider } from "../session.ts";
+import type { Provider } from "../runtime/session.ts";
 import { allOrNone } from "./all-or-none.ts";
 import {
   type CallOptions,
@@ -19,11 +19,11 @@ import { InvalidInputError } from "./errors.ts";
 import type { RgbImage } from "./image.ts";
 import { describeModel, type PipelineInfo } from "./info.ts";
 import { LoadedModel } from "./loaded-model.ts";
-import type { DiffusionScheduler } from "./scheduler.ts";
-import { namedSchedulers, resolveScheduler } from "./schedulers.ts";
+import type { DiffusionScheduler } from "./sampling/scheduler.ts";
+import { namedSchedulers, resolveScheduler } from "./sampling/schedulers.ts";
 import { createSlot, type SlotInit } from "./slot.ts";
 import { type PromptConditioning, TextConditioner } from "./text-conditioner.ts";
-import { truncateLogProbs } from "./truncate.ts";
+import { truncateLogProbs } from "./sampling/truncate.ts";
 import { VQModel } from "./vq-model.ts";
 
 export type { DenoiseSlot } from "./denoiser.ts";

@@ -4,8 +4,8 @@ import { PRIOR_RULES, type PriorRule, type SchedulerName } from "@vqd/shared/job
 import type { DenoiseSlot } from "./denoiser.ts";
 import { InvalidInputError } from "./errors.ts";
 import type { PipelineInfo } from "./info.ts";
-import type { PurityPrior } from "./purity.ts";
-import type { DiffusionScheduler } from "./scheduler.ts";
+import type { PurityPrior } from "./sampling/purity.ts";
+import type { DiffusionScheduler } from "./sampling/scheduler.ts";
 
 /** A slot's settings, as `VQDiffusionPipeline.makeSlot` takes them. */
 export interface SlotInit extends Pick<

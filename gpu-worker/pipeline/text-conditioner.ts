@@ -2,9 +2,9 @@
 
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { graphBytes, graphPath } from "../graph/cache.ts";
-import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../session.ts";
+import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../runtime/session.ts";
 import { InvalidInputError } from "./errors.ts";
-import { PassingSession } from "./passing-session.ts";
+import { PassingSession } from "./transient-session.ts";
 import { PromptCache } from "./prompt-cache.ts";
 
 /** One prompt's keys and values of all layers, [2 x layers, S, D]. Shared by all who use the prompt: not to be changed. */

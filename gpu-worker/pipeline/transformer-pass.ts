@@ -10,7 +10,7 @@ import {
   type SessionOptions,
   sharedFloats,
   type Tensor,
-} from "../session.ts";
+} from "../runtime/session.ts";
 import { allOrNone } from "./all-or-none.ts";
 import type { PromptConditioning } from "./text-conditioner.ts";
 

@@ -2,10 +2,10 @@
 
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { graphPath } from "../graph/cache.ts";
-import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../session.ts";
+import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../runtime/session.ts";
 import { InvalidInputError } from "./errors.ts";
 import { type RgbImage, rgbBytes, toPlanes, toRgbImage } from "./image.ts";
-import { PassingSession } from "./passing-session.ts";
+import { PassingSession } from "./transient-session.ts";
 
 export class VQModel {
   readonly #decoder: Session;

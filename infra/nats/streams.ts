@@ -1,7 +1,7 @@
 // The JetStream streams of the stack, made or brought up to date with the operator's credentials.
 
 import { jetstreamManager } from "@nats-io/jetstream";
-import { executePlan, planStreams, type StreamOptions } from "@vqd/gpu-worker/admin/streams.ts";
+import { executePlan, planStreams, type StreamOptions } from "@vqd/gpu-worker/ops/streams.ts";
 import { INBOX_PREFIX, STREAMS } from "@vqd/shared/subjects.ts";
 import { type ConnectionOptions, connect } from "nats";
 

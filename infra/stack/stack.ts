@@ -5,7 +5,7 @@ import { mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { defaultModelName } from "@vqd/gpu-worker/manifest.ts";
+import { defaultModelName } from "@vqd/gpu-worker/serving/manifest.ts";
 import { type NatsPorts, type Passwords, loadPasswords, writeNatsConfig } from "../nats/config.ts";
 import { type NatsServer, ensureNatsServer } from "../nats/server.ts";
 import { applyStreams } from "../nats/streams.ts";

@@ -1,7 +1,7 @@
 // What was measured on: a figure without it is worth nothing.
 
 import { availableParallelism, cpus, totalmem } from "node:os";
-import { RUNTIME_VERSION } from "../../gpu-worker/session.ts";
+import { RUNTIME_VERSION } from "../../gpu-worker/runtime/session.ts";
 
 export const describeMachine = () => ({
   cpu: cpus()[0]?.model ?? "unknown",

@@ -8,11 +8,11 @@ import { attention, layerNorm, matMul, quickGelu, readLinear, silu } from "../..
 import { GraphBuilder } from "../../gpu-worker/graph/onnx.ts";
 import { transformerWidth } from "../../gpu-worker/graph/transformer.ts";
 import type { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
-import { guidedProbabilities } from "../../gpu-worker/pipeline/guidance.ts";
-import { StepNoise } from "../../gpu-worker/pipeline/random.ts";
-import { jumpAt } from "../../gpu-worker/pipeline/schedule.ts";
-import { clampProbabilities } from "../../gpu-worker/pipeline/scheduler.ts";
-import { floatData, floatTensor, intTensor, Session } from "../../gpu-worker/session.ts";
+import { guidedProbabilities } from "../../gpu-worker/pipeline/sampling/guidance.ts";
+import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
+import { jumpAt } from "../../gpu-worker/pipeline/sampling/schedule.ts";
+import { clampProbabilities } from "../../gpu-worker/pipeline/sampling/scheduler.ts";
+import { floatData, floatTensor, intTensor, Session } from "../../gpu-worker/runtime/session.ts";
 import { GUIDANCE_SCALE } from "./step-case.ts";
 
 /**

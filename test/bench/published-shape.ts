@@ -14,9 +14,9 @@ import {
   unconditionalTensors,
   vqModelTensors,
 } from "../../gpu-worker/checkpoint/expected-tensors.ts";
-import { writeSafetensors } from "../../gpu-worker/checkpoint/safetensors-writer.ts";
-import { elementCount, fromFloat32 } from "../../gpu-worker/checkpoint/tensor.ts";
-import type { Component } from "../../gpu-worker/checkpoint/weight-files.ts";
+import { writeSafetensors } from "../../gpu-worker/checkpoint/weights/safetensors-writer.ts";
+import { elementCount, fromFloat32 } from "../../gpu-worker/checkpoint/weights/tensor.ts";
+import type { Component } from "../../gpu-worker/checkpoint/weights/weight-files.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { writeTorchFile } from "../unit/support/torch-files.ts";
 

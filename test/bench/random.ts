@@ -1,6 +1,6 @@
 // Seeded random numbers for benches: the same seed gives the same load.
 
-import { philox4x32 } from "../../gpu-worker/pipeline/random.ts";
+import { philox4x32 } from "../../gpu-worker/pipeline/sampling/random.ts";
 
 export class Random {
   readonly #seed: number;

@@ -1,7 +1,7 @@
 // What can be said of pictures without other pictures to compare them with: how likely, and how different they are.
 
 import type { PromptConditioning, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
-import { StepNoise } from "../../gpu-worker/pipeline/random.ts";
+import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
 
 /** Timesteps of 100 at which the model is asked, where about a fifth to four fifths of a picture are masked. */
 const TIMES = [0.2, 0.4, 0.6, 0.8];

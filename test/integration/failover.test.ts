@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
-import { recordGolden } from "../../gpu-worker/self-check.ts";
+import { recordGolden } from "../../gpu-worker/serving/self-check.ts";
 import { REPO } from "../../infra/stack/paths.ts";
 import {
   createPrediction,

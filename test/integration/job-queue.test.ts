@@ -5,8 +5,8 @@ import { connect, nanos, type NatsConnection } from "nats";
 import { createLogger } from "@vqd/shared/log.ts";
 import { jobConsumer, jobFilter, jobSubject, type Priority, STREAMS } from "@vqd/shared/subjects.ts";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
-import type { Broker } from "../../gpu-worker/broker.ts";
-import { JobQueue, type QueuedJob } from "../../gpu-worker/job-queue.ts";
+import type { Broker } from "../../gpu-worker/nats/broker.ts";
+import { JobQueue, type QueuedJob } from "../../gpu-worker/nats/job-queue.ts";
 import { connectWorker, startTestNats, type TestNats } from "./support/nats.ts";
 
 const KEY = "vqd--queue--0123456789ab";

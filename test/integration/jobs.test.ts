@@ -4,10 +4,10 @@ import { encodeState, encodeTokens } from "@vqd/shared/codec.ts";
 import type { JobState } from "@vqd/shared/events.ts";
 import { stateSubject } from "@vqd/shared/subjects.ts";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import type { Broker } from "../../gpu-worker/broker.ts";
-import type { JobConsumer } from "../../gpu-worker/consumer.ts";
-import type { HostedModel, ModelHost } from "../../gpu-worker/model-host.ts";
-import { type CallKind, StallWatch } from "../../gpu-worker/stall-watch.ts";
+import type { Broker } from "../../gpu-worker/nats/broker.ts";
+import type { JobConsumer } from "../../gpu-worker/jobs/consumer.ts";
+import type { HostedModel, ModelHost } from "../../gpu-worker/serving/model-host.ts";
+import { type CallKind, StallWatch } from "../../gpu-worker/watchdog/stall-watch.ts";
 import { LEASE_MS, makeConsumer, jobOf, MAX_ATTEMPTS, openTinyModel, TestEdge } from "./support/jobs.ts";
 import { connectWorker, startTestNats, type TestNats } from "./support/nats.ts";
 

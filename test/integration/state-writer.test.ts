@@ -4,8 +4,8 @@ import { decodeTokens, encodeState } from "@vqd/shared/codec.ts";
 import type { JobState } from "@vqd/shared/events.ts";
 import { stateSubject } from "@vqd/shared/subjects.ts";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import type { Broker } from "../../gpu-worker/broker.ts";
-import { StateWriter } from "../../gpu-worker/state-writer.ts";
+import type { Broker } from "../../gpu-worker/nats/broker.ts";
+import { StateWriter } from "../../gpu-worker/jobs/state-writer.ts";
 import { connectWorker, startTestNats, type TestNats } from "./support/nats.ts";
 
 let nats: TestNats;

@@ -22,8 +22,8 @@ import {
 import { beforeEach, describe, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { CheckpointError } from "../../gpu-worker/checkpoint/errors.ts";
-import { SafetensorsFile } from "../../gpu-worker/checkpoint/safetensors.ts";
-import { fromFloat32 } from "../../gpu-worker/checkpoint/tensor.ts";
+import { SafetensorsFile } from "../../gpu-worker/checkpoint/weights/safetensors.ts";
+import { fromFloat32 } from "../../gpu-worker/checkpoint/weights/tensor.ts";
 import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
 import { graphForm } from "../../gpu-worker/graph/form.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";

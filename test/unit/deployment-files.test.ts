@@ -23,7 +23,7 @@ const yaml = (...path: string[]): unknown => parse(read(...path), { merge: true 
 
 /** Every variable that a worker reads. */
 const VARIABLES = new Set(
-  ["config.ts", "nats-settings.ts", "tracing.ts"].flatMap(
+  ["config.ts", "nats/settings.ts", "telemetry/tracing.ts"].flatMap(
     (file) => readFileSync(join(REPO, "gpu-worker", file), "utf8").match(/\b(?:VQD|OTEL)_[A-Z_]+\b/g) ?? [],
   ),
 );

@@ -1,7 +1,7 @@
 // The engine's bookkeeping: who is stepped when, and how jobs join, leave and fail.
 
 import { expect, it } from "vitest";
-import { Engine, type EngineSlot, type SlotStepper } from "../../gpu-worker/engine.ts";
+import { Engine, type EngineSlot, type SlotStepper } from "../../gpu-worker/serving/engine.ts";
 
 /** A slot of a model whose step is to count; what the engine does with slots is the same for every model. */
 class CountingSlot implements EngineSlot {

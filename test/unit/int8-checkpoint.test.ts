@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { convertCheckpoint } from "../../gpu-worker/checkpoint/convert.ts";
 import { inspectCheckpoint } from "../../gpu-worker/checkpoint/inspect.ts";
-import { dequantizeRows, quantizeRows } from "../../gpu-worker/checkpoint/int8.ts";
-import { SafetensorsFile } from "../../gpu-worker/checkpoint/safetensors.ts";
+import { dequantizeRows, quantizeRows } from "../../gpu-worker/checkpoint/weights/int8.ts";
+import { SafetensorsFile } from "../../gpu-worker/checkpoint/weights/safetensors.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 

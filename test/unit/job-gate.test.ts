@@ -1,7 +1,7 @@
 // Who may run beside whom.
 
 import { expect, it } from "vitest";
-import { JobGate } from "../../gpu-worker/job-gate.ts";
+import { JobGate } from "../../gpu-worker/jobs/gate.ts";
 
 const forever = new AbortController().signal;
 

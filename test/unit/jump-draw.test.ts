@@ -3,11 +3,15 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { SchedulerConfig } from "../../gpu-worker/checkpoint/config.ts";
-import { JumpDraw, pick } from "../../gpu-worker/pipeline/jump-draw.ts";
-import { type ImageLogProbs, type PixelView, PixelViews } from "../../gpu-worker/pipeline/pixel-view.ts";
-import { StepNoise } from "../../gpu-worker/pipeline/random.ts";
-import type { Jump } from "../../gpu-worker/pipeline/schedule.ts";
-import { VQDiffusionScheduler } from "../../gpu-worker/pipeline/scheduler.ts";
+import { JumpDraw, pick } from "../../gpu-worker/pipeline/sampling/jump-draw.ts";
+import {
+  type ImageLogProbs,
+  type PixelView,
+  PixelViews,
+} from "../../gpu-worker/pipeline/sampling/pixel-view.ts";
+import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
+import type { Jump } from "../../gpu-worker/pipeline/sampling/schedule.ts";
+import { VQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/scheduler.ts";
 
 const CLASSES = 6;
 const MASK = CLASSES;

@@ -2,9 +2,9 @@
 
 import { createLogger } from "@vqd/shared/log.ts";
 import { expect, it } from "vitest";
-import { WorkerMetrics } from "../../gpu-worker/metrics.ts";
-import { ModelHost } from "../../gpu-worker/model-host.ts";
-import { StallWatch } from "../../gpu-worker/stall-watch.ts";
+import { WorkerMetrics } from "../../gpu-worker/telemetry/metrics.ts";
+import { ModelHost } from "../../gpu-worker/serving/model-host.ts";
+import { StallWatch } from "../../gpu-worker/watchdog/stall-watch.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 
 const MIB = 1024 * 1024;

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, it } from "vitest";
 import { parse } from "yaml";
-import { batchLabel, WorkerMetrics } from "../../gpu-worker/metrics.ts";
+import { batchLabel, WorkerMetrics } from "../../gpu-worker/telemetry/metrics.ts";
 import { dashboard } from "../../infra/grafana/dashboard.ts";
 import { REPO } from "../../infra/stack/paths.ts";
 import { selectorsOf } from "../support/promql.ts";

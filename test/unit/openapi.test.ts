@@ -5,8 +5,8 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { z } from "zod";
-import { openapiDocument } from "../../edge/openapi/document.ts";
-import { createPredictionSchema, generateImagesSchema } from "../../edge/schemas.ts";
+import { openapiDocument } from "../../edge/api-docs/document.ts";
+import { createPredictionSchema, generateImagesSchema } from "../../edge/service/schemas.ts";
 
 interface Media {
   schema?: object;

@@ -4,8 +4,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { PRESET_NAMES, PRESETS } from "@vqd/shared/presets.ts";
-import { openapiDocument } from "../../edge/openapi/document.ts";
-import { DEFAULTS } from "../../edge/schemas.ts";
+import { openapiDocument } from "../../edge/api-docs/document.ts";
+import { DEFAULTS } from "../../edge/service/schemas.ts";
 import { REPO } from "../../infra/stack/paths.ts";
 
 const html = readFileSync(join(REPO, "edge", "pages", "index.html"), "utf8");

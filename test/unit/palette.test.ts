@@ -3,8 +3,8 @@
 import { existsSync, readdirSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { modelManifest } from "@vqd/gpu-worker/manifest.ts";
-import { type CodeDecoder, computePalette, ensurePalette } from "@vqd/gpu-worker/palette.ts";
+import { modelManifest } from "@vqd/gpu-worker/serving/manifest.ts";
+import { type CodeDecoder, computePalette, ensurePalette } from "@vqd/gpu-worker/serving/palette.ts";
 import { VQDiffusionPipeline } from "@vqd/gpu-worker/pipeline";
 import { decodeManifest, encodeManifest } from "@vqd/shared/codec.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";

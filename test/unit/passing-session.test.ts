@@ -4,8 +4,8 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { ensureGraphs, graphBytes, graphPath } from "../../gpu-worker/graph/cache.ts";
 import { graphForm } from "../../gpu-worker/graph/form.ts";
-import { PassingSession } from "../../gpu-worker/pipeline/passing-session.ts";
-import { floatData, floatTensor, type Session } from "../../gpu-worker/session.ts";
+import { PassingSession } from "../../gpu-worker/pipeline/transient-session.ts";
+import { floatData, floatTensor, type Session } from "../../gpu-worker/runtime/session.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 
 let path: string;

@@ -5,17 +5,17 @@ import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layou
 import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
 import { graphForm } from "../../gpu-worker/graph/form.ts";
 import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
-import { guidedProbabilities } from "../../gpu-worker/pipeline/guidance.ts";
+import { guidedProbabilities } from "../../gpu-worker/pipeline/sampling/guidance.ts";
 import { toRgbImage } from "../../gpu-worker/pipeline/image.ts";
 import { type DenoiseSlot, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
-import type { UniformSource } from "../../gpu-worker/pipeline/random.ts";
+import type { UniformSource } from "../../gpu-worker/pipeline/sampling/random.ts";
 import {
   clampProbabilities,
   gumbelArgmax,
   VQDiffusionScheduler,
-} from "../../gpu-worker/pipeline/scheduler.ts";
+} from "../../gpu-worker/pipeline/sampling/scheduler.ts";
 import { type PromptConditioning, TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
-import { truncatePixel } from "../../gpu-worker/pipeline/truncate.ts";
+import { truncatePixel } from "../../gpu-worker/pipeline/sampling/truncate.ts";
 import { VQModel } from "../../gpu-worker/pipeline/vq-model.ts";
 import {
   floats,

@@ -3,10 +3,10 @@
 import * as fc from "fast-check";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { writeMostLikely } from "../../gpu-worker/pipeline/most-likely.ts";
+import { writeMostLikely } from "../../gpu-worker/pipeline/sampling/most-likely.ts";
 import { type DenoiseSlot, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
-import { Previews } from "../../gpu-worker/previews.ts";
-import type { EventBody } from "../../gpu-worker/publisher.ts";
+import { Previews } from "../../gpu-worker/jobs/previews.ts";
+import type { EventBody } from "../../gpu-worker/jobs/publisher.ts";
 import { type Job, previewSteps } from "../../shared/job.ts";
 import { createLogger } from "../../shared/log.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";

@@ -1,7 +1,7 @@
 // The order in which queues are asked.
 
 import { expect, it } from "vitest";
-import { priorityOrder, pullOrder } from "../../gpu-worker/pull-order.ts";
+import { priorityOrder, pullOrder } from "../../gpu-worker/nats/pull-order.ts";
 
 it("asks for the urgent first, and for the others in their turns", () => {
   const first = Array.from({ length: 64 }, (_, turn) => priorityOrder(turn)[0]);

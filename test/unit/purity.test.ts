@@ -4,10 +4,15 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type DenoiseSlot, type SlotInit, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
-import { type Candidate, drawByPurity, maskedAfter, sharpen } from "../../gpu-worker/pipeline/purity.ts";
-import { StepNoise } from "../../gpu-worker/pipeline/random.ts";
-import { VQDiffusionScheduler } from "../../gpu-worker/pipeline/scheduler.ts";
-import { StridedVQDiffusionScheduler } from "../../gpu-worker/pipeline/strided-scheduler.ts";
+import {
+  type Candidate,
+  drawByPurity,
+  maskedAfter,
+  sharpen,
+} from "../../gpu-worker/pipeline/sampling/purity.ts";
+import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
+import { VQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/scheduler.ts";
+import { StridedVQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/strided-scheduler.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 
 describe("sharpening", () => {

@@ -3,7 +3,7 @@
 /* oxlint-disable unicorn/no-array-fill-with-reference-type -- StepNoise.fill is not Array.fill: it writes into its argument. */
 
 import { describe, expect, it } from "vitest";
-import { philox4x32, StepNoise } from "../../gpu-worker/pipeline/random.ts";
+import { philox4x32, StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
 
 // kat_vectors of Random123 1.14.0, philox4x32 with 10 rounds: counter, key, result.
 const KNOWN_ANSWERS: readonly [Words4, [number, number], string][] = [

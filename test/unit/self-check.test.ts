@@ -12,7 +12,7 @@ import {
   recordGolden,
   selfCheck,
   SelfCheckError,
-} from "../../gpu-worker/self-check.ts";
+} from "../../gpu-worker/serving/self-check.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 
 let pipeline: VQDiffusionPipeline;

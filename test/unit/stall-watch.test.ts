@@ -1,7 +1,7 @@
 // When a call is taken for hung.
 
 import { expect, it } from "vitest";
-import { StallWatch } from "../../gpu-worker/stall-watch.ts";
+import { StallWatch } from "../../gpu-worker/watchdog/stall-watch.ts";
 
 const later = (ms: number): number => performance.now() + ms;
 

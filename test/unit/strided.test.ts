@@ -3,10 +3,10 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { SchedulerConfig } from "../../gpu-worker/checkpoint/config.ts";
-import { StepNoise } from "../../gpu-worker/pipeline/random.ts";
-import { jumpAt, transitionBetween } from "../../gpu-worker/pipeline/schedule.ts";
-import { clampProbabilities, VQDiffusionScheduler } from "../../gpu-worker/pipeline/scheduler.ts";
-import { StridedVQDiffusionScheduler } from "../../gpu-worker/pipeline/strided-scheduler.ts";
+import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
+import { jumpAt, transitionBetween } from "../../gpu-worker/pipeline/sampling/schedule.ts";
+import { clampProbabilities, VQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/scheduler.ts";
+import { StridedVQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/strided-scheduler.ts";
 import { maxDifference } from "./support/tiny.ts";
 
 const config = (steps: number, classes: number): SchedulerConfig => ({

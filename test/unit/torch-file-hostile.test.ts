@@ -6,7 +6,7 @@ import { deflateRawSync } from "node:zlib";
 import { array, assert, asyncProperty, integer, nat, tuple } from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";
 import { CheckpointError } from "../../gpu-worker/checkpoint/errors.ts";
-import { TorchFile } from "../../gpu-worker/checkpoint/torch-file.ts";
+import { TorchFile } from "../../gpu-worker/checkpoint/torch/torch-file.ts";
 import { temporaryFolder } from "./support/tiny.ts";
 import {
   type Member,

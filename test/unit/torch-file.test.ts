@@ -3,8 +3,8 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { TensorSource } from "../../gpu-worker/checkpoint/tensor.ts";
-import { TorchFile } from "../../gpu-worker/checkpoint/torch-file.ts";
+import type { TensorSource } from "../../gpu-worker/checkpoint/weights/tensor.ts";
+import { TorchFile } from "../../gpu-worker/checkpoint/torch/torch-file.ts";
 import { temporaryFolder } from "./support/tiny.ts";
 import { torchFile } from "./support/torch-files.ts";
 

@@ -3,8 +3,8 @@
 import { delimiter } from "node:path";
 import { describe, expect, it } from "vitest";
 import { readConfig } from "../../gpu-worker/config.ts";
-import { connectionOptions } from "../../gpu-worker/nats-settings.ts";
-import { defaultModelName } from "../../gpu-worker/manifest.ts";
+import { connectionOptions } from "../../gpu-worker/nats/settings.ts";
+import { defaultModelName } from "../../gpu-worker/serving/manifest.ts";
 import { modelNameSchema } from "@vqd/shared/model.ts";
 
 it("serves the bundled model on the CPU by default, and takes an empty variable for unset", () => {

@@ -1,7 +1,7 @@
 // The bindings of the tests: the edge's, the password of the user that plays a worker, the receiver of webhooks.
 
 import type * as edge from "../../edge/index.ts";
-import type { Env as EdgeEnv } from "../../edge/env.ts";
+import type { Env as EdgeEnv } from "../../edge/bindings.ts";
 
 declare global {
   namespace Cloudflare {

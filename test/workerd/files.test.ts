@@ -2,7 +2,7 @@
 
 import { env } from "cloudflare:workers";
 import { expect, it } from "vitest";
-import { fileKey } from "../../edge/hub/files.ts";
+import { fileKey } from "../../edge/hub/storage/files.ts";
 import { newCapability } from "../../shared/ids.ts";
 import { call, IMAGE } from "./support.ts";
 

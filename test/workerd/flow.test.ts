@@ -2,7 +2,7 @@
 
 import { abortAllDurableObjects } from "cloudflare:test";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { NatsLink } from "../../edge/hub/nats.ts";
+import { NatsLink } from "../../edge/hub/nats/session.ts";
 import { createLogger } from "../../shared/log.ts";
 import { call, IMAGE, MODEL, ORIGIN, outputEvent, PlayedWorker, stepEvent } from "./support.ts";
 

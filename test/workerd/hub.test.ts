@@ -7,14 +7,15 @@ import { newCapability, newPredictionId } from "../../shared/ids.ts";
 import type { Job } from "../../shared/job.ts";
 import { createLogger } from "../../shared/log.ts";
 import { eventSubject } from "../../shared/subjects.ts";
-import { fileKey } from "../../edge/hub/files.ts";
-import { Changes } from "../../edge/hub/changes.ts";
+import { fileKey } from "../../edge/hub/storage/files.ts";
+import { Changes } from "../../edge/hub/sse/changes.ts";
 import type { Hub } from "../../edge/hub/hub.ts";
-import { Readers } from "../../edge/hub/readers.ts";
-import { type NewPrediction, type PredictionRecord, unwrap } from "../../edge/hub/records.ts";
-import { PredictionStore } from "../../edge/hub/store.ts";
-import { type StreamQuery, streamRequest } from "../../edge/hub/stream-request.ts";
-import { hubOfShard, type HubStub } from "../../edge/hubs.ts";
+import { Readers } from "../../edge/hub/sse/readers.ts";
+import type { NewPrediction, PredictionRecord } from "../../edge/prediction/records.ts";
+import { unwrap } from "../../edge/prediction/hub-result.ts";
+import { PredictionStore } from "../../edge/hub/storage/store.ts";
+import { type StreamQuery, streamRequest } from "../../edge/hub/sse/stream-request.ts";
+import { hubOfShard, type HubStub } from "../../edge/service/routing.ts";
 import {
   eventBytes,
   IMAGE,

@@ -3,7 +3,7 @@
 import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { hubOfShard, shardOfKey } from "../../edge/hubs.ts";
+import { hubOfShard, shardOfKey } from "../../edge/service/routing.ts";
 import { call, IMAGE, PlayedWorker } from "./support.ts";
 
 let worker: PlayedWorker;

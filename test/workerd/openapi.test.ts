@@ -18,7 +18,7 @@ import {
   rotatedSecretSchema,
   webhookAttemptsSchema,
   webhookSecretSchema,
-} from "../../edge/openapi/answers.ts";
+} from "../../edge/api-docs/answers.ts";
 import { call, MODEL, PlayedWorker } from "./support.ts";
 
 let worker: PlayedWorker;

@@ -3,8 +3,8 @@
 import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { cancelAfterMs } from "../../edge/cancel-after.ts";
-import { hubOfShard, shardOfKey } from "../../edge/hubs.ts";
+import { cancelAfterMs } from "../../edge/http/cancel-after.ts";
+import { hubOfShard, shardOfKey } from "../../edge/service/routing.ts";
 import { call, ORIGIN, PlayedWorker, stepEvent } from "./support.ts";
 
 interface Prediction {

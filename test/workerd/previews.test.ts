@@ -3,7 +3,7 @@
 import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { hubOfShard } from "../../edge/hubs.ts";
+import { hubOfShard } from "../../edge/service/routing.ts";
 import { call, IMAGE, ORIGIN, outputEvent, PlayedWorker, previewEvent, stepEvent } from "./support.ts";
 
 let worker: PlayedWorker;

@@ -4,7 +4,7 @@ import { env } from "cloudflare:workers";
 import { createExecutionContext } from "cloudflare:test";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { createApp } from "../../edge/app.ts";
-import { preferredWait } from "../../edge/prefer.ts";
+import { preferredWait } from "../../edge/http/prefer.ts";
 import { call, KEY, MODEL, ORIGIN, PlayedWorker } from "./support.ts";
 
 let worker: PlayedWorker;

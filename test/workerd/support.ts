@@ -4,7 +4,7 @@ import { env, exports } from "cloudflare:workers";
 import { AckPolicy, type JetStreamClient, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { type NatsConnection, wsconnect } from "@nats-io/nats-core";
 import { decodeJob, encodeEvent, encodeJob, encodeManifest } from "../../shared/codec.ts";
-import type { NewPrediction } from "../../edge/hub/records.ts";
+import type { NewPrediction } from "../../edge/prediction/records.ts";
 import type { PredictionEvent } from "../../shared/events.ts";
 import { newCapability } from "../../shared/ids.ts";
 import type { Job } from "../../shared/job.ts";

@@ -1,8 +1,8 @@
 // Signatures by the standard's own numbers, and what follows from a receiver's answer.
 
 import { describe, expect, it } from "vitest";
-import { nextStep, parseRetryAfter } from "../../edge/webhooks/schedule.ts";
-import { newWebhookSecret, webhookSignature } from "../../edge/webhooks/sign.ts";
+import { nextStep, parseRetryAfter } from "../../edge/hub/webhooks/schedule.ts";
+import { newWebhookSecret, webhookSignature } from "../../edge/hub/webhooks/sign.ts";
 
 describe("the signature", () => {
   // The vector of the standard's authors.

@@ -1,7 +1,7 @@
 // Which URLs a webhook may go to: whatever is written, no address inside of a network.
 
 import { describe, expect, it } from "vitest";
-import { webhookUrlComplaint } from "../../edge/webhooks/url.ts";
+import { webhookUrlComplaint } from "../../edge/hub/webhooks/url.ts";
 
 const complaint = (url: string): string | undefined => webhookUrlComplaint(url, { allowLoopback: false });
 

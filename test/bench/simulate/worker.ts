@@ -154,7 +154,7 @@ export class SimulatedWorker {
     job.ahead = 0;
   }
 
-  /** As gpu-worker/engine.ts deals: each job a slot, what is left to those that had least of it. */
+  /** As gpu-worker/serving/engine.ts deals: each job a slot, what is left to those that had least of it. */
   #deal(places: readonly Place[]): number[] {
     const missing = places.map(({ job }) => job.images - job.ahead);
     if (places.length <= 1) return missing;

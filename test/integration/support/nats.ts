@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLogger } from "@vqd/shared/log.ts";
-import { Broker } from "../../../gpu-worker/broker.ts";
+import { Broker } from "../../../gpu-worker/nats/broker.ts";
 import { readConfig } from "../../../gpu-worker/config.ts";
 import { loadPasswords, type Passwords, writeNatsConfig } from "../../../infra/nats/config.ts";
 import { ensureNatsServer } from "../../../infra/nats/server.ts";

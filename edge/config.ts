@@ -1,0 +1,225 @@
+// The edge's settings: the variables that wrangler.toml explains, checked once for each set of bindings.
+
+import { VqdError } from "@vqd/shared/errors.ts";
+import { MAX_SHARDS } from "@vqd/shared/ids.ts";
+import type { LogLevel } from "@vqd/shared/log.ts";
+import { modelNameSchema } from "@vqd/shared/model.ts";
+import { z } from "zod";
+import type { Env } from "./bindings.ts";
+import { decodeHex } from "./util/bytes.ts";
+import type { RateLimits } from "./prediction/rate-state.ts";
+
+export interface ConfiguredKey {
+  /** Owner of the predictions made with the key. */
+  readonly name: string;
+  /** SHA-256 of the key. */
+  readonly digest: Uint8Array<ArrayBuffer>;
+}
+
+const LOG_LEVELS = ["debug", "info", "warn", "error"] as const satisfies LogLevel[];
+
+const emptyAsMissing = (value: unknown): unknown => (value === "" ? undefined : value);
+
+/** Seconds as text, `fallback` if the variable is missing or empty; gives ms. */
+const secondsAsMs = (fallback: number) =>
+  z.preprocess(
+    emptyAsMissing,
+    z.coerce
+      .number()
+      .int()
+      .min(1)
+      .default(fallback)
+      .transform((seconds) => seconds * 1_000),
+  );
+
+const countOf = (fallback: number) =>
+  z.preprocess(emptyAsMissing, z.coerce.number().int().min(1).max(1_000_000).default(fallback));
+
+const apiKeySchema = z
+  .string()
+  .trim()
+  .regex(/^[\w.-]{1,64}:[0-9a-f]{64}$/, "must be comma separated name:sha256 pairs")
+  .transform((pair): ConfiguredKey => {
+    const [name = "", hex = ""] = pair.split(":");
+    return { name, digest: decodeHex(hex) };
+  });
+
+const [MINUTE, HOUR] = [60, 3_600];
+/** Ten attempts within four days: a receiver may be down over a weekend. */
+const WEBHOOK_RETRY_SECONDS = [
+  0,
+  5,
+  5 * MINUTE,
+  30 * MINUTE,
+  2 * HOUR,
+  5 * HOUR,
+  10 * HOUR,
+  14 * HOUR,
+  20 * HOUR,
+  24 * HOUR,
+];
+
+const WEBSOCKET_SCHEMES = new Set(["ws:", "wss:"]);
+const NATS_CREDENTIALS = /-BEGIN NATS USER JWT-[^]+-BEGIN USER NKEY SEED-/;
+
+const configSchema = z.object({
+  NATS_URL: z
+    .string()
+    .transform((list) => list.split(",").map((url) => url.trim()))
+    .refine(
+      (urls) => urls.every((url) => WEBSOCKET_SCHEMES.has(URL.parse(url)?.protocol ?? "")),
+      "must be ws:// or wss:// URLs, comma separated",
+    ),
+  NATS_USER: z.preprocess(emptyAsMissing, z.string().optional()),
+  NATS_PASSWORD: z.preprocess(emptyAsMissing, z.string().optional()),
+  NATS_CREDS: z.preprocess(
+    emptyAsMissing,
+    z
+      .string()
+      .regex(NATS_CREDENTIALS, "must be a credentials file: a NATS USER JWT and a USER NKEY SEED")
+      .optional(),
+  ),
+  API_KEYS: z
+    .string()
+    .default("")
+    .transform((list) => list.split(",").filter((pair) => pair.trim() !== ""))
+    .pipe(z.array(apiKeySchema)),
+  DEFAULT_MODEL: z.preprocess(emptyAsMissing, modelNameSchema.optional()),
+  HUB_SHARDS: z.preprocess(emptyAsMissing, z.coerce.number().int().min(1).max(MAX_SHARDS).default(1)),
+  PUBLIC_URL: z.preprocess(emptyAsMissing, z.url({ protocol: /^https?$/ }).optional()),
+  QUEUE_TIMEOUT_SECONDS: secondsAsMs(120),
+  MAX_WAIT_SECONDS: z.preprocess(emptyAsMissing, z.coerce.number().int().min(1).optional()),
+  RUN_TIMEOUT_SECONDS: secondsAsMs(600),
+  FILE_RETENTION_SECONDS: secondsAsMs(86_400),
+  RECORD_RETENTION_SECONDS: secondsAsMs(604_800),
+  STEP_RETENTION_SECONDS: secondsAsMs(900),
+  RATE_LIMIT_PER_MINUTE: countOf(600),
+  LIVE_LIMIT: countOf(100),
+  CORS_ORIGINS: z
+    .string()
+    .default("*")
+    .transform((list) =>
+      list
+        .split(",")
+        .map((origin) => origin.trim())
+        .filter((origin) => origin !== ""),
+    )
+    .refine(
+      (origins) => origins.every((origin) => origin === "*" || URL.parse(origin)?.origin === origin),
+      "must be * or comma separated origins such as https://example.com",
+    ),
+  WEBHOOK_RETRY_SECONDS: z
+    .string()
+    .default("")
+    .transform((list) => (list.trim() === "" ? WEBHOOK_RETRY_SECONDS : list.split(",").map(Number)))
+    .refine(
+      (delays) => delays.length <= 50 && delays.every((seconds) => seconds >= 0 && seconds <= 604_800),
+      "must be comma separated numbers of seconds",
+    )
+    .transform((delays) => delays.map((seconds) => seconds * 1_000)),
+  WEBHOOK_ALLOW_LOOPBACK: z.preprocess(emptyAsMissing, z.enum(["true", "false"]).default("false")),
+  LOG_LEVEL: z.preprocess(emptyAsMissing, z.enum(LOG_LEVELS).default("info")),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z.preprocess(emptyAsMissing, z.url({ protocol: /^https?$/ }).optional()),
+  OTEL_EXPORTER_OTLP_HEADERS: z
+    .string()
+    .default("")
+    .refine(
+      (list) => list.trim() === "" || list.split(",").every((pair) => /^[^=\s]+=.+$/.test(pair.trim())),
+      "must be comma separated name=value pairs",
+    )
+    .transform((list) => list.split(",").filter((pair) => pair.trim() !== ""))
+    .transform((pairs) => Object.fromEntries(pairs.map(headerOf))),
+  OTEL_TRACES_SAMPLER_ARG: z.preprocess(emptyAsMissing, z.coerce.number().min(0).max(1).default(1)),
+});
+
+/** As OpenTelemetry writes headers: the value is URL encoded. */
+function headerOf(pair: string): [string, string] {
+  const at = pair.indexOf("=");
+  return [pair.slice(0, at).trim(), decodeURIComponent(pair.slice(at + 1).trim())];
+}
+
+export interface TracingOptions {
+  /** Base of the collector; spans go to its /v1/traces. Undefined for no tracing. */
+  readonly endpoint: string | undefined;
+  /** Headers for the collector: its key, mostly. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Part of the traces that begin here which is kept, 0 to 1. */
+  readonly ratio: number;
+}
+
+export interface Config {
+  /** Servers of one cluster. */
+  readonly natsUrls: readonly string[];
+  readonly natsUser: string | undefined;
+  readonly natsPassword: string | undefined;
+  /** A credentials file's text: JWT and seed. */
+  readonly natsCredentials: string | undefined;
+  readonly apiKeys: readonly ConfiguredKey[];
+  readonly defaultModel: string | undefined;
+  readonly hubShards: number;
+  readonly publicUrl: string | undefined;
+  readonly queueTimeoutMs: number;
+  /** Predictions that would wait longer before their start are refused. */
+  readonly maxWaitMs: number;
+  readonly runTimeoutMs: number;
+  readonly fileRetentionMs: number;
+  readonly recordRetentionMs: number;
+  readonly stepRetentionMs: number;
+  /** Of keys without limits of their own. */
+  readonly rateLimits: RateLimits;
+  /** Origins whose pages may call the API; "*" is any. */
+  readonly corsOrigins: readonly string[];
+  /** Delays before the attempts of a webhook: the first is that before the first. */
+  readonly webhookDelaysMs: readonly number[];
+  readonly webhookAllowLoopback: boolean;
+  readonly logLevel: LogLevel;
+  readonly tracing: TracingOptions;
+}
+
+function parseConfig(env: Env): Config {
+  const parsed = configSchema.safeParse(env);
+  if (!parsed.success) {
+    // Names and reasons only: a value may be a secret.
+    const reasons = parsed.error.issues.map(({ path, message }) => `${String(path[0])}: ${message}`);
+    throw new VqdError("not_configured", `the edge's settings are not valid (${reasons.join("; ")})`);
+  }
+  const vars = parsed.data;
+  return {
+    natsUrls: vars.NATS_URL,
+    natsUser: vars.NATS_USER,
+    natsPassword: vars.NATS_PASSWORD,
+    natsCredentials: vars.NATS_CREDS,
+    apiKeys: vars.API_KEYS,
+    defaultModel: vars.DEFAULT_MODEL,
+    hubShards: vars.HUB_SHARDS,
+    publicUrl: vars.PUBLIC_URL?.replace(/\/+$/, ""),
+    queueTimeoutMs: vars.QUEUE_TIMEOUT_SECONDS,
+    maxWaitMs:
+      vars.MAX_WAIT_SECONDS === undefined ? vars.QUEUE_TIMEOUT_SECONDS : vars.MAX_WAIT_SECONDS * 1_000,
+    runTimeoutMs: vars.RUN_TIMEOUT_SECONDS,
+    fileRetentionMs: vars.FILE_RETENTION_SECONDS,
+    recordRetentionMs: Math.max(vars.RECORD_RETENTION_SECONDS, vars.FILE_RETENTION_SECONDS),
+    stepRetentionMs: vars.STEP_RETENTION_SECONDS,
+    rateLimits: { perMinute: vars.RATE_LIMIT_PER_MINUTE, live: vars.LIVE_LIMIT },
+    corsOrigins: vars.CORS_ORIGINS,
+    webhookDelaysMs: vars.WEBHOOK_RETRY_SECONDS,
+    webhookAllowLoopback: vars.WEBHOOK_ALLOW_LOOPBACK === "true",
+    logLevel: vars.LOG_LEVEL,
+    tracing: {
+      endpoint: vars.OTEL_EXPORTER_OTLP_ENDPOINT?.replace(/\/+$/, ""),
+      headers: vars.OTEL_EXPORTER_OTLP_HEADERS,
+      ratio: vars.OTEL_TRACES_SAMPLER_ARG,
+    },
+  };
+}
+
+const parsedConfigs = new WeakMap<Env, Config>();
+
+/** The settings in `env`. Throws a VqdError (not_configured) that names what is wrong. */
+export function configOf(env: Env): Config {
+  const known = parsedConfigs.get(env);
+  if (known !== undefined) return known;
+  const config = parseConfig(env);
+  parsedConfigs.set(env, config);
+  return config;
+}

@@ -1,0 +1,22 @@
+// The Idempotency-Key header: a request that is sent again finds the prediction that it has made before.
+
+import { encodeHex } from "../util/bytes.ts";
+import type { AppContext } from "./context.ts";
+import type { Idempotency } from "../prediction/records.ts";
+import { invalidInput } from "./validation.ts";
+
+/** Visible ASCII, as keys are; a UUID in most clients. */
+const KEY = /^[\x21-\x7e]{1,255}$/;
+
+/** The request's key, and what it asks for as a hash; null without a key. Throws a VqdError (invalid_input). */
+export async function idempotencyOf(c: AppContext, body: unknown): Promise<Idempotency | null> {
+  const key = c.req.header("idempotency-key")?.trim();
+  if (key === undefined) return null;
+  if (!KEY.test(key)) {
+    const message = "must be 1 to 255 visible ASCII characters without spaces";
+    throw invalidInput([{ path: "Idempotency-Key", message }]);
+  }
+  const request = JSON.stringify([c.req.path, c.req.header("cancel-after") ?? null, body]);
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(request));
+  return { key, requestHash: encodeHex(new Uint8Array(digest)) };
+}

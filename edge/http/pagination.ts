@@ -1,0 +1,57 @@
+// Pages of a list: the query that asks for one, and the cursors that lead to its neighbours.
+
+import type { AppContext } from "./context.ts";
+import type { ListPlace, ListQuery } from "../prediction/records.ts";
+import { invalidInput } from "./validation.ts";
+import { PREDICTION_ID_PATTERN } from "@vqd/shared/ids.ts";
+
+const MAX_LIMIT = 100;
+
+/** Opaque to clients: direction, time and id of the neighbour. */
+const encodeCursor = ({ towards, createdAt, id }: ListPlace): string =>
+  btoa(`${towards}:${createdAt}:${id}`).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+
+function decodeCursor(cursor: string): ListPlace {
+  let text = "";
+  try {
+    text = atob(cursor.replaceAll("-", "+").replaceAll("_", "/"));
+  } catch {
+    // Falls through to the complaint.
+  }
+  const [, towards, createdAt, id] = /^(older|newer):(\d{1,15}):(\w+)$/.exec(text) ?? [];
+  if (id === undefined || !PREDICTION_ID_PATTERN.test(id)) {
+    throw invalidInput([{ path: "cursor", message: "is not one that this list has given" }]);
+  }
+  return { towards: towards === "newer" ? "newer" : "older", createdAt: Number(createdAt), id };
+}
+
+function timeParameter(c: AppContext, name: string): number | null {
+  const text = c.req.query(name);
+  if (text === undefined || text === "") return null;
+  const ms = /^\d{4}-\d{2}-\d{2}/.test(text) ? Date.parse(text) : Number.NaN;
+  if (Number.isNaN(ms)) throw invalidInput([{ path: name, message: "must be a date and time in ISO 8601" }]);
+  return ms;
+}
+
+/** `cursor`, `limit` (1 .. 100), `created_after`, `created_before`. Throws a VqdError (invalid_input). */
+export function listQuery(c: AppContext): ListQuery {
+  const cursor = c.req.query("cursor");
+  const limit = c.req.query("limit");
+  if (limit !== undefined && !(/^\d{1,3}$/.test(limit) && Number(limit) >= 1 && Number(limit) <= MAX_LIMIT)) {
+    throw invalidInput([{ path: "limit", message: `must be an integer from 1 to ${MAX_LIMIT}` }]);
+  }
+  return {
+    limit: limit === undefined ? MAX_LIMIT : Number(limit),
+    from: cursor === undefined || cursor === "" ? null : decodeCursor(cursor),
+    createdAfter: timeParameter(c, "created_after"),
+    createdBefore: timeParameter(c, "created_before"),
+  };
+}
+
+/** This request's URL, at another place of the list; null stays null. */
+export function pageUrl(c: AppContext, origin: string, place: ListPlace | null): string | null {
+  if (place === null) return null;
+  const url = new URL(c.req.url);
+  url.searchParams.set("cursor", encodeCursor(place));
+  return `${origin}${url.pathname}${url.search}`;
+}

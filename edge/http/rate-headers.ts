@@ -1,0 +1,16 @@
+// Where a key stands, as headers: the IETF's draft (RateLimit), and the ones that OpenAI's API has.
+
+import type { AppContext } from "./context.ts";
+import type { RateState } from "../prediction/rate-state.ts";
+
+const POLICY = "predictions";
+const WINDOW_SECONDS = 60;
+
+export function setRateHeaders(c: AppContext, { limit, remaining, resetMs }: RateState): void {
+  const resetSeconds = Math.ceil(resetMs / 1_000);
+  c.header("ratelimit-policy", `"${POLICY}";q=${limit};w=${WINDOW_SECONDS}`);
+  c.header("ratelimit", `"${POLICY}";r=${remaining};t=${resetSeconds}`);
+  c.header("x-ratelimit-limit-requests", String(limit));
+  c.header("x-ratelimit-remaining-requests", String(remaining));
+  c.header("x-ratelimit-reset-requests", `${resetSeconds}s`);
+}

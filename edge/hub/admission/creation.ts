@@ -1,0 +1,77 @@
+// New predictions: admitted, stored, dispatched; or found again, by their idempotency key.
+
+import { decodeJob } from "@vqd/shared/codec.ts";
+import { VqdError } from "@vqd/shared/errors.ts";
+import type { HubConnection } from "../nats/connection.ts";
+import type { Dispatcher } from "../nats/dispatcher.ts";
+import { mustGet } from "./lookup.ts";
+import type { PredictionRow } from "../storage/prediction-row.ts";
+import { admitToQueue } from "./queue-place.ts";
+import { RateLimiter } from "./rate.ts";
+import type { RateState } from "../../prediction/rate-state.ts";
+import type { NewPrediction } from "../../prediction/records.ts";
+import { type PredictionStore, rankOf } from "../storage/store.ts";
+
+export interface CreationOptions {
+  readonly store: PredictionStore;
+  readonly connection: Pick<HubConnection, "open">;
+  readonly dispatcher: Dispatcher;
+  /** Told of a prediction that is stored, and not yet dispatched. */
+  readonly onStored: () => void;
+}
+
+export class PredictionCreation {
+  readonly #options: CreationOptions;
+  readonly #rates = new RateLimiter();
+
+  constructor(options: CreationOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Stores and dispatches a prediction, or finds the one that the same idempotent request has made before: its `rate` is
+   * null. `parent` is the traceparent of the span that it belongs to. Throws a VqdError: see Hub.create.
+   */
+  async create(
+    request: NewPrediction,
+    parent: string | undefined,
+  ): Promise<{ row: PredictionRow; rate: RateState | null }> {
+    const { store, connection, dispatcher, onStored } = this.#options;
+    const known = this.#madeBefore(request);
+    if (known !== undefined) return { row: await this.#published(known), rate: null };
+    // Without a connection nothing is stored, and the caller hears of it at once.
+    await connection.open();
+    const twin = this.#madeBefore(request);
+    if (twin !== undefined) return { row: await this.#published(twin), rate: null };
+    const { keyName, limits, priority, maxWaitMs, requestId } = request;
+    const job = decodeJob(request.job);
+    admitToQueue(store, { ...job, rank: rankOf(priority) }, maxWaitMs);
+    const rate = this.#rates.admit(keyName, store.liveCountOf(keyName), limits, Date.now());
+    store.atomically(() => {
+      store.insert(job, request);
+      if (request.promptTruncated) {
+        store.events.appendLog(job.id, "The prompt is longer than the model reads and has been cut.\n");
+      }
+    });
+    onStored();
+    await dispatcher.dispatch(job, { requestId, priority }, parent);
+    return { row: mustGet(store, job.id), rate };
+  }
+
+  /** The prediction of an earlier request with the same idempotency key. Throws a VqdError if it was not the same. */
+  #madeBefore({ keyName, idempotency }: NewPrediction): PredictionRow | undefined {
+    if (idempotency === null) return undefined;
+    const known = this.#options.store.byIdempotencyKey(keyName, idempotency.key);
+    if (known === undefined || known.requestHash === idempotency.requestHash) return known;
+    throw new VqdError("idempotency_key_reused", "the idempotency key has been used for another request", {
+      errors: [{ path: "Idempotency-Key", message: "has been used for another request" }],
+    });
+  }
+
+  /** Waits for the request that made it; throws what that one throws. */
+  async #published({ id }: PredictionRow): Promise<PredictionRow> {
+    const { store, dispatcher } = this.#options;
+    await dispatcher.dispatched(id);
+    return mustGet(store, id);
+  }
+}

@@ -1,0 +1,178 @@
+// The hub's life with NATS: connected while something is live, following events, settling what has ended.
+
+import { errorFields, type Logger } from "@vqd/shared/log.ts";
+import { isTerminalEvent, type PredictionEvent } from "@vqd/shared/events.ts";
+import { STREAMS } from "@vqd/shared/subjects.ts";
+import type { Config } from "../../config.ts";
+import type { StreamCursor } from "./cursor.ts";
+import { EventFollower, type StreamMessage } from "./follow.ts";
+import type { HubMetrics } from "../metrics.ts";
+import type { ModelRegistry } from "./manifests.ts";
+import { CONNECT_TIMEOUT_MS, NatsLink, type Session } from "./session.ts";
+import { cancelWorker, deleteJob } from "./queue.ts";
+import type { HubHealth } from "../../prediction/records.ts";
+import type { PredictionRow } from "../storage/prediction-row.ts";
+import type { PredictionStore } from "../storage/store.ts";
+
+/** Without a live prediction the connection, which is billed, stays open for this long. */
+const IDLE_CLOSE_MS = 30_000;
+const RECONNECT_MIN_MS = 200;
+const RECONNECT_MAX_MS = 5_000;
+/** After an eviction: how long overdue predictions may wait for what happened meanwhile. */
+const CATCH_UP_TIMEOUT_MS = 3_000;
+/** Attempts remembered as told to stop; being told twice does no harm. */
+const MAX_TOLD = 1_000;
+
+export interface HubConnectionOptions {
+  readonly config: Config;
+  /** Name in the server's monitoring. */
+  readonly name: string;
+  readonly shard: number;
+  readonly store: PredictionStore;
+  readonly cursor: StreamCursor;
+  readonly models: ModelRegistry;
+  readonly metrics: HubMetrics;
+  readonly apply: (message: StreamMessage) => Promise<void>;
+  readonly log: Logger;
+}
+
+export class HubConnection {
+  readonly #options: HubConnectionOptions;
+  readonly #link: NatsLink;
+  #follower: EventFollower | undefined;
+  #idleTimer: number | null = null;
+  #reconnectTimer: number | null = null;
+  #reconnectDelayMs = RECONNECT_MIN_MS;
+  readonly #told = new Set<string>();
+
+  constructor(options: HubConnectionOptions) {
+    this.#options = options;
+    const { config, name, log } = options;
+    this.#link = new NatsLink({
+      urls: config.natsUrls,
+      user: config.natsUser,
+      password: config.natsPassword,
+      credentials: config.natsCredentials,
+      name,
+      log,
+      onOpen: (session) => this.#onOpen(session),
+      onClosed: () => this.#onClosed(),
+    });
+    // After an eviction or a deploy: go on with what is live.
+    if (this.#isNeeded()) this.#scheduleReconnect(0);
+  }
+
+  /** A session that follows the shard's events. Throws a VqdError (queue_unavailable). */
+  async open(): Promise<Session> {
+    const session = await this.#link.open();
+    this.#armIdleClose();
+    return session;
+  }
+
+  get isOpen(): boolean {
+    return this.#link.session !== undefined;
+  }
+
+  /** Whether a job could be dispatched now: NATS can be connected to, and its streams have a leader. */
+  async check(): Promise<HubHealth["nats"]> {
+    let session: Session;
+    try {
+      session = await this.open();
+    } catch {
+      return "unreachable";
+    }
+    try {
+      await session.jsm.streams.info(STREAMS.events);
+      return "connected";
+    } catch {
+      return "unavailable";
+    }
+  }
+
+  /** Hears, as far as NATS allows, all that has happened up to now; before deadlines are judged. */
+  async catchUp(): Promise<void> {
+    if (!this.#isNeeded()) return;
+    try {
+      await this.#link.open();
+      const timeout = new Promise((resolve) => setTimeout(resolve, CATCH_UP_TIMEOUT_MS));
+      await Promise.race([this.#follower?.caughtUp, timeout]);
+    } catch (error) {
+      this.#options.log.warn("judging deadlines without the queue", errorFields(error));
+    }
+  }
+
+  /** Takes ended predictions' jobs out of the queue, or stops their workers. Done again with the next session. */
+  async release(): Promise<void> {
+    const { session } = this.#link;
+    const { store, log } = this.#options;
+    if (session === undefined) return;
+    for (const row of store.toRelease()) {
+      try {
+        cancelWorker(session, row.id);
+        if (row.jobSeq !== null) await deleteJob(session, row.jobSeq);
+        store.update(row.id, { release: 0 });
+      } catch (error) {
+        log.warn("job not taken back yet", { prediction: row.id, ...errorFields(error) });
+      }
+    }
+    this.#armIdleClose();
+  }
+
+  /** A worker that works for nobody, since the prediction has ended or is unknown, is told so once. */
+  stopOrphan(id: string, row: PredictionRow | undefined, event: PredictionEvent): void {
+    const isWanted = row !== undefined && (row.completedAt === null || row.status === "succeeded");
+    const attempt = `${id} ${event.attempt}`;
+    if (isWanted || isTerminalEvent(event) || this.#told.has(attempt)) return;
+    const { session } = this.#link;
+    // Old events are read again after a loss of the cursor; their workers are long done.
+    if (session === undefined || event.at < Date.now() - this.#options.config.runTimeoutMs) return;
+    if (this.#told.size >= MAX_TOLD) this.#told.clear();
+    this.#told.add(attempt);
+    cancelWorker(session, id);
+  }
+
+  async #onOpen(session: Session): Promise<void> {
+    const { shard, cursor, models, metrics, apply, log } = this.#options;
+    metrics.count("vqd_hub_nats_connections_total");
+    models.follow(session.nc);
+    const follower = new EventFollower({ session, shard, cursor, handle: apply, log });
+    await follower.start();
+    this.#follower?.stop();
+    this.#follower = follower;
+    await models.sync(session.jsm).catch((error: unknown) => {
+      log.warn("cannot read models", errorFields(error));
+    });
+    this.#reconnectDelayMs = RECONNECT_MIN_MS;
+    this.#armIdleClose();
+  }
+
+  #onClosed(): void {
+    this.#follower?.stop();
+    this.#follower = undefined;
+    if (this.#isNeeded()) this.#scheduleReconnect();
+  }
+
+  #isNeeded(): boolean {
+    const { store } = this.#options;
+    return store.liveCount() > 0 || store.toRelease().length > 0;
+  }
+
+  #scheduleReconnect(delayMs = this.#reconnectDelayMs): void {
+    clearTimeout(this.#reconnectTimer);
+    this.#reconnectDelayMs = Math.min(this.#reconnectDelayMs * 2, RECONNECT_MAX_MS);
+    this.#reconnectTimer = setTimeout(() => {
+      this.#link.open(CONNECT_TIMEOUT_MS * 2).then(
+        () => this.release(),
+        () => this.#isNeeded() && this.#scheduleReconnect(),
+      );
+    }, delayMs);
+  }
+
+  #armIdleClose(): void {
+    clearTimeout(this.#idleTimer);
+    this.#idleTimer = setTimeout(() => {
+      if (this.#isNeeded()) this.#armIdleClose();
+      else void this.#link.close();
+    }, IDLE_CLOSE_MS);
+  }
+}

@@ -1,0 +1,191 @@
+// Reads a shard's events in order from the last one that took effect, for as long as a session lasts.
+
+import { AckPolicy, DeliverPolicy, type JetStreamManager } from "@nats-io/jetstream";
+import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from "@nats-io/nats-core";
+import { errorFields, type Logger } from "@vqd/shared/log.ts";
+import { MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
+import { eventFilter, INBOX_PREFIX, STREAMS } from "@vqd/shared/subjects.ts";
+import type { StreamCursor } from "./cursor.ts";
+import type { Session } from "./session.ts";
+
+const HEARTBEAT_MS = 3_000;
+/** Silence after which the consumer is made anew; messages of a consumer lost by the server end like this. */
+const SILENCE_MS = 3 * HEARTBEAT_MS;
+/** The server forgets a consumer that nobody listens to after this time. */
+const INACTIVE_MS = 30_000;
+const RESTART_DELAY_MS = 500;
+/** Status of heartbeats and flow control. */
+const CONTROL_STATUS = 100;
+
+export interface StreamMessage {
+  readonly subject: string;
+  readonly sequence: number;
+  readonly data: Uint8Array;
+  /** Of the worker's span, if the prediction is traced. */
+  readonly traceparent?: string | undefined;
+}
+
+export interface FollowerOptions {
+  readonly session: Session;
+  readonly shard: number;
+  readonly cursor: StreamCursor;
+  /** Makes a message take effect, cursor included; the next one waits for it. */
+  readonly handle: (message: StreamMessage) => Promise<void>;
+  readonly log: Logger;
+}
+
+/** Sequences in the reply subject of a delivered message; new servers put two tokens before the stream's name. */
+function deliveryOf(reply: string): { streamSequence: number; deliverySequence: number } {
+  // $JS.ACK[.<domain>.<account>].<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>
+  const tokens = reply.split(".");
+  const first = tokens.length > 9 ? 7 : 5;
+  return { streamSequence: Number(tokens[first]), deliverySequence: Number(tokens[first + 1]) };
+}
+
+export class EventFollower {
+  readonly #options: FollowerOptions;
+  readonly #nc: NatsConnection;
+  readonly #jsm: JetStreamManager;
+  #subscription: Subscription | undefined;
+  #consumer: string | undefined;
+  /** Counts consumers; work queued by an earlier one is void. */
+  #generation = 0;
+  #delivered = 0;
+  #heardAt = 0;
+  #backlog = 0;
+  #queue: (() => Promise<void> | void)[] = [];
+  #working = false;
+  #restarting = false;
+  #timer: number | null = null;
+  readonly #caughtUp = Promise.withResolvers<void>();
+
+  constructor(options: FollowerOptions) {
+    this.#options = options;
+    this.#nc = options.session.nc;
+    this.#jsm = options.session.jsm;
+  }
+
+  /** Resolves when all that was in the stream at the start has taken effect. */
+  get caughtUp(): Promise<void> {
+    return this.#caughtUp.promise;
+  }
+
+  async start(): Promise<void> {
+    await this.#subscribe();
+    this.#timer = setInterval(() => {
+      if (Date.now() - this.#heardAt > SILENCE_MS) void this.#restart("silence");
+    }, HEARTBEAT_MS);
+  }
+
+  /** Ends with the session; the server drops the consumer by itself. */
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#generation++;
+    this.#queue = [];
+    this.#subscription?.unsubscribe();
+  }
+
+  async #subscribe(): Promise<void> {
+    const { shard, cursor, log } = this.#options;
+    const generation = ++this.#generation;
+    this.#queue = [];
+    this.#delivered = 0;
+    const stream = await this.#jsm.streams.info(STREAMS.events);
+    if (cursor.reconcile({ created: stream.created, lastSequence: stream.state.last_seq })) {
+      log.warn("the events stream has been replaced or cut, reading it from its start");
+    }
+    const inbox = createInbox(INBOX_PREFIX.edge);
+    this.#subscription = this.#nc.subscribe(inbox, {
+      callback: (error, message) => {
+        if (generation !== this.#generation) return;
+        if (error === null) this.#receive(message, generation);
+        else log.warn("events subscription failed", errorFields(error));
+      },
+    });
+    const consumer = await this.#jsm.consumers.add(STREAMS.events, {
+      name: `hub-${shard}-${inbox.slice(inbox.lastIndexOf(".") + 1)}`,
+      filter_subject: eventFilter(shard),
+      deliver_subject: inbox,
+      deliver_policy: DeliverPolicy.StartSequence,
+      opt_start_seq: cursor.sequence + 1,
+      ack_policy: AckPolicy.None,
+      // The server waits for an answer before it sends more than its window: bounds the queue below.
+      flow_control: true,
+      idle_heartbeat: nanos(HEARTBEAT_MS),
+      inactive_threshold: nanos(INACTIVE_MS),
+      mem_storage: true,
+      num_replicas: 1,
+    });
+    this.#consumer = consumer.name;
+    this.#heardAt = Date.now();
+    // num_pending no longer counts what has been sent meanwhile; delivered does.
+    this.#backlog = consumer.num_pending + consumer.delivered.consumer_seq;
+    if (this.#backlog === 0) this.#caughtUp.resolve();
+  }
+
+  #receive(message: Msg, generation: number): void {
+    this.#heardAt = Date.now();
+    if (message.headers?.code === CONTROL_STATUS) {
+      // Flow control carries a reply subject, to be answered when all before it is done. A heartbeat of a
+      // stalled consumer names it in a header.
+      const reply = message.reply ?? message.headers.get("Nats-Consumer-Stalled");
+      if (reply !== undefined && reply !== "") this.#enqueue(() => this.#nc.publish(reply), generation);
+      return;
+    }
+    const { streamSequence, deliverySequence } = deliveryOf(message.reply ?? "");
+    if (deliverySequence !== this.#delivered + 1) {
+      void this.#restart("gap");
+      return;
+    }
+    this.#delivered = deliverySequence;
+    const { subject, data } = message;
+    const traceparent = message.headers?.get(MESSAGE_HEADERS.traceparent) || undefined;
+    this.#enqueue(async () => {
+      // A replay after a restart may begin before the last effect.
+      if (streamSequence > this.#options.cursor.sequence) {
+        await this.#options.handle({ subject, sequence: streamSequence, data, traceparent });
+      }
+      if (deliverySequence >= this.#backlog) this.#caughtUp.resolve();
+    }, generation);
+  }
+
+  #enqueue(work: () => Promise<void> | void, generation: number): void {
+    this.#queue.push(work);
+    if (!this.#working) void this.#drain(generation);
+  }
+
+  async #drain(generation: number): Promise<void> {
+    this.#working = true;
+    try {
+      for (let work = this.#queue.shift(); work !== undefined; work = this.#queue.shift()) await work();
+    } catch (error) {
+      this.#options.log.error("an event could not take effect", errorFields(error));
+      if (generation === this.#generation) void this.#restart("failure");
+    } finally {
+      this.#working = false;
+    }
+  }
+
+  /** Makes a new consumer from the cursor on. */
+  async #restart(reason: string): Promise<void> {
+    if (this.#restarting || this.#nc.isClosed()) return;
+    this.#restarting = true;
+    const { log } = this.#options;
+    log.warn("following events anew", { reason });
+    try {
+      this.#generation++;
+      this.#subscription?.unsubscribe();
+      if (this.#consumer !== undefined) {
+        await this.#jsm.consumers.delete(STREAMS.events, this.#consumer).catch(() => false);
+      }
+      await new Promise((resolve) => setTimeout(resolve, RESTART_DELAY_MS));
+      await this.#subscribe();
+    } catch (error) {
+      // A session that cannot follow is of no use; the hub opens another one.
+      log.warn("cannot follow events", errorFields(error));
+      await this.#nc.close();
+    } finally {
+      this.#restarting = false;
+    }
+  }
+}

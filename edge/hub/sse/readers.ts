@@ -1,0 +1,96 @@
+// The open event streams of a hub, each fed from the stored rows.
+
+import type { Logger } from "@vqd/shared/log.ts";
+import type { Changes } from "./changes.ts";
+import { BatchCache } from "./frames.ts";
+import { isFinal } from "../../prediction/statuses.ts";
+import { eventStream, type SseSource } from "./sse.ts";
+import type { PredictionRow } from "../storage/prediction-row.ts";
+import type { PredictionStore } from "../storage/store.ts";
+import { eventForm, parseStreamQuery, tooManyReaders } from "./stream-request.ts";
+
+/** Open event streams of a hub. */
+const MAX_READERS = 2_000;
+/** What of them one owner's predictions may have, so that nobody shuts out the others of the hub. */
+const OWNER_SHARE = 1 / 4;
+
+interface ReadersOptions {
+  readonly store: PredictionStore;
+  readonly changes: Changes;
+  readonly log: Logger;
+  readonly maxReaders?: number;
+}
+
+export class Readers {
+  readonly #options: ReadersOptions;
+  readonly #batches = new BatchCache();
+  readonly #max: number;
+  #count = 0;
+  /** Streams that are open now, by the owner of their prediction. */
+  readonly #byOwner = new Map<string, number>();
+
+  constructor(options: ReadersOptions) {
+    this.#options = options;
+    this.#max = options.maxReaders ?? MAX_READERS;
+  }
+
+  /** Streams that are open now. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Answers a request for a prediction's event stream; its handler has checked the key, if the URL names one. */
+  open(request: Request): Response {
+    const { store } = this.#options;
+    const query = parseStreamQuery(new URL(request.url));
+    const row = store.get(query.id);
+    const allowed =
+      row !== undefined &&
+      ("keyName" in query ? row.keyName === query.keyName : row.streamCapability === query.capability);
+    if (!allowed) return new Response(null, { status: 404 });
+    if (isFinal(row.status) && !store.events.hasAfter(row.id, query.after)) {
+      // Tells an EventSource that has seen the end not to come back.
+      return new Response(null, { status: 204 });
+    }
+    const own = this.#byOwner.get(row.keyName) ?? 0;
+    if (this.#count >= this.#max || own >= this.#max * OWNER_SHARE) return tooManyReaders();
+    const source = this.#source(row, eventForm(row, query));
+    return new Response(eventStream(source, query.after, request.signal), {
+      headers: {
+        "content-type": "text/event-stream; charset=utf-8",
+        "cache-control": "no-cache, no-transform",
+        "x-accel-buffering": "no",
+      },
+    });
+  }
+
+  #source(row: PredictionRow, { view, format }: ReturnType<typeof eventForm>): SseSource {
+    const { store, changes, log } = this.#options;
+    this.#note(row.keyName, 1);
+    let wake = (): void => {};
+    const subscription = changes.subscribe(row.id, () => wake());
+    return {
+      read: (seq) => {
+        if (subscription.newest === seq) return "later";
+        const batch = this.#batches.get(view, seq, (limit) => store.events.after(row.id, seq, limit), format);
+        if (batch !== undefined) return batch;
+        if (!store.isLive(row.id)) return "never";
+        subscription.newest = seq;
+        return "later";
+      },
+      onChange: (listener) => (wake = listener),
+      onEnd: () => {
+        subscription.unsubscribe();
+        this.#note(row.keyName, -1);
+        log.debug("reader left", { prediction: row.id });
+      },
+    };
+  }
+
+  #note(owner: string, change: 1 | -1): void {
+    this.#count += change;
+    const own = (this.#byOwner.get(owner) ?? 0) + change;
+    if (own === 0) this.#byOwner.delete(owner);
+    else this.#byOwner.set(owner, own);
+  }
+}

@@ -1,0 +1,54 @@
+// The event stream's request from a handler to the hub, and the two forms of its events.
+
+import type { StoredEvent } from "../storage/event-store.ts";
+import type { OutputFile, PredictionRecord } from "../../prediction/records.ts";
+import { fileUrl } from "../../prediction/urls.ts";
+
+/** Who asks: the key's owner, for whom `output` is `{index, url}`; or a bearer of the capability, as Replicate. */
+export type StreamQuery = {
+  readonly id: string;
+  /** Sequence of the last event that the reader has. */
+  readonly after: number;
+  /** Origin for links. */
+  readonly origin: string;
+} & ({ readonly keyName: string } | { readonly capability: string });
+
+export function streamRequest(query: StreamQuery, signal: AbortSignal): Request {
+  const url = new URL("https://hub/events");
+  for (const [name, value] of Object.entries(query)) url.searchParams.set(name, String(value));
+  return new Request(url, { signal });
+}
+
+export function parseStreamQuery({ searchParams }: URL): StreamQuery {
+  const get = (name: string): string => searchParams.get(name) ?? "";
+  const base = { id: get("id"), after: Number(get("after")), origin: get("origin") };
+  return searchParams.has("keyName")
+    ? { ...base, keyName: get("keyName") }
+    : { ...base, capability: get("capability") };
+}
+
+export interface EventForm {
+  readonly view: string;
+  readonly format: (event: StoredEvent) => string;
+}
+
+/**
+ * Stored data as a reader gets it: files gain their URLs. Replicate's stream consumer takes the bare URL for the
+ * output.
+ * `view` names the form: readers with the same one see the same.
+ */
+export function eventForm(row: PredictionRecord, query: StreamQuery): EventForm {
+  const view = [row.id, "capability" in query ? "replicate" : "own", query.origin].join(" ");
+  const format: EventForm["format"] = ({ type, data }) => {
+    if (type !== "output" && type !== "preview") return data;
+    const { name, ...rest } = JSON.parse(data) as OutputFile;
+    const url = fileUrl(query.origin, row.fileCapability, name);
+    return type === "output" && "capability" in query ? url : JSON.stringify({ ...rest, url });
+  };
+  return { view, format };
+}
+
+const TOO_MANY_RETRY_SECONDS = 5;
+
+export const tooManyReaders = (): Response =>
+  new Response(null, { status: 503, headers: { "retry-after": String(TOO_MANY_RETRY_SECONDS) } });

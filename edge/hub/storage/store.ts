@@ -1,0 +1,294 @@
+// The hub's record of predictions, in SQLite: rows in, rows out, no decisions.
+
+import type { ErrorCode } from "@vqd/shared/errors.ts";
+import { imageCount, type Job } from "@vqd/shared/job.ts";
+import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
+import { EventStore } from "./event-store.ts";
+import { type PredictionRow, toPrediction } from "./prediction-row.ts";
+import type { ListQuery, NewPrediction } from "../../prediction/records.ts";
+import type { PredictionStatus } from "../../prediction/statuses.ts";
+import { WebhookStore } from "./webhook-store.ts";
+
+/** What decides when a waiting prediction is served. */
+export type QueueTicket = Pick<PredictionRow, "version" | "rank" | "createdAt" | "id">;
+
+/** Place of a priority in the order of service. */
+export const rankOf = (priority: Priority): number => PRIORITIES.indexOf(priority);
+
+/** An amount of work. */
+interface Work {
+  /** Predictions. */
+  readonly count: number;
+  /** Their images, times the steps that each still has to go. */
+  readonly imageSteps: number;
+}
+
+/** Ended predictions that the pace is taken from. */
+const PACE_SAMPLE = 100;
+
+/** Columns that change after a prediction's creation. */
+interface Changes {
+  status?: PredictionStatus;
+  job_seq?: number;
+  release?: 0 | 1;
+  attempt?: number;
+  attempt_started_at?: number;
+  resumed_from?: number;
+  step?: number;
+  previews_seen?: number;
+  numerics_id?: string;
+  outputs?: string;
+  error_code?: ErrorCode;
+  error_message?: string;
+  logs?: string;
+  predict_seconds?: number;
+  started_at?: number;
+  completed_at?: number;
+  steps_expired?: 1;
+  files_expired?: 1;
+}
+
+export class PredictionStore {
+  readonly events: EventStore;
+  /** What is to be told of the predictions. */
+  readonly webhooks: WebhookStore;
+  readonly #storage: DurableObjectStorage;
+  readonly #sql: SqlStorage;
+
+  constructor(storage: DurableObjectStorage) {
+    this.events = new EventStore(storage);
+    this.webhooks = new WebhookStore(storage);
+    this.#storage = storage;
+    this.#sql = storage.sql;
+  }
+
+  /** Runs `work` so that all of its writes are kept or none is. */
+  atomically<T>(work: () => T): T {
+    return this.#storage.transactionSync(work);
+  }
+
+  insert(job: Job, prediction: NewPrediction): void {
+    this.#sql.exec(
+      `INSERT INTO predictions (id, key_name, status, model, version, input, prompt_tokens, prompt_truncated,
+         images, total_steps, file_capability, stream_capability, created_at, queue_deadline_at, run_timeout_ms,
+         cancel_at, idempotency_key, request_hash, webhook, webhook_events, origin, rank)
+       VALUES (?, ?, 'starting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      job.id,
+      prediction.keyName,
+      job.model,
+      job.version,
+      prediction.inputJson,
+      prediction.promptTokens,
+      prediction.promptTruncated ? 1 : 0,
+      imageCount(job),
+      job.numInferenceSteps,
+      prediction.fileCapability,
+      prediction.streamCapability,
+      job.createdAt,
+      job.createdAt + prediction.queueTimeoutMs,
+      prediction.runTimeoutMs,
+      prediction.cancelAfterMs === null ? null : job.createdAt + prediction.cancelAfterMs,
+      prediction.idempotency?.key ?? null,
+      prediction.idempotency?.requestHash ?? null,
+      prediction.webhook?.url ?? null,
+      JSON.stringify(prediction.webhook?.events ?? []),
+      prediction.origin,
+      rankOf(prediction.priority),
+    );
+  }
+
+  get(id: string): PredictionRow | undefined {
+    const [row] = this.#sql.exec("SELECT * FROM predictions WHERE id = ?", id).toArray();
+    return row === undefined ? undefined : toPrediction(row);
+  }
+
+  byIdempotencyKey(keyName: string, key: string): PredictionRow | undefined {
+    const query = "SELECT * FROM predictions WHERE key_name = ? AND idempotency_key = ?";
+    return this.#rows(query, keyName, key)[0];
+  }
+
+  /** A key's predictions from `from` on in its direction, the nearest first. */
+  page(keyName: string, { limit, from, createdAfter, createdBefore }: ListQuery): PredictionRow[] {
+    const isNewer = from?.towards === "newer";
+    const conditions = ["key_name = ?"];
+    const values: SqlStorageValue[] = [keyName];
+    if (from !== null) {
+      conditions.push(`(created_at, id) ${isNewer ? ">" : "<"} (?, ?)`);
+      values.push(from.createdAt, from.id);
+    }
+    if (createdAfter !== null) {
+      conditions.push("created_at > ?");
+      values.push(createdAfter);
+    }
+    if (createdBefore !== null) {
+      conditions.push("created_at < ?");
+      values.push(createdBefore);
+    }
+    const order = isNewer ? "created_at, id" : "created_at DESC, id DESC";
+    return this.#rows(
+      `SELECT * FROM predictions WHERE ${conditions.join(" AND ")} ORDER BY ${order} LIMIT ?`,
+      ...values,
+      limit,
+    );
+  }
+
+  /** Waiting predictions of the same version that are served before: more urgent ones, or as urgent and older. */
+  aheadOf({ version, rank, createdAt, id }: QueueTicket): Work {
+    return this.#work(
+      `SELECT count(*) AS count, coalesce(sum(images * total_steps), 0) AS steps FROM predictions
+       WHERE completed_at IS NULL AND status = 'starting' AND version = ? AND (rank, created_at, id) < (?, ?, ?)`,
+      version,
+      rank,
+      createdAt,
+      id,
+    );
+  }
+
+  /** Predictions of the version that run, and what they have left. */
+  running(version: string): Work {
+    return this.#work(
+      `SELECT count(*) AS count, coalesce(sum(images * (total_steps - step)), 0) AS steps FROM predictions
+       WHERE completed_at IS NULL AND status = 'processing' AND version = ?`,
+      version,
+    );
+  }
+
+  /** What a step of an image took in the version's newest successes; null if there are none. */
+  secondsPerImageStep(version: string): number | null {
+    return this.#sql
+      .exec<{ pace: number | null }>(
+        `SELECT sum(predict_seconds) / sum(images * total_steps) AS pace FROM
+           (SELECT * FROM predictions WHERE completed_at IS NOT NULL ORDER BY completed_at DESC LIMIT ?)
+         WHERE version = ? AND status = 'succeeded'`,
+        PACE_SAMPLE,
+        version,
+      )
+      .one().pace;
+  }
+
+  update(id: string, changes: Changes): void {
+    const columns = Object.keys(changes);
+    // Column names come from the Changes type, never from a caller.
+    const assignments = columns.map((column) => `${column} = ?`).join(", ");
+    const values = Object.values(changes) as SqlStorageValue[];
+    this.#sql.exec(`UPDATE predictions SET ${assignments} WHERE id = ?`, ...values, id);
+  }
+
+  remove(id: string): void {
+    this.#sql.exec("DELETE FROM events WHERE prediction_id = ?", id);
+    this.#sql.exec("DELETE FROM predictions WHERE id = ?", id);
+  }
+
+  isLive(id: string): boolean {
+    const query = "SELECT 1 FROM predictions WHERE id = ? AND completed_at IS NULL";
+    return this.#sql.exec(query, id).toArray().length > 0;
+  }
+
+  live(): PredictionRow[] {
+    return this.#rows("SELECT * FROM predictions WHERE completed_at IS NULL");
+  }
+
+  liveCount(): number {
+    return this.#sql
+      .exec<{ n: number }>("SELECT count(*) AS n FROM predictions WHERE completed_at IS NULL")
+      .one().n;
+  }
+
+  /** Live predictions by their status. */
+  liveByStatus(): Record<string, number> {
+    const rows = this.#sql
+      .exec<{ status: string; n: number }>(
+        "SELECT status, count(*) AS n FROM predictions WHERE completed_at IS NULL GROUP BY status",
+      )
+      .toArray();
+    return Object.fromEntries(rows.map(({ status, n }) => [status, n]));
+  }
+
+  liveCountOf(keyName: string): number {
+    return this.#sql
+      .exec<{ n: number }>(
+        "SELECT count(*) AS n FROM predictions WHERE completed_at IS NULL AND key_name = ?",
+        keyName,
+      )
+      .one().n;
+  }
+
+  toRelease(): PredictionRow[] {
+    return this.#rows("SELECT * FROM predictions WHERE release = 1");
+  }
+
+  /** Time of the next deadline of a live prediction. */
+  nextDeadline(): number | null {
+    return this.#sql
+      .exec<{ at: number | null }>(
+        `SELECT min(min(coalesce(started_at + run_timeout_ms, queue_deadline_at), ifnull(cancel_at, 9e15))) AS at
+         FROM predictions WHERE completed_at IS NULL`,
+      )
+      .one().at;
+  }
+
+  /** Ended predictions of which a part is older than its retention, and when the next one will be. */
+  expireSteps(before: number): void {
+    this.#sql.exec(
+      `DELETE FROM events WHERE type IN ('step', 'preview', 'logs') AND prediction_id IN
+         (SELECT id FROM predictions WHERE completed_at <= ? AND steps_expired = 0)`,
+      before,
+    );
+    this.#sql.exec(
+      "UPDATE predictions SET steps_expired = 1 WHERE completed_at <= ? AND steps_expired = 0",
+      before,
+    );
+  }
+
+  withExpiredFiles(before: number, limit: number): PredictionRow[] {
+    return this.#rows(
+      "SELECT * FROM predictions WHERE completed_at <= ? AND files_expired = 0 LIMIT ?",
+      before,
+      limit,
+    );
+  }
+
+  expireRecords(before: number): void {
+    this.#sql.exec(
+      "DELETE FROM events WHERE prediction_id IN (SELECT id FROM predictions WHERE completed_at <= ? AND files_expired = 1)",
+      before,
+    );
+    this.#sql.exec("DELETE FROM predictions WHERE completed_at <= ? AND files_expired = 1", before);
+  }
+
+  /** When the oldest ended prediction ended whose steps, files or record are still kept. */
+  oldestEnds(): { steps: number | null; files: number | null; record: number | null } {
+    return this.#sql
+      .exec<{ steps: number | null; files: number | null; record: number | null }>(
+        `SELECT min(CASE WHEN steps_expired = 0 THEN completed_at END) AS steps,
+                min(CASE WHEN files_expired = 0 THEN completed_at END) AS files,
+                min(completed_at) AS record FROM predictions`,
+      )
+      .one();
+  }
+
+  meta(key: string): string | undefined {
+    const [row] = this.#sql.exec<{ value: string }>("SELECT value FROM meta WHERE key = ?", key).toArray();
+    return row?.value;
+  }
+
+  setMeta(key: string, value: string): void {
+    this.#sql.exec(
+      "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
+      key,
+      value,
+    );
+  }
+
+  #work(query: string, ...values: SqlStorageValue[]): Work {
+    const { count, steps } = this.#sql.exec<{ count: number; steps: number }>(query, ...values).one();
+    return { count, imageSteps: steps };
+  }
+
+  #rows(query: string, ...values: SqlStorageValue[]): PredictionRow[] {
+    return this.#sql
+      .exec(query, ...values)
+      .toArray()
+      .map(toPrediction);
+  }
+}

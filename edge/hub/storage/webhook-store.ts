@@ -1,0 +1,259 @@
+// The hub's record of webhooks: deliveries, their attempts, the keys' secrets. Rows in, rows out.
+
+import { newWebhookId, newWebhookSecret } from "../webhooks/sign.ts";
+import type { AttemptOutcome } from "../webhooks/schedule.ts";
+import type {
+  Delivery,
+  DeliveryAttempt,
+  DeliveryState,
+  WebhookEvent,
+} from "../../prediction/webhook-events.ts";
+
+/** Whose deliveries cannot be sent now. */
+export interface Exclusion {
+  readonly hosts: readonly string[];
+  readonly predictionIds: readonly string[];
+}
+
+/** Events of one kind that follow each other faster are one. */
+const THROTTLE_MS = 500;
+const THROTTLED: ReadonlySet<WebhookEvent> = new Set(["output", "logs"]);
+/** How long the secret before the last rotation still signs. */
+const OLD_SECRET_MS = 24 * 60 * 60 * 1_000;
+
+type Row = Record<string, SqlStorageValue>;
+
+const toDelivery = (row: Row): Delivery => ({
+  id: String(row["id"]),
+  predictionId: String(row["prediction_id"]),
+  event: String(row["event"]) as WebhookEvent,
+  host: String(row["host"]),
+  body: typeof row["body"] === "string" ? row["body"] : null,
+  state: String(row["state"]) as DeliveryState,
+  tries: Number(row["tries"]),
+  nextAt: typeof row["next_at"] === "number" ? row["next_at"] : null,
+});
+
+interface Secret {
+  readonly secret: string;
+  /** Unix time in ms; null for the newest. */
+  readonly until: number | null;
+}
+
+export class WebhookStore {
+  readonly #sql: SqlStorage;
+
+  constructor(storage: DurableObjectStorage) {
+    this.#sql = storage.sql;
+  }
+
+  /** Queues a prediction's webhook, if it has one that asks for the event. Call with what causes it, in one transaction. */
+  queue(predictionId: string, event: WebhookEvent, now: number): void {
+    const [row] = this.#sql
+      .exec<{ url: string; events: string }>(
+        `SELECT webhook AS url, webhook_events AS events FROM predictions
+         WHERE id = ? AND webhook IS NOT NULL AND webhook_disabled = 0`,
+        predictionId,
+      )
+      .toArray();
+    if (row === undefined || !(JSON.parse(row.events) as WebhookEvent[]).includes(event)) return;
+    if (event === "completed") this.#overtake(predictionId);
+    const isThrottled = THROTTLED.has(event);
+    // What is still to be sent will tell of this too.
+    if (isThrottled && this.#hasUnsent(predictionId, event)) return;
+    const last = isThrottled ? this.#lastSentAt(predictionId, event) : null;
+    this.#sql.exec(
+      "INSERT INTO deliveries (id, prediction_id, event, host, created_at, next_at) VALUES (?, ?, ?, ?, ?, ?)",
+      newWebhookId(),
+      predictionId,
+      event,
+      URL.parse(row.url)?.host ?? "",
+      now,
+      Math.max(now, (last ?? 0) + THROTTLE_MS),
+    );
+  }
+
+  /** The oldest pending delivery that is due and not excluded. */
+  due(now: number, { hosts, predictionIds }: Exclusion): Delivery | undefined {
+    const [row] = this.#sql
+      .exec(
+        `SELECT * FROM deliveries
+         WHERE next_at <= ? AND host NOT IN (SELECT value FROM json_each(?))
+           AND prediction_id NOT IN (SELECT value FROM json_each(?))
+         ORDER BY next_at, created_at LIMIT 1`,
+        now,
+        JSON.stringify(hosts),
+        JSON.stringify(predictionIds),
+      )
+      .toArray();
+    return row === undefined ? undefined : toDelivery(row);
+  }
+
+  nextAt(): number | null {
+    return this.#sql.exec<{ at: number | null }>("SELECT min(next_at) AS at FROM deliveries").one().at;
+  }
+
+  get(id: string): Delivery | undefined {
+    const [row] = this.#sql.exec("SELECT * FROM deliveries WHERE id = ?", id).toArray();
+    return row === undefined ? undefined : toDelivery(row);
+  }
+
+  /** All of a prediction, in the order of their events. */
+  of(predictionId: string): Delivery[] {
+    return this.#sql
+      .exec("SELECT * FROM deliveries WHERE prediction_id = ? ORDER BY created_at, rowid", predictionId)
+      .toArray()
+      .map(toDelivery);
+  }
+
+  /** All of a prediction, each with its attempts. */
+  log(predictionId: string): { delivery: Delivery; attempts: DeliveryAttempt[] }[] {
+    return this.of(predictionId).map((delivery) => ({ delivery, attempts: this.attempts(delivery.id) }));
+  }
+
+  attempts(deliveryId: string): DeliveryAttempt[] {
+    return this.#sql
+      .exec(
+        "SELECT at, status, error, ms FROM delivery_attempts WHERE delivery_id = ? ORDER BY n",
+        deliveryId,
+      )
+      .toArray()
+      .map((row) => ({
+        at: Number(row["at"]),
+        status: typeof row["status"] === "number" ? row["status"] : null,
+        error: typeof row["error"] === "string" ? row["error"] : null,
+        ms: Number(row["ms"]),
+      }));
+  }
+
+  /** An attempt begins: the delivery is not due until `leaseUntil`, so that it is neither sent twice at once nor lost. */
+  claim(id: string, body: string, { now, leaseUntil }: { now: number; leaseUntil: number }): void {
+    this.#sql.exec(
+      "UPDATE deliveries SET body = ?, sent_at = ?, next_at = ? WHERE id = ?",
+      body,
+      now,
+      leaseUntil,
+      id,
+    );
+  }
+
+  recordAttempt(id: string, at: number, ms: number, { status, error }: AttemptOutcome): void {
+    this.#sql.exec(
+      `INSERT INTO delivery_attempts (delivery_id, n, at, status, error, ms)
+       SELECT ?5, (SELECT count(*) FROM delivery_attempts WHERE delivery_id = ?5) + 1, ?1, ?2, ?3, ?4`,
+      at,
+      status,
+      error,
+      ms,
+      id,
+    );
+  }
+
+  settle(id: string, state: Exclude<DeliveryState, "pending">): void {
+    this.#sql.exec("UPDATE deliveries SET state = ?, next_at = NULL WHERE id = ?", state, id);
+  }
+
+  /** `tries` attempts of its schedule have been made. */
+  retryAt(id: string, at: number, tries: number): void {
+    this.#sql.exec(
+      "UPDATE deliveries SET state = 'pending', tries = ?, next_at = ? WHERE id = ?",
+      tries,
+      at,
+      id,
+    );
+  }
+
+  /** Starts a delivery's schedule anew, also while an attempt of the old one is under way. */
+  again(id: string, now: number): void {
+    this.#sql.exec("UPDATE deliveries SET state = 'pending', tries = 0, next_at = ? WHERE id = ?", now, id);
+  }
+
+  /** The receiver wants no more of this prediction: what is pending is given up. */
+  disable(predictionId: string): void {
+    this.#sql.exec("UPDATE predictions SET webhook_disabled = 1 WHERE id = ?", predictionId);
+    this.#sql.exec(
+      "UPDATE deliveries SET state = 'disabled', next_at = NULL WHERE prediction_id = ? AND next_at IS NOT NULL",
+      predictionId,
+    );
+  }
+
+  enable(predictionId: string): void {
+    this.#sql.exec("UPDATE predictions SET webhook_disabled = 0 WHERE id = ?", predictionId);
+  }
+
+  /** Forgets deliveries whose predictions are gone. */
+  expire(): void {
+    this.#sql.exec("DELETE FROM deliveries WHERE prediction_id NOT IN (SELECT id FROM predictions)");
+    this.#sql.exec("DELETE FROM delivery_attempts WHERE delivery_id NOT IN (SELECT id FROM deliveries)");
+  }
+
+  /** A key's secrets that sign now, the newest first; made at the first use. */
+  secrets(keyName: string, now: number): string[] {
+    const known = this.#secrets(keyName).filter(({ until }) => until === null || until > now);
+    if (known.length === 0) {
+      known.push({ secret: newWebhookSecret(), until: null });
+      this.#keepSecrets(keyName, known);
+    }
+    return known.map(({ secret }) => secret);
+  }
+
+  /** A new secret; the one before it goes on signing beside it for a day. Gives the new one and that time's end. */
+  rotate(keyName: string, now: number): { secret: string; oldUntil: number } {
+    const [old = ""] = this.secrets(keyName, now);
+    const secret = newWebhookSecret();
+    const oldUntil = now + OLD_SECRET_MS;
+    this.#keepSecrets(keyName, [
+      { secret, until: null },
+      { secret: old, until: oldUntil },
+    ]);
+    return { secret, oldUntil };
+  }
+
+  pendingCount(): number {
+    return this.#sql
+      .exec<{ n: number }>("SELECT count(*) AS n FROM deliveries WHERE next_at IS NOT NULL")
+      .one().n;
+  }
+
+  #secrets(keyName: string): Secret[] {
+    const [row] = this.#sql
+      .exec<{ secrets: string }>("SELECT secrets FROM webhook_secrets WHERE key_name = ?", keyName)
+      .toArray();
+    return row === undefined ? [] : (JSON.parse(row.secrets) as Secret[]);
+  }
+
+  #keepSecrets(keyName: string, secrets: readonly Secret[]): void {
+    this.#sql.exec(
+      "INSERT OR REPLACE INTO webhook_secrets (key_name, secrets) VALUES (?, ?)",
+      keyName,
+      JSON.stringify(secrets),
+    );
+  }
+
+  /**
+   * The end comes last, and once: what has not been sent would tell of it too. What is being sent, or was when the
+   * hub died, is not sent again; what comes of an attempt that is still under way is recorded over this.
+   */
+  #overtake(predictionId: string): void {
+    this.#sql.exec("DELETE FROM deliveries WHERE prediction_id = ? AND body IS NULL", predictionId);
+    this.#sql.exec(
+      "UPDATE deliveries SET state = 'failed', next_at = NULL WHERE prediction_id = ? AND next_at IS NOT NULL",
+      predictionId,
+    );
+  }
+
+  #hasUnsent(predictionId: string, event: WebhookEvent): boolean {
+    const query = "SELECT 1 FROM deliveries WHERE prediction_id = ? AND event = ? AND body IS NULL";
+    return this.#sql.exec(query, predictionId, event).toArray().length > 0;
+  }
+
+  #lastSentAt(predictionId: string, event: WebhookEvent): number | null {
+    return this.#sql
+      .exec<{ at: number | null }>(
+        "SELECT max(sent_at) AS at FROM deliveries WHERE prediction_id = ? AND event = ?",
+        predictionId,
+        event,
+      )
+      .one().at;
+  }
+}

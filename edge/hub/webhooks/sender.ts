@@ -1,0 +1,168 @@
+// Sends the hub's webhooks: signed, a few at a time, again and again as their schedule says.
+
+import { VqdError } from "@vqd/shared/errors.ts";
+import { errorFields, type Logger } from "@vqd/shared/log.ts";
+import type { Config } from "../../config.ts";
+import { viewPrediction } from "../../prediction/view.ts";
+import { type AttemptOutcome, nextStep, parseRetryAfter } from "./schedule.ts";
+import { webhookSignature } from "./sign.ts";
+import { webhookUrlComplaint } from "./url.ts";
+import type { HubMetrics } from "../metrics.ts";
+import { queuePlace } from "../admission/queue-place.ts";
+import type { PredictionRow } from "../storage/prediction-row.ts";
+import type { PredictionStore } from "../storage/store.ts";
+import type { Delivery } from "../../prediction/webhook-events.ts";
+import type { Exclusion, WebhookStore } from "../storage/webhook-store.ts";
+
+const TIMEOUT_MS = 15_000;
+/** An attempt whose end was not recorded, because the hub was evicted, is made again after this. */
+const LEASE_MS = 2 * TIMEOUT_MS;
+const MAX_AT_ONCE = 16;
+/** A receiver that hangs holds up its own webhooks only. */
+const MAX_PER_HOST = 4;
+const USER_AGENT = "vqd-webhooks/1";
+
+export interface WebhookSenderOptions {
+  readonly predictions: PredictionStore;
+  readonly store: WebhookStore;
+  readonly config: Config;
+  readonly metrics: HubMetrics;
+  readonly log: Logger;
+  /** Work that goes on after the call that caused it. */
+  readonly inBackground: (work: Promise<void>) => void;
+  /** The time of the next delivery may have changed. */
+  readonly onScheduled: () => void;
+}
+
+export class WebhookSender {
+  readonly #options: WebhookSenderOptions;
+  /** What is being sent, by delivery. */
+  readonly #sending = new Map<string, { readonly predictionId: string; readonly host: string }>();
+
+  constructor(options: WebhookSenderOptions) {
+    this.#options = options;
+  }
+
+  /** Starts what is due and can be started. Returns at once. */
+  pump(): void {
+    const { store, predictions, inBackground } = this.#options;
+    while (this.#sending.size < MAX_AT_ONCE) {
+      const delivery = store.due(Date.now(), this.#excluded());
+      if (delivery === undefined) return;
+      const row = predictions.get(delivery.predictionId);
+      if (row === undefined || row.webhook === null) {
+        store.settle(delivery.id, "failed");
+        continue;
+      }
+      this.#sending.set(delivery.id, { predictionId: row.id, host: delivery.host });
+      inBackground(this.#send(delivery, row, row.webhook));
+    }
+  }
+
+  /** Sends the end of a prediction once more, under the same webhook-id. Throws a VqdError, not_found, if none was sent. */
+  sendAgain(predictionId: string): void {
+    const { predictions, store, onScheduled } = this.#options;
+    const ending = store.of(predictionId).find(({ event }) => event === "completed");
+    if (ending === undefined) throw new VqdError("not_found", "there is no webhook of its end to send again");
+    predictions.atomically(() => {
+      store.enable(predictionId);
+      store.again(ending.id, Date.now());
+    });
+    this.pump();
+    onScheduled();
+  }
+
+  #excluded(): Exclusion {
+    const sending = [...this.#sending.values()];
+    const perHost = Map.groupBy(sending, ({ host }) => host);
+    return {
+      hosts: [...perHost].filter(([, of]) => of.length >= MAX_PER_HOST).map(([host]) => host),
+      // One at a time of a prediction, so that its events arrive in order.
+      predictionIds: sending.map(({ predictionId }) => predictionId),
+    };
+  }
+
+  async #send(delivery: Delivery, row: PredictionRow, url: string): Promise<void> {
+    const { store, config, metrics, log, onScheduled } = this.#options;
+    const startedAt = Date.now();
+    const leaseUntil = startedAt + LEASE_MS;
+    try {
+      const body = delivery.body ?? this.#bodyOf(row);
+      store.claim(delivery.id, body, { now: startedAt, leaseUntil });
+      const outcome = await this.#attempt(delivery.id, row, url, body);
+      const now = Date.now();
+      store.recordAttempt(delivery.id, startedAt, now - startedAt, outcome);
+      const tries = delivery.tries + 1;
+      const step = nextStep(outcome, {
+        tries,
+        // What is not the end is soon overtaken by what follows: it is tried once.
+        delaysMs: delivery.event === "completed" ? config.webhookDelaysMs : [],
+        now,
+        random: Math.random(),
+      });
+      const nextAt = store.get(delivery.id)?.nextAt ?? null;
+      // Where it has been begun anew meanwhile, it is sent again whatever came of this attempt.
+      const isBegunAnew = nextAt !== null && nextAt !== leaseUntil;
+      if (!isBegunAnew) {
+        if ("retryAt" in step) store.retryAt(delivery.id, step.retryAt, tries);
+        else if (step.state === "disabled") store.disable(row.id);
+        else store.settle(delivery.id, step.state);
+        if ("state" in step && step.state === "disabled") store.settle(delivery.id, "disabled");
+      }
+      const result = "state" in step ? step.state : "retried later";
+      metrics.count("vqd_hub_webhook_attempts_total", "state" in step ? step.state : "retried");
+      log.info("webhook", { prediction: row.id, event: delivery.event, status: outcome.status, result });
+    } catch (error) {
+      log.error("webhook failed", { prediction: row.id, ...errorFields(error) });
+    } finally {
+      this.#sending.delete(delivery.id);
+      this.pump();
+      onScheduled();
+    }
+  }
+
+  async #attempt(id: string, row: PredictionRow, url: string, body: string): Promise<AttemptOutcome> {
+    const { store, config } = this.#options;
+    const refused = (error: string): AttemptOutcome => ({ status: null, error, retryAfterMs: null });
+    const complaint = webhookUrlComplaint(url, { allowLoopback: config.webhookAllowLoopback });
+    if (complaint !== undefined) return refused(`the URL ${complaint}`);
+    const now = Date.now();
+    const timestamp = Math.floor(now / 1_000);
+    const secrets = store.secrets(row.keyName, now);
+    try {
+      const response = await fetch(url, {
+        method: "POST",
+        // A redirect could lead anywhere.
+        redirect: "manual",
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+        headers: {
+          "content-type": "application/json",
+          "user-agent": USER_AGENT,
+          "webhook-id": id,
+          "webhook-timestamp": String(timestamp),
+          "webhook-signature": await webhookSignature(secrets, { id, timestamp, body }),
+        },
+        body,
+      });
+      // What the receiver says beyond its status is nobody's business here.
+      await response.body?.cancel();
+      const { status, headers } = response;
+      const isRedirect = status >= 300 && status < 400;
+      return {
+        status,
+        error: isRedirect ? "redirects are not followed" : null,
+        retryAfterMs: parseRetryAfter(headers.get("retry-after"), now),
+      };
+    } catch (error) {
+      const isTimeout = error instanceof Error && error.name === "TimeoutError";
+      return refused(isTimeout ? `no answer within ${TIMEOUT_MS / 1_000} s` : "no connection");
+    }
+  }
+
+  /** The prediction as it is now, with the links that its creator was given. */
+  #bodyOf(row: PredictionRow): string {
+    const { predictions, config } = this.#options;
+    const record = { ...row, queue: queuePlace(predictions, row) };
+    return JSON.stringify(viewPrediction(record, { origin: row.origin, retention: config }));
+  }
+}

@@ -1,0 +1,39 @@
+// A hub's answer as data: errors do not cross a Durable Object's border with their fields.
+
+import { type ErrorCode, type FieldError, VqdError } from "@vqd/shared/errors.ts";
+import { RateRefusal, type RateState } from "./rate-state.ts";
+
+/** A VqdError as data. */
+export interface HubError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly retryable: boolean;
+  readonly retryAfterSeconds: number | null;
+  readonly errors: readonly FieldError[];
+  /** Of a RateRefusal. */
+  readonly rate: RateState | null;
+}
+
+export type HubResult<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly error: HubError };
+
+export function toHubError(error: VqdError): HubError {
+  const { code, message, retryable, errors } = error;
+  const rate = error instanceof RateRefusal ? error.rate : null;
+  return { code, message, retryable, retryAfterSeconds: error.retryAfterSeconds ?? null, errors, rate };
+}
+
+/** The value of a hub's answer; throws the hub's VqdError. */
+export function unwrap<T>(result: HubResult<T>): T {
+  if (result.ok) return result.value;
+  const { code, message, retryable, retryAfterSeconds, errors, rate } = result.error;
+  if (rate !== null && (code === "rate_limited" || code === "too_many_live")) {
+    throw new RateRefusal(code, message, retryAfterSeconds ?? 0, rate);
+  }
+  throw new VqdError(code, message, {
+    retryable,
+    errors,
+    ...(retryAfterSeconds === null ? {} : { retryAfterSeconds }),
+  });
+}

@@ -1,0 +1,10 @@
+// The URLs that answers link to.
+
+export const predictionUrl = (origin: string, id: string): string => `${origin}/v1/predictions/${id}`;
+export const cancelUrl = (origin: string, id: string): string => `${predictionUrl(origin, id)}/cancel`;
+export const eventsUrl = (origin: string, id: string): string => `${predictionUrl(origin, id)}/events`;
+export const streamUrl = (origin: string, id: string, capability: string): string =>
+  `${origin}/v1/streams/${id}/${capability}`;
+export const fileUrl = (origin: string, capability: string, name: string): string =>
+  `${origin}/v1/files/${capability}/${name}`;
+export const modelUrl = (origin: string, name: string): string => `${origin}/v1/models/${name}`;

@@ -1,0 +1,27 @@
+// The events that webhooks tell of, and their deliveries.
+
+export const WEBHOOK_EVENTS = ["start", "output", "logs", "completed"] as const;
+export type WebhookEvent = (typeof WEBHOOK_EVENTS)[number];
+export type DeliveryState = "pending" | "delivered" | "failed" | "disabled";
+
+export interface Delivery {
+  /** The webhook-id. */
+  readonly id: string;
+  readonly predictionId: string;
+  readonly event: WebhookEvent;
+  /** Where it goes. */
+  readonly host: string;
+  /** Null until the first attempt, from when on it stays the same. */
+  readonly body: string | null;
+  readonly state: DeliveryState;
+  readonly tries: number;
+  /** Unix time in ms; null once it is settled. */
+  readonly nextAt: number | null;
+}
+
+export interface DeliveryAttempt {
+  readonly at: number;
+  readonly status: number | null;
+  readonly error: string | null;
+  readonly ms: number;
+}

@@ -1,0 +1,80 @@
+// The models that this edge serves, and which of them a request means.
+
+import { VqdError } from "@vqd/shared/errors.ts";
+import type { Logger } from "@vqd/shared/log.ts";
+import { type ModelManifest, VERSION_PATTERN } from "@vqd/shared/model.ts";
+import type { Env } from "../bindings.ts";
+import { configOf } from "../config.ts";
+import { hubOfShard, shardOfKey } from "./routing.ts";
+import { mergesSha256, tokenizer } from "./tokenizer.ts";
+
+/** How long an isolate goes without asking the hub again. */
+const CACHE_MS = 3_000;
+/** An empty list is asked for again sooner: the first worker may just be starting. */
+const EMPTY_CACHE_MS = 500;
+const NO_MODEL_RETRY_SECONDS = 5;
+
+interface CachedModels {
+  readonly until: number;
+  readonly models: readonly ModelManifest[];
+}
+
+const caches = new WeakMap<Env, Map<number, CachedModels>>();
+const reported = new Set<string>();
+
+/** True if the edge can tokenize for the model; says in the log, once, if not. */
+async function isServed(manifest: ModelManifest, log: Logger): Promise<boolean> {
+  const { mergesSha256: wanted, padTokenId } = manifest.tokenizer;
+  if (wanted === (await mergesSha256()) && padTokenId < tokenizer.vocabularySize) return true;
+  if (!reported.has(manifest.version)) {
+    reported.add(manifest.version);
+    log.warn("model not served: its vocabulary is not the edge's", {
+      model: manifest.name,
+      version: manifest.version,
+    });
+  }
+  return false;
+}
+
+/** Models that can be used by the owner of a key, the newest announcement first. */
+export async function listModels(env: Env, keyName: string, log: Logger): Promise<readonly ModelManifest[]> {
+  const shard = shardOfKey(env, keyName);
+  let cache = caches.get(env);
+  if (cache === undefined) caches.set(env, (cache = new Map()));
+  const known = cache.get(shard);
+  if (known !== undefined && known.until > Date.now()) return known.models;
+  const models: ModelManifest[] = [];
+  for (const manifest of await hubOfShard(env, shard).models()) {
+    if (await isServed(manifest, log)) models.push(manifest);
+  }
+  models.sort((a, b) => b.announcedAt - a.announcedAt);
+  cache.set(shard, { until: Date.now() + (models.length === 0 ? EMPTY_CACHE_MS : CACHE_MS), models });
+  return models;
+}
+
+/**
+ * The model that `reference` names: a version (64 hexadecimal digits), `owner/name` (its newest version), or
+ * `owner/name:version`; undefined gives the default. Returns undefined if there is none of that name.
+ * Throws a VqdError (no_worker) if no model at all is known.
+ */
+export function resolveModel(
+  models: readonly ModelManifest[],
+  reference: string | undefined,
+  defaultModel: string | undefined,
+): ModelManifest | undefined {
+  const [newest] = models;
+  if (newest === undefined) {
+    throw new VqdError("no_worker", "no model is available: no worker has announced one yet", {
+      retryable: true,
+      retryAfterSeconds: NO_MODEL_RETRY_SECONDS,
+    });
+  }
+  const wanted = reference ?? defaultModel;
+  if (wanted === undefined) return newest;
+  if (VERSION_PATTERN.test(wanted)) return models.find(({ version }) => version === wanted);
+  const [name, version, ...rest] = wanted.split(":");
+  if (rest.length > 0) return undefined;
+  return models.find((model) => model.name === name && (version === undefined || model.version === version));
+}
+
+export const defaultModelOf = (env: Env): string | undefined => configOf(env).defaultModel;

@@ -1,0 +1,162 @@
+// From validated input to a dispatched prediction: defaults, limits of the model, token ids, job.
+
+import type { ApiKey } from "@vqd/shared/api-key.ts";
+import { encodeJob } from "@vqd/shared/codec.ts";
+import { newCapability, newPredictionId } from "@vqd/shared/ids.ts";
+import { imageCount, type Job } from "@vqd/shared/job.ts";
+import { MAX_IMAGES } from "@vqd/shared/limits.ts";
+import type { ModelManifest } from "@vqd/shared/model.ts";
+import { VqdError } from "@vqd/shared/errors.ts";
+import { PRESETS } from "@vqd/shared/presets.ts";
+import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
+import type { Env } from "../bindings.ts";
+import { configOf } from "../config.ts";
+import { hubOfShard, shardOfKey } from "./routing.ts";
+import type { Idempotency, PredictionRecord, Webhook } from "../prediction/records.ts";
+import { unwrap } from "../prediction/hub-result.ts";
+import type { RateState } from "../prediction/rate-state.ts";
+import { DEFAULTS, type PredictionInput } from "./schemas.ts";
+import { tokenizer } from "./tokenizer.ts";
+import { invalidInput } from "../http/validation.ts";
+
+export interface Submission {
+  readonly input: PredictionInput;
+  readonly model: ModelManifest;
+  readonly apiKey: ApiKey;
+  readonly requestId: string;
+  readonly traceparent: string | undefined;
+  readonly cancelAfterMs?: number | null;
+  readonly idempotency?: Idempotency | null;
+  /** By default normal, or what the key may have at most. */
+  readonly priority?: Priority | null | undefined;
+  /** Where in the body the input lies, for errors: "input." or "". */
+  readonly path: string;
+  /** Of links to what is made. */
+  readonly origin: string;
+  readonly webhook?: Webhook | null;
+}
+
+/** The caller's input with all that was left open filled in: what is echoed, and reproduces the images. */
+function withDefaults(input: PredictionInput, model: ModelManifest, path: string) {
+  const preset = PRESETS[input.preset ?? DEFAULTS.preset];
+  const steps = input.num_inference_steps ?? Math.min(preset.numInferenceSteps, model.numTrainTimesteps);
+  if (steps > model.numTrainTimesteps) {
+    const message = `must be at most ${model.numTrainTimesteps}, the steps that ${model.name} was trained with`;
+    throw invalidInput([{ path: `${path}num_inference_steps`, message }]);
+  }
+  const { num_outputs: outputs, num_images_per_prompt: perPrompt } = input;
+  if (typeof outputs === "number" && typeof perPrompt === "number" && outputs !== perPrompt) {
+    throw invalidInput([{ path: `${path}num_images_per_prompt`, message: "contradicts num_outputs" }]);
+  }
+  const priorRule = input.prior_rule ?? preset.priorRule;
+  // A preset's weight goes with its rule.
+  const priorWeight = input.prior_weight ?? (priorRule === preset.priorRule ? preset.priorWeight : 0);
+  if (priorWeight > 0 && priorRule !== 2) {
+    throw invalidInput([{ path: `${path}prior_weight`, message: "has an effect with prior_rule 2 only" }]);
+  }
+  return {
+    prompt: input.prompt,
+    negative_prompt: input.negative_prompt ?? null,
+    num_inference_steps: steps,
+    guidance_scale: input.guidance_scale ?? model.defaults?.guidanceScale ?? DEFAULTS.guidanceScale,
+    truncation_rate: input.truncation_rate ?? DEFAULTS.truncationRate,
+    num_outputs: outputs ?? perPrompt ?? DEFAULTS.numOutputs,
+    seed: input.seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,
+    scheduler: input.scheduler ?? preset.scheduler,
+    prior_rule: priorRule,
+    prior_weight: priorWeight,
+    output_format: input.output_format ?? DEFAULTS.outputFormat,
+    output_quality: input.output_quality ?? DEFAULTS.outputQuality,
+    num_previews: input.num_previews ?? DEFAULTS.previews,
+  };
+}
+
+/** What the caller asks for, if the key may have it. Throws a VqdError (forbidden). */
+function priorityOf({ priority, apiKey }: Submission): Priority {
+  const isUrgent = (one: Priority, than: Priority): boolean =>
+    PRIORITIES.indexOf(one) < PRIORITIES.indexOf(than);
+  const most = apiKey.priority;
+  if (!priority) return isUrgent("normal", most) ? most : "normal";
+  if (!isUrgent(priority, most)) return priority;
+  const message = `must be ${most} or less urgent: the key may have no more`;
+  throw new VqdError("forbidden", `priority ${message}`, { errors: [{ path: "priority", message }] });
+}
+
+export interface Submitted {
+  readonly record: PredictionRecord;
+  /** Where the key stands now; null if an earlier request with the same idempotency key has made the prediction. */
+  readonly rate: RateState | null;
+}
+
+/**
+ * Dispatches a prediction. Throws a VqdError: invalid_input, forbidden, queue_full, queue_unavailable, idempotency_key_reused.
+ */
+export async function submitPrediction(env: Env, submission: Submission): Promise<Submitted> {
+  const { model, apiKey, requestId, path } = submission;
+  const { name: keyName } = apiKey;
+  const config = configOf(env);
+  const priority = priorityOf(submission);
+  const input = withDefaults(submission.input, model, path);
+  const padding = model.tokenizer;
+  const prompts = [input.prompt].flat().map((prompt) => tokenizer.encodePadded(prompt, padding));
+  // An empty negative prompt is none: the model's own unconditional embedding.
+  const negative = input.negative_prompt?.trim()
+    ? tokenizer.encodePadded(input.negative_prompt, padding)
+    : null;
+
+  const shard = shardOfKey(env, keyName);
+  const createdAt = Date.now();
+  const job: Job = {
+    v: 1,
+    id: newPredictionId(shard),
+    shard,
+    model: model.name,
+    version: model.version,
+    createdAt,
+    deadlineAt: createdAt + config.queueTimeoutMs + config.runTimeoutMs,
+    prompts: prompts.map(({ ids }) => ids),
+    negativePrompt: negative?.ids ?? null,
+    numInferenceSteps: input.num_inference_steps,
+    guidanceScale: input.guidance_scale,
+    truncationRate: input.truncation_rate,
+    numImagesPerPrompt: input.num_outputs,
+    seed: input.seed,
+    scheduler: input.scheduler,
+    priorRule: input.prior_rule,
+    priorWeight: input.prior_weight,
+    outputFormat: input.output_format,
+    outputQuality: input.output_quality,
+    previews: input.num_previews,
+  };
+  if (imageCount(job) > MAX_IMAGES) {
+    const message = `asks for ${imageCount(job)} images in all; a prediction makes at most ${MAX_IMAGES}`;
+    throw invalidInput([{ path: `${path}num_outputs`, message }]);
+  }
+  const result = await hubOfShard(env, shard).create({
+    keyName,
+    inputJson: JSON.stringify(input),
+    promptTokens: prompts.reduce((sum, { tokenCount }) => sum + tokenCount, 0),
+    promptTruncated: [...prompts, ...(negative === null ? [] : [negative])].some(
+      ({ truncated }) => truncated,
+    ),
+    fileCapability: newCapability(),
+    streamCapability: newCapability(),
+    queueTimeoutMs: config.queueTimeoutMs,
+    runTimeoutMs: config.runTimeoutMs,
+    cancelAfterMs: submission.cancelAfterMs ?? null,
+    idempotency: submission.idempotency ?? null,
+    webhook: submission.webhook ?? null,
+    limits: {
+      perMinute: apiKey.perMinute ?? config.rateLimits.perMinute,
+      live: apiKey.live ?? config.rateLimits.live,
+    },
+    origin: submission.origin,
+    job: encodeJob(job),
+    priority,
+    maxWaitMs: config.maxWaitMs,
+    requestId,
+    traceparent: submission.traceparent,
+  });
+  const { record, rate } = unwrap(result);
+  return { record, rate };
+}

@@ -1,0 +1,17 @@
+// The edge's CLIP vocabulary: its tokenizer, made at start-up, and the hash that models name it by.
+
+import { encodeHex } from "../util/bytes.ts";
+import merges from "@vqd/shared/tokenizer/clip-merges.txt";
+import { createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
+
+export const tokenizer = createClipTokenizer(merges);
+
+let hash: Promise<string> | undefined;
+
+/** SHA-256 of the merges in hex. Hashing is asynchronous, so it waits for the first request. */
+export function mergesSha256(): Promise<string> {
+  hash ??= crypto.subtle
+    .digest("SHA-256", new TextEncoder().encode(merges))
+    .then((digest) => encodeHex(new Uint8Array(digest)));
+  return hash;
+}

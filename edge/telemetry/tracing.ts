@@ -1,0 +1,139 @@
+// OpenTelemetry traces of the edge: spans of requests and of the hub, sent as OTLP over HTTP when a piece of work is over.
+
+import {
+  type Attributes,
+  type Context,
+  ROOT_CONTEXT,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+  type Tracer,
+} from "@opentelemetry/api";
+import { parseTraceParent } from "@opentelemetry/core";
+import { JsonTraceSerializer } from "@opentelemetry/otlp-transformer";
+import { resourceFromAttributes } from "@opentelemetry/resources";
+import {
+  ParentBasedSampler,
+  type ReadableSpan,
+  type SpanProcessor,
+  TraceIdRatioBasedSampler,
+  TracerProvider,
+} from "@opentelemetry/sdk-trace";
+import { traceparentOf } from "@vqd/shared/headers.ts";
+import { errorFields, type Logger } from "@vqd/shared/log.ts";
+import type { Env } from "../bindings.ts";
+import { configOf, type TracingOptions } from "../config.ts";
+
+const SCOPE = "vqd-edge";
+const EXPORT_TIMEOUT_MS = 5_000;
+/** Of spans that nobody has sent yet: what comes beyond is dropped. */
+const MAX_PENDING = 2_048;
+
+/** Keeps what has ended until somebody who can wait sends it: an isolate has no timers of its own. */
+class PendingSpans implements SpanProcessor {
+  #spans: ReadableSpan[] = [];
+
+  onStart(): void {}
+
+  onEnd(span: ReadableSpan): void {
+    if (this.#spans.length < MAX_PENDING) this.#spans.push(span);
+  }
+
+  take(): ReadableSpan[] {
+    return this.#spans.splice(0);
+  }
+
+  async forceFlush(): Promise<void> {}
+
+  async shutdown(): Promise<void> {
+    this.#spans = [];
+  }
+}
+
+export class Tracing {
+  readonly #options: TracingOptions;
+  readonly #pending = new PendingSpans();
+  readonly #tracer: Tracer;
+
+  constructor(options: TracingOptions) {
+    this.#options = options;
+    if (options.endpoint === undefined) {
+      this.#tracer = trace.getTracer(SCOPE);
+      return;
+    }
+    const provider = new TracerProvider({
+      resource: resourceFromAttributes({ "service.name": SCOPE }),
+      sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(options.ratio) }),
+      spanProcessors: [this.#pending],
+    });
+    this.#tracer = provider.getTracer(SCOPE);
+  }
+
+  /** Starts a span, under the one that `parent` (a traceparent) names if it is there and valid. */
+  start(name: string, { kind, parent, attributes }: SpanOptions): Span {
+    return this.#tracer.startSpan(name, { kind: kind ?? SpanKind.INTERNAL, attributes }, contextOf(parent));
+  }
+
+  /**
+   * Runs `work` in a span under `parent`; it is given the traceparent for what follows elsewhere. Without a parent, since
+   * the request is not traced, it only runs it.
+   */
+  async traced<T>(
+    name: string,
+    options: SpanOptions,
+    work: (traceparent: string | undefined) => Promise<T>,
+  ): Promise<T> {
+    if (options.parent === undefined) return work(undefined);
+    const span = this.start(name, options);
+    try {
+      return await work(traceparentOf(span.spanContext()));
+    } catch (error) {
+      // The name alone: a message may tell of what a caller has sent.
+      span.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.name : "error" });
+      throw error;
+    } finally {
+      span.end();
+    }
+  }
+
+  /** Sends what has ended. Never rejects: nothing else is to fail because of a collector. */
+  async flush(log: Logger): Promise<void> {
+    const { endpoint, headers } = this.#options;
+    const spans = this.#pending.take();
+    const body = spans.length === 0 ? undefined : JsonTraceSerializer.serializeRequest(spans);
+    if (endpoint === undefined || body === undefined) return;
+    try {
+      const response = await fetch(`${endpoint}/v1/traces`, {
+        method: "POST",
+        headers: { ...headers, "content-type": "application/json" },
+        body,
+        signal: AbortSignal.timeout(EXPORT_TIMEOUT_MS),
+      });
+      await response.body?.cancel();
+      if (!response.ok) log.warn("spans not taken", { status: response.status, spans: spans.length });
+    } catch (error) {
+      log.warn("spans not sent", { spans: spans.length, ...errorFields(error) });
+    }
+  }
+}
+
+export interface SpanOptions {
+  readonly kind?: SpanKind;
+  readonly parent: string | undefined;
+  readonly attributes: Attributes;
+}
+
+function contextOf(traceparent: string | undefined): Context {
+  const parent = traceparent === undefined ? null : parseTraceParent(traceparent);
+  return parent === null ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, { ...parent, isRemote: true });
+}
+
+const known = new WeakMap<Env, Tracing>();
+
+/** The tracing of a set of bindings. */
+export function tracingOf(env: Env): Tracing {
+  let tracing = known.get(env);
+  if (tracing === undefined) known.set(env, (tracing = new Tracing(configOf(env).tracing)));
+  return tracing;
+}

@@ -1,0 +1,180 @@
+// Reads what torch.save writes: a zip file with a pickle that names tensors, and a member for each storage.
+
+import { closeSync, fstatSync, openSync } from "node:fs";
+import { CheckpointError } from "../errors.ts";
+import { unpickle } from "./pickle.ts";
+import { PickleTensor } from "./pickle-values.ts";
+import {
+  DTYPE_BYTES,
+  elementCount,
+  readExactly,
+  type TensorEntry,
+  type TensorSource,
+  toFloat32,
+} from "../weights/tensor.ts";
+import { readZipDirectory, type ZipMember } from "./zip.ts";
+
+/** The pickle holds names and shapes alone; those of real models are below 1 MB. */
+const MAX_PICKLE_BYTES = 64 * 1024 * 1024;
+const MAX_DIMENSIONS = 16;
+const MAX_BYTEORDER_BYTES = 16;
+const ZIP_MAGIC = "PK";
+/** How PyTorch before 1.6 began its files: a pickle of protocol 2 with a long integer. */
+const OLD_MAGIC = Buffer.from([0x80, 0x02, 0x8a, 0x0a]);
+
+interface TorchEntry extends TensorEntry {
+  readonly strides: readonly number[];
+}
+
+export class TorchFile implements TensorSource {
+  readonly path: string;
+  readonly entries: ReadonlyMap<string, TorchEntry>;
+  readonly #fd: number;
+
+  private constructor(path: string, fd: number, entries: ReadonlyMap<string, TorchEntry>) {
+    this.path = path;
+    this.#fd = fd;
+    this.entries = entries;
+  }
+
+  /** Opens the file and checks what it names; throws a CheckpointError that says what is wrong with it. */
+  static open(path: string): TorchFile {
+    const fd = openSync(path, "r");
+    try {
+      return new TorchFile(path, fd, readEntries(path, fd));
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+
+  get bytes(): number {
+    return fstatSync(this.#fd).size;
+  }
+
+  read(name: string): Float32Array<ArrayBuffer> {
+    const entry = this.entries.get(name);
+    if (entry === undefined) throw new CheckpointError(this.path, `tensor ${name} is missing`);
+    const bytes = new Uint8Array(entry.end - entry.begin);
+    readExactly(this.path, this.#fd, bytes, entry.begin);
+    const values = toFloat32(this.path, entry, bytes);
+    return isContiguous(entry) ? values : gather(values, entry);
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+function readEntries(path: string, fd: number): Map<string, TorchEntry> {
+  checkMagic(path, fd);
+  const members = readZipDirectory(path, fd);
+  const pickle = [...members.values()].find(({ name }) => /^[^/]*\/data\.pkl$/.test(name));
+  if (pickle === undefined) throw new CheckpointError(path, "not a PyTorch file: it has no data.pkl");
+  const root = pickle.name.slice(0, -"data.pkl".length);
+  const byteOrder = members.get(`${root}byteorder`);
+  if (byteOrder !== undefined) {
+    const order = readMember(path, fd, byteOrder, MAX_BYTEORDER_BYTES).toString("latin1");
+    if (order !== "little") {
+      throw new CheckpointError(path, `its byte order is ${JSON.stringify(order)}, expected "little"`);
+    }
+  }
+  const value = unpickle(path, readMember(path, fd, pickle, MAX_PICKLE_BYTES));
+  if (!(value instanceof Map)) throw new CheckpointError(path, "holds no dict of tensors");
+  const entries = new Map<string, TorchEntry>();
+  for (const [name, tensor] of value) {
+    // Counters and settings may lie among the weights; nothing reads them.
+    if (typeof name !== "string" || !(tensor instanceof PickleTensor)) continue;
+    entries.set(name, readEntry(path, name, tensor, members.get(`${root}data/${tensor.storage.key}`)));
+  }
+  if (entries.size === 0 && value.size > 0) {
+    const names = [...value.keys()].slice(0, 5).join(", ").slice(0, 200);
+    throw new CheckpointError(path, `holds no tensors by name, but ${names}; expected a plain state dict`);
+  }
+  return entries;
+}
+
+function checkMagic(path: string, fd: number): void {
+  const magic = Buffer.alloc(OLD_MAGIC.length);
+  readExactly(path, fd, magic, 0);
+  if (magic.equals(OLD_MAGIC)) {
+    throw new CheckpointError(
+      path,
+      "was written by PyTorch before 1.6, whose files are not read; load and save it with a newer one",
+    );
+  }
+  if (magic.toString("latin1", 0, 2) !== ZIP_MAGIC) {
+    throw new CheckpointError(path, "not a PyTorch file: it is no zip file");
+  }
+}
+
+function readMember(path: string, fd: number, { name, begin, end }: ZipMember, limit: number): Buffer {
+  if (end - begin > limit) {
+    throw new CheckpointError(path, `member ${name} has ${end - begin} bytes, at most ${limit} are read`);
+  }
+  const bytes = Buffer.alloc(end - begin);
+  readExactly(path, fd, bytes, begin);
+  return bytes;
+}
+
+function readEntry(
+  path: string,
+  name: string,
+  { storage, offset, shape, strides }: PickleTensor,
+  member: ZipMember | undefined,
+): TorchEntry {
+  const fail = (reason: string): CheckpointError => new CheckpointError(path, `tensor ${name}: ${reason}`);
+  const { dtype, key, size } = storage;
+  if (member === undefined) throw fail(`its storage ${key} is missing`);
+  const width = DTYPE_BYTES[dtype];
+  const bytes = member.end - member.begin;
+  if (size * width !== bytes) {
+    throw fail(`its storage ${key} takes ${size * width} bytes as ${dtype}, but has ${bytes}`);
+  }
+  const count = elementCount(shape);
+  // A stride of 0 repeats values: a few bytes could stand for a tensor of any size.
+  if (shape.length > MAX_DIMENSIONS)
+    throw fail(`has ${shape.length} dimensions, at most ${MAX_DIMENSIONS} are read`);
+  if (!(count <= size))
+    throw fail(`shape [${shape.join(", ")}] is larger than its storage of ${size} elements`);
+  const last = shape.reduce((sum, length, axis) => sum + (length - 1) * (strides[axis] ?? 0), offset);
+  const span = count === 0 ? 0 : last + 1 - offset;
+  if (offset > size || offset + span > size) {
+    throw fail(
+      `shape [${shape.join(", ")}], strides [${strides.join(", ")}] and offset ${offset} reach beyond its storage of ${size} elements`,
+    );
+  }
+  const begin = member.begin + offset * width;
+  return { name, dtype, shape, strides, begin, end: begin + span * width };
+}
+
+/** Whether values lie in the order of their indices; the stride of an axis of length 1 is never used. */
+function isContiguous({ shape, strides }: TorchEntry): boolean {
+  let expected = 1;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    if (shape[axis] !== 1 && strides[axis] !== expected) return false;
+    expected *= shape[axis] ?? 1;
+  }
+  return true;
+}
+
+/** Values of a view, such as a transposed matrix, in the order of their indices. */
+function gather(values: Float32Array, { shape, strides }: TorchEntry): Float32Array<ArrayBuffer> {
+  const result = new Float32Array(elementCount(shape));
+  const index = new Array<number>(shape.length).fill(0);
+  let from = 0;
+  for (let i = 0; i < result.length; i++) {
+    result[i] = values[from] ?? 0;
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      const next = (index[axis] ?? 0) + 1;
+      from += strides[axis] ?? 0;
+      if (next < (shape[axis] ?? 0)) {
+        index[axis] = next;
+        break;
+      }
+      from -= next * (strides[axis] ?? 0);
+      index[axis] = 0;
+    }
+  }
+  return result;
+}

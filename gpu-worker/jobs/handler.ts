@@ -1,0 +1,262 @@
+// One delivery of a job: its attempts from the newest state, and how each of its ends is settled.
+
+import { setTimeout as delay } from "node:timers/promises";
+import { VqdError } from "@vqd/shared/errors.ts";
+import { MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
+import { imageCount, type Job } from "@vqd/shared/job.ts";
+import { errorFields, type Logger } from "@vqd/shared/log.ts";
+import { controlSubject } from "@vqd/shared/subjects.ts";
+import type { Broker, StoredState } from "../nats/broker.ts";
+import type { Delivery } from "../nats/delivery.ts";
+import type { JobGate } from "./gate.ts";
+import { CanceledError, DrainError, type JobRunner } from "./runner.ts";
+import { type Lease, LeaseLostError } from "./lease.ts";
+import type { JobOutcome, WorkerMetrics } from "../telemetry/metrics.ts";
+import type { ModelHost } from "../serving/model-host.ts";
+import { JobPublisher } from "./publisher.ts";
+import { StateWriter } from "./state-writer.ts";
+import { activeTraceId, annotate, traced } from "../telemetry/tracing.ts";
+
+/** A failed attempt is handed back with this delay, times the attempts so far. */
+const RETRY_DELAY_MS = 1_000;
+/** On draining: how long the last messages of a job may take to reach NATS. */
+export const DRAIN_FLUSH_MS = 1_500;
+/** Times that a job is claimed from the state read last, while another attempt goes on writing. */
+const MAX_CLAIMS = 5;
+/** Attempts after which a job is given up whatever steps they have made, in units of `maxAttempts`. */
+const CLAIMS_FACTOR = 10;
+/** A timer of more than these 25 days would end at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+const LEFT = "lease lost, left the job to the next worker";
+
+/** A job that this worker has. */
+export interface HeldJob {
+  readonly job: Job;
+  readonly modelKey: string;
+  readonly delivery: Delivery;
+  readonly lease: Lease;
+  /** Once the job is claimed. */
+  publisher: JobPublisher | undefined;
+  /** False when it needs no more passes. */
+  isDenoising: boolean;
+}
+
+export interface JobHandlerOptions {
+  readonly broker: Broker;
+  readonly runner: JobRunner;
+  readonly models: ModelHost;
+  /** Attempts in a row that may end without a step. */
+  readonly maxAttempts: number;
+  /** Steps between two stored states. */
+  readonly stateEvery: number;
+  readonly metrics: WorkerMetrics;
+  readonly log: Logger;
+}
+
+/** What the handler tells of a job, and hears. */
+export interface JobSurroundings {
+  readonly gate: JobGate;
+  /** Aborted with a DrainError when the worker is to stop. */
+  readonly draining: AbortSignal;
+  readonly onDenoised: () => void;
+  /** An error of this worker or of the model has ended an attempt. */
+  readonly onFailed: () => void;
+}
+
+interface FailedAttempt extends Pick<JobSurroundings, "onFailed"> {
+  readonly error: unknown;
+  readonly lease: Lease;
+  readonly publisher: JobPublisher;
+  readonly startsBefore: number;
+  readonly log: Logger;
+}
+
+export class JobHandler {
+  readonly #options: JobHandlerOptions;
+
+  constructor(options: JobHandlerOptions) {
+    this.#options = options;
+  }
+
+  /** Runs the job and settles its delivery. Rejects only on what nobody has foreseen. */
+  async handle(held: HeldJob, surroundings: JobSurroundings): Promise<void> {
+    const { broker, runner, metrics, log } = this.#options;
+    const receivedAt = performance.now();
+    let outcome: JobOutcome = "lease_lost";
+    const { job, lease } = held;
+    const ended = new AbortController();
+    const msToDeadline = job.deadlineAt - Date.now();
+    const onDeadline = (): void => ended.abort(deadlineError());
+    if (msToDeadline <= 0) onDeadline();
+    const deadline = setTimeout(onDeadline, Math.min(msToDeadline, MAX_TIMER_MS));
+    const stopListening = broker.onReconnect(() => lease.extend());
+    const control = broker.nc.subscribe(controlSubject(job.id), {
+      callback: (error, request) => {
+        // Refused by the server, for want of a permission: then there is no request.
+        if (error !== null) {
+          log.warn("cannot hear of cancellations", { prediction: job.id, ...errorFields(error) });
+          return;
+        }
+        request.respond();
+        ended.abort(new CanceledError());
+      },
+    });
+    try {
+      const signal = AbortSignal.any([lease.signal, ended.signal, surroundings.draining]);
+      for (let claims = 1; ; claims++) {
+        const stored = await traced("load state", {}, () => runner.loadState(job, signal));
+        const end = await this.#attempt(held, surroundings, { stored, signal });
+        if (end !== undefined) outcome = end;
+        // Else another attempt has written since the state was read: it had the job, or has it now.
+        if (end !== undefined || claims === MAX_CLAIMS) return;
+      }
+    } finally {
+      annotate({ "vqd.outcome": outcome });
+      metrics.jobEnded(job.model, outcome, (performance.now() - receivedAt) / 1_000);
+      clearTimeout(deadline);
+      control.unsubscribe();
+      stopListening();
+      lease.abandon();
+    }
+  }
+
+  /** One attempt, from the state that was read. Undefined if that was no longer the newest one: then nothing was done. */
+  async #attempt(
+    held: HeldJob,
+    surroundings: JobSurroundings,
+    { stored, signal }: { stored: StoredState | undefined; signal: AbortSignal },
+  ): Promise<JobOutcome | undefined> {
+    const { broker, runner, models, stateEvery, maxAttempts, metrics } = this.#options;
+    const { job, lease, modelKey } = held;
+    const { count: deliveries, headers } = held.delivery;
+    const startsBefore = stored?.value?.starts ?? 0;
+    // Deliveries would not do: they include those to workers that could not run the job.
+    const claimsBefore = stored?.value?.claims ?? 0;
+    // The server can lose the count of deliveries in a crash; the stored state remembers the last one.
+    const attempt = Math.max(deliveries, (stored?.value?.attempt ?? 0) + 1);
+    const log = this.#options.log.with({
+      prediction: job.id,
+      attempt,
+      requestId: headers?.get(MESSAGE_HEADERS.requestId) || undefined,
+      traceId: activeTraceId(),
+    });
+    const publisher = new JobPublisher({
+      js: broker.js,
+      job,
+      attempt,
+      numericsId: models.get(modelKey).info.numericsId,
+      startsBefore,
+      claimsBefore,
+      stateEvery,
+      states: new StateWriter({
+        js: broker.js,
+        predictionId: job.id,
+        read: () => broker.lastState(job.id),
+        sequence: stored?.sequence ?? 0,
+        signal: lease.signal,
+      }),
+      onReplaced: () => lease.lose(),
+      maxPayload: () => broker.maxPayload,
+      signal: lease.signal,
+    });
+    try {
+      // One that has ended an attempt without a step may be what ended the worker: it gets one for itself.
+      const leave = await surroundings.gate.enter(startsBefore > 0, signal);
+      try {
+        const resume = runner.usableState(job, modelKey, stored);
+        if (!(await publisher.claim(resume, imageCount(job), signal))) {
+          signal.throwIfAborted();
+          return undefined;
+        }
+        held.publisher = publisher;
+        annotate({ "vqd.attempt": attempt, "vqd.resumed_from": resume?.step ?? 0 });
+        metrics.jobStarted(job, { attempt, step: resume?.step ?? 0 });
+        log.info("job started", { step: resume?.step ?? 0, steps: job.numInferenceSteps });
+        checkAttempts(startsBefore, claimsBefore, maxAttempts);
+        const onDenoised = (): void => {
+          held.isDenoising = false;
+          surroundings.onDenoised();
+        };
+        await runner.run({ job, modelKey, publisher, signal, resume, onDenoised });
+        // Still inside: one that may end the worker must find nothing that is not yet told.
+        await traced("flush events", {}, () => publisher.finish());
+        const confirmed = await lease.complete();
+        log.info("job done", { confirmed });
+        return "succeeded";
+      } finally {
+        leave();
+      }
+    } catch (error) {
+      const { onFailed } = surroundings;
+      const failed = { error, lease, publisher, startsBefore, onFailed, log };
+      return this.#settleFailure(failed).catch((failure: unknown) => {
+        if (!(failure instanceof LeaseLostError)) throw failure;
+        log.warn(LEFT);
+        return "lease_lost" as const;
+      });
+    }
+  }
+
+  async #settleFailure({
+    error,
+    lease,
+    publisher,
+    startsBefore,
+    onFailed,
+    log,
+  }: FailedAttempt): Promise<JobOutcome> {
+    let outcome: JobOutcome = "failed";
+    if (error instanceof LeaseLostError) {
+      log.warn(LEFT);
+      return "lease_lost";
+    }
+    if (error instanceof DrainError) {
+      publisher.withdraw();
+      await Promise.race([publisher.flush().catch(() => {}), delay(DRAIN_FLUSH_MS)]);
+      lease.handBack();
+      log.info("job handed back");
+      return "handed_back";
+    }
+    if (error instanceof CanceledError) {
+      outcome = "canceled";
+      publisher.publish({ type: "canceled" });
+      log.info("job canceled");
+    } else if (error instanceof VqdError && !error.retryable) {
+      publisher.publish({ type: "failed", error: { code: error.code, message: error.message } });
+      log.warn("job failed", errorFields(error));
+    } else if (startsBefore + 1 < this.#options.maxAttempts) {
+      onFailed();
+      log.error("attempt failed, handed back", errorFields(error));
+      publisher.saveState();
+      await publisher.flush().catch(() => {});
+      lease.handBack(RETRY_DELAY_MS * (startsBefore + 1));
+      return "retried";
+    } else {
+      onFailed();
+      publisher.publish({
+        type: "failed",
+        error: { code: "model_error", message: "the model failed to run this job" },
+      });
+      log.error("job failed", errorFields(error));
+    }
+    await publisher.finish();
+    await lease.complete();
+    return outcome;
+  }
+}
+
+const deadlineError = (): VqdError =>
+  new VqdError("deadline_exceeded", "the prediction did not finish before its deadline");
+
+/** Throws a VqdError (attempts_exhausted) for a job that has had its share. */
+function checkAttempts(startsBefore: number, claimsBefore: number, maxAttempts: number): void {
+  if (startsBefore >= maxAttempts) {
+    throw new VqdError(
+      "attempts_exhausted",
+      `given up after ${maxAttempts} ${maxAttempts === 1 ? "attempt" : "attempts in a row"} that ended without an answer`,
+    );
+  }
+  if (claimsBefore >= maxAttempts * CLAIMS_FACTOR) {
+    throw new VqdError("attempts_exhausted", `given up after ${claimsBefore} attempts`);
+  }
+}

@@ -1,0 +1,87 @@
+// A worker's right to a job: kept alive while it works, lost when it was silent for longer than the lease.
+
+import type { Delivery } from "../nats/delivery.ts";
+
+/** Extensions per lease period, so that two in a row may be late. */
+const EXTENSIONS_PER_LEASE = 3;
+
+/** The reason of `signal` once the lease is lost: the job may be running elsewhere already. */
+export class LeaseLostError extends Error {
+  override readonly name = "LeaseLostError";
+  constructor() {
+    super("the lease of the job was lost");
+  }
+}
+
+/**
+ * Extends the JetStream delivery of one job until it is settled. The server redelivers after `leaseMs`
+ * without a sign of life; this side counts with the same clock and stops working, and above all stops
+ * acknowledging, when it may have been silent that long (the process was suspended, NATS was away):
+ * a late acknowledgement would remove the message from under the worker that has it now.
+ */
+export class Lease {
+  readonly #delivery: Pick<Delivery, "working" | "nak" | "ack">;
+  readonly #leaseMs: number;
+  readonly #isConnected: () => boolean;
+  readonly #lost = new AbortController();
+  readonly #timer: NodeJS.Timeout;
+  #extendedAt = performance.now();
+
+  /** `isConnected` tells whether a message sent now reaches the server. */
+  constructor(
+    delivery: Pick<Delivery, "working" | "nak" | "ack">,
+    leaseMs: number,
+    isConnected: () => boolean,
+  ) {
+    this.#delivery = delivery;
+    this.#leaseMs = leaseMs;
+    this.#isConnected = isConnected;
+    this.#timer = setInterval(() => this.extend(), leaseMs / EXTENSIONS_PER_LEASE);
+  }
+
+  /** Aborted with a `LeaseLostError` when the lease is lost. */
+  get signal(): AbortSignal {
+    return this.#lost.signal;
+  }
+
+  /** The job is another worker's: nothing is said of it any more. */
+  lose(): void {
+    this.abandon();
+    this.#lost.abort(new LeaseLostError());
+  }
+
+  /** Acknowledges the job as done. False if the lease is lost or the server did not confirm. */
+  async complete(): Promise<boolean> {
+    if (!this.#settle()) return false;
+    return this.#delivery.ack();
+  }
+
+  /** Hands the job back to the queue, to be delivered again after `delayMs`. */
+  handBack(delayMs = 0): void {
+    if (this.#settle()) this.#delivery.nak(delayMs);
+  }
+
+  /** Stops extending without a word to the server; the job is redelivered when the lease ends. */
+  abandon(): void {
+    clearInterval(this.#timer);
+  }
+
+  #settle(): boolean {
+    this.abandon();
+    this.#checkClock();
+    return !this.#lost.signal.aborted;
+  }
+
+  /** Says at once that the job is still worked on, where a server that was restarted may have forgotten it. */
+  extend(): void {
+    this.#checkClock();
+    if (this.#lost.signal.aborted || !this.#isConnected()) return;
+    this.#delivery.working();
+    this.#extendedAt = performance.now();
+  }
+
+  #checkClock(): void {
+    if (this.#lost.signal.aborted || performance.now() - this.#extendedAt < this.#leaseMs) return;
+    this.lose();
+  }
+}

@@ -1,0 +1,79 @@
+// A job's previews: pictures of the most likely result, decoded beside the steps that go on.
+
+import { imageCount, type Job, previewSteps } from "@vqd/shared/job.ts";
+import { errorFields, type Logger } from "@vqd/shared/log.ts";
+import { encodeImageFile } from "../pipeline/image.ts";
+import type { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
+import type { JobPublisher } from "./publisher.ts";
+
+export interface PreviewsOptions {
+  readonly job: Job;
+  readonly pipeline: Pick<VQDiffusionPipeline, "decode" | "info">;
+  readonly publisher: Pick<JobPublisher, "publish">;
+  /** Previews that have not been decoded when it aborts are dropped. */
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+}
+
+/**
+ * Costs nothing unless the job asks for previews, then one argmax and one decoder pass for each. Use, for the slot of
+ * each image, `mostLikely(image)`; after each step of the job `afterStep`; and `settled` before the images.
+ */
+export class Previews {
+  readonly #options: PreviewsOptions;
+  /** Steps done, as previews are taken after them. */
+  readonly #steps: readonly number[];
+  readonly #codes: readonly Uint16Array[];
+  #tail: Promise<void> = Promise.resolve();
+
+  constructor(options: PreviewsOptions) {
+    const { job, pipeline } = options;
+    this.#options = options;
+    this.#steps = previewSteps(job.numInferenceSteps, job.previews);
+    const { latentHeight, latentWidth } = pipeline.info;
+    const count = this.#steps.length === 0 ? 0 : imageCount(job);
+    this.#codes = Array.from({ length: count }, () => new Uint16Array(latentHeight * latentWidth));
+  }
+
+  /** For the image's slot: where the steps that are shown write what they see. */
+  mostLikely(image: number): ((stepIndex: number) => Uint16Array | undefined) | undefined {
+    const codes = this.#codes[image];
+    if (codes === undefined) return undefined;
+    return (stepIndex) => (this.#steps.includes(stepIndex + 1) ? codes : undefined);
+  }
+
+  /** Call when `step` steps are done, before the next begins. Returns at once. */
+  afterStep(step: number): void {
+    const preview = this.#steps.indexOf(step);
+    if (preview < 0) return;
+    for (const [index, codes] of this.#codes.entries()) {
+      // A copy: a later step may write before this one is decoded.
+      const seen = codes.slice();
+      this.#tail = this.#tail.then(() => this.#publish(index, preview, step, seen));
+    }
+  }
+
+  /** Resolves when all previews so far are published or dropped. */
+  settled(): Promise<void> {
+    return this.#tail;
+  }
+
+  /** Never rejects: a preview that fails is not worth the picture. */
+  async #publish(index: number, preview: number, step: number, codes: Uint16Array): Promise<void> {
+    const { job, pipeline, publisher, signal, log } = this.#options;
+    if (signal.aborted) return;
+    try {
+      const [image] = await pipeline.decode([codes]);
+      if (image === undefined) throw new Error("the decoder returned no picture");
+      const bytes = await encodeImageFile(image, job.outputFormat, job.outputQuality);
+      if (signal.aborted) return;
+      const { width, height } = image;
+      publisher.publish(
+        { type: "preview", index, preview, step, format: job.outputFormat, width, height },
+        bytes,
+      );
+    } catch (error) {
+      log.warn("no preview", { prediction: job.id, step, ...errorFields(error) });
+    }
+  }
+}

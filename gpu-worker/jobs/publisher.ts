@@ -1,0 +1,187 @@
+// Publishes what happens to one job, in order, each message confirmed by JetStream before the next is sent.
+
+import { setTimeout as delay } from "node:timers/promises";
+import type { JetStreamClient } from "@nats-io/jetstream";
+import { encodeEvent, encodeTokens } from "@vqd/shared/codec.ts";
+import { VqdError } from "@vqd/shared/errors.ts";
+import type { JobState, PredictionEvent } from "@vqd/shared/events.ts";
+import type { Job } from "@vqd/shared/job.ts";
+import { eventSubject } from "@vqd/shared/subjects.ts";
+import type { StateWriter } from "./state-writer.ts";
+import { activeTraceparent, traceHeaders } from "../telemetry/tracing.ts";
+
+const PUBLISH_TIMEOUT_MS = 2_000;
+const RETRY_DELAY_MS = 250;
+
+/** An event without the fields that the publisher adds. */
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
+export type EventBody = DistributiveOmit<PredictionEvent, "v" | "attempt" | "at">;
+
+export interface PublisherOptions {
+  readonly js: JetStreamClient;
+  readonly job: Pick<Job, "id" | "shard">;
+  readonly attempt: number;
+  readonly numericsId: string;
+  /** Attempts before this one that have begun since the last step was made. */
+  readonly startsBefore: number;
+  /** Attempts before this one in all. */
+  readonly claimsBefore: number;
+  /** The state is stored after every so many steps, and after the last. */
+  readonly stateEvery: number;
+  readonly states: StateWriter;
+  /** Another attempt has taken the job over. */
+  readonly onReplaced: () => void;
+  /** Largest message the server takes, in bytes. */
+  readonly maxPayload: () => number;
+  /** Ends the retries: nothing is published for a job that is no longer ours. */
+  readonly signal: AbortSignal;
+}
+
+/** A state to go on from. */
+export interface ResumePoint {
+  /** Steps done. */
+  readonly step: number;
+  /** Class ids of all images, one after the other. */
+  readonly tokens: Uint16Array;
+}
+
+interface Snapshot {
+  readonly state: JobState;
+  readonly tokens: Uint16Array;
+}
+
+const NO_TOKENS = new Uint16Array(0);
+
+/**
+ * The event stream of one attempt. All but `claim`, `flush` and `finish` return at once, so that the next step can be
+ * computed while the last one is on its way; `flush` waits until all is confirmed. A message that fails is
+ * sent again under the same message id until it is confirmed or the signal aborts, so events arrive
+ * exactly once and in order.
+ */
+export class JobPublisher {
+  readonly #options: PublisherOptions;
+  /** Of the job's span: steps are reported from the engine's loop, which is in nobody's. */
+  readonly #traceparent = activeTraceparent();
+  #tail: Promise<void> = Promise.resolve();
+  #sequence = 0;
+  /** Where the job is. */
+  #newest: Snapshot | undefined;
+  /** What of it has been queued last to be stored. */
+  #saved: Snapshot | undefined;
+
+  constructor(options: PublisherOptions) {
+    this.#options = options;
+  }
+
+  /** Queues one event; `attachment` as events.ts says for its type. */
+  publish(body: EventBody, attachment?: Uint8Array): void {
+    const { job, attempt, states, maxPayload } = this.#options;
+    const event = { v: 1, attempt, at: Date.now(), ...body } as PredictionEvent;
+    const frame = encodeEvent(event, attachment);
+    if (frame.length > maxPayload()) {
+      throw new VqdError(
+        "output_too_large",
+        `an ${body.type} event of ${frame.length} bytes exceeds the broker's limit of ${maxPayload()} bytes`,
+      );
+    }
+    const subject = eventSubject(job.shard, job.id);
+    this.#enqueue(() =>
+      this.#send(subject, frame, `${job.id}:${attempt}:${states.owner}:${this.#sequence++}`),
+    );
+  }
+
+  /**
+   * Takes the job: stores that an attempt begins, at a state that an earlier one has left. Should it end without a word,
+   * the next one knows of it. Nothing may be published before. False if another attempt has written meanwhile, or when
+   * `signal` aborts.
+   */
+  async claim(resume: ResumePoint | undefined, images: number, signal: AbortSignal): Promise<boolean> {
+    const { states, startsBefore } = this.#options;
+    const state = this.#state(resume?.step ?? 0, images, startsBefore + 1);
+    this.#newest = { state, tokens: resume?.tokens ?? NO_TOKENS };
+    this.#saved = this.#newest;
+    return states.write(state, this.#newest.tokens, signal);
+  }
+
+  /** Queues the step event and then, if it is due, the state: one is never ahead of what readers have been shown. */
+  publishStep(body: Extract<EventBody, { type: "step" }>, tokens: Uint16Array): void {
+    this.publish(body, encodeTokens(tokens));
+    this.#newest = { state: this.#state(body.step, body.images, 0), tokens };
+    const saved = this.#saved?.state.step ?? 0;
+    if (body.step - saved >= this.#options.stateEvery || body.step === body.total) this.saveState();
+  }
+
+  /** Stores that this attempt is given up without being to blame: it does not count. */
+  withdraw(): void {
+    const newest = this.#newest;
+    if (newest === undefined) return;
+    const { startsBefore, claimsBefore: claims } = this.#options;
+    const starts = Math.min(newest.state.starts, startsBefore);
+    this.#newest = { ...newest, state: { ...newest.state, starts, claims } };
+    this.saveState();
+  }
+
+  /** Queues the newest state, if it has not been stored. */
+  saveState(): void {
+    const snapshot = this.#newest;
+    if (snapshot === undefined || snapshot === this.#saved) return;
+    this.#saved = snapshot;
+    this.#enqueue(async () => {
+      // What a newer one overtakes is not sent at all.
+      if (this.#saved !== snapshot) return;
+      await this.#write(snapshot);
+    });
+  }
+
+  /**
+   * To be called before the job is acknowledged: resolves once all is confirmed and no other attempt can have begun
+   * before that. Rejects with the signal's reason when one has.
+   */
+  async finish(): Promise<void> {
+    const newest = this.#newest;
+    if (newest !== undefined) {
+      this.#saved = newest;
+      this.#enqueue(() => this.#write(newest));
+    }
+    await this.flush();
+  }
+
+  /** Resolves when all that was queued is confirmed; rejects with the signal's reason when it aborts. */
+  async flush(): Promise<void> {
+    await this.#tail;
+    this.#options.signal.throwIfAborted();
+  }
+
+  #state(step: number, images: number, starts: number): JobState {
+    const { attempt, numericsId, claimsBefore, states } = this.#options;
+    const claims = claimsBefore + 1;
+    return { v: 1, attempt, numericsId, step, images, starts, claims, owner: states.owner };
+  }
+
+  #enqueue(send: () => Promise<void>): void {
+    this.#tail = this.#tail.then(send);
+  }
+
+  async #write({ state, tokens }: Snapshot): Promise<void> {
+    if (this.#options.signal.aborted) return;
+    if (!(await this.#options.states.write(state, tokens))) this.#options.onReplaced();
+  }
+
+  /** Never rejects: it gives up only when the signal aborts, which `flush` reports. */
+  async #send(subject: string, frame: Uint8Array, msgID: string): Promise<void> {
+    const { js, signal } = this.#options;
+    const traceparent = this.#traceparent;
+    while (!signal.aborted) {
+      try {
+        await js.publish(subject, frame, {
+          timeout: PUBLISH_TIMEOUT_MS,
+          msgID,
+          ...(traceparent === undefined ? {} : { headers: traceHeaders(traceparent) }),
+        });
+        return;
+      } catch {
+        await delay(RETRY_DELAY_MS, undefined, { signal }).catch(() => {});
+      }
+    }
+  }
+}

@@ -1,0 +1,239 @@
+// Runs one job from token ids to encoded images, and says what happens through its publisher.
+
+import { setTimeout as delay } from "node:timers/promises";
+import { decodeTokens } from "@vqd/shared/codec.ts";
+import { VqdError } from "@vqd/shared/errors.ts";
+import { imageCount, type Job } from "@vqd/shared/job.ts";
+import { errorFields, type Logger } from "@vqd/shared/log.ts";
+import type { Broker, StoredState } from "../nats/broker.ts";
+import { InvalidInputError } from "../pipeline/errors.ts";
+import { encodeImageFile } from "../pipeline/image.ts";
+import type { ModelHost } from "../serving/model-host.ts";
+import type { DenoiseSlot } from "../pipeline/pipeline.ts";
+import { Previews } from "./previews.ts";
+import type { JobPublisher, ResumePoint } from "./publisher.ts";
+import type { ServedModel } from "../serving/served-model.ts";
+import { traced } from "../telemetry/tracing.ts";
+import { unlessAborted } from "../util/race-abort.ts";
+
+/** The caller canceled the prediction. */
+export class CanceledError extends Error {
+  override readonly name = "CanceledError";
+  constructor() {
+    super("the prediction was canceled");
+  }
+}
+
+/** The worker is shutting down and hands its jobs back. */
+export class DrainError extends Error {
+  override readonly name = "DrainError";
+  constructor() {
+    super("the worker is draining");
+  }
+}
+
+export interface JobRunnerOptions {
+  readonly models: ModelHost;
+  readonly broker: Broker;
+  readonly workerName: string;
+  readonly log: Logger;
+}
+
+/** One attempt at a job. */
+export interface JobRun {
+  readonly job: Job;
+  readonly modelKey: string;
+  readonly publisher: JobPublisher;
+  readonly signal: AbortSignal;
+  readonly resume: ResumePoint | undefined;
+  /** Its slots are free; what is left is decoding and encoding. */
+  readonly onDenoised: () => void;
+}
+
+/** How often, and after what pause, the stored state of a redelivered job is asked for. */
+const STATE_READ_ATTEMPTS = 3;
+const STATE_READ_RETRY_MS = 500;
+
+export class JobRunner {
+  readonly #options: JobRunnerOptions;
+
+  constructor(options: JobRunnerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * The newest state that another attempt at this job has left. Without an answer, or when `signal` aborts first, there is
+   * none: to start over costs time but never changes the result.
+   */
+  async loadState(job: Job, signal: AbortSignal): Promise<StoredState | undefined> {
+    const { broker, log } = this.#options;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await unlessAborted(broker.lastState(job.id), signal);
+      } catch (error) {
+        if (signal.aborted) return undefined;
+        if (attempt === STATE_READ_ATTEMPTS) {
+          log.warn("cannot read the job's state, starting over", {
+            prediction: job.id,
+            ...errorFields(error),
+          });
+          return undefined;
+        }
+        await delay(STATE_READ_RETRY_MS, undefined, { signal }).catch(() => {});
+      }
+    }
+  }
+
+  /**
+   * Denoises, decodes and publishes all images of the job, going on from `resume`. Calls `onDenoised` when it needs no
+   * more passes. Rejects with the signal's reason when it aborts, and with a non-retryable VqdError when the job does
+   * not fit the model.
+   */
+  async run(run: JobRun): Promise<void> {
+    const { models } = this.#options;
+    const { job, modelKey, publisher, signal, resume } = run;
+    const startedAt = performance.now();
+    publisher.publish({
+      type: "started",
+      worker: this.#options.workerName,
+      numericsId: models.get(modelKey).info.numericsId,
+      resumedFrom: resume?.step ?? 0,
+      total: job.numInferenceSteps,
+    });
+    try {
+      const { model, release } = await traced("acquire model", {}, () => models.acquire(modelKey, signal));
+      try {
+        signal.throwIfAborted();
+        await this.#makeImages(run, model);
+      } finally {
+        release();
+      }
+    } catch (error) {
+      // The pipeline refuses a job that does not fit its model; no other worker of that model would take it.
+      if (error instanceof InvalidInputError)
+        throw new VqdError("invalid_input", error.message, { cause: error });
+      throw error;
+    }
+    publisher.publish({ type: "succeeded", predictSeconds: (performance.now() - startedAt) / 1000 });
+  }
+
+  /** A state counts only if it was made with the same numerics: else the result would depend on the mix. */
+  usableState(job: Job, modelKey: string, stored: StoredState | undefined): ResumePoint | undefined {
+    // Before its first step a job has no tokens yet.
+    const state = stored?.value;
+    if (stored === undefined || state === undefined || state.step === 0) return undefined;
+    const { info } = this.#options.models.get(modelKey);
+    const { step, numericsId } = state;
+    const startOver = (why: string): undefined =>
+      void this.#options.log.warn(`the job's state ${why}, starting over`, {
+        prediction: job.id,
+        numericsId,
+      });
+    if (numericsId !== info.numericsId) return startOver("was made by another kind of worker");
+    const bytes = imageCount(job) * info.latentHeight * info.latentWidth * Uint16Array.BYTES_PER_ELEMENT;
+    if (stored.attachment.length !== bytes || step > job.numInferenceSteps) {
+      return startOver("does not fit the job");
+    }
+    const tokens = decodeTokens(stored.attachment);
+    // The mask is the class after the codes.
+    if (tokens.some((token) => token > info.numEmbeddings)) return startOver("holds unknown classes");
+    return { step, tokens };
+  }
+
+  async #makeImages(run: JobRun, model: ServedModel): Promise<void> {
+    const { job, publisher, signal, onDenoised } = run;
+    const { log } = this.#options;
+    const previews = new Previews({ pipeline: model, job, publisher, signal, log });
+    const slots = await this.#makeSlots(run, model, previews);
+    signal.throwIfAborted();
+    // Also after a failure: nothing may still be decoded when the worker lets go of the model.
+    await this.#denoise(slots, run, model, previews).finally(() => {
+      onDenoised();
+      return previews.settled();
+    });
+    await this.#publishImages(slots, run, model);
+  }
+
+  /** One slot per image, at the step of the state to resume from, or all masked. */
+  async #makeSlots({ job, resume }: JobRun, model: ServedModel, previews: Previews): Promise<DenoiseSlot[]> {
+    const [prompts, negative] = await traced(
+      "encode prompts",
+      { "vqd.prompts": job.prompts.length },
+      async () =>
+        [
+          await model.encodePrompt(job.prompts),
+          await model.encodeNegativePrompt(job.negativePrompt),
+        ] as const,
+    );
+    const pixels = model.info.latentHeight * model.info.latentWidth;
+    return model.prepareLatents(imageCount(job)).map((masked, image) => {
+      const prompt = prompts[Math.floor(image / job.numImagesPerPrompt)];
+      if (prompt === undefined)
+        throw new InvalidInputError("prompts", "has fewer entries than images were asked for");
+      return model.makeSlot({
+        tokens: resume?.tokens.slice(image * pixels, (image + 1) * pixels) ?? masked,
+        stepIndex: resume?.step ?? 0,
+        image,
+        prompt,
+        negative,
+        numInferenceSteps: job.numInferenceSteps,
+        guidanceScale: job.guidanceScale,
+        truncationRate: job.truncationRate,
+        seed: job.seed,
+        scheduler: job.scheduler,
+        priorRule: job.priorRule,
+        priorWeight: job.priorWeight,
+        mostLikely: previews.mostLikely(image),
+      });
+    });
+  }
+
+  async #denoise(
+    slots: readonly DenoiseSlot[],
+    { publisher, signal }: JobRun,
+    model: ServedModel,
+    previews: Previews,
+  ): Promise<void> {
+    const [first] = slots;
+    if (first === undefined) return;
+    const pixels = first.tokens.length;
+    const maskClass = model.info.numEmbeddings;
+    const onStep = (): void => {
+      // A copy: the slots are stepped on while this one is on its way.
+      const tokens = new Uint16Array(slots.length * pixels);
+      for (const [image, slot] of slots.entries()) tokens.set(slot.tokens, image * pixels);
+      publisher.publishStep(
+        {
+          type: "step",
+          step: first.stepIndex,
+          total: first.timesteps.length,
+          timestep: first.timesteps[first.stepIndex - 1] ?? 0,
+          masked: tokens.reduce((count, token) => count + (token === maskClass ? 1 : 0), 0),
+          images: slots.length,
+        },
+        tokens,
+      );
+      previews.afterStep(first.stepIndex);
+    };
+    const attributes = { "vqd.steps": first.timesteps.length - first.stepIndex, "vqd.images": slots.length };
+    await traced("denoise", attributes, () => model.engine.run(slots, signal, onStep));
+  }
+
+  async #publishImages(
+    slots: readonly DenoiseSlot[],
+    { job, publisher, signal }: JobRun,
+    model: ServedModel,
+  ): Promise<void> {
+    for (const [index, slot] of slots.entries()) {
+      signal.throwIfAborted();
+      const [image] = await traced("decode image", { "vqd.image": index }, () => model.decode([slot.tokens]));
+      if (image === undefined) throw new Error("the decoder returned no picture");
+      const { width, height } = image;
+      const { outputFormat: format, outputQuality: quality } = job;
+      const bytes = await traced("encode file", { "vqd.format": format }, () =>
+        encodeImageFile(image, format, quality),
+      );
+      publisher.publish({ type: "output", index, format, width, height, seed: job.seed }, bytes);
+    }
+  }
+}

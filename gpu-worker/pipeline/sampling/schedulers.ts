@@ -1,0 +1,25 @@
+// The schedulers that a checkpoint's schedule can be run with, by the names that callers use.
+
+import { SCHEDULERS, type SchedulerName } from "@vqd/shared/job.ts";
+import type { SchedulerConfig } from "../../checkpoint/config.ts";
+import { InvalidInputError } from "../errors.ts";
+import { type DiffusionScheduler, VQDiffusionScheduler } from "./scheduler.ts";
+import { StridedVQDiffusionScheduler } from "./strided-scheduler.ts";
+
+export type NamedSchedulers = Readonly<Record<SchedulerName, DiffusionScheduler>>;
+
+export const namedSchedulers = (config: SchedulerConfig): NamedSchedulers => ({
+  reference: new VQDiffusionScheduler(config),
+  strided: new StridedVQDiffusionScheduler(config),
+});
+
+/** A scheduler of the caller's, or one of ours by name. Throws InvalidInputError for a name that there is not. */
+export function resolveScheduler(
+  scheduler: SchedulerName | DiffusionScheduler,
+  named: NamedSchedulers,
+): DiffusionScheduler {
+  if (typeof scheduler !== "string") return scheduler;
+  if (Object.hasOwn(named, scheduler)) return named[scheduler];
+  const names = SCHEDULERS.map((name) => JSON.stringify(name)).join(" or ");
+  throw new InvalidInputError("scheduler", `must be ${names}, not ${JSON.stringify(scheduler)}`);
+}

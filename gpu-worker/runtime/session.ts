@@ -1,0 +1,81 @@
+// Sessions of the runtime, with their inputs checked before each run.
+
+import {
+  createRuntime,
+  type Provider,
+  type Runtime,
+  type SessionOptions,
+  type Tensor,
+  tensorOf,
+} from "./onnxruntime.ts";
+import { ThreadedRuntime } from "./threaded-runtime.ts";
+
+export { type Provider, RUNTIME_VERSION, type SessionOptions, type Tensor } from "./onnxruntime.ts";
+
+export class Session {
+  readonly #session: Runtime;
+
+  private constructor(session: Runtime) {
+    this.#session = session;
+  }
+
+  /** Loads the graph at `path`. A provider that this machine cannot run is an error that says what it needs. */
+  static async create(path: string, options: SessionOptions): Promise<Session> {
+    const { provider, ownThread = false } = options;
+    try {
+      return new Session(
+        ownThread ? await ThreadedRuntime.create(path, options) : await createRuntime(path, options),
+      );
+    } catch (cause) {
+      if (provider === "cpu") throw cause;
+      throw new Error(`the ${provider} provider cannot run the model: ${PROVIDER_NEEDS[provider]}`, {
+        cause,
+      });
+    }
+  }
+
+  /**
+   * Runs the graph and returns its output `output`, which is written to `into` if that is given; throws when inputs are
+   * missing, naming them.
+   */
+  async run(inputs: Readonly<Record<string, Tensor>>, output: string, into?: Tensor): Promise<Tensor> {
+    const missing = this.#session.inputNames.filter((name) => !(name in inputs));
+    if (missing.length > 0) throw new Error(`missing inputs: ${missing.join(", ")}`);
+    return this.#session.run(inputs, output, into);
+  }
+
+  async release(): Promise<void> {
+    await this.#session.release();
+  }
+}
+
+const PROVIDER_NEEDS: Record<Exclude<Provider, "cpu">, string> = {
+  webgpu: "it needs a GPU with a Vulkan, Metal or Direct3D 12 driver",
+  cuda:
+    "it needs an NVIDIA GPU with CUDA 12 and the runtime's CUDA library; " +
+    "install that with `ONNXRUNTIME_NODE_INSTALL=cuda12 node node_modules/onnxruntime-node/script/install.js`",
+};
+
+/** Numbers that a session on a thread of its own reads and writes where they are, without a copy. */
+export const sharedFloats = (length: number): Float32Array =>
+  new Float32Array(new SharedArrayBuffer(length * Float32Array.BYTES_PER_ELEMENT));
+
+export function floatTensor(data: Float32Array, dims: readonly number[]): Tensor {
+  return tensorOf({ type: "float32", data, dims });
+}
+
+/** int64, which is what the graphs take ids in. */
+export function intTensor(data: ArrayLike<number>, dims: readonly number[]): Tensor {
+  return tensorOf({
+    type: "int64",
+    data: BigInt64Array.from(data as ArrayLike<number> & Iterable<number>, BigInt),
+    dims,
+  });
+}
+
+/** The values of a float32 tensor. */
+export function floatData(tensor: Tensor): Float32Array {
+  if (!(tensor.data instanceof Float32Array))
+    throw new Error(`expected a float32 tensor, got ${tensor.type}`);
+  return tensor.data;
+}

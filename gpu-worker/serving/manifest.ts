@@ -1,0 +1,52 @@
+// The announcement of a loaded model, made from what its checkpoint says.
+
+import { basename } from "node:path";
+import { MAX_PALETTE_CODES } from "@vqd/shared/limits.ts";
+import type { ModelManifest } from "@vqd/shared/model.ts";
+import type { PipelineInfo } from "../pipeline/pipeline.ts";
+
+const DEFAULT_OWNER = "vqd";
+/** A model name has at most 100 characters. */
+const MAX_NAME = 100 - `${DEFAULT_OWNER}/`.length;
+
+/** `vqd/<folder>`, with what a model name cannot hold or begin with left out or turned into single dashes. */
+export function defaultModelName(modelDir: string): string {
+  const name = basename(modelDir)
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9_]+/g, "-")
+    .replaceAll(/^[-_]+/g, "")
+    .slice(0, MAX_NAME)
+    .replaceAll(/[-_]+$/g, "");
+  return `${DEFAULT_OWNER}/${name === "" ? "model" : name}`;
+}
+
+/**
+ * `palette` holds R, G, B of each code, see palette.ts. `modelName` is `owner/name`; by default it is made from the
+ * checkpoint folder's name.
+ */
+export function modelManifest(
+  info: PipelineInfo,
+  palette: Uint8Array,
+  modelName = defaultModelName(info.name),
+): ModelManifest {
+  return {
+    v: 1,
+    name: modelName,
+    version: info.version,
+    numTrainTimesteps: info.numTrainTimesteps,
+    numVectorEmbeds: info.numEmbeddings + 1,
+    defaults: { guidanceScale: info.defaultGuidanceScale },
+    latentHeight: info.latentHeight,
+    latentWidth: info.latentWidth,
+    imageHeight: info.imageHeight,
+    imageWidth: info.imageWidth,
+    tokenizer: {
+      mergesSha256: info.mergesSha256,
+      maxLength: info.textLength,
+      padTokenId: info.padTokenId,
+    },
+    ...(info.numEmbeddings > MAX_PALETTE_CODES ? {} : { palette: Buffer.from(palette).toString("base64") }),
+    parameters: info.parameters,
+    announcedAt: Date.now(),
+  };
+}

@@ -1,0 +1,307 @@
+// The models of a worker, as many of them loaded as fit into its memory: the one used longest ago makes room.
+
+import { errorFields, type Logger } from "@vqd/shared/log.ts";
+import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
+import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
+import type { Quantization } from "../graph/form.ts";
+import { modelManifest } from "./manifest.ts";
+import { ensurePalette } from "./palette.ts";
+import { type PipelineInfo, VQDiffusionPipeline } from "../pipeline/pipeline.ts";
+import { readGolden, selfCheck } from "./self-check.ts";
+import { PassTurns, ServedModel, type ServedModelOptions } from "./served-model.ts";
+import type { Provider } from "../runtime/session.ts";
+import type { StallWatch } from "../watchdog/stall-watch.ts";
+import { unlessAborted } from "../util/race-abort.ts";
+
+export interface ModelHostOptions extends Pick<ServedModelOptions, "maxSlots" | "passBytes" | "metrics"> {
+  readonly watch: StallWatch;
+  readonly models: readonly ModelSource[];
+  readonly provider: Provider;
+  readonly quantization: Quantization;
+  readonly threads: number;
+  readonly cacheDir: string;
+  /** Weights that may be loaded at once, in bytes; the model in use stays however large it is. */
+  readonly memoryBytes: number;
+  /** Told of each load: building graphs and hashing weights may block the event loop for a while. */
+  readonly whileLoading: <T>(load: () => Promise<T>) => Promise<T>;
+  readonly log: Logger;
+}
+
+export interface ModelSource {
+  /** Checkpoint folder. */
+  readonly dir: string;
+  /** `owner/name`; by default made from the folder's name. */
+  readonly name?: string | undefined;
+}
+
+/** A model that is served, loaded or not. */
+export interface HostedModel {
+  readonly key: string;
+  readonly manifest: ModelManifest;
+  readonly info: PipelineInfo;
+  readonly isLoaded: boolean;
+  /** Running mean of a pass of the transformer; 0 before the first. */
+  readonly stepMs: number;
+}
+
+/** A loaded model, which stays until it is let go. */
+export interface ModelInUse {
+  readonly model: ServedModel;
+  readonly release: () => void;
+}
+
+interface Entry {
+  readonly source: ModelSource;
+  readonly key: string;
+  readonly manifest: ModelManifest;
+  readonly info: PipelineInfo;
+  /** Set as soon as someone wants it; its load may still have to wait for room. */
+  loaded: Promise<ServedModel> | undefined;
+  /** Whether it takes memory. */
+  isResident: boolean;
+  users: number;
+  usedAt: number;
+  stepMs: () => number;
+}
+
+const WEIGHT_BYTES: Record<Quantization, number> = { none: 4, int8: 1 };
+
+/** What a model's weights take in memory, about. */
+const weightBytes = ({
+  parameters,
+  quantization,
+}: Pick<PipelineInfo, "parameters" | "quantization">): number => parameters * WEIGHT_BYTES[quantization];
+
+export class ModelHost {
+  readonly #options: ModelHostOptions;
+  readonly #turns = new PassTurns();
+  readonly #entries = new Map<string, Entry>();
+  /** Loads, one after the other: each must know what the others have left. */
+  #loading: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
+  #onRelease = (): void => {};
+
+  private constructor(options: ModelHostOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Loads each model once and checks it. One of several that cannot be served is left out, and the log says why;
+   * rejects if that leaves none.
+   */
+  static async open(options: ModelHostOptions): Promise<ModelHost> {
+    const host = new ModelHost(options);
+    let failure: unknown;
+    for (const source of options.models) {
+      try {
+        await host.#add(source);
+      } catch (error) {
+        failure ??= error;
+        if (options.models.length > 1) {
+          options.log.error("a model cannot be served", { dir: source.dir, ...errorFields(error) });
+        }
+      }
+    }
+    if (host.#entries.size === 0) throw failure;
+    return host;
+  }
+
+  get models(): HostedModel[] {
+    return [...this.#entries.values()].map(hosted);
+  }
+
+  /** Throws an Error for a key that is not served here. */
+  get(key: string): HostedModel {
+    return hosted(this.#entry(key));
+  }
+
+  isLoaded(key: string): boolean {
+    return this.#entries.get(key)?.loaded !== undefined;
+  }
+
+  /** A model cannot be loaded until jobs of others end: none of those should be begun. */
+  get isCrowded(): boolean {
+    return this.#waiting > 0;
+  }
+
+  /**
+   * Loads the model if necessary, once those in use leave it room; it then stays at least until `release`. Rejects when
+   * it cannot be loaded, and with the signal's reason when it aborts first.
+   */
+  async acquire(key: string, signal: AbortSignal): Promise<ModelInUse> {
+    const entry = this.#entry(key);
+    signal.throwIfAborted();
+    entry.users++;
+    let isReleased = false;
+    const release = (): void => {
+      if (isReleased) return;
+      isReleased = true;
+      entry.users--;
+      entry.usedAt = performance.now();
+      this.#onRelease();
+    };
+    try {
+      return { model: await unlessAborted((entry.loaded ??= this.#load(entry)), signal), release };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** Frees all models; none may be in use. */
+  async close(): Promise<void> {
+    await this.#loading;
+    await Promise.all([...this.#entries.values()].map((entry) => this.#unload(entry)));
+  }
+
+  #entry(key: string): Entry {
+    const entry = this.#entries.get(key);
+    if (entry === undefined) throw new Error(`the model ${key} is not served here`);
+    return entry;
+  }
+
+  async #add(source: ModelSource): Promise<void> {
+    const { provider, quantization, threads, cacheDir, log } = this.#options;
+    const startedAt = performance.now();
+    // What is told by the headers of its files, so that room is made before it is loaded.
+    const parameters = new DiffusersCheckpoint(source.dir).parameters();
+    await this.#makeRoom(weightBytes({ parameters, quantization }));
+    const pipeline = await this.#pipeline(source);
+    try {
+      const manifest = modelManifest(pipeline.info, await ensurePalette(pipeline, cacheDir), source.name);
+      const key = modelKey(manifest);
+      if (this.#entries.has(key)) throw new Error(`${source.dir}: ${manifest.name} is listed twice`);
+      log.info("model loaded", {
+        model: manifest.name,
+        version: manifest.version,
+        provider,
+        quantization,
+        threads,
+        seconds: Math.round(performance.now() - startedAt) / 1000,
+      });
+      await this.#check(source, pipeline);
+      const entry: Entry = {
+        source,
+        key,
+        manifest,
+        info: pipeline.info,
+        loaded: undefined,
+        isResident: true,
+        users: 0,
+        usedAt: performance.now(),
+        stepMs: () => 0,
+      };
+      entry.loaded = Promise.resolve(this.#serve(entry, pipeline));
+      this.#entries.set(key, entry);
+    } catch (error) {
+      await pipeline.release();
+      throw error;
+    }
+  }
+
+  async #check({ dir }: ModelSource, pipeline: VQDiffusionPipeline): Promise<void> {
+    const { watch, log } = this.#options;
+    const golden = readGolden(dir);
+    if (golden === undefined) {
+      log.info("not self-checked: the checkpoint has no golden.json");
+      return;
+    }
+    const { error, agreement } = await watch.run("pass", golden.cases.length, () =>
+      selfCheck(pipeline, golden),
+    );
+    log.info("self-check passed", {
+      error: Number(error.toPrecision(2)),
+      agreement: Number(agreement.toFixed(4)),
+    });
+  }
+
+  #load(entry: Entry): Promise<ServedModel> {
+    const load = async (): Promise<ServedModel> => {
+      const { name: model } = entry.manifest;
+      await this.#makeRoom(weightBytes(entry.info), entry);
+      entry.isResident = true;
+      const startedAt = performance.now();
+      const pipeline = await this.#pipeline(entry.source);
+      if (pipeline.info.version !== entry.info.version) {
+        await pipeline.release();
+        throw new Error(`${entry.source.dir}: the checkpoint has changed since it was announced`);
+      }
+      const seconds = Math.round(performance.now() - startedAt) / 1000;
+      this.#options.log.info("model loaded again", { model, seconds });
+      return this.#serve(entry, pipeline);
+    };
+    const loaded = this.#loading.then(load).catch((error: unknown) => {
+      if (entry.loaded === loaded) entry.loaded = undefined;
+      entry.isResident = false;
+      throw error;
+    });
+    this.#loading = loaded.catch(() => {});
+    return loaded;
+  }
+
+  #pipeline({ dir }: ModelSource): Promise<VQDiffusionPipeline> {
+    const { provider, quantization, threads, cacheDir, whileLoading } = this.#options;
+    return whileLoading(() =>
+      VQDiffusionPipeline.fromPretrained(dir, {
+        provider,
+        quantization,
+        threads,
+        cacheDir,
+        ownThreads: true,
+      }),
+    );
+  }
+
+  #serve(entry: Entry, pipeline: VQDiffusionPipeline): ServedModel {
+    const served = new ServedModel(pipeline, {
+      ...this.#options,
+      name: entry.manifest.name,
+      turns: this.#turns,
+    });
+    entry.stepMs = () => served.engine.stepMs;
+    return served;
+  }
+
+  /**
+   * Frees models that nobody uses, the one used longest ago first, until `needed` bytes fit beside the others. Rejects
+   * when nobody wants the model any more that they are `wanted` for.
+   */
+  async #makeRoom(needed: number, wanted?: Entry): Promise<void> {
+    const { memoryBytes, log } = this.#options;
+    for (;;) {
+      if (wanted?.users === 0) {
+        // At once: who comes from now on has it loaded anew.
+        wanted.loaded = undefined;
+        throw new Error(`nobody waits for the model ${wanted.key} any more`);
+      }
+      const others = [...this.#entries.values()].filter(({ isResident }) => isResident);
+      const bytes = others.reduce((sum, { info }) => sum + weightBytes(info), needed);
+      // However large a model is, alone it is loaded.
+      if (bytes <= memoryBytes || others.length === 0) return;
+      const [oldest] = others.filter(({ users }) => users === 0).toSorted((a, b) => a.usedAt - b.usedAt);
+      if (oldest === undefined) {
+        this.#waiting++;
+        await new Promise<void>((resolve) => (this.#onRelease = resolve));
+        this.#waiting--;
+      } else {
+        await this.#unload(oldest);
+        log.info("model freed", { model: oldest.manifest.name });
+      }
+    }
+  }
+
+  async #unload(entry: Entry): Promise<void> {
+    const { loaded } = entry;
+    entry.loaded = undefined;
+    await (await loaded)?.release();
+    entry.isResident = false;
+  }
+}
+
+const hosted = ({ key, manifest, info, loaded, stepMs }: Entry): HostedModel => ({
+  key,
+  manifest,
+  info,
+  isLoaded: loaded !== undefined,
+  stepMs: stepMs(),
+});

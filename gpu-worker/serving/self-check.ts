@@ -1,0 +1,146 @@
+// Does the loaded model compute what its checkpoint says it should, on this provider, this driver, this machine?
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { readJson } from "../checkpoint/json.ts";
+import type { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
+import { StepNoise } from "../pipeline/sampling/random.ts";
+
+/** In the checkpoint's folder; written by `vqd golden`. */
+export const GOLDEN_FILE = "golden.json";
+
+/** Steps of the whole process at which the model is asked, as shares of it; at the last everything is masked. */
+const TIMES = [0.3, 0.7, 1];
+const SEED = 20_111;
+/** Mean error of the log-probabilities in nats. int8 stays below 0.03; a wrong kernel gives whole nats. */
+const MAX_ERROR = 0.25;
+/** Pixels whose most likely class is the recorded one. int8 stays above 98 %; where two classes tie it may differ. */
+const MIN_AGREEMENT = 0.8;
+const DECIMALS = 1e4;
+
+const ids = z.array(z.int().min(0)).min(1);
+const goldenSchema = z.object({
+  v: z.literal(1),
+  cases: z
+    .array(
+      z.object({
+        prompt_ids: ids,
+        timestep: z.int().min(0),
+        /** Class ids [L] that the model sees; the mask is the class after the codes. */
+        tokens: ids,
+        /** Most likely class of each pixel [L] and its log-probability, by fp32 on the CPU, without guidance. */
+        top_class: ids,
+        top_log_prob: z.array(z.number().max(0)).min(1),
+      }),
+    )
+    .min(1),
+});
+export type Golden = z.infer<typeof goldenSchema>;
+
+export interface SelfCheck {
+  /** Mean absolute error of the recorded classes' log-probabilities, in nats. */
+  readonly error: number;
+  /** Share of the pixels whose most likely class is the recorded one. */
+  readonly agreement: number;
+}
+
+/** The model computes something else than its checkpoint says. */
+export class SelfCheckError extends Error {
+  override readonly name = "SelfCheckError";
+}
+
+/** What the checkpoint's folder says, or undefined where it says nothing. Throws a CheckpointError if it is damaged. */
+export function readGolden(dir: string): Golden | undefined {
+  const path = join(dir, GOLDEN_FILE);
+  return existsSync(path) ? readJson(path, goldenSchema) : undefined;
+}
+
+/** Records steps of `pipeline`, which should compute in fp32 on the CPU. */
+export async function recordGolden(pipeline: VQDiffusionPipeline, prompt: string): Promise<Golden> {
+  const { numEmbeddings, numTrainTimesteps } = pipeline.info;
+  const promptIds = [...pipeline.tokenize(prompt).ids];
+  const { latents } = await pipeline.call({ prompt, seed: SEED, outputType: "latents" });
+  const [picture] = latents;
+  if (picture === undefined) throw new Error("no picture was made to record steps of");
+  const cases = TIMES.map((time) => {
+    const timestep = Math.round(time * (numTrainTimesteps - 1));
+    const noise = new StepNoise(SEED, 0, timestep);
+    const tokens = [...picture].map((token, i) => (noise.ofPosition(i) < time ? numEmbeddings : token));
+    return { prompt_ids: promptIds, timestep, tokens };
+  });
+  const asked = await ask(pipeline, cases);
+  return {
+    v: 1,
+    cases: cases.map(({ prompt_ids, timestep, tokens }, row) => {
+      const top_class = tokens.map((_, pixel) => asked.top(row, pixel));
+      const top_log_prob = top_class.map((k, pixel) =>
+        Math.min(0, Math.round(asked.logProb(row, pixel, k) * DECIMALS) / DECIMALS),
+      );
+      return { prompt_ids, timestep, tokens, top_class, top_log_prob };
+    }),
+  };
+}
+
+/** Compares the loaded model with `golden`. Throws a SelfCheckError that says by how much it is off. */
+export async function selfCheck(pipeline: VQDiffusionPipeline, golden: Golden): Promise<SelfCheck> {
+  const asked = await ask(pipeline, golden.cases);
+  let [error, agreeing, pixels] = [0, 0, 0];
+  for (const [row, { tokens, top_class: classes, top_log_prob: logProbs }] of golden.cases.entries()) {
+    if (classes.length !== tokens.length || logProbs.length !== tokens.length) {
+      throw new SelfCheckError(`${GOLDEN_FILE}: cases.${row} has lists of different lengths`);
+    }
+    for (const [pixel, k] of classes.entries()) {
+      error += Math.abs(asked.logProb(row, pixel, k) - (logProbs[pixel] ?? 0));
+      agreeing += asked.top(row, pixel) === k ? 1 : 0;
+      pixels++;
+    }
+  }
+  const result = { error: error / pixels, agreement: agreeing / pixels };
+  // Written so that NaN fails.
+  if (!(result.error <= MAX_ERROR && result.agreement >= MIN_AGREEMENT)) {
+    throw new SelfCheckError(
+      `the model computes something else than ${GOLDEN_FILE} says: the log-probabilities are off by ` +
+        `${result.error.toFixed(3)} on average (at most ${MAX_ERROR}), and the most likely class is right at ` +
+        `${(100 * result.agreement).toFixed(1)} % of the pixels (at least ${100 * MIN_AGREEMENT} %)`,
+    );
+  }
+  return result;
+}
+
+interface Asked {
+  logProb(row: number, pixel: number, k: number): number;
+  top(row: number, pixel: number): number;
+}
+
+async function ask(
+  pipeline: VQDiffusionPipeline,
+  cases: readonly Pick<Golden["cases"][number], "prompt_ids" | "timestep" | "tokens">[],
+): Promise<Asked> {
+  const { numEmbeddings, numTrainTimesteps, latentHeight, latentWidth, textLength } = pipeline.info;
+  const length = latentHeight * latentWidth;
+  for (const [index, { prompt_ids, timestep, tokens }] of cases.entries()) {
+    const fits =
+      prompt_ids.length === textLength &&
+      timestep < numTrainTimesteps &&
+      tokens.length === length &&
+      tokens.every((token) => token <= numEmbeddings);
+    if (!fits) throw new SelfCheckError(`${GOLDEN_FILE}: cases.${index} does not fit the model`);
+  }
+  const prompts = await pipeline.encodePrompt(cases.map((one) => one.prompt_ids));
+  const logProbs = await pipeline.components.model.denoiser.predict(
+    cases.map(({ tokens }) => Uint16Array.from(tokens)),
+    cases.map(({ timestep }) => timestep),
+    prompts,
+  );
+  const start = (row: number, pixel: number): number => (row * length + pixel) * numEmbeddings;
+  return {
+    logProb: (row, pixel, k) => logProbs[start(row, pixel) + k] ?? Number.NaN,
+    top: (row, pixel) => {
+      const values = logProbs.subarray(start(row, pixel), start(row, pixel) + numEmbeddings);
+      let best = 0;
+      for (let k = 1; k < values.length; k++) if ((values[k] ?? 0) > (values[best] ?? 0)) best = k;
+      return best;
+    },
+  };
+}
