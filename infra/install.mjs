@@ -19,10 +19,7 @@ export async function ensureInstalled(repo) {
     if (isInstalled(repo)) return;
     await install(repo);
     if (!existsSync(nodePath(repo))) {
-      throw new Error(
-        "npm did not put Node 24 into node_modules: its install script was not run.\n" +
-          "Allow scripts (npm config get ignore-scripts should say false), then run: npm rebuild node",
-      );
+      throw new Error("npm did not put Node 24 into node_modules; run by hand: node infra/run.mjs install");
     }
     writeFileSync(stampPath(repo), wantedStamp(repo));
   } finally {
@@ -66,21 +63,28 @@ function isSameTree(repo) {
   }
 }
 
+/**
+ * npm ci runs no install script (.npmrc): that of onnxruntime-node would fetch the CUDA library, which only machines
+ * with an NVIDIA GPU need and which fails without network. The scripts that are needed are run here, by name.
+ */
 async function install(repo) {
-  process.stderr.write("installing dependencies (npm ci) ...\n");
   const startedAt = performance.now();
-  const args = ["ci", "--loglevel=error", "--no-audit", "--no-fund"];
+  if (!isSameTree(repo)) {
+    process.stderr.write("installing dependencies (npm ci) ...\n");
+    await npm(repo, ["ci", "--ignore-scripts", "--loglevel=error", "--no-audit", "--no-fund"]);
+  }
+  const { allowScripts = {} } = JSON.parse(readFileSync(join(repo, "package.json"), "utf8"));
+  const allowed = Object.keys(allowScripts).filter((name) => allowScripts[name]);
+  await npm(repo, ["rebuild", "--ignore-scripts=false", "--loglevel=error", ...allowed]);
+  process.stderr.write(`installed in ${Math.round((performance.now() - startedAt) / 1000)} s\n`);
+}
+
+async function npm(repo, args) {
   // Set inside npm's scripts; any other package manager's must not be run with npm's arguments.
   const npmCli = process.env.npm_execpath;
   const isNpm = npmCli !== undefined && basename(npmCli).startsWith("npm");
   const [program, programArgs] = isNpm ? [process.execPath, [npmCli, ...args]] : ["npm", args];
-  const child = spawn(program, programArgs, {
-    cwd: repo,
-    // stdout belongs to the command that comes after.
-    stdio: ["ignore", 2, 2],
-    // Its installer fetches the CUDA library, which only machines with an NVIDIA GPU need; see README.
-    env: { ONNXRUNTIME_NODE_INSTALL: "skip", ...process.env },
-  });
+  const child = spawn(program, programArgs, { cwd: repo, stdio: ["ignore", "ignore", 2] });
   const forward = (signal) => child.kill(signal);
   process.once("SIGINT", forward).once("SIGTERM", forward);
   const result = await new Promise((resolve) => {
@@ -88,13 +92,11 @@ async function install(repo) {
     child.once("exit", (code, signal) => resolve(signal ?? code));
   });
   process.off("SIGINT", forward).off("SIGTERM", forward);
-  if (result !== 0) {
-    throw new Error(
-      `npm ci failed (${result}), see above. It needs the network, or npm's cache, and npm 9 or later;\n` +
-        "run it by hand with: npm ci",
-    );
-  }
-  process.stderr.write(`installed in ${Math.round((performance.now() - startedAt) / 1000)} s\n`);
+  if (result === 0) return;
+  throw new Error(
+    `npm ${args[0]} failed (${result}), see above. It needs the network, or npm's cache, and npm 9 or later;\n` +
+      "to try again: node infra/run.mjs install",
+  );
 }
 
 /** One installation at a time. Returns how to let the next one in. */

@@ -16,8 +16,10 @@ COPY package.json package-lock.json .npmrc ./
 COPY shared/package.json shared/
 COPY edge/package.json edge/
 COPY gpu-worker/package.json gpu-worker/
-# wrangler is a development dependency; workerd and esbuild need their scripts, onnxruntime is not used here.
-RUN npm ci --no-audit --no-fund && npm cache clean --force
+# wrangler is a development dependency. .npmrc lets no install script run; those of workerd and esbuild check their binaries.
+RUN npm ci --no-audit --no-fund \
+ && npm rebuild --ignore-scripts=false esbuild workerd \
+ && npm cache clean --force
 COPY LICENSE NOTICE wrangler.toml tsconfig.base.json ./
 COPY shared shared
 COPY edge edge

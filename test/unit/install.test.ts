@@ -19,18 +19,26 @@ const LOCK = (version: string) => ({
   },
 });
 
-/** Counts its calls and does what the real one would: removes node_modules and makes it anew. */
+/** Counts its calls and does what the real one would: `ci` replaces node_modules, `rebuild` runs Node's install script. */
 const FAKE_NPM = `
 const fs = require("node:fs");
-fs.appendFileSync("calls", process.argv.slice(2).join(" ") + " " + process.env.ONNXRUNTIME_NODE_INSTALL + "\\n");
+const args = process.argv.slice(2);
+fs.appendFileSync("calls", args.join(" ") + "\\n");
 if (fs.existsSync("broken")) { console.error("npm error code EFAKE"); process.exit(3); }
+if (args[0] === "rebuild") {
+  if (!fs.existsSync("no-scripts")) fs.symlinkSync(process.execPath, "node_modules/.bin/node");
+  process.exit(0);
+}
 fs.rmSync("node_modules", { recursive: true, force: true });
 fs.mkdirSync("node_modules/.bin", { recursive: true });
-if (!fs.existsSync("no-scripts")) fs.symlinkSync(process.execPath, "node_modules/.bin/node");
 const { packages } = JSON.parse(fs.readFileSync("package-lock.json", "utf8"));
 delete packages["node_modules/only-on-windows"];
 fs.writeFileSync("node_modules/.package-lock.json", JSON.stringify({ packages }));
 `;
+
+const PACKAGE = { allowScripts: { node: true, "onnxruntime-node": false, workerd: true } };
+const CI = "ci --ignore-scripts --loglevel=error --no-audit --no-fund";
+const REBUILD = "rebuild --ignore-scripts=false --loglevel=error node workerd";
 
 let repo: string;
 beforeEach(async () => {
@@ -39,16 +47,17 @@ beforeEach(async () => {
     cpSync(join(REPO, file), join(repo, file));
   }
   writeFileSync(join(repo, "npm-cli.js"), FAKE_NPM);
+  writeFileSync(join(repo, "package.json"), JSON.stringify(PACKAGE));
   writeFileSync(join(repo, "package-lock.json"), JSON.stringify(LOCK("1.0.0")));
 });
 afterEach(() => rm(repo, { recursive: true, force: true }));
 
-async function install(env: NodeJS.ProcessEnv = {}): Promise<string> {
+async function install(): Promise<string> {
   const { stderr } = await promisify(execFile)(
     process.execPath,
     [join(repo, "infra", "run.mjs"), "install"],
     {
-      env: { PATH: process.env["PATH"], npm_execpath: join(repo, "npm-cli.js"), ...env },
+      env: { PATH: process.env["PATH"], npm_execpath: join(repo, "npm-cli.js") },
     },
   );
   return stderr;
@@ -61,41 +70,46 @@ const calls = (): string[] => {
 
 it("installs once, and again when package-lock.json has changed", async () => {
   expect(await install()).toMatch(/^installing dependencies .*\ninstalled in \d+ s\n$/);
-  expect(calls()).toEqual(["ci --loglevel=error --no-audit --no-fund skip"]);
+  expect(calls()).toEqual([CI, REBUILD]);
   expect(await install()).toBe("");
   writeFileSync(join(repo, "package-lock.json"), JSON.stringify(LOCK("2.0.0")));
   await install();
-  expect(calls()).toHaveLength(2);
+  expect(calls()).toEqual([CI, REBUILD, CI, REBUILD]);
 });
 
 it("is content with what npm installed when called by hand", async () => {
   await install();
   rmSync(join(repo, "node_modules", ".vqd-installed"));
   expect(await install()).toBe("");
-  expect(calls()).toHaveLength(1);
+  expect(calls()).toHaveLength(2);
+});
+
+it("runs only the install scripts that an npm ci by hand has left out", async () => {
+  await install();
+  rmSync(join(repo, "node_modules", ".vqd-installed"));
+  rmSync(join(repo, "node_modules", ".bin", "node"));
+  expect(await install()).toMatch(/^installed in \d+ s\n$/);
+  expect(calls()).toEqual([CI, REBUILD, REBUILD]);
 });
 
 it("installs once when two start together", async () => {
   await Promise.all([install(), install(), install()]);
-  expect(calls()).toHaveLength(1);
+  expect(calls()).toHaveLength(2);
 });
 
 it("is not held up by the lock of one that was killed", async () => {
   mkdirSync(join(repo, ".vqd", "install.lock"), { recursive: true });
   writeFileSync(join(repo, ".vqd", "install.lock", "pid"), String(2 ** 22 + 1));
   await install();
-  expect(calls()).toHaveLength(1);
+  expect(calls()).toHaveLength(2);
 });
 
-it("leaves the choice of the CUDA download to the user", async () => {
-  await install({ ONNXRUNTIME_NODE_INSTALL: "cuda12" });
-  expect(calls()).toEqual(["ci --loglevel=error --no-audit --no-fund cuda12"]);
-});
-
-it("says what to do when npm fails, and when it skips install scripts", async () => {
+it("says what to do when npm fails, and when Node was not installed", async () => {
   writeFileSync(join(repo, "broken"), "");
-  await expect(install()).rejects.toThrow(/npm error code EFAKE\nnpm ci failed \(3\), see above.*\n.*npm ci/);
+  await expect(install()).rejects.toThrow(
+    /npm error code EFAKE\nnpm ci failed \(3\), see above.*\n.*run.mjs install/,
+  );
   rmSync(join(repo, "broken"));
   writeFileSync(join(repo, "no-scripts"), "");
-  await expect(install()).rejects.toThrow("npm rebuild node");
+  await expect(install()).rejects.toThrow("npm did not put Node 24 into node_modules");
 });
