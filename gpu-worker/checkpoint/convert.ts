@@ -15,11 +15,12 @@ import { DiffusersCheckpoint } from "./diffusers-layout.ts";
 import { CheckpointError } from "./errors.ts";
 import type { Quantization } from "../graph/form.ts";
 import { inspectCheckpoint } from "./inspect.ts";
-import { isInt8Weight, quantizeRows, scaleName } from "./weights/int8.ts";
+import { isInt8Weight, quantizeWeight, scaleName } from "./weights/int8.ts";
 import { INDEX_ENDING } from "./weights/shards.ts";
 import { type PlannedTensor, writeSafetensors } from "./weights/safetensors-writer.ts";
 import { type FloatDtype, fromFloat32, isWeight, type TensorEntry } from "./weights/tensor.ts";
-import { type Component, openWeights, safetensorsName } from "./weights/weight-files.ts";
+import { openWeights, safetensorsName } from "./weights/weight-files.ts";
+import type { Component } from "./weights/components.ts";
 
 /** What is copied as it is: the configs of all components and the tokenizer. */
 const COPIED_FOLDERS = ["", "scheduler", "tokenizer"] as const;
@@ -136,7 +137,7 @@ function writeComponent(
       const values = source.read(tensor.source);
       onWritten(values.length);
       if (tensor.dtype === "I8") {
-        const quantized = quantizeRows(values, tensor.shape[0] ?? 1);
+        const quantized = quantizeWeight(values, tensor.shape[0] ?? 1);
         scales = quantized.scales;
         return new Uint8Array(quantized.values.buffer);
       }

@@ -24,16 +24,10 @@ import { readJson } from "./json.ts";
 import { hashCheckpoint } from "./hash.ts";
 import { elementCount, isWeight, type TensorSource } from "./weights/tensor.ts";
 import { readTokenizer, type TokenizerInfo } from "./tokenizer-files.ts";
-import {
-  COMPONENTS,
-  type Component,
-  listFiles,
-  openWeights,
-  pickWeights,
-  safetensorsName,
-} from "./weights/weight-files.ts";
+import { listFiles, openWeights, pickWeights, safetensorsName } from "./weights/weight-files.ts";
+import { COMPONENTS, type Component } from "./weights/components.ts";
 
-export type { Component } from "./weights/weight-files.ts";
+export type { Component } from "./weights/components.ts";
 
 const GENERATION_CONFIG = "generation_config.json";
 const UNCONDITIONAL = "learned_classifier_free_sampling_embeddings" satisfies Component;

@@ -23,7 +23,8 @@ import { readGenerationConfig } from "./diffusers-layout.ts";
 import { readJson } from "./json.ts";
 import { elementCount, isWeight, type TensorEntry, type TensorSource } from "./weights/tensor.ts";
 import { readTokenizer } from "./tokenizer-files.ts";
-import { COMPONENTS, type Component, listFiles, openWeights, pickWeights } from "./weights/weight-files.ts";
+import { listFiles, openWeights, pickWeights } from "./weights/weight-files.ts";
+import { COMPONENTS, type Component } from "./weights/components.ts";
 
 export interface ComponentInspection {
   readonly component: Component;

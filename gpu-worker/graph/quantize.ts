@@ -1,6 +1,6 @@
 // The int8 form of a linear layer: weights by output channel, activations by row.
 
-import type { LinearWeights } from "./layers.ts";
+import type { LinearWeights } from "./linear-weights.ts";
 import type { GraphBuilder } from "./onnx.ts";
 
 /** Symmetric: -127 .. 127, so that a sign change of the input changes nothing but the sign. */
@@ -100,7 +100,7 @@ export interface Int8Rows {
  * input, as onnxruntime's dynamic quantization has it, would make an image depend on its batch mates. Where no value can
  * be below `lowest`, a negative number near zero, the positive ones get most of the levels.
  */
-export function quantizeRows(
+export function quantizeActivations(
   graph: GraphBuilder,
   x: string,
   { inputs, group, lowest }: { inputs: number; group: RowGroup; lowest?: number | undefined },

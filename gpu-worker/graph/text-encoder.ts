@@ -2,7 +2,8 @@
 
 import type { TextEncoderConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
-import { attention, concatLinear, layerNorm, linear, quickGelu, readLinear } from "./layers.ts";
+import { attention, layerNorm, linear, quickGelu } from "./layers.ts";
+import { concatLinear, readLinear } from "./linear-weights.ts";
 import type { GraphForm } from "./form.ts";
 import type { GraphBuilder } from "./onnx.ts";
 import { RowGroup } from "./quantize.ts";

@@ -8,13 +8,12 @@ import {
   layerNorm,
   linear,
   linearInput,
-  type LinearWeights,
   matMul,
   product,
   QUICK_GELU_LOWEST,
   quickGelu,
-  readLinear,
 } from "./layers.ts";
+import { type LinearWeights, readLinear } from "./linear-weights.ts";
 import type { GraphForm, Quantization } from "./form.ts";
 import { buildModulation } from "./modulation.ts";
 import type { GraphBuilder } from "./onnx.ts";

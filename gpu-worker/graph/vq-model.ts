@@ -2,7 +2,8 @@
 
 import type { VQModelConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
-import { attention, conv, groupNorm, matMul, readLinear, silu } from "./layers.ts";
+import { attention, conv, groupNorm, matMul, silu } from "./layers.ts";
+import { readLinear } from "./linear-weights.ts";
 import type { GraphBuilder } from "./onnx.ts";
 
 const EPSILON = 1e-6;

@@ -6,7 +6,8 @@ import { HubApiError, listFiles, type ListFileEntry, modelInfo } from "@huggingf
 import { classifierFreeConfigSchema, modelIndexSchema } from "../checkpoint/config.ts";
 import { readJson } from "../checkpoint/json.ts";
 import { INDEX_ENDING, shardNames } from "../checkpoint/weights/shards.ts";
-import { COMPONENTS, pickWeights } from "../checkpoint/weights/weight-files.ts";
+import { pickWeights } from "../checkpoint/weights/weight-files.ts";
+import { COMPONENTS } from "../checkpoint/weights/components.ts";
 import { download, type RemoteFile } from "./download.ts";
 import { HubError } from "./errors.ts";
 

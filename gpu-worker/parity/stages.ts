@@ -4,11 +4,8 @@ import { z } from "zod";
 import { guidedProbabilities } from "../pipeline/sampling/guidance.ts";
 import { toRgbImage } from "../pipeline/image.ts";
 import type { LoadedModel } from "../pipeline/loaded-model.ts";
-import {
-  clampProbabilities,
-  gumbelArgmax,
-  type VQDiffusionScheduler,
-} from "../pipeline/sampling/scheduler.ts";
+import { gumbelArgmax, type VQDiffusionScheduler } from "../pipeline/sampling/scheduler.ts";
+import { clampProbabilities } from "../pipeline/sampling/pixel-view.ts";
 import { truncatePixel } from "../pipeline/sampling/truncate.ts";
 import { Differences, Equalities, isEqual, maxDifference, pixelsFirst, type StageResult } from "./compare.ts";
 import type { Limits } from "./limits.ts";

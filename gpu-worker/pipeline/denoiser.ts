@@ -2,7 +2,8 @@
 
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import type { SessionOptions } from "../runtime/session.ts";
-import { askedPixels } from "./sampling/pixels-to-evaluate.ts";
+import type { PromptConditioning } from "./prompt-conditioning.ts";
+import { pixelsToEvaluate } from "./sampling/pixels-to-evaluate.ts";
 import { pick } from "./sampling/jump-draw.ts";
 import { writeMostLikely } from "./sampling/most-likely.ts";
 import { type ImageLogProbs, PixelViews } from "./sampling/pixel-view.ts";
@@ -10,7 +11,6 @@ import { type Candidate, drawByPurity, maskedAfter, type PurityPrior, sharpen } 
 import { StepNoise, type UniformSource } from "./sampling/random.ts";
 import { type Jump, jumpAt } from "./sampling/schedule.ts";
 import { type DiffusionScheduler, gumbelArgmax } from "./sampling/scheduler.ts";
-import type { PromptConditioning } from "./text-conditioner.ts";
 import {
   OutputBuffer,
   type PassImage,
@@ -102,7 +102,7 @@ export class Denoiser {
       const noise = new StepNoise(slot.seed, slot.image, jump.t);
       const preview = slot.mostLikely?.(slot.stepIndex);
       const isPreviewed = preview !== undefined;
-      const asked = askedPixels(slot, { jump, noise, mask: this.#classes, isPreviewed });
+      const asked = pixelsToEvaluate(slot, { jump, noise, mask: this.#classes, isPreviewed });
       return { slot, jump, noise, asked, preview };
     });
     const inPass = steps.filter(({ asked }) => asked.length > 0);

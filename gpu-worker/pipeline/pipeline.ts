@@ -22,14 +22,15 @@ import { LoadedModel } from "./loaded-model.ts";
 import type { DiffusionScheduler } from "./sampling/scheduler.ts";
 import { namedSchedulers, resolveScheduler } from "./sampling/schedulers.ts";
 import { createSlot, type SlotInit } from "./slot.ts";
-import { type PromptConditioning, TextConditioner } from "./text-conditioner.ts";
+import type { PromptConditioning } from "./prompt-conditioning.ts";
+import { TextConditioner } from "./text-conditioner.ts";
 import { truncateLogProbs } from "./sampling/truncate.ts";
 import { VQModel } from "./vq-model.ts";
 
 export type { DenoiseSlot } from "./denoiser.ts";
 export type { PipelineInfo } from "./info.ts";
 export type { SlotInit } from "./slot.ts";
-export type { PromptConditioning } from "./text-conditioner.ts";
+export type { PromptConditioning } from "./prompt-conditioning.ts";
 
 export interface PipelineOptions {
   readonly provider?: Provider;

@@ -1,6 +1,6 @@
 // Conditionings of the prompts used last, within a bound of memory.
 
-import type { PromptConditioning } from "./text-conditioner.ts";
+import type { PromptConditioning } from "./prompt-conditioning.ts";
 
 interface Entry {
   readonly conditioning: Promise<PromptConditioning>;

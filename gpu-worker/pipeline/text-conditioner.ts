@@ -4,13 +4,9 @@ import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { graphBytes, graphPath } from "../graph/cache.ts";
 import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../runtime/session.ts";
 import { InvalidInputError } from "./errors.ts";
+import type { PromptConditioning } from "./prompt-conditioning.ts";
 import { PassingSession } from "./transient-session.ts";
 import { PromptCache } from "./prompt-cache.ts";
-
-/** One prompt's keys and values of all layers, [2 x layers, S, D]. Shared by all who use the prompt: not to be changed. */
-export interface PromptConditioning {
-  readonly cross: Float32Array;
-}
 
 /**
  * A cross-attention graph larger than this is loaded for each new prompt, in main memory: the published model's takes

@@ -12,7 +12,7 @@ import {
   type Tensor,
 } from "../runtime/session.ts";
 import { allOrNone } from "./all-or-none.ts";
-import type { PromptConditioning } from "./text-conditioner.ts";
+import type { PromptConditioning } from "./prompt-conditioning.ts";
 
 /** Images take part in a pass by one row, or by two if they are guided. */
 export interface PassRow {

@@ -2,7 +2,7 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { drawLoad, loadTable } from "./load/report.ts";
+import { drawLoad, loadTable, type LoadReport } from "./load/report.ts";
 import { type Level, measureAlone, measureCapacity, measureLevel } from "./load/run.ts";
 import { startSystem } from "./load/system.ts";
 import { asLine, describeMachine } from "./machine.ts";
@@ -60,9 +60,7 @@ function loadsOf(list: string): number[] {
   throw new Error(`--loads must be comma separated numbers above 0 and up to 10, not ${list}`);
 }
 
-export type LoadReport = Awaited<ReturnType<typeof measure>>;
-
-async function measure() {
+async function measure(): Promise<LoadReport> {
   const loads = loadsOf(values.loads);
   const settings = {
     workers: number("workers", 1, 16),

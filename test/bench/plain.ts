@@ -4,14 +4,15 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { TransformerConfig } from "../../gpu-worker/checkpoint/config.ts";
 import { DiffusersCheckpoint, type Weights } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
-import { attention, layerNorm, matMul, quickGelu, readLinear, silu } from "../../gpu-worker/graph/layers.ts";
+import { attention, layerNorm, matMul, quickGelu, silu } from "../../gpu-worker/graph/layers.ts";
+import { readLinear } from "../../gpu-worker/graph/linear-weights.ts";
 import { GraphBuilder } from "../../gpu-worker/graph/onnx.ts";
 import { transformerWidth } from "../../gpu-worker/graph/transformer.ts";
 import type { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { guidedProbabilities } from "../../gpu-worker/pipeline/sampling/guidance.ts";
 import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
 import { jumpAt } from "../../gpu-worker/pipeline/sampling/schedule.ts";
-import { clampProbabilities } from "../../gpu-worker/pipeline/sampling/scheduler.ts";
+import { clampProbabilities } from "../../gpu-worker/pipeline/sampling/pixel-view.ts";
 import { floatData, floatTensor, intTensor, Session } from "../../gpu-worker/runtime/session.ts";
 import { GUIDANCE_SCALE } from "./step-case.ts";
 

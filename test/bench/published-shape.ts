@@ -16,7 +16,7 @@ import {
 } from "../../gpu-worker/checkpoint/expected-tensors.ts";
 import { writeSafetensors } from "../../gpu-worker/checkpoint/weights/safetensors-writer.ts";
 import { elementCount, fromFloat32 } from "../../gpu-worker/checkpoint/weights/tensor.ts";
-import type { Component } from "../../gpu-worker/checkpoint/weights/weight-files.ts";
+import type { Component } from "../../gpu-worker/checkpoint/weights/components.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { writeTorchFile } from "../unit/support/torch-files.ts";
 

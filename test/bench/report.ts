@@ -3,8 +3,7 @@
 import { drawBars } from "./bars.ts";
 import type { EndToEnd } from "./end-to-end.ts";
 import type { PeerDurations } from "./peers.ts";
-import { type Spread, spreadOf } from "./step-case.ts";
-import type { Shape, SuiteCase } from "./suite.ts";
+import { type Shape, type Spread, spreadOf, type SuiteCase } from "./step-case.ts";
 
 const PUBLISHED_LAYERS = 36;
 

@@ -4,7 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { IMAGES_PER_JOB } from "./load/callers.ts";
-import type { LoadReport } from "./load.ts";
+import type { LoadReport } from "./load/report.ts";
 import { asLine } from "./machine.ts";
 import { type Measured, measureAll } from "./simulate/measure.ts";
 import { arithmetic, drawScaling, reachTable, scalingTable, validationTable } from "./simulate/report.ts";

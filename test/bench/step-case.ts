@@ -22,6 +22,13 @@ export interface StepCase {
   readonly step: "middle" | "last";
 }
 
+export type Shape = "bundled" | "ithq, 2 layers" | "ithq, 4 layers";
+/** A case of the suite: on which checkpoint, and by which graphs. */
+export interface SuiteCase extends StepCase {
+  readonly shape: Shape;
+  readonly form: "ours" | "plain";
+}
+
 /** Milliseconds of `work`, run `repeats` times after one run that does not count. */
 export async function durationsOf(repeats: number, work: () => Promise<unknown>): Promise<number[]> {
   await work();

@@ -12,7 +12,7 @@ import { asLine, describeMachine } from "./machine.ts";
 import { measureDiffusers, type PeerDurations } from "./peers.ts";
 import { drawReport, printReport, summarise } from "./report.ts";
 import { measureRoofline, stepOperations } from "./roofline.ts";
-import type { StepCase } from "./step-case.ts";
+import type { Shape, SuiteCase } from "./step-case.ts";
 
 export interface SuiteOptions {
   readonly threads: number;
@@ -22,12 +22,6 @@ export interface SuiteOptions {
   readonly python: string;
   readonly json: boolean;
   readonly plot: string | undefined;
-}
-
-export type Shape = "bundled" | "ithq, 2 layers" | "ithq, 4 layers";
-export interface SuiteCase extends StepCase {
-  readonly shape: Shape;
-  readonly form: "ours" | "plain";
 }
 
 function suiteCases(threads: number): SuiteCase[] {

@@ -7,7 +7,8 @@ import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layou
 import { CheckpointError } from "../../gpu-worker/checkpoint/errors.ts";
 import { SafetensorsFile } from "../../gpu-worker/checkpoint/weights/safetensors.ts";
 import { fromFloat32 } from "../../gpu-worker/checkpoint/weights/tensor.ts";
-import { COMPONENTS, openWeights, pickWeights } from "../../gpu-worker/checkpoint/weights/weight-files.ts";
+import { openWeights, pickWeights } from "../../gpu-worker/checkpoint/weights/weight-files.ts";
+import { COMPONENTS } from "../../gpu-worker/checkpoint/weights/components.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 import { torchFile, type TorchTensor } from "./support/torch-files.ts";

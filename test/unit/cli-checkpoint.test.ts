@@ -7,7 +7,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import type { Inspection } from "../../gpu-worker/checkpoint/inspect.ts";
 import { SafetensorsFile } from "../../gpu-worker/checkpoint/weights/safetensors.ts";
-import { COMPONENTS } from "../../gpu-worker/checkpoint/weights/weight-files.ts";
+import { COMPONENTS } from "../../gpu-worker/checkpoint/weights/components.ts";
 import { vqd } from "./support/cli.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 import { torchFile } from "./support/torch-files.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { convertCheckpoint } from "../../gpu-worker/checkpoint/convert.ts";
 import { inspectCheckpoint } from "../../gpu-worker/checkpoint/inspect.ts";
-import { dequantizeRows, quantizeRows } from "../../gpu-worker/checkpoint/weights/int8.ts";
+import { dequantizeWeight, quantizeWeight } from "../../gpu-worker/checkpoint/weights/int8.ts";
 import { SafetensorsFile } from "../../gpu-worker/checkpoint/weights/safetensors.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
@@ -111,8 +111,8 @@ it("refuses scales that are not one for each row", async () => {
 });
 
 it("rounds rows of zeros to zeros, and a rounded weight to itself", () => {
-  const { values, scales } = quantizeRows(Float32Array.of(0, 0, 1, -0.25), 2);
+  const { values, scales } = quantizeWeight(Float32Array.of(0, 0, 1, -0.25), 2);
   expect([...values]).toEqual([0, 0, 127, -32]);
-  const once = dequantizeRows(values, scales);
-  expect(quantizeRows(once, 2).values).toEqual(values);
+  const once = dequantizeWeight(values, scales);
+  expect(quantizeWeight(once, 2).values).toEqual(values);
 });

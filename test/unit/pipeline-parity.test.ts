@@ -9,12 +9,10 @@ import { guidedProbabilities } from "../../gpu-worker/pipeline/sampling/guidance
 import { toRgbImage } from "../../gpu-worker/pipeline/image.ts";
 import { type DenoiseSlot, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import type { UniformSource } from "../../gpu-worker/pipeline/sampling/random.ts";
-import {
-  clampProbabilities,
-  gumbelArgmax,
-  VQDiffusionScheduler,
-} from "../../gpu-worker/pipeline/sampling/scheduler.ts";
-import { type PromptConditioning, TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
+import { gumbelArgmax, VQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/scheduler.ts";
+import { clampProbabilities } from "../../gpu-worker/pipeline/sampling/pixel-view.ts";
+import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
+import type { PromptConditioning } from "../../gpu-worker/pipeline/prompt-conditioning.ts";
 import { truncatePixel } from "../../gpu-worker/pipeline/sampling/truncate.ts";
 import { VQModel } from "../../gpu-worker/pipeline/vq-model.ts";
 import {

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import type { LoadReport } from "../bench/load.ts";
+import type { LoadReport } from "../bench/load/report.ts";
 import type { Random } from "../bench/random.ts";
 import {
   type ClusterOptions,

@@ -5,7 +5,8 @@ import { describe, expect, it } from "vitest";
 import type { SchedulerConfig } from "../../gpu-worker/checkpoint/config.ts";
 import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
 import { jumpAt, transitionBetween } from "../../gpu-worker/pipeline/sampling/schedule.ts";
-import { clampProbabilities, VQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/scheduler.ts";
+import { VQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/scheduler.ts";
+import { clampProbabilities } from "../../gpu-worker/pipeline/sampling/pixel-view.ts";
 import { StridedVQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/strided-scheduler.ts";
 import { maxDifference } from "./support/tiny.ts";
 

@@ -1,8 +1,8 @@
 // int8 weights in a safetensors file: `NAME` I8 [outputs, inputs] and `NAME_scale` F32 [outputs], one scale per row.
 
 import { CheckpointError } from "../errors.ts";
+import type { Component } from "./components.ts";
 import type { TensorEntry } from "./tensor.ts";
-import type { Component } from "./weight-files.ts";
 
 const SCALE_ENDING = "_scale";
 export const scaleName = (name: string): string => `${name}${SCALE_ENDING}`;
@@ -41,7 +41,7 @@ export function attachScales(path: string, entries: readonly TensorEntry[]): Map
 }
 
 /** Rounds each row of `weight` [rows, length / rows] to 255 levels of its own largest value. */
-export function quantizeRows(
+export function quantizeWeight(
   weight: Float32Array,
   rows: number,
 ): { values: Int8Array<ArrayBuffer>; scales: Float32Array<ArrayBuffer> } {
@@ -61,7 +61,7 @@ export function quantizeRows(
 }
 
 /** The fp32 weight that `values` [rows, length / rows] stand for. */
-export function dequantizeRows(values: Int8Array, scales: Float32Array): Float32Array<ArrayBuffer> {
+export function dequantizeWeight(values: Int8Array, scales: Float32Array): Float32Array<ArrayBuffer> {
   const weight = new Float32Array(values.length);
   const length = values.length / scales.length;
   for (const [row, scale] of scales.entries()) {

@@ -2,7 +2,7 @@
 
 import { closeSync, fstatSync, openSync } from "node:fs";
 import { CheckpointError } from "../errors.ts";
-import { attachScales, dequantizeRows } from "./int8.ts";
+import { attachScales, dequantizeWeight } from "./int8.ts";
 import {
   DTYPE_BYTES,
   isDtype,
@@ -47,7 +47,7 @@ export class SafetensorsFile implements TensorSource {
     if (entry === undefined) throw new CheckpointError(this.path, `tensor ${name} is missing`);
     if (entry.scale === undefined) return toFloat32(this.path, entry, this.#bytesOf(entry));
     const scales = new Float32Array(this.#bytesOf(entry.scale).buffer);
-    return dequantizeRows(new Int8Array(this.#bytesOf(entry).buffer), scales);
+    return dequantizeWeight(new Int8Array(this.#bytesOf(entry).buffer), scales);
   }
 
   #bytesOf({ begin, end }: TensorEntry): Uint8Array<ArrayBuffer> {

@@ -1,25 +1,24 @@
 // Which files hold a component's weights, of all the names that diffusers and transformers give them.
 
 import { existsSync, readdirSync } from "node:fs";
+import type { Component } from "./components.ts";
 import { SafetensorsFile } from "./safetensors.ts";
 import { INDEX_ENDING, ShardedFile } from "./shards.ts";
 import type { TensorSource } from "./tensor.ts";
 import { TorchFile } from "../torch/torch-file.ts";
 
+/** Safetensors first: they are read without a pickle. */
+const FORMATS = ["safetensors", "bin"] as const;
+
 const DIFFUSERS = { safetensors: "diffusion_pytorch_model", bin: "diffusion_pytorch_model" } as const;
 
-/** The parts of a checkpoint that hold weights, and what their files are called before the ending. */
-const STEMS = {
+/** What a component's files are called before the ending. */
+const STEMS: Readonly<Record<Component, Readonly<Record<(typeof FORMATS)[number], string>>>> = {
   text_encoder: { safetensors: "model", bin: "pytorch_model" },
   transformer: DIFFUSERS,
   vqvae: DIFFUSERS,
   learned_classifier_free_sampling_embeddings: DIFFUSERS,
-} as const;
-export type Component = keyof typeof STEMS;
-export const COMPONENTS = Object.keys(STEMS) as Component[];
-
-/** Safetensors first: they are read without a pickle. */
-const FORMATS = ["safetensors", "bin"] as const;
+};
 
 /** What a component's weights are called when there is one file of them, for those who write it. */
 export const safetensorsName = (component: Component): string =>

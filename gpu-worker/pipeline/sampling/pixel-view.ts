@@ -1,8 +1,11 @@
 // What the model says of one latent pixel: p(x_0) after guidance, truncation and clamp, computed when it is asked for.
 
 import { guidedLogits, guidedProbabilities, type LogProbsOf, normalise } from "./guidance.ts";
-import { clampProbabilities } from "./scheduler.ts";
 import { truncatePixel } from "./truncate.ts";
+
+/** The pipeline clamps log-probabilities here, which also stands in for log 0. */
+const MIN_LOG_PROB = -70;
+const MIN_PROB = Math.exp(MIN_LOG_PROB);
 
 /** What the sampler may ask about a pixel. */
 export interface PixelView {
@@ -81,5 +84,12 @@ export class PixelViews {
     const values = this.#probabilities;
     truncatePixel(values, rate, this.#scratch, this.#kept);
     for (let k = 0; k < values.length; k++) if (this.#kept[k] === 0) values[k] = 0;
+  }
+}
+
+/** Clamps probabilities from below as the pipeline clamps log-probabilities at -70. */
+export function clampProbabilities(probabilities: Float64Array): void {
+  for (let k = 0; k < probabilities.length; k++) {
+    if ((probabilities[k] ?? 0) < MIN_PROB) probabilities[k] = MIN_PROB;
   }
 }

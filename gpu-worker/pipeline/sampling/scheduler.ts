@@ -13,9 +13,6 @@ import {
   transitionTables,
 } from "./schedule.ts";
 
-/** The pipeline clamps log-probabilities here, which also stands in for log 0. */
-const MIN_LOG_PROB = -70;
-const MIN_PROB = Math.exp(MIN_LOG_PROB);
 /** The reference writes the zeros of a one-hot as log(1e-30), and guards its Gumbel noise with the same number. */
 const TINY = 1e-30;
 
@@ -175,10 +172,3 @@ export function gumbelArgmax(weights: Float64Array, uniforms: Float64Array): num
 
 /** Rounding must never skip a class that would win. */
 const SAFETY = 1 - 1e-12;
-
-/** Clamps probabilities from below as the pipeline clamps log-probabilities at -70. */
-export function clampProbabilities(probabilities: Float64Array): void {
-  for (let k = 0; k < probabilities.length; k++) {
-    if ((probabilities[k] ?? 0) < MIN_PROB) probabilities[k] = MIN_PROB;
-  }
-}

@@ -1,9 +1,20 @@
 // The load bench's figures as a table and as a plot.
 
 import { drawCharts } from "../lines.ts";
-import type { LoadReport } from "../load.ts";
-import { asLine } from "../machine.ts";
-import type { Level } from "./run.ts";
+import { asLine, type describeMachine } from "../machine.ts";
+import type { Alone, Capacity, Level } from "./run.ts";
+
+export interface LoadReport {
+  readonly machine: ReturnType<typeof describeMachine>;
+  readonly workers: number;
+  readonly slots: number;
+  readonly steps: number;
+  readonly queueLimit: number;
+  readonly seed: number;
+  readonly alone: Alone;
+  readonly capacity: Capacity;
+  readonly levels: readonly Level[];
+}
 
 const counts = (record: Readonly<Record<string, number>>): string =>
   Object.entries(record)

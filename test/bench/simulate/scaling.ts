@@ -1,7 +1,7 @@
 // From measured figures to what a number of workers does: the worker's model, its capacity, waits, and limits.
 
 import { callersInTurn, IMAGES_PER_JOB } from "../load/callers.ts";
-import type { LoadReport } from "../load.ts";
+import type { LoadReport } from "../load/report.ts";
 import { Random } from "../random.ts";
 import { type ClusterOptions, quantilesOf, simulateCluster, waitOf } from "./cluster.ts";
 import { jobCost, type Limits } from "./limits.ts";
