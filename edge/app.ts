@@ -4,12 +4,12 @@ import type { Scope } from "@vqd/shared/api-key.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields } from "@vqd/shared/log.ts";
 import { type Handler, Hono } from "hono";
-import type { AppEnv } from "./http/context.ts";
+import type { AppEnv, RouteTraits } from "./http/context.ts";
 import { RateRefusal } from "./prediction/rate-state.ts";
 import { requireKey } from "./auth/bearer.ts";
 import { preflight } from "./http/middleware/cors.ts";
 import { requestContext } from "./http/middleware/request-context.ts";
-import { answerOf } from "./http/problem.ts";
+import { answerOf } from "./http/error-answer.ts";
 import { setRateHeaders } from "./http/rate-headers.ts";
 import { getFile } from "./routes/files.ts";
 import { getHealth } from "./routes/health.ts";
@@ -27,8 +27,7 @@ import {
   rotateWebhookSecret,
 } from "./routes/webhooks.ts";
 
-interface Route {
-  readonly path: string;
+interface Route extends RouteTraits {
   /** Open to everyone: the path itself is the secret, or there is none. */
   readonly open?: true;
   /** What the key must be allowed to, if not to `read` for GET and to `create` for POST. */
@@ -37,33 +36,47 @@ interface Route {
   readonly post?: Handler<AppEnv>;
 }
 
+/** Where several patterns match, the last applies. Those without a handler are for the errors of unknown paths. */
 const ROUTES: readonly Route[] = [
-  { path: "/v1/predictions", get: listPredictions, post: createPrediction },
-  { path: "/v1/predictions/:id", get: getPrediction },
-  { path: "/v1/predictions/:id/cancel", post: cancelPrediction },
-  { path: "/v1/predictions/:id/events", get: predictionEvents },
-  { path: "/v1/predictions/:id/webhook-attempts", get: getWebhookAttempts },
-  { path: "/v1/predictions/:id/webhook-attempts/redeliver", post: redeliverWebhook },
-  { path: "/v1/webhooks/default/secret", scope: "admin", get: getWebhookSecret },
-  { path: "/v1/webhooks/default/secret/rotate", scope: "admin", post: rotateWebhookSecret },
-  { path: "/v1/streams/:id/:capability", open: true, get: capabilityStream },
-  { path: "/v1/images/generations", post: generateImages },
-  { path: "/v1/models", get: getModels },
-  { path: "/v1/models/:id", get: getModel },
-  { path: "/v1/models/:owner/:name", get: getModel },
-  { path: "/v1/models/:owner/:name/predictions", post: createPrediction },
-  { path: "/v1/models/:owner/:name/palette", get: getPalette },
-  { path: "/v1/files/:capability/:name", open: true, get: getFile },
-  { path: "/healthz", open: true, get: getHealth },
-  { path: "/metrics", scope: "metrics", get: getMetrics },
-  { path: "/openapi.json", open: true, get: getOpenApi },
-  { path: "/", open: true, get: getPage("index") },
-  { path: "/docs", open: true, get: getPage("docs") },
-  { path: "/assets/:name", open: true, get: getAsset },
+  { path: "/*", errors: "problem" },
+  { path: "/v1/*", errors: "both" },
+  { path: "/v1/predictions/*", errors: "problem" },
+  { path: "/v1/predictions", errors: "problem", get: listPredictions, post: createPrediction },
+  { path: "/v1/predictions/:id", errors: "problem", get: getPrediction },
+  { path: "/v1/predictions/:id/cancel", errors: "problem", post: cancelPrediction },
+  { path: "/v1/predictions/:id/events", errors: "problem", get: predictionEvents },
+  { path: "/v1/predictions/:id/webhook-attempts", errors: "problem", get: getWebhookAttempts },
+  { path: "/v1/predictions/:id/webhook-attempts/redeliver", errors: "problem", post: redeliverWebhook },
+  { path: "/v1/webhooks/*", errors: "problem" },
+  { path: "/v1/webhooks/default/secret", errors: "problem", scope: "admin", get: getWebhookSecret },
+  {
+    path: "/v1/webhooks/default/secret/rotate",
+    errors: "problem",
+    scope: "admin",
+    post: rotateWebhookSecret,
+  },
+  { path: "/v1/streams/*", errors: "problem", secret: true },
+  { path: "/v1/streams/:id/:capability", errors: "problem", secret: true, open: true, get: capabilityStream },
+  { path: "/v1/files/*", errors: "problem", secret: true },
+  { path: "/v1/files/:capability/:name", errors: "problem", secret: true, open: true, get: getFile },
+  { path: "/v1/images/*", errors: "openai" },
+  { path: "/v1/images/generations", errors: "openai", post: generateImages },
+  { path: "/v1/models", errors: "both", get: getModels },
+  { path: "/v1/models/:id", errors: "both", get: getModel },
+  { path: "/v1/models/:owner/:name", errors: "both", get: getModel },
+  { path: "/v1/models/:owner/:name/predictions", errors: "both", post: createPrediction },
+  { path: "/v1/models/:owner/:name/palette", errors: "both", get: getPalette },
+  { path: "/healthz", errors: "problem", open: true, quiet: true, get: getHealth },
+  { path: "/metrics", errors: "problem", scope: "metrics", quiet: true, get: getMetrics },
+  { path: "/openapi.json", errors: "problem", open: true, get: getOpenApi },
+  { path: "/", errors: "problem", open: true, get: getPage("index") },
+  { path: "/docs", errors: "problem", open: true, get: getPage("docs") },
+  { path: "/assets/:name", errors: "problem", open: true, get: getAsset },
 ];
 
 function addRoute(app: Hono<AppEnv>, route: Route): void {
   const { path, get, post } = route;
+  if (get === undefined && post === undefined) return;
   const allow = [
     ...(get === undefined ? [] : ["GET", "HEAD"]),
     ...(post === undefined ? [] : ["POST"]),
@@ -81,6 +94,12 @@ function addRoute(app: Hono<AppEnv>, route: Route): void {
 
 export function createApp(): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
+  for (const route of ROUTES) {
+    app.use(route.path, (c, next) => {
+      c.set("route", route);
+      return next();
+    });
+  }
   app.use(requestContext);
   app.use(preflight);
   for (const route of ROUTES) addRoute(app, route);
@@ -93,7 +112,7 @@ export function createApp(): Hono<AppEnv> {
     const error = isExpected ? thrown : new VqdError("internal", "something went wrong", { cause: thrown });
     if (error instanceof RateRefusal) setRateHeaders(c, error.rate);
     if (!isExpected) log.error("unexpected", errorFields(thrown));
-    const { status, headers, body } = answerOf(error, c.get("dialect"), c.get("requestId"));
+    const { status, headers, body } = answerOf(error, c.get("route").errors, c.get("requestId"));
     if (status < 500) log.debug("refused", { code: error.code });
     else log.warn("failed", errorFields(error));
     return c.body(body, status, headers);

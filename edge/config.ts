@@ -5,9 +5,35 @@ import { MAX_SHARDS } from "@vqd/shared/ids.ts";
 import type { LogLevel } from "@vqd/shared/log.ts";
 import { modelNameSchema } from "@vqd/shared/model.ts";
 import { z } from "zod";
-import type { Env } from "./bindings.ts";
 import { decodeHex } from "./util/bytes.ts";
 import type { RateLimits } from "./prediction/rate-state.ts";
+
+/** The variables as they are bound; wrangler.toml explains each. */
+export interface Variables {
+  readonly NATS_URL: string;
+  readonly NATS_USER?: string;
+  readonly NATS_PASSWORD?: string;
+  readonly NATS_CREDS?: string;
+  readonly API_KEYS?: string;
+  readonly DEFAULT_MODEL?: string;
+  readonly HUB_SHARDS?: string;
+  readonly PUBLIC_URL?: string;
+  readonly QUEUE_TIMEOUT_SECONDS?: string;
+  readonly MAX_WAIT_SECONDS?: string;
+  readonly RUN_TIMEOUT_SECONDS?: string;
+  readonly FILE_RETENTION_SECONDS?: string;
+  readonly RECORD_RETENTION_SECONDS?: string;
+  readonly STEP_RETENTION_SECONDS?: string;
+  readonly RATE_LIMIT_PER_MINUTE?: string;
+  readonly LIVE_LIMIT?: string;
+  readonly CORS_ORIGINS?: string;
+  readonly WEBHOOK_RETRY_SECONDS?: string;
+  readonly WEBHOOK_ALLOW_LOOPBACK?: string;
+  readonly LOG_LEVEL?: string;
+  readonly OTEL_EXPORTER_OTLP_ENDPOINT?: string;
+  readonly OTEL_EXPORTER_OTLP_HEADERS?: string;
+  readonly OTEL_TRACES_SAMPLER_ARG?: string;
+}
 
 export interface ConfiguredKey {
   /** Owner of the predictions made with the key. */
@@ -176,7 +202,7 @@ export interface Config {
   readonly tracing: TracingOptions;
 }
 
-function parseConfig(env: Env): Config {
+function parseConfig(env: Variables): Config {
   const parsed = configSchema.safeParse(env);
   if (!parsed.success) {
     // Names and reasons only: a value may be a secret.
@@ -213,10 +239,10 @@ function parseConfig(env: Env): Config {
   };
 }
 
-const parsedConfigs = new WeakMap<Env, Config>();
+const parsedConfigs = new WeakMap<Variables, Config>();
 
 /** The settings in `env`. Throws a VqdError (not_configured) that names what is wrong. */
-export function configOf(env: Env): Config {
+export function configOf(env: Variables): Config {
   const known = parsedConfigs.get(env);
   if (known !== undefined) return known;
   const config = parseConfig(env);

@@ -33,7 +33,7 @@ const answers = (statuses: readonly ErrorStatus[], type: string, schema: Schema)
     statuses.map((status) => [status, { description: ERRORS[status], content: { [type]: { schema } } }]),
   );
 
-/** Errors in the three dialects of problem.ts. */
+/** Errors in the three dialects of http/error-answer.ts. */
 export const problems = (...statuses: ErrorStatus[]) =>
   answers(statuses, "application/problem+json", problemSchema);
 export const openaiErrors = (...statuses: ErrorStatus[]) =>

@@ -15,7 +15,7 @@ export const requireKey = (scope: Scope): MiddlewareHandler<AppEnv> =>
     const header = c.req.header("authorization");
     // Replicate's older clients say Token.
     const [, key] = /^(?:Bearer|Token) +(\S+)$/i.exec(header?.trim() ?? "") ?? [];
-    const found = await findKey(c.env, key ?? "");
+    const found = await findKey(c.env, c.get("config"), key ?? "");
     if (header === undefined) throw new VqdError("unauthorized", `an API key is required: ${HOW_TO}`);
     if (key === undefined) {
       throw new VqdError("unauthorized", `the Authorization header is not valid: ${HOW_TO}`);

@@ -4,7 +4,7 @@ import { type ApiKey, apiKeySchema, SCOPES, storedKeyName } from "@vqd/shared/ap
 import { VqdError } from "@vqd/shared/errors.ts";
 import { encodeHex } from "../util/bytes.ts";
 import type { Env } from "../bindings.ts";
-import { configOf } from "../config.ts";
+import type { Config } from "../config.ts";
 
 /** How long an isolate, and the namespace's own cache, go on knowing a key: a revoked one is refused after both. */
 const CACHE_MS = 30_000;
@@ -26,10 +26,10 @@ async function hashOf(key: string): Promise<string> {
 }
 
 /** A key of the settings may do everything. Looks at each, so that the time does not tell which one came close. */
-function configured(env: Env, hash: string): ApiKey | null {
+function configured(config: Config, hash: string): ApiKey | null {
   const encoder = new TextEncoder();
   let found: ApiKey | null = null;
-  for (const { name, digest } of configOf(env).apiKeys) {
+  for (const { name, digest } of config.apiKeys) {
     if (crypto.subtle.timingSafeEqual(encoder.encode(hash), encoder.encode(encodeHex(digest)))) {
       found = {
         name,
@@ -55,14 +55,14 @@ async function stored(env: Env, hash: string): Promise<ApiKey | null> {
 }
 
 /** True unless there is no key at all: then the edge is not set up, which is not the caller's fault. */
-async function anyKey(env: Env): Promise<boolean> {
-  if (configOf(env).apiKeys.length > 0) return true;
+async function anyKey(env: Env, config: Config): Promise<boolean> {
+  if (config.apiKeys.length > 0) return true;
   const { keys } = await env.KEYS.list({ prefix: storedKeyName(""), limit: 1 });
   return keys.length > 0;
 }
 
 /** What is known of a key that a caller presents; null for an unknown one. Throws a VqdError (not_configured). */
-export async function findKey(env: Env, key: string): Promise<ApiKey | null> {
+export async function findKey(env: Env, config: Config, key: string): Promise<ApiKey | null> {
   if (key.length > MAX_KEY_CHARS) return null;
   const hash = await hashOf(key);
   const now = Date.now();
@@ -72,11 +72,11 @@ export async function findKey(env: Env, key: string): Promise<ApiKey | null> {
   if (known === undefined || known.until <= now) {
     // Guesses must not fill the memory.
     if (cache.size >= MAX_CACHED) cache.clear();
-    known = { until: now + CACHE_MS, key: configured(env, hash) ?? (await stored(env, hash)) };
+    known = { until: now + CACHE_MS, key: configured(config, hash) ?? (await stored(env, hash)) };
     if (known.key !== null) cache.set(hash, known);
   }
   const found = known.key;
   if (found !== null && (found.expiresAt === null || found.expiresAt > now)) return found;
-  if (!(await anyKey(env))) throw new VqdError("not_configured", "no API keys configured");
+  if (!(await anyKey(env, config))) throw new VqdError("not_configured", "no API keys configured");
   return null;
 }

@@ -44,7 +44,7 @@ export function endOverdue(store: PredictionStore, now: number): string[] {
   return ended;
 }
 
-type Retention = Pick<Config, "stepRetentionMs" | "fileRetentionMs" | "recordRetentionMs">;
+export type Retention = Pick<Config, "stepRetentionMs" | "fileRetentionMs" | "recordRetentionMs">;
 
 /** When the alarm has something to do next, as Unix time in ms; null for never. */
 export function nextAlarm(store: PredictionStore, retention: Retention, now: number): number | null {

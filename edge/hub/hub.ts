@@ -1,22 +1,20 @@
 // The hub, a Durable Object: owns the predictions of a shard, their jobs, their events and their readers.
 
 import { DurableObject } from "cloudflare:workers";
-import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
-import type { Env } from "../bindings.ts";
-import { type Config, configOf } from "../config.ts";
+import { type Config, configOf, type Variables } from "../config.ts";
 import { type Tracing, tracingOf } from "../telemetry/tracing.ts";
 import { consoleLogger } from "../telemetry/log.ts";
 import { EventApplier } from "./apply.ts";
-import { attempt } from "./rpc-result.ts";
-import { Changes } from "./sse/changes.ts";
+import { HubAlarm } from "./alarm.ts";
+import { asResult } from "./rpc-result.ts";
+import { ChangeNotifier } from "./change-notifier.ts";
 import { HubConnection } from "./nats/connection.ts";
 import { PredictionCreation } from "./admission/creation.ts";
 import { StreamCursor } from "./nats/cursor.ts";
-import { endOverdue, nextAlarm } from "./deadlines.ts";
+import { endOverdue } from "./deadlines.ts";
 import { Dispatcher } from "./nats/dispatcher.ts";
-import type { StoredEvent } from "./storage/event-store.ts";
 import type { StreamMessage } from "./nats/follow.ts";
 import { endPrediction } from "./ingest.ts";
 import { listPredictions } from "./storage/list.ts";
@@ -24,6 +22,7 @@ import { getOwned, mustGet } from "./admission/lookup.ts";
 import { HubMetrics, type Sample } from "./metrics.ts";
 import { ModelRegistry } from "./nats/manifests.ts";
 import type { PredictionRow } from "./storage/prediction-row.ts";
+import { hubName, shardOf } from "./name.ts";
 import { queuePlace } from "./admission/queue-place.ts";
 import { Readers } from "./sse/readers.ts";
 import type {
@@ -34,6 +33,7 @@ import type {
   NewPrediction,
   PredictionPage,
   PredictionRecord,
+  StoredEvent,
   WebhookLog,
 } from "../prediction/records.ts";
 import type { HubResult } from "../prediction/hub-result.ts";
@@ -45,19 +45,19 @@ import { WebhookSender } from "./webhooks/sender.ts";
 
 /** Events that one call answers with at most. */
 const EVENT_BATCH = 16;
-const NAME_PREFIX = "hub-";
 
-/** A hub's name tells its shard. */
-export const hubName = (shard: number): string => `${NAME_PREFIX}${shard}`;
+export interface HubEnv extends Variables {
+  /** Images of predictions. */
+  readonly FILES: R2Bucket;
+}
 
-export class Hub extends DurableObject<Env> {
+export class Hub extends DurableObject<HubEnv> {
   readonly #config: Config;
   readonly #log: Logger;
   readonly #store: PredictionStore;
   readonly #models: ModelRegistry;
-  readonly #changes = new Changes();
-  /** When the alarm comes, as Unix time in ms, as far as this instance has set it; 0 for not. */
-  #alarmAt = 0;
+  readonly #changes = new ChangeNotifier();
+  readonly #alarm: HubAlarm;
   readonly #applier: EventApplier;
   readonly #connection: HubConnection;
   readonly #dispatcher: Dispatcher;
@@ -67,7 +67,7 @@ export class Hub extends DurableObject<Env> {
   readonly #tracing: Tracing;
   readonly #metrics = new HubMetrics();
 
-  constructor(ctx: DurableObjectState, env: Env) {
+  constructor(ctx: DurableObjectState, env: HubEnv) {
     super(ctx, env);
     migrate(ctx.storage);
     const config = configOf(env);
@@ -77,10 +77,11 @@ export class Hub extends DurableObject<Env> {
     const log = consoleLogger(config.logLevel).with({ part: "hub", shard });
     const models = new ModelRegistry(ctx.storage, log);
     this.#config = config;
-    this.#tracing = tracingOf(env);
+    this.#tracing = tracingOf(config);
     this.#store = store;
     this.#log = log;
     this.#models = models;
+    this.#alarm = new HubAlarm(ctx, store, config);
     this.#applier = new EventApplier({
       store,
       cursor,
@@ -91,7 +92,7 @@ export class Hub extends DurableObject<Env> {
       onChanged: (id) => {
         this.#changes.notify(id);
         this.#webhooks.pump();
-        this.#armAlarm();
+        this.#alarm.arm();
       },
       onEnded: (id) => {
         this.#settle([id]);
@@ -106,7 +107,7 @@ export class Hub extends DurableObject<Env> {
       metrics: this.#metrics,
       log,
       inBackground: (work) => ctx.waitUntil(work),
-      onScheduled: () => this.#armAlarm(),
+      onScheduled: () => this.#alarm.arm(),
     });
     this.#connection = new HubConnection({
       config,
@@ -131,7 +132,7 @@ export class Hub extends DurableObject<Env> {
       store,
       connection: this.#connection,
       dispatcher: this.#dispatcher,
-      onStored: () => this.#armAlarm(),
+      onStored: () => this.#alarm.arm(),
     });
     this.#readers = new Readers({ store, changes: this.#changes, log });
   }
@@ -156,7 +157,7 @@ export class Hub extends DurableObject<Env> {
   }
 
   #create(request: NewPrediction, parent: string | undefined): Promise<HubResult<CreatedPrediction>> {
-    return this.#attempt(async () => {
+    return this.#result(async () => {
       const { row, rate } = await this.#creation.create(request, parent);
       return { record: this.#record(row), rate };
     });
@@ -185,7 +186,7 @@ export class Hub extends DurableObject<Env> {
 
   /** The prediction's next events of some types; none after `timeoutMs`. A prediction that has ended has a `done`. */
   events(query: EventQuery, timeoutMs: number): Promise<HubResult<StoredEvent[]>> {
-    return this.#attempt(async () => {
+    return this.#result(async () => {
       const { id, keyName, types, after } = query;
       const events = await this.#changes.until(id, timeoutMs, () => {
         this.#owned(id, keyName);
@@ -221,7 +222,7 @@ export class Hub extends DurableObject<Env> {
   }
 
   webhookLog(id: string, keyName: string): Promise<HubResult<WebhookLog>> {
-    return this.#attempt(() => {
+    return this.#result(() => {
       const { webhook } = this.#owned(id, keyName);
       return { webhook, deliveries: this.#store.webhooks.log(id) };
     });
@@ -229,22 +230,16 @@ export class Hub extends DurableObject<Env> {
 
   /** Sends the end of a prediction once more, under the same webhook-id. */
   redeliverWebhook(id: string, keyName: string): Promise<HubResult<null>> {
-    return this.#attempt(() => {
+    return this.#result(() => {
       this.#owned(id, keyName);
       this.#webhooks.sendAgain(id);
       return null;
     });
   }
 
-  /** Announced models, read anew from NATS now and then; the last known ones while NATS is down. */
-  async models(): Promise<ModelManifest[]> {
-    try {
-      const session = await this.#connection.open();
-      if (this.#models.isStale) await this.#models.sync(session.jsm);
-    } catch (error) {
-      this.#log.warn("models as last known", errorFields(error));
-    }
-    return this.#models.list();
+  /** The models that workers have announced; the last known ones while NATS is down. */
+  models(): Promise<ModelManifest[]> {
+    return this.#models.current(() => this.#connection.open());
   }
 
   async health(): Promise<HubHealth> {
@@ -267,7 +262,7 @@ export class Hub extends DurableObject<Env> {
   }
 
   override async alarm(): Promise<void> {
-    this.#alarmAt = 0;
+    this.#alarm.clear();
     try {
       await this.#connection.catchUp();
       const now = Date.now();
@@ -281,7 +276,7 @@ export class Hub extends DurableObject<Env> {
       this.#log.error("alarm failed", errorFields(error));
     }
     // Whatever happened: an alarm that is not set again never comes.
-    this.#armAlarm();
+    this.#alarm.arm();
   }
 
   /** Makes one message of the events stream take effect. */
@@ -300,16 +295,7 @@ export class Hub extends DurableObject<Env> {
     this.#dispatcher.storeSequences();
     this.ctx.waitUntil(this.#connection.release());
     this.#webhooks.pump();
-    this.#armAlarm();
-  }
-
-  #armAlarm(): void {
-    const now = Date.now();
-    const at = nextAlarm(this.#store, this.#config, now);
-    // One that comes too early sets the next; each new one would wait for the disk.
-    if (at === null || (this.#alarmAt > now && this.#alarmAt <= at)) return;
-    this.#alarmAt = at;
-    this.ctx.waitUntil(this.ctx.storage.setAlarm(at));
+    this.#alarm.arm();
   }
 
   #record(row: PredictionRow): PredictionRecord {
@@ -318,22 +304,14 @@ export class Hub extends DurableObject<Env> {
 
   /** A prediction as others see it, or the error. */
   #answer(work: () => PredictionRow | Promise<PredictionRow>): Promise<HubResult<PredictionRecord>> {
-    return this.#attempt(async () => this.#record(await work()));
+    return this.#result(async () => this.#record(await work()));
   }
 
   #owned(id: string, keyName: string): PredictionRow {
     return getOwned(this.#store, id, keyName);
   }
 
-  #attempt<T>(work: () => T | Promise<T>): Promise<HubResult<T>> {
-    return attempt(this.#log, work);
+  #result<T>(work: () => T | Promise<T>): Promise<HubResult<T>> {
+    return asResult(this.#log, work);
   }
-}
-
-/** The shard that the object's name tells; kept, since an alarm may wake an object that does not know its name. */
-function shardOf(ctx: DurableObjectState, store: PredictionStore): number {
-  const name = ctx.id.name ?? store.meta("name");
-  if (name === undefined) throw new VqdError("internal", "a hub is addressed by its name");
-  if (store.meta("name") === undefined) store.setMeta("name", name);
-  return Number(name.slice(NAME_PREFIX.length));
 }

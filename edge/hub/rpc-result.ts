@@ -5,7 +5,7 @@ import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { type HubResult, toHubError } from "../prediction/hub-result.ts";
 
 /** What `work` gives, or its VqdError; anything else that it throws is logged, and told as `internal`. */
-export async function attempt<T>(log: Logger, work: () => T | Promise<T>): Promise<HubResult<T>> {
+export async function asResult<T>(log: Logger, work: () => T | Promise<T>): Promise<HubResult<T>> {
   try {
     return { ok: true, value: await work() };
   } catch (error) {

@@ -2,9 +2,9 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
-import type { Env } from "../bindings.ts";
 import type { OutputFile, PredictionRecord } from "../prediction/records.ts";
-import { openaiErrorOf } from "../http/problem.ts";
+import { openaiError } from "./errors.ts";
+import type { Hubs } from "../service/hubs.ts";
 import { getRecord, nextEvents } from "../service/wait.ts";
 import { commonFields, failureOf, type ImageJob, imageContent, usage } from "./answer.ts";
 
@@ -12,31 +12,31 @@ const KEEP_ALIVE_MS = 15_000;
 const TYPES = ["preview", "output", "done"] as const;
 
 export interface ImageStreamOptions {
-  readonly env: Env;
+  readonly hubs: Hubs;
   readonly job: ImageJob;
   readonly record: PredictionRecord;
   readonly keyName: string;
   readonly log: Logger;
-  /** The reader has left before the end. */
-  readonly onLeft: () => void;
+  /** The reader has disconnected before the end. */
+  readonly onDisconnect: () => void;
 }
 
 function frame(type: string, data: object): string {
   return `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
 }
 
-async function* frames({ env, job, record, keyName }: ImageStreamOptions): AsyncGenerator<string> {
+async function* frames({ hubs, job, record, keyName }: ImageStreamOptions): AsyncGenerator<string> {
   const common = { ...commonFields(job), quality: "auto", created_at: Math.floor(record.createdAt / 1_000) };
   let after = 0;
   for (;;) {
     const reader = { id: record.id, keyName, after, types: TYPES };
-    const events = await nextEvents(env, reader, KEEP_ALIVE_MS);
+    const events = await nextEvents(hubs, reader, KEEP_ALIVE_MS);
     // A comment: it keeps proxies from closing a stream that waits in the queue.
     if (events.length === 0) yield ": keep-alive\n\n";
     for (const { seq, type, data } of events) {
       after = seq;
       if (type === "done") {
-        const ended = await getRecord(env, record.id, keyName);
+        const ended = await getRecord(hubs, record.id, keyName);
         if (ended.status !== "succeeded") throw failureOf(ended, job.hasKey);
         return;
       }
@@ -70,12 +70,12 @@ export function imageStream(options: ImageStreamOptions): ReadableStream<Uint8Ar
           const isExpected = thrown instanceof VqdError;
           const error = isExpected ? thrown : new VqdError("internal", "something went wrong");
           options.log.warn("stream failed", { prediction: options.record.id, ...errorFields(thrown) });
-          controller.enqueue(encoder.encode(frame("error", { error: openaiErrorOf(error) })));
+          controller.enqueue(encoder.encode(frame("error", { error: openaiError(error) })));
           controller.close();
         }
       },
       cancel(): void {
-        options.onLeft();
+        options.onDisconnect();
       },
     },
     { highWaterMark: 0 },

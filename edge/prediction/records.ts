@@ -143,6 +143,15 @@ export interface EventQuery {
   readonly types: readonly string[];
 }
 
+/** What readers of a prediction's event stream see. */
+export interface StoredEvent {
+  /** Its place in the stream, counted from 1. */
+  readonly seq: number;
+  readonly type: string;
+  /** JSON, or a log line. */
+  readonly data: string;
+}
+
 export interface HubHealth {
   /** `unavailable`: connected, but the streams do not answer, since too few servers of the cluster are there. */
   readonly nats: "connected" | "unavailable" | "unreachable";

@@ -2,7 +2,6 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { AppContext } from "../http/context.ts";
-import { configOf } from "../config.ts";
 import { fileKey } from "../hub/storage/files.ts";
 
 const CAPABILITY = /^[0-9a-hjkmnp-tv-z]{32}$/;
@@ -42,7 +41,7 @@ export async function getFile(c: AppContext): Promise<Response> {
     if ("body" in file) await (file as R2ObjectBody).body.cancel();
     throw new VqdError("precondition_failed", "the file is not the one that If-Match names");
   }
-  const maxAge = Math.floor(configOf(c.env).fileRetentionMs / 1_000);
+  const maxAge = Math.floor(c.get("config").fileRetentionMs / 1_000);
   const headers = {
     etag: file.httpEtag,
     "cache-control": `public, max-age=${maxAge}, immutable`,

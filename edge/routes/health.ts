@@ -1,17 +1,17 @@
 // Whether a prediction made now would be served.
 
 import type { AppContext } from "../http/context.ts";
-import { hubOfShard } from "../service/routing.ts";
 import { listModels } from "../service/models.ts";
 import { errorFields } from "@vqd/shared/log.ts";
 
 /** `GET /healthz`: 200 with NATS connected and a model announced, else 503; the body says what is missing. */
 export async function getHealth(c: AppContext): Promise<Response> {
   c.header("cache-control", "no-store");
+  const hubs = c.get("hubs");
   try {
-    const { nats, live } = await hubOfShard(c.env, 0).health();
+    const { nats, live } = await hubs.ofShard(0).health();
     // Any key's hub will do: all of them follow the same models.
-    const models = await listModels(c.env, "", c.get("log"));
+    const models = await listModels(hubs, "", c.get("log"));
     const isReady = nats === "connected" && models.length > 0;
     return c.json(
       {

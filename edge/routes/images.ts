@@ -4,11 +4,9 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import { readJson } from "../http/body.ts";
 import { cancelAfterMs } from "../http/cancel-after.ts";
 import type { AppContext } from "../http/context.ts";
-import { configOf } from "../config.ts";
 import type { PredictionRecord } from "../prediction/records.ts";
-import { hubOfPrediction } from "../service/routing.ts";
 import { idempotencyOf } from "../http/idempotency.ts";
-import { defaultModelOf, listModels, resolveModel } from "../service/models.ts";
+import { listModels, resolveModel } from "../service/models.ts";
 import {
   checkImages,
   commonFields,
@@ -29,9 +27,9 @@ import { waitForEnd } from "../service/wait.ts";
 /** `POST /v1/images/generations` */
 export async function generateImages(c: AppContext): Promise<Response> {
   const body = validate(generateImagesSchema, await readJson(c.req.raw));
-  const keyName = c.get("keyName");
-  const models = await listModels(c.env, keyName, c.get("log"));
-  const model = resolveModel(models, body.model ?? undefined, defaultModelOf(c.env));
+  const [config, hubs] = [c.get("config"), c.get("hubs")];
+  const models = await listModels(hubs, c.get("keyName"), c.get("log"));
+  const model = resolveModel(models, body.model ?? undefined, config.defaultModel);
   if (model === undefined) {
     throw new VqdError("not_found", "the model does not exist; see GET /v1/models", {
       errors: [{ path: "model", message: "names no model that is served here" }],
@@ -40,13 +38,12 @@ export async function generateImages(c: AppContext): Promise<Response> {
   const size = checkSize(body.size, model);
   const input = toPredictionInput(body);
   const idempotency = await idempotencyOf(c, body);
-  const requestId = c.get("requestId");
-  const origin = originOf(configOf(c.env), c.req.url);
-  const { record, rate } = await submitPrediction(c.env, {
+  const origin = originOf(config, c.req.url);
+  const { record, rate } = await submitPrediction(hubs, config, {
     input,
     model,
     apiKey: c.get("apiKey"),
-    requestId,
+    requestId: c.get("requestId"),
     traceparent: c.get("traceparent"),
     cancelAfterMs: cancelAfterMs(c.req.header("cancel-after")),
     idempotency,
@@ -65,8 +62,8 @@ export async function generateImages(c: AppContext): Promise<Response> {
     hasKey: idempotency !== null,
   };
   // With a key the caller can come back for the images: then they are made to the end.
-  const onLeft = idempotency === null ? cancellation(c, record.id) : (): void => {};
-  return body.stream ? streamed(c, job, record, onLeft) : answered(c, job, record, onLeft);
+  const onDisconnect = idempotency === null ? cancellation(c, record.id) : (): void => {};
+  return body.stream ? streamed(c, job, record, onDisconnect) : answered(c, job, record, onDisconnect);
 }
 
 /** Cancels the prediction, once, when it is called. */
@@ -75,14 +72,25 @@ function cancellation(c: AppContext, id: string): () => void {
   return () => {
     if (isCanceled) return;
     isCanceled = true;
-    c.executionCtx.waitUntil(hubOfPrediction(c.env, id).cancel(id, c.get("keyName")));
+    c.executionCtx.waitUntil(c.get("hubs").ofPrediction(id).cancel(id, c.get("keyName")));
   };
 }
 
-function streamed(c: AppContext, job: ImageJob, record: PredictionRecord, onLeft: () => void): Response {
-  const { env } = c;
-  c.req.raw.signal.addEventListener("abort", onLeft);
-  const stream = imageStream({ env, job, record, keyName: c.get("keyName"), log: c.get("log"), onLeft });
+function streamed(
+  c: AppContext,
+  job: ImageJob,
+  record: PredictionRecord,
+  onDisconnect: () => void,
+): Response {
+  c.req.raw.signal.addEventListener("abort", onDisconnect);
+  const stream = imageStream({
+    hubs: c.get("hubs"),
+    job,
+    record,
+    keyName: c.get("keyName"),
+    log: c.get("log"),
+    onDisconnect,
+  });
   return c.body(stream, 200, {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache, no-transform",
@@ -94,23 +102,23 @@ async function answered(
   c: AppContext,
   job: ImageJob,
   created: PredictionRecord,
-  onLeft: () => void,
+  onDisconnect: () => void,
 ): Promise<Response> {
   const { signal } = c.req.raw;
-  signal.addEventListener("abort", onLeft);
+  signal.addEventListener("abort", onDisconnect);
   let record: PredictionRecord;
   try {
     // Its deadlines end every prediction.
-    record = await waitForEnd(c.env, created.id, c.get("keyName"), Infinity);
+    record = await waitForEnd(c.get("hubs"), created.id, c.get("keyName"), Infinity);
   } finally {
-    signal.removeEventListener("abort", onLeft);
+    signal.removeEventListener("abort", onDisconnect);
   }
   if (record.status !== "succeeded") throw failureOf(record, job.hasKey);
 
   const data = await Promise.all(
     record.outputs.map(({ name }) => imageContent(job, record.fileCapability, name)),
   );
-  const expiresAt = (record.completedAt ?? record.createdAt) + configOf(c.env).fileRetentionMs;
+  const expiresAt = (record.completedAt ?? record.createdAt) + c.get("config").fileRetentionMs;
   c.header("cache-control", "no-store");
   return c.json({
     created: Math.floor(record.createdAt / 1_000),

@@ -1,10 +1,8 @@
 // What the hubs have counted, for Prometheus.
 
 import type { AppContext } from "../http/context.ts";
-import { configOf } from "../config.ts";
 import { EXPOSITION_TYPE, exposition } from "../telemetry/exposition.ts";
 import type { Sample } from "../hub/metrics.ts";
-import { hubOfShard } from "../service/routing.ts";
 import { errorFields } from "@vqd/shared/log.ts";
 
 /** Hubs that are asked at the same time: a Worker may have so many connections that wait for an answer. */
@@ -12,11 +10,11 @@ const AT_ONCE = 6;
 
 /** `GET /metrics`: of every shard's hub. One that does not answer is left out, and logged. */
 export async function getMetrics(c: AppContext): Promise<Response> {
-  const { hubShards } = configOf(c.env);
+  const hubs = c.get("hubs");
   const samples = new Map<number, readonly Sample[]>();
-  for (let first = 0; first < hubShards; first += AT_ONCE) {
-    const shards = Array.from({ length: Math.min(AT_ONCE, hubShards - first) }, (_, i) => first + i);
-    const answers = await Promise.allSettled(shards.map((shard) => hubOfShard(c.env, shard).metrics()));
+  for (let first = 0; first < hubs.shards; first += AT_ONCE) {
+    const shards = Array.from({ length: Math.min(AT_ONCE, hubs.shards - first) }, (_, i) => first + i);
+    const answers = await Promise.allSettled(shards.map((shard) => hubs.ofShard(shard).metrics()));
     for (const [i, answer] of answers.entries()) {
       if (answer.status === "fulfilled") samples.set(first + i, answer.value);
       else c.get("log").warn("a hub does not answer", { shard: first + i, ...errorFields(answer.reason) });

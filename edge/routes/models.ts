@@ -4,7 +4,6 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { z } from "zod";
 import type { AppContext } from "../http/context.ts";
-import { configOf } from "../config.ts";
 import { listModels, resolveModel } from "../service/models.ts";
 import { DEFAULTS, predictionInputSchema } from "../service/schemas.ts";
 import { modelUrl } from "../prediction/urls.ts";
@@ -62,10 +61,10 @@ function viewModel(model: ModelManifest, origin: string) {
 
 /** `GET /v1/models`: the newest version of each model. */
 export async function getModels(c: AppContext): Promise<Response> {
-  const models = await listModels(c.env, c.get("keyName"), c.get("log"));
+  const models = await listModels(c.get("hubs"), c.get("keyName"), c.get("log"));
   const newest = new Map<string, ModelManifest>();
   for (const model of models) if (!newest.has(model.name)) newest.set(model.name, model);
-  const origin = originOf(configOf(c.env), c.req.url);
+  const origin = originOf(c.get("config"), c.req.url);
   const views = [...newest.values()].map((model) => viewModel(model, origin));
   return c.json({ object: "list", data: views, next: null, previous: null, results: views });
 }
@@ -74,7 +73,7 @@ export async function getModels(c: AppContext): Promise<Response> {
 async function namedModel(c: AppContext): Promise<ModelManifest> {
   const owner = c.req.param("owner");
   const name = owner === undefined ? (c.req.param("id") ?? "") : `${owner}/${c.req.param("name") ?? ""}`;
-  const models = await listModels(c.env, c.get("keyName"), c.get("log"));
+  const models = await listModels(c.get("hubs"), c.get("keyName"), c.get("log"));
   const model = name === "" ? undefined : resolveModel(models, name, undefined);
   if (model === undefined) {
     throw new VqdError("not_found", "the model does not exist; see GET /v1/models", {
@@ -86,7 +85,7 @@ async function namedModel(c: AppContext): Promise<ModelManifest> {
 
 /** `GET /v1/models/{owner}/{name}`, and `GET /v1/models/{id}` with the slash encoded, as OpenAI's client does. */
 export async function getModel(c: AppContext): Promise<Response> {
-  return c.json(viewModel(await namedModel(c), originOf(configOf(c.env), c.req.url)));
+  return c.json(viewModel(await namedModel(c), originOf(c.get("config"), c.req.url)));
 }
 
 /** `GET /v1/models/{owner}/{name}/palette`: with it tokens are shown as a picture without any decoding. */

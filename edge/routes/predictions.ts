@@ -5,14 +5,12 @@ import type { z } from "zod";
 import { readJson } from "../http/body.ts";
 import { cancelAfterMs } from "../http/cancel-after.ts";
 import type { AppContext } from "../http/context.ts";
-import { configOf } from "../config.ts";
 import { isFinal } from "../prediction/statuses.ts";
 import type { PredictionRecord, Webhook } from "../prediction/records.ts";
 import { unwrap } from "../prediction/hub-result.ts";
 import { WEBHOOK_EVENTS } from "../prediction/webhook-events.ts";
-import { hubOfPrediction, hubOfShard, shardOfKey } from "../service/routing.ts";
 import { idempotencyOf } from "../http/idempotency.ts";
-import { defaultModelOf, listModels, resolveModel } from "../service/models.ts";
+import { listModels, resolveModel } from "../service/models.ts";
 import { listQuery, pageUrl } from "../http/pagination.ts";
 import { preferredWait } from "../http/prefer.ts";
 import { type PredictionView, viewPrediction } from "../prediction/view.ts";
@@ -26,7 +24,7 @@ import { waitForEnd } from "../service/wait.ts";
 import { webhookUrlComplaint } from "../hub/webhooks/url.ts";
 
 function view(c: AppContext, record: PredictionRecord, status = record.status): PredictionView {
-  const config = configOf(c.env);
+  const config = c.get("config");
   return viewPrediction(record, { origin: originOf(config, c.req.url), retention: config, status });
 }
 
@@ -39,7 +37,7 @@ function webhookOf(c: AppContext, body: z.infer<typeof createPredictionSchema>):
     }
     return null;
   }
-  const complaint = webhookUrlComplaint(url, { allowLoopback: configOf(c.env).webhookAllowLoopback });
+  const complaint = webhookUrlComplaint(url, { allowLoopback: c.get("config").webhookAllowLoopback });
   if (complaint !== undefined) throw invalidInput([{ path: "webhook", message: complaint }]);
   return { url, events: filter && filter.length > 0 ? filter : WEBHOOK_EVENTS };
 }
@@ -47,8 +45,8 @@ function webhookOf(c: AppContext, body: z.infer<typeof createPredictionSchema>):
 /** `POST /v1/predictions`, and `POST /v1/models/{owner}/{name}/predictions` with the model from the path. */
 export async function createPrediction(c: AppContext): Promise<Response> {
   const body = validate(createPredictionSchema, await readJson(c.req.raw));
-  const keyName = c.get("keyName");
-  const models = await listModels(c.env, keyName, c.get("log"));
+  const [config, hubs, keyName] = [c.get("config"), c.get("hubs"), c.get("keyName")];
+  const models = await listModels(hubs, keyName, c.get("log"));
   const owner = c.req.param("owner");
   const fromPath = owner === undefined ? undefined : `${owner}/${c.req.param("name") ?? ""}`;
   const again = [
@@ -60,7 +58,7 @@ export async function createPrediction(c: AppContext): Promise<Response> {
     throw invalidInput(again.map((path) => ({ path, message })));
   }
   const reference = fromPath ?? body.version ?? body.model ?? undefined;
-  const model = resolveModel(models, reference, defaultModelOf(c.env));
+  const model = resolveModel(models, reference, config.defaultModel);
   if (model === undefined) {
     if (fromPath !== undefined) throw new VqdError("not_found", `there is no model ${fromPath}`);
     throw invalidInput([
@@ -70,8 +68,8 @@ export async function createPrediction(c: AppContext): Promise<Response> {
       },
     ]);
   }
-  const origin = originOf(configOf(c.env), c.req.url);
-  const { record, rate } = await submitPrediction(c.env, {
+  const origin = originOf(config, c.req.url);
+  const { record, rate } = await submitPrediction(hubs, config, {
     input: body.input,
     model,
     apiKey: c.get("apiKey"),
@@ -92,7 +90,7 @@ export async function createPrediction(c: AppContext): Promise<Response> {
   if (seconds === 0) return c.json(view(c, record), created);
 
   c.header("preference-applied", `wait=${seconds}`);
-  const waited = await waitForEnd(c.env, record.id, keyName, seconds * 1_000);
+  const waited = await waitForEnd(hubs, record.id, keyName, seconds * 1_000);
   // Replicate's client takes every status but `starting` for the end.
   const status = isFinal(waited.status) ? waited.status : "starting";
   return c.json(view(c, waited, status), created);
@@ -102,8 +100,8 @@ export async function createPrediction(c: AppContext): Promise<Response> {
 export async function listPredictions(c: AppContext): Promise<Response> {
   const query = listQuery(c);
   const keyName = c.get("keyName");
-  const page = await hubOfShard(c.env, shardOfKey(c.env, keyName)).list(keyName, query);
-  const origin = originOf(configOf(c.env), c.req.url);
+  const page = await c.get("hubs").ofKey(keyName).list(keyName, query);
+  const origin = originOf(c.get("config"), c.req.url);
   c.header("cache-control", "no-store");
   return c.json({
     previous: pageUrl(c, origin, page.previous),
@@ -115,7 +113,7 @@ export async function listPredictions(c: AppContext): Promise<Response> {
 /** `GET /v1/predictions/{id}` */
 export async function getPrediction(c: AppContext): Promise<Response> {
   const id = c.req.param("id") ?? "";
-  const record = unwrap(await hubOfPrediction(c.env, id).get(id, c.get("keyName")));
+  const record = unwrap(await c.get("hubs").ofPrediction(id).get(id, c.get("keyName")));
   c.header("cache-control", "no-store");
   return c.json(view(c, record));
 }
@@ -123,5 +121,5 @@ export async function getPrediction(c: AppContext): Promise<Response> {
 /** `POST /v1/predictions/{id}/cancel` */
 export async function cancelPrediction(c: AppContext): Promise<Response> {
   const id = c.req.param("id") ?? "";
-  return c.json(view(c, unwrap(await hubOfPrediction(c.env, id).cancel(id, c.get("keyName")))));
+  return c.json(view(c, unwrap(await c.get("hubs").ofPrediction(id).cancel(id, c.get("keyName")))));
 }

@@ -2,9 +2,7 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { AppContext } from "../http/context.ts";
-import { configOf } from "../config.ts";
 import { type StreamQuery, streamRequest } from "../hub/sse/stream-request.ts";
-import { hubOfPrediction } from "../service/routing.ts";
 import { originOf } from "../http/urls.ts";
 
 /** The last event the client has seen; what is no number counts as none. */
@@ -14,7 +12,7 @@ function lastEventId(c: AppContext): number {
 }
 
 async function open(c: AppContext, query: StreamQuery): Promise<Response> {
-  const hub = hubOfPrediction(c.env, query.id);
+  const hub = c.get("hubs").ofPrediction(query.id);
   const response = await hub.fetch(streamRequest(query, c.req.raw.signal));
   if (response.status === 404) throw new VqdError("not_found", "there is no such prediction");
   if (response.status === 503) {
@@ -32,13 +30,13 @@ async function open(c: AppContext, query: StreamQuery): Promise<Response> {
 /** `GET /v1/predictions/{id}/events` */
 export function predictionEvents(c: AppContext): Promise<Response> {
   const id = c.req.param("id") ?? "";
-  const origin = originOf(configOf(c.env), c.req.url);
+  const origin = originOf(c.get("config"), c.req.url);
   return open(c, { id, after: lastEventId(c), origin, keyName: c.get("keyName") });
 }
 
 /** `GET /v1/streams/{id}/{capability}`: in the form that Replicate's client reads. */
 export function capabilityStream(c: AppContext): Promise<Response> {
   const id = c.req.param("id") ?? "";
-  const origin = originOf(configOf(c.env), c.req.url);
+  const origin = originOf(c.get("config"), c.req.url);
   return open(c, { id, after: lastEventId(c), origin, capability: c.req.param("capability") ?? "" });
 }

@@ -2,9 +2,8 @@
 
 import type { AppContext } from "../http/context.ts";
 import { unwrap } from "../prediction/hub-result.ts";
-import { hubOfPrediction, hubOfShard, shardOfKey } from "../service/routing.ts";
 
-const ownHub = (c: AppContext) => hubOfShard(c.env, shardOfKey(c.env, c.get("keyName")));
+const ownHub = (c: AppContext) => c.get("hubs").ofKey(c.get("keyName"));
 
 /** `GET /v1/webhooks/default/secret` */
 export async function getWebhookSecret(c: AppContext): Promise<Response> {
@@ -22,7 +21,7 @@ export async function rotateWebhookSecret(c: AppContext): Promise<Response> {
 /** `GET /v1/predictions/{id}/webhook-attempts` */
 export async function getWebhookAttempts(c: AppContext): Promise<Response> {
   const id = c.req.param("id") ?? "";
-  const log = unwrap(await hubOfPrediction(c.env, id).webhookLog(id, c.get("keyName")));
+  const log = unwrap(await c.get("hubs").ofPrediction(id).webhookLog(id, c.get("keyName")));
   const iso = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
   c.header("cache-control", "no-store");
   return c.json({
@@ -45,6 +44,6 @@ export async function getWebhookAttempts(c: AppContext): Promise<Response> {
 /** `POST /v1/predictions/{id}/webhook-attempts/redeliver`: the end of the prediction once more, by the whole schedule. */
 export async function redeliverWebhook(c: AppContext): Promise<Response> {
   const id = c.req.param("id") ?? "";
-  unwrap(await hubOfPrediction(c.env, id).redeliverWebhook(id, c.get("keyName")));
+  unwrap(await c.get("hubs").ofPrediction(id).redeliverWebhook(id, c.get("keyName")));
   return c.json({ status: "queued" }, 202);
 }

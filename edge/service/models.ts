@@ -3,9 +3,7 @@
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { Logger } from "@vqd/shared/log.ts";
 import { type ModelManifest, VERSION_PATTERN } from "@vqd/shared/model.ts";
-import type { Env } from "../bindings.ts";
-import { configOf } from "../config.ts";
-import { hubOfShard, shardOfKey } from "./routing.ts";
+import type { Hubs } from "./hubs.ts";
 import { mergesSha256, tokenizer } from "./tokenizer.ts";
 
 /** How long an isolate goes without asking the hub again. */
@@ -19,7 +17,8 @@ interface CachedModels {
   readonly models: readonly ModelManifest[];
 }
 
-const caches = new WeakMap<Env, Map<number, CachedModels>>();
+/** By shard. */
+const caches = new WeakMap<Hubs["namespace"], Map<number, CachedModels>>();
 const reported = new Set<string>();
 
 /** True if the edge can tokenize for the model; says in the log, once, if not. */
@@ -37,14 +36,18 @@ async function isServed(manifest: ModelManifest, log: Logger): Promise<boolean> 
 }
 
 /** Models that can be used by the owner of a key, the newest announcement first. */
-export async function listModels(env: Env, keyName: string, log: Logger): Promise<readonly ModelManifest[]> {
-  const shard = shardOfKey(env, keyName);
-  let cache = caches.get(env);
-  if (cache === undefined) caches.set(env, (cache = new Map()));
+export async function listModels(
+  hubs: Hubs,
+  keyName: string,
+  log: Logger,
+): Promise<readonly ModelManifest[]> {
+  const shard = hubs.shardOfKey(keyName);
+  let cache = caches.get(hubs.namespace);
+  if (cache === undefined) caches.set(hubs.namespace, (cache = new Map()));
   const known = cache.get(shard);
   if (known !== undefined && known.until > Date.now()) return known.models;
   const models: ModelManifest[] = [];
-  for (const manifest of await hubOfShard(env, shard).models()) {
+  for (const manifest of await hubs.ofShard(shard).models()) {
     if (await isServed(manifest, log)) models.push(manifest);
   }
   models.sort((a, b) => b.announcedAt - a.announcedAt);
@@ -76,5 +79,3 @@ export function resolveModel(
   if (rest.length > 0) return undefined;
   return models.find((model) => model.name === name && (version === undefined || model.version === version));
 }
-
-export const defaultModelOf = (env: Env): string | undefined => configOf(env).defaultModel;

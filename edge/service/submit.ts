@@ -9,9 +9,8 @@ import type { ModelManifest } from "@vqd/shared/model.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { PRESETS } from "@vqd/shared/presets.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
-import type { Env } from "../bindings.ts";
-import { configOf } from "../config.ts";
-import { hubOfShard, shardOfKey } from "./routing.ts";
+import type { Config } from "../config.ts";
+import type { Hubs } from "./hubs.ts";
 import type { Idempotency, PredictionRecord, Webhook } from "../prediction/records.ts";
 import { unwrap } from "../prediction/hub-result.ts";
 import type { RateState } from "../prediction/rate-state.ts";
@@ -91,10 +90,13 @@ export interface Submitted {
 /**
  * Dispatches a prediction. Throws a VqdError: invalid_input, forbidden, queue_full, queue_unavailable, idempotency_key_reused.
  */
-export async function submitPrediction(env: Env, submission: Submission): Promise<Submitted> {
+export async function submitPrediction(
+  hubs: Hubs,
+  config: Config,
+  submission: Submission,
+): Promise<Submitted> {
   const { model, apiKey, requestId, path } = submission;
   const { name: keyName } = apiKey;
-  const config = configOf(env);
   const priority = priorityOf(submission);
   const input = withDefaults(submission.input, model, path);
   const padding = model.tokenizer;
@@ -104,7 +106,7 @@ export async function submitPrediction(env: Env, submission: Submission): Promis
     ? tokenizer.encodePadded(input.negative_prompt, padding)
     : null;
 
-  const shard = shardOfKey(env, keyName);
+  const shard = hubs.shardOfKey(keyName);
   const createdAt = Date.now();
   const job: Job = {
     v: 1,
@@ -132,7 +134,7 @@ export async function submitPrediction(env: Env, submission: Submission): Promis
     const message = `asks for ${imageCount(job)} images in all; a prediction makes at most ${MAX_IMAGES}`;
     throw invalidInput([{ path: `${path}num_outputs`, message }]);
   }
-  const result = await hubOfShard(env, shard).create({
+  const result = await hubs.ofShard(shard).create({
     keyName,
     inputJson: JSON.stringify(input),
     promptTokens: prompts.reduce((sum, { tokenCount }) => sum + tokenCount, 0),

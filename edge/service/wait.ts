@@ -1,12 +1,10 @@
 // Waiting for what happens to a prediction, also across a hub that is moved, redeployed or evicted meanwhile.
 
 import { VqdError } from "@vqd/shared/errors.ts";
-import type { Env } from "../bindings.ts";
-import type { EventQuery, PredictionRecord } from "../prediction/records.ts";
+import type { EventQuery, PredictionRecord, StoredEvent } from "../prediction/records.ts";
 import { type HubResult, unwrap } from "../prediction/hub-result.ts";
 import { isFinal } from "../prediction/statuses.ts";
-import type { StoredEvent } from "../hub/storage/event-store.ts";
-import { hubOfPrediction, type HubStub } from "./routing.ts";
+import type { Hubs, HubStub } from "./hubs.ts";
 
 /** One call to the hub waits this long at most. */
 const CALL_MS = 30_000;
@@ -14,11 +12,11 @@ const MAX_FAILURES = 5;
 const RETRY_MS = 250;
 
 /** What the hub answers, asked again if it goes away. Throws the hub's VqdError. */
-async function ask<T>(env: Env, id: string, call: (hub: HubStub) => Promise<HubResult<T>>): Promise<T> {
+async function ask<T>(hubs: Hubs, id: string, call: (hub: HubStub) => Promise<HubResult<T>>): Promise<T> {
   for (let failures = 1; ; failures++) {
     try {
       // A stub that has failed stays broken, so each call has its own.
-      return unwrap(await call(hubOfPrediction(env, id)));
+      return unwrap(await call(hubs.ofPrediction(id)));
     } catch (error) {
       if (error instanceof VqdError || failures > MAX_FAILURES) throw error;
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS * failures));
@@ -28,7 +26,7 @@ async function ask<T>(env: Env, id: string, call: (hub: HubStub) => Promise<HubR
 
 /** The prediction when it has ended, at the latest after `timeoutMs`. Throws a VqdError (not_found). */
 export async function waitForEnd(
-  env: Env,
+  hubs: Hubs,
   id: string,
   keyName: string,
   timeoutMs: number,
@@ -36,17 +34,17 @@ export async function waitForEnd(
   const until = Date.now() + timeoutMs;
   const left = (): number => Math.max(0, until - Date.now());
   for (;;) {
-    const record = await ask(env, id, (hub) => hub.wait(id, keyName, Math.min(left(), CALL_MS)));
+    const record = await ask(hubs, id, (hub) => hub.wait(id, keyName, Math.min(left(), CALL_MS)));
     if (isFinal(record.status) || left() === 0) return record;
   }
 }
 
 /** The prediction as it is. Throws a VqdError (not_found). */
-export function getRecord(env: Env, id: string, keyName: string): Promise<PredictionRecord> {
-  return ask(env, id, (hub) => hub.get(id, keyName));
+export function getRecord(hubs: Hubs, id: string, keyName: string): Promise<PredictionRecord> {
+  return ask(hubs, id, (hub) => hub.get(id, keyName));
 }
 
 /** The next events, as soon as there are any; none after `timeoutMs`, at most 30 s. Throws a VqdError (not_found). */
-export function nextEvents(env: Env, query: EventQuery, timeoutMs: number): Promise<StoredEvent[]> {
-  return ask(env, query.id, (hub) => hub.events(query, Math.min(timeoutMs, CALL_MS)));
+export function nextEvents(hubs: Hubs, query: EventQuery, timeoutMs: number): Promise<StoredEvent[]> {
+  return ask(hubs, query.id, (hub) => hub.events(query, Math.min(timeoutMs, CALL_MS)));
 }

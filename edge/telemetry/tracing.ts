@@ -22,8 +22,7 @@ import {
 } from "@opentelemetry/sdk-trace";
 import { traceparentOf } from "@vqd/shared/headers.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
-import type { Env } from "../bindings.ts";
-import { configOf, type TracingOptions } from "../config.ts";
+import type { Config, TracingOptions } from "../config.ts";
 
 const SCOPE = "vqd-edge";
 const EXPORT_TIMEOUT_MS = 5_000;
@@ -129,11 +128,11 @@ function contextOf(traceparent: string | undefined): Context {
   return parent === null ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, { ...parent, isRemote: true });
 }
 
-const known = new WeakMap<Env, Tracing>();
+const known = new WeakMap<Config, Tracing>();
 
-/** The tracing of a set of bindings. */
-export function tracingOf(env: Env): Tracing {
-  let tracing = known.get(env);
-  if (tracing === undefined) known.set(env, (tracing = new Tracing(configOf(env).tracing)));
+/** The tracing that the settings ask for, one for all requests. */
+export function tracingOf(config: Config): Tracing {
+  let tracing = known.get(config);
+  if (tracing === undefined) known.set(config, (tracing = new Tracing(config.tracing)));
   return tracing;
 }

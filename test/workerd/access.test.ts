@@ -2,7 +2,7 @@
 
 import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
-import { RateLimiter } from "../../edge/hub/admission/rate.ts";
+import { RateLimiter } from "../../edge/hub/admission/rate-limiter.ts";
 import { type ApiKey, SCOPES, storedKeyName } from "../../shared/api-key.ts";
 import { call, PlayedWorker } from "./support.ts";
 

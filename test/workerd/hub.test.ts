@@ -8,16 +8,17 @@ import type { Job } from "../../shared/job.ts";
 import { createLogger } from "../../shared/log.ts";
 import { eventSubject } from "../../shared/subjects.ts";
 import { fileKey } from "../../edge/hub/storage/files.ts";
-import { Changes } from "../../edge/hub/sse/changes.ts";
+import { ChangeNotifier } from "../../edge/hub/change-notifier.ts";
 import type { Hub } from "../../edge/hub/hub.ts";
 import { Readers } from "../../edge/hub/sse/readers.ts";
 import type { NewPrediction, PredictionRecord } from "../../edge/prediction/records.ts";
 import { unwrap } from "../../edge/prediction/hub-result.ts";
 import { PredictionStore } from "../../edge/hub/storage/store.ts";
 import { type StreamQuery, streamRequest } from "../../edge/hub/sse/stream-request.ts";
-import { hubOfShard, type HubStub } from "../../edge/service/routing.ts";
+import type { HubStub } from "../../edge/service/hubs.ts";
 import {
   eventBytes,
+  hubs,
   IMAGE,
   newJob,
   newPrediction,
@@ -43,7 +44,7 @@ let sequence = 1_000_000;
 
 beforeAll(async () => {
   worker = await PlayedWorker.start();
-  hub = hubOfShard(env, SHARD);
+  hub = hubs.ofShard(SHARD);
 });
 afterAll(async () => {
   await worker.close();
@@ -302,7 +303,7 @@ describe("event streams", () => {
     await runInDurableObject(hub, async (_, state) => {
       const readers = new Readers({
         store: new PredictionStore(state.storage),
-        changes: new Changes(),
+        changes: new ChangeNotifier(),
         log: createLogger(() => {}),
         maxReaders: 8,
       });
@@ -329,7 +330,7 @@ describe("event streams", () => {
     await create(job);
     await happened(stepEvent(1, STEPS));
     await abortAllDurableObjects();
-    hub = hubOfShard(env, SHARD);
+    hub = hubs.ofShard(SHARD);
     expect(await record()).toMatchObject({ status: "processing", step: 1 });
     expect(stepsOf(await seen(0, 1))).toEqual([1]);
     // The new object has joined the real stream and follows it.

@@ -1,10 +1,8 @@
 // OpenAI's images endpoint when a request is sent again with its Idempotency-Key, and when Cancel-After ends it.
 
-import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { hubOfShard, shardOfKey } from "../../edge/service/routing.ts";
-import { call, IMAGE, PlayedWorker } from "./support.ts";
+import { call, hubs, IMAGE, PlayedWorker } from "./support.ts";
 
 let worker: PlayedWorker;
 beforeAll(async () => {
@@ -19,7 +17,7 @@ const generate = (body: object, headers: Record<string, string> = {}): Promise<R
 
 /** Moves one of a prediction's times by so many seconds, and lets the hub see it. */
 async function move(column: "completed_at" | "queue_deadline_at" | "cancel_at", id: string, seconds: number) {
-  const hub = hubOfShard(env, shardOfKey(env, "test"));
+  const hub = hubs.ofKey("test");
   await runInDurableObject(hub, (_, state) => {
     const at = Date.now() + seconds * 1_000;
     state.storage.sql.exec(`UPDATE predictions SET ${column} = ? WHERE id = ?`, at, id);

@@ -1,11 +1,9 @@
 // The predictions resource beyond one prediction: lists, requests sent twice, deadlines of the caller's own, the queue.
 
-import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { cancelAfterMs } from "../../edge/http/cancel-after.ts";
-import { hubOfShard, shardOfKey } from "../../edge/service/routing.ts";
-import { call, ORIGIN, PlayedWorker, stepEvent } from "./support.ts";
+import { call, hubs, ORIGIN, PlayedWorker, stepEvent } from "./support.ts";
 
 interface Prediction {
   id: string;
@@ -50,7 +48,7 @@ const created = async (headers?: Record<string, string>, input?: object): Promis
   (await create(headers, input)).json<Prediction>();
 const get = async (id: string): Promise<Prediction> =>
   (await call(`/v1/predictions/${id}`)).json<Prediction>();
-const hub = () => hubOfShard(env, shardOfKey(env, "test"));
+const hub = () => hubs.ofKey("test");
 
 describe("lists", () => {
   const page = async (url: string): Promise<Page> => {

@@ -1,10 +1,8 @@
 // Previews of a prediction: asked for, shown once, kept as files for as long as the images.
 
-import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { hubOfShard } from "../../edge/service/routing.ts";
-import { call, IMAGE, ORIGIN, outputEvent, PlayedWorker, previewEvent, stepEvent } from "./support.ts";
+import { call, hubs, IMAGE, ORIGIN, outputEvent, PlayedWorker, previewEvent, stepEvent } from "./support.ts";
 
 let worker: PlayedWorker;
 beforeAll(async () => {
@@ -57,7 +55,7 @@ it("are events with a file, in order and without repetition after another worker
   const fetchFile = (url = ""): Promise<Response> => call(url.slice(ORIGIN.length), { key: null });
   expect(new Uint8Array(await (await fetchFile(urls[3])).arrayBuffer())).toEqual(IMAGE);
 
-  const hub = hubOfShard(env, job.shard);
+  const hub = hubs.ofShard(job.shard);
   await runInDurableObject(hub, (_, state) => {
     const at = Date.now() - 100_000_000;
     state.storage.sql.exec("UPDATE predictions SET completed_at = ? WHERE id = ?", at, id);

@@ -276,6 +276,11 @@ describe("access", () => {
       }),
       new Request(`${ORIGIN}/v1/files/${capability}/0.png`),
       new Request(`${ORIGIN}/v1/streams/${"0".repeat(26)}/${capability}`),
+      // Mistyped
+      new Request(`${ORIGIN}/v1/files/${capability}`),
+      new Request(`${ORIGIN}/v1/files/${capability}/0.png/`),
+      new Request(`${ORIGIN}/v1/streams/${"0".repeat(26)}/${capability}/`),
+      new Request(`${ORIGIN}/v1/streams//${capability}`),
     ];
     for (const request of requests) await createApp().fetch(request, bindings, createExecutionContext());
     const logged = JSON.stringify(lines.mock.calls);
@@ -295,6 +300,20 @@ describe("paths and methods", () => {
     ]) {
       expect((await call(path)).status).toBe(404);
     }
+  });
+
+  it.each([
+    ["/v1/predictions/a/b", ["code"]],
+    ["/v1/webhooks/other", ["code"]],
+    ["/v1/streams/x", ["code"]],
+    ["/v1/files/x", ["code"]],
+    ["/nothing", ["code"]],
+    ["/v1/images/edits", ["error"]],
+    ["/v1/nothing", ["code", "error"]],
+    ["/v1/models/a/b/c", ["code", "error"]],
+  ])("writes the error of the unknown path %s as its clients read it", async (path, members) => {
+    const answer = await (await call(path)).json<object>();
+    expect(["code", "error"].filter((member) => member in answer)).toEqual(members);
   });
 
   it.each([

@@ -4,6 +4,7 @@ import { env, exports } from "cloudflare:workers";
 import { AckPolicy, type JetStreamClient, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { type NatsConnection, wsconnect } from "@nats-io/nats-core";
 import { decodeJob, encodeEvent, encodeJob, encodeManifest } from "../../shared/codec.ts";
+import { Hubs } from "../../edge/service/hubs.ts";
 import type { NewPrediction } from "../../edge/prediction/records.ts";
 import type { PredictionEvent } from "../../shared/events.ts";
 import { newCapability } from "../../shared/ids.ts";
@@ -22,6 +23,8 @@ import { makeJob } from "../support/job.ts";
 
 export const KEY = "test-key";
 export const ORIGIN = "https://vqd.test";
+
+export const hubs = new Hubs(env.HUB, Number(env.HUB_SHARDS));
 
 export const MODEL: ModelManifest = {
   v: 1,

@@ -5,19 +5,19 @@ import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
 import { endPrediction, ingest } from "../../edge/hub/ingest.ts";
 import { unwrap } from "../../edge/prediction/hub-result.ts";
+import { newRow } from "../../edge/hub/storage/prediction-row.ts";
 import { PredictionStore } from "../../edge/hub/storage/store.ts";
 import type { WebhookEvent } from "../../edge/prediction/webhook-events.ts";
-import { hubOfShard } from "../../edge/service/routing.ts";
 import type { Job } from "../../shared/job.ts";
 import type { PredictionEvent } from "../../shared/events.ts";
-import { newJob, newPrediction, outputEvent, type Said, stepEvent } from "./support.ts";
+import { hubs, newJob, newPrediction, outputEvent, type Said, stepEvent } from "./support.ts";
 
 /** A hub of its own, whose predictions no worker is to see. */
 const SHARD = 6;
 const STEPS = 4;
 const KEY_NAME = "test";
 
-const hub = hubOfShard(env, SHARD);
+const hub = hubs.ofShard(SHARD);
 const inStore = <T>(work: (store: PredictionStore) => T): Promise<T> =>
   runInDurableObject(hub, (_, state) => work(new PredictionStore(state.storage)));
 
@@ -38,7 +38,7 @@ const answer = async (path: string, status: number): Promise<void> => {
 
 function insert(store: PredictionStore, url: string, events: readonly WebhookEvent[] = ["completed"]): Job {
   const job = newJob(SHARD, STEPS);
-  store.insert(job, { ...newPrediction(job, KEY_NAME), webhook: { url, events } });
+  store.insert(newRow(job, { ...newPrediction(job, KEY_NAME), webhook: { url, events } }));
   return job;
 }
 function happen(store: PredictionStore, id: string, [said, attachment]: [Said, Uint8Array?]): void {

@@ -3,12 +3,12 @@
 import { type Span, SpanKind, SpanStatusCode } from "@opentelemetry/api";
 import { traceparentOf } from "@vqd/shared/headers.ts";
 import { createMiddleware } from "hono/factory";
-import { routePath } from "hono/route";
 import type { AppContext, AppEnv } from "../context.ts";
 import { configOf } from "../../config.ts";
 import { consoleLogger } from "../../telemetry/log.ts";
-import { answerOf, type ErrorDialect } from "../problem.ts";
-import { tracingOf } from "../../telemetry/tracing.ts";
+import { Hubs } from "../../service/hubs.ts";
+import { answerOf } from "../error-answer.ts";
+import { type Tracing, tracingOf } from "../../telemetry/tracing.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 
 /** What a client may choose as its request's id; anything else is replaced. */
@@ -46,68 +46,69 @@ function allowOrigin(c: AppContext, origins: readonly string[]): void {
   c.header("access-control-expose-headers", EXPOSED_HEADERS);
 }
 
-const PROBLEM_PATHS = /^\/v1\/(?:predictions|streams|files|webhooks)(?:\/|$)/;
-
-function dialectOf(path: string): ErrorDialect {
-  if (path.startsWith("/v1/images")) return "openai";
-  // What both clients read, and what either may look for in vain.
-  return path.startsWith("/v1/") && !PROBLEM_PATHS.test(path) ? "both" : "problem";
+/** The path as it may be logged. */
+function loggedPath(c: AppContext): string {
+  const { path, secret } = c.get("route");
+  return secret === true ? path.replace(":id", c.req.param("id") ?? ":id") : c.req.path;
 }
 
-/** The path as it may be logged: capabilities are secrets. */
-const loggedPath = (path: string): string =>
-  path.replace(/^(\/v1\/files\/)[^/]*/, "$1*").replace(/^(\/v1\/streams\/[^/]*\/).*/, "$1*");
-
-/** A span for a request, under its sender's if it names one. The path is told as its pattern: others hold secrets. */
-function startSpan(c: AppContext, requestId: string): Span {
-  return tracingOf(c.env).start(c.req.method, {
+/** A span for a request, under its sender's if it names one. It is named by the route: paths hold secrets. */
+function startSpan(c: AppContext, tracing: Tracing): Span {
+  return tracing.start(`${c.req.method} ${c.get("route").path}`, {
     kind: SpanKind.SERVER,
     parent: c.req.header("traceparent"),
-    attributes: { "http.request.method": c.req.method, "vqd.request_id": requestId },
+    attributes: {
+      "http.request.method": c.req.method,
+      "http.route": c.get("route").path,
+      "vqd.request_id": c.get("requestId"),
+    },
   });
 }
 
-function endSpan(c: AppContext, span: Span): void {
-  const route = routePath(c, -1);
+function endSpan(c: AppContext, tracing: Tracing, span: Span): void {
   const { status } = c.res;
-  span.updateName(`${c.req.method} ${route}`);
-  span.setAttributes({ "http.route": route, "http.response.status_code": status });
+  span.setAttribute("http.response.status_code", status);
   if (status >= 500) span.setStatus({ code: SpanStatusCode.ERROR });
   span.end();
-  c.executionCtx.waitUntil(tracingOf(c.env).flush(c.get("log")));
+  c.executionCtx.waitUntil(tracing.flush(c.get("log")));
 }
 
+/** Sets all of the context but the key. Comes after what sets `route`, by which even an edge without settings answers. */
 export const requestContext = createMiddleware<AppEnv>(async (c, next) => {
   const startedAt = Date.now();
   const given = c.req.header("x-request-id");
   const requestId = given !== undefined && REQUEST_ID.test(given) ? given : crypto.randomUUID();
-  const { path, method } = c.req;
-  const dialect = dialectOf(path);
+  const { method } = c.req;
+  const route = c.get("route");
   c.set("requestId", requestId);
-  c.set("dialect", dialect);
   let config;
   try {
     config = configOf(c.env);
   } catch (error) {
     if (!(error instanceof VqdError)) throw error;
     consoleLogger("info").error(error.message, { requestId });
-    const { status, headers, body } = answerOf(error, dialect, requestId);
+    const { status, headers, body } = answerOf(error, route.errors, requestId);
     return c.body(body, status, { ...headers, "x-request-id": requestId });
   }
+  c.set("config", config);
+  c.set("hubs", new Hubs(c.env.HUB, config.hubShards));
   const log = consoleLogger(config.logLevel).with({ part: "edge", requestId });
   c.set("log", log);
-  const span = path.startsWith("/v1/") ? startSpan(c, requestId) : undefined;
+  const tracing = tracingOf(config);
+  const span = route.path.startsWith("/v1/") ? startSpan(c, tracing) : undefined;
   c.set("traceparent", span === undefined ? undefined : traceparentOf(span.spanContext()));
   await next();
-  if (span !== undefined) endSpan(c, span);
+  if (span !== undefined) endSpan(c, tracing, span);
   c.header("x-request-id", requestId);
   allowOrigin(c, config.corsOrigins);
   for (const [name, value] of Object.entries(SECURITY_HEADERS)) {
     // A page says for itself what it may load.
     if (!c.res.headers.has(name)) c.header(name, value);
   }
-  const fields = { method, path: loggedPath(path), status: c.res.status, ms: Date.now() - startedAt };
-  // Health is asked for every second or so.
-  if (path === "/healthz" || path === "/metrics") log.debug("request", fields);
-  else log.info("request", fields);
+  log[route.quiet === true ? "debug" : "info"]("request", {
+    method,
+    path: loggedPath(c),
+    status: c.res.status,
+    ms: Date.now() - startedAt,
+  });
 });

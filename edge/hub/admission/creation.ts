@@ -5,12 +5,12 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import type { HubConnection } from "../nats/connection.ts";
 import type { Dispatcher } from "../nats/dispatcher.ts";
 import { mustGet } from "./lookup.ts";
-import type { PredictionRow } from "../storage/prediction-row.ts";
+import { newRow, type PredictionRow, rankOf } from "../storage/prediction-row.ts";
 import { admitToQueue } from "./queue-place.ts";
-import { RateLimiter } from "./rate.ts";
+import { RateLimiter } from "./rate-limiter.ts";
 import type { RateState } from "../../prediction/rate-state.ts";
 import type { NewPrediction } from "../../prediction/records.ts";
-import { type PredictionStore, rankOf } from "../storage/store.ts";
+import type { PredictionStore } from "../storage/store.ts";
 
 export interface CreationOptions {
   readonly store: PredictionStore;
@@ -48,7 +48,7 @@ export class PredictionCreation {
     admitToQueue(store, { ...job, rank: rankOf(priority) }, maxWaitMs);
     const rate = this.#rates.admit(keyName, store.liveCountOf(keyName), limits, Date.now());
     store.atomically(() => {
-      store.insert(job, request);
+      store.insert(newRow(job, request));
       if (request.promptTruncated) {
         store.events.appendLog(job.id, "The prompt is longer than the model reads and has been cut.\n");
       }

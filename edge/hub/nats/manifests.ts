@@ -6,6 +6,7 @@ import { decodeManifest } from "@vqd/shared/codec.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
 import { STREAMS, STREAM_SUBJECTS } from "@vqd/shared/subjects.ts";
+import type { Session } from "./session.ts";
 
 /** After this time a look at the list reads the stream again, which notices models that have been removed. */
 const MODELS_STALE_MS = 10_000;
@@ -20,8 +21,15 @@ export class ModelRegistry {
     this.#log = log;
   }
 
-  get isStale(): boolean {
-    return Date.now() - this.#syncedAt > MODELS_STALE_MS;
+  /** The models, read again where the copy is stale; the last known ones if `open` finds no NATS. */
+  async current(open: () => Promise<Session>): Promise<ModelManifest[]> {
+    try {
+      const { jsm } = await open();
+      if (Date.now() - this.#syncedAt > MODELS_STALE_MS) await this.sync(jsm);
+    } catch (error) {
+      this.#log.warn("models as last known", errorFields(error));
+    }
+    return this.list();
   }
 
   list(): ModelManifest[] {

@@ -1,6 +1,6 @@
 // Server-sent events as bytes, made once for all readers that are at the same place.
 
-import type { StoredEvent } from "../storage/event-store.ts";
+import type { StoredEvent } from "../../prediction/records.ts";
 
 /** A batch ends with the event that reaches this size, so that a reader holds little more; one event may be 100 kB. */
 const MAX_BATCH_BYTES = 32 * 1024;

@@ -1,7 +1,7 @@
 // The open event streams of a hub, each fed from the stored rows.
 
 import type { Logger } from "@vqd/shared/log.ts";
-import type { Changes } from "./changes.ts";
+import type { ChangeNotifier } from "../change-notifier.ts";
 import { BatchCache } from "./frames.ts";
 import { isFinal } from "../../prediction/statuses.ts";
 import { eventStream, type SseSource } from "./sse.ts";
@@ -16,7 +16,7 @@ const OWNER_SHARE = 1 / 4;
 
 interface ReadersOptions {
   readonly store: PredictionStore;
-  readonly changes: Changes;
+  readonly changes: ChangeNotifier;
   readonly log: Logger;
   readonly maxReaders?: number;
 }

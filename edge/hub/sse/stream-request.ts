@@ -1,7 +1,6 @@
 // The event stream's request from a handler to the hub, and the two forms of its events.
 
-import type { StoredEvent } from "../storage/event-store.ts";
-import type { OutputFile, PredictionRecord } from "../../prediction/records.ts";
+import type { OutputFile, PredictionRecord, StoredEvent } from "../../prediction/records.ts";
 import { fileUrl } from "../../prediction/urls.ts";
 
 /** Who asks: the key's owner, for whom `output` is `{index, url}`; or a bearer of the capability, as Replicate. */

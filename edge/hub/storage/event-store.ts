@@ -1,10 +1,6 @@
 // What the readers of a prediction's stream see, in SQLite. Rows in, rows out.
 
-export interface StoredEvent {
-  readonly seq: number;
-  readonly type: string;
-  readonly data: string;
-}
+import type { StoredEvent } from "../../prediction/records.ts";
 
 export class EventStore {
   readonly #sql: SqlStorage;

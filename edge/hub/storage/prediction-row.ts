@@ -1,7 +1,9 @@
-// A prediction as the hub keeps it, from its row in SQLite.
+// A prediction as the hub keeps it: its row in SQLite, made once and read often.
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
-import type { OutputFile, PredictionRecord } from "../../prediction/records.ts";
+import { imageCount, type Job } from "@vqd/shared/job.ts";
+import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
+import type { NewPrediction, OutputFile, PredictionRecord } from "../../prediction/records.ts";
 import type { PredictionStatus } from "../../prediction/statuses.ts";
 import type { WebhookEvent } from "../../prediction/webhook-events.ts";
 
@@ -22,6 +24,39 @@ export interface PredictionRow extends PredictionRecord {
   readonly requestHash: string | null;
   /** Of links in webhooks. */
   readonly origin: string;
+}
+
+/** Place of a priority in the order of service. */
+export const rankOf = (priority: Priority): number => PRIORITIES.indexOf(priority);
+
+export type NewRow = ReturnType<typeof newRow>;
+
+/** The columns of a prediction that has just been made. */
+export function newRow(job: Job, prediction: NewPrediction) {
+  return {
+    id: job.id,
+    key_name: prediction.keyName,
+    status: "starting",
+    model: job.model,
+    version: job.version,
+    input: prediction.inputJson,
+    prompt_tokens: prediction.promptTokens,
+    prompt_truncated: prediction.promptTruncated ? 1 : 0,
+    images: imageCount(job),
+    total_steps: job.numInferenceSteps,
+    file_capability: prediction.fileCapability,
+    stream_capability: prediction.streamCapability,
+    created_at: job.createdAt,
+    queue_deadline_at: job.createdAt + prediction.queueTimeoutMs,
+    run_timeout_ms: prediction.runTimeoutMs,
+    cancel_at: prediction.cancelAfterMs === null ? null : job.createdAt + prediction.cancelAfterMs,
+    idempotency_key: prediction.idempotency?.key ?? null,
+    request_hash: prediction.idempotency?.requestHash ?? null,
+    webhook: prediction.webhook?.url ?? null,
+    webhook_events: JSON.stringify(prediction.webhook?.events ?? []),
+    origin: prediction.origin,
+    rank: rankOf(prediction.priority),
+  } satisfies Row;
 }
 
 type Row = Record<string, SqlStorageValue>;

@@ -1,19 +1,14 @@
 // The hub's record of predictions, in SQLite: rows in, rows out, no decisions.
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
-import { imageCount, type Job } from "@vqd/shared/job.ts";
-import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import { EventStore } from "./event-store.ts";
-import { type PredictionRow, toPrediction } from "./prediction-row.ts";
-import type { ListQuery, NewPrediction } from "../../prediction/records.ts";
+import { type NewRow, type PredictionRow, toPrediction } from "./prediction-row.ts";
+import type { ListQuery } from "../../prediction/records.ts";
 import type { PredictionStatus } from "../../prediction/statuses.ts";
 import { WebhookStore } from "./webhook-store.ts";
 
 /** What decides when a waiting prediction is served. */
 export type QueueTicket = Pick<PredictionRow, "version" | "rank" | "createdAt" | "id">;
-
-/** Place of a priority in the order of service. */
-export const rankOf = (priority: Priority): number => PRIORITIES.indexOf(priority);
 
 /** An amount of work. */
 interface Work {
@@ -26,8 +21,8 @@ interface Work {
 /** Ended predictions that the pace is taken from. */
 const PACE_SAMPLE = 100;
 
-/** Columns that change after a prediction's creation. */
-interface Changes {
+/** Columns that change later. */
+interface RowChanges {
   status?: PredictionStatus;
   job_seq?: number;
   release?: 0 | 1;
@@ -67,33 +62,12 @@ export class PredictionStore {
     return this.#storage.transactionSync(work);
   }
 
-  insert(job: Job, prediction: NewPrediction): void {
+  insert(row: NewRow): void {
+    const columns = Object.keys(row);
+    const places = columns.map(() => "?").join(", ");
     this.#sql.exec(
-      `INSERT INTO predictions (id, key_name, status, model, version, input, prompt_tokens, prompt_truncated,
-         images, total_steps, file_capability, stream_capability, created_at, queue_deadline_at, run_timeout_ms,
-         cancel_at, idempotency_key, request_hash, webhook, webhook_events, origin, rank)
-       VALUES (?, ?, 'starting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      job.id,
-      prediction.keyName,
-      job.model,
-      job.version,
-      prediction.inputJson,
-      prediction.promptTokens,
-      prediction.promptTruncated ? 1 : 0,
-      imageCount(job),
-      job.numInferenceSteps,
-      prediction.fileCapability,
-      prediction.streamCapability,
-      job.createdAt,
-      job.createdAt + prediction.queueTimeoutMs,
-      prediction.runTimeoutMs,
-      prediction.cancelAfterMs === null ? null : job.createdAt + prediction.cancelAfterMs,
-      prediction.idempotency?.key ?? null,
-      prediction.idempotency?.requestHash ?? null,
-      prediction.webhook?.url ?? null,
-      JSON.stringify(prediction.webhook?.events ?? []),
-      prediction.origin,
-      rankOf(prediction.priority),
+      `INSERT INTO predictions (${columns.join(", ")}) VALUES (${places})`,
+      ...Object.values(row),
     );
   }
 
@@ -166,9 +140,9 @@ export class PredictionStore {
       .one().pace;
   }
 
-  update(id: string, changes: Changes): void {
+  update(id: string, changes: RowChanges): void {
     const columns = Object.keys(changes);
-    // Column names come from the Changes type, never from a caller.
+    // Column names come from the RowChanges type, never from a caller.
     const assignments = columns.map((column) => `${column} = ?`).join(", ");
     const values = Object.values(changes) as SqlStorageValue[];
     this.#sql.exec(`UPDATE predictions SET ${assignments} WHERE id = ?`, ...values, id);

@@ -16,7 +16,7 @@ export interface Subscription {
   unsubscribe(): void;
 }
 
-export class Changes {
+export class ChangeNotifier {
   readonly #topics = new Map<string, Topic>();
 
   notify(id: string): void {

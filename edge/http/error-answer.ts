@@ -1,0 +1,42 @@
+// The HTTP answer to an error, in the dialect of its route.
+
+import type { VqdError } from "@vqd/shared/errors.ts";
+import { openaiError, openaiStatus } from "../openai/errors.ts";
+import { ERROR_STATUS, type ErrorStatus } from "./error-status.ts";
+import { problemOf } from "./problem.ts";
+
+/**
+ * `problem`: problem details. `openai`: OpenAI's error. `both`: problem details with OpenAI's object as an extension
+ * member, for what both kinds of client read.
+ */
+export type ErrorDialect = "problem" | "openai" | "both";
+
+export interface ErrorAnswer {
+  readonly status: ErrorStatus;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+function bodyOf(error: VqdError, status: ErrorStatus, dialect: ErrorDialect, requestId: string): object {
+  if (dialect === "problem") return problemOf(error, status, requestId);
+  const openai = { error: openaiError(error, status) };
+  return dialect === "openai" ? openai : { ...problemOf(error, status, requestId), ...openai };
+}
+
+/** What to answer for `error`. */
+export function answerOf(error: VqdError, dialect: ErrorDialect, requestId: string): ErrorAnswer {
+  const status = dialect === "openai" ? openaiStatus(error) : ERROR_STATUS[error.code];
+  const { retryAfterSeconds } = error;
+  return {
+    status,
+    headers: {
+      "content-type": dialect === "openai" ? "application/json" : "application/problem+json",
+      "cache-control": "no-store",
+      // openai clients retry by status unless told.
+      "x-should-retry": String(error.retryable),
+      ...(retryAfterSeconds === undefined ? {} : { "retry-after": String(retryAfterSeconds) }),
+      ...(status === 401 ? { "www-authenticate": 'Bearer realm="vqd"' } : {}),
+    },
+    body: JSON.stringify(bodyOf(error, status, dialect, requestId)),
+  };
+}

@@ -1,0 +1,38 @@
+// OpenAI's form of an error: `{error: {message, type, param, code}}`.
+
+import type { ErrorCode, VqdError } from "@vqd/shared/errors.ts";
+import { ERROR_STATUS, type ErrorStatus } from "../http/error-status.ts";
+
+/** Codes that OpenAI's own API uses for the same failure. */
+const OPENAI_CODES: Partial<Record<ErrorCode, string>> = {
+  unauthorized: "invalid_api_key",
+  forbidden: "insufficient_permissions",
+  rate_limited: "rate_limit_exceeded",
+  too_many_live: "rate_limit_exceeded",
+  not_found: "unknown_url",
+  method_not_allowed: "method_not_supported",
+  malformed_body: "invalid_json",
+  invalid_input: "invalid_value",
+};
+
+/** OpenAI's API has no 422: a wrong value is a bad request there. */
+export function openaiStatus(error: VqdError): ErrorStatus {
+  const status = ERROR_STATUS[error.code];
+  return status === 422 ? 400 : status;
+}
+
+/** The error object; `status` is that of the answer. */
+export function openaiError(error: VqdError, status = openaiStatus(error)): Record<string, unknown> {
+  // What is wrong with the body as a whole has the empty path.
+  const param = error.errors[0]?.path || null;
+  const code =
+    error.code === "not_found" && param === "model"
+      ? "model_not_found"
+      : (OPENAI_CODES[error.code] ?? error.code);
+  return {
+    message: error.message,
+    type: status >= 500 ? "server_error" : status === 429 ? "requests" : "invalid_request_error",
+    param,
+    code,
+  };
+}

@@ -1,0 +1,42 @@
+// Which hub owns what: all predictions of a caller live in one hub, whose shard is part of their ids.
+
+import { VqdError } from "@vqd/shared/errors.ts";
+import { isPredictionId, shardOfPrediction } from "@vqd/shared/ids.ts";
+import type { Hub } from "../hub/hub.ts";
+import { hubName } from "../hub/name.ts";
+
+export type HubStub = DurableObjectStub<Hub>;
+
+export class Hubs {
+  readonly namespace: DurableObjectNamespace<Hub>;
+  /** Number of hubs. */
+  readonly shards: number;
+
+  constructor(namespace: DurableObjectNamespace<Hub>, shards: number) {
+    this.namespace = namespace;
+    this.shards = shards;
+  }
+
+  ofShard(shard: number): HubStub {
+    return this.namespace.get(this.namespace.idFromName(hubName(shard)));
+  }
+
+  /** The shard that new predictions of a key's owner go to: FNV-1a of the owner's name. */
+  shardOfKey(keyName: string): number {
+    let hash = 0x811c9dc5;
+    for (let i = 0; i < keyName.length; i++) hash = Math.imul(hash ^ keyName.charCodeAt(i), 0x01000193);
+    return (hash >>> 0) % this.shards;
+  }
+
+  ofKey(keyName: string): HubStub {
+    return this.ofShard(this.shardOfKey(keyName));
+  }
+
+  /** The hub of a prediction. Throws a VqdError (not_found) if this cannot be an id, so that no hub is made for it. */
+  ofPrediction(id: string): HubStub {
+    if (!isPredictionId(id) || shardOfPrediction(id) >= this.shards) {
+      throw new VqdError("not_found", "there is no such prediction");
+    }
+    return this.ofShard(shardOfPrediction(id));
+  }
+}
