@@ -23,19 +23,23 @@ export class Lease {
   readonly #delivery: Pick<Delivery, "working" | "nak" | "ack">;
   readonly #leaseMs: number;
   readonly #isConnected: () => boolean;
+  readonly #now: () => number;
   readonly #lost = new AbortController();
   readonly #timer: NodeJS.Timeout;
-  #extendedAt = performance.now();
+  #extendedAt: number;
 
-  /** `isConnected` tells whether a message sent now reaches the server. */
+  /** `isConnected` tells whether a message sent now reaches the server; `now` is a clock that never goes back, in ms. */
   constructor(
     delivery: Pick<Delivery, "working" | "nak" | "ack">,
     leaseMs: number,
     isConnected: () => boolean,
+    now: () => number = () => performance.now(),
   ) {
     this.#delivery = delivery;
     this.#leaseMs = leaseMs;
     this.#isConnected = isConnected;
+    this.#now = now;
+    this.#extendedAt = now();
     this.#timer = setInterval(() => this.extend(), leaseMs / EXTENSIONS_PER_LEASE);
   }
 
@@ -77,11 +81,11 @@ export class Lease {
     this.#checkClock();
     if (this.#lost.signal.aborted || !this.#isConnected()) return;
     this.#delivery.working();
-    this.#extendedAt = performance.now();
+    this.#extendedAt = this.#now();
   }
 
   #checkClock(): void {
-    if (this.#lost.signal.aborted || performance.now() - this.#extendedAt < this.#leaseMs) return;
+    if (this.#lost.signal.aborted || this.#now() - this.#extendedAt < this.#leaseMs) return;
     this.lose();
   }
 }
