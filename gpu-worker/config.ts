@@ -24,32 +24,83 @@ const integer = (fallback: number, min: number, max: number) =>
 const seconds = z.coerce.number().min(1).max(600);
 const MIB = 1024 * 1024;
 
+/** The variables, with their help texts; `default` is said where the value alone would say little. */
+export const workerVariables = {
+  ...natsVariables,
+  VQD_MODEL: text(BUNDLED_MODEL)
+    .refine((list) => foldersOf(list).length > 0, "names no folder")
+    .meta({ description: "checkpoint folder, or several separated as in PATH", default: "the bundled one" }),
+  VQD_MODEL_NAME: z
+    .string()
+    .optional()
+    .transform((names) => names?.split(",").map((name) => name.trim()))
+    .pipe(z.array(modelNameSchema).optional())
+    .meta({
+      description: "owner/name to serve the model as; one per folder, comma separated",
+      default: "vqd/<folder>",
+    }),
+  VQD_MODEL_MEMORY_MB: integer(0, 0, 16_000_000).meta({
+    description: "MiB of weights to keep loaded at once; 0 for no limit",
+  }),
+  VQD_PROVIDER: z
+    .enum(["cpu", "webgpu", "cuda"])
+    .default("cpu")
+    .meta({ description: "execution provider of onnxruntime" }),
+  VQD_QUANTIZATION: z
+    .enum(QUANTIZATIONS)
+    .optional()
+    .meta({ description: "form of the linear layers", default: "int8 on cpu, else none" }),
+  VQD_THREADS: integer(availableParallelism(), 1, 256).meta({
+    description: "threads of the CPU provider",
+    default: "all cores",
+  }),
+  VQD_CACHE: text(DEFAULT_CACHE_DIR).meta({
+    description: "folder for ONNX graphs built from weights",
+    default: ".vqd/cache",
+  }),
+  VQD_SLOTS: integer(1, 1, 64).meta({
+    description: "images to denoise in one pass, and jobs to take at once",
+  }),
+  VQD_PASS_MEMORY_MB: integer(1_024, 1, 1_000_000).meta({
+    description: "MiB a pass may take besides the weights",
+  }),
+  VQD_LEASE_SECONDS: seconds
+    .default(10)
+    .meta({ description: "time without a sign of life after which a job goes to another worker" }),
+  VQD_STALL_SECONDS: seconds.optional().meta({
+    description: "least time after which a call into onnxruntime counts as hung",
+    default: "VQD_LEASE_SECONDS",
+  }),
+  VQD_MAX_ATTEMPTS: integer(3, 1, 100).meta({
+    description: "attempts in a row without a step after which a job is given up",
+  }),
+  VQD_STATE_EVERY: integer(1, 1, 1_000).meta({ description: "steps between two stored states" }),
+  VQD_HEALTH_HOST: text("127.0.0.1").meta({ description: "address that serves /healthz and /metrics" }),
+  VQD_HEALTH_PORT: integer(8790, 0, 65_535).meta({ description: "its port; 0 for any free one" }),
+  // Told in each `started` event, as long as its schema takes.
+  VQD_WORKER_NAME: z
+    .string()
+    .max(MAX_WORKER_NAME)
+    .default(`${hostname()}-${process.pid}`)
+    .meta({ description: "name in events, logs and lists of workers", default: "<host>-<process id>" }),
+  VQD_LOG_LEVEL: z
+    .enum(["debug", "info", "warn", "error"])
+    .default("info")
+    .meta({ description: "least level of log lines" }),
+};
+
+const tracing = (description: string) => z.string().optional().meta({ description });
+
+/** OpenTelemetry's own variables, which telemetry/tracing.ts and the exporter read. */
+export const tracingVariables = {
+  OTEL_EXPORTER_OTLP_ENDPOINT: tracing("base URL of an OTLP/HTTP collector; without it no traces are sent"),
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: tracing("full URL for traces, instead of the base URL"),
+  OTEL_EXPORTER_OTLP_HEADERS: tracing("headers for the collector: name=value, comma separated"),
+  OTEL_SERVICE_NAME: tracing("service name of the spans; vqd-worker by default"),
+};
+
 const environmentSchema = z
-  .object({
-    ...natsVariables,
-    VQD_MODEL: text(BUNDLED_MODEL).refine((list) => foldersOf(list).length > 0, "names no folder"),
-    VQD_MODEL_NAME: z
-      .string()
-      .optional()
-      .transform((names) => names?.split(",").map((name) => name.trim()))
-      .pipe(z.array(modelNameSchema).optional()),
-    VQD_MODEL_MEMORY_MB: integer(0, 0, 16_000_000),
-    VQD_PROVIDER: z.enum(["cpu", "webgpu", "cuda"]).default("cpu"),
-    VQD_QUANTIZATION: z.enum(QUANTIZATIONS).optional(),
-    VQD_THREADS: integer(availableParallelism(), 1, 256),
-    VQD_CACHE: text(DEFAULT_CACHE_DIR),
-    VQD_SLOTS: integer(1, 1, 64),
-    VQD_PASS_MEMORY_MB: integer(1_024, 1, 1_000_000),
-    VQD_LEASE_SECONDS: seconds.default(10),
-    VQD_STALL_SECONDS: seconds.optional(),
-    VQD_MAX_ATTEMPTS: integer(3, 1, 100),
-    VQD_STATE_EVERY: integer(1, 1, 1_000),
-    VQD_HEALTH_HOST: text("127.0.0.1"),
-    VQD_HEALTH_PORT: integer(8790, 0, 65_535),
-    // Told in each `started` event, as long as its schema takes.
-    VQD_WORKER_NAME: z.string().max(MAX_WORKER_NAME).default(`${hostname()}-${process.pid}`),
-    VQD_LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]).default("info"),
-  })
+  .object(workerVariables)
   .superRefine(({ VQD_MODEL, VQD_MODEL_NAME: names }, context) => {
     const folders = foldersOf(VQD_MODEL);
     if (names === undefined || names.length === folders.length) return;

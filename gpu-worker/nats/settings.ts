@@ -14,17 +14,20 @@ const serversSchema = z
     (urls) => urls.every((url) => SCHEMES.has(URL.parse(url)?.protocol ?? "")),
     "must be nats:// or tls:// URLs, comma separated",
   );
-const path = z.string().optional();
+const text = (description: string) => z.string().optional().meta({ description });
 
-/** The variables, to be spread into a schema of the whole environment. */
+/** The variables with their help texts, to be spread into a schema of the whole environment. */
 export const natsVariables = {
-  VQD_NATS_URL: serversSchema.prefault(DEFAULT_URL),
-  VQD_NATS_USER: z.string().optional(),
-  VQD_NATS_PASSWORD: z.string().optional(),
-  VQD_NATS_CREDS: path,
-  VQD_NATS_CA: path,
-  VQD_NATS_CERT: path,
-  VQD_NATS_KEY: path,
+  VQD_NATS_URL: serversSchema.prefault(DEFAULT_URL).meta({
+    description: "servers of one cluster, comma separated; tls:// insists on TLS",
+    default: DEFAULT_URL,
+  }),
+  VQD_NATS_USER: text("user name"),
+  VQD_NATS_PASSWORD: text("its password"),
+  VQD_NATS_CREDS: text("credentials file, instead of user and password"),
+  VQD_NATS_CA: text("PEM file of the CA to trust instead of the public ones"),
+  VQD_NATS_CERT: text("PEM file of this client's certificate, for servers that ask for one"),
+  VQD_NATS_KEY: text("PEM file of the certificate's key"),
 };
 
 export interface NatsSettings {
