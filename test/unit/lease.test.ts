@@ -1,6 +1,6 @@
 // A worker's right to a job: when it is extended, when it counts as lost, and that nothing is said of a lost one.
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { Lease, LeaseLostError } from "@vqd/gpu-worker/jobs/lease.ts";
 
