@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { type BigIntStats, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { writeWholeFile } from "../util/write-file-atomic.ts";
+import { writeFileAtomic } from "../util/write-file-atomic.ts";
 
 /** Smaller files are hashed each time. */
 const MIN_BYTES = 1024 * 1024;
@@ -61,7 +61,7 @@ function read(place: string): Remembered | undefined {
 
 function remember(place: string, remembered: Remembered): void {
   try {
-    writeWholeFile(place, JSON.stringify(remembered));
+    writeFileAtomic(place, JSON.stringify(remembered));
   } catch {
     // A cache that cannot be written, as one in a read-only image, costs the next start the time of hashing.
   }

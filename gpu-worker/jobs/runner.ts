@@ -14,7 +14,7 @@ import { Previews } from "./previews.ts";
 import type { JobPublisher, ResumePoint } from "./publisher.ts";
 import type { ServedModel } from "../serving/served-model.ts";
 import { traced } from "../telemetry/tracing.ts";
-import { unlessAborted } from "../util/race-abort.ts";
+import { raceAbort } from "../util/race-abort.ts";
 
 /** The caller canceled the prediction. */
 export class CanceledError extends Error {
@@ -69,7 +69,7 @@ export class JobRunner {
     const { broker, log } = this.#options;
     for (let attempt = 1; ; attempt++) {
       try {
-        return await unlessAborted(broker.lastState(job.id), signal);
+        return await raceAbort(broker.lastState(job.id), signal);
       } catch (error) {
         if (signal.aborted) return undefined;
         if (attempt === STATE_READ_ATTEMPTS) {

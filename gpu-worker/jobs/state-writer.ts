@@ -6,7 +6,7 @@ import { encodeState } from "@vqd/shared/codec.ts";
 import type { JobState } from "@vqd/shared/events.ts";
 import { stateSubject } from "@vqd/shared/subjects.ts";
 import type { StoredState } from "../nats/broker.ts";
-import { unlessAborted } from "../util/race-abort.ts";
+import { raceAbort } from "../util/race-abort.ts";
 
 const PUBLISH_TIMEOUT_MS = 2_000;
 const RETRY_DELAY_MS = 250;
@@ -63,7 +63,7 @@ export class StateWriter {
   /** Whether the newest state is one of this attempt, whose confirmation was lost; or there is none any more. */
   async #isOurs(signal: AbortSignal): Promise<boolean> {
     try {
-      const newest = await unlessAborted(this.#options.read(), signal);
+      const newest = await raceAbort(this.#options.read(), signal);
       if (newest !== undefined && newest.value?.owner !== this.owner) return false;
       this.#sequence = newest?.sequence ?? 0;
     } catch {

@@ -5,7 +5,7 @@ import { graphBytes, graphPath } from "../graph/cache.ts";
 import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../runtime/session.ts";
 import { InvalidInputError } from "./errors.ts";
 import type { PromptConditioning } from "./prompt-conditioning.ts";
-import { PassingSession } from "./transient-session.ts";
+import { TransientSession } from "./transient-session.ts";
 import { PromptCache } from "./prompt-cache.ts";
 
 /**
@@ -16,7 +16,7 @@ const MAX_STAYING_BYTES = 64 * 2 ** 20;
 
 export class TextConditioner {
   readonly #encoder: Session;
-  readonly #crossAttention: PassingSession;
+  readonly #crossAttention: TransientSession;
   readonly #length: number;
   readonly #width: number;
   readonly #vocabulary: number;
@@ -26,7 +26,7 @@ export class TextConditioner {
 
   private constructor(
     encoder: Session,
-    crossAttention: PassingSession,
+    crossAttention: TransientSession,
     { textEncoder, tokenizer }: DiffusersCheckpoint,
     unconditional: PromptConditioning,
     cacheBytes: number,
@@ -48,7 +48,7 @@ export class TextConditioner {
     const once = { ...options, keepsMemory: false };
     const stays = options.provider !== "cpu" || graphBytes(graphs, "cross-attention") <= MAX_STAYING_BYTES;
     const encoder = await Session.create(graphPath(graphs, "text-encoder"), once);
-    const crossAttention = new PassingSession(graphPath(graphs, "cross-attention"), { ...once, stays });
+    const crossAttention = new TransientSession(graphPath(graphs, "cross-attention"), { ...once, stays });
     const bare = new TextConditioner(encoder, crossAttention, checkpoint, { cross: new Float32Array(0) }, 0);
     try {
       const unconditional = await bare.#makeUnconditional(checkpoint);

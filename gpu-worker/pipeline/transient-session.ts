@@ -6,7 +6,7 @@ import { Session, type SessionOptions } from "../runtime/session.ts";
  * Loads its graph when it is first used. Unless it is to stay, it is freed when nobody uses it any more: a large graph
  * that runs once per prompt takes no memory beside the steps that way. Those who use it at the same time share it.
  */
-export class PassingSession {
+export class TransientSession {
   readonly #load: () => Promise<Session>;
   readonly #stays: boolean;
   #session: Promise<Session> | undefined;

@@ -5,12 +5,12 @@ import { graphPath } from "../graph/cache.ts";
 import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../runtime/session.ts";
 import { InvalidInputError } from "./errors.ts";
 import { type RgbImage, rgbBytes, toPlanes, toRgbImage } from "./image.ts";
-import { PassingSession } from "./transient-session.ts";
+import { TransientSession } from "./transient-session.ts";
 
 export class VQModel {
   readonly #decoder: Session;
   /** The encoder serves image input only, so it is loaded when first used. */
-  readonly #encoder: PassingSession;
+  readonly #encoder: TransientSession;
   readonly #checkpoint: DiffusersCheckpoint;
   readonly #side: number;
   readonly #imageSide: number;
@@ -25,7 +25,7 @@ export class VQModel {
   ) {
     this.#decoder = decoder;
     this.#checkpoint = checkpoint;
-    this.#encoder = new PassingSession(graphPath(graphs, "vq-encoder"), { ...options, stays: true });
+    this.#encoder = new TransientSession(graphPath(graphs, "vq-encoder"), { ...options, stays: true });
     this.#side = checkpoint.transformer.sample_size;
     this.#imageSide = this.#side * 2 ** (checkpoint.vqvae.block_out_channels.length - 1);
     this.#codes = checkpoint.vqvae.num_vq_embeddings;

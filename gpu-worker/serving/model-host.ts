@@ -8,10 +8,11 @@ import { modelManifest } from "./manifest.ts";
 import { ensurePalette } from "./palette.ts";
 import { type PipelineInfo, VQDiffusionPipeline } from "../pipeline/pipeline.ts";
 import { readGolden, selfCheck } from "./self-check.ts";
-import { PassTurns, ServedModel, type ServedModelOptions } from "./served-model.ts";
+import { ServedModel, type ServedModelOptions } from "./served-model.ts";
 import type { Provider } from "../runtime/session.ts";
 import type { StallWatch } from "../watchdog/stall-watch.ts";
-import { unlessAborted } from "../util/race-abort.ts";
+import { Mutex } from "../util/mutex.ts";
+import { raceAbort } from "../util/race-abort.ts";
 
 export interface ModelHostOptions extends Pick<ServedModelOptions, "maxSlots" | "passBytes" | "metrics"> {
   readonly watch: StallWatch;
@@ -74,7 +75,7 @@ const weightBytes = ({
 
 export class ModelHost {
   readonly #options: ModelHostOptions;
-  readonly #turns = new PassTurns();
+  readonly #passMutex = new Mutex();
   readonly #entries = new Map<string, Entry>();
   /** Loads, one after the other: each must know what the others have left. */
   #loading: Promise<unknown> = Promise.resolve();
@@ -141,7 +142,7 @@ export class ModelHost {
       this.#onRelease();
     };
     try {
-      return { model: await unlessAborted((entry.loaded ??= this.#load(entry)), signal), release };
+      return { model: await raceAbort((entry.loaded ??= this.#load(entry)), signal), release };
     } catch (error) {
       release();
       throw error;
@@ -256,7 +257,7 @@ export class ModelHost {
     const served = new ServedModel(pipeline, {
       ...this.#options,
       name: entry.manifest.name,
-      turns: this.#turns,
+      passMutex: this.#passMutex,
     });
     entry.stepMs = () => served.engine.stepMs;
     return served;

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { RgbImage } from "../pipeline/image.ts";
 import type { PipelineInfo } from "../pipeline/pipeline.ts";
-import { writeWholeFile } from "../util/write-file-atomic.ts";
+import { writeFileAtomic } from "../util/write-file-atomic.ts";
 
 /** Raised whenever colours are made in another way: part of the cached file's name. */
 const PALETTE_FORMAT = 1;
@@ -86,7 +86,7 @@ export async function ensurePalette(
   const known = readIfThere(path);
   if (known?.length === numEmbeddings * CHANNELS) return known;
   const palette = await computePalette(decoder);
-  writeWholeFile(path, palette);
+  writeFileAtomic(path, palette);
   return palette;
 }
 

@@ -13,22 +13,13 @@ import type {
   VQDiffusionPipeline,
 } from "../pipeline/pipeline.ts";
 import type { WorkerMetrics } from "../telemetry/metrics.ts";
+import type { Mutex } from "../util/mutex.ts";
 import type { StallWatch } from "../watchdog/stall-watch.ts";
-
-/** Lets passes of several models take turns: two at once would only slow each other down, and need memory for both. */
-export class PassTurns {
-  #tail: Promise<unknown> = Promise.resolve();
-
-  take<T>(pass: () => Promise<T>): Promise<T> {
-    const turn = this.#tail.then(pass);
-    this.#tail = turn.catch(() => {});
-    return turn;
-  }
-}
 
 export interface ServedModelOptions {
   readonly watch: StallWatch;
-  readonly turns: PassTurns;
+  /** Shared by all models: two passes at once would only slow each other down, and need memory for both. */
+  readonly passMutex: Mutex;
   readonly maxSlots: number;
   /** Memory that a pass may take beside the weights, in bytes. */
   readonly passBytes: number;
@@ -46,13 +37,13 @@ export class ServedModel {
   readonly #watch: StallWatch;
 
   constructor(pipeline: VQDiffusionPipeline, options: ServedModelOptions) {
-    const { watch, turns, maxSlots, passBytes, name, metrics, log } = options;
+    const { watch, passMutex, maxSlots, passBytes, name, metrics, log } = options;
     this.#pipeline = pipeline;
     this.#watch = watch;
     const timed = metrics.timed(name, pipeline);
     const step = (slots: readonly DenoiseSlot[]): Promise<void> => {
       const rows = slots.reduce((sum, slot) => sum + rowsOf(slot), 0);
-      return turns.take(() => watch.run("pass", rows, () => timed.stepSlots(slots)));
+      return passMutex.runExclusive(() => watch.run("pass", rows, () => timed.stepSlots(slots)));
     };
     this.engine = new Engine(
       { stepSlots: step },

@@ -1,7 +1,7 @@
 // Waiting for what cannot be interrupted, no longer than a signal allows.
 
 /** What `promise` resolves to, or a rejection with the signal's reason as soon as it aborts. */
-export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+export async function raceAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise: aborted, reject } = Promise.withResolvers<never>();
   const onAbort = (): void => reject(signal.reason as Error);
   signal.addEventListener("abort", onAbort, { once: true });

@@ -7,7 +7,7 @@ import { dirname } from "node:path";
  * Writes `path`, and its folder if there is none, so that a reader sees all of `data` or what was there before: each
  * process writes a file of its own and gives it the name when it is whole.
  */
-export function writeWholeFile(path: string, data: string | Uint8Array): void {
+export function writeFileAtomic(path: string, data: string | Uint8Array): void {
   mkdirSync(dirname(path), { recursive: true });
   const own = `${path}.tmp-${process.pid}`;
   try {

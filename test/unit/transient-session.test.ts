@@ -4,12 +4,12 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { ensureGraphs, graphBytes, graphPath } from "../../gpu-worker/graph/cache.ts";
 import { graphForm } from "../../gpu-worker/graph/form.ts";
-import { PassingSession } from "../../gpu-worker/pipeline/transient-session.ts";
+import { TransientSession } from "../../gpu-worker/pipeline/transient-session.ts";
 import { floatData, floatTensor, type Session } from "../../gpu-worker/runtime/session.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 
 let path: string;
-let staying: PassingSession;
+let staying: TransientSession;
 let shape: readonly [number, number, number];
 const options = { provider: "cpu", threads: 1, keepsMemory: false } as const;
 
@@ -20,7 +20,7 @@ beforeAll(async () => {
   expect(graphBytes(graphs, "cross-attention")).toBeGreaterThan(0);
   path = graphPath(graphs, "cross-attention");
   shape = [1, checkpoint.tokenizer.maxLength, checkpoint.transformer.cross_attention_dim];
-  staying = new PassingSession(path, { ...options, stays: true });
+  staying = new TransientSession(path, { ...options, stays: true });
 });
 afterAll(() => staying.release());
 
@@ -32,7 +32,7 @@ const runOn =
   };
 
 it("keeps its results when it is freed", async () => {
-  const passing = new PassingSession(path, { ...options, stays: false });
+  const passing = new TransientSession(path, { ...options, stays: false });
   const first = await passing.use(runOn(1));
   const second = await passing.use(runOn(2));
   expect(first).toEqual(await staying.use(runOn(1)));
@@ -40,7 +40,7 @@ it("keeps its results when it is freed", async () => {
 });
 
 it("is one session for those at the same time, and another one afterwards", async () => {
-  const passing = new PassingSession(path, { ...options, stays: false });
+  const passing = new TransientSession(path, { ...options, stays: false });
   const seen: Session[] = [];
   const use = (): Promise<Float32Array> =>
     passing.use((session) => {
@@ -55,15 +55,15 @@ it("is one session for those at the same time, and another one afterwards", asyn
 });
 
 it("can be used again after a use, or its load, has failed", async () => {
-  const passing = new PassingSession(path, { ...options, stays: false });
+  const passing = new TransientSession(path, { ...options, stays: false });
   await expect(passing.use(() => Promise.reject(new Error("no")))).rejects.toThrow("no");
   expect(await passing.use(runOn(4))).toEqual(await staying.use(runOn(4)));
-  const missing = new PassingSession(`${path}.missing`, { ...options, stays: true });
+  const missing = new TransientSession(`${path}.missing`, { ...options, stays: true });
   for (let i = 0; i < 2; i++) await expect(missing.use(runOn(1))).rejects.toThrow(/missing/);
 });
 
 it("is released without the error of a load that fails meanwhile", async () => {
-  const missing = new PassingSession(`${path}.missing`, { ...options, stays: true });
+  const missing = new TransientSession(`${path}.missing`, { ...options, stays: true });
   const use = expect(missing.use(runOn(1))).rejects.toThrow(/missing/);
   await missing.release();
   await use;
