@@ -5,6 +5,7 @@ import { VqdError } from "./errors.ts";
 import { type JobState, jobStateSchema, type PredictionEvent, predictionEventSchema } from "./events.ts";
 import { type Job, jobSchema } from "./job.ts";
 import { type ModelManifest, modelManifestSchema } from "./model.ts";
+import { outOfBounds } from "./out-of-bounds.ts";
 
 const NEWLINE = 0x0a;
 const encoder = new TextEncoder();
@@ -81,7 +82,7 @@ export const decodeState = (frame: Uint8Array): Framed<JobState> =>
 export function encodeTokens(tokens: Uint16Array): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(tokens.length * 2);
   const view = new DataView(bytes.buffer);
-  for (let i = 0; i < tokens.length; i++) view.setUint16(i * 2, tokens[i] ?? 0, true);
+  for (let i = 0; i < tokens.length; i++) view.setUint16(i * 2, tokens[i] ?? outOfBounds(), true);
   return bytes;
 }
 

@@ -3,6 +3,7 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, extname, resolve } from "node:path";
 import sharp from "sharp";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { encodeImageFile, type RgbImage } from "../pipeline/image.ts";
 import { type Command, readArguments, stringOptions, UsageError } from "./command.ts";
 import { loadPipeline, MODEL_HELP, MODEL_OPTIONS } from "./model-options.ts";
@@ -86,6 +87,6 @@ function writeFile(path: string, content: Uint8Array | string): void {
 
 /** Peak signal-to-noise ratio of 8-bit values, in dB; infinite for equal ones. */
 function psnr(a: Uint8Array, b: Uint8Array): number {
-  const squares = a.reduce((sum, value, i) => sum + (value - (b[i] ?? 0)) ** 2, 0);
+  const squares = a.reduce((sum, value, i) => sum + (value - (b[i] ?? outOfBounds())) ** 2, 0);
   return 10 * Math.log10(255 ** 2 / (squares / a.length));
 }

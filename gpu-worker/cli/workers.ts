@@ -5,6 +5,7 @@ import type { NatsConnection } from "nats";
 import type { WorkerStats } from "@vqd/shared/micro.ts";
 import { modelKey } from "@vqd/shared/model.ts";
 import { jobConsumer, PRIORITIES, STREAMS } from "@vqd/shared/subjects.ts";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { type AnsweringWorker, askWorkers } from "../ops/workers.ts";
 import { type Command, numberOption, readArguments, stringOptions } from "./command.ts";
 import { connectAs, NATS_HELP, settingsFor } from "./nats-connection.ts";
@@ -98,7 +99,7 @@ function table(listed: readonly Listed[]): string {
   const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)));
   const line = (row: readonly string[]): string =>
     row
-      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+      .map((cell, i) => cell.padEnd(widths[i] ?? outOfBounds()))
       .join("  ")
       .trimEnd();
   return `${[head, ...rows].map(line).join("\n")}\n`;

@@ -1,5 +1,6 @@
 // Weights of linear layers, read and put side by side as the graphs multiply with them.
 
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
 
 /** [rows, columns] → [columns, rows]: PyTorch stores linear weights by output, MatMul wants them by input. */
@@ -7,7 +8,7 @@ function transpose(matrix: Float32Array, rows: number, columns: number): Float32
   const result = new Float32Array(matrix.length);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
-      result[column * rows + row] = matrix[row * columns + column] ?? 0;
+      result[column * rows + row] = matrix[row * columns + column] ?? outOfBounds();
     }
   }
   return result;

@@ -1,5 +1,6 @@
 // AdaLayerNorm's scale and shift, as a table by layer and timestep.
 
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { TransformerConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
 import type { GraphBuilder } from "./onnx.ts";
@@ -44,7 +45,7 @@ export function buildModulation(
     (parts: readonly string[]): Modulation =>
     (layer, norm) => {
       const first = 4 * layer + 2 * norm;
-      return [parts[first] ?? "", parts[first + 1] ?? ""];
+      return [parts[first] ?? outOfBounds(), parts[first + 1] ?? outOfBounds()];
     };
   return { byImage: from(firstLayer), byRow: from(allLayers) };
 }
@@ -58,8 +59,9 @@ function modulationTable(weights: Weights, prefix: string, steps: number, width:
   const table = new Float32Array(steps * 2 * width);
   for (let t = 0; t < steps; t++) {
     for (let row = 0; row < 2 * width; row++) {
-      let sum = bias[row] ?? 0;
-      for (let i = 0; i < width; i++) sum += (weight[row * width + i] ?? 0) * (active[t * width + i] ?? 0);
+      let sum = bias[row] ?? outOfBounds();
+      for (let i = 0; i < width; i++)
+        sum += (weight[row * width + i] ?? outOfBounds()) * (active[t * width + i] ?? outOfBounds());
       table[t * 2 * width + row] = row < width ? 1 + sum : sum;
     }
   }

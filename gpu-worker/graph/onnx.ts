@@ -3,6 +3,7 @@
 import { closeSync, fsyncSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { basename } from "node:path";
 import protobuf from "protobufjs/minimal.js";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 
 type Writer = protobuf.Writer;
 
@@ -138,7 +139,7 @@ export class GraphBuilder {
     const node = protobuf.Writer.create();
     for (const input of inputs) node.uint32(tag(1, LEN)).string(input);
     for (const output of outputs) node.uint32(tag(2, LEN)).string(output);
-    node.uint32(tag(3, LEN)).string(outputs[0] ?? type);
+    node.uint32(tag(3, LEN)).string(outputs[0] ?? outOfBounds());
     node.uint32(tag(4, LEN)).string(type);
     for (const [name, value] of Object.entries(attributes))
       node.uint32(tag(5, LEN)).bytes(attribute(name, value));

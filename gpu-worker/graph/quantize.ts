@@ -1,5 +1,6 @@
 // The int8 form of a linear layer: weights by output channel, activations by row.
 
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { LinearWeights } from "./linear-weights.ts";
 import type { GraphBuilder } from "./onnx.ts";
 
@@ -25,17 +26,19 @@ export function quantizeByColumn(weight: Float32Array, inputs: number, outputs: 
   const scales = new Float32Array(outputs);
   for (let i = 0; i < weight.length; i += outputs) {
     for (let column = 0; column < outputs; column++) {
-      const size = Math.abs(weight[i + column] ?? 0);
-      if (size > (scales[column] ?? 0)) scales[column] = size;
+      const size = Math.abs(weight[i + column] ?? outOfBounds());
+      if (size > (scales[column] ?? outOfBounds())) scales[column] = size;
     }
   }
   for (let column = 0; column < outputs; column++) {
-    scales[column] = Math.max((scales[column] ?? 0) / INT8_LIMIT, MIN_SCALE);
+    scales[column] = Math.max((scales[column] ?? outOfBounds()) / INT8_LIMIT, MIN_SCALE);
   }
   const values = new Int8Array(inputs * outputs);
   for (let i = 0; i < weight.length; i += outputs) {
     for (let column = 0; column < outputs; column++) {
-      values[i + column] = Math.round((weight[i + column] ?? 0) / (scales[column] ?? 1));
+      values[i + column] = Math.round(
+        (weight[i + column] ?? outOfBounds()) / (scales[column] ?? outOfBounds()),
+      );
     }
   }
   return { values, scales };
@@ -44,7 +47,7 @@ export function quantizeByColumn(weight: Float32Array, inputs: number, outputs: 
 /** The weights [inputs, outputs] that int8 products really multiply with. */
 export function roundedWeights({ weight, inputs, outputs }: LinearWeights): Float32Array {
   const { values, scales } = quantizeByColumn(weight, inputs, outputs);
-  return Float32Array.from(values, (value, i) => value * (scales[i % outputs] ?? 0));
+  return Float32Array.from(values, (value, i) => value * (scales[i % outputs] ?? outOfBounds()));
 }
 
 /**

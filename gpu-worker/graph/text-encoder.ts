@@ -1,5 +1,6 @@
 // CLIP's text encoder: token ids [B, S] → unit-norm embeddings [B, S, E].
 
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { TextEncoderConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
 import { attention, layerNorm, linear, quickGelu } from "./layers.ts";
@@ -45,7 +46,7 @@ export function buildTextEncoder(
     const projections = ["q_proj", "k_proj", "v_proj"].map((name) =>
       readLinear(weights, `${layer}.self_attn.${name}`, width, width),
     );
-    const [q = "", k = "", v = ""] = graph.split(
+    const [q = outOfBounds(), k = outOfBounds(), v = outOfBounds()] = graph.split(
       linear(graph, normed, concatLinear(projections), form),
       [width, width, width],
       2,

@@ -1,5 +1,6 @@
 // The denoising transformer (diffusers' Transformer2DModel over latent pixels) and its cross-attention keys and values.
 
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { TransformerConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
 import {
@@ -190,7 +191,9 @@ function foldValueBias(
   const bias = Float64Array.from(out.bias ?? new Float32Array(outputs));
   for (let row = 0; row < inputs; row++) {
     for (let column = 0; column < outputs; column++) {
-      bias[column] = (bias[column] ?? 0) + (valueBias[row] ?? 0) * (weight[row * outputs + column] ?? 0);
+      bias[column] =
+        (bias[column] ?? outOfBounds()) +
+        (valueBias[row] ?? outOfBounds()) * (weight[row * outputs + column] ?? outOfBounds());
     }
   }
   return { ...out, bias: Float32Array.from(bias) };
@@ -212,8 +215,8 @@ function embedLatentPixels(
     const pixel = Math.floor(i / width);
     const channel = i % width;
     positions[i] =
-      (rows[Math.floor(pixel / side) * width + channel] ?? 0) +
-      (columns[(pixel % side) * width + channel] ?? 0);
+      (rows[Math.floor(pixel / side) * width + channel] ?? outOfBounds()) +
+      (columns[(pixel % side) * width + channel] ?? outOfBounds());
   }
   const classes = config.num_vector_embeds;
   const table = graph.constant(weights.tensor("latent_image_embedding.emb.weight", [classes, width]), [

@@ -1,5 +1,6 @@
 // The VQ model's two halves (diffusers' VQModel): codes → picture, and picture → features before quantization.
 
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { VQModelConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
 import { attention, conv, groupNorm, matMul, silu } from "./layers.ts";
@@ -33,7 +34,7 @@ export function buildVQDecoder(graph: GraphBuilder, weights: Weights, config: VQ
   let x = conv(graph, vectors, weights, "post_quant_conv", { inputs: codeWidth, outputs: latent, kernel: 1 });
 
   const widths = config.block_out_channels.toReversed();
-  let channels = widths[0] ?? latent;
+  let channels = widths[0] ?? outOfBounds();
   x = conv(graph, x, weights, "decoder.conv_in", { inputs: latent, outputs: channels, kernel: 3 });
   x = midBlock(context, x, "decoder.mid_block", channels);
   for (const [i, width] of widths.entries()) {
@@ -66,7 +67,7 @@ export function buildVQDecoder(graph: GraphBuilder, weights: Weights, config: VQ
 export function buildVQEncoder(graph: GraphBuilder, weights: Weights, config: VQModelConfig): void {
   const context = { graph, weights, groups: config.norm_num_groups };
   const widths = config.block_out_channels;
-  let channels = widths[0] ?? 1;
+  let channels = widths[0] ?? outOfBounds();
   let x = graph.input("image", "float32", ["batch", 3, "image_height", "image_width"]);
   x = conv(graph, x, weights, "encoder.conv_in", { inputs: 3, outputs: channels, kernel: 3 });
   for (const [i, width] of widths.entries()) {

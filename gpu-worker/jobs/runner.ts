@@ -5,6 +5,7 @@ import { decodeTokens } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { Broker, StoredState } from "../nats/broker.ts";
 import { InvalidInputError } from "../pipeline/errors.ts";
 import { encodeImageFile } from "../pipeline/image.ts";
@@ -207,7 +208,7 @@ export class JobRunner {
           type: "step",
           step: first.stepIndex,
           total: first.timesteps.length,
-          timestep: first.timesteps[first.stepIndex - 1] ?? 0,
+          timestep: first.timesteps[first.stepIndex - 1] ?? outOfBounds(),
           masked: tokens.reduce((count, token) => count + (token === maskClass ? 1 : 0), 0),
           images: slots.length,
         },

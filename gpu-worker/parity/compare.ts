@@ -1,5 +1,6 @@
 // How results are compared with recorded ones, and what is said of it.
 
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 /** What became of one stage. */
 export interface StageResult {
   /** Comparisons made; 0 when the set holds nothing for this stage. */
@@ -22,7 +23,7 @@ export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): numbe
   if (a.length !== b.length) return Number.NaN;
   let max = 0;
   for (let i = 0; i < a.length; i++) {
-    const difference = Math.abs((a[i] ?? 0) - (b[i] ?? 0));
+    const difference = Math.abs((a[i] ?? outOfBounds()) - (b[i] ?? outOfBounds()));
     if (!(difference <= max)) max = difference;
     if (Number.isNaN(max)) return max;
   }
@@ -38,7 +39,8 @@ export function pixelsFirst(data: ArrayLike<number>, classes: number): Float64Ar
   const pixels = data.length / classes;
   const result = new Float64Array(data.length);
   for (let k = 0; k < classes; k++) {
-    for (let pixel = 0; pixel < pixels; pixel++) result[pixel * classes + k] = data[k * pixels + pixel] ?? 0;
+    for (let pixel = 0; pixel < pixels; pixel++)
+      result[pixel * classes + k] = data[k * pixels + pixel] ?? outOfBounds();
   }
   return result;
 }

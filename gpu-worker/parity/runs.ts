@@ -1,6 +1,7 @@
 // Whole recorded runs, with their recorded noise.
 
 import type { SchedulerConfig } from "../checkpoint/config.ts";
+import { CheckpointError } from "../checkpoint/errors.ts";
 import type { DenoiseSlot } from "../pipeline/denoiser.ts";
 import type { LoadedModel } from "../pipeline/loaded-model.ts";
 import type { UniformSource } from "../pipeline/sampling/random.ts";
@@ -115,18 +116,22 @@ function recordedNoise(
   { noise, num_inference_steps: steps }: RunDescription,
   { step, image, pixels, vectors }: { step: number; image: number; pixels: number; vectors: VectorSet },
 ): UniformSource {
-  const at = ((): ((element: number) => number) => {
+  const at = ((): ((element: number) => number | undefined) => {
     if (typeof noise === "object") {
       const { data } = vectors.get(noise.bank);
-      return (element) => data[(noise.offset + step * noise.stride + element) % data.length] ?? 0;
+      return (element) => data[(noise.offset + step * noise.stride + element) % data.length];
     }
     const { data } =
       step === steps - 1 ? vectors.get(`run.${name}.uniform_last`) : vectors.get(`run.${name}.uniform`, step);
-    return (element) => data[element] ?? 0;
+    return (element) => data[element];
   })();
+  const missing = (): never => {
+    throw new CheckpointError(vectors.path, `run ${name}: too few numbers are recorded for step ${step}`);
+  };
   return {
     fill(out, position) {
-      for (let k = 0; k < out.length; k++) out[k] = at((image * out.length + k) * pixels + position);
+      for (let k = 0; k < out.length; k++)
+        out[k] = at((image * out.length + k) * pixels + position) ?? missing();
     },
   };
 }

@@ -1,6 +1,8 @@
 // Each stage of the pipeline on recorded inputs, against what the reference made of them.
 
 import { z } from "zod";
+import { CheckpointError } from "../checkpoint/errors.ts";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { guidedProbabilities } from "../pipeline/sampling/guidance.ts";
 import { toRgbImage } from "../pipeline/image.ts";
 import type { LoadedModel } from "../pipeline/loaded-model.ts";
@@ -21,6 +23,13 @@ export interface StageContext {
 type Stage = (context: StageContext) => StageResult | Promise<StageResult>;
 
 const numbers = z.array(z.number());
+/** The i and j of "transformer.logp[i, j]". */
+const indexPair = z.string().transform((reference, context): [number, number] => {
+  const [, i, j] = /\[(\d+), *(\d+)\]$/.exec(reference) ?? [];
+  if (i === undefined || j === undefined)
+    context.addIssue("must name a part, such as transformer.logp[1, 1]");
+  return [Number(i), Number(j)];
+});
 const range = (length: number): number[] => Array.from({ length }, (_, i) => i);
 const tokensOf = (data: ArrayLike<number>): Uint16Array => Uint16Array.from(data);
 /** At rate 1 the reference drops classes by the rounding of its running sum: those below are not compared. */
@@ -30,7 +39,7 @@ const tokens: Stage = ({ model, vectors }) => {
   const result = new Equalities();
   const { textLength: maxLength, padTokenId } = model.info;
   for (const [i, name] of vectors.input("tokens.ids", "prompts", z.array(z.string())).entries()) {
-    const { ids } = model.tokenizer.encodePadded(vectors.prompts.get(name) ?? "", { maxLength, padTokenId });
+    const { ids } = model.tokenizer.encodePadded(vectors.prompt(name), { maxLength, padTokenId });
     result.add(name, isEqual(ids, vectors.get("tokens.ids", i).data));
   }
   return result.result;
@@ -38,7 +47,7 @@ const tokens: Stage = ({ model, vectors }) => {
 
 const text: Stage = async ({ model, vectors, limits }) => {
   const result = new Differences(limits.text);
-  for (const i of range(vectors.get("text.ids").shape[0] ?? 0)) {
+  for (const i of range(vectors.get("text.ids").shape[0] ?? outOfBounds())) {
     const embeddings = await model.conditioner.embed([...vectors.get("text.ids", i).data]);
     result.add(`text.embeds[${i}]`, embeddings, vectors.get("text.embeds", i).data);
   }
@@ -48,7 +57,7 @@ const text: Stage = async ({ model, vectors, limits }) => {
 const transformer: Stage = async ({ model, vectors, limits }) => {
   const result = new Differences(limits.transformer);
   const prompt = await model.conditioner.condition(Float32Array.from(vectors.get("transformer.cond").data));
-  const latents = range(vectors.get("transformer.latents").shape[0] ?? 0);
+  const latents = range(vectors.get("transformer.latents").shape[0] ?? outOfBounds());
   for (const [i, t] of vectors.input("transformer.logp", "timesteps", numbers).entries()) {
     for (const j of latents) {
       const row = tokensOf(vectors.get("transformer.latents", j).data);
@@ -64,10 +73,11 @@ const transformer: Stage = async ({ model, vectors, limits }) => {
 const unconditional: Stage = async ({ model, vectors, limits }) => {
   const result = new Differences(limits.transformer);
   // The unconditional half was made at the same timestep, from the same latents.
-  const [, i = "", j = ""] =
-    /\[(\d+), *(\d+)\]/.exec(vectors.input("guidance.out", "cond", z.string())) ?? [];
-  const t = vectors.input("transformer.logp", "timesteps", numbers)[Number(i)] ?? 0;
-  const row = tokensOf(vectors.get("transformer.latents", Number(j)).data);
+  const [i, j] = vectors.input("guidance.out", "cond", indexPair);
+  const t = vectors.input("transformer.logp", "timesteps", numbers)[i];
+  if (t === undefined)
+    throw new CheckpointError(vectors.path, `tensor transformer.logp has no part [${i}, ${j}]`);
+  const row = tokensOf(vectors.get("transformer.latents", j).data);
   const logProbs = await model.denoiser.predict([row], [t], [model.conditioner.unconditional]);
   const expected = pixelsFirst(vectors.get("guidance.uncond").data, model.info.numEmbeddings);
   result.add("guidance.uncond", logProbs, expected);
@@ -101,7 +111,7 @@ const truncation: Stage = ({ model, vectors }) => {
   const kept = new Uint8Array(classes);
   for (const name of vectors.names.filter((candidate) => candidate.startsWith("truncate.kept_"))) {
     const rate = vectors.input(name, "rate", z.number());
-    for (const i of range(vectors.get(name).shape[0] ?? 0)) {
+    for (const i of range(vectors.get(name).shape[0] ?? outOfBounds())) {
       const input = pixelsFirst(vectors.get("truncate.input", i).data, classes);
       const expected = pixelsFirst(vectors.get(name, i).data, classes);
       for (let offset = 0; offset < input.length; offset += classes) {
@@ -109,7 +119,8 @@ const truncation: Stage = ({ model, vectors }) => {
         truncatePixel(probabilities, rate, scratch, kept);
         const isSame = kept.every(
           (keep, k) =>
-            keep === expected[offset + k] || (rate >= 1 && (probabilities[k] ?? 0) <= ROUNDING_MASS),
+            keep === expected[offset + k] ||
+            (rate >= 1 && (probabilities[k] ?? outOfBounds()) <= ROUNDING_MASS),
         );
         result.add(`${name}[${i}] pixel ${offset / classes}`, isSame);
       }
@@ -152,14 +163,14 @@ const posterior: Stage = ({ model, scheduler, vectors, limits }) => {
   const classes = model.info.numEmbeddings;
   const row = new Float64Array(classes + 1);
   for (const [i, t] of vectors.input("posterior.out", "timesteps", numbers).entries()) {
-    for (const j of range(vectors.get("posterior.x_t").shape[0] ?? 0)) {
+    for (const j of range(vectors.get("posterior.x_t").shape[0] ?? outOfBounds())) {
       const current = vectors.get("posterior.x_t", j).data;
       const logProbs = pixelsFirst(vectors.get("posterior.log_p_x0", j).data, classes);
       const found = new Float64Array(current.length * (classes + 1));
       for (const pixel of range(current.length)) {
         const probabilities = logProbs.slice(pixel * classes, (pixel + 1) * classes).map(Math.exp);
         clampProbabilities(probabilities);
-        scheduler.posterior(probabilities, current[pixel] ?? 0, { t, s: t - 1 }, row);
+        scheduler.posterior(probabilities, current[pixel] ?? outOfBounds(), { t, s: t - 1 }, row);
         found.set(row.map(Math.log), pixel * (classes + 1));
       }
       const expected = pixelsFirst(vectors.get("posterior.out", i, j).data, classes + 1);
@@ -171,7 +182,7 @@ const posterior: Stage = ({ model, scheduler, vectors, limits }) => {
 
 const gumbel: Stage = ({ vectors }) => {
   const result = new Equalities();
-  const size = vectors.get("gumbel.uniform").shape[0] ?? 0;
+  const size = vectors.get("gumbel.uniform").shape[0] ?? outOfBounds();
   const logits = vectors.get(vectors.input("gumbel.noised", "logits", z.string())).data;
   const weights = pixelsFirst(logits, size).map(Math.exp);
   const uniforms = pixelsFirst(vectors.get("gumbel.uniform").data, size);
@@ -185,7 +196,7 @@ const gumbel: Stage = ({ vectors }) => {
 
 const vqDecode: Stage = async ({ model, vectors, limits }) => {
   const result = new Differences(limits.vqDecode);
-  for (const i of range(vectors.get("vq.decode.codes").shape[0] ?? 0)) {
+  for (const i of range(vectors.get("vq.decode.codes").shape[0] ?? outOfBounds())) {
     const planes = await model.vqModel.decodePlanes(tokensOf(vectors.get("vq.decode.codes", i).data));
     result.add(`vq.decode.sample[${i}]`, planes, vectors.get("vq.decode.sample", i).data);
   }
@@ -195,7 +206,7 @@ const vqDecode: Stage = async ({ model, vectors, limits }) => {
 const vqDecodeImage: Stage = async ({ model, vectors, limits }) => {
   const result = new Differences(limits.imageLevels);
   const { imageWidth, imageHeight } = model.info;
-  for (const i of range(vectors.get("vq.decode.codes").shape[0] ?? 0)) {
+  for (const i of range(vectors.get("vq.decode.codes").shape[0] ?? outOfBounds())) {
     const planes = await model.vqModel.decodePlanes(tokensOf(vectors.get("vq.decode.codes", i).data));
     const { data } = toRgbImage(planes, imageWidth, imageHeight);
     result.add(`vq.decode.image_u8[${i}]`, data, vectors.get("vq.decode.image_u8", i).data);
@@ -205,9 +216,9 @@ const vqDecodeImage: Stage = async ({ model, vectors, limits }) => {
 
 const vqEncode: Stage = async ({ model, vectors }) => {
   const result = new Equalities();
-  for (const i of range(vectors.get("vq.encode.image_u8").shape[0] ?? 0)) {
+  for (const i of range(vectors.get("vq.encode.image_u8").shape[0] ?? outOfBounds())) {
     const { shape, data } = vectors.get("vq.encode.image_u8", i);
-    const [height = 0, width = 0] = shape;
+    const [height = outOfBounds(), width = outOfBounds()] = shape;
     const codes = await model.vqModel.encode({ width, height, data: Uint8Array.from(data) });
     result.add(`vq.encode.codes[${i}]`, maxDifference(codes, vectors.get("vq.encode.codes", i).data) === 0);
   }

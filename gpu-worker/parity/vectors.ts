@@ -42,22 +42,24 @@ const ARRAYS = { F32: Float32Array, I32: Int32Array, U8: Uint8Array, BOOL: Uint8
 
 export class VectorSet {
   readonly path: string;
-  readonly prompts: ReadonlyMap<string, string>;
   readonly runs: Readonly<Record<string, RunDescription>>;
+  readonly #prompts: ReadonlyMap<string, string>;
   readonly #inputs: Readonly<Record<string, { inputs: Record<string, unknown> }>>;
   readonly #entries: SafetensorsFile["entries"];
   readonly #bytes: Buffer;
+  readonly #descriptionPath: string;
 
   /** `path` is either of the two files. Throws a CheckpointError that says what is wrong with which. */
   constructor(path: string) {
     const stem = path.replace(/\.(json|safetensors)$/, "");
     const jsonPath = `${stem}.json`;
     this.path = `${stem}.safetensors`;
+    this.#descriptionPath = jsonPath;
     for (const needed of [jsonPath, this.path]) {
       if (!existsSync(needed)) throw new CheckpointError(needed, "the file is missing");
     }
     const description = readDescription(jsonPath);
-    this.prompts = new Map(description.prompts.map(({ name, text }) => [name, text]));
+    this.#prompts = new Map(description.prompts.map(({ name, text }) => [name, text]));
     this.runs = description.runs;
     this.#inputs = description.tensors;
     const file = SafetensorsFile.open(this.path);
@@ -69,6 +71,13 @@ export class VectorSet {
   /** Names of all tensors. */
   get names(): string[] {
     return [...this.#entries.keys()];
+  }
+
+  /** The text of a prompt. Throws a CheckpointError if there is none of this name. */
+  prompt(name: string): string {
+    const text = this.#prompts.get(name);
+    if (text !== undefined) return text;
+    throw new CheckpointError(this.#descriptionPath, `has no prompt ${JSON.stringify(name)}`);
   }
 
   has(...names: string[]): boolean {
@@ -113,7 +122,7 @@ export class VectorSet {
     const parsed = schema.safeParse(this.#inputs[tensor]?.inputs[name]);
     if (parsed.success) return parsed.data;
     throw new CheckpointError(
-      this.path.replace(/safetensors$/, "json"),
+      this.#descriptionPath,
       `tensors["${tensor}"].inputs.${name}: ${parsed.error.issues[0]?.message ?? "not readable"}`,
       { cause: parsed.error },
     );

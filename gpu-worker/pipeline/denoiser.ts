@@ -1,5 +1,6 @@
 // One denoising step for any number of images, each with its own prompt, timestep and settings.
 
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import type { SessionOptions } from "../runtime/session.ts";
 import type { PromptConditioning } from "./prompt-conditioning.ts";
@@ -144,7 +145,7 @@ export class Denoiser {
   ): Promise<Float32Array> {
     const asked = Array.from({ length: this.#pixels }, (_, position) => position);
     const { logProbs, rowSize } = await this.pass(
-      tokens.map((row, image) => ({ tokens: row, timestep: timesteps[image] ?? 0 })),
+      tokens.map((row, image) => ({ tokens: row, timestep: timesteps[image] ?? outOfBounds() })),
       prompts.map((prompt, image) => ({ image, prompt, asked })),
     );
     const size = this.#pixels * this.#classes;
@@ -183,7 +184,7 @@ export class Denoiser {
     }
     for (const [place, position] of asked.entries()) {
       const view = this.#views.at(image, place);
-      const current = tokens[position] ?? 0;
+      const current = tokens[position] ?? outOfBounds();
       tokens[position] =
         recorded === undefined
           ? scheduler.drawPixel(view, current, jump, noise.ofDraw(position))

@@ -2,6 +2,7 @@
 
 import sharp from "sharp";
 import type { OutputFormat } from "@vqd/shared/job.ts";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 
 export interface RgbImage {
   readonly width: number;
@@ -25,7 +26,7 @@ export function toRgbImage(planes: Float32Array, width: number, height: number):
   for (let pixel = 0; pixel < pixels; pixel++) {
     for (let channel = 0; channel < CHANNELS; channel++) {
       // fround where the reference computes in fp32: it decides on which side of a half the value falls.
-      const unit = Math.fround(Math.fround((planes[channel * pixels + pixel] ?? 0) / 2) + 0.5);
+      const unit = Math.fround(Math.fround((planes[channel * pixels + pixel] ?? outOfBounds()) / 2) + 0.5);
       data[pixel * CHANNELS + channel] = roundHalfEven(Math.fround(Math.min(1, Math.max(0, unit)) * 255));
     }
   }
@@ -37,7 +38,7 @@ export function toPlanes({ width, height, data }: RgbImage): Float32Array {
   const pixels = width * height;
   const planes = new Float32Array(pixels * CHANNELS);
   for (let i = 0; i < data.length; i++) {
-    planes[(i % CHANNELS) * pixels + Math.floor(i / CHANNELS)] = (data[i] ?? 0) / 127.5 - 1;
+    planes[(i % CHANNELS) * pixels + Math.floor(i / CHANNELS)] = (data[i] ?? outOfBounds()) / 127.5 - 1;
   }
   return planes;
 }

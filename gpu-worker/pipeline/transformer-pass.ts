@@ -1,5 +1,6 @@
 // One pass of the transformer over rows of any images, made whole or divided between two sessions.
 
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { graphPath } from "../graph/cache.ts";
 import { transformerWidth } from "../graph/transformer.ts";
@@ -108,8 +109,9 @@ export class TransformerPass {
     const lanes = await this.#lanesFor(rows.length);
     await Promise.all(
       lanes.map((lane, i) => {
-        const [from, to] = [i, i + 1].map((end) => Math.round((end * rows.length) / lanes.length));
-        const into = logProbs.subarray((from ?? 0) * rowSize, (to ?? 0) * rowSize);
+        const from = Math.round((i * rows.length) / lanes.length);
+        const to = Math.round(((i + 1) * rows.length) / lanes.length);
+        const into = logProbs.subarray(from * rowSize, to * rowSize);
         return lane.run(images, rows.slice(from, to), { count, into });
       }),
     );
@@ -163,9 +165,10 @@ class Lane {
   ): Promise<void> {
     const { pixels, classes } = this.#shape;
     const used = [...new Set(rows.map(({ image }) => image))];
+    const usedImages = used.map((image) => images[image] ?? outOfBounds());
     const prompts = [...new Set(rows.map(({ prompt }) => prompt))];
     const ids = new Uint16Array(used.length * pixels);
-    for (const [place, image] of used.entries()) ids.set(images[image]?.tokens ?? [], place * pixels);
+    for (const [place, { tokens }] of usedImages.entries()) ids.set(tokens, place * pixels);
     // Rows that ask less are filled up with their first pixel.
     const asked = new Int32Array(rows.length * count);
     for (const [row, { asked: positions }] of rows.entries()) {
@@ -176,7 +179,7 @@ class Lane {
       {
         tokens: intTensor(ids, [used.length, pixels]),
         timestep: intTensor(
-          used.map((image) => images[image]?.timestep ?? 0),
+          usedImages.map(({ timestep }) => timestep),
           [used.length],
         ),
         image: intTensor(

@@ -1,5 +1,6 @@
 // Between pictures and codes: the VQ model's decoder, encoder and nearest-code search.
 
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { graphPath } from "../graph/cache.ts";
 import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../runtime/session.ts";
@@ -112,7 +113,9 @@ function nearestCodes(features: Float32Array, codebook: Float32Array, width: num
     for (let code = 0; code < codes; code++) {
       let distance = 0;
       for (let i = 0; i < width; i++) {
-        distance += ((features[i * pixels + pixel] ?? 0) - (codebook[code * width + i] ?? 0)) ** 2;
+        distance +=
+          ((features[i * pixels + pixel] ?? outOfBounds()) - (codebook[code * width + i] ?? outOfBounds())) **
+          2;
       }
       if (distance < bestDistance) {
         bestDistance = distance;

@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { RgbImage } from "../pipeline/image.ts";
 import type { PipelineInfo } from "../pipeline/pipeline.ts";
 import { writeFileAtomic } from "../util/write-file-atomic.ts";
@@ -63,16 +64,15 @@ interface Area {
 }
 
 function meanColour(image: RgbImage, { top, left, height, width }: Area): number[] {
-  const sums = [0, 0, 0];
-  for (let y = top; y < top + height; y++) {
-    for (let x = left; x < left + width; x++) {
-      const at = (y * image.width + x) * CHANNELS;
-      for (let channel = 0; channel < CHANNELS; channel++) {
-        sums[channel] = (sums[channel] ?? 0) + (image.data[at + channel] ?? 0);
+  return Array.from({ length: CHANNELS }, (_, channel) => {
+    let sum = 0;
+    for (let y = top; y < top + height; y++) {
+      for (let x = left; x < left + width; x++) {
+        sum += image.data[(y * image.width + x) * CHANNELS + channel] ?? outOfBounds();
       }
     }
-  }
-  return sums.map((sum) => Math.round(sum / (height * width)));
+    return Math.round(sum / (height * width));
+  });
 }
 
 /** The checkpoint's palette from `cacheDir`, computed and kept there if it is missing or cut short. */

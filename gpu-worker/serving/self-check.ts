@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { readJson } from "../checkpoint/json.ts";
 import type { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
 import { StepNoise } from "../pipeline/sampling/random.ts";
@@ -90,8 +91,9 @@ export async function selfCheck(pipeline: VQDiffusionPipeline, golden: Golden): 
     if (classes.length !== tokens.length || logProbs.length !== tokens.length) {
       throw new SelfCheckError(`${GOLDEN_FILE}: cases.${row} has lists of different lengths`);
     }
+    if (classes.some((k) => k >= pipeline.info.numEmbeddings)) throw misfit(row);
     for (const [pixel, k] of classes.entries()) {
-      error += Math.abs(asked.logProb(row, pixel, k) - (logProbs[pixel] ?? 0));
+      error += Math.abs(asked.logProb(row, pixel, k) - (logProbs[pixel] ?? outOfBounds()));
       agreeing += asked.top(row, pixel) === k ? 1 : 0;
       pixels++;
     }
@@ -107,6 +109,9 @@ export async function selfCheck(pipeline: VQDiffusionPipeline, golden: Golden): 
   }
   return result;
 }
+
+const misfit = (index: number): SelfCheckError =>
+  new SelfCheckError(`${GOLDEN_FILE}: cases.${index} does not fit the model`);
 
 interface Asked {
   logProb(row: number, pixel: number, k: number): number;
@@ -125,7 +130,7 @@ async function ask(
       timestep < numTrainTimesteps &&
       tokens.length === length &&
       tokens.every((token) => token <= numEmbeddings);
-    if (!fits) throw new SelfCheckError(`${GOLDEN_FILE}: cases.${index} does not fit the model`);
+    if (!fits) throw misfit(index);
   }
   const prompts = await pipeline.encodePrompt(cases.map((one) => one.prompt_ids));
   const logProbs = await pipeline.components.model.denoiser.predict(
@@ -135,12 +140,10 @@ async function ask(
   );
   const start = (row: number, pixel: number): number => (row * length + pixel) * numEmbeddings;
   return {
-    logProb: (row, pixel, k) => logProbs[start(row, pixel) + k] ?? Number.NaN,
+    logProb: (row, pixel, k) => logProbs[start(row, pixel) + k] ?? outOfBounds(),
     top: (row, pixel) => {
       const values = logProbs.subarray(start(row, pixel), start(row, pixel) + numEmbeddings);
-      let best = 0;
-      for (let k = 1; k < values.length; k++) if ((values[k] ?? 0) > (values[best] ?? 0)) best = k;
-      return best;
+      return values.indexOf(Math.max(...values));
     },
   };
 }

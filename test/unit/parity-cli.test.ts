@@ -102,6 +102,27 @@ describe("vqd parity", () => {
     expect(report).toMatchObject({ runs: {}, pass: true });
   });
 
+  it.each<[string, string, RegExp]>([
+    ['"name": "plain"', '"name": "other"', /vectors\.json: has no prompt "plain"/],
+    ["transformer.logp[1, 1]", "transformer.logp", /inputs\.cond: must name a part, such as/],
+    ["transformer.logp[1, 1]", "transformer.logp[3, 1]", /tensor transformer\.logp has no part \[3, 1\]/],
+  ])("names what is wrong in a set with %s replaced by %s", async (from, to, message) => {
+    const path = await changedVectors((description) => {
+      expect(description).toContain(from);
+      return description.replaceAll(from, to);
+    });
+    const { code, stderr } = await parity([
+      "--checkpoint",
+      TINY_CHECKPOINT,
+      "--vectors",
+      path,
+      "--runs",
+      "ten",
+    ]);
+    expect({ code, stderr: stderr.trim().split("\n").length }).toEqual({ code: 1, stderr: 1 });
+    expect(stderr).toMatch(message);
+  });
+
   it.each<[number, RegExp, string[]]>([
     [2, /give --vectors FILE/, []],
     [1, /nowhere\.json: the file is missing/, ["--vectors", "nowhere"]],

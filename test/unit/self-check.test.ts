@@ -47,6 +47,7 @@ it.each<[string, (one: Golden["cases"][number]) => object, RegExp]>([
   ["a missing pixel", ({ top_class: c }) => ({ top_class: c.slice(1) }), /different lengths/],
   ["a smaller picture", ({ tokens }) => ({ tokens: tokens.slice(1) }), /does not fit/],
   ["a class that is none", ({ tokens }) => ({ tokens: tokens.map(() => 130) }), /does not fit/],
+  ["a recorded class that is none", ({ top_class: c }) => ({ top_class: c.map(() => 128) }), /does not fit/],
   ["a longer process", () => ({ timestep: 100 }), /does not fit/],
   ["a longer prompt", ({ prompt_ids: p }) => ({ prompt_ids: [...p, 0] }), /does not fit/],
 ])("refuses %s", async (_, change, reason) => {
