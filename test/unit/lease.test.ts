@@ -2,7 +2,7 @@
 
 import * as fc from "fast-check";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { Lease, LeaseLostError } from "@vqd/gpu-worker/jobs/lease.ts";
+import { Lease, LeaseLostError } from "../../gpu-worker/jobs/lease.ts";
 
 const LEASE_MS = 9_000;
 const TICK_MS = LEASE_MS / 3;

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { modelManifest } from "@vqd/gpu-worker/serving/manifest.ts";
-import { type CodeDecoder, computePalette, ensurePalette } from "@vqd/gpu-worker/serving/palette.ts";
+import { type CodeDecoder, computePalette, ensurePalette } from "../../gpu-worker/serving/palette.ts";
 import { VQDiffusionPipeline } from "@vqd/gpu-worker/pipeline";
 import { decodeManifest, encodeManifest } from "@vqd/shared/codec.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
