@@ -13,7 +13,7 @@ import {
 import { connect, type NatsConnection, nanos, TimeoutError } from "nats";
 import { decodeState, encodeManifest, type Framed } from "@vqd/shared/codec.ts";
 import type { JobState } from "@vqd/shared/events.ts";
-import { type LogFields, type Logger, errorFields } from "@vqd/shared/log.ts";
+import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
 import {
   INBOX_PREFIX,
@@ -207,10 +207,8 @@ export class Broker {
         log.info("reconnected to NATS", { server: status.server });
         for (const listener of this.#reconnectListeners) listener();
       } else if (status.type === "error") {
-        log.warn("NATS reported an error", statusErrorFields(status.error));
+        log.warn("NATS reported an error", errorFields(status.error));
       }
     }
   }
 }
-
-const statusErrorFields = (error: unknown): LogFields => errorFields(error);

@@ -54,7 +54,7 @@ export async function runParity(options: ParityOptions): Promise<ParityReport> {
     cacheDir,
   });
   try {
-    const { model } = pipeline.components;
+    const { model } = pipeline;
     checkShapes(vectors, model.info);
     const limits = LIMITS[quantization];
     const scheduler = new VQDiffusionScheduler(schedulerConfig);

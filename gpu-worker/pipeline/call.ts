@@ -42,19 +42,19 @@ export interface CallOptions<Type extends OutputType = OutputType> {
   readonly latents?: readonly Uint16Array[] | undefined;
   /** What to make of the final class ids ["image"]. */
   readonly outputType?: Type | undefined;
-  /** How the steps are spread over the diffusion process [the pipeline's scheduler]. */
+  /**
+   * How the steps are spread over the diffusion process, by name or as a scheduler of the caller's own: one loaded model
+   * serves all of them, where diffusers makes a second pipeline of the same components [the pipeline's scheduler].
+   */
   readonly scheduler?: SchedulerName | DiffusionScheduler | undefined;
   /** Purity sampling: 0 for none, 1 for positions drawn by purity, 2 for sharpened classes as well [0]. */
   readonly priorRule?: PriorRule | undefined;
   /** How much rule 2 sharpens, >= 0 [0]. */
   readonly priorWeight?: number | undefined;
   /**
-   * Called after every `onStepEvery`-th step, and after the last; the slots are the pipeline's own, to be read only.
-   * What it throws ends the call.
+   * Called after every step; the slots are the pipeline's own, to be read only. What it throws ends the call.
    */
   readonly onStep?: ((step: number, total: number, slots: readonly DenoiseSlot[]) => void) | undefined;
-  /** An integer >= 1 [1]. */
-  readonly onStepEvery?: number | undefined;
   /** Ends the call at the next step, or image, with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -100,13 +100,11 @@ export function resolveCall(
     numTrainTimesteps,
   }: Pick<PipelineInfo, "defaultGuidanceScale" | "numTrainTimesteps">,
 ): ResolvedCall {
-  const { numImagesPerPrompt = 1, onStepEvery = 1, outputType = "image" } = options;
+  const { numImagesPerPrompt = 1, outputType = "image" } = options;
   const prompts = typeof options.prompt === "string" ? [options.prompt] : options.prompt;
   if (prompts.length === 0) throw new InvalidInputError("prompt", "must not be an empty list");
-  for (const [field, value] of Object.entries({ numImagesPerPrompt, onStepEvery })) {
-    if (!Number.isInteger(value) || value < 1) {
-      throw new InvalidInputError(field, `must be an integer >= 1, not ${value}`);
-    }
+  if (!Number.isInteger(numImagesPerPrompt) || numImagesPerPrompt < 1) {
+    throw new InvalidInputError("numImagesPerPrompt", `must be an integer >= 1, not ${numImagesPerPrompt}`);
   }
   if (!OUTPUT_TYPES.includes(outputType)) {
     throw new InvalidInputError("outputType", `must be one of ${OUTPUT_TYPES.join(", ")}, not ${outputType}`);

@@ -24,7 +24,6 @@ import { namedSchedulers, resolveScheduler } from "./sampling/schedulers.ts";
 import { createSlot, type SlotInit } from "./slot.ts";
 import type { PromptConditioning } from "./prompt-conditioning.ts";
 import { TextConditioner } from "./text-conditioner.ts";
-import { truncateLogProbs } from "./sampling/truncate.ts";
 import { VQModel } from "./vq-model.ts";
 
 export type { DenoiseSlot } from "./denoiser.ts";
@@ -51,23 +50,16 @@ export interface PipelineOptions {
 
 const PROMPT_CACHE_BYTES = 64 * 1024 * 1024;
 
-/** What a pipeline is made of. */
-export interface PipelineComponents {
-  readonly model: LoadedModel;
-  /** Of the calls and slots that name none. */
-  readonly scheduler: DiffusionScheduler;
-}
-
 export class VQDiffusionPipeline {
   readonly info: PipelineInfo;
+  /** Of the calls and slots that name none. */
   readonly scheduler: DiffusionScheduler;
   readonly #loaded: LoadedModel;
   #released = false;
 
-  private constructor({ model, scheduler }: PipelineComponents) {
-    model.acquire();
+  private constructor(model: LoadedModel) {
     this.info = model.info;
-    this.scheduler = scheduler;
+    this.scheduler = model.schedulers.reference;
     this.#loaded = model;
   }
 
@@ -100,33 +92,27 @@ export class VQDiffusionPipeline {
       Denoiser.load(checkpoint, graphs, threaded),
       VQModel.load(checkpoint, graphs, threaded),
     ]);
-    const model = new LoadedModel({ info, mergesPath, schedulers, conditioner, denoiser, vqModel });
-    return new VQDiffusionPipeline({ model, scheduler: schedulers.reference });
+    return new VQDiffusionPipeline(
+      new LoadedModel({ info, mergesPath, schedulers, conditioner, denoiser, vqModel }),
+    );
   }
 
-  /**
-   * Another pipeline of what is loaded already, for example `fromComponents({ ...pipeline.components, scheduler })`.
-   * Each of the two must be released, in any order; the last one frees the sessions. Throws when they are freed.
-   */
-  static fromComponents(components: PipelineComponents): VQDiffusionPipeline {
-    return new VQDiffusionPipeline(components);
-  }
-
-  /** What `fromComponents` takes. Not an owner by itself: it is good for as long as a pipeline made of it is. */
-  get components(): PipelineComponents {
-    return { model: this.#model, scheduler: this.scheduler };
+  /** What is loaded, part by part. Throws once the pipeline has been released. */
+  get model(): LoadedModel {
+    if (this.#released) throw new Error("the pipeline has been released");
+    return this.#loaded;
   }
 
   /** Conditioning of one prompt per list of token ids, each of `info.textLength` ids. */
   encodePrompt(promptIds: readonly (readonly number[])[]): Promise<PromptConditioning[]> {
-    return this.#model.conditioner.encode(promptIds);
+    return this.model.conditioner.encode(promptIds);
   }
 
   /** What stands for "no prompt" in guidance: the model's own unconditional embedding, or a negative prompt's. */
   async encodeNegativePrompt(ids: readonly number[] | null): Promise<PromptConditioning> {
-    if (ids === null) return this.#model.conditioner.unconditional;
-    const [conditioning] = await this.#model.conditioner.encode([ids]);
-    return conditioning ?? this.#model.conditioner.unconditional;
+    if (ids === null) return this.model.conditioner.unconditional;
+    const [conditioning] = await this.model.conditioner.encode([ids]);
+    return conditioning ?? this.model.conditioner.unconditional;
   }
 
   /** `count` images of masked pixels. */
@@ -139,33 +125,25 @@ export class VQDiffusionPipeline {
 
   /** One denoising step of each slot, in one pass, in place. Slots need not be at the same timestep. */
   stepSlots(slots: readonly DenoiseSlot[]): Promise<void> {
-    return this.#model.denoiser.step(slots);
+    return this.model.denoiser.step(slots);
   }
 
   /** Class ids without masks → pictures. */
   decode(latents: readonly Uint16Array[]): Promise<RgbImage[]> {
-    return this.#model.vqModel.decode(latents);
+    return this.model.vqModel.decode(latents);
   }
 
   /** A picture of the model's size → class ids. Throws InvalidInputError for any other. */
   encodeImage(image: RgbImage): Promise<Uint16Array> {
-    return this.#model.vqModel.encode(image);
+    return this.model.vqModel.encode(image);
   }
 
   /** Text → token ids as the model takes them: padded, or cut, to `info.textLength`. */
   tokenize(text: string): { ids: number[]; tokenCount: number; truncated: boolean } {
-    return this.#model.tokenizer.encodePadded(text, {
+    return this.model.tokenizer.encodePadded(text, {
       maxLength: this.info.textLength,
       padTokenId: this.info.padTokenId,
     });
-  }
-
-  /**
-   * diffusers' `truncate`: log-probabilities of any number of pixels, each of `info.numEmbeddings` classes, with
-   * -Infinity in place of those that a rate above 0 to 1 does not keep. Throws InvalidInputError.
-   */
-  truncate(logProbs: Float32Array, truncationRate: number): Float32Array {
-    return truncateLogProbs(logProbs, this.info.numEmbeddings, truncationRate);
   }
 
   /** The whole way, as diffusers' `__call__`. Throws InvalidInputError; rejects with the signal's reason on abort. */
@@ -202,14 +180,14 @@ export class VQDiffusionPipeline {
 
   /** A slot at step `stepIndex` (0 by default). Checks all settings against the model: throws InvalidInputError. */
   makeSlot(init: SlotInit): DenoiseSlot {
-    const { schedulers } = this.#model;
+    const { schedulers } = this.model;
     return createSlot(init, resolveScheduler(init.scheduler ?? this.scheduler, schedulers), this.info);
   }
 
   /** Steps slots to the end, each from where it is: those that are done sit out the rest. */
   async denoise(
     slots: readonly DenoiseSlot[],
-    { onStep, onStepEvery = 1, signal }: Pick<CallOptions, "onStep" | "onStepEvery" | "signal"> = {},
+    { onStep, signal }: Pick<CallOptions, "onStep" | "signal"> = {},
   ): Promise<void> {
     for (;;) {
       const left = slots.filter((slot) => slot.stepIndex < slot.timesteps.length);
@@ -217,23 +195,15 @@ export class VQDiffusionPipeline {
       if (next === undefined) return;
       signal?.throwIfAborted();
       await this.stepSlots(left);
-      const { stepIndex, timesteps } = next;
-      if (stepIndex % onStepEvery === 0 || stepIndex === timesteps.length) {
-        onStep?.(stepIndex, timesteps.length, slots);
-      }
+      onStep?.(next.stepIndex, next.timesteps.length, slots);
     }
   }
 
-  /** Lets go of the model; see `LoadedModel` for when it is freed. Nothing but `info` can be used after. */
+  /** Frees the sessions. Only `info` can be used afterwards. */
   async release(): Promise<void> {
     if (this.#released) return;
     this.#released = true;
     await this.#loaded.release();
-  }
-
-  get #model(): LoadedModel {
-    if (this.#released) throw new Error("the pipeline has been released");
-    return this.#loaded;
   }
 
   async #output(

@@ -133,7 +133,7 @@ async function ask(
     if (!fits) throw misfit(index);
   }
   const prompts = await pipeline.encodePrompt(cases.map((one) => one.prompt_ids));
-  const logProbs = await pipeline.components.model.denoiser.predict(
+  const logProbs = await pipeline.model.denoiser.predict(
     cases.map(({ tokens }) => Uint16Array.from(tokens)),
     cases.map(({ timestep }) => timestep),
     prompts,

@@ -27,7 +27,7 @@ export async function pseudoLikelihood(
     return latents.map((token, position) => (noise.ofPosition(position) < share ? classes : token));
   });
   const prompts = timesteps.map(() => prompt);
-  const logProbs = await pipeline.components.model.denoiser.predict(masked, timesteps, prompts);
+  const logProbs = await pipeline.model.denoiser.predict(masked, timesteps, prompts);
   let sum = 0;
   for (const [row, tokens] of masked.entries()) {
     const hidden = [...tokens.keys()].filter((position) => tokens[position] === classes);

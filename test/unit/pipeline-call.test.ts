@@ -1,4 +1,4 @@
-// The pipeline as a library: what a call takes and gives, and pipelines that share what is loaded.
+// The pipeline as a library: what a call takes and gives.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
@@ -9,9 +9,8 @@ import {
   VQDiffusionScheduler,
 } from "@vqd/gpu-worker/pipeline";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
-import { floats, row, temporaryFolder, TINY_CHECKPOINT, transposed } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
 
-const CLASSES = 128;
 const schedule = new DiffusersCheckpoint(TINY_CHECKPOINT).scheduler;
 const call = { prompt: "red apple", numInferenceSteps: 4 };
 
@@ -58,23 +57,17 @@ describe("a call", () => {
     expect(await pipeline.decode(neither.latents)).toEqual(pictures.images);
   });
 
-  it.each([
-    [undefined, [1, 2, 3, 4, 5, 6, 7]],
-    [3, [3, 6, 7]],
-    [7, [7]],
-    [100, [7]],
-  ])("reports every %s steps: %j", async (onStepEvery, expected) => {
+  it("reports every step", async () => {
     const steps: number[] = [];
     await pipeline.call({
       ...call,
       numInferenceSteps: 7,
-      onStepEvery,
       onStep(step, total, slots) {
         expect({ total, at: slots[0]?.stepIndex }).toEqual({ total: 7, at: step });
         steps.push(step);
       },
     });
-    expect(steps).toEqual(expected);
+    expect(steps).toEqual([1, 2, 3, 4, 5, 6, 7]);
   });
 
   it("is not begun with an aborted signal, and stops before decoding", async () => {
@@ -104,8 +97,8 @@ describe("a call", () => {
     ["seeds", { seeds: [7, 8] }],
     ["seeds", { seeds: [7], seed: 7 }],
     ["seed", { seeds: [0.5] }],
-    ["onStepEvery", { onStepEvery: 0 }],
-    ["onStepEvery", { onStepEvery: 1.5 }],
+    ["numImagesPerPrompt", { numImagesPerPrompt: 0 }],
+    ["numImagesPerPrompt", { numImagesPerPrompt: 1.5 }],
     ["outputType", { outputType: "pil" as never }],
     ["scheduler", { scheduler: "ddim" as never }],
     ["scheduler", { scheduler: "constructor" as never }],
@@ -122,55 +115,18 @@ describe("a call", () => {
       field,
     });
   });
-
-  describe("truncate", () => {
-    it.each([0.3, 0.86])("keeps the reference's classes at rate %f", (rate) => {
-      const logProbs = Float32Array.from(transposed(row("truncate.input", 0), CLASSES));
-      const kept = transposed(row(`truncate.kept_${rate}`, 0), CLASSES);
-      const expected = logProbs.map((logProb, i) => (kept[i] === 1 ? logProb : -Infinity));
-      expect(pipeline.truncate(logProbs, rate)).toEqual(expected);
-    });
-
-    it("copies everything at rate 1", () => {
-      const logProbs = Float32Array.from(transposed(floats("truncate.input"), CLASSES));
-      expect(pipeline.truncate(logProbs, 1)).toEqual(logProbs);
-      expect(pipeline.truncate(logProbs, 1)).not.toBe(logProbs);
-    });
-
-    it.each([
-      ["truncationRate", CLASSES, 0],
-      ["truncationRate", CLASSES, 1.1],
-      ["logProbs", CLASSES + 1, 0.5],
-    ])("refuses a bad %s: %d numbers at rate %f", (field, length, rate) => {
-      expect(() => pipeline.truncate(new Float32Array(length), rate)).toThrow(
-        expect.objectContaining({ name: "InvalidInputError", field }),
-      );
-    });
-  });
 });
 
-describe("pipelines of the same components", () => {
+it("takes a scheduler of the caller's for one call, and frees the model once", async () => {
+  const pipeline = await load();
   const options = { ...call, seed: 7, outputType: "latents" } as const;
+  const scheduler = new StridedVQDiffusionScheduler(schedule);
+  const expected = await pipeline.call({ ...options, scheduler: "strided" });
+  expect(await pipeline.call({ ...options, scheduler })).toEqual(expected);
+  expect(await pipeline.call(options)).not.toEqual(expected);
 
-  it("differ by their scheduler and free the model when the last is released", async () => {
-    const first = await load();
-    const scheduler = new StridedVQDiffusionScheduler(schedule);
-    const { components } = first;
-    const second = VQDiffusionPipeline.fromComponents({ ...components, scheduler });
-    expect(second.scheduler).toBe(scheduler);
-    const expected = await first.call({ ...options, scheduler: "strided" });
-    expect(await second.call(options)).toEqual(expected);
-    expect(await first.call(options)).toEqual(await second.call({ ...options, scheduler: "reference" }));
-
-    await first.release();
-    await first.release();
-    await expect(first.call(options)).rejects.toThrow("the pipeline has been released");
-    expect(await second.call(options)).toEqual(expected);
-    const third = VQDiffusionPipeline.fromComponents(components);
-    await second.release();
-    expect(await third.call({ ...options, scheduler })).toEqual(expected);
-    await third.release();
-    expect(() => third.components).toThrow("the pipeline has been released");
-    expect(() => VQDiffusionPipeline.fromComponents(components)).toThrow(/released by all/);
-  });
+  await pipeline.release();
+  await pipeline.release();
+  await expect(pipeline.call(options)).rejects.toThrow("the pipeline has been released");
+  expect(() => pipeline.model).toThrow("the pipeline has been released");
 });

@@ -1,7 +1,5 @@
 // Truncation: of each pixel's distribution, keep the most likely classes up to a cumulated probability.
 
-import { InvalidInputError } from "../errors.ts";
-
 /**
  * The largest probability that is *not* kept, and how many classes equal to the smallest kept one are: enough to
  * apply the cut without sorting.
@@ -32,33 +30,6 @@ export function truncatePixel(
     if (p > above) kept[i] = 1;
     else kept[i] = p === above && left-- > 0 ? 1 : 0;
   }
-}
-
-/**
- * diffusers' `truncate` on log-probabilities of any number of pixels, each of `classes` consecutive ones: a copy with
- * -Infinity in place of the classes that `rate` does not keep. Rate 1 keeps all. Throws InvalidInputError.
- */
-export function truncateLogProbs(logProbs: Float32Array, classes: number, rate: number): Float32Array {
-  if (!(rate > 0 && rate <= 1)) {
-    throw new InvalidInputError("truncationRate", `must be above 0 and at most 1, not ${rate}`);
-  }
-  if (logProbs.length % classes !== 0) {
-    throw new InvalidInputError(
-      "logProbs",
-      `must be ${classes} for each pixel, not ${logProbs.length} in all`,
-    );
-  }
-  const out = logProbs.slice();
-  if (rate === 1) return out;
-  const probabilities = new Float64Array(classes);
-  const scratch = new Float64Array(classes);
-  const kept = new Uint8Array(classes);
-  for (let offset = 0; offset < out.length; offset += classes) {
-    for (let k = 0; k < classes; k++) probabilities[k] = Math.exp(logProbs[offset + k] ?? 0);
-    truncatePixel(probabilities, rate, scratch, kept);
-    for (let k = 0; k < classes; k++) if (kept[k] === 0) out[offset + k] = -Infinity;
-  }
-  return out;
 }
 
 /**
