@@ -5,6 +5,7 @@ export { InvalidInputError } from "./errors.ts";
 export { encodeImageFile, type RgbImage } from "./image.ts";
 export {
   type DenoiseSlot,
+  type PipelineComponents,
   type PipelineInfo,
   type PipelineOptions,
   type PromptConditioning,

@@ -1,4 +1,4 @@
-// What a pipeline has loaded of a checkpoint.
+// What a checkpoint loads, shared by the pipelines that are made of it.
 
 import { readFileSync } from "node:fs";
 import { type ClipTokenizer, createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
@@ -17,7 +17,10 @@ interface Parts {
   readonly vqModel: VQModel;
 }
 
-/** A checkpoint's sessions, tokenizer and schedulers. */
+/**
+ * A checkpoint's sessions, tokenizer and schedulers. Every pipeline made of it is an owner, from its creation to its
+ * `release()`; when the last owner lets go, the sessions are freed, and no pipeline can be made of it any more.
+ */
 export class LoadedModel {
   readonly info: PipelineInfo;
   readonly schedulers: NamedSchedulers;
@@ -26,6 +29,8 @@ export class LoadedModel {
   readonly vqModel: VQModel;
   readonly #mergesPath: string;
   #tokenizer: ClipTokenizer | undefined;
+  #owners = 0;
+  #freed = false;
 
   constructor({ info, mergesPath, schedulers, conditioner, denoiser, vqModel }: Parts) {
     this.info = info;
@@ -42,7 +47,17 @@ export class LoadedModel {
     return this.#tokenizer;
   }
 
+  /** Counts one more owner. Throws when the sessions are gone. */
+  acquire(): void {
+    if (this.#freed) throw new Error("the model has been released by all pipelines that shared it");
+    this.#owners++;
+  }
+
+  /** Called once by each owner. */
   async release(): Promise<void> {
+    this.#owners--;
+    if (this.#owners > 0) return;
+    this.#freed = true;
     await Promise.all([this.conditioner.release(), this.denoiser.release(), this.vqModel.release()]);
   }
 }

@@ -50,16 +50,23 @@ export interface PipelineOptions {
 
 const PROMPT_CACHE_BYTES = 64 * 1024 * 1024;
 
+/** What a pipeline is made of: diffusers' `pipe.components`. */
+export interface PipelineComponents {
+  readonly model: LoadedModel;
+  /** Used by calls and slots that name none. */
+  readonly scheduler: DiffusionScheduler;
+}
+
 export class VQDiffusionPipeline {
   readonly info: PipelineInfo;
-  /** Of the calls and slots that name none. */
   readonly scheduler: DiffusionScheduler;
   readonly #loaded: LoadedModel;
   #released = false;
 
-  private constructor(model: LoadedModel) {
+  private constructor({ model, scheduler }: PipelineComponents) {
+    model.acquire();
     this.info = model.info;
-    this.scheduler = model.schedulers.reference;
+    this.scheduler = scheduler;
     this.#loaded = model;
   }
 
@@ -92,9 +99,22 @@ export class VQDiffusionPipeline {
       Denoiser.load(checkpoint, graphs, threaded),
       VQModel.load(checkpoint, graphs, threaded),
     ]);
-    return new VQDiffusionPipeline(
-      new LoadedModel({ info, mergesPath, schedulers, conditioner, denoiser, vqModel }),
-    );
+    const model = new LoadedModel({ info, mergesPath, schedulers, conditioner, denoiser, vqModel });
+    return new VQDiffusionPipeline({ model, scheduler: schedulers.reference });
+  }
+
+  /**
+   * Another pipeline of what is already loaded, as diffusers' `Pipeline(**pipe.components)`: for example
+   * `fromComponents({ ...pipeline.components, scheduler })`. Nothing is loaded again. Each pipeline must be released,
+   * in any order; the last one frees the sessions. Throws once they are freed.
+   */
+  static fromComponents(components: PipelineComponents): VQDiffusionPipeline {
+    return new VQDiffusionPipeline(components);
+  }
+
+  /** What `fromComponents` takes: good for as long as a pipeline made of it lives. Throws after `release()`. */
+  get components(): PipelineComponents {
+    return { model: this.model, scheduler: this.scheduler };
   }
 
   /** What is loaded, part by part. Throws once the pipeline has been released. */
@@ -199,7 +219,7 @@ export class VQDiffusionPipeline {
     }
   }
 
-  /** Frees the sessions. Only `info` can be used afterwards. */
+  /** Frees the sessions unless another pipeline shares them. Only `info` can be used afterwards. */
   async release(): Promise<void> {
     if (this.#released) return;
     this.#released = true;

@@ -1,4 +1,4 @@
-// The pipeline as a library: what a call takes and gives.
+// The pipeline as a library: what a call takes and gives, and pipelines that share what is loaded.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
@@ -129,4 +129,30 @@ it("takes a scheduler of the caller's for one call, and frees the model once", a
   await pipeline.release();
   await expect(pipeline.call(options)).rejects.toThrow("the pipeline has been released");
   expect(() => pipeline.model).toThrow("the pipeline has been released");
+});
+
+describe("pipelines of the same components", () => {
+  const options = { ...call, seed: 7, outputType: "latents" } as const;
+
+  it("differ by their scheduler and free the model when the last is released", async () => {
+    const first = await load();
+    const scheduler = new StridedVQDiffusionScheduler(schedule);
+    const { components } = first;
+    const second = VQDiffusionPipeline.fromComponents({ ...components, scheduler });
+    expect(second.scheduler).toBe(scheduler);
+    const expected = await first.call({ ...options, scheduler: "strided" });
+    expect(await second.call(options)).toEqual(expected);
+    expect(await first.call(options)).toEqual(await second.call({ ...options, scheduler: "reference" }));
+
+    await first.release();
+    await first.release();
+    await expect(first.call(options)).rejects.toThrow("the pipeline has been released");
+    expect(await second.call(options)).toEqual(expected);
+    const third = VQDiffusionPipeline.fromComponents(components);
+    await second.release();
+    expect(await third.call({ ...options, scheduler })).toEqual(expected);
+    await third.release();
+    expect(() => third.components).toThrow("the pipeline has been released");
+    expect(() => VQDiffusionPipeline.fromComponents(components)).toThrow(/released by all/);
+  });
 });
