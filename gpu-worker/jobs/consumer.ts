@@ -1,4 +1,4 @@
-// Takes jobs from the queues while there is room, and has them handled.
+// Takes jobs from the queues while there is room, and passes them to the handler.
 
 import { setTimeout as delay } from "node:timers/promises";
 import { decodeJob, isForeignJob } from "@vqd/shared/codec.ts";
@@ -12,24 +12,24 @@ import { Lease } from "./lease.ts";
 import { continueTrace } from "../telemetry/tracing.ts";
 
 const PULL_RETRY_MS = 500;
-/** Time for another worker to take what this one cannot read. */
+/** Gives another worker time to take a job that this one cannot read. */
 const FOREIGN_JOB_DELAY_MS = 1_000;
 
 export interface JobConsumerOptions extends JobHandlerOptions {
   readonly leaseMs: number;
-  /** Images denoised in one pass, and jobs denoised at the same time: each then has a slot of its own. */
+  /** Most images denoised in one pass, and most jobs denoised concurrently: each job has at least one slot. */
   readonly maxSlots: number;
 }
 
-/** What one model's jobs have come to. */
+/** Counts over one model's jobs. */
 export interface ModelCounts {
   /** Images being denoised. */
   readonly activeImages: number;
-  /** Deliveries that have ended, however. */
+  /** Deliveries that have ended, with whatever outcome. */
   readonly settled: number;
-  /** Of those, which an error of this worker or of the model has ended. */
+  /** Those that an error of this worker or of the model has ended. */
   readonly failed: number;
-  /** Time that the settled deliveries have taken here, summed. */
+  /** Total time that the settled deliveries took here. */
   readonly busyMs: number;
 }
 
@@ -57,7 +57,7 @@ export class JobConsumer {
     });
   }
 
-  /** Jobs of all models that are denoised or finished now. */
+  /** Jobs of all models that are being denoised, decoded or encoded. */
   get jobs(): number {
     return this.#held.size;
   }
@@ -70,7 +70,7 @@ export class JobConsumer {
     return { ...counts, activeImages };
   }
 
-  /** Serves jobs until `drain` is called; survives the loss of the server, the stream or the consumer. */
+  /** Serves jobs until `drain` is called; survives losing the server, the stream or the consumer. */
   async run(): Promise<void> {
     const { log } = this.#options;
     const { signal } = this.#draining;
@@ -84,7 +84,7 @@ export class JobConsumer {
         const queued = await this.#queue.next(signal);
         if (queued !== undefined) this.#accept(queued);
       } catch (error) {
-        log.warn("cannot pull jobs, trying again", errorFields(error));
+        log.warn("cannot pull jobs; retrying", errorFields(error));
         await delay(PULL_RETRY_MS, undefined, { signal }).catch(() => {});
       }
     }
@@ -99,8 +99,8 @@ export class JobConsumer {
   }
 
   /**
-   * Hands all jobs back as they are, without waiting for anything: the worker is about to end. Where one of them may be
-   * to blame for that, the attempts count.
+   * Hands all jobs back as they are, waiting for nothing: the process is about to exit. If one of them may be to blame
+   * for that, the attempts count.
    */
   async abandon({ isToBlame }: { isToBlame: boolean }): Promise<void> {
     this.drain();
@@ -117,12 +117,12 @@ export class JobConsumer {
     await Promise.race([this.#options.broker.nc.flush().catch(() => {}), delay(DRAIN_FLUSH_MS)]);
   }
 
-  /** For one more job, besides `others` that are to come. */
+  /** Whether one more job fits, besides `others` that are on their way. */
   #hasRoom(others = 0): boolean {
     const { maxSlots, models } = this.#options;
     if (this.#draining.signal.aborted || this.#gate.isClosing || models.isCrowded) return false;
     const denoising = [...this.#held.keys()].filter(({ isDenoising }) => isDenoising).length;
-    // What is denoised is decoded and encoded beside the next jobs, but must not pile up.
+    // Denoised jobs are decoded and encoded alongside the next ones, but must not pile up.
     const finishing = this.#held.size - denoising;
     return denoising + others < maxSlots && finishing <= maxSlots;
   }
@@ -140,12 +140,12 @@ export class JobConsumer {
       metrics.messageRejected();
       const fields = { sequence: delivery.sequence, ...errorFields(error) };
       if (isForeignJob(delivery.data)) {
-        // During an upgrade: a worker of its release takes it, or else its hub ends it by its deadline.
-        log.warn("left a job of another release to others", fields);
+        // During an upgrade: a worker of its release takes it, or its hub ends it at its deadline.
+        log.warn("handed back a job of another release", fields);
         delivery.nak(FOREIGN_JOB_DELAY_MS);
       } else {
-        // Nobody can run it, and it names no prediction to report to.
-        log.error("dropped a message that is no job", fields);
+        // No worker can run it, and it names no prediction to report to.
+        log.error("dropped a message that is not a job", fields);
         delivery.term();
       }
       return;

@@ -5,18 +5,18 @@ interface Waiting {
   readonly enter: () => void;
 }
 
-/** In order of arrival: who comes after one that waits to be alone waits as well. */
+/** Admits jobs in order of arrival: any that arrive after one waiting to be alone wait behind it. */
 export class JobGate {
   readonly #queue: Waiting[] = [];
   #inside = 0;
   #isAlone = false;
 
-  /** Someone is alone inside, or waits to be. */
+  /** A job is running alone, or waiting to. */
   get isClosing(): boolean {
     return this.#isAlone || this.#queue.some(({ isAlone }) => isAlone);
   }
 
-  /** Resolves, once the caller may go on, with how to leave. Rejects with the signal's reason when it aborts first. */
+  /** Resolves once the caller may proceed, with a function to leave by. Rejects with the signal's reason if it aborts first. */
   async enter(isAlone: boolean, signal: AbortSignal): Promise<() => void> {
     signal.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<void>();

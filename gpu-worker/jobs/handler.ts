@@ -1,4 +1,4 @@
-// One delivery of a job: its attempts from the newest state, and how each of its ends is settled.
+// One delivery of a job: attempts that start from the latest state, and what is done about each outcome.
 
 import { setTimeout as delay } from "node:timers/promises";
 import { VqdError } from "@vqd/shared/errors.ts";
@@ -17,25 +17,25 @@ import { JobPublisher } from "./publisher.ts";
 import { StateWriter } from "./state-writer.ts";
 import { activeTraceId, annotate, traced } from "../telemetry/tracing.ts";
 
-/** A failed attempt is handed back with this delay, times the attempts so far. */
+/** A failed attempt is handed back with this delay, multiplied by the number of attempts so far. */
 const RETRY_DELAY_MS = 1_000;
-/** On draining: how long the last messages of a job may take to reach NATS. */
+/** While draining: how long the last messages of a job may take to reach NATS. */
 export const DRAIN_FLUSH_MS = 1_500;
-/** Times that a job is claimed from the state read last, while another attempt goes on writing. */
+/** How often a job is claimed anew from its latest state while another attempt keeps writing. */
 const MAX_CLAIMS = 5;
-/** Attempts after which a job is given up whatever steps they have made, in units of `maxAttempts`. */
+/** Attempts after which a job is given up even if each of them completed steps, in units of `maxAttempts`. */
 const CLAIMS_FACTOR = 10;
-/** A timer of more than these 25 days would end at once. */
+/** A timer set for longer than these 25 days would fire immediately. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
-const LEFT = "lease lost, left the job to the next worker";
+const LEASE_LOST = "lease lost; another worker will pick up the job";
 
-/** A job that this worker has. */
+/** A job that this worker holds. */
 export interface HeldJob {
   readonly job: Job;
   readonly modelKey: string;
   readonly delivery: Delivery;
   readonly lease: Lease;
-  /** Once the job is claimed. */
+  /** Set once the job is claimed. */
   publisher: JobPublisher | undefined;
   /** False when it needs no more passes. */
   isDenoising: boolean;
@@ -45,21 +45,21 @@ export interface JobHandlerOptions {
   readonly broker: Broker;
   readonly runner: JobRunner;
   readonly models: ModelHost;
-  /** Attempts in a row that may end without a step. */
+  /** Consecutive attempts that may end without completing a step. */
   readonly maxAttempts: number;
-  /** Steps between two stored states. */
+  /** Number of steps between stored states. */
   readonly stateEvery: number;
   readonly metrics: WorkerMetrics;
   readonly log: Logger;
 }
 
-/** What the handler tells of a job, and hears. */
+/** What the handler needs from the worker around it, and reports to it. */
 export interface JobSurroundings {
   readonly gate: JobGate;
-  /** Aborted with a DrainError when the worker is to stop. */
+  /** Aborted with a DrainError when the worker is told to stop. */
   readonly draining: AbortSignal;
   readonly onDenoised: () => void;
-  /** An error of this worker or of the model has ended an attempt. */
+  /** Called when an error of this worker or of the model has ended an attempt. */
   readonly onFailed: () => void;
 }
 
@@ -78,7 +78,7 @@ export class JobHandler {
     this.#options = options;
   }
 
-  /** Runs the job and settles its delivery. Rejects only on what nobody has foreseen. */
+  /** Runs the job and settles its delivery. Rejects only on unforeseen errors. */
   async handle(held: HeldJob, surroundings: JobSurroundings): Promise<void> {
     const { broker, runner, metrics, log } = this.#options;
     const receivedAt = performance.now();
@@ -92,9 +92,9 @@ export class JobHandler {
     const stopListening = broker.onReconnect(() => lease.extend());
     const control = broker.nc.subscribe(controlSubject(job.id), {
       callback: (error, request) => {
-        // Refused by the server, for want of a permission: then there is no request.
+        // The server refuses the subscription for lack of permission: then there is no request.
         if (error !== null) {
-          log.warn("cannot hear of cancellations", { prediction: job.id, ...errorFields(error) });
+          log.warn("cannot subscribe to cancellations", { prediction: job.id, ...errorFields(error) });
           return;
         }
         request.respond();
@@ -107,7 +107,7 @@ export class JobHandler {
         const stored = await traced("load state", {}, () => runner.loadState(job, signal));
         const end = await this.#attempt(held, surroundings, { stored, signal });
         if (end !== undefined) outcome = end;
-        // Else another attempt has written since the state was read: it had the job, or has it now.
+        // Otherwise another attempt has written since the state was read: it held the job, or holds it now.
         if (end !== undefined || claims === MAX_CLAIMS) return;
       }
     } finally {
@@ -120,7 +120,7 @@ export class JobHandler {
     }
   }
 
-  /** One attempt, from the state that was read. Undefined if that was no longer the newest one: then nothing was done. */
+  /** One attempt, from the stored state. Undefined if that was no longer the latest: then nothing has been done. */
   async #attempt(
     held: HeldJob,
     surroundings: JobSurroundings,
@@ -130,9 +130,9 @@ export class JobHandler {
     const { job, lease, modelKey } = held;
     const { count: deliveries, headers } = held.delivery;
     const startsBefore = stored?.value?.starts ?? 0;
-    // Deliveries would not do: they include those to workers that could not run the job.
+    // Counting deliveries would not do: they include deliveries to workers that could not run the job.
     const claimsBefore = stored?.value?.claims ?? 0;
-    // The server can lose the count of deliveries in a crash; the stored state remembers the last one.
+    // The server can lose its delivery count in a crash; the stored state remembers the last attempt.
     const attempt = Math.max(deliveries, (stored?.value?.attempt ?? 0) + 1);
     const log = this.#options.log.with({
       prediction: job.id,
@@ -160,7 +160,7 @@ export class JobHandler {
       signal: lease.signal,
     });
     try {
-      // One that has ended an attempt without a step may be what ended the worker: it gets one for itself.
+      // A job whose last attempt ended without completing a step may be what killed the worker: it runs alone.
       const leave = await surroundings.gate.enter(startsBefore > 0, signal);
       try {
         const resume = runner.usableState(job, modelKey, stored);
@@ -178,7 +178,7 @@ export class JobHandler {
           surroundings.onDenoised();
         };
         await runner.run({ job, modelKey, publisher, signal, resume, onDenoised });
-        // Still inside: one that may end the worker must find nothing that is not yet told.
+        // Before leaving the gate: a job that may kill the worker must not find events that are still unsent.
         await traced("flush events", {}, () => publisher.finish());
         const confirmed = await lease.complete();
         log.info("job done", { confirmed });
@@ -191,7 +191,7 @@ export class JobHandler {
       const failed = { error, lease, publisher, startsBefore, onFailed, log };
       return this.#settleFailure(failed).catch((failure: unknown) => {
         if (!(failure instanceof LeaseLostError)) throw failure;
-        log.warn(LEFT);
+        log.warn(LEASE_LOST);
         return "lease_lost" as const;
       });
     }
@@ -207,7 +207,7 @@ export class JobHandler {
   }: FailedAttempt): Promise<JobOutcome> {
     let outcome: JobOutcome = "failed";
     if (error instanceof LeaseLostError) {
-      log.warn(LEFT);
+      log.warn(LEASE_LOST);
       return "lease_lost";
     }
     if (error instanceof DrainError) {
@@ -248,12 +248,12 @@ export class JobHandler {
 const deadlineError = (): VqdError =>
   new VqdError("deadline_exceeded", "the prediction did not finish before its deadline");
 
-/** Throws a VqdError (attempts_exhausted) for a job that has had its share. */
+/** Throws a VqdError (attempts_exhausted) for a job that has used up its attempts. */
 function checkAttempts(startsBefore: number, claimsBefore: number, maxAttempts: number): void {
   if (startsBefore >= maxAttempts) {
     throw new VqdError(
       "attempts_exhausted",
-      `given up after ${maxAttempts} ${maxAttempts === 1 ? "attempt" : "attempts in a row"} that ended without an answer`,
+      `given up after ${maxAttempts} ${maxAttempts === 1 ? "attempt" : "consecutive attempts"} that completed no step`,
     );
   }
   if (claimsBefore >= maxAttempts * CLAIMS_FACTOR) {

@@ -1,23 +1,23 @@
-// A worker's right to a job: kept alive while it works, lost when it was silent for longer than the lease.
+// A worker's claim to a job: extended while it works, lost if it stays silent for longer than the lease.
 
 import type { Delivery } from "../nats/delivery.ts";
 
-/** Extensions per lease period, so that two in a row may be late. */
+/** Extensions per lease period, so that two in a row may be missed. */
 const EXTENSIONS_PER_LEASE = 3;
 
-/** The reason of `signal` once the lease is lost: the job may be running elsewhere already. */
+/** The abort reason of `signal` once the lease is lost: the job may already be running elsewhere. */
 export class LeaseLostError extends Error {
   override readonly name = "LeaseLostError";
   constructor() {
-    super("the lease of the job was lost");
+    super("the job's lease was lost");
   }
 }
 
 /**
- * Extends the JetStream delivery of one job until it is settled. The server redelivers after `leaseMs`
- * without a sign of life; this side counts with the same clock and stops working, and above all stops
- * acknowledging, when it may have been silent that long (the process was suspended, NATS was away):
- * a late acknowledgement would remove the message from under the worker that has it now.
+ * Extends the JetStream delivery of one job until it is settled. The server redelivers after `leaseMs` without an
+ * extension. This side keeps the same time and stops working, and above all stops acknowledging, once it may have been
+ * silent that long (the process was suspended, or NATS was unreachable): a late acknowledgement would remove the
+ * message from under the worker that now holds it.
  */
 export class Lease {
   readonly #delivery: Pick<Delivery, "working" | "nak" | "ack">;
@@ -28,7 +28,7 @@ export class Lease {
   readonly #timer: NodeJS.Timeout;
   #extendedAt: number;
 
-  /** `isConnected` tells whether a message sent now reaches the server; `now` is a clock that never goes back, in ms. */
+  /** `isConnected` tells whether a message sent now would reach the server; `now` is a monotonic clock, in ms. */
   constructor(
     delivery: Pick<Delivery, "working" | "nak" | "ack">,
     leaseMs: number,
@@ -48,7 +48,7 @@ export class Lease {
     return this.#lost.signal;
   }
 
-  /** The job is another worker's: nothing is said of it any more. */
+  /** Gives up a job that another worker has taken over: nothing more is sent for it. */
   lose(): void {
     this.abandon();
     this.#lost.abort(new LeaseLostError());
@@ -65,7 +65,7 @@ export class Lease {
     if (this.#settle()) this.#delivery.nak(delayMs);
   }
 
-  /** Stops extending without a word to the server; the job is redelivered when the lease ends. */
+  /** Stops extending without telling the server; the job is redelivered when the lease expires. */
   abandon(): void {
     clearInterval(this.#timer);
   }
@@ -76,7 +76,7 @@ export class Lease {
     return !this.#lost.signal.aborted;
   }
 
-  /** Says at once that the job is still worked on, where a server that was restarted may have forgotten it. */
+  /** Extends the lease right away: a server that was restarted may have forgotten that the job is being worked on. */
   extend(): void {
     this.#checkClock();
     if (this.#lost.signal.aborted || !this.#isConnected()) return;

@@ -1,4 +1,4 @@
-// A job's previews: pictures of the most likely result, decoded beside the steps that go on.
+// A job's previews: images of the most likely result, decoded while the steps continue.
 
 import { imageCount, type Job, previewSteps } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
@@ -10,18 +10,18 @@ export interface PreviewsOptions {
   readonly job: Job;
   readonly pipeline: Pick<VQDiffusionPipeline, "decode" | "info">;
   readonly publisher: Pick<JobPublisher, "publish">;
-  /** Previews that have not been decoded when it aborts are dropped. */
+  /** When it aborts, previews not yet decoded are dropped. */
   readonly signal: AbortSignal;
   readonly log: Logger;
 }
 
 /**
- * Costs nothing unless the job asks for previews, then one argmax and one decoder pass for each. Use, for the slot of
- * each image, `mostLikely(image)`; after each step of the job `afterStep`; and `settled` before the images.
+ * Costs nothing unless the job asks for previews, and then one argmax and one decoder pass each. Give each image's slot
+ * `mostLikely(image)`, call `afterStep` after each step of the job, and await `settled` before the final images.
  */
 export class Previews {
   readonly #options: PreviewsOptions;
-  /** Steps done, as previews are taken after them. */
+  /** The numbers of completed steps after which previews are taken. */
   readonly #steps: readonly number[];
   readonly #codes: readonly Uint16Array[];
   #tail: Promise<void> = Promise.resolve();
@@ -35,19 +35,19 @@ export class Previews {
     this.#codes = Array.from({ length: count }, () => new Uint16Array(latentHeight * latentWidth));
   }
 
-  /** For the image's slot: where the steps that are shown write what they see. */
+  /** For the image's slot: where the previewed steps write their most likely tokens. */
   mostLikely(image: number): ((stepIndex: number) => Uint16Array | undefined) | undefined {
     const codes = this.#codes[image];
     if (codes === undefined) return undefined;
     return (stepIndex) => (this.#steps.includes(stepIndex + 1) ? codes : undefined);
   }
 
-  /** Call when `step` steps are done, before the next begins. Returns at once. */
+  /** Call when `step` steps are done, before the next begins. Returns immediately. */
   afterStep(step: number): void {
     const preview = this.#steps.indexOf(step);
     if (preview < 0) return;
     for (const [index, codes] of this.#codes.entries()) {
-      // A copy: a later step may write before this one is decoded.
+      // A copy: a later step may overwrite it before it is decoded.
       const seen = codes.slice();
       this.#tail = this.#tail.then(() => this.#publish(index, preview, step, seen));
     }
@@ -58,13 +58,13 @@ export class Previews {
     return this.#tail;
   }
 
-  /** Never rejects: a preview that fails is not worth the picture. */
+  /** Never rejects: a failed preview must not cost the image. */
   async #publish(index: number, preview: number, step: number, codes: Uint16Array): Promise<void> {
     const { job, pipeline, publisher, signal, log } = this.#options;
     if (signal.aborted) return;
     try {
       const [image] = await pipeline.decode([codes]);
-      if (image === undefined) throw new Error("the decoder returned no picture");
+      if (image === undefined) throw new Error("the decoder returned no image");
       const bytes = await encodeImageFile(image, job.outputFormat, job.outputQuality);
       if (signal.aborted) return;
       const { width, height } = image;
@@ -73,7 +73,7 @@ export class Previews {
         bytes,
       );
     } catch (error) {
-      log.warn("no preview", { prediction: job.id, step, ...errorFields(error) });
+      log.warn("preview failed", { prediction: job.id, step, ...errorFields(error) });
     }
   }
 }

@@ -1,4 +1,4 @@
-// Publishes what happens to one job, in order, each message confirmed by JetStream before the next is sent.
+// Publishes the events and states of one job in order, each confirmed by JetStream before the next is sent.
 
 import { setTimeout as delay } from "node:timers/promises";
 import type { JetStreamClient } from "@nats-io/jetstream";
@@ -22,22 +22,22 @@ export interface PublisherOptions {
   readonly job: Pick<Job, "id" | "shard">;
   readonly attempt: number;
   readonly numericsId: string;
-  /** Attempts before this one that have begun since the last step was made. */
+  /** Earlier attempts that have begun since the last step was completed. */
   readonly startsBefore: number;
-  /** Attempts before this one in all. */
+  /** All earlier attempts. */
   readonly claimsBefore: number;
-  /** The state is stored after every so many steps, and after the last. */
+  /** The state is stored whenever this many steps have been made, and after the last. */
   readonly stateEvery: number;
   readonly states: StateWriter;
-  /** Another attempt has taken the job over. */
+  /** Called when another attempt has taken over the job. */
   readonly onReplaced: () => void;
-  /** Largest message the server takes, in bytes. */
+  /** Largest message that the server accepts, in bytes. */
   readonly maxPayload: () => number;
-  /** Ends the retries: nothing is published for a job that is no longer ours. */
+  /** Ends the retries: nothing is published for a job that this worker no longer holds. */
   readonly signal: AbortSignal;
 }
 
-/** A state to go on from. */
+/** A state to continue from. */
 export interface ResumePoint {
   /** Steps done. */
   readonly step: number;
@@ -53,27 +53,27 @@ interface Snapshot {
 const NO_TOKENS = new Uint16Array(0);
 
 /**
- * The event stream of one attempt. All but `claim`, `flush` and `finish` return at once, so that the next step can be
- * computed while the last one is on its way; `flush` waits until all is confirmed. A message that fails is
- * sent again under the same message id until it is confirmed or the signal aborts, so events arrive
- * exactly once and in order.
+ * The event stream of one attempt. All methods but `claim`, `flush` and `finish` return immediately, so that the next
+ * step can be computed while the last one is being published; `flush` waits until everything is confirmed. A message
+ * that fails is resent under the same message id until it is confirmed or the signal aborts, so events arrive exactly
+ * once and in order.
  */
 export class JobPublisher {
   readonly #options: PublisherOptions;
-  /** Of the job's span: steps are reported from the engine's loop, which is in nobody's. */
+  /** Of the job's span, kept here because steps are reported from the engine's loop, which belongs to no span. */
   readonly #traceparent = activeTraceparent();
   #tail: Promise<void> = Promise.resolve();
   #sequence = 0;
-  /** Where the job is. */
-  #newest: Snapshot | undefined;
-  /** What of it has been queued last to be stored. */
+  /** The job's current state. */
+  #latest: Snapshot | undefined;
+  /** The state queued last for storing. */
   #saved: Snapshot | undefined;
 
   constructor(options: PublisherOptions) {
     this.#options = options;
   }
 
-  /** Queues one event; `attachment` as events.ts says for its type. */
+  /** Queues one event, with the `attachment` that events.ts specifies for its type. */
   publish(body: EventBody, attachment?: Uint8Array): void {
     const { job, attempt, states, maxPayload } = this.#options;
     const event = { v: 1, attempt, at: Date.now(), ...body } as PredictionEvent;
@@ -91,62 +91,62 @@ export class JobPublisher {
   }
 
   /**
-   * Takes the job: stores that an attempt begins, at a state that an earlier one has left. Should it end without a word,
-   * the next one knows of it. Nothing may be published before. False if another attempt has written meanwhile, or when
-   * `signal` aborts.
+   * Claims the job: stores that an attempt begins from the state that an earlier one has left, so that the next attempt
+   * knows of this one even if it dies silently. Nothing may be published before this. False if another attempt has
+   * written in the meantime, or when `signal` aborts.
    */
   async claim(resume: ResumePoint | undefined, images: number, signal: AbortSignal): Promise<boolean> {
     const { states, startsBefore } = this.#options;
     const state = this.#state(resume?.step ?? 0, images, startsBefore + 1);
-    this.#newest = { state, tokens: resume?.tokens ?? NO_TOKENS };
-    this.#saved = this.#newest;
-    return states.write(state, this.#newest.tokens, signal);
+    this.#latest = { state, tokens: resume?.tokens ?? NO_TOKENS };
+    this.#saved = this.#latest;
+    return states.write(state, this.#latest.tokens, signal);
   }
 
-  /** Queues the step event and then, if it is due, the state: one is never ahead of what readers have been shown. */
+  /** Queues the step event and then, if due, the state, so that a stored state is never ahead of what readers have seen. */
   publishStep(body: Extract<EventBody, { type: "step" }>, tokens: Uint16Array): void {
     this.publish(body, encodeTokens(tokens));
-    this.#newest = { state: this.#state(body.step, body.images, 0), tokens };
+    this.#latest = { state: this.#state(body.step, body.images, 0), tokens };
     const saved = this.#saved?.state.step ?? 0;
     if (body.step - saved >= this.#options.stateEvery || body.step === body.total) this.saveState();
   }
 
-  /** Stores that this attempt is given up without being to blame: it does not count. */
+  /** Stores that this attempt was given up through no fault of the job, so that it does not count. */
   withdraw(): void {
-    const newest = this.#newest;
-    if (newest === undefined) return;
+    const latest = this.#latest;
+    if (latest === undefined) return;
     const { startsBefore, claimsBefore: claims } = this.#options;
-    const starts = Math.min(newest.state.starts, startsBefore);
-    this.#newest = { ...newest, state: { ...newest.state, starts, claims } };
+    const starts = Math.min(latest.state.starts, startsBefore);
+    this.#latest = { ...latest, state: { ...latest.state, starts, claims } };
     this.saveState();
   }
 
-  /** Queues the newest state, if it has not been stored. */
+  /** Queues the current state for storing, unless that has been done. */
   saveState(): void {
-    const snapshot = this.#newest;
+    const snapshot = this.#latest;
     if (snapshot === undefined || snapshot === this.#saved) return;
     this.#saved = snapshot;
     this.#enqueue(async () => {
-      // What a newer one overtakes is not sent at all.
+      // A state that a later one has overtaken is not sent at all.
       if (this.#saved !== snapshot) return;
       await this.#write(snapshot);
     });
   }
 
   /**
-   * To be called before the job is acknowledged: resolves once all is confirmed and no other attempt can have begun
-   * before that. Rejects with the signal's reason when one has.
+   * Call this before the job is acknowledged: resolves once everything is confirmed and no other attempt can have begun
+   * before that. Rejects with the signal's reason if one has.
    */
   async finish(): Promise<void> {
-    const newest = this.#newest;
-    if (newest !== undefined) {
-      this.#saved = newest;
-      this.#enqueue(() => this.#write(newest));
+    const latest = this.#latest;
+    if (latest !== undefined) {
+      this.#saved = latest;
+      this.#enqueue(() => this.#write(latest));
     }
     await this.flush();
   }
 
-  /** Resolves when all that was queued is confirmed; rejects with the signal's reason when it aborts. */
+  /** Resolves when everything queued so far is confirmed; rejects with the signal's reason when it aborts. */
   async flush(): Promise<void> {
     await this.#tail;
     this.#options.signal.throwIfAborted();
@@ -167,7 +167,7 @@ export class JobPublisher {
     if (!(await this.#options.states.write(state, tokens))) this.#options.onReplaced();
   }
 
-  /** Never rejects: it gives up only when the signal aborts, which `flush` reports. */
+  /** Never rejects: gives up only when the signal aborts, which `flush` reports. */
   async #send(subject: string, frame: Uint8Array, msgID: string): Promise<void> {
     const { js, signal } = this.#options;
     const traceparent = this.#traceparent;

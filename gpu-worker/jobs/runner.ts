@@ -1,4 +1,4 @@
-// Runs one job from token ids to encoded images, and says what happens through its publisher.
+// Runs one job from token ids to encoded images, and reports its progress through its publisher.
 
 import { setTimeout as delay } from "node:timers/promises";
 import { decodeTokens } from "@vqd/shared/codec.ts";
@@ -47,11 +47,11 @@ export interface JobRun {
   readonly publisher: JobPublisher;
   readonly signal: AbortSignal;
   readonly resume: ResumePoint | undefined;
-  /** Its slots are free; what is left is decoding and encoding. */
+  /** Called when its slots are free; what remains is decoding and encoding. */
   readonly onDenoised: () => void;
 }
 
-/** How often, and after what pause, the stored state of a redelivered job is asked for. */
+/** How often, and with what pause, reading a job's stored state is attempted. */
 const STATE_READ_ATTEMPTS = 3;
 const STATE_READ_RETRY_MS = 500;
 
@@ -63,8 +63,8 @@ export class JobRunner {
   }
 
   /**
-   * The newest state that another attempt at this job has left. Without an answer, or when `signal` aborts first, there is
-   * none: to start over costs time but never changes the result.
+   * The latest state that another attempt at this job has left. Undefined if it cannot be read, or if `signal` aborts
+   * first: starting over costs time but never changes the result.
    */
   async loadState(job: Job, signal: AbortSignal): Promise<StoredState | undefined> {
     const { broker, log } = this.#options;
@@ -74,7 +74,7 @@ export class JobRunner {
       } catch (error) {
         if (signal.aborted) return undefined;
         if (attempt === STATE_READ_ATTEMPTS) {
-          log.warn("cannot read the job's state, starting over", {
+          log.warn("cannot read the job's state; starting over", {
             prediction: job.id,
             ...errorFields(error),
           });
@@ -86,9 +86,9 @@ export class JobRunner {
   }
 
   /**
-   * Denoises, decodes and publishes all images of the job, going on from `resume`. Calls `onDenoised` when it needs no
-   * more passes. Rejects with the signal's reason when it aborts, and with a non-retryable VqdError when the job does
-   * not fit the model.
+   * Denoises, decodes and publishes all images of the job, continuing from `resume`. Calls `onDenoised` when the job
+   * needs no more passes. Rejects with the signal's reason when it aborts, and with a non-retryable VqdError when the
+   * job does not fit the model.
    */
   async run(run: JobRun): Promise<void> {
     const { models } = this.#options;
@@ -110,7 +110,7 @@ export class JobRunner {
         release();
       }
     } catch (error) {
-      // The pipeline refuses a job that does not fit its model; no other worker of that model would take it.
+      // The pipeline rejects a job that does not fit its model; every other worker of that model would do the same.
       if (error instanceof InvalidInputError)
         throw new VqdError("invalid_input", error.message, { cause: error });
       throw error;
@@ -118,7 +118,7 @@ export class JobRunner {
     publisher.publish({ type: "succeeded", predictSeconds: (performance.now() - startedAt) / 1000 });
   }
 
-  /** A state counts only if it was made with the same numerics: else the result would depend on the mix. */
+  /** A state is used only if it was made with the same numerics: otherwise the result would depend on the mix. */
   usableState(job: Job, modelKey: string, stored: StoredState | undefined): ResumePoint | undefined {
     // Before its first step a job has no tokens yet.
     const state = stored?.value;
@@ -126,11 +126,11 @@ export class JobRunner {
     const { info } = this.#options.models.get(modelKey);
     const { step, numericsId } = state;
     const startOver = (why: string): undefined =>
-      void this.#options.log.warn(`the job's state ${why}, starting over`, {
+      void this.#options.log.warn(`the job's state ${why}; starting over`, {
         prediction: job.id,
         numericsId,
       });
-    if (numericsId !== info.numericsId) return startOver("was made by another kind of worker");
+    if (numericsId !== info.numericsId) return startOver("was made with different numerics");
     const bytes = imageCount(job) * info.latentHeight * info.latentWidth * Uint16Array.BYTES_PER_ELEMENT;
     if (stored.attachment.length !== bytes || step > job.numInferenceSteps) {
       return startOver("does not fit the job");
@@ -147,7 +147,7 @@ export class JobRunner {
     const previews = new Previews({ pipeline: model, job, publisher, signal, log });
     const slots = await this.#makeSlots(run, model, previews);
     signal.throwIfAborted();
-    // Also after a failure: nothing may still be decoded when the worker lets go of the model.
+    // Also after a failure: nothing may still be decoding when the worker releases the model.
     await this.#denoise(slots, run, model, previews).finally(() => {
       onDenoised();
       return previews.settled();
@@ -155,7 +155,7 @@ export class JobRunner {
     await this.#publishImages(slots, run, model);
   }
 
-  /** One slot per image, at the step of the state to resume from, or all masked. */
+  /** One slot per image, at the step of the state to resume from, or fully masked. */
   async #makeSlots({ job, resume }: JobRun, model: ServedModel, previews: Previews): Promise<DenoiseSlot[]> {
     const [prompts, negative] = await traced(
       "encode prompts",
@@ -170,7 +170,7 @@ export class JobRunner {
     return model.prepareLatents(imageCount(job)).map((masked, image) => {
       const prompt = prompts[Math.floor(image / job.numImagesPerPrompt)];
       if (prompt === undefined)
-        throw new InvalidInputError("prompts", "has fewer entries than images were asked for");
+        throw new InvalidInputError("prompts", "has too few entries for the number of images");
       return model.makeSlot({
         tokens: resume?.tokens.slice(image * pixels, (image + 1) * pixels) ?? masked,
         stepIndex: resume?.step ?? 0,
@@ -200,7 +200,7 @@ export class JobRunner {
     const pixels = first.tokens.length;
     const maskClass = model.info.numEmbeddings;
     const onStep = (): void => {
-      // A copy: the slots are stepped on while this one is on its way.
+      // A copy: the slots take further steps while this event is being published.
       const tokens = new Uint16Array(slots.length * pixels);
       for (const [image, slot] of slots.entries()) tokens.set(slot.tokens, image * pixels);
       publisher.publishStep(
@@ -228,7 +228,7 @@ export class JobRunner {
     for (const [index, slot] of slots.entries()) {
       signal.throwIfAborted();
       const [image] = await traced("decode image", { "vqd.image": index }, () => model.decode([slot.tokens]));
-      if (image === undefined) throw new Error("the decoder returned no picture");
+      if (image === undefined) throw new Error("the decoder returned no image");
       const { width, height } = image;
       const { outputFormat: format, outputQuality: quality } = job;
       const bytes = await traced("encode file", { "vqd.format": format }, () =>

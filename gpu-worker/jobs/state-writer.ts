@@ -1,4 +1,4 @@
-// Writes the diffusion state of one attempt, and finds out that another attempt has taken the job over.
+// Writes the diffusion state of one attempt, and detects that another attempt has taken over the job.
 
 import { setTimeout as delay } from "node:timers/promises";
 import { JetStreamApiError, type JetStreamClient } from "@nats-io/jetstream";
@@ -15,22 +15,22 @@ const WRONG_LAST_SEQUENCE = 10_071;
 export interface StateWriterOptions {
   readonly js: JetStreamClient;
   readonly predictionId: string;
-  /** The newest state there is. */
+  /** Reads the latest state. */
   readonly read: () => Promise<StoredState | undefined>;
-  /** Sequence in the stream of the state that this attempt begins with; 0 for none. */
+  /** Stream sequence of the state that this attempt starts from; 0 for none. */
   readonly sequence: number;
-  /** Ends the retries of writes that are not given another. */
+  /** Ends the retries of writes that are given no signal of their own. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Each write says which one it comes after, and the server takes it only if that is so. So of two attempts at a job, which
- * may both believe to have it after the server was killed and has forgotten who had, only one can go on: the first to
- * write ends the other. A delivery's acknowledgement alone cannot tell them apart.
+ * Each write names the state that it follows, and the server accepts it only if that is the latest. After the server
+ * was killed and has forgotten who held a job, two attempts may both believe they hold it; only one can continue,
+ * because the first to write ends the other. The acknowledgement of a delivery cannot tell them apart.
  */
 export class StateWriter {
   readonly #options: StateWriterOptions;
-  /** Tells this attempt's states from those of others, whatever their attempts' numbers. */
+  /** Distinguishes this attempt's states from those of others, whatever their attempt numbers. */
   readonly owner = crypto.randomUUID().slice(0, 8);
   #sequence: number;
 
@@ -60,14 +60,14 @@ export class StateWriter {
     return false;
   }
 
-  /** Whether the newest state is one of this attempt, whose confirmation was lost; or there is none any more. */
+  /** Whether the latest state is one that this attempt wrote without receiving the confirmation, or none is left. */
   async #isOurs(signal: AbortSignal): Promise<boolean> {
     try {
-      const newest = await raceAbort(this.#options.read(), signal);
-      if (newest !== undefined && newest.value?.owner !== this.owner) return false;
-      this.#sequence = newest?.sequence ?? 0;
+      const latest = await raceAbort(this.#options.read(), signal);
+      if (latest !== undefined && latest.value?.owner !== this.owner) return false;
+      this.#sequence = latest?.sequence ?? 0;
     } catch {
-      // Unknown for now: the write is tried again, and so is this.
+      // Unknown for now: the write is retried, and so is this check.
       await delay(RETRY_DELAY_MS, undefined, { signal }).catch(() => {});
     }
     return true;

@@ -1,4 +1,4 @@
-// The worker's connection to NATS: kept up for ever, with the JetStream calls that a worker may make.
+// The worker's connection to NATS, re-established whenever it is lost, with the JetStream calls that a worker may make.
 
 import {
   AckPolicy,
@@ -28,20 +28,20 @@ import { connectionOptions, type NatsSettings } from "./settings.ts";
 import type { QueueName } from "./pull-order.ts";
 
 const RECONNECT_WAIT_MS = 500;
-/** A first connection that takes longer is told of in the log, and again from time to time. */
+/** If the first connection takes longer than this, the log says so, and says so again at the second interval. */
 const UNREACHED_MS = 5_000;
 const STILL_UNREACHED_MS = 60_000;
 const DEFAULT_MAX_PAYLOAD = 1024 * 1024;
 const CONSUMER_NOT_FOUND = 10_014;
-/** How long the server may take over an answer, beyond the time it was asked to wait. */
+/** How long the server may take to answer, beyond the time it was asked to wait. */
 const PULL_TIMEOUT_MS = 5_000;
-/** A pull request that is not to wait may be left to wait all the same; then nothing has come for it. */
+/** The server may let a no-wait pull request wait all the same; after this long, no job has come for it. */
 const NO_WAIT_TIMEOUT_MS = 20_000;
-/** Answers to a pull request that bring no job: the queue is empty, or was for as long as the request waited. */
+/** Replies to a pull request that bring no job: the queue is empty, or stayed empty for as long as the request waited. */
 const NO_MESSAGES = 404;
 const REQUEST_TIMEOUT = 408;
 
-/** A job's state, if this release can read it, with its sequence in the stream: that is what the next one comes after. */
+/** A job's state, if this release can read it, and its stream sequence, which the next write must name. */
 export interface StoredState extends Framed<JobState | undefined> {
   readonly sequence: number;
 }
@@ -51,11 +51,11 @@ export interface BrokerOptions {
   /** Name of this connection in the server's monitoring. */
   readonly name: string;
   readonly log: Logger;
-  /** The connection is over for good: the server refuses the credentials, which have expired or been revoked. */
+  /** Called when the connection is closed for good: the server rejects the credentials, which have expired or been revoked. */
   readonly onRefused: (error: Error) => void;
 }
 
-/** Without the user and password that a URL may hold. */
+/** Hosts only, without any user and password in the URLs. */
 const hostsOf = ({ servers }: NatsSettings): string =>
   servers.map((url) => URL.parse(url)?.host ?? "").join(",");
 
@@ -75,11 +75,11 @@ export class Broker {
     void this.#followStatus();
   }
 
-  /** Connects, waiting as long as it takes for the server to come up; refused credentials are an error. */
+  /** Connects, waiting as long as it takes for the server to come up; rejects when the server rejects the credentials. */
   static async connect({ nats, name, log, onRefused }: BrokerOptions): Promise<Broker> {
-    let timer = setTimeout(function tell() {
-      log.warn("cannot reach NATS yet", { servers: hostsOf(nats) });
-      timer = setTimeout(tell, STILL_UNREACHED_MS);
+    let timer = setTimeout(function warn() {
+      log.warn("NATS not reachable yet", { servers: hostsOf(nats) });
+      timer = setTimeout(warn, STILL_UNREACHED_MS);
     }, UNREACHED_MS);
     const nc = await connect({
       ...connectionOptions(nats),
@@ -93,7 +93,7 @@ export class Broker {
       const error = await nc.closed();
       if (error instanceof Error) onRefused(error);
     })();
-    // checkAPI would ask for account information, which a worker may not read.
+    // checkAPI would request account information, which a worker may not read.
     return new Broker(nc, await jetstreamManager(nc, { checkAPI: false }), log);
   }
 
@@ -101,25 +101,25 @@ export class Broker {
     return this.#connected && !this.nc.isClosed();
   }
 
-  /** Largest message in bytes, as the connected server says. */
+  /** Largest message in bytes, according to the connected server. */
   get maxPayload(): number {
     return this.nc.info?.max_payload ?? DEFAULT_MAX_PAYLOAD;
   }
 
-  /** Calls `listener` after each reconnect; returns how to stop that. */
+  /** Calls `listener` after each reconnect; returns a function that removes it. */
   onReconnect(listener: () => void): () => void {
     this.#reconnectListeners.add(listener);
     return () => this.#reconnectListeners.delete(listener);
   }
 
-  /** Makes the model known to the edges. */
+  /** Announces the model to the edges. */
   async announce(manifest: ModelManifest): Promise<void> {
     await this.js.publish(modelSubject(modelKey(manifest)), encodeManifest(manifest));
   }
 
   /**
-   * The durable consumers that the workers of a model share, one for each priority: made or brought up to date if
-   * necessary. The normal one comes first: in releases without priorities it took all jobs, which must not be shared.
+   * Creates or updates the durable consumers that the workers of a model share, one per priority. The normal one comes
+   * first: in releases without priorities it received all jobs, and filters must not overlap.
    */
   async ensureJobConsumers(key: string, leaseMs: number): Promise<void> {
     await this.#ensureJobConsumer({ modelKey: key, priority: "normal" }, leaseMs);
@@ -135,22 +135,22 @@ export class Broker {
       ack_policy: AckPolicy.Explicit,
       deliver_policy: DeliverPolicy.All,
       ack_wait: nanos(leaseMs),
-      // The worker counts attempts itself: a message past max_deliver would stay in the queue, unseen.
+      // The worker counts attempts itself: a message past max_deliver would stay in the queue, never delivered.
       max_deliver: -1,
     } satisfies Partial<ConsumerConfig>;
     const existing = await this.#jsm.consumers.info(STREAMS.jobs, name).catch((error: unknown) => {
       if (error instanceof JetStreamApiError && error.code === CONSUMER_NOT_FOUND) return undefined;
       throw error;
     });
-    const isAsWanted =
+    const isUpToDate =
       existing?.config.ack_wait === wanted.ack_wait &&
       existing.config.filter_subject === wanted.filter_subject;
-    if (!isAsWanted) await this.#jsm.consumers.add(STREAMS.jobs, wanted);
+    if (!isUpToDate) await this.#jsm.consumers.add(STREAMS.jobs, wanted);
   }
 
   /**
-   * Takes a job, if there is one within `waitMs`, by the pull protocol itself: the client's own consumers cannot ask
-   * without waiting, and to ask several queues in turn one must not wait at the first.
+   * Pulls a job, if one arrives within `waitMs`. Speaks the pull protocol itself: the client library's consumers cannot
+   * ask without waiting, and asking several queues in turn requires not waiting at the first.
    */
   async pull({ modelKey: key, priority }: QueueName, waitMs = 0): Promise<Delivery | undefined> {
     const waits = waitMs > 0;
@@ -159,7 +159,7 @@ export class Broker {
       .request(
         `$JS.API.CONSUMER.MSG.NEXT.${STREAMS.jobs}.${jobConsumer(key, priority)}`,
         JSON.stringify(request),
-        // A job comes under its own subject, by which the client's shared inbox would not know it for the answer.
+        // A job arrives under its own subject, so the client's shared inbox would not recognize it as the reply.
         { timeout: waits ? waitMs + PULL_TIMEOUT_MS : NO_WAIT_TIMEOUT_MS, noMux: true },
       )
       .catch((error: unknown) => {
@@ -170,12 +170,12 @@ export class Broker {
     const status = answer.headers?.code ?? 0;
     if (status === NO_MESSAGES || status === REQUEST_TIMEOUT) return undefined;
     if (status !== 0) {
-      throw new Error(`the queue did not take a pull request: ${status} ${answer.headers?.description}`);
+      throw new Error(`the queue rejected a pull request: ${status} ${answer.headers?.description}`);
     }
     return new Delivery(this.nc, answer);
   }
 
-  /** The newest diffusion state published for a prediction, if there is one. */
+  /** The latest diffusion state stored for a prediction, if any. */
   async lastState(predictionId: string): Promise<StoredState | undefined> {
     const message = await this.#jsm.direct.getMessage(STREAMS.state, {
       last_by_subj: stateSubject(predictionId),
@@ -191,7 +191,7 @@ export class Broker {
   }
 
   async close(): Promise<void> {
-    // drain() sends what is still buffered; without a server there is nobody to send it to.
+    // drain() sends what is still buffered, which takes a server.
     if (this.connected) await this.nc.drain();
     else await this.nc.close();
   }
@@ -201,7 +201,7 @@ export class Broker {
     for await (const status of this.nc.status()) {
       if (status.type === "disconnect") {
         this.#connected = false;
-        log.warn("lost the connection to NATS", { server: status.server });
+        log.warn("disconnected from NATS", { server: status.server });
       } else if (status.type === "reconnect") {
         this.#connected = true;
         log.info("reconnected to NATS", { server: status.server });

@@ -1,4 +1,4 @@
-// One delivery of a message from a JetStream work queue, and the answers to it (NATS ADR-13, "AckPolicy").
+// One delivery of a message from a JetStream work queue, and the acknowledgements it can get (NATS ADR-13, "AckPolicy").
 
 import type { Msg, MsgHdrs, NatsConnection } from "nats";
 
@@ -11,20 +11,20 @@ export class Delivery {
   readonly #reply: string;
   readonly data: Uint8Array;
   readonly headers: MsgHdrs | undefined;
-  /** Of the message in its stream. */
+  /** The message's sequence in its stream. */
   readonly sequence: number;
-  /** How often the message has been delivered, this time included. */
+  /** How often the message has been delivered, including this time. */
   readonly count: number;
   #isSettled = false;
 
-  /** Throws an Error when `message` has not come from a consumer. */
+  /** Throws an Error if `message` was not delivered by a consumer. */
   constructor(nc: NatsConnection, { data, headers, reply = "" }: Msg) {
-    // $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>; newer servers put a
-    // domain and an account hash before the stream, and something random at the end.
+    // $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>; newer servers insert a
+    // domain and an account hash before the stream, and append a random token.
     const tokens = reply.split(".");
     const first = tokens.length === 9 ? 4 : 6;
     if (!reply.startsWith(ACK_PREFIX) || tokens.length < 9) {
-      throw new Error(`a delivery cannot be answered on ${JSON.stringify(reply)}`);
+      throw new Error(`not a delivery: its reply subject is ${JSON.stringify(reply)}`);
     }
     this.#nc = nc;
     this.#reply = reply;
@@ -34,23 +34,23 @@ export class Delivery {
     this.sequence = Number(tokens[first + 1]);
   }
 
-  /** Starts the lease anew. */
+  /** Restarts the redelivery timer. */
   working(): void {
     if (!this.#isSettled) this.#nc.publish(this.#reply, "+WPI");
   }
 
-  /** Hands the message back, to be delivered again after `delayMs`. */
+  /** Hands the message back, to be redelivered after `delayMs`. */
   nak(delayMs = 0): void {
     const options = delayMs === 0 ? "" : ` ${JSON.stringify({ delay: Math.round(delayMs * 1e6) })}`;
     if (this.#settle()) this.#nc.publish(this.#reply, `-NAK${options}`);
   }
 
-  /** Takes the message out of the queue as one that nobody can use. */
+  /** Removes the message from the queue as one that no worker can use. */
   term(): void {
     if (this.#settle()) this.#nc.publish(this.#reply, "+TERM");
   }
 
-  /** Takes the message out of the queue as done. False if it was settled before, or the server does not confirm. */
+  /** Removes the message from the queue as done. False if it was already settled, or the server does not confirm. */
   async ack(): Promise<boolean> {
     if (!this.#settle()) return false;
     return this.#nc.request(this.#reply, "+ACK", { timeout: CONFIRM_TIMEOUT_MS }).then(

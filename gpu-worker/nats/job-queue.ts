@@ -1,4 +1,4 @@
-// The queues that a worker takes jobs from: of its models and of each priority, the urgent first.
+// The queues that a worker takes jobs from: one per model and priority, urgent ones first.
 
 import { setTimeout as delay } from "node:timers/promises";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
@@ -8,10 +8,10 @@ import { pullOrder, type QueueName } from "./pull-order.ts";
 
 /** How long a pull request waits at the server before it is renewed. */
 const PULL_EXPIRES_MS = 10_000;
-/** A request that should not wait does so, for the next job, when others wait for the last one (nats-server 2.9). */
+/** nats-server 2.9 lets a no-wait request wait for the next job while other requests are waiting. */
 const ANSWER_LIMIT_MS = 500;
 
-/** A job as it came, not decoded yet. */
+/** A job as delivered, not decoded yet. */
 export interface QueuedJob {
   readonly delivery: Delivery;
   readonly modelKey: string;
@@ -21,7 +21,7 @@ export interface JobQueueOptions {
   readonly broker: Pick<Broker, "ensureJobConsumers" | "pull" | "onReconnect">;
   readonly modelKeys: readonly string[];
   readonly leaseMs: number;
-  /** Whether one more job could be taken now, besides `arrived` others. */
+  /** Whether one more job could be taken now, in addition to `arrived` others. */
   readonly hasRoom: (arrived: number) => boolean;
   readonly isLoaded: (modelKey: string) => boolean;
   readonly log: Logger;
@@ -30,15 +30,15 @@ export interface JobQueueOptions {
 const nameOf = ({ modelKey, priority }: QueueName): string => `${modelKey} ${priority}`;
 
 /**
- * While jobs wait, each `next` asks the queues one after the other, in the order of `pullOrder`. Where all are empty, a
- * request to each of them waits at the server. Several may then be answered at once: what there is no room for goes
- * back, to be taken by whoever has.
+ * While jobs are queued, each `next` asks the queues one after the other, in the order of `pullOrder`. When all are
+ * empty, one request per queue waits at the server. Several of them may then be answered at once: jobs for which there
+ * is no room are handed back for other workers.
  */
 export class JobQueue {
   readonly #options: JobQueueOptions;
-  /** Queues where a request waits, which are empty. */
+  /** Queues at which a request is waiting, and which are therefore empty. */
   readonly #waiting = new Map<string, symbol>();
-  /** Models whose consumers are known to be there. */
+  /** Models whose consumers are known to exist. */
   readonly #ensured = new Set<string>();
   readonly #arrived: QueuedJob[] = [];
   readonly #stopListening: () => void;
@@ -49,7 +49,7 @@ export class JobQueue {
 
   constructor(options: JobQueueOptions) {
     this.#options = options;
-    // What was asked may have died with its server, without a word. If not, it is still listened to.
+    // A waiting request may have died silently with its server. If it has not, its answer is still heard.
     this.#stopListening = options.broker.onReconnect(() => {
       this.#waiting.clear();
       this.#reconnected.resolve("reconnected");
@@ -58,7 +58,7 @@ export class JobQueue {
     });
   }
 
-  /** The next job, or undefined when `stop` aborts. Rejects when the queues cannot be asked; ask again later. */
+  /** The next job, or undefined when `stop` aborts. Rejects when the queues cannot be reached; call again later. */
   async next(stop: AbortSignal): Promise<QueuedJob | undefined> {
     const { broker, modelKeys, isLoaded } = this.#options;
     const onStop = (): void => this.#wake();
@@ -90,12 +90,12 @@ export class JobQueue {
     }
   }
 
-  /** Hands back what has come and cannot be taken any more. */
+  /** Hands back jobs that have arrived but can no longer be taken. */
   giveBack(): void {
     for (const { delivery } of this.#arrived.splice(0)) delivery.nak();
   }
 
-  /** What still comes from now on goes back. */
+  /** From now on, jobs that still arrive are handed back. */
   close(): void {
     this.#stopListening();
     this.giveBack();
@@ -107,7 +107,7 @@ export class JobQueue {
     if (failure !== undefined) throw failure;
   }
 
-  /** The queue's next job, undefined if there is none now. */
+  /** The queue's next job, or undefined if there is none now. */
   async #ask(queue: QueueName): Promise<Delivery | undefined> {
     const { broker, leaseMs } = this.#options;
     const { modelKey } = queue;
@@ -128,15 +128,15 @@ export class JobQueue {
       void this.#listen(queue, asked, answer === "late");
       return undefined;
     } catch (error) {
-      // It may be the consumer that is gone.
+      // The consumer may be gone.
       this.#ensured.delete(modelKey);
       throw error;
     }
   }
 
   /**
-   * Listens to a request until it ends, whatever happens meanwhile. While `waits`, the queue is not asked again. Never
-   * rejects.
+   * Awaits a request's answer, whatever happens in the meantime. If it `waits`, the queue is not asked again until
+   * then. Never rejects.
    */
   async #listen(queue: QueueName, asked: Promise<Delivery | undefined>, waits: boolean): Promise<void> {
     const { hasRoom, log } = this.#options;
@@ -152,7 +152,7 @@ export class JobQueue {
       }
     } catch (error) {
       log.debug("a pull request failed", errorFields(error));
-      // One that a reconnect has replaced is of no interest.
+      // The failure of a request that a reconnect has superseded does not matter.
       if (this.#waiting.get(name) === id) this.#failure = error;
       this.#ensured.delete(queue.modelKey);
     }

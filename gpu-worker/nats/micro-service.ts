@@ -1,4 +1,4 @@
-// The worker as a NATS micro service (NATS ADR-32): who asks `$SRV.STATS.vqd-worker` hears of every live worker.
+// The worker as a NATS micro service (NATS ADR-32): a request to `$SRV.STATS.vqd-worker` is answered by every live worker.
 
 import type { Msg, NatsConnection } from "nats";
 import { MICRO_SERVICE, MICRO_VERBS, type WorkerStats, workerStatsSchema } from "@vqd/shared/micro.ts";
@@ -7,12 +7,12 @@ import { jobConsumer, jobFilter } from "@vqd/shared/subjects.ts";
 
 export interface MicroServiceOptions {
   readonly nc: NatsConnection;
-  /** Unique among the live workers. */
+  /** Unique among live workers. */
   readonly id: string;
   /** Semantic version. */
   readonly version: string;
   readonly metadata: Readonly<Record<string, string>>;
-  /** How things stand now, of each model. */
+  /** Current statistics of each model. */
   readonly stats: () => readonly WorkerStats[];
 }
 
@@ -22,7 +22,7 @@ const NS_PER_MS = 1e6;
 
 type Verb = (typeof MICRO_VERBS)[number];
 
-/** Answers until the connection closes. What the user may not subscribe to is not answered, and nothing else fails. */
+/** Answers requests until the connection closes. A subject that the user may not subscribe to is not served; the rest is. */
 export function serveMicroService(options: MicroServiceOptions): void {
   const { nc, id } = options;
   const started = new Date().toISOString();
@@ -51,7 +51,7 @@ function response(verb: Verb, options: MicroServiceOptions, started: string): ob
   return { ...identity, started, endpoints: stats.map(endpointStats) };
 }
 
-/** Where the jobs of a model come from. */
+/** A model's queue, as an endpoint. */
 function endpointOf({ model, version }: WorkerStats): object {
   const key = modelKey({ name: model, version });
   return { name: key, subject: jobFilter(key), queue_group: jobConsumer(key, "normal") };

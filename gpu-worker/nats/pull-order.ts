@@ -1,20 +1,20 @@
-// In which order a worker asks its queues: the urgent first, but nobody for ever last.
+// The order in which a worker asks its queues: urgent ones first, but without starving the others.
 
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 
-/** One queue: the jobs of a model and a priority. */
+/** One queue: the jobs of one model and priority. */
 export interface QueueName {
   readonly modelKey: string;
   readonly priority: Priority;
 }
 
-/** Of so many pulls one asks the normal queues first, and of the second number one the low ones. */
+/** One pull in this many starts with the normal queues, and one in the second number with the low ones. */
 const NORMAL_TURN = 4;
 const LOW_TURN = 16;
-/** Pulls after which the next model comes first although the present one still has jobs: loading one is not for free. */
+/** Pulls after which the next model comes first even if the current one still has jobs. Loading a model is not free. */
 const MODEL_TURN = 8;
 
-/** Priorities for the pull number `turn` >= 0: a low job is asked for first once in sixteen pulls, however many others wait. */
+/** Priorities for pull number `turn` >= 0: one pull in sixteen asks for low-priority jobs first, however many others wait. */
 export function priorityOrder(turn: number): Priority[] {
   const first: Priority =
     turn % LOW_TURN === LOW_TURN - 1 ? "low" : turn % NORMAL_TURN === NORMAL_TURN - 1 ? "normal" : "high";
@@ -22,8 +22,8 @@ export function priorityOrder(turn: number): Priority[] {
 }
 
 /**
- * Queues in the order to ask them for pull number `turn` >= 0. Priority goes before model; among models, those that
- * `isLoaded` says are at hand come first, except that every eighth pull begins with the next one of the list.
+ * Queues in the order to ask them for pull number `turn` >= 0. Priority takes precedence over model; among models,
+ * those that are loaded come first, except that every eighth pull starts with the next model of the list.
  */
 export function pullOrder(
   modelKeys: readonly string[],

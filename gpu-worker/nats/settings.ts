@@ -1,4 +1,4 @@
-// How a process of this half connects to NATS: servers, credentials and TLS, from the environment.
+// How the worker and its command line connect to NATS: servers, credentials and TLS, from the environment.
 
 import { readFileSync } from "node:fs";
 import { type ConnectionOptions, credsAuthenticator } from "nats";
@@ -35,9 +35,9 @@ export interface NatsSettings {
   readonly servers: readonly string[];
   readonly user: string | undefined;
   readonly password: string | undefined;
-  /** Credentials file (JWT and seed), read anew for each connection, so that it can be replaced while this runs. */
+  /** Credentials file (JWT and seed), reread for each connection, so that it can be replaced while the process runs. */
   readonly credsFile: string | undefined;
-  /** PEM files: the CA to trust instead of the public ones, and a certificate of this client. */
+  /** PEM files: the CA to trust instead of the public ones, and this client's certificate and key. */
   readonly caFile: string | undefined;
   readonly certFile: string | undefined;
   readonly keyFile: string | undefined;
@@ -75,7 +75,7 @@ export function connectionOptions(settings: NatsSettings): ConnectionOptions {
     ...(credsFile === undefined
       ? {}
       : { authenticator: credsAuthenticator(() => readNamed("VQD_NATS_CREDS", credsFile)) }),
-    // With this a server that offers no TLS is refused.
+    // With this, the client rejects a server that offers no TLS.
     ...(wantsTls
       ? {
           tls: {

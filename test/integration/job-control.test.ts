@@ -133,7 +133,7 @@ it("runs jobs although it may not hear of cancellations", async () => {
   const job = jobOf(model());
   await edge.send(job, model().key);
   expect(await edge.endOf(job.id)).toBe("succeeded");
-  expect(lines).toContain("cannot hear of cancellations");
+  expect(lines).toContain("cannot subscribe to cancellations");
   await stop();
 });
 

@@ -139,7 +139,7 @@ it("leaves a job of a newer release to others, and goes on serving", async () =>
   try {
     await jetstream(nc).publish(`vqd.jobs.${modelKey(model)}.normal`, newer);
     const left = () =>
-      test.lines.filter(({ text }) => text.startsWith("left a job of another release to others")).length;
+      test.lines.filter(({ text }) => text.startsWith("handed back a job of another release")).length;
     // It comes back, since nobody can read it, and is never taken out of the queue.
     await expect.poll(left, { timeout: 20_000 }).toBeGreaterThan(1);
     const made = await createPrediction(test, input(1), { prefer: "wait" });
