@@ -1,4 +1,4 @@
-// The worker's settings, all from the environment.
+// The worker's settings, all read from the environment.
 
 import { availableParallelism, hostname } from "node:os";
 import { delimiter, join } from "node:path";
@@ -13,7 +13,7 @@ export const BUNDLED_MODEL = join(import.meta.dirname, "checkpoints", "emoji");
 /** Where graphs built from weights are kept. */
 export const DEFAULT_CACHE_DIR = join(import.meta.dirname, "..", ".vqd", "cache");
 
-/** Several folders are listed as in PATH. */
+/** Splits a list of folders, separated as in PATH. */
 const foldersOf = (list: string): string[] => list.split(delimiter).filter((dir) => dir !== "");
 
 /** "" counts as unset, as in `VQD_X= npm start`. */
@@ -24,19 +24,19 @@ const integer = (fallback: number, min: number, max: number) =>
 const seconds = z.coerce.number().min(1).max(600);
 const MIB = 1024 * 1024;
 
-/** The variables, with their help texts; `default` is said where the value alone would say little. */
+/** The variables with their help texts; `default` is given where the value alone would say little. */
 export const workerVariables = {
   ...natsVariables,
   VQD_MODEL: text(BUNDLED_MODEL)
     .refine((list) => foldersOf(list).length > 0, "names no folder")
-    .meta({ description: "checkpoint folder, or several separated as in PATH", default: "the bundled one" }),
+    .meta({ description: "checkpoint folder, or several, separated as in PATH", default: "the bundled one" }),
   VQD_MODEL_NAME: z
     .string()
     .optional()
     .transform((names) => names?.split(",").map((name) => name.trim()))
     .pipe(z.array(modelNameSchema).optional())
     .meta({
-      description: "owner/name to serve the model as; one per folder, comma separated",
+      description: "owner/name to serve each folder as, comma separated",
       default: "vqd/<folder>",
     }),
   VQD_MODEL_MEMORY_MB: integer(0, 0, 16_000_000).meta({
@@ -59,25 +59,25 @@ export const workerVariables = {
     default: ".vqd/cache",
   }),
   VQD_SLOTS: integer(1, 1, 64).meta({
-    description: "images to denoise in one pass, and jobs to take at once",
+    description: "most images to denoise in one pass, and most jobs to take at once",
   }),
   VQD_PASS_MEMORY_MB: integer(1_024, 1, 1_000_000).meta({
-    description: "MiB a pass may take besides the weights",
+    description: "MiB that a pass may take in addition to the weights",
   }),
   VQD_LEASE_SECONDS: seconds
     .default(10)
-    .meta({ description: "time without a sign of life after which a job goes to another worker" }),
+    .meta({ description: "how long a worker may be silent before its job goes to another" }),
   VQD_STALL_SECONDS: seconds.optional().meta({
-    description: "least time after which a call into onnxruntime counts as hung",
+    description: "shortest time after which a call into onnxruntime may count as hung",
     default: "VQD_LEASE_SECONDS",
   }),
   VQD_MAX_ATTEMPTS: integer(3, 1, 100).meta({
-    description: "attempts in a row without a step after which a job is given up",
+    description: "consecutive attempts without a completed step after which a job is given up",
   }),
-  VQD_STATE_EVERY: integer(1, 1, 1_000).meta({ description: "steps between two stored states" }),
+  VQD_STATE_EVERY: integer(1, 1, 1_000).meta({ description: "number of steps between stored states" }),
   VQD_HEALTH_HOST: text("127.0.0.1").meta({ description: "address that serves /healthz and /metrics" }),
   VQD_HEALTH_PORT: integer(8790, 0, 65_535).meta({ description: "its port; 0 for any free one" }),
-  // Told in each `started` event, as long as its schema takes.
+  // Appears in each `started` event, whose schema limits its length.
   VQD_WORKER_NAME: z
     .string()
     .max(MAX_WORKER_NAME)
@@ -86,7 +86,7 @@ export const workerVariables = {
   VQD_LOG_LEVEL: z
     .enum(["debug", "info", "warn", "error"])
     .default("info")
-    .meta({ description: "least level of log lines" }),
+    .meta({ description: "lowest level of log lines to write" }),
 };
 
 const tracing = (description: string) => z.string().optional().meta({ description });
@@ -109,24 +109,24 @@ const environmentSchema = z
   })
   .transform((env) => ({
     nats: natsSettings(env),
-    /** Checkpoint folders, each with the `owner/name` it is served as; by default made from the folder's name. */
+    /** Checkpoint folders, each with the `owner/name` it is served as, by default derived from the folder's name. */
     models: foldersOf(env.VQD_MODEL).map((dir, index) => ({ dir, name: env.VQD_MODEL_NAME?.[index] })),
-    /** Weights that may be loaded at once. */
+    /** Most bytes of weights loaded at once. */
     modelBytes: env.VQD_MODEL_MEMORY_MB === 0 ? Infinity : env.VQD_MODEL_MEMORY_MB * MIB,
     provider: env.VQD_PROVIDER,
-    /** By default what is best on the provider. */
+    /** By default the provider's best. */
     quantization: env.VQD_QUANTIZATION ?? defaultQuantization(env.VQD_PROVIDER),
     threads: env.VQD_THREADS,
     cacheDir: env.VQD_CACHE,
-    /** Images denoised in a pass that jobs share, and so many jobs are taken at a time; a job that is alone is stepped whole. */
+    /** Most images in a pass that jobs share, and most jobs taken at once; a job that runs alone is stepped as a whole. */
     slots: env.VQD_SLOTS,
-    /** What a pass may take beside the weights. */
+    /** Memory that a pass may take in addition to the weights. */
     passBytes: env.VQD_PASS_MEMORY_MB * MIB,
-    /** How long a silent worker keeps a job before another one gets it. */
+    /** How long a silent worker keeps a job before another worker gets it. */
     leaseMs: Math.round(env.VQD_LEASE_SECONDS * 1000),
-    /** How long a call into the runtime may take at least before it is taken for hung. */
+    /** A call into onnxruntime that has taken less than this does not count as hung. */
     stallMs: Math.round((env.VQD_STALL_SECONDS ?? env.VQD_LEASE_SECONDS) * 1000),
-    /** Attempts in a row, each ending without a step, after which a job is given up. */
+    /** Consecutive attempts without a completed step after which a job is given up. */
     maxAttempts: env.VQD_MAX_ATTEMPTS,
     /** Steps between two stored states. */
     stateEvery: env.VQD_STATE_EVERY,
@@ -138,7 +138,7 @@ const environmentSchema = z
 
 export type WorkerConfig = z.infer<typeof environmentSchema>;
 
-/** Reads the settings; throws an Error whose message names every variable that is wrong, and why. */
+/** Reads the settings; throws an Error whose message names every invalid variable and the reason. */
 export function readConfig(env: Record<string, string | undefined>): WorkerConfig {
   const given = Object.fromEntries(
     Object.entries(env).filter(([, value]) => value !== undefined && value !== ""),
@@ -146,7 +146,7 @@ export function readConfig(env: Record<string, string | undefined>): WorkerConfi
   const parsed = environmentSchema.safeParse(given);
   if (!parsed.success) {
     const problems = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
-    throw new Error(`bad environment: ${problems.join("; ")}`);
+    throw new Error(`invalid environment: ${problems.join("; ")}`);
   }
   return parsed.data;
 }

@@ -16,7 +16,7 @@ import packageJson from "./package.json" with { type: "json" };
 import { StallWatch } from "./watchdog/stall-watch.ts";
 import { startTracing } from "./telemetry/tracing.ts";
 
-/** Told to the parent process, if there is one with an IPC channel, once jobs are served. */
+/** Sent to the parent process, if it has an IPC channel, once jobs are served. */
 export interface ReadyMessage {
   readonly type: "ready";
   readonly healthPort: number;
@@ -26,11 +26,11 @@ export interface ReadyMessage {
 }
 
 const STALL_CHECK_MS = 250;
-/** From the word to stop to the end of the process, beside the step that is being made. */
+/** Longest time from the signal to stop until the process exits, in addition to the step in progress. */
 const STOP_LIMIT_MS = 2_000;
 
-/** Ends the process although a thread of it is in a call that does not return, for which `process.exit` would wait. */
-const endNow = (): void => void process.kill(process.pid, "SIGKILL");
+/** Ends the process even while one of its threads is in a call that does not return; `process.exit` would wait for it. */
+const killNow = (): void => void process.kill(process.pid, "SIGKILL");
 
 async function serve(config: WorkerConfig): Promise<void> {
   const log = createLogger((line) => process.stdout.write(`${line}\n`), config.logLevel);
@@ -51,7 +51,7 @@ async function serve(config: WorkerConfig): Promise<void> {
     metrics,
   });
 
-  // Signals that arrive while the models load end the process at once: there is nothing to hand back yet.
+  // A signal that arrives while the models load ends the process at once: there is nothing to hand back yet.
   let stopNow = (): void => process.exit(0);
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
@@ -65,7 +65,7 @@ async function serve(config: WorkerConfig): Promise<void> {
     name: `vqd-worker ${config.workerName}`,
     log,
     onRefused: (error) => {
-      log.error("NATS refuses this worker", errorFields(error));
+      log.error("NATS rejects this worker's credentials", errorFields(error));
       process.exit(1);
     },
   });
@@ -126,19 +126,19 @@ async function serve(config: WorkerConfig): Promise<void> {
     status = "draining";
     consumer.drain();
     const limitMs = STOP_LIMIT_MS + maxSlots * watch.slowestPassMs;
-    // A call that cannot be interrupted must not hold the jobs: the next worker goes on from their last states.
-    setTimeout(() => void consumer.abandon({ isToBlame: false }).then(endNow), limitMs).unref();
+    // A call that cannot be interrupted must not hold up the jobs: the next worker continues from their last states.
+    setTimeout(() => void consumer.abandon({ isToBlame: false }).then(killNow), limitMs).unref();
   };
   const stallTimer = setInterval(() => {
     const stall = watch.stalled();
     if (stall === undefined || status === "failed") return;
     status = "failed";
-    log.error("a call into the runtime hangs: handing the jobs back and ending", { ...stall });
-    void consumer.abandon({ isToBlame: true }).then(endNow);
+    log.error("a call into onnxruntime hangs; handing back the jobs and exiting", { ...stall });
+    void consumer.abandon({ isToBlame: true }).then(killNow);
   }, STALL_CHECK_MS);
   for (const { manifest } of models.models) await broker.announce(manifest);
   const [first] = models.models;
-  if (first === undefined) throw new Error("there is no model to serve");
+  if (first === undefined) throw new Error("no model to serve");
   serveMicroService({
     nc: broker.nc,
     id: randomUUID(),
@@ -161,7 +161,9 @@ async function serve(config: WorkerConfig): Promise<void> {
   await broker.close();
   const jobs = stats().reduce((sum, one) => sum + one.jobs, 0);
   await models.close();
-  await stopTracing().catch((error: unknown) => log.warn("traces not sent", errorFields(error)));
+  await stopTracing().catch((error: unknown) =>
+    log.warn("cannot export the remaining traces", errorFields(error)),
+  );
   await health.close();
   log.info("stopped", { jobs });
 }

@@ -16,26 +16,26 @@ export interface SessionOptions {
   /** Threads of one operator; only the CPU provider uses them. */
   readonly threads: number;
   /**
-   * Whether the memory of a run is kept for the next one [true]. Keeping it saves the system's work on every run of a
-   * loop; what runs once per picture gives it back.
+   * Whether the memory of a run is kept for the next one [true]. Keeping it saves allocations on every run of a loop; a
+   * graph that runs once per image should give it back.
    */
   readonly keepsMemory?: boolean;
   /**
-   * Whether runs are made on a thread of the session's own [false]. onnxruntime's binding computes on the thread that
-   * calls it, which until then does nothing else.
+   * Whether the session runs on a thread of its own [false]. onnxruntime's binding computes on the calling thread,
+   * which is blocked until then.
    */
   readonly ownThread?: boolean;
 }
 
-/** What of onnxruntime's sessions is used. */
+/** The part of onnxruntime's sessions that is used. */
 export interface Runtime {
   readonly inputNames: readonly string[];
-  /** Gives the output `output`, which is written to `into` if that is given. */
+  /** Resolves to the output named `output`, written to `into` if that is given. */
   run(feeds: Readonly<Record<string, ort.Tensor>>, output: string, into?: ort.Tensor): Promise<ort.Tensor>;
   release(): Promise<void>;
 }
 
-/** A session on the thread that calls it. */
+/** A session that computes on the calling thread. */
 export async function createRuntime(
   path: string,
   { provider, threads, keepsMemory = true }: SessionOptions,
@@ -46,8 +46,8 @@ export async function createRuntime(
     interOpNumThreads: 1,
     graphOptimizationLevel: "all",
     enableCpuMemArena: keepsMemory,
-    // A plan, kept for each shape of the inputs with a block of memory of its own, beside what the arena has: 360 MiB more
-    // for the published model, and no time less.
+    // Memory patterns keep a plan, and a block of memory besides the arena, for each shape of the inputs: 360 MiB more
+    // for the published model, and no faster.
     enableMemPattern: false,
     logSeverityLevel: LOG_SEVERITY_FATAL,
   });
@@ -64,13 +64,13 @@ export async function createRuntime(
 }
 
 /**
- * onnxruntime's "fatal": its warnings are about graph details that nobody can act on, and its errors come as
- * exceptions too. Libraries are loaded outside of sessions, by what `env` says.
+ * onnxruntime's "fatal": its warnings are about graph details that nobody can act on, and its errors are also thrown.
+ * Loading libraries happens outside of sessions, under the level of `env`.
  */
 const LOG_SEVERITY_FATAL = 4;
 ort.env.logLevel = "fatal";
 
-/** A tensor as it passes between threads. */
+/** A tensor as passed between threads. */
 export type PlainTensor = Pick<ort.Tensor, "type" | "data" | "dims">;
 
 export function tensorOf({ type, data, dims }: PlainTensor): ort.Tensor {

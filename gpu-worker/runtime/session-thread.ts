@@ -6,7 +6,7 @@ import type { ThreadAnswer, ThreadData, ThreadRequest } from "./threaded-runtime
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-function say(answer: ThreadAnswer, transfer: ArrayBuffer[] = []): void {
+function post(answer: ThreadAnswer, transfer: ArrayBuffer[] = []): void {
   parentPort?.postMessage(answer, transfer);
 }
 
@@ -17,13 +17,13 @@ async function run(
   const tensors = Object.fromEntries(Object.entries(feeds).map(([name, plain]) => [name, tensorOf(plain)]));
   if (into !== undefined) {
     await runtime.run(tensors, output, tensorOf(into));
-    say({ type: "done", id, output: undefined });
+    post({ type: "done", id, output: undefined });
     return;
   }
   const { type, data, dims } = await runtime.run(tensors, output);
-  // A copy that can be given away: the runtime's own memory cannot.
+  // A copy that can be transferred: the runtime's own memory cannot.
   const copy = (data as Float32Array<ArrayBuffer>).slice();
-  say({ type: "done", id, output: { type, data: copy, dims } }, [copy.buffer]);
+  post({ type: "done", id, output: { type, data: copy, dims } }, [copy.buffer]);
 }
 
 async function serve(): Promise<void> {
@@ -34,10 +34,10 @@ async function serve(): Promise<void> {
     const work =
       request.type === "run"
         ? run(runtime, request)
-        : runtime.release().then(() => say({ type: "done", id, output: undefined }));
-    work.catch((error: unknown) => say({ type: "failed", id, message: messageOf(error) }));
+        : runtime.release().then(() => post({ type: "done", id, output: undefined }));
+    work.catch((error: unknown) => post({ type: "failed", id, message: messageOf(error) }));
   });
-  say({ type: "created", inputNames: runtime.inputNames });
+  post({ type: "created", inputNames: runtime.inputNames });
 }
 
-serve().catch((error: unknown) => say({ type: "failed", message: messageOf(error) }));
+serve().catch((error: unknown) => post({ type: "failed", message: messageOf(error) }));

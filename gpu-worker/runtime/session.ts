@@ -1,4 +1,4 @@
-// Sessions of the runtime, with their inputs checked before each run.
+// onnxruntime sessions whose inputs are checked before each run.
 
 import {
   createRuntime,
@@ -19,7 +19,7 @@ export class Session {
     this.#session = session;
   }
 
-  /** Loads the graph at `path`. A provider that this machine cannot run is an error that says what it needs. */
+  /** Loads the graph at `path`. For a provider that this machine cannot run, throws an error that says what it needs. */
   static async create(path: string, options: SessionOptions): Promise<Session> {
     const { provider, ownThread = false } = options;
     try {
@@ -35,8 +35,8 @@ export class Session {
   }
 
   /**
-   * Runs the graph and returns its output `output`, which is written to `into` if that is given; throws when inputs are
-   * missing, naming them.
+   * Runs the graph and returns the output named `output`, written to `into` if that is given. Throws an error that names
+   * any missing inputs.
    */
   async run(inputs: Readonly<Record<string, Tensor>>, output: string, into?: Tensor): Promise<Tensor> {
     const missing = this.#session.inputNames.filter((name) => !(name in inputs));
@@ -56,7 +56,7 @@ const PROVIDER_NEEDS: Record<Exclude<Provider, "cpu">, string> = {
     "install that with `ONNXRUNTIME_NODE_INSTALL=cuda12 node node_modules/onnxruntime-node/script/install.js`",
 };
 
-/** Numbers that a session on a thread of its own reads and writes where they are, without a copy. */
+/** Floats in shared memory, which a session on its own thread reads and writes in place, without a copy. */
 export const sharedFloats = (length: number): Float32Array =>
   new Float32Array(new SharedArrayBuffer(length * Float32Array.BYTES_PER_ELEMENT));
 
@@ -64,7 +64,7 @@ export function floatTensor(data: Float32Array, dims: readonly number[]): Tensor
   return tensorOf({ type: "float32", data, dims });
 }
 
-/** int64, which is what the graphs take ids in. */
+/** An int64 tensor, the type in which the graphs take ids. */
 export function intTensor(data: ArrayLike<number>, dims: readonly number[]): Tensor {
   return tensorOf({
     type: "int64",

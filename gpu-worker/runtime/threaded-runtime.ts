@@ -1,9 +1,9 @@
-// A session of the runtime on a thread of its own.
+// An onnxruntime session on a thread of its own.
 
 import { Worker } from "node:worker_threads";
 import { type PlainTensor, type Runtime, type SessionOptions, type Tensor, tensorOf } from "./onnxruntime.ts";
 
-/** What the thread begins with. */
+/** What the thread is started with. */
 export interface ThreadData {
   readonly path: string;
   readonly options: SessionOptions;
@@ -47,11 +47,11 @@ export class ThreadedRuntime implements Runtime {
     this.inputNames = inputNames;
     thread.on("message", (answer: ThreadAnswer) => this.#settle(answer));
     thread.on("error", (error: Error) => this.#fail(error));
-    thread.on("exit", () => this.#fail(new Error("the session's thread has ended")));
+    thread.on("exit", () => this.#fail(new Error("the session's thread has exited")));
     thread.unref();
   }
 
-  /** Rejects as creating the session does. */
+  /** Rejects if the session cannot be created. */
   static async create(path: string, options: SessionOptions): Promise<ThreadedRuntime> {
     const workerData: ThreadData = { path, options };
     const thread = new Worker(new URL("./session-thread.ts", import.meta.url), { workerData });
@@ -61,14 +61,14 @@ export class ThreadedRuntime implements Runtime {
         thread.once("error", reject);
       });
       if (answer.type === "created") return new ThreadedRuntime(thread, answer.inputNames);
-      throw new Error(answer.type === "failed" ? answer.message : "the session's thread did not begin");
+      throw new Error(answer.type === "failed" ? answer.message : "the session's thread did not start");
     } catch (error) {
       await thread.terminate();
       throw error;
     }
   }
 
-  /** What lies in shared memory is used where it is, all else is copied. */
+  /** Data in shared memory is used in place; everything else is copied. */
   async run(feeds: Readonly<Record<string, Tensor>>, output: string, into?: Tensor): Promise<Tensor> {
     const plain = Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, plainOf(tensor)]));
     const shared = into !== undefined && isShared(into) ? into : undefined;
@@ -80,7 +80,7 @@ export class ThreadedRuntime implements Runtime {
       into: shared && plainOf(shared),
     }));
     if (shared !== undefined) return shared;
-    if (made === undefined) throw new Error(`the session's thread has sent no ${output}`);
+    if (made === undefined) throw new Error(`the session's thread sent no ${output}`);
     if (into === undefined) return tensorOf(made);
     (into.data as Float32Array).set(made.data as Float32Array);
     return into;
@@ -99,7 +99,7 @@ export class ThreadedRuntime implements Runtime {
         return;
       }
       const id = this.#sequence++;
-      // The process stays for whoever waits for an answer, and for nobody else.
+      // The thread keeps the process alive only while a caller waits for an answer.
       if (this.#pending.size === 0) this.#thread.ref();
       this.#pending.set(id, { resolve, reject });
       this.#thread.postMessage(request(id), []);

@@ -2,7 +2,7 @@
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 
-/** One image being denoised; the engine only needs to know how far it is. */
+/** One image being denoised; the engine only needs to know its progress. */
 export interface EngineSlot {
   /** Steps done so far. */
   readonly stepIndex: number;
@@ -21,32 +21,32 @@ interface Run<Slot> {
   readonly onStep: () => void;
   readonly resolve: () => void;
   readonly reject: (reason: unknown) => void;
-  /** Passes that it took part in, and slots that it was given beyond its first in them, since it came. */
+  /** Since the run arrived: passes that it took part in, and slots that it got in them beyond its first. */
   turns: number;
   extras: number;
 }
 
 export interface EngineOptions<Slot> {
   /**
-   * Bounds a pass that several jobs share, and with it how long a job waits for the others; each of them has at least
-   * one slot in it. A job that is alone is stepped whole. [Infinity]
+   * Bounds a pass that several jobs share, and with it how long a job waits for the others; each of them gets at least
+   * one slot in it. A job that runs alone is stepped as a whole. [Infinity]
    */
   readonly maxSlots?: number;
-  /** Bounds every pass by what fits into memory, in rows of the transformer's batch; one slot always goes. [Infinity] */
+  /** Bounds every pass by what fits into memory, in rows of the transformer's batch; one slot is always allowed. [Infinity] */
   readonly maxRows?: number;
   /** Rows that a slot takes: two with guidance. [1] */
   readonly rowsOf?: (slot: Slot) => number;
-  /** A pass failed and is tried again in parts. */
+  /** Called when a pass has failed and is retried in parts. */
   readonly onSplit?: (error: unknown, slots: number) => void;
 }
 
 /** The slots that each job has in a pass. */
 type Pass<Slot> = ReadonlyMap<Run<Slot>, readonly Slot[]>;
 
-/** Weight of the newest tick in the running mean of the step time. */
+/** Weight of the latest tick in the running mean of the step time. */
 const STEP_TIME_WEIGHT = 0.1;
 
-/** Where a run is: all its slots are at this step, or, while a step takes several ticks, some are one ahead. */
+/** A run's progress: all its slots are at this step or, while a step takes several ticks, some are one ahead. */
 const stepOf = (slots: readonly EngineSlot[]): number => Math.min(...slots.map((slot) => slot.stepIndex));
 
 const isDone = (slot: EngineSlot): boolean => slot.stepIndex >= slot.timesteps.length;
@@ -75,13 +75,13 @@ export class Engine<Slot extends EngineSlot> {
   }
 
   /**
-   * Denoises the slots of one job, all at the same step, to the end, beside those of the other jobs. `onStep` is called
-   * each time that all of them have made a step, and must not block. Rejects with the signal's reason at the next step
-   * boundary when it aborts, and with the error of a pass that fails for this job alone.
+   * Denoises the slots of one job, all at the same step, to the end, alongside those of other jobs. `onStep` is called
+   * whenever all of them have completed a step, and must not block. Rejects with the signal's reason at the next step
+   * boundary when it aborts, and with the error of a pass that fails because of this job.
    */
   run(slots: readonly Slot[], signal: AbortSignal, onStep: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
-      // A newcomer has no claim to what was dealt before it came.
+      // A new run has no claim to what was dealt out before it arrived.
       const least = (of: "turns" | "extras"): number =>
         this.#runs.size === 0 ? 0 : Math.min(...[...this.#runs].map((run) => run[of]));
       this.#runs.add({
@@ -105,7 +105,7 @@ export class Engine<Slot extends EngineSlot> {
       const runs = [...this.#runs];
       if (runs.length === 0) break;
       await this.#tick(runs);
-      // Lets timers and sockets in: leases, cancellations and new jobs between two passes.
+      // Lets timers and sockets run between passes: leases, cancellations and new jobs.
       await nextTurn();
     }
     this.#ticking = false;
@@ -128,8 +128,8 @@ export class Engine<Slot extends EngineSlot> {
   }
 
   /**
-   * What to do about a pass that has failed, leaving its slots as they were: each slot is stepped alone, so that one
-   * job's error is not the others', and a pass that was too large for the memory is made in parts, now and in future.
+   * Handles a pass that has failed, leaving its slots as they were: each slot is stepped alone, so that one job's error
+   * does not affect the others, and a pass that was too large for the memory is made in parts, now and in the future.
    */
   async #stepApart(pass: Pass<Slot>, error: unknown): Promise<void> {
     const slots = [...pass.values()].flat();
@@ -148,7 +148,7 @@ export class Engine<Slot extends EngineSlot> {
         this.#end(run, () => run.reject(reason));
       }
     }
-    // None is to blame: it was their number.
+    // No job is to blame: there were too many rows.
     if (!hasFailed) this.#maxRows = Math.max(1, Math.floor(this.#rows(slots) / 2));
   }
 
@@ -158,8 +158,8 @@ export class Engine<Slot extends EngineSlot> {
   }
 
   /**
-   * The slots of the next pass: of each job those that its present step is still missing, dealt out one job after the
-   * other. So a job of many images takes what the others leave, and never their turn.
+   * The slots of the next pass: for each job, those that still have to make its current step, dealt out round robin. So
+   * a job of many images takes what the others leave, and never their turn.
    */
   #share(runs: readonly Run<Slot>[]): Pass<Slot> {
     const { maxSlots = Infinity } = this.#options;
@@ -175,7 +175,7 @@ export class Engine<Slot extends EngineSlot> {
     for (let round = 0; slotsLeft > 0 && rowsLeft > 0; round++) {
       const open = runs.filter((run) => (waiting.get(run)?.length ?? 0) > round);
       if (open.length === 0) break;
-      // What does not suffice for all goes to those that had least of it.
+      // What does not suffice for all goes to those that have had the least.
       const had = round === 0 ? "turns" : "extras";
       for (const run of open.toSorted((a, b) => a[had] - b[had])) {
         const slot = waiting.get(run)?.[round];
@@ -202,7 +202,7 @@ export class Engine<Slot extends EngineSlot> {
     }
   }
 
-  /** Takes out the jobs that are finished or aborted. */
+  /** Removes the jobs that are finished or aborted. */
   #settle(): void {
     for (const run of this.#runs) {
       if (run.slots.every(isDone)) this.#end(run, run.resolve);

@@ -1,4 +1,4 @@
-// The announcement of a loaded model, made from what its checkpoint says.
+// The manifest by which a loaded model is announced.
 
 import { basename } from "node:path";
 import { MAX_PALETTE_CODES } from "@vqd/shared/limits.ts";
@@ -9,7 +9,7 @@ const DEFAULT_OWNER = "vqd";
 /** A model name has at most 100 characters. */
 const MAX_NAME = 100 - `${DEFAULT_OWNER}/`.length;
 
-/** `vqd/<folder>`, with what a model name cannot hold or begin with left out or turned into single dashes. */
+/** `vqd/<folder>`, with characters that a model name cannot contain or begin with removed or replaced by single dashes. */
 export function defaultModelName(modelDir: string): string {
   const name = basename(modelDir)
     .toLowerCase()
@@ -21,8 +21,8 @@ export function defaultModelName(modelDir: string): string {
 }
 
 /**
- * `palette` holds R, G, B of each code, see palette.ts. `modelName` is `owner/name`; by default it is made from the
- * checkpoint folder's name.
+ * `palette` holds R, G, B of each code; see palette.ts. `modelName` is `owner/name`, by default derived from the name
+ * of the checkpoint's folder.
  */
 export function modelManifest(
   info: PipelineInfo,

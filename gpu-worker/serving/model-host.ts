@@ -1,4 +1,4 @@
-// The models of a worker, as many of them loaded as fit into its memory: the one used longest ago makes room.
+// The models of a worker. As many stay loaded as fit into memory; the least recently used model is evicted.
 
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
@@ -21,9 +21,9 @@ export interface ModelHostOptions extends Pick<ServedModelOptions, "maxSlots" | 
   readonly quantization: Quantization;
   readonly threads: number;
   readonly cacheDir: string;
-  /** Weights that may be loaded at once, in bytes; the model in use stays however large it is. */
+  /** Most bytes of weights loaded at once; a model in use stays loaded however large it is. */
   readonly memoryBytes: number;
-  /** Told of each load: building graphs and hashing weights may block the event loop for a while. */
+  /** Wraps each load: building graphs and hashing weights may block the event loop for a while. */
   readonly whileLoading: <T>(load: () => Promise<T>) => Promise<T>;
   readonly log: Logger;
 }
@@ -31,21 +31,21 @@ export interface ModelHostOptions extends Pick<ServedModelOptions, "maxSlots" | 
 export interface ModelSource {
   /** Checkpoint folder. */
   readonly dir: string;
-  /** `owner/name`; by default made from the folder's name. */
+  /** `owner/name`; by default derived from the folder's name. */
   readonly name?: string | undefined;
 }
 
-/** A model that is served, loaded or not. */
+/** A model that is served, whether loaded or not. */
 export interface HostedModel {
   readonly key: string;
   readonly manifest: ModelManifest;
   readonly info: PipelineInfo;
   readonly isLoaded: boolean;
-  /** Running mean of a pass of the transformer; 0 before the first. */
+  /** Running mean of the duration of a transformer pass, in ms; 0 before the first. */
   readonly stepMs: number;
 }
 
-/** A loaded model, which stays until it is let go. */
+/** A model that stays loaded at least until it is released. */
 export interface ModelInUse {
   readonly model: ServedModel;
   readonly release: () => void;
@@ -56,9 +56,9 @@ interface Entry {
   readonly key: string;
   readonly manifest: ModelManifest;
   readonly info: PipelineInfo;
-  /** Set as soon as someone wants it; its load may still have to wait for room. */
+  /** Set as soon as someone wants it; the load may still have to wait for room. */
   loaded: Promise<ServedModel> | undefined;
-  /** Whether it takes memory. */
+  /** Whether it occupies memory. */
   isResident: boolean;
   users: number;
   usedAt: number;
@@ -67,7 +67,7 @@ interface Entry {
 
 const WEIGHT_BYTES: Record<Quantization, number> = { none: 4, int8: 1 };
 
-/** What a model's weights take in memory, about. */
+/** Approximate memory that a model's weights take. */
 const weightBytes = ({
   parameters,
   quantization,
@@ -77,7 +77,7 @@ export class ModelHost {
   readonly #options: ModelHostOptions;
   readonly #passMutex = new Mutex();
   readonly #entries = new Map<string, Entry>();
-  /** Loads, one after the other: each must know what the others have left. */
+  /** Loads run one after the other: each must know how much memory the others have left. */
   #loading: Promise<unknown> = Promise.resolve();
   #waiting = 0;
   #onRelease = (): void => {};
@@ -87,8 +87,8 @@ export class ModelHost {
   }
 
   /**
-   * Loads each model once and checks it. One of several that cannot be served is left out, and the log says why;
-   * rejects if that leaves none.
+   * Loads each model once and checks it. If one of several cannot be served, it is left out and the log says why;
+   * rejects if none is left.
    */
   static async open(options: ModelHostOptions): Promise<ModelHost> {
     const host = new ModelHost(options);
@@ -111,7 +111,7 @@ export class ModelHost {
     return [...this.#entries.values()].map(hosted);
   }
 
-  /** Throws an Error for a key that is not served here. */
+  /** Throws an Error for the key of a model that this worker does not serve. */
   get(key: string): HostedModel {
     return hosted(this.#entry(key));
   }
@@ -120,14 +120,14 @@ export class ModelHost {
     return this.#entries.get(key)?.loaded !== undefined;
   }
 
-  /** A model cannot be loaded until jobs of others end: none of those should be begun. */
+  /** A model is waiting to be loaded until jobs of other models end: no more of those should be started. */
   get isCrowded(): boolean {
     return this.#waiting > 0;
   }
 
   /**
-   * Loads the model if necessary, once those in use leave it room; it then stays at least until `release`. Rejects when
-   * it cannot be loaded, and with the signal's reason when it aborts first.
+   * Loads the model if necessary, as soon as those in use leave room for it; it then stays at least until `release`.
+   * Rejects when it cannot be loaded, and with the signal's reason if that aborts first.
    */
   async acquire(key: string, signal: AbortSignal): Promise<ModelInUse> {
     const entry = this.#entry(key);
@@ -157,14 +157,14 @@ export class ModelHost {
 
   #entry(key: string): Entry {
     const entry = this.#entries.get(key);
-    if (entry === undefined) throw new Error(`the model ${key} is not served here`);
+    if (entry === undefined) throw new Error(`this worker does not serve the model ${key}`);
     return entry;
   }
 
   async #add(source: ModelSource): Promise<void> {
     const { provider, quantization, threads, cacheDir, log } = this.#options;
     const startedAt = performance.now();
-    // What is told by the headers of its files, so that room is made before it is loaded.
+    // Known from the headers of its files, so that room can be made before it is loaded.
     const parameters = new DiffusersCheckpoint(source.dir).parameters();
     await this.#makeRoom(weightBytes({ parameters, quantization }));
     const pipeline = await this.#pipeline(source);
@@ -204,7 +204,7 @@ export class ModelHost {
     const { watch, log } = this.#options;
     const golden = readGolden(dir);
     if (golden === undefined) {
-      log.info("not self-checked: the checkpoint has no golden.json");
+      log.info("self-check skipped: the checkpoint has no golden.json");
       return;
     }
     const { error, agreement } = await watch.run("pass", golden.cases.length, () =>
@@ -228,7 +228,7 @@ export class ModelHost {
         throw new Error(`${entry.source.dir}: the checkpoint has changed since it was announced`);
       }
       const seconds = Math.round(performance.now() - startedAt) / 1000;
-      this.#options.log.info("model loaded again", { model, seconds });
+      this.#options.log.info("model reloaded", { model, seconds });
       return this.#serve(entry, pipeline);
     };
     const loaded = this.#loading.then(load).catch((error: unknown) => {
@@ -264,20 +264,20 @@ export class ModelHost {
   }
 
   /**
-   * Frees models that nobody uses, the one used longest ago first, until `needed` bytes fit beside the others. Rejects
-   * when nobody wants the model any more that they are `wanted` for.
+   * Evicts unused models, the least recently used first, until `needed` bytes fit beside the rest. Rejects when nobody
+   * wants the model any more that the room is `wanted` for.
    */
   async #makeRoom(needed: number, wanted?: Entry): Promise<void> {
     const { memoryBytes, log } = this.#options;
     for (;;) {
       if (wanted?.users === 0) {
-        // At once: who comes from now on has it loaded anew.
+        // Cleared right away: whoever asks from now on starts a new load.
         wanted.loaded = undefined;
-        throw new Error(`nobody waits for the model ${wanted.key} any more`);
+        throw new Error(`the model ${wanted.key} is no longer wanted`);
       }
       const others = [...this.#entries.values()].filter(({ isResident }) => isResident);
       const bytes = others.reduce((sum, { info }) => sum + weightBytes(info), needed);
-      // However large a model is, alone it is loaded.
+      // A model of any size is loaded if it is the only one.
       if (bytes <= memoryBytes || others.length === 0) return;
       const [oldest] = others.filter(({ users }) => users === 0).toSorted((a, b) => a.usedAt - b.usedAt);
       if (oldest === undefined) {
@@ -286,7 +286,7 @@ export class ModelHost {
         this.#waiting--;
       } else {
         await this.#unload(oldest);
-        log.info("model freed", { model: oldest.manifest.name });
+        log.info("model evicted", { model: oldest.manifest.name });
       }
     }
   }

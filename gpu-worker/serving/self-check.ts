@@ -1,4 +1,4 @@
-// Does the loaded model compute what its checkpoint says it should, on this provider, this driver, this machine?
+// Checks that the loaded model computes what its checkpoint says it should on this provider, driver and machine.
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -8,15 +8,15 @@ import { readJson } from "../checkpoint/json.ts";
 import type { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
 import { StepNoise } from "../pipeline/sampling/random.ts";
 
-/** In the checkpoint's folder; written by `vqd golden`. */
+/** A file in the checkpoint's folder, written by `vqd golden`. */
 export const GOLDEN_FILE = "golden.json";
 
-/** Steps of the whole process at which the model is asked, as shares of it; at the last everything is masked. */
+/** Points of the diffusion process at which the model is evaluated, as fractions of it; at 1 everything is masked. */
 const TIMES = [0.3, 0.7, 1];
 const SEED = 20_111;
 /** Mean error of the log-probabilities in nats. int8 stays below 0.03; a wrong kernel gives whole nats. */
 const MAX_ERROR = 0.25;
-/** Pixels whose most likely class is the recorded one. int8 stays above 98 %; where two classes tie it may differ. */
+/** Share of pixels whose most likely class is the recorded one. int8 stays above 98 %; near-ties may come out differently. */
 const MIN_AGREEMENT = 0.8;
 const DECIMALS = 1e4;
 
@@ -28,9 +28,9 @@ const goldenSchema = z.object({
       z.object({
         prompt_ids: ids,
         timestep: z.int().min(0),
-        /** Class ids [L] that the model sees; the mask is the class after the codes. */
+        /** Class ids [L] that the model is given; the mask is the class after the codes. */
         tokens: ids,
-        /** Most likely class of each pixel [L] and its log-probability, by fp32 on the CPU, without guidance. */
+        /** Most likely class of each pixel [L] and its log-probability, in fp32 on the CPU, without guidance. */
         top_class: ids,
         top_log_prob: z.array(z.number().max(0)).min(1),
       }),
@@ -46,46 +46,46 @@ export interface SelfCheck {
   readonly agreement: number;
 }
 
-/** The model computes something else than its checkpoint says. */
+/** The model's results are not those that its checkpoint records. */
 export class SelfCheckError extends Error {
   override readonly name = "SelfCheckError";
 }
 
-/** What the checkpoint's folder says, or undefined where it says nothing. Throws a CheckpointError if it is damaged. */
+/** The recorded steps in the checkpoint's folder, or undefined if there are none. Throws a CheckpointError if they are damaged. */
 export function readGolden(dir: string): Golden | undefined {
   const path = join(dir, GOLDEN_FILE);
   return existsSync(path) ? readJson(path, goldenSchema) : undefined;
 }
 
-/** Records steps of `pipeline`, which should compute in fp32 on the CPU. */
+/** Records steps computed by `pipeline`, which should use fp32 on the CPU. */
 export async function recordGolden(pipeline: VQDiffusionPipeline, prompt: string): Promise<Golden> {
   const { numEmbeddings, numTrainTimesteps } = pipeline.info;
   const promptIds = [...pipeline.tokenize(prompt).ids];
   const { latents } = await pipeline.call({ prompt, seed: SEED, outputType: "latents" });
-  const [picture] = latents;
-  if (picture === undefined) throw new Error("no picture was made to record steps of");
+  const [finished] = latents;
+  if (finished === undefined) throw new Error("the pipeline returned no image to record steps of");
   const cases = TIMES.map((time) => {
     const timestep = Math.round(time * (numTrainTimesteps - 1));
     const noise = new StepNoise(SEED, 0, timestep);
-    const tokens = [...picture].map((token, i) => (noise.ofPosition(i) < time ? numEmbeddings : token));
+    const tokens = [...finished].map((token, i) => (noise.ofPosition(i) < time ? numEmbeddings : token));
     return { prompt_ids: promptIds, timestep, tokens };
   });
-  const asked = await ask(pipeline, cases);
+  const predicted = await predict(pipeline, cases);
   return {
     v: 1,
     cases: cases.map(({ prompt_ids, timestep, tokens }, row) => {
-      const top_class = tokens.map((_, pixel) => asked.top(row, pixel));
+      const top_class = tokens.map((_, pixel) => predicted.top(row, pixel));
       const top_log_prob = top_class.map((k, pixel) =>
-        Math.min(0, Math.round(asked.logProb(row, pixel, k) * DECIMALS) / DECIMALS),
+        Math.min(0, Math.round(predicted.logProb(row, pixel, k) * DECIMALS) / DECIMALS),
       );
       return { prompt_ids, timestep, tokens, top_class, top_log_prob };
     }),
   };
 }
 
-/** Compares the loaded model with `golden`. Throws a SelfCheckError that says by how much it is off. */
+/** Compares the loaded model with `golden`. Throws a SelfCheckError that says how far off it is. */
 export async function selfCheck(pipeline: VQDiffusionPipeline, golden: Golden): Promise<SelfCheck> {
-  const asked = await ask(pipeline, golden.cases);
+  const predicted = await predict(pipeline, golden.cases);
   let [error, agreeing, pixels] = [0, 0, 0];
   for (const [row, { tokens, top_class: classes, top_log_prob: logProbs }] of golden.cases.entries()) {
     if (classes.length !== tokens.length || logProbs.length !== tokens.length) {
@@ -93,8 +93,8 @@ export async function selfCheck(pipeline: VQDiffusionPipeline, golden: Golden): 
     }
     if (classes.some((k) => k >= pipeline.info.numEmbeddings)) throw misfit(row);
     for (const [pixel, k] of classes.entries()) {
-      error += Math.abs(asked.logProb(row, pixel, k) - (logProbs[pixel] ?? outOfBounds()));
-      agreeing += asked.top(row, pixel) === k ? 1 : 0;
+      error += Math.abs(predicted.logProb(row, pixel, k) - (logProbs[pixel] ?? outOfBounds()));
+      agreeing += predicted.top(row, pixel) === k ? 1 : 0;
       pixels++;
     }
   }
@@ -102,8 +102,8 @@ export async function selfCheck(pipeline: VQDiffusionPipeline, golden: Golden): 
   // Written so that NaN fails.
   if (!(result.error <= MAX_ERROR && result.agreement >= MIN_AGREEMENT)) {
     throw new SelfCheckError(
-      `the model computes something else than ${GOLDEN_FILE} says: the log-probabilities are off by ` +
-        `${result.error.toFixed(3)} on average (at most ${MAX_ERROR}), and the most likely class is right at ` +
+      `the model's results differ from ${GOLDEN_FILE}: log-probabilities are off by ${result.error.toFixed(3)} on ` +
+        `average (at most ${MAX_ERROR}), and the most likely class matches for ` +
         `${(100 * result.agreement).toFixed(1)} % of the pixels (at least ${100 * MIN_AGREEMENT} %)`,
     );
   }
@@ -113,15 +113,15 @@ export async function selfCheck(pipeline: VQDiffusionPipeline, golden: Golden): 
 const misfit = (index: number): SelfCheckError =>
   new SelfCheckError(`${GOLDEN_FILE}: cases.${index} does not fit the model`);
 
-interface Asked {
+interface Predicted {
   logProb(row: number, pixel: number, k: number): number;
   top(row: number, pixel: number): number;
 }
 
-async function ask(
+async function predict(
   pipeline: VQDiffusionPipeline,
   cases: readonly Pick<Golden["cases"][number], "prompt_ids" | "timestep" | "tokens">[],
-): Promise<Asked> {
+): Promise<Predicted> {
   const { numEmbeddings, numTrainTimesteps, latentHeight, latentWidth, textLength } = pipeline.info;
   const length = latentHeight * latentWidth;
   for (const [index, { prompt_ids, timestep, tokens }] of cases.entries()) {

@@ -1,4 +1,4 @@
-// A loaded model as jobs use it: stepped by an engine of its own, its native calls watched.
+// A loaded model as jobs use it: stepped by its own engine, with its native calls watched.
 
 import { Engine } from "./engine.ts";
 import type { Logger } from "@vqd/shared/log.ts";
@@ -21,7 +21,7 @@ export interface ServedModelOptions {
   /** Shared by all models: two passes at once would only slow each other down, and need memory for both. */
   readonly passMutex: Mutex;
   readonly maxSlots: number;
-  /** Memory that a pass may take beside the weights, in bytes. */
+  /** Memory that a pass may take in addition to the weights, in bytes. */
   readonly passBytes: number;
   /** `owner/name`, for the metrics. */
   readonly name: string;
@@ -52,7 +52,7 @@ export class ServedModel {
         maxRows: Math.max(1, Math.floor(passBytes / pipeline.info.passBytesPerRow)),
         rowsOf,
         onSplit: (error, slots) =>
-          log.warn("a pass failed, stepping its slots one by one", { slots, ...errorFields(error) }),
+          log.warn("a pass failed; stepping its slots one by one", { slots, ...errorFields(error) }),
       },
     );
   }

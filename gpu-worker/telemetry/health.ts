@@ -1,4 +1,4 @@
-// `GET /healthz`: the worker's state as JSON, 200 while it takes or runs jobs, 503 otherwise. `GET /metrics`: for Prometheus.
+// `GET /healthz`: the worker's status as JSON, 200 while it accepts or runs jobs, 503 otherwise. `GET /metrics`: for Prometheus.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";

@@ -1,4 +1,4 @@
-// The worker's Prometheus metrics: what it has done, how fast, and how it is. Labels have few values: models are those served.
+// The worker's Prometheus metrics: work done, speed and status. Labels have few values: models are those served.
 
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
 import type { Job } from "@vqd/shared/job.ts";
@@ -6,7 +6,7 @@ import type { WorkerStats } from "@vqd/shared/micro.ts";
 import type { EngineSlot, SlotStepper } from "../serving/engine.ts";
 import type { HealthStatus } from "./health.ts";
 
-/** How a delivery of a job has ended. `retried`: the attempt failed, and the job goes back to the queue. */
+/** The outcome of a job's delivery. `retried`: the attempt failed, and the job goes back to the queue. */
 export const JOB_OUTCOMES = [
   "succeeded",
   "failed",
@@ -24,7 +24,7 @@ const STEP_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 const JOB_SECONDS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
 const WAIT_SECONDS = [0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
 
-/** Batch sizes as a label: up to a power of two, so that there are seven at most. */
+/** Batch sizes as a label, rounded up to a power of two, so that there are few values. */
 const MAX_BATCH_LABEL = 64;
 export function batchLabel(slots: number): string {
   const power = 2 ** Math.ceil(Math.log2(Math.max(1, slots)));
@@ -51,32 +51,32 @@ export class WorkerMetrics {
   constructor() {
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry });
-    // Gauges with a counter's name, which the linter of Prometheus minds.
+    // Gauges named like counters, which Prometheus' linter objects to.
     for (const kind of ["handles", "requests", "resources"]) {
       this.#registry.removeSingleMetric(`nodejs_active_${kind}_total`);
     }
     this.#steps = new Histogram({
       name: "vqd_step_duration_seconds",
-      help: "Duration of a pass of the transformer, by its number of images rounded up to a power of two.",
+      help: "Duration of a transformer pass, by number of images rounded up to a power of two.",
       labelNames: ["model", "batch"],
       buckets: STEP_SECONDS,
       registers,
     });
     this.#tokens = new Counter({
       name: "vqd_tokens_total",
-      help: "Latent tokens that passes were made over: images times latent pixels, once for each step.",
+      help: "Latent tokens processed: images times latent pixels, counted once per step.",
       labelNames: ["model"],
       registers,
     });
     this.#jobs = new Counter({
       name: "vqd_jobs_total",
-      help: "Deliveries of jobs that have ended, by how.",
+      help: "Job deliveries that have ended, by outcome.",
       labelNames: ["model", "outcome"],
       registers,
     });
     this.#jobSeconds = new Histogram({
       name: "vqd_job_duration_seconds",
-      help: "Time from the receipt of a job to the last image of a delivery that succeeded.",
+      help: "Time from receiving a job to its last image, for deliveries that succeeded.",
       buckets: JOB_SECONDS,
       labelNames: ["model"],
       registers,
@@ -90,13 +90,13 @@ export class WorkerMetrics {
     });
     this.#resumes = new Counter({
       name: "vqd_job_resumes_total",
-      help: "Jobs that went on from another attempt's last step.",
+      help: "Jobs that continued from another attempt's last step.",
       labelNames: ["model"],
       registers,
     });
     this.#rejected = new Counter({
       name: "vqd_messages_rejected_total",
-      help: "Messages of the queue that are no job this release can read.",
+      help: "Queue messages that this release cannot read as a job.",
       registers,
     });
     this.#reconnects = new Counter({
@@ -115,18 +115,18 @@ export class WorkerMetrics {
     return this.#registry.metrics();
   }
 
-  /** Adds what is known once the models are loaded; `describe` is asked at each scrape. */
+  /** Adds the metrics that are known once the models are loaded; `describe` is called at each scrape. */
   describe(release: string, describe: () => Described): void {
     const registers = [this.#registry];
     const info = new Gauge({
       name: "vqd_worker_info",
-      help: "1 for each model that this worker serves, with what it is in the labels.",
+      help: "1 for each model that this worker serves, described by the labels.",
       labelNames: ["release", "model", "version", "numerics_id", "provider", "quantization"],
       registers,
     });
     for (const { model, version, numericsId, provider, quantization } of describe().models) {
       info.set({ release, model, version, numerics_id: numericsId, provider, quantization }, 1);
-      // A rate of what has not happened yet is zero, not missing.
+      // The rate of events that have not happened yet is zero, not missing.
       for (const outcome of JOB_OUTCOMES) this.#jobs.inc({ model, outcome }, 0);
       this.#resumes.inc({ model }, 0);
     }
@@ -149,15 +149,15 @@ export class WorkerMetrics {
           for (const stats of describe().models) this.set({ model: stats.model }, value(stats));
         },
       });
-    gauge("vqd_slots", "Images that are denoised in one pass.", ({ models }) => models[0]?.slots ?? 0);
-    modelGauge("vqd_slots_busy", "Slots that have an image now.", ({ busySlots }) => busySlots);
+    gauge("vqd_slots", "Most images denoised in one pass.", ({ models }) => models[0]?.slots ?? 0);
+    modelGauge("vqd_slots_busy", "Slots that currently hold an image.", ({ busySlots }) => busySlots);
     modelGauge("vqd_model_loaded", "1 while the model is in memory.", ({ loaded }) => (loaded ? 1 : 0));
     gauge("vqd_nats_connected", "1 while the connection to NATS is up.", ({ natsConnected }) =>
       natsConnected ? 1 : 0,
     );
     const states = new Gauge({
       name: "vqd_worker_status",
-      help: "1 for the status that the worker is in, 0 for the others.",
+      help: "1 for the worker's current status, 0 for the others.",
       labelNames: ["status"],
       collect() {
         const { status, models } = describe();
@@ -190,7 +190,7 @@ export class WorkerMetrics {
     };
   }
 
-  /** A job was received; `step` is where an earlier attempt has left it. */
+  /** Counts a job that was received; `step` is where an earlier attempt has left it. */
   jobStarted(
     { model, createdAt }: Pick<Job, "model" | "createdAt">,
     { attempt, step }: { attempt: number; step: number },

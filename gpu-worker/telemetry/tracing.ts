@@ -1,4 +1,4 @@
-// OpenTelemetry traces of jobs, under the request that made each; sent by OTLP where the standard variables say to.
+// OpenTelemetry traces of jobs, as children of the requests that created them; exported by OTLP if the standard variables say so.
 
 import { type Attributes, context, propagation, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
 import { AsyncLocalStorageContextManager } from "@opentelemetry/context-async-hooks";
@@ -15,7 +15,7 @@ import { type MsgHdrs, headers } from "nats";
 import { MESSAGE_HEADERS, traceparentOf } from "@vqd/shared/headers.ts";
 
 const SCOPE = "vqd-worker";
-/** Spans of a job that has ended are of use soon. */
+/** Short, because the spans of a finished job are wanted soon. */
 const EXPORT_DELAY_MS = 1_000;
 
 export interface TracingOptions {
@@ -24,8 +24,8 @@ export interface TracingOptions {
 }
 
 /**
- * Starts tracing if OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set; whether a job is traced its
- * edge has decided. Returns how to send what is left and stop.
+ * Starts tracing if OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set; the edge decides which
+ * jobs are traced. Returns a function that exports the remaining spans and stops.
  */
 export function startTracing({ release, workerName }: TracingOptions): () => Promise<void> {
   const { env } = process;
@@ -48,12 +48,12 @@ export function startTracing({ release, workerName }: TracingOptions): () => Pro
   return () => provider.shutdown();
 }
 
-/** Runs `work` in a span of its own, under the one that is active. Without tracing it only runs it. */
+/** Runs `work` in a span of its own, as a child of the active one. Without tracing, just runs it. */
 export function traced<T>(name: string, attributes: Attributes, work: () => Promise<T>): Promise<T> {
   return inSpan(name, SpanKind.INTERNAL, attributes, work);
 }
 
-/** Runs `work` in a span under the sender's of a message. */
+/** Runs `work` in a span that is a child of the span of a message's sender. */
 export function continueTrace<T>(
   received: MsgHdrs | undefined,
   name: string,
@@ -70,7 +70,7 @@ function inSpan<T>(name: string, kind: SpanKind, attributes: Attributes, work: (
     try {
       return await work();
     } catch (error) {
-      // The name alone: a message may tell of what a caller has sent.
+      // The name only: a message may reveal what a caller has sent.
       const message = error instanceof Error ? error.name : "error";
       span.setStatus({ code: SpanStatusCode.ERROR, message });
       throw error;
@@ -80,18 +80,18 @@ function inSpan<T>(name: string, kind: SpanKind, attributes: Attributes, work: (
   });
 }
 
-/** Adds to the active span what became known meanwhile. */
+/** Adds attributes to the active span. */
 export function annotate(attributes: Attributes): void {
   trace.getActiveSpan()?.setAttributes(attributes);
 }
 
-/** Names the active span to those who go on elsewhere; undefined if there is none that is recorded. */
+/** Names the active span for work that continues elsewhere; undefined if no span is being recorded. */
 export function activeTraceparent(): string | undefined {
   const span = trace.getActiveSpan();
   return span === undefined ? undefined : traceparentOf(span.spanContext());
 }
 
-/** A message's headers, made anew for each since the client adds to them. */
+/** Headers for one message, created afresh because the client adds to them. */
 export function traceHeaders(traceparent: string): MsgHdrs {
   const carried = headers();
   carried.set(MESSAGE_HEADERS.traceparent, traceparent);

@@ -1,6 +1,6 @@
-// Waiting for what cannot be interrupted, no longer than a signal allows.
+// Waits for an operation that cannot be interrupted, but only until a signal aborts.
 
-/** What `promise` resolves to, or a rejection with the signal's reason as soon as it aborts. */
+/** Settles as `promise` does, or rejects with the signal's reason as soon as that aborts. */
 export async function raceAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise: aborted, reject } = Promise.withResolvers<never>();
   const onAbort = (): void => reject(signal.reason as Error);

@@ -22,7 +22,7 @@ setInterval(() => {
   const line = {
     time: new Date().toISOString(),
     level: "error",
-    msg: "the event loop is blocked, ending",
+    msg: "the event loop is blocked; killing the process",
     seconds,
   };
   writeSync(STDOUT, `${JSON.stringify(line)}\n`);

@@ -1,13 +1,13 @@
-// Ends the process when its event loop is blocked for good: from a thread of its own, since nothing else would run.
+// Kills the process when its event loop is blocked for good: from a separate thread, since nothing else would run.
 
 import { url as inspectorUrl } from "node:inspector";
 import { Worker } from "node:worker_threads";
 
 const INTERVAL_MS = 500;
 
-/** Told to the thread. */
+/** Passed to the thread. */
 export interface HeartbeatData {
-  /** Two Int32: counted up by every beat, and above 0 while none is expected. */
+  /** Two Int32: the number of beats so far, and a number above 0 while no beat is expected. */
   readonly shared: SharedArrayBuffer;
   readonly intervalMs: number;
   /** Intervals without a beat after which the process is killed. */
@@ -21,8 +21,8 @@ export interface Heartbeat {
 }
 
 /**
- * Kills the process by SIGKILL once its event loop has not turned for `limitMs`. The thread counts its own turns and not
- * the clock, so that a process that was suspended is not taken for a hung one.
+ * Kills the process by SIGKILL once its event loop has not turned for `limitMs`. The thread counts its own intervals
+ * rather than reading the clock, so that a process that was suspended is not mistaken for a hung one.
  */
 export function startHeartbeat(limitMs: number): Heartbeat {
   const shared = new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT);
@@ -30,7 +30,7 @@ export function startHeartbeat(limitMs: number): Heartbeat {
   const counts = new Int32Array(shared);
   const limit = Math.ceil(limitMs / INTERVAL_MS);
   const workerData: HeartbeatData = { shared, intervalMs: INTERVAL_MS, limit };
-  // Who debugs stops the event loop on purpose.
+  // A debugger stops the event loop on purpose.
   const thread =
     inspectorUrl() === undefined
       ? new Worker(new URL("./heartbeat-thread.ts", import.meta.url), { workerData })

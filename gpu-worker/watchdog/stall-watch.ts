@@ -1,11 +1,11 @@
-// Notices native calls that do not come back: a hung driver or kernel would hold its jobs for ever.
+// Notices native calls that do not return: a hung driver or kernel would hold its jobs forever.
 
-/** A call is taken for hung when it takes so many times what the slowest like it has taken. */
+/** A call counts as hung when it takes this many times as long as the slowest earlier call of its kind. */
 const STALL_FACTOR = 10;
-/** Of the first call of its kind nothing is known: it also warms up the runtime. */
+/** Nothing is known about the first call of its kind, which also warms up the runtime. */
 const FIRST_CALL_FACTOR = 6;
 
-/** Calls are compared with those of their kind. */
+/** A call is compared with others of its kind. */
 export type CallKind = "encode" | "pass" | "decode";
 
 export interface Stall {
@@ -24,12 +24,12 @@ export class StallWatch {
   readonly #calls = new Set<Call>();
   readonly #slowestMsPerRow = new Map<CallKind, number>();
 
-  /** No call is taken for hung before it has run for `leastMs`. */
+  /** No call counts as hung before it has run for `leastMs`. */
   constructor(leastMs: number) {
     this.#leastMs = leastMs;
   }
 
-  /** Runs `work`, which handles `rows` rows of a batch, under watch. */
+  /** Runs and watches `work`, which processes `rows` rows of a batch. */
   async run<T>(kind: CallKind, rows: number, work: () => Promise<T>): Promise<T> {
     const call = { kind, rows: Math.max(1, rows), startedAt: performance.now() };
     this.#calls.add(call);
@@ -43,7 +43,7 @@ export class StallWatch {
     }
   }
 
-  /** A call that is hung at `now`, in the time of `performance.now()`. */
+  /** A call that is hung at `now`, on the clock of `performance.now()`. */
   stalled(now = performance.now()): Stall | undefined {
     for (const call of this.#calls) {
       const ms = now - call.startedAt;
@@ -52,7 +52,7 @@ export class StallWatch {
     return undefined;
   }
 
-  /** How long one slot's pass can be expected to take at most; 0 while nothing is known. */
+  /** The longest that a pass of one row has taken, in ms; 0 while nothing is known. */
   get slowestPassMs(): number {
     return this.#slowestMsPerRow.get("pass") ?? 0;
   }

@@ -123,7 +123,7 @@ it("does not serve a model that computes something else than its checkpoint says
       (error: unknown) => error as { code: number; stdout: string },
     );
     expect(code).toBe(1);
-    expect(stdout).toContain("computes something else than golden.json says");
+    expect(stdout).toContain("results differ from golden.json");
     expect(stdout).not.toContain('"ready"');
   } finally {
     await rm(folder, { recursive: true, force: true });

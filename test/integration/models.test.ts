@@ -59,8 +59,8 @@ it("serves both, whichever is loaded, and the first by default", async () => {
   for (const [job, image] of together.entries()) {
     if (job < 6) expect(image === alone[names[job % names.length] ?? ""], `job ${job}`).toBe(true);
   }
-  const freed = test.lines.filter(({ text }) => text.startsWith("model freed")).length;
-  const loaded = test.lines.filter(({ text }) => text.startsWith("model loaded again")).length;
+  const freed = test.lines.filter(({ text }) => text.startsWith("model evicted")).length;
+  const loaded = test.lines.filter(({ text }) => text.startsWith("model reloaded")).length;
   // One was freed at the start: both are loaded once, to be announced.
   expect(freed).toBeGreaterThanOrEqual(3);
   expect(loaded).toBe(freed - 1);

@@ -38,7 +38,7 @@ async function openTwo(memoryBytes: number): Promise<{ host: ModelHost; lines: s
 it("frees a model before it loads one that does not fit beside it, also at the start", async () => {
   const { host, lines } = await openTwo(MIB);
   try {
-    expect(lines).toEqual(["model loaded: me/a", "model freed: me/a", "model loaded: me/b"]);
+    expect(lines).toEqual(["model loaded: me/a", "model evicted: me/a", "model loaded: me/b"]);
     expect(host.models.map(({ isLoaded }) => isLoaded)).toEqual([false, true]);
   } finally {
     await host.close();
@@ -77,7 +77,7 @@ it("ends waiting for a model when told to, and then does not load it", async () 
     const before = lines.length;
     inUse.release();
     (await others[1])?.release();
-    expect(lines.slice(before)).toEqual(["model freed: me/b", "model loaded again: me/a"]);
+    expect(lines.slice(before)).toEqual(["model evicted: me/b", "model reloaded: me/a"]);
   } finally {
     await host.close();
   }
