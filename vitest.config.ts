@@ -1,4 +1,5 @@
-// All tests: `unit` in Node, `workerd` in the runtime of the edge, `integration` and `alone` on the running system.
+// All tests: `unit` in Node, `component` with the parts it takes (models, processes, servers), `workerd` in the runtime of the
+// edge, `integration` and `alone` on the running system.
 
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -32,6 +33,16 @@ export default defineConfig({
           ...SIDE_BY_SIDE,
           name: "unit",
           include: ["test/unit/**/*.test.ts"],
+          setupFiles: ["test/setup/no-console.ts"],
+          // Each takes a second at most, on a machine that has nothing else to do.
+          testTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          ...SIDE_BY_SIDE,
+          name: "component",
+          include: ["test/component/**/*.test.ts"],
           setupFiles: ["test/setup/no-console.ts"],
           testTimeout: 60_000,
         },

@@ -18,7 +18,7 @@ import { writeSafetensors } from "../../gpu-worker/checkpoint/weights/safetensor
 import { elementCount, fromFloat32 } from "../../gpu-worker/checkpoint/weights/tensor.ts";
 import type { Component } from "../../gpu-worker/checkpoint/weights/components.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
-import { writeTorchFile } from "../unit/support/torch-files.ts";
+import { writeTorchFile } from "../support/torch-files.ts";
 
 export const FORMATS = ["bin", "fp16-bin", "safetensors"] as const;
 type Format = (typeof FORMATS)[number];

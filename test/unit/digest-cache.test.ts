@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, expect, it, vi } from "vitest";
 import { DigestCache } from "../../gpu-worker/checkpoint/digest-cache.ts";
-import { temporaryFolder } from "./support/tiny.ts";
+import { temporaryFolder } from "../support/tiny.ts";
 
 const SIZE = 2 * 1024 * 1024;
 /** Only what has been left alone for two seconds is remembered; a file's time of change cannot be set. */

@@ -8,7 +8,7 @@ import { jumpAt, transitionBetween } from "../../gpu-worker/pipeline/sampling/sc
 import { VQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/scheduler.ts";
 import { clampProbabilities } from "../../gpu-worker/pipeline/sampling/pixel-view.ts";
 import { StridedVQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/strided-scheduler.ts";
-import { maxDifference } from "./support/tiny.ts";
+import { maxDifference } from "../support/tiny.ts";
 
 const config = (steps: number, classes: number): SchedulerConfig => ({
   num_train_timesteps: steps,

@@ -7,7 +7,7 @@ import { array, assert, asyncProperty, integer, nat, tuple } from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";
 import { CheckpointError } from "../../gpu-worker/checkpoint/errors.ts";
 import { TorchFile } from "../../gpu-worker/checkpoint/torch/torch-file.ts";
-import { temporaryFolder } from "./support/tiny.ts";
+import { temporaryFolder } from "../support/tiny.ts";
 import {
   type Member,
   op,
@@ -17,7 +17,7 @@ import {
   torchMembers,
   type TorchTensor,
   zipFile,
-} from "./support/torch-files.ts";
+} from "../support/torch-files.ts";
 
 let path: string;
 beforeEach(async () => {

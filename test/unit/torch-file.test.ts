@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { TensorSource } from "../../gpu-worker/checkpoint/weights/tensor.ts";
 import { TorchFile } from "../../gpu-worker/checkpoint/torch/torch-file.ts";
-import { temporaryFolder } from "./support/tiny.ts";
-import { torchFile } from "./support/torch-files.ts";
+import { temporaryFolder } from "../support/tiny.ts";
+import { torchFile } from "../support/torch-files.ts";
 
 const FIXTURES = join(import.meta.dirname, "..", "fixtures", "torch");
 

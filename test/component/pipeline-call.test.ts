@@ -9,7 +9,7 @@ import {
   VQDiffusionScheduler,
 } from "@vqd/gpu-worker/pipeline";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const schedule = new DiffusersCheckpoint(TINY_CHECKPOINT).scheduler;
 const call = { prompt: "red apple", numInferenceSteps: 4 };

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll } from "vitest";
 
-const TINY = join(import.meta.dirname, "..", "..", "fixtures", "tiny");
+const TINY = join(import.meta.dirname, "..", "fixtures", "tiny");
 export const TINY_CHECKPOINT = join(TINY, "checkpoint");
 
 interface RunDescription {

@@ -7,7 +7,7 @@ import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layou
 import { CheckpointError } from "../../gpu-worker/checkpoint/errors.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const SCHEDULER = "scheduler/scheduler_config.json";
 const TEXT_ENCODER = "text_encoder/config.json";

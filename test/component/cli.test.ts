@@ -9,8 +9,8 @@ import { promisify } from "node:util";
 import sharp from "sharp";
 import { describe, expect, it } from "vitest";
 import { REPO } from "../../infra/stack/paths.ts";
-import { CLI, vqd, vqdIn } from "./support/cli.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { CLI, vqd, vqdIn } from "../support/cli.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 describe("vqd", () => {
   it.each([[], ["--help"], ["-h"]])("lists its commands: %j", async (...args) => {

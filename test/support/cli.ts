@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 
-export const CLI = join(import.meta.dirname, "..", "..", "..", "gpu-worker", "cli.ts");
+export const CLI = join(import.meta.dirname, "..", "..", "gpu-worker", "cli.ts");
 
 interface Result {
   readonly code: number | null;

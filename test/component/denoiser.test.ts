@@ -7,7 +7,7 @@ import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
 import { graphForm, QUANTIZATIONS } from "../../gpu-worker/graph/form.ts";
 import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
 import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const TIMEOUT_MS = 60_000;
 const CASES = QUANTIZATIONS.flatMap((quantization) => [

@@ -5,7 +5,7 @@ import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { encodeImageFile } from "../../gpu-worker/pipeline/image.ts";
 import { type DenoiseSlot, type SlotInit, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import type { DiffusionScheduler } from "../../gpu-worker/pipeline/sampling/scheduler.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const CHECKPOINTS = { tiny: TINY_CHECKPOINT, bundled: BUNDLED_MODEL };
 const PROMPTS = ["grinning face, flat style", "red apple", "a cat on the moon", ""];

@@ -11,7 +11,7 @@ import { graphForm } from "../../gpu-worker/graph/form.ts";
 import { GraphBuilder } from "../../gpu-worker/graph/onnx.ts";
 import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
 import { floatData, floatTensor, Session } from "../../gpu-worker/runtime/session.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const run = promisify(execFile);
 const checkpoint = new DiffusersCheckpoint(TINY_CHECKPOINT);

@@ -13,7 +13,7 @@ import {
 import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
 import { VQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/scheduler.ts";
 import { StridedVQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/strided-scheduler.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 describe("sharpening", () => {
   it.each([

@@ -4,7 +4,7 @@ import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, expect, it } from "vitest";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const VQVAE = "vqvae/diffusion_pytorch_model.safetensors";
 const TEXT_ENCODER = "text_encoder/model.safetensors";

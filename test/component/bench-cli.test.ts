@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, it } from "vitest";
 import { REPO } from "../../infra/stack/paths.ts";
-import { temporaryFolder } from "./support/tiny.ts";
+import { temporaryFolder } from "../support/tiny.ts";
 
 const run = (script: string, ...args: string[]) =>
   promisify(execFile)(process.execPath, [join(REPO, "test", script), ...args]);

@@ -13,7 +13,7 @@ import {
   selfCheck,
   SelfCheckError,
 } from "../../gpu-worker/serving/self-check.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 let pipeline: VQDiffusionPipeline;
 let golden: Golden;

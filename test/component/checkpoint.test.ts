@@ -26,7 +26,7 @@ import { SafetensorsFile } from "../../gpu-worker/checkpoint/weights/safetensors
 import { fromFloat32 } from "../../gpu-worker/checkpoint/weights/tensor.ts";
 import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
 import { graphForm } from "../../gpu-worker/graph/form.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 describe("a safetensors file", () => {
   let path: string;

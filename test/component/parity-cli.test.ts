@@ -8,7 +8,7 @@ import { text } from "node:stream/consumers";
 import { describe, expect, it } from "vitest";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import type { ParityReport } from "../../gpu-worker/parity/parity.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const CLI = join(import.meta.dirname, "..", "..", "gpu-worker", "cli.ts");
 const VECTORS = join(TINY_CHECKPOINT, "..", "vectors");

@@ -12,7 +12,7 @@ import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
 import { VQModel } from "../../gpu-worker/pipeline/vq-model.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const UNCONDITIONAL = "learned_classifier_free_sampling_embeddings/diffusion_pytorch_model.safetensors";
 

@@ -8,9 +8,9 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { HubError } from "../../gpu-worker/huggingface/errors.ts";
 import { pullCheckpoint, type PullOptions } from "../../gpu-worker/huggingface/pull.ts";
-import { vqd } from "./support/cli.ts";
-import { FakeHub } from "./support/hub.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { vqd } from "../support/cli.ts";
+import { FakeHub } from "../support/hub.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors";
 const COMPONENT_FOLDERS = [

@@ -14,7 +14,7 @@ import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
 import { floatData, floatTensor, Session } from "../../gpu-worker/runtime/session.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 it("rounds each output channel to within half a step of its own scale", () => {
   const matrix = fc

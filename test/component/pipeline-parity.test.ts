@@ -26,7 +26,7 @@ import {
   TINY_CHECKPOINT,
   transposed,
   vector,
-} from "./support/tiny.ts";
+} from "../support/tiny.ts";
 
 const CLASSES = 128;
 const PIXELS = 64;

@@ -8,7 +8,7 @@ import { inspectCheckpoint } from "../../gpu-worker/checkpoint/inspect.ts";
 import { dequantizeWeight, quantizeWeight } from "../../gpu-worker/checkpoint/weights/int8.ts";
 import { SafetensorsFile } from "../../gpu-worker/checkpoint/weights/safetensors.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const TRANSFORMER = join("transformer", "diffusion_pytorch_model.safetensors");
 

@@ -5,7 +5,7 @@ import { expect, it } from "vitest";
 import { WorkerMetrics } from "../../gpu-worker/telemetry/metrics.ts";
 import { ModelHost } from "../../gpu-worker/serving/model-host.ts";
 import { StallWatch } from "../../gpu-worker/watchdog/stall-watch.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const MIB = 1024 * 1024;
 const forever = new AbortController().signal;

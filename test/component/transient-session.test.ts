@@ -6,7 +6,7 @@ import { ensureGraphs, graphBytes, graphPath } from "../../gpu-worker/graph/cach
 import { graphForm } from "../../gpu-worker/graph/form.ts";
 import { TransientSession } from "../../gpu-worker/pipeline/transient-session.ts";
 import { floatData, floatTensor, type Session } from "../../gpu-worker/runtime/session.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 let path: string;
 let staying: TransientSession;

@@ -10,8 +10,8 @@ import { fromFloat32 } from "../../gpu-worker/checkpoint/weights/tensor.ts";
 import { openWeights, pickWeights } from "../../gpu-worker/checkpoint/weights/weight-files.ts";
 import { COMPONENTS } from "../../gpu-worker/checkpoint/weights/components.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
-import { torchFile, type TorchTensor } from "./support/torch-files.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
+import { torchFile, type TorchTensor } from "../support/torch-files.ts";
 
 const SAFETENSORS = {
   text_encoder: "model.safetensors",

@@ -9,7 +9,7 @@ import { Previews } from "../../gpu-worker/jobs/previews.ts";
 import type { EventBody } from "../../gpu-worker/jobs/publisher.ts";
 import { type Job, previewSteps } from "../../shared/job.ts";
 import { createLogger } from "../../shared/log.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 describe("the steps that are shown", () => {
   it("are spread evenly between the first and the last", () => {

@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { expect, it } from "vitest";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
 import { ThreadedRuntime } from "../../gpu-worker/runtime/threaded-runtime.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const call = { prompt: "a picture", seed: 3, numInferenceSteps: 5, guidanceScale: 2 };
 

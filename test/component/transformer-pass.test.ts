@@ -7,7 +7,7 @@ import { ensureGraphs, graphPath } from "../../gpu-worker/graph/cache.ts";
 import { graphForm } from "../../gpu-worker/graph/form.ts";
 import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
 import { type PassResult, TransformerPass } from "../../gpu-worker/pipeline/transformer-pass.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const checkpoint = new DiffusersCheckpoint(TINY_CHECKPOINT);
 const pixels = checkpoint.transformer.sample_size ** 2;

@@ -8,9 +8,9 @@ import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layou
 import type { Inspection } from "../../gpu-worker/checkpoint/inspect.ts";
 import { SafetensorsFile } from "../../gpu-worker/checkpoint/weights/safetensors.ts";
 import { COMPONENTS } from "../../gpu-worker/checkpoint/weights/components.ts";
-import { vqd } from "./support/cli.ts";
-import { temporaryFolder, TINY_CHECKPOINT } from "./support/tiny.ts";
-import { torchFile } from "./support/torch-files.ts";
+import { vqd } from "../support/cli.ts";
+import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
+import { torchFile } from "../support/torch-files.ts";
 
 let folder: string;
 let dir: string;
