@@ -88,7 +88,7 @@ const WEBHOOK_RETRY_SECONDS = [
 const WEBSOCKET_SCHEMES = new Set(["ws:", "wss:"]);
 const NATS_CREDENTIALS = /-BEGIN NATS USER JWT-[^]+-BEGIN USER NKEY SEED-/;
 
-const configSchema = z.object({
+export const configSchema = z.object({
   NATS_URL: z
     .string()
     .transform((list) => list.split(",").map((url) => url.trim()))
