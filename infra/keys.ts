@@ -159,10 +159,9 @@ async function main(): Promise<void> {
     const hash = createHash("sha256").update(secret).digest("hex");
     await namespace.put(hash, key);
     const id = hash.slice(0, ID_DIGITS);
-    say({ key: secret, id, ...key }, [
-      secret,
-      `kept as ${id}, by its hash alone: this is the only time it is shown`,
-    ]);
+    // The key alone on stdout, for KEY=$(npm run --silent keys -- create NAME).
+    say({ key: secret, id, ...key }, [secret]);
+    if (!values.json) process.stderr.write(`stored as ${id}, by its hash only: the key is not shown again\n`);
   } else if (command === "list") {
     const keys = await namespace.list();
     say(
