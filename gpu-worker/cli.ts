@@ -1,4 +1,4 @@
-// vqd, the command line of the worker's half: one file per command in cli/.
+// `vqd`, the worker's command line: one file per command in cli/.
 
 import { parseArgs } from "node:util";
 import { type Command, UsageError } from "./cli/command.ts";
@@ -33,10 +33,10 @@ const EXIT_USAGE = 2;
 
 function programHelp(): string {
   const rows = Object.entries(COMMANDS).map(([name, command]) => `  ${name.padEnd(12)}${command.summary}`);
-  return `Usage: vqd <command> [options]\n\nCommands:\n${rows.join("\n")}\n\nvqd <command> --help says more.\n`;
+  return `Usage: vqd <command> [options]\n\nCommands:\n${rows.join("\n")}\n\nRun vqd <command> --help for details.\n`;
 }
 
-/** Who reads may have enough, as `head` has: what is left to say is then for nobody, and what is left to do is done. */
+/** A reader may close the pipe early, as `head` does: further output is then discarded, and the command still completes. */
 function ignoreClosedPipes(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {
@@ -46,7 +46,7 @@ function ignoreClosedPipes(): void {
 }
 
 async function main([name, ...args]: readonly string[]): Promise<void> {
-  // A worker that cannot log any more must not go on unseen.
+  // A worker that can no longer log must not keep running unobserved.
   if (name !== "worker") ignoreClosedPipes();
   if (name === undefined || name === "--help" || name === "-h") {
     process.stdout.write(programHelp());
@@ -55,7 +55,7 @@ async function main([name, ...args]: readonly string[]): Promise<void> {
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (command === undefined) {
     throw new UsageError(
-      `unknown command ${JSON.stringify(name)}; there are: ${Object.keys(COMMANDS).join(", ")}`,
+      `unknown command ${JSON.stringify(name)}; the commands are ${Object.keys(COMMANDS).join(", ")}`,
     );
   }
   const { values, positionals } = parse(command, args);

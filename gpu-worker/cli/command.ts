@@ -1,8 +1,8 @@
-// What a command of the command line is, and how its options are read.
+// What makes up a command of the command line, and how its options are read.
 
 import type { ParseArgsOptionsConfig } from "node:util";
 
-/** The caller's mistake: reported on one line, with exit code 2. */
+/** A mistake of the caller: reported on one line, with exit code 2. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
@@ -10,9 +10,9 @@ export class UsageError extends Error {
 export interface Command {
   /** One line for the list of commands. */
   readonly summary: string;
-  /** All of `--help`. */
+  /** The complete `--help` text. */
   readonly help: string;
-  /** Options besides --help: strings, which are in `values`, and booleans, which are in `flags` if given. */
+  /** Options besides --help: strings, passed in `values`, and booleans, passed in `flags` when given. */
   readonly options: ParseArgsOptionsConfig;
   run(
     positionals: readonly string[],
@@ -25,7 +25,7 @@ export interface Command {
 export const stringOptions = (...names: readonly string[]): ParseArgsOptionsConfig =>
   Object.fromEntries(names.map((name) => [name, { type: "string" } as const]));
 
-/** The positional arguments, which are `names`; throws a UsageError if some are missing or too many. */
+/** The positional arguments called `names`; throws a UsageError if there are too few or too many. */
 export function readArguments<const Names extends readonly string[]>(
   positionals: readonly string[],
   usage: string,
@@ -38,7 +38,7 @@ export function readArguments<const Names extends readonly string[]>(
   return [...positionals] as { [I in keyof Names]: string };
 }
 
-/** A number from an option, within min and max; undefined if it was not given. */
+/** A number option from min to max; undefined if not given. Throws a UsageError. */
 export function numberOption(
   values: Readonly<Record<string, string | undefined>>,
   name: string,
@@ -54,7 +54,7 @@ export function numberOption(
   return value;
 }
 
-/** One of `choices` from an option; undefined if it was not given. */
+/** An option that is one of `choices`; undefined if not given. Throws a UsageError. */
 export function choiceOption<T extends string>(
   values: Readonly<Record<string, string | undefined>>,
   name: string,

@@ -1,4 +1,4 @@
-// `vqd convert`: a checkpoint of any weight files as one of safetensors.
+// `vqd convert`: rewrites a checkpoint with any kind of weight files as safetensors.
 
 import { convertCheckpoint } from "../checkpoint/convert.ts";
 import { QUANTIZATIONS } from "../graph/form.ts";
@@ -9,13 +9,13 @@ const USAGE = "vqd convert SRC DST";
 
 const help = `Usage: ${USAGE} [options]
 
-Writes the checkpoint SRC to the folder DST with one safetensors file per component, tensor by tensor. DST appears
-when it is complete.
+Writes the checkpoint SRC to the folder DST, tensor by tensor, with one safetensors file per component. DST appears
+only once it is complete.
 
 Options:
-  --dtype TYPE     fp32, fp16 or bf16: how weights are stored, the computation is the same   [fp32]
-  --quantization Q none or int8: int8 stores the matrices that are multiplied in int8 as such, with a scale per row;
-                   a quarter of the size, for vqd alone                                      [none]
+  --dtype TYPE     fp32, fp16 or bf16: how weights are stored; it does not change how they compute   [fp32]
+  --quantization Q none or int8: int8 stores matrices that are multiplied in int8 that way, with a scale per
+                   row; a quarter of the size, readable by vqd only                           [none]
   --variant NAME   prefer weight files of this variant, such as fp16
   --force          replace DST if it is a checkpoint
   -h, --help       this text

@@ -1,4 +1,4 @@
-// `vqd doctor`: looks at a deployment from its ends and says what is wrong, changing nothing.
+// `vqd doctor`: examines a deployment from its ends and reports what is wrong, without changing anything.
 
 import { diagnose } from "../doctor/diagnose.ts";
 import { describeFindings } from "../doctor/findings.ts";
@@ -9,28 +9,29 @@ const DEFAULT_FREE_GIB = 1;
 
 const help = `Usage: ${USAGE}
 
-Looks at a deployment, changes nothing, and says what is wrong and what to do about it. Exit code 1 if there is a problem.
+Examines a deployment without changing anything, and reports what is wrong and what to do about it. Exits with 1 if
+there is a problem.
 
-  vqd doctor          NATS, the streams and the live workers, as the NATS user monitor (VQD_NATS_URL, VQD_NATS_CREDS,
-                      VQD_NATS_CA, ...; without VQD_NATS_URL, that of npm start)
-  vqd doctor worker   this machine as a worker's: settings, model, provider, disk, and NATS with the worker's own
-                      credentials; to be run with its environment
-  --url URL           the edge, too: address, certificate, health, clock, models
+  vqd doctor          checks NATS, the streams and the live workers, as the NATS user monitor (VQD_NATS_URL,
+                      VQD_NATS_CREDS, VQD_NATS_CA, ...; without VQD_NATS_URL, the NATS of npm start)
+  vqd doctor worker   checks this machine as a worker: settings, model, provider, disk, and NATS with the worker's
+                      own credentials; run it with the worker's environment
+  --url URL           also checks the edge: address, certificate, health, clock, models
 
 Options:
   --url URL           origin of the edge
-  --key KEY           API key to try there; better in the environment (VQD_API_KEY)
-  --model-version V   version (SHA-256, or its first digits) that the model must be: vqd doctor worker
-  --min-free GIB      disk space that a worker must have for its graphs                       [${DEFAULT_FREE_GIB}]
+  --key KEY           API key to test there; better set in the environment (VQD_API_KEY)
+  --model-version V   vqd doctor worker: version that the model must have (SHA-256, or its first digits)
+  --min-free GIB      free disk space that a worker needs for its graphs                      [${DEFAULT_FREE_GIB}]
   --data DIR          data folder of npm start (VQD_DATA)                                     [.vqd]
-  --json              JSON instead of lines
+  --json              JSON instead of text
   -h, --help          this text
 
 docs/doctor.md explains each check.
 `;
 
 export const doctor: Command = {
-  summary: "say what is wrong with a deployment",
+  summary: "report what is wrong with a deployment",
   help,
   options: {
     ...stringOptions("url", "key", "model-version", "min-free", "data"),

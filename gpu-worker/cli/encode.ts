@@ -1,4 +1,4 @@
-// `vqd encode`: a picture through the VQ model, to its codes and back.
+// `vqd encode`: passes an image through the VQ model, to codes and back.
 
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, extname, resolve } from "node:path";
@@ -12,21 +12,21 @@ const USAGE = "vqd encode IMAGE";
 
 const help = `Usage: ${USAGE} [options]
 
-Crops IMAGE to a square of the model's size, encodes it to the codes that the model denoises, and decodes them
-again. Prints how near the result is to the cropped picture, in dB (PSNR).
+Crops IMAGE to a square, scales it to the model's size, encodes it to the codes that the model works with, and
+decodes them again. Prints how close the result is to the cropped image, in dB (PSNR).
 
 Options:
-  --out FILE               the decoded picture, .png, .webp or .jpg                  [encoded.png]
-  --tokens FILE            the codes, row by row, as JSON
+  --out FILE               decoded image, .png, .webp or .jpg                        [encoded.png]
+  --tokens FILE            write the codes, row by row, as JSON
 ${MODEL_HELP}  -h, --help               this text
 `;
 
 const FORMATS = { ".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg" } as const;
-/** A picture larger than this is more likely an attack on the decoder than a picture. */
+/** An image larger than this is more likely an attack on the decoder than an image. */
 const MAX_INPUT_PIXELS = 100_000_000;
 
 export const encode: Command = {
-  summary: "encode a picture to codes and back",
+  summary: "encode an image to codes and back",
   help,
   options: { ...stringOptions("out", "tokens"), ...MODEL_OPTIONS },
   async run(positionals, values) {
@@ -40,10 +40,10 @@ export const encode: Command = {
     const pipeline = await loadPipeline(values);
     try {
       const { imageWidth, imageHeight, latentWidth, latentHeight, name, version } = pipeline.info;
-      const picture = await readPicture(file, imageWidth, imageHeight);
-      const codes = await pipeline.encodeImage(picture);
+      const image = await readImage(file, imageWidth, imageHeight);
+      const codes = await pipeline.encodeImage(image);
       const [decoded] = await pipeline.decode([codes]);
-      if (decoded === undefined) throw new Error("the codes were not decoded");
+      if (decoded === undefined) throw new Error("the decoder returned no image");
       writeFile(out, await encodeImageFile(decoded, format));
       process.stdout.write(`${out}\n`);
       if (values["tokens"] !== undefined) {
@@ -52,15 +52,15 @@ export const encode: Command = {
         writeFile(path, `${JSON.stringify(tokens)}\n`);
         process.stdout.write(`${path}\n`);
       }
-      process.stdout.write(`PSNR ${psnr(picture.data, decoded.data).toFixed(2)} dB\n`);
+      process.stdout.write(`PSNR ${psnr(image.data, decoded.data).toFixed(2)} dB\n`);
     } finally {
       await pipeline.release();
     }
   },
 };
 
-/** The middle of the picture at the given size, upright, on white where it is transparent. */
-async function readPicture(file: string, width: number, height: number): Promise<RgbImage> {
+/** The centre of the image at the given size, upright, on white where it is transparent. */
+async function readImage(file: string, width: number, height: number): Promise<RgbImage> {
   try {
     const data = await sharp(file, { limitInputPixels: MAX_INPUT_PIXELS })
       .rotate()
@@ -71,12 +71,9 @@ async function readPicture(file: string, width: number, height: number): Promise
       .toBuffer();
     return { width, height, data };
   } catch (cause) {
-    throw new Error(
-      `${file}: not a picture that can be read: ${cause instanceof Error ? cause.message : ""}`,
-      {
-        cause,
-      },
-    );
+    throw new Error(`${file}: not a readable image: ${cause instanceof Error ? cause.message : ""}`, {
+      cause,
+    });
   }
 }
 
@@ -85,7 +82,7 @@ function writeFile(path: string, content: Uint8Array | string): void {
   writeFileSync(path, content);
 }
 
-/** Peak signal-to-noise ratio of 8-bit values, in dB; infinite for equal ones. */
+/** Peak signal-to-noise ratio of two images' bytes, in dB; infinite if they are equal. */
 function psnr(a: Uint8Array, b: Uint8Array): number {
   const squares = a.reduce((sum, value, i) => sum + (value - (b[i] ?? outOfBounds())) ** 2, 0);
   return 10 * Math.log10(255 ** 2 / (squares / a.length));

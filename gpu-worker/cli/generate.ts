@@ -1,4 +1,4 @@
-// `vqd generate`: text to image in this process, no server.
+// `vqd generate`: text to image in this process, without a server.
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, extname, join, resolve } from "node:path";
@@ -20,21 +20,21 @@ import { createProgress } from "./progress.ts";
 
 const help = `Usage: vqd generate PROMPT [options]
 
-Makes pictures of PROMPT with a VQ-Diffusion checkpoint, in this process.
+Generates images of PROMPT with a VQ-Diffusion checkpoint, in this process.
 
 Options:
-  --out FILE               where to write; several images get -0, -1, ... before the ending  [image.png]
-  --seed N                 the same seed makes the same picture                              [random]
-  --preset NAME            draft, fast or best: steps, scheduler and purity sampling at once
-  --steps N                denoising steps, at most what the model was trained with  [100, or all]
-  --guidance-scale G       how much the prompt weighs, ${MIN_GUIDANCE_SCALE} (not at all) to ${MAX_GUIDANCE_SCALE}            [the model's]
-  --truncation-rate R      keep the most likely classes up to this probability, above 0 to 1 [1]
+  --out FILE               output file; several images get -0, -1, ... before the extension [image.png]
+  --seed N                 the same seed makes the same image                            [random]
+  --preset NAME            draft, fast or best: sets steps, scheduler and purity sampling
+  --steps N                denoising steps, at most the model's training timesteps  [100, or all]
+  --guidance-scale G       weight of the prompt, ${MIN_GUIDANCE_SCALE} (no guidance) to ${MAX_GUIDANCE_SCALE}              [the model's]
+  --truncation-rate R      keep the likeliest classes up to this total probability, at most 1 [1]
   --scheduler NAME         reference, or strided: few steps over the whole process    [reference]
-  --prior-rule N           purity sampling: 0 (off), 1 (surest first) or 2 (and sharpened)    [0]
+  --prior-rule N           purity sampling: 0 (off), 1 (surest pixels first), 2 (also sharpened) [0]
   --prior-weight R         how much rule 2 sharpens, 0 to ${MAX_PRIOR_WEIGHT}                                  [0]
-  --negative-prompt TEXT   what to move away from
-  --num-images N           pictures to make, 1 to ${MAX_IMAGES}                                           [1]
-  --format FORMAT          png, webp or jpeg                              [by the ending of --out]
+  --negative-prompt TEXT   what to steer away from
+  --num-images N           images to generate, 1 to ${MAX_IMAGES}                                        [1]
+  --format FORMAT          png, webp or jpeg                          [by the extension of --out]
 ${MODEL_HELP}  -h, --help               this text
 `;
 
@@ -56,7 +56,7 @@ const OPTIONS = [
 ] as const;
 
 export const generate: Command = {
-  summary: "make pictures of a prompt",
+  summary: "generate images from a prompt",
   help,
   options: { ...stringOptions(...OPTIONS), ...MODEL_OPTIONS },
   async run(positionals, values) {
@@ -73,14 +73,14 @@ export const generate: Command = {
       numImagesPerPrompt: numberOption(values, "num-images", { min: 1, max: MAX_IMAGES, integer: true }),
       seed: numberOption(values, "seed", { min: 0, max: MAX_SEED, integer: true }),
     };
-    // A folder that cannot be made is said before the work, not after it.
+    // If the folder cannot be created, say so before the work rather than after it.
     mkdirSync(dirname(out), { recursive: true });
     const pipeline = await loadPipeline(values);
     try {
       const { tokenCount, truncated } = pipeline.tokenize(prompt);
       if (truncated) {
         process.stderr.write(
-          `the prompt has ${tokenCount} tokens; the model reads ${pipeline.info.textLength}\n`,
+          `the prompt has ${tokenCount} tokens; the model reads only the first ${pipeline.info.textLength}\n`,
         );
       }
       const { numTrainTimesteps } = pipeline.info;
@@ -110,7 +110,7 @@ export const generate: Command = {
 
 type Values = Readonly<Record<string, string | undefined>>;
 
-/** What the preset says, of which the options that are given replace their part. */
+/** The preset's settings, which any options given override one by one. */
 function readPreset(values: Values, numTrainTimesteps: number): Partial<PresetSettings> {
   const name = choiceOption(values, "preset", PRESET_NAMES);
   if (name === undefined) return {};
@@ -118,7 +118,7 @@ function readPreset(values: Values, numTrainTimesteps: number): Partial<PresetSe
   return { numInferenceSteps: Math.min(numInferenceSteps, numTrainTimesteps), ...rest };
 }
 
-/** What is given of steps, scheduler and purity sampling, and nothing else. */
+/** The options for steps, scheduler and purity sampling; only those that are given. */
 function readSampling(values: Values): Partial<PresetSettings> {
   const numInferenceSteps = numberOption(values, "steps", { min: 1, max: MAX_TIMESTEPS, integer: true });
   const rule = choiceOption(values, "prior-rule", ["0", "1", "2"]);
@@ -132,7 +132,7 @@ function readSampling(values: Values): Partial<PresetSettings> {
   return {
     ...(numInferenceSteps === undefined ? {} : { numInferenceSteps }),
     ...(scheduler === undefined ? {} : { scheduler }),
-    // A preset's weight goes with its rule.
+    // A preset's weight belongs to its rule.
     ...(priorRule === undefined ? {} : { priorRule, priorWeight: 0 }),
     ...(priorWeight === undefined ? {} : { priorWeight }),
   };
@@ -144,7 +144,9 @@ function readPrompt(positionals: readonly string[]): string {
     throw new UsageError("give a prompt: vqd generate PROMPT");
   if (rest.length > 0) throw new UsageError("give the prompt as one argument, in quotes");
   if (prompt.length > MAX_PROMPT_CHARS) {
-    throw new UsageError(`the prompt has ${prompt.length} characters, at most ${MAX_PROMPT_CHARS} are read`);
+    throw new UsageError(
+      `the prompt has ${prompt.length} characters; at most ${MAX_PROMPT_CHARS} are allowed`,
+    );
   }
   return prompt;
 }
@@ -155,9 +157,7 @@ function readFormat(values: Values, out: string) {
   const ending = extname(out).toLowerCase();
   const format = FORMAT_BY_ENDING[ending as keyof typeof FORMAT_BY_ENDING];
   if (format === undefined) {
-    throw new UsageError(
-      `--out ends in ${JSON.stringify(ending)}, not in .png, .webp or .jpg; --format says which`,
-    );
+    throw new UsageError(`--out ends in ${JSON.stringify(ending)}, not in .png, .webp or .jpg; use --format`);
   }
   return format;
 }

@@ -1,4 +1,4 @@
-// `vqd golden`: records what a checkpoint computes, for the self-check of the workers that load it.
+// `vqd golden`: records what a checkpoint computes, for the self-check of workers that load it.
 
 import { existsSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -13,13 +13,13 @@ const DEFAULT_PROMPT = "a picture";
 const help = `Usage: ${USAGE}
 
 Records in FOLDER/${GOLDEN_FILE} what the checkpoint in FOLDER computes, in fp32 on the CPU. A worker that loads it
-makes the same steps on its own provider, and does not serve if they come out otherwise. The file is part of the
-checkpoint: its version changes.
+repeats these steps on its own provider, and does not serve the model if the results differ. The file is part of the
+checkpoint, so the checkpoint's version changes.
 
 Options:
-  --prompt TEXT      what the steps are of                                       [${DEFAULT_PROMPT}]
-  --cache DIR        where built graphs are kept (VQD_CACHE)                   [.vqd/cache]
-  --force            replace what is there
+  --prompt TEXT      prompt of the recorded steps                                [${DEFAULT_PROMPT}]
+  --cache DIR        folder for built graphs (VQD_CACHE)                       [.vqd/cache]
+  --force            overwrite an existing file
   -h, --help         this text
 `;
 
@@ -31,7 +31,7 @@ export const golden: Command = {
     const [folder] = readArguments(positionals, USAGE, ["FOLDER"]);
     const path = join(resolve(folder), GOLDEN_FILE);
     if (existsSync(path) && !flags.has("force"))
-      throw new UsageError(`${path} is there; --force replaces it`);
+      throw new UsageError(`${path} exists; --force overwrites it`);
     const cacheDir = values["cache"] ?? (process.env["VQD_CACHE"] || DEFAULT_CACHE_DIR);
     const pipeline = await VQDiffusionPipeline.fromPretrained(folder, { cacheDir });
     try {

@@ -1,4 +1,4 @@
-// `vqd inspect`: what a checkpoint folder holds, and all that is wrong with it.
+// `vqd inspect`: describes a checkpoint folder, and lists everything wrong with it.
 
 import { type Inspection, inspectCheckpoint } from "../checkpoint/inspect.ts";
 import { type Command, readArguments } from "./command.ts";
@@ -6,23 +6,23 @@ import { formatBytes } from "./progress.ts";
 
 const USAGE = "vqd inspect DIR";
 
-/** Names that one line has at most. */
+/** Most names on one line. */
 const MAX_LISTED = 8;
 
 const help = `Usage: ${USAGE} [options]
 
-Says what a checkpoint in the diffusers layout holds, and lists everything that is missing or does not fit.
-Exits with 1 if there is anything.
+Describes a checkpoint in the diffusers layout, and lists everything that is missing or does not match. Exits with 1
+if there is anything wrong.
 
 Options:
   --variant NAME   prefer weight files of this variant, such as fp16
-  --tensors        name and shape of every tensor too
-  --json           all of it as JSON
+  --tensors        also list the name and shape of every tensor
+  --json           JSON instead of text
   -h, --help       this text
 `;
 
 export const inspect: Command = {
-  summary: "say what a checkpoint holds, and what is wrong with it",
+  summary: "describe a checkpoint, and what is wrong with it",
   help,
   options: { variant: { type: "string" }, tensors: { type: "boolean" }, json: { type: "boolean" } },
   async run(positionals, values, flags) {
@@ -48,11 +48,11 @@ function text(inspection: Inspection, withTensors: boolean): string {
   const { imageSize, latentSize } = inspection;
   const lines = [
     inspection.dir,
-    `picture     ${known(imageSize)} x ${known(imageSize)} pixels from ${known(latentSize)} x ${known(latentSize)} codes`,
+    `image       ${known(imageSize)} x ${known(imageSize)} pixels from ${known(latentSize)} x ${known(latentSize)} codes`,
     `codes       ${known(inspection.codes)}`,
     `timesteps   ${known(inspection.timesteps)}`,
     `layers      ${known(inspection.layers)}`,
-    `prompt      ${known(inspection.textLength, " tokens")}, guided away from ${unconditional(inspection)}`,
+    `prompt      ${known(inspection.textLength, " tokens")}, unconditional: ${unconditional(inspection)}`,
     "",
   ];
   for (const { component, file, bytes, dtypes, tensors, parameters, unused } of inspection.components) {
@@ -62,23 +62,23 @@ function text(inspection: Inspection, withTensors: boolean): string {
     }
     const size = `${tensors.length} tensors, ${parameters.toLocaleString("en")} parameters`;
     lines.push(`${file}: ${size}, ${dtypes.join(" and ") || "no floats"}, ${formatBytes(bytes)}`);
-    if (unused.length > 0) lines.push(`  not used: ${listed(unused)}`);
+    if (unused.length > 0) lines.push(`  unused: ${listed(unused)}`);
     if (withTensors) {
       lines.push(...tensors.map(({ name, dtype, shape }) => `  ${name} ${dtype} [${shape.join(", ")}]`));
     }
   }
   const { problems } = inspection;
-  lines.push("", problems.length === 0 ? "nothing is missing" : `${problems.length} problems:`, ...problems);
+  lines.push("", problems.length === 0 ? "no problems" : `${problems.length} problems:`, ...problems);
   return `${lines.join("\n")}\n`;
 }
 
-/** The first of many names, and how many more there are; `--json` has all. */
+/** The first of many names and the number of the others; `--json` lists all. */
 function listed(names: readonly string[]): string {
   const first = names.slice(0, MAX_LISTED).join(", ");
   return names.length <= MAX_LISTED ? first : `${first} and ${names.length - MAX_LISTED} more`;
 }
 
 function unconditional({ learnableUnconditional: learnable }: Inspection): string {
-  if (learnable === null) return "what is unknown";
+  if (learnable === null) return "unknown";
   return learnable ? "learned embeddings" : "the empty prompt";
 }

@@ -1,4 +1,4 @@
-// The options of commands that run a model: which one, and on what.
+// The options of commands that run a model: which model, and how.
 
 import { availableParallelism } from "node:os";
 import { delimiter } from "node:path";
@@ -11,20 +11,20 @@ import { choiceOption, numberOption, stringOptions } from "./command.ts";
 export const MODEL_OPTIONS = stringOptions("model", "provider", "quantization", "threads", "cache");
 
 export const MODEL_HELP = `\
-  --model DIR              diffusers checkpoint (VQD_MODEL, its first folder)   [the bundled one]
+  --model DIR              diffusers checkpoint (first folder of VQD_MODEL)     [the bundled one]
   --provider NAME          cpu, webgpu or cuda (VQD_PROVIDER)                               [cpu]
   --quantization Q         none or int8 (VQD_QUANTIZATION)       [int8 on the CPU, none elsewhere]
   --threads N              threads of the CPU provider (VQD_THREADS)                  [all cores]
-  --cache DIR              where built graphs are kept (VQD_CACHE)                   [.vqd/cache]
+  --cache DIR              folder for built graphs (VQD_CACHE)                       [.vqd/cache]
 `;
 
-/** The option, else the environment, else the CPU. */
+/** From the option, else the environment, else the CPU. */
 export function readProvider(values: Readonly<Record<string, string | undefined>>): Provider {
   const provider = values["provider"] ?? (process.env["VQD_PROVIDER"] || undefined);
   return choiceOption({ provider }, "provider", ["cpu", "webgpu", "cuda"]) ?? "cpu";
 }
 
-/** Threads and folder of built graphs: the options, else the environment, else all cores and the usual folder. */
+/** Threads and folder for built graphs: from the options, else the environment, else all cores and the default folder. */
 export function readRuntime(values: Readonly<Record<string, string | undefined>>): {
   threads: number;
   cacheDir: string;
@@ -37,7 +37,7 @@ export function readRuntime(values: Readonly<Record<string, string | undefined>>
   };
 }
 
-/** Loads what the options say, else the environment; the caller releases it. */
+/** Loads the model of the options, else of the environment; the caller releases it. */
 export function loadPipeline(
   values: Readonly<Record<string, string | undefined>>,
 ): Promise<VQDiffusionPipeline> {

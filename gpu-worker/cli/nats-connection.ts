@@ -1,4 +1,4 @@
-// Which NATS a command speaks to, and as whom: that of the environment, or that of `npm start`.
+// Which NATS a command connects to, and as which user: that of the environment, or that of `npm start`.
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -12,11 +12,11 @@ const DEFAULT_DATA = join(import.meta.dirname, "..", "..", ".vqd");
 const CONNECT_LIMIT_MS = 5_000;
 
 export const NATS_HELP = `\
-Asks the NATS of VQD_NATS_URL, with VQD_NATS_CREDS or VQD_NATS_USER and VQD_NATS_PASSWORD and, for TLS by a private CA,
-VQD_NATS_CA; without VQD_NATS_URL, that of npm start.
+Connects to VQD_NATS_URL with VQD_NATS_CREDS, or with VQD_NATS_USER and VQD_NATS_PASSWORD, and with VQD_NATS_CA for a
+private CA; without VQD_NATS_URL, to the NATS of npm start.
 `;
 
-/** Users that commands are. */
+/** NATS users that commands connect as. */
 export type CommandUser = "monitor" | "operator";
 
 const configSchema = z.object({ port: z.int() });
@@ -30,7 +30,7 @@ const none = {
   keyFile: undefined,
 };
 
-/** `data` is a folder of npm start; without one the environment comes first. Throws an Error that says what is missing. */
+/** `data` is a data folder of npm start; without one, the environment takes precedence. Throws an Error that says what is missing. */
 export function settingsFor(
   user: CommandUser,
   data: string | undefined,
@@ -47,12 +47,16 @@ export function settingsFor(
   const read = <T>(file: string, schema: z.ZodType<T>): T => {
     const path = join(folder, file);
     if (!existsSync(path)) {
-      throw new UsageError(`${path} is not there: give VQD_NATS_URL, or --data with the folder of npm start`);
+      throw new UsageError(
+        `${path} does not exist: set VQD_NATS_URL, or --data to the data folder of npm start`,
+      );
     }
     try {
       return schema.parse(JSON.parse(readFileSync(path, "utf8")));
     } catch (cause) {
-      throw new Error(`${path} says no server or password; a newer npm start writes it anew`, { cause });
+      throw new Error(`${path} holds no server or password; npm start of this release rewrites it`, {
+        cause,
+      });
     }
   };
   const { port } = read("nats-server.conf", configSchema);
@@ -60,7 +64,7 @@ export function settingsFor(
   return { ...none, servers: [`nats://127.0.0.1:${port}`], user, password };
 }
 
-/** Connects once; the Error says where, as whom, and why it failed. */
+/** Connects once; on failure throws an Error that says where to, as which user, and why it failed. */
 export async function connectAs(
   user: CommandUser,
   settings: NatsSettings,

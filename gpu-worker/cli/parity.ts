@@ -1,4 +1,4 @@
-// `vqd parity`: is this build, on this provider, equal to the reference?
+// `vqd parity`: checks that this build, on this provider, matches the reference.
 
 import { BUNDLED_MODEL } from "../config.ts";
 import { QUANTIZATIONS } from "../graph/form.ts";
@@ -9,21 +9,21 @@ import { choiceOption, type Command, stringOptions, UsageError } from "./command
 const help = `Usage: vqd parity --vectors FILE [options]
 
 Runs every stage of the pipeline, and whole runs, on recorded inputs and noise, and prints as JSON how far the results
-are from the recorded ones. Exit code 0 when all is within the limits, 1 when not.
+are from the recorded ones. Exits with 0 if everything is within its limits, else with 1.
 
 Options:
-  --vectors FILE           the recorded vectors: NAME.json or NAME.safetensors, the other beside it
-  --checkpoint DIR         the checkpoint they were recorded with               [the bundled one]
-  --runs NAME,...          the recorded runs to make                                       [all]
-  --quantization Q         none or int8: int8 has limits of its own                        [none]
+  --vectors FILE           recorded vectors: NAME.json or NAME.safetensors, the other beside it
+  --checkpoint DIR         checkpoint they were recorded with                   [the bundled one]
+  --runs NAME,...          recorded runs to repeat                                         [all]
+  --quantization Q         none or int8, which has wider limits                            [none]
   --provider NAME          cpu, webgpu or cuda (VQD_PROVIDER)                               [cpu]
   --threads N              threads of the CPU provider (VQD_THREADS)                  [all cores]
-  --cache DIR              where built graphs are kept (VQD_CACHE)                   [.vqd/cache]
+  --cache DIR              folder for built graphs (VQD_CACHE)                       [.vqd/cache]
   -h, --help               this text
 `;
 
 export const parity: Command = {
-  summary: "compare with recorded results of the reference",
+  summary: "compare with the reference's recorded results",
   help,
   options: stringOptions("vectors", "checkpoint", "runs", "quantization", "provider", "threads", "cache"),
   async run(positionals, values) {

@@ -1,7 +1,7 @@
-// A progress bar on a terminal, a line now and then elsewhere.
+// Progress: a bar on a terminal, an occasional line elsewhere.
 
 const BAR_WIDTH = 30;
-/** Without a terminal: lines per whole run. */
+/** Without a terminal: number of lines in total. */
 const PLAIN_LINES = 10;
 
 export interface Progress {

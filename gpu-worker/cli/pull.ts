@@ -1,4 +1,4 @@
-// `vqd pull`: a checkpoint from a model hub.
+// `vqd pull`: downloads a checkpoint from a model hub.
 
 import { inspectCheckpoint } from "../checkpoint/inspect.ts";
 import { type Command, readArguments, stringOptions, UsageError } from "./command.ts";
@@ -9,16 +9,16 @@ const DEFAULT_ENDPOINT = "https://huggingface.co";
 
 const help = `Usage: ${USAGE} [options]
 
-Downloads the VQ-Diffusion checkpoint REPO (owner/name) of the Hugging Face hub: the files that are needed, and of
-weights the safetensors if there are any. A download that was cut goes on where it was. All files are checked
+Downloads the VQ-Diffusion checkpoint REPO (owner/name) from the Hugging Face hub: only the files that are needed,
+with weights as safetensors where available. An interrupted download resumes where it stopped. All files are checked
 against the hashes that the hub lists.
 
 Options:
-  --dir DIR        where to                                                  [the name of REPO]
+  --dir DIR        target folder                                             [the name of REPO]
   --revision REV   branch, tag or commit                                                 [main]
-  --variant NAME   take weight files of this variant, such as fp16
+  --variant NAME   prefer weight files of this variant, such as fp16
   --endpoint URL   another hub of the same kind (HF_ENDPOINT)          [${DEFAULT_ENDPOINT}]
-  --token TOKEN    for private repositories; better in the environment (HF_TOKEN)
+  --token TOKEN    for private repositories; better set in the environment (HF_TOKEN)
   -h, --help       this text
 `;
 
@@ -52,7 +52,7 @@ export const pull: Command = {
     });
     progress.finish();
     const [problem] = inspectCheckpoint(dir, variant).problems;
-    if (problem !== undefined) throw new Error(`all files came, but ${problem}`);
+    if (problem !== undefined) throw new Error(`all files were downloaded, but ${problem}`);
     process.stderr.write(`${files.length} files\n`);
     process.stdout.write(`${dir}\n`);
   },

@@ -1,4 +1,4 @@
-// `vqd streams apply`: brings the streams of a NATS up to date, and shows before what will change.
+// `vqd streams apply`: brings the JetStream streams up to date, after showing what will change.
 
 import { createInterface } from "node:readline/promises";
 import { jetstreamManager } from "@nats-io/jetstream";
@@ -12,24 +12,24 @@ const MAX_QUEUE = 1_000_000;
 
 const help = `Usage: ${USAGE}
 
-Makes the streams that are missing and changes those whose settings differ from this release's; keeps what they hold.
-Shows the changes first and asks; safe to repeat. To be run with the operator's credentials once for a new NATS, and
-before workers and edge are upgraded.
+Creates missing streams and updates those whose settings differ from this release's, keeping their messages. Shows
+the changes first and asks for confirmation; safe to repeat. Run it with the operator's credentials once for a new
+NATS, and before upgrading workers and edge.
 ${NATS_HELP}
 Options:
-  --replicas N       servers that hold each message: 1, 3 or 5   [as it is; a new stream: 3 in a cluster, else 1]
-  --queue-limit N    jobs that may wait or run at once           [as it is; a new stream: 1000]
-  --dry-run          only shows the changes; exit code 3 if there are any
-  --yes              does not ask
+  --replicas N       servers that hold each message: 1, 3 or 5   [unchanged; new streams: 3 in a cluster, else 1]
+  --queue-limit N    jobs that may wait or run at once           [unchanged; new streams: 1000]
+  --dry-run          only show the changes; exit code 3 if there are any
+  --yes              do not ask for confirmation
   --data DIR         data folder of npm start (VQD_DATA)                              [.vqd]
   -h, --help         this text
 `;
 
-/** Of --dry-run with something to do. */
+/** Exit code of --dry-run if there is something to change. */
 const EXIT_CHANGES = 3;
 
 export const streams: Command = {
-  summary: "make the streams, or bring them up to date",
+  summary: "create the streams, or bring them up to date",
   help,
   options: {
     ...stringOptions("replicas", "queue-limit", "data"),
@@ -52,7 +52,7 @@ export const streams: Command = {
       const impossible = immutableChanges(plan);
       if (impossible.length > 0) {
         throw new Error(
-          `no server changes this in place: ${impossible.join("; ")}. Let the queue run empty, delete the stream and apply again`,
+          `NATS cannot change this in place: ${impossible.join("; ")}. Let the queue drain, delete the stream and apply again`,
         );
       }
       const changes = plan.filter(({ action: todo }) => todo !== "keep").length;
@@ -62,7 +62,7 @@ export const streams: Command = {
         return;
       }
       if (!flags.has("yes") && !(await confirm(`apply ${changes} changes? [y/N] `))) {
-        throw new Error("nothing was changed");
+        throw new Error("nothing changed");
       }
       await executePlan(jsm, plan);
       process.stdout.write("applied\n");
@@ -74,7 +74,7 @@ export const streams: Command = {
 
 async function confirm(question: string): Promise<boolean> {
   if (!process.stdin.isTTY)
-    throw new UsageError("nobody can be asked here: give --yes, or --dry-run to look");
+    throw new UsageError("cannot ask for confirmation without a terminal: use --yes, or --dry-run to look");
   const prompt = createInterface({ input: process.stdin, output: process.stderr });
   try {
     return /^y(es)?$/i.test((await prompt.question(question)).trim());

@@ -1,4 +1,4 @@
-// Environment variables as help texts and docs show them, read from the schemas that check them.
+// Environment variables as shown in help texts and docs, derived from the schemas that validate them.
 
 import { z } from "zod";
 

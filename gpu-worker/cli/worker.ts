@@ -1,4 +1,4 @@
-// `vqd worker`: the GPU worker, which takes its settings from the environment.
+// `vqd worker`: the GPU worker, configured by the environment.
 
 import { tracingVariables, workerVariables } from "../config.ts";
 import { type Command, readArguments } from "./command.ts";
@@ -16,12 +16,12 @@ Options:
 `;
 
 export const worker: Command = {
-  summary: "serve a model's jobs from NATS",
+  summary: "run jobs from NATS",
   help,
   options: {},
   async run(positionals) {
     readArguments(positionals, USAGE, []);
-    // Serves as soon as it is loaded, and ends the process itself.
+    // Serves as soon as it is loaded, and exits the process itself.
     await import("../main.ts");
   },
 };

@@ -1,4 +1,4 @@
-// `vqd workers`: the live workers, as they answer over NATS, and how long their models' queues are.
+// `vqd workers`: lists the workers that answer over NATS, and the lengths of their models' queues.
 
 import { jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "nats";
@@ -15,17 +15,17 @@ const DEFAULT_WAIT_MS = 500;
 
 const help = `Usage: ${USAGE}
 
-Lists the live workers: model, slots, step time, jobs, uptime, and how many jobs wait for their model.
+Lists the live workers: model, slots, step time, jobs, uptime, and the number of jobs queued for their model.
 ${NATS_HELP}
 Options:
   --data DIR         data folder of npm start (VQD_DATA)                              [.vqd]
-  --wait MS          how long to listen for answers, 50 to 60000                       [${DEFAULT_WAIT_MS}]
+  --wait MS          how long to wait for answers, 50 to 60000                         [${DEFAULT_WAIT_MS}]
   --json             JSON instead of a table
   -h, --help         this text
 `;
 
 interface Listed extends AnsweringWorker {
-  /** Jobs that wait for the model, all its workers together; null if that cannot be asked. */
+  /** Jobs queued for the model, across all its workers; null if unknown. */
   readonly queued: number | null;
 }
 
@@ -69,7 +69,7 @@ async function withQueues(nc: NatsConnection, found: readonly AnsweringWorker[])
 }
 
 function table(listed: readonly Listed[]): string {
-  if (listed.length === 0) return "no workers answered\n";
+  if (listed.length === 0) return "no worker answered\n";
   const head = [
     "WORKER",
     "STATUS",

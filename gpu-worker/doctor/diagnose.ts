@@ -1,4 +1,4 @@
-// The whole examination: of the system as its monitor sees it, or of this machine as a worker's, and of the edge.
+// The complete examination: of the system as the monitor sees it, or of this machine as a worker, and of the edge.
 
 import { INBOX_PREFIX } from "@vqd/shared/subjects.ts";
 import { settingsFor } from "../cli/nats-connection.ts";
@@ -14,11 +14,11 @@ import { checkWorkers, type ServedVersion } from "./workers.ts";
 export interface DiagnoseOptions {
   readonly part: "system" | "worker";
   readonly env: NodeJS.ProcessEnv;
-  /** Origin of the edge, if it is to be looked at. */
+  /** Origin of the edge, if it is to be checked. */
   readonly url: string | undefined;
-  /** API key to try there. */
+  /** API key to test there. */
   readonly apiKey: string | undefined;
-  /** What the worker's model must be: the first digits of its version. */
+  /** Version that the worker's model must have, or its first digits. */
   readonly modelVersion: string | undefined;
   readonly minFreeGib: number;
   /** Data folder of npm start. */
@@ -53,7 +53,7 @@ async function checkThisWorker(
       findings.problem(
         "worker.version",
         `${model.name} is version ${model.version}, not ${version}`,
-        "its files are not those that were meant: copy them again",
+        "these are not the intended files: copy them again",
       );
     }
   }

@@ -1,4 +1,4 @@
-// The edge's end: its address, certificate, health, clock and key, and the models that it knows.
+// Checks of the edge: address, certificate, health, clock and key, and the models that it knows.
 
 import { lookup } from "node:dns/promises";
 import { z } from "zod";
@@ -6,7 +6,7 @@ import { type Findings, reasonOf } from "./findings.ts";
 import type { ServedVersion } from "./workers.ts";
 
 const LIMIT_MS = 10_000;
-/** Deadlines of jobs are the edge's clock, read by the workers'. */
+/** Job deadlines are set by the edge's clock and read by the workers'. */
 const CLOCK_WARNING_MS = 2_000;
 const CLOCK_PROBLEM_MS = 10_000;
 
@@ -16,7 +16,7 @@ const healthSchema = z.object({
   models: z.array(z.object({ name: z.string(), version: z.string() })),
 });
 
-/** Gives the models that the edge knows. `key` is an API key, if one is to be tried. */
+/** Returns the models that the edge knows. `key` is an API key to test, if any. */
 export async function checkEdge(
   findings: Findings,
   url: string,
@@ -25,7 +25,7 @@ export async function checkEdge(
   const { hostname, protocol } = new URL(url);
   const isLocal = ["127.0.0.1", "localhost", "[::1]"].includes(hostname);
   if (protocol === "http:" && !isLocal) {
-    findings.warn("edge.tls", `${url} is not encrypted: keys travel in the clear`, "use https");
+    findings.warn("edge.tls", `${url} is not encrypted: API keys are sent in the clear`, "use https");
   }
   try {
     await lookup(hostname.replaceAll(/[[\]]/g, ""));
@@ -33,7 +33,7 @@ export async function checkEdge(
     findings.problem(
       "edge.dns",
       `${hostname} has no address (${reasonOf(error)})`,
-      "correct --url, or the name's records",
+      "correct --url, or the DNS records of the name",
     );
     return [];
   }
@@ -50,8 +50,8 @@ export async function checkEdge(
   if (!health.success) {
     findings.problem(
       "edge.url",
-      `${url}/healthz is not a vqd edge's (${response.status})`,
-      "is --url right?",
+      `${url} is not a vqd edge: /healthz answers ${response.status} without the expected fields`,
+      "check --url",
     );
     return [];
   }
@@ -60,13 +60,21 @@ export async function checkEdge(
   else {
     const advice = {
       unreachable:
-        "look at NATS_URL, NATS_CREDS (or NATS_USER, NATS_PASSWORD), certificate and port of the edge",
+        "check the edge's NATS_URL and NATS_CREDS (or NATS_USER and NATS_PASSWORD), and the server's certificate and port",
       unavailable: "its streams do not answer: too few servers are up, or vqd streams apply was never run",
     };
-    findings.problem("edge.nats", `the edge says that NATS is ${nats}`, advice[nats as keyof typeof advice]);
+    findings.problem(
+      "edge.nats",
+      `the edge reports that NATS is ${nats}`,
+      advice[nats as keyof typeof advice],
+    );
   }
   if (models.length === 0) {
-    findings.problem("edge.models", "the edge knows no model", "no worker has announced one; start a worker");
+    findings.problem(
+      "edge.models",
+      "the edge knows no model",
+      "no worker has announced one yet: start a worker",
+    );
   } else findings.ok("edge.models", models.map(({ name }) => name).join(", "));
   if (key !== undefined) await checkKey(findings, url, key);
   return models;
@@ -82,15 +90,15 @@ const ask = (url: string, key?: string): Promise<Response> =>
 function checkClock(findings: Findings, response: Response, now: number): void {
   const date = Date.parse(response.headers.get("date") ?? "");
   if (Number.isNaN(date)) return;
-  // The header has whole seconds, cut.
+  // The header is truncated to whole seconds.
   const offMs = date + 500 - now;
   if (Math.abs(offMs) < CLOCK_WARNING_MS) {
-    findings.ok("edge.clock", "this clock and the edge's agree");
+    findings.ok("edge.clock", "this machine's clock agrees with the edge's");
     return;
   }
   const seconds = (Math.abs(offMs) / 1_000).toFixed(0);
-  const message = `this clock is ${seconds} s ${offMs > 0 ? "behind" : "ahead of"} the edge's`;
-  const advice = "synchronize clocks (NTP): deadlines of jobs are times of the edge";
+  const message = `this machine's clock is ${seconds} s ${offMs > 0 ? "behind" : "ahead of"} the edge's`;
+  const advice = "synchronize the clocks (NTP): job deadlines are set by the edge's clock";
   if (Math.abs(offMs) >= CLOCK_PROBLEM_MS) findings.problem("edge.clock", message, advice);
   else findings.warn("edge.clock", message, advice);
 }
@@ -101,7 +109,7 @@ async function checkKey(findings: Findings, url: string, key: string): Promise<v
     if (status === 200) findings.ok("edge.key", "the API key is valid");
     else if (status === 401)
       findings.problem("edge.key", "the edge does not know the API key (401)", "npm run keys -- list");
-    else if (status === 403) findings.warn("edge.key", "the API key may not read (403)");
+    else if (status === 403) findings.warn("edge.key", "the API key is not allowed to read (403)");
     else if (status === 503) {
       findings.problem(
         "edge.key",

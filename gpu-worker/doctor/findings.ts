@@ -1,9 +1,9 @@
-// What a doctor has found: each finding names the check, so that people and scripts can look it up.
+// The doctor's findings: each names its check, so that people and scripts can look it up.
 
 export type Level = "ok" | "warning" | "problem";
 
 export interface Finding {
-  /** `<part>.<what>`, stable: docs/doctor.md explains each. */
+  /** `<part>.<what>`, stable; docs/doctor.md explains each. */
   readonly check: string;
   readonly level: Level;
   readonly message: string;
@@ -31,7 +31,7 @@ export class Findings {
   }
 }
 
-/** The reason of an error, which may be in its cause. */
+/** The reason for an error, including that of its cause. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { message, cause } = error;
@@ -42,7 +42,7 @@ export function reasonOf(error: unknown): string {
 
 const SIGNS = { ok: "ok     ", warning: "WARNING", problem: "PROBLEM" } as const;
 
-/** For people: problems and warnings with advice below. */
+/** The findings as text, with advice below each problem or warning. */
 export function describeFindings(findings: readonly Finding[]): string {
   const width = Math.max(...findings.map(({ check }) => check.length));
   const lines = findings.flatMap(({ check, level, message, advice }) => [
@@ -50,5 +50,6 @@ export function describeFindings(findings: readonly Finding[]): string {
     ...(advice === undefined ? [] : [`${" ".repeat(SIGNS.ok.length + width + 4)}${advice}`]),
   ]);
   const count = (level: Level): number => findings.filter((one) => one.level === level).length;
-  return `${lines.join("\n")}\n${count("problem")} problems, ${count("warning")} warnings\n`;
+  const counted = (level: Level): string => `${count(level)} ${level}${count(level) === 1 ? "" : "s"}`;
+  return `${lines.join("\n")}\n${counted("problem")}, ${counted("warning")}\n`;
 }

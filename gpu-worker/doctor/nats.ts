@@ -1,4 +1,4 @@
-// The way to NATS, hop by hop: address, connection, TLS, credentials, and what the server is.
+// The path to NATS, hop by hop: address, connection, TLS, credentials, and the server itself.
 
 import { lookup } from "node:dns/promises";
 import { readFileSync } from "node:fs";
@@ -6,15 +6,15 @@ import { connect, type NatsConnection } from "nats";
 import { connectionOptions, type NatsSettings } from "../nats/settings.ts";
 import { type Findings, reasonOf } from "./findings.ts";
 
-/** Work queues with discard new, direct get and named consumers. */
+/** The first with all of work queues that discard new messages, direct get and named consumers. */
 const MIN_VERSION = [2, 9] as const;
 /** Images travel inline up to this size. */
 const WANTED_PAYLOAD = 1024 * 1024;
 const CONNECT_LIMIT_MS = 5_000;
-/** A certificate or credentials that end sooner are worth a word. */
+/** Credentials that expire sooner than this deserve a warning. */
 const SOON_MS = 14 * 86_400_000;
 
-/** Connects if that can be done, and says what is in the way if not. */
+/** Connects if possible; otherwise reports what is in the way. */
 export async function checkNats(
   findings: Findings,
   settings: NatsSettings,
@@ -47,34 +47,34 @@ async function checkNames(findings: Findings, servers: readonly string[]): Promi
       findings.problem(
         "nats.dns",
         `${hostname} has no address (${reasonOf(error)})`,
-        "correct VQD_NATS_URL, or the name's records",
+        "correct VQD_NATS_URL, or the DNS records of the name",
       ),
     );
   }
 }
 
-/** When a credentials file's JWT ends, as Unix time in ms; undefined for never. Throws an Error for what is none. */
+/** When the JWT of a credentials file expires, as Unix time in ms; undefined for never. Throws an Error for any other file. */
 function expiryOf(file: string): number | undefined {
   const [, jwt] = /NATS USER JWT-+\s+(\S+)/.exec(readFileSync(file, "utf8")) ?? [];
-  if (jwt === undefined) throw new Error("it holds no NATS USER JWT");
+  if (jwt === undefined) throw new Error("it contains no NATS USER JWT");
   const claims = JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()) as { exp?: number };
   return claims.exp === undefined ? undefined : claims.exp * 1_000;
 }
 
 function checkCredentials(findings: Findings, file: string | undefined): void {
   if (file === undefined) return;
-  const advice = "npm run cluster -- user ROLE makes new ones";
+  const advice = "npm run cluster -- user ROLE creates new ones";
   try {
     const expiry = expiryOf(file);
     if (expiry === undefined) return;
     const when = new Date(expiry).toISOString();
     if (expiry <= Date.now()) {
-      findings.problem("nats.credentials", `${file} has expired at ${when}`, advice);
+      findings.problem("nats.credentials", `${file} expired at ${when}`, advice);
     } else if (expiry < Date.now() + SOON_MS) {
       findings.warn("nats.credentials", `${file} expires at ${when}`, advice);
     }
   } catch (error) {
-    findings.problem("nats.credentials", `${file} is no credentials file: ${reasonOf(error)}`, advice);
+    findings.problem("nats.credentials", `${file} is not a credentials file: ${reasonOf(error)}`, advice);
   }
 }
 
@@ -86,12 +86,13 @@ function explainFailure(findings: Findings, settings: NatsSettings, error: unkno
   if (/VQD_NATS_/.test(reason)) {
     if (!known) findings.problem("nats.settings", reason);
   } else if (/authorization|authentication|permissions/i.test(reason)) {
-    const who = settings.credsFile ?? (settings.user === undefined ? "nobody" : `user ${settings.user}`);
+    const who =
+      settings.credsFile ?? (settings.user === undefined ? "anonymous clients" : `user ${settings.user}`);
     if (!known) {
       findings.problem(
         "nats.credentials",
-        `${where} refuses ${who}: ${reason}`,
-        "wrong password, or credentials that were revoked, or of another operator",
+        `${where} rejects ${who}: ${reason}`,
+        "the password is wrong, or the credentials were revoked or belong to another operator",
       );
     }
   } else if (code === "CERT_HAS_EXPIRED" || /certificate has expired/i.test(reason)) {
@@ -100,19 +101,19 @@ function explainFailure(findings: Findings, settings: NatsSettings, error: unkno
     findings.problem(
       "nats.tls",
       `the certificate of ${where} is not trusted: ${reason}`,
-      "VQD_NATS_CA must name the CA that signed it, and the URL a host that it names",
+      "VQD_NATS_CA must name the CA that signed it, and the URL must use a host name in the certificate",
     );
   } else if (/tls/i.test(reason)) {
     findings.problem(
       "nats.tls",
       `${where}: ${reason}`,
-      "the server offers no TLS, which tls:// and VQD_NATS_CA ask for",
+      "the server offers no TLS, which tls:// and VQD_NATS_CA require",
     );
   } else if (!known) {
     findings.problem(
       "nats.connect",
       `cannot connect to ${where}: ${reason}`,
-      "is the server up, and its port open from here?",
+      "check that the server is up and its port reachable from here",
     );
   }
 }
@@ -139,19 +140,23 @@ function checkServer(findings: Findings, nc: NatsConnection, settings: NatsSetti
     );
   } else findings.ok("nats.version", `nats-server ${version}`);
   if (!jetstream) {
-    findings.problem("nats.jetstream", "the server has no JetStream", "add jetstream to its configuration");
+    findings.problem(
+      "nats.jetstream",
+      "JetStream is not enabled on the server",
+      "add jetstream to its configuration",
+    );
   }
   if (payload < WANTED_PAYLOAD) {
     findings.problem(
       "nats.max_payload",
-      `max_payload is ${payload} bytes, less than the ${WANTED_PAYLOAD} that images may take`,
-      "raise max_payload of the server",
+      `max_payload is ${payload} bytes, less than the ${WANTED_PAYLOAD} that an image may take`,
+      "raise the server's max_payload",
     );
   }
   const isLocal = settings.servers.every((server) =>
     ["127.0.0.1", "localhost", "[::1]"].includes(new URL(server).hostname),
   );
   if (!tls && !isLocal) {
-    findings.warn("nats.tls", "the connection is not encrypted", "docs/nats.md says how to have TLS");
+    findings.warn("nats.tls", "the connection is not encrypted", "docs/nats.md explains how to set up TLS");
   }
 }

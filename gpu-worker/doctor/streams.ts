@@ -1,4 +1,4 @@
-// The streams: there, as this release wants them, led, replicated, and not full.
+// Checks that the streams exist, match this release, have a leader and replicas, and are not full.
 
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "nats";
@@ -6,12 +6,12 @@ import { STREAMS } from "@vqd/shared/subjects.ts";
 import { differences, streamInfo, WANTED_STREAMS } from "../ops/streams.ts";
 import { type Findings, reasonOf } from "./findings.ts";
 
-const APPLY = "vqd streams apply, with the operator's credentials";
-/** Part of the queue's limit that is worth a word. */
+const APPLY = "run vqd streams apply with the operator's credentials";
+/** Fraction of the queue's limit that deserves a warning. */
 const NEARLY_FULL = 0.9;
 const API_LIMIT_MS = 3_000;
 
-/** To be asked as a user that may see them (monitor, operator). */
+/** Needs a connection as a user that may see the streams (monitor or operator). */
 export async function checkStreams(findings: Findings, nc: NatsConnection): Promise<void> {
   const jsm = await jetstreamManager(nc, { checkAPI: false, timeout: API_LIMIT_MS });
   const isCluster = nc.info?.cluster !== undefined;
@@ -32,7 +32,7 @@ async function checkStream(
     findings.problem(
       "streams.unavailable",
       `${name} does not answer: ${reasonOf(error)}`,
-      "no leader: too few servers of the cluster are up; or this user may not see it",
+      "it has no leader, as too few servers of the cluster are up, or this user may not see it",
     );
     return;
   }
@@ -48,8 +48,8 @@ async function checkStream(
   if (isCluster && replicas < 3) {
     findings.warn(
       "streams.replicas",
-      `${name} has ${replicas} replica in a cluster: it is lost with its server`,
-      "vqd streams apply --replicas 3",
+      `${name} has ${replicas} ${replicas === 1 ? "replica" : "replicas"} in a cluster: losing its server loses the stream`,
+      "run vqd streams apply --replicas 3",
     );
   }
   for (const peer of info.cluster?.replicas ?? []) {
@@ -62,9 +62,9 @@ async function checkStream(
   if (name === STREAMS.jobs && messages >= limit * NEARLY_FULL) {
     findings.warn(
       "streams.queue",
-      `${messages} of ${limit} jobs wait or run: ${messages >= limit ? "new ones are refused" : "nearly full"}`,
-      "start workers, or vqd streams apply --queue-limit N",
+      `${messages} of ${limit} jobs are waiting or running: ${messages >= limit ? "new ones are refused" : "nearly full"}`,
+      "start more workers, or run vqd streams apply --queue-limit N",
     );
   }
-  if (changes.length === 0) findings.ok("streams", `${name}: ${messages} messages, ${replicas} replicas`);
+  if (changes.length === 0) findings.ok("streams", `${name}: messages: ${messages}, replicas: ${replicas}`);
 }

@@ -1,4 +1,4 @@
-// A worker's own end: its settings, model, provider and disk, and what NATS lets it do.
+// Checks of a worker's machine: settings, model, provider and disk, and its NATS permissions.
 
 import { accessSync, constants, existsSync, mkdtempSync, rmSync, statfsSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -17,7 +17,7 @@ import type { ServedVersion } from "./workers.ts";
 const GIB = 1024 ** 3;
 const ID = "00000000000000000000000000";
 
-/** Settings are known to be valid. `minFreeGib` is what must be free for graphs. Gives the models that it would serve. */
+/** `minFreeGib` is the space that must be free for graphs. Returns the models that the worker would serve. */
 export async function checkWorkerEnd(
   findings: Findings,
   config: WorkerConfig,
@@ -32,7 +32,7 @@ function checkModel(findings: Findings, dir: string, name: string): ServedVersio
   try {
     const { problems } = inspectCheckpoint(dir);
     for (const problem of problems)
-      findings.problem("worker.model", problem, `vqd inspect ${dir} shows all of it`);
+      findings.problem("worker.model", problem, `vqd inspect ${dir} shows the details`);
     if (problems.length > 0) return [];
     const version = new DiffusersCheckpoint(dir).version();
     findings.ok("worker.model", `${name} in ${dir} is version ${version.slice(0, 12)}`);
@@ -43,7 +43,7 @@ function checkModel(findings: Findings, dir: string, name: string): ServedVersio
   }
 }
 
-/** Whether the models here are those that are served elsewhere under the same name. */
+/** Checks that the models here are the ones served elsewhere under the same names. */
 export function compareVersions(
   findings: Findings,
   own: readonly ServedVersion[],
@@ -56,15 +56,15 @@ export function compareVersions(
     findings.problem(
       "worker.version",
       `${name} here is version ${version.slice(0, 12)}, ${where} ${[...versions].map((other) => other.slice(0, 12)).join(", ")}`,
-      "another checkpoint under the same name gets jobs of its own only; copy the same files, or name it otherwise",
+      "each version of a name has a queue of its own; copy the same files, or give this model another name",
     );
   }
 }
 
-/** The folder itself, or the one that it would be made in: looking at it changes nothing. */
+/** The folder itself, or the existing one in which it would be created: checking that one changes nothing. */
 function nearestFolder(path: string): string {
   if (!existsSync(path)) return nearestFolder(dirname(path));
-  if (!statSync(path).isDirectory()) throw new Error(`${path} is no folder`);
+  if (!statSync(path).isDirectory()) throw new Error(`${path} is not a folder`);
   return path;
 }
 
@@ -74,20 +74,20 @@ function checkDisk(findings: Findings, cacheDir: string, minFreeGib: number): vo
     accessSync(folder, constants.W_OK);
     const { bavail, bsize } = statfsSync(folder);
     const free = (bavail * bsize) / GIB;
-    const message = `${free.toFixed(1)} GiB are free in ${cacheDir}`;
+    const message = `${free.toFixed(1)} GiB free in ${cacheDir}`;
     if (free < minFreeGib) {
       findings.problem(
         "worker.disk",
         `${message}, less than ${minFreeGib}`,
-        "free some, or set VQD_CACHE elsewhere",
+        "free some space, or point VQD_CACHE elsewhere",
       );
     } else findings.ok("worker.disk", message);
   } catch (error) {
-    findings.problem("worker.disk", `VQD_CACHE cannot be written: ${reasonOf(error)}`);
+    findings.problem("worker.disk", `VQD_CACHE is not writable: ${reasonOf(error)}`);
   }
 }
 
-/** Runs a graph of one operator on the provider. */
+/** Runs a graph with a single operator on the provider. */
 async function checkProvider(
   findings: Findings,
   { provider, threads }: Pick<WorkerConfig, "provider" | "threads">,
@@ -102,20 +102,20 @@ async function checkProvider(
     const session = await Session.create(path, { provider, threads });
     try {
       const sum = await session.run({ x: floatTensor(Float32Array.of(1, 2), [2]) }, "output");
-      if (String(sum.data) !== "2,4") throw new Error(`it computes 1 + 1, 2 + 2 as ${String(sum.data)}`);
+      if (String(sum.data) !== "2,4") throw new Error(`it computes 1 + 1 and 2 + 2 as ${String(sum.data)}`);
     } finally {
       await session.release();
     }
     findings.ok("worker.provider", `${provider} runs a graph`);
   } catch (error) {
-    findings.problem("worker.provider", reasonOf(error), "or set VQD_PROVIDER=cpu");
+    findings.problem("worker.provider", reasonOf(error), "fix this, or set VQD_PROVIDER=cpu");
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
 }
 
-/** What a worker says and hears, in forms that change nothing: a stream that is not this one refuses the message. */
-const SAYS = [
+/** What a worker publishes, made harmless by a header that names another stream: JetStream then rejects the message. */
+const PUBLISHES = [
   `vqd.events.0.${ID}`,
   `vqd.state.${ID}`,
   "vqd.models.doctor",
@@ -124,9 +124,9 @@ const SAYS = [
   `$JS.API.DIRECT.GET.${STREAMS.state}.vqd.state.${ID}`,
   `$JS.API.CONSUMER.CREATE.${STREAMS.jobs}.doctor`,
 ];
-const HEARS = [`${INBOX_PREFIX.worker}.doctor`, `vqd.control.${ID}`, "$SRV.PING.vqd-worker"];
+const SUBSCRIBES = [`${INBOX_PREFIX.worker}.doctor`, `vqd.control.${ID}`, "$SRV.PING.vqd-worker"];
 
-/** Tries what a worker needs. To be called with a connection of the worker's credentials, which it closes. */
+/** Tries everything that a worker needs. Takes a connection with the worker's credentials, and closes it. */
 export async function checkWorkerPermissions(findings: Findings, nc: NatsConnection): Promise<void> {
   const refused: string[] = [];
   const reading = (async () => {
@@ -134,12 +134,12 @@ export async function checkWorkerPermissions(findings: Findings, nc: NatsConnect
       if (status.type === "error") refused.push(status.error.message);
     }
   })();
-  for (const subject of SAYS) {
+  for (const subject of PUBLISHES) {
     const harmless = headers();
     harmless.set("Nats-Expected-Stream", "VQD_DOCTOR");
     nc.publish(subject, "", { headers: harmless });
   }
-  for (const subject of HEARS) nc.subscribe(subject, { callback: () => {} });
+  for (const subject of SUBSCRIBES) nc.subscribe(subject, { callback: () => {} });
   await nc.flush();
   await nc.close();
   await reading;
@@ -147,8 +147,9 @@ export async function checkWorkerPermissions(findings: Findings, nc: NatsConnect
     findings.problem(
       "worker.permissions",
       message,
-      "the worker's user lacks a permission: infra/nats/permissions.ts lists them all",
+      "the worker's user lacks a permission; infra/nats/permissions.ts lists them all",
     );
   }
-  if (refused.length === 0) findings.ok("worker.permissions", "NATS lets the worker do all that it needs");
+  if (refused.length === 0)
+    findings.ok("worker.permissions", "the worker has all NATS permissions that it needs");
 }

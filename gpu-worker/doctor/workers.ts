@@ -1,4 +1,4 @@
-// The live workers: there, ready, of one release, and alike where they serve the same model.
+// Checks that live workers exist, are ready, run one release, and compute alike where they serve the same model.
 
 import type { NatsConnection } from "nats";
 import { askWorkers } from "../ops/workers.ts";
@@ -11,7 +11,7 @@ export interface ServedVersion {
   readonly version: string;
 }
 
-/** What the workers serve. */
+/** Returns the models that the workers serve. */
 export async function checkWorkers(
   findings: Findings,
   nc: NatsConnection,
@@ -19,7 +19,11 @@ export async function checkWorkers(
 ): Promise<ServedVersion[]> {
   const workers = await askWorkers(nc, WAIT_MS);
   if (workers.length === 0) {
-    findings.problem("workers.none", "no worker answers", "start one: its own log says why it does not run");
+    findings.problem(
+      "workers.none",
+      "no worker answers",
+      "start one; if one should be running, its log says why it is not",
+    );
     return [];
   }
   for (const { worker, status, failedJobs, jobs } of workers) {
@@ -32,11 +36,11 @@ export async function checkWorkers(
   if (releases.length > 1) {
     findings.warn(
       "workers.releases",
-      `releases side by side: ${releases.join(", ")}`,
-      "fine during an upgrade, not for long",
+      `several releases are running: ${releases.join(", ")}`,
+      "normal during an upgrade, but not for long",
     );
   } else if (releases[0] !== release) {
-    findings.warn("workers.releases", `workers are of release ${releases[0]}, this command of ${release}`);
+    findings.warn("workers.releases", `the workers run release ${releases[0]}, this command is ${release}`);
   }
   const models = Map.groupBy(workers, ({ model }) => model);
   for (const [model, serving] of models) {
@@ -44,17 +48,17 @@ export async function checkWorkers(
     if (versions.size > 1) {
       findings.warn(
         "workers.versions",
-        `${model} is served in ${versions.size} versions, each with a queue of its own`,
+        `${model} is served in ${versions.size} versions, each with its own queue`,
       );
     }
     const numerics = new Set(serving.map(({ version, numericsId }) => `${version} ${numericsId}`));
     if (numerics.size > versions.size) {
       findings.warn(
         "workers.numerics",
-        `workers of ${model} compute differently (provider or quantization): a job that moves between them starts over`,
+        `workers of ${model} compute differently (provider or quantization): a job that moves between them restarts`,
       );
     }
-    findings.ok("workers", `${model}: ${serving.length} workers`);
+    findings.ok("workers", `${model}: ${serving.length} ${serving.length === 1 ? "worker" : "workers"}`);
   }
   return workers.map(({ model, version }) => ({ name: model, version }));
 }

@@ -1,4 +1,4 @@
-// The graphs of a checkpoint on disk: built once, found again by the checkpoint's hash.
+// A checkpoint's ONNX graphs on disk: built once, then found by the checkpoint's hash.
 
 import { createHash } from "node:crypto";
 import {
@@ -20,7 +20,7 @@ import { buildTextEncoder } from "./text-encoder.ts";
 import { buildCrossAttention, buildTransformer } from "./transformer.ts";
 import { buildVQDecoder, buildVQEncoder } from "./vq-model.ts";
 
-/** Raised whenever the graphs or the sampler change: part of the cache's key and of the numerics id. */
+/** Incremented whenever the graphs or the sampler change: part of the cache key and of the numerics id. */
 export const GRAPH_FORMAT = 5;
 
 const GRAPHS = ["text-encoder", "cross-attention", "transformer", "vq-decoder", "vq-encoder"] as const;
@@ -28,15 +28,15 @@ export type GraphName = (typeof GRAPHS)[number];
 
 /** Lists the files of a complete folder; written last. */
 const INVENTORY = "inventory.json";
-/** Between a folder's name and a random end, while it is not complete or no longer of use. */
+/** Separates a folder's name from a random suffix while it is incomplete or about to be deleted. */
 const TEMPORARY = ".tmp-";
-/** Nothing takes this long to build: what is older was left by a process that died. */
+/** No build takes this long: anything older was left behind by a process that died. */
 const ABANDONED_MS = 24 * 60 * 60 * 1000;
 const PLACE_ATTEMPTS = 5;
 
 export const graphPath = (dir: string, name: GraphName): string => join(dir, `${name}.onnx`);
 
-/** Size of a graph with its weights, in bytes. */
+/** Size of a graph including its weights, in bytes. */
 export function graphBytes(dir: string, name: GraphName): number {
   const files = readdirSync(dir).filter((file) => file.startsWith(`${name}.`));
   return files.reduce((sum, file) => sum + statSync(join(dir, file)).size, 0);
@@ -48,8 +48,8 @@ export interface GraphOptions {
 }
 
 /**
- * The folder with the graphs of `checkpoint`, built under `cacheDir` if it is not there or is damaged. Processes
- * may do this at the same time: each builds in a folder of its own, and the first to finish gives it its name.
+ * The folder with the graphs of `checkpoint`, built under `cacheDir` if it is missing or damaged. Several processes may
+ * do this at the same time: each builds in a folder of its own, and the first to finish renames it into place.
  */
 export function ensureGraphs(
   checkpoint: DiffusersCheckpoint,
@@ -71,14 +71,14 @@ export function ensureGraphs(
   return dir;
 }
 
-/** Gives `building` the name `dir`, unless another process has put a complete folder there meanwhile. */
+/** Renames `building` to `dir`, unless another process has put a complete folder there in the meantime. */
 function putInPlace(building: string, dir: string): void {
   for (let attempt = 1; ; attempt++) {
     try {
       renameSync(building, dir);
       return;
     } catch (error) {
-      // A folder can be renamed over an empty one only: something is there.
+      // A folder can be renamed over an empty one only, so something is there.
       if (isComplete(dir)) return;
       if (attempt === PLACE_ATTEMPTS) throw error;
     }
@@ -86,13 +86,13 @@ function putInPlace(building: string, dir: string): void {
   }
 }
 
-/** Takes a damaged folder away in one go: deleted file by file, another process could see it half gone. */
+/** Moves a damaged folder away atomically: while it was deleted file by file, another process could see it half gone. */
 function moveAside(dir: string): void {
   const aside = mkdtempSync(`${dir}${TEMPORARY}`);
   try {
     renameSync(dir, join(aside, "damaged"));
   } catch (error) {
-    // Another process was quicker.
+    // Another process was faster.
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
   } finally {
     rmSync(aside, { recursive: true, force: true });
@@ -110,8 +110,8 @@ function removeAbandoned(parent: string): void {
 }
 
 /**
- * What the inventory says of a file. Weights are compared by size alone: they can be gigabytes, and since they are
- * on the disk before the inventory is, a crash cannot leave them full of holes. Graphs are small enough to be hashed.
+ * What the inventory records of a file. Weights are compared by size only: they can be gigabytes, and as they reach the
+ * disk before the inventory does, a crash cannot leave holes in them. Graphs are small enough to be hashed.
  */
 function fingerprint(path: string): string {
   const { size } = statSync(path);
@@ -133,7 +133,7 @@ function isComplete(dir: string): boolean {
   }
 }
 
-/** Builds all graphs of `checkpoint` in the folder `dir`, layer by layer: the weights are never all in memory. */
+/** Builds all graphs of `checkpoint` in the folder `dir`, layer by layer, so that the weights are never all in memory. */
 function buildGraphs(checkpoint: DiffusersCheckpoint, dir: string, form: GraphForm): void {
   const { textEncoder, transformer, vqvae, tokenizer } = checkpoint;
   const build = (

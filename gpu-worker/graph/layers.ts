@@ -1,4 +1,4 @@
-// Layers that several graphs share: linear, layer norm, attention, group norm, convolution.
+// Layers that several graphs use: linear, layer norm, attention, group norm, convolution.
 
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
 import type { GraphBuilder } from "./onnx.ts";
@@ -16,18 +16,18 @@ export function addBias(graph: GraphBuilder, x: string, bias: Float32Array | und
   return bias === undefined ? x : graph.op("Add", [x, graph.constant(bias, [bias.length])]);
 }
 
-/** Form of layers, and the rows that they have in common. */
+/** The form of layers, and the rows that they share. */
 export interface LayerForm extends GraphForm {
   readonly group: RowGroup;
 }
 
-/** A value [B, length, inputs] as linear layers read it: rounded once for all of them where they are int8. */
+/** A value [B, length, inputs] as input of linear layers: quantized once for all of them where they are int8. */
 export interface LinearInput {
   readonly x: string;
   readonly int8: Int8Rows | undefined;
 }
 
-/** `lowest` is the least that a value can be, if that is little below zero. */
+/** `lowest` is a lower bound of the values, if it is only slightly below zero. */
 export function linearInput(
   graph: GraphBuilder,
   x: string,
@@ -53,7 +53,7 @@ export function linear(graph: GraphBuilder, x: string, layer: LinearWeights, for
   return addBias(graph, product(graph, linearInput(graph, x, layer.inputs, form), layer), layer.bias);
 }
 
-/** Layer norm over the last axis with the weights `prefix.weight` and `prefix.bias`. */
+/** Layer norm over the last axis with weights `prefix.weight` and `prefix.bias`. */
 export function layerNorm(
   graph: GraphBuilder,
   x: string,
@@ -67,10 +67,10 @@ export function layerNorm(
   return graph.op("LayerNormalization", [x, scale, bias], { axis: -1, epsilon: { float: epsilon } });
 }
 
-/** Below the least value of `quickGelu`, -0.16357. */
+/** A lower bound of `quickGelu`, whose minimum is -0.16357. */
 export const QUICK_GELU_LOWEST = -0.164;
 
-/** x * sigmoid(1.702 x): CLIP's quick GELU and diffusers' "geglu-approximate" alike. */
+/** x * sigmoid(1.702 x): both CLIP's quick GELU and diffusers' "geglu-approximate". */
 export function quickGelu(graph: GraphBuilder, x: string): string {
   return graph.op("Mul", [x, graph.op("Sigmoid", [graph.op("Mul", [x, graph.scalar(1.702)])])]);
 }
@@ -122,7 +122,7 @@ export function groupNorm(
   prefix: string,
   { channels, groups, epsilon }: { channels: number; groups: number; epsilon: number },
 ): string {
-  // As an instance norm over [B, groups, -1]: every provider has it, GroupNormalization only some.
+  // As an instance norm over [B, groups, -1], which every provider has, unlike GroupNormalization.
   const grouped = graph.op("Reshape", [x, graph.ints([0, groups, -1])]);
   const ones = graph.constant(new Float32Array(groups).fill(1), [groups]);
   const zeros = graph.constant(new Float32Array(groups), [groups]);
@@ -136,7 +136,7 @@ export function groupNorm(
   return graph.op("Add", [graph.op("Mul", [restored, scale]), bias]);
 }
 
-/** Convolution of x [B, inputs, H, W] with a square kernel; `pads` as ONNX: top, left, bottom, right. */
+/** Convolution of x [B, inputs, H, W] with a square kernel; `pads` in ONNX order: top, left, bottom, right. */
 export function conv(
   graph: GraphBuilder,
   x: string,

@@ -1,9 +1,9 @@
-// Weights of linear layers, read and put side by side as the graphs multiply with them.
+// Weights of linear layers, in the layout in which the graphs multiply with them.
 
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
 
-/** [rows, columns] → [columns, rows]: PyTorch stores linear weights by output, MatMul wants them by input. */
+/** [rows, columns] → [columns, rows]: PyTorch stores linear weights by output, MatMul takes them by input. */
 function transpose(matrix: Float32Array, rows: number, columns: number): Float32Array {
   const result = new Float32Array(matrix.length);
   for (let row = 0; row < rows; row++) {
@@ -14,7 +14,7 @@ function transpose(matrix: Float32Array, rows: number, columns: number): Float32
   return result;
 }
 
-/** One or more linear layers of the same input side by side: [inputs, sum of outputs] weights and their biases. */
+/** One or more linear layers with the same input, side by side: [inputs, sum of outputs] weights and their biases. */
 export interface LinearWeights {
   readonly weight: Float32Array;
   readonly bias: Float32Array | undefined;
@@ -32,7 +32,7 @@ export function readLinear(weights: Weights, prefix: string, inputs: number, out
   };
 }
 
-/** Puts linear layers of the same input into one, so that one product serves them all. */
+/** Merges linear layers with the same input into one, so that a single matrix product computes them all. */
 export function concatLinear(layers: readonly LinearWeights[]): LinearWeights {
   const inputs = layers[0]?.inputs ?? 0;
   const outputs = layers.reduce((sum, layer) => sum + layer.outputs, 0);

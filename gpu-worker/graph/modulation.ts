@@ -1,4 +1,4 @@
-// AdaLayerNorm's scale and shift, as a table by layer and timestep.
+// AdaLayerNorm's scale and shift as a table by layer and timestep.
 
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { TransformerConfig } from "../checkpoint/config.ts";
@@ -9,9 +9,9 @@ import type { GraphBuilder } from "./onnx.ts";
 export type Modulation = (layer: number, norm: 0 | 1) => readonly [string, string];
 
 /**
- * AdaLayerNorm's scale and shift depend on layer and timestep only, so linear(silu(emb[t])) is a table made here.
- * `timestep` [N] is each image's and `image` [B] each row's: returns the first layer's modulation for the images, and
- * that of all layers for the rows.
+ * AdaLayerNorm's scale and shift depend on layer and timestep only, so linear(silu(emb[t])) is tabulated here.
+ * `timestep` [N] is that of each image, `image` [B] that of each row: returns the first layer's modulation by image, and
+ * that of all layers by row.
  */
 export function buildModulation(
   graph: GraphBuilder,
@@ -50,7 +50,7 @@ export function buildModulation(
   return { byImage: from(firstLayer), byRow: from(allLayers) };
 }
 
-/** [steps, 2 x width]: 1 + scale, then shift, of one AdaLayerNorm at every timestep. */
+/** [steps, 2 x width]: 1 + scale, then shift, of one AdaLayerNorm at each timestep. */
 function modulationTable(weights: Weights, prefix: string, steps: number, width: number): Float32Array {
   const embedding = weights.tensor(`${prefix}.emb.weight`, [steps, width]);
   const active = embedding.map((value) => value / (1 + Math.exp(-value)));

@@ -19,18 +19,18 @@ function elementType(data: ConstantData): ElementType {
   return data instanceof Int8Array ? "int8" : "uint8";
 }
 
-/** A size, or the name of a size that is only known at run time. */
+/** A size, or the name of one that is known at run time only. */
 export type Dimension = number | string;
 type Attribute = number | readonly number[] | string | { float: number };
 
-/** Newest operator set that every provider of onnxruntime 1.30 we use implements. */
+/** The newest operator set implemented by all onnxruntime 1.30 providers that we use. */
 const OPSET_VERSION = 17;
-/** Operators of onnxruntime's own. */
+/** onnxruntime's own operators. */
 const CONTRIB_DOMAIN = "com.microsoft";
 const IR_VERSION = 8;
 /** Page-aligned, so that the runtime can map the file instead of reading it. */
 const WEIGHT_ALIGNMENT = 4096;
-/** Smaller constants are stored in the graph. */
+/** Smaller constants are stored in the graph itself. */
 const INLINE_BYTES = 1024;
 
 interface ExternalRange {
@@ -38,7 +38,7 @@ interface ExternalRange {
   readonly length: number;
 }
 
-/** Builds one graph; values are named by the strings that its methods return. */
+/** Builds one graph; the strings that its methods return are names of values. */
 export class GraphBuilder {
   readonly #name: string;
   readonly #nodes: Uint8Array[] = [];
@@ -51,7 +51,7 @@ export class GraphBuilder {
   #weightBytes = 0;
   #counter = 0;
 
-  /** Weights stream to `<path>.weights` while the graph is built; `finish` writes `path` itself. */
+  /** Weights are streamed to `<path>.weights` while the graph is being built; `finish` writes `path` itself. */
   constructor(name: string, path: string) {
     this.#name = name;
     this.#graphPath = path;
@@ -70,8 +70,8 @@ export class GraphBuilder {
   }
 
   /**
-   * A constant: small ones inline, large ones in the weights file. Integers are shapes, axes and sizes, which the
-   * runtime's shape inference can only read inline; a Split into 144 parts has more than a kilobyte of them.
+   * A constant: small ones inline, large ones in the weights file. int64 constants are shapes, axes and sizes, which the
+   * runtime's shape inference can read only inline; a Split into 144 parts has more than a kilobyte of them.
    */
   constant(data: ConstantData, shape: readonly number[]): string {
     const name = this.#fresh("w");
@@ -87,7 +87,7 @@ export class GraphBuilder {
     return this.constant(Float32Array.of(value), []);
   }
 
-  /** int64 constant of one dimension: shapes, axes, sizes. */
+  /** One-dimensional int64 constant: a shape, axes or sizes. */
   ints(values: readonly number[]): string {
     return this.constant(BigInt64Array.from(values, BigInt), [values.length]);
   }
@@ -99,28 +99,28 @@ export class GraphBuilder {
     return output;
   }
 
-  /** A node of onnxruntime's own operator set, with one output. */
+  /** A node with one output, from onnxruntime's own operator set. */
   contribOp(type: string, inputs: readonly string[], attributes: Record<string, Attribute> = {}): string {
     const output = this.#fresh(type);
     this.#node(type, inputs, [output], attributes, CONTRIB_DOMAIN);
     return output;
   }
 
-  /** Cuts `value` along `axis` into parts of the given sizes. */
+  /** Splits `value` along `axis` into parts of the given sizes. */
   split(value: string, sizes: readonly number[], axis: number): string[] {
     const outputs = sizes.map(() => this.#fresh("Split"));
     this.#node("Split", [value, this.ints(sizes)], outputs, { axis }, "");
     return outputs;
   }
 
-  /** Writes the graph; its files are complete, and on the disk, only when this returns. */
+  /** Writes the graph; its files are complete and flushed to disk only when this returns. */
   finish(): void {
     fsyncSync(this.#weightsFd);
     writeFileSync(this.#graphPath, this.#model(), { flush: true });
     closeSync(this.#weightsFd);
   }
 
-  /** Closes the weights file of a graph that is given up. */
+  /** Closes the weights file of a graph that is not finished. */
   abandon(): void {
     closeSync(this.#weightsFd);
   }
@@ -218,7 +218,7 @@ export class GraphBuilder {
   }
 }
 
-// Wire types of protocol buffers. The field numbers in this file are those of onnx.proto (ONNX IR 8).
+// Protocol buffer wire types. The field numbers in this file are those of onnx.proto (ONNX IR 8).
 const VARINT = 0;
 const LEN = 2;
 const FIXED32 = 5;

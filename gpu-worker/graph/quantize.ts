@@ -1,27 +1,27 @@
-// The int8 form of a linear layer: weights by output channel, activations by row.
+// The int8 form of a linear layer: weights quantized per output channel, activations per row.
 
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { LinearWeights } from "./linear-weights.ts";
 import type { GraphBuilder } from "./onnx.ts";
 
-/** Symmetric: -127 .. 127, so that a sign change of the input changes nothing but the sign. */
+/** Symmetric, -127 .. 127, so that negating the input changes nothing but the sign. */
 const INT8_LIMIT = 127;
-/** uint8 activations with this zero point: the CPU's int8 dot product takes unsigned times signed. */
+/** Zero point of uint8 activations: the CPU's int8 dot product multiplies unsigned by signed. */
 const ACTIVATION_ZERO = 128;
-/** The zero point where activations are hardly negative: more of the 256 levels are left for the others. */
+/** Zero point where activations are barely negative: leaves more of the 256 levels for positive values. */
 const ONE_SIDED_ZERO = 32;
 const UINT8_LIMIT = 255;
-/** Keeps a row of zeros from being divided by zero; far below any scale that occurs. */
+/** Prevents a division by zero for a row of zeros; far below any scale that occurs. */
 const MIN_SCALE = 1e-30;
 
 export interface Int8Weights {
   /** [inputs, outputs], row-major. */
   readonly values: Int8Array;
-  /** [outputs]: a weight is its value times the scale of its column. */
+  /** [outputs]: a weight is its int8 value times the scale of its column. */
   readonly scales: Float32Array;
 }
 
-/** Rounds each output channel to 255 levels of its own largest weight. */
+/** Rounds each output channel to 255 levels, scaled by its own largest weight. */
 export function quantizeByColumn(weight: Float32Array, inputs: number, outputs: number): Int8Weights {
   const scales = new Float32Array(outputs);
   for (let i = 0; i < weight.length; i += outputs) {
@@ -44,15 +44,15 @@ export function quantizeByColumn(weight: Float32Array, inputs: number, outputs: 
   return { values, scales };
 }
 
-/** The weights [inputs, outputs] that int8 products really multiply with. */
+/** The weights [inputs, outputs] that int8 products effectively multiply with. */
 export function roundedWeights({ weight, inputs, outputs }: LinearWeights): Float32Array {
   const { values, scales } = quantizeByColumn(weight, inputs, outputs);
   return Float32Array.from(values, (value, i) => value * (scales[i % outputs] ?? outOfBounds()));
 }
 
 /**
- * The rows that some layers of a graph have in common, [B, length] of them: what they need beside their values is
- * made once for all of these layers.
+ * The [B, length] rows that some layers of a graph share: what quantizing them takes apart from the values is computed
+ * once for all of these layers.
  */
 export class RowGroup {
   readonly #graph: GraphBuilder;
@@ -60,7 +60,7 @@ export class RowGroup {
   readonly #shapes = new Map<number, string>();
   readonly #zeros = new Map<number, string>();
 
-  /** `length` is a number, or the name of an int64 value [2], B and length, where it is known at run time only. */
+  /** `length` is a number or, if known at run time only, the name of an int64 value [2] that holds B and length. */
   constructor(graph: GraphBuilder, length: number | string) {
     this.#graph = graph;
     this.#length = length;
@@ -79,7 +79,7 @@ export class RowGroup {
     return shape;
   }
 
-  /** The zero point `zero` for each row; `scales` is any value [B x length]. */
+  /** The zero point `zero`, repeated for each row; `scales` is any value [B x length]. */
   zeros(zero: number, scales: string): string {
     const known = this.#zeros.get(zero);
     if (known !== undefined) return known;
@@ -91,7 +91,7 @@ export class RowGroup {
 
 const zeroPoint = (graph: GraphBuilder, zero: number): string => graph.constant(Uint8Array.of(zero), []);
 
-/** Activations in int8: `values` [B, length, inputs] less `zero`, times `scales` [B, length, 1]. */
+/** Activations in int8: (`values` [B, length, inputs] - `zero`) x `scales` [B, length, 1]. */
 export interface Int8Rows {
   readonly values: string;
   readonly scales: string;
@@ -99,9 +99,9 @@ export interface Int8Rows {
 }
 
 /**
- * x [B, length, inputs] in int8. Every row has its own scale, taken from its own largest value: one scale for the whole
- * input, as onnxruntime's dynamic quantization has it, would make an image depend on its batch mates. Where no value can
- * be below `lowest`, a negative number near zero, the positive ones get most of the levels.
+ * x [B, length, inputs] in int8. Each row has its own scale, derived from its own largest value: a single scale for the
+ * whole input, as in onnxruntime's dynamic quantization, would make an image depend on its batch mates. If no value can
+ * be below `lowest`, a negative number near zero, positive values get most of the levels.
  */
 export function quantizeActivations(
   graph: GraphBuilder,
@@ -118,7 +118,7 @@ export function quantizeActivations(
     graph.op("Mul", [largest, graph.scalar(1 / steps)]),
     graph.scalar(minScale),
   ]);
-  // QuantizeLinear takes a scale for each index of one axis, so the rows have to be one axis.
+  // QuantizeLinear takes one scale per index of a single axis, so the rows must form one axis.
   const flatScales = graph.op("Reshape", [scales, graph.ints([-1])]);
   const rows = graph.op("Reshape", [x, graph.ints([-1, inputs])]);
   const values = graph.op("QuantizeLinear", [rows, flatScales, group.zeros(zero, flatScales)], { axis: 0 });
@@ -136,7 +136,7 @@ export function int8Product(
   const product = graph.contribOp("MatMulIntegerToFloat", [
     values,
     graph.constant(weight.values, [inputs, outputs]),
-    // The product takes one scale for all of its input; the rows' own follow below.
+    // The operator takes a single scale for its input; those of the rows are applied below.
     graph.scalar(1),
     graph.constant(weight.scales, [outputs]),
     zeroPoint(graph, zero),

@@ -9,12 +9,12 @@ import type { GraphForm } from "./form.ts";
 import type { GraphBuilder } from "./onnx.ts";
 import { RowGroup } from "./quantize.ts";
 
-/** What a score of a masked position becomes; small enough to vanish in the softmax, large enough to stay finite. */
+/** Attention score of a masked position: low enough to vanish in the softmax, high enough to stay finite. */
 const MASKED_SCORE = -1e9;
 
 /**
- * Input `ids` int64 [B, S], output `embeddings` [B, S, E]: the output of the final layer norm, each token scaled
- * to unit length, as the pipeline feeds it. Only the causal mask applies: padding is attended to.
+ * Input `ids` int64 [B, S], output `embeddings` [B, S, E]: the output of the final layer norm, each token scaled to unit
+ * length, as the transformer receives it. Only the causal mask applies: padding is attended to.
  */
 export function buildTextEncoder(
   graph: GraphBuilder,

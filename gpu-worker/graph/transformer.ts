@@ -1,4 +1,4 @@
-// The denoising transformer (diffusers' Transformer2DModel over latent pixels) and its cross-attention keys and values.
+// The denoising transformer (diffusers' Transformer2DModel on latent pixels) and its cross-attention's keys and values.
 
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { TransformerConfig } from "../checkpoint/config.ts";
@@ -28,9 +28,9 @@ export const transformerWidth = (config: TransformerConfig): number =>
   config.num_attention_heads * config.attention_head_dim;
 
 /**
- * Keys and values of every layer's cross-attention, which depend on the prompt alone: computed once per prompt,
- * not once per step, and in fp32. Input `embeddings` [B, S, E], output `cross` [B, 2 x layers, S, D]: key and
- * value of layer 0, of layer 1, ...
+ * Keys and values of every layer's cross-attention, which depend only on the prompt: computed in fp32, once per prompt
+ * rather than once per step. Input `embeddings` [B, S, E], output `cross` [B, 2 x layers, S, D]: key and value of layer
+ * 0, of layer 1, ...
  */
 export function buildCrossAttention(
   graph: GraphBuilder,
@@ -40,7 +40,7 @@ export function buildCrossAttention(
 ): void {
   const width = transformerWidth(config);
   const embeddings = graph.input("embeddings", "float32", ["batch", textLength, config.cross_attention_dim]);
-  // Layer by layer: together they are 72 matrices in the published model.
+  // Layer by layer: in the published model these are 72 matrices.
   const parts = Array.from({ length: config.num_layers }, (_, i) =>
     ["to_k", "to_v"].map((name) => {
       const layer = readLinear(weights, `${block(i)}.attn2.${name}`, config.cross_attention_dim, width);
@@ -52,16 +52,16 @@ export function buildCrossAttention(
 }
 
 /**
- * One denoising pass over B rows of N images: the two rows of a guided image differ in their prompt alone, so what
- * comes before the first cross-attention is computed once for both.
+ * One denoising pass over B rows of N images. The two rows of a guided image differ only in their prompt, so everything
+ * before the first cross-attention is computed once for both.
  *
- * Inputs `tokens` int64 [N, L] (class ids, the mask being the last class) and `timestep` int64 [N] of each image;
- * `image` int64 [B], the image of each row; `cross` as above, of P prompts; `prompt` int64 [B], the prompt of each row;
- * `asked` int64 [B, W], the pixels that are asked about, as row x L + pixel. Output `log_probs` [B, W, K]:
- * log p(x_0 | x_t, y) over the K classes without the mask.
+ * Inputs: `tokens` int64 [N, L] (class ids, the mask being the last class) and `timestep` int64 [N] of each image;
+ * `image` int64 [B], the image of each row; `cross` as above, for P prompts; `prompt` int64 [B], the prompt of each row;
+ * `asked` int64 [B, W], the pixels to evaluate, as row x L + pixel. Output `log_probs` [B, W, K]: log p(x_0 | x_t, y)
+ * over the K classes without the mask.
  *
- * All pixels are seen by the others up to the last layer's keys and values; from there on only those that are asked
- * about are computed.
+ * Up to the last layer's keys and values all pixels are computed, since the others attend to them; from there on only
+ * the pixels to evaluate.
  */
 export function buildTransformer(
   graph: GraphBuilder,
@@ -88,7 +88,7 @@ export function buildTransformer(
   const gather = (x: string, indices: string): string => graph.op("Gather", [x, indices], { axis: 0 });
   const select = (x: string, size = width): string =>
     gather(graph.op("Reshape", [x, graph.ints([-1, size])]), asked);
-  // Layer by layer, where they are needed: together they are 31 MB for each prompt of the published model.
+  // Layer by layer, where they are needed: together they take 31 MB per prompt in the published model.
   const crossRows = graph.op("Reshape", [cross, graph.ints([-1, textLength, width])]);
   const firstCrossRow = graph.op("Mul", [prompt, graph.ints([2 * layers])]);
   const crossPart = (i: number): string =>
@@ -115,7 +115,7 @@ export function buildTransformer(
     };
     const add = (branch: string, bias: Float32Array | undefined): string =>
       graph.op("Add", [x, addBias(graph, branch, bias)]);
-    // Pixels are picked by row, so a single layer starts with rows.
+    // Pixels are selected by row, so a model with a single layer starts with rows.
     if (i === 0 && isLast) byRow();
     const modulation = form === rowForm ? modulations.byRow : modulations.byImage;
 
@@ -166,8 +166,8 @@ export function buildTransformer(
 }
 
 /**
- * Projections of self-attention to queries, keys and values. The keys' bias adds the same to all scores of a query,
- * which the softmax takes away again, so it is left out.
+ * Projections of self-attention to queries, keys and values. The keys' bias adds the same amount to all scores of a
+ * query, which the softmax cancels, so it is omitted.
  */
 function selfProjections(
   read: (name: string, inputs: number, outputs: number) => LinearWeights,
@@ -178,7 +178,7 @@ function selfProjections(
   return [query, { ...key, bias: undefined }, value];
 }
 
-/** Attention weights sum to 1, so the values' bias reaches `out` as it is, and can be part of the bias of that. */
+/** Attention weights sum to 1, so the values' bias reaches `out` unchanged and can be folded into its bias. */
 function foldValueBias(
   out: LinearWeights,
   valueBias: Float32Array | undefined,
@@ -186,7 +186,7 @@ function foldValueBias(
 ): LinearWeights {
   if (valueBias === undefined) return out;
   const { inputs, outputs } = out;
-  // With the weights of the product that it would have gone through: int8 checkpoints have no others.
+  // Using the weights of the product that it would have passed through: int8 checkpoints have no others.
   const weight = quantization === "int8" ? roundedWeights(out) : out.weight;
   const bias = Float64Array.from(out.bias ?? new Float32Array(outputs));
   for (let row = 0; row < inputs; row++) {
@@ -199,7 +199,7 @@ function foldValueBias(
   return { ...out, bias: Float32Array.from(bias) };
 }
 
-/** Embedding of the class plus embeddings of row and column, which add up to one table by position. */
+/** Embedding of the class plus embeddings of row and column, which are combined into one table by position. */
 function embedLatentPixels(
   graph: GraphBuilder,
   weights: Weights,
@@ -228,8 +228,8 @@ function embedLatentPixels(
 }
 
 /**
- * LN(x) * (1 + scale) + shift, the norm itself without weights. (As the norm's own weights, a scale and shift for each
- * of the batch go another way in onnxruntime than those of a batch of one, to other bits.)
+ * LN(x) * (1 + scale) + shift, with a norm that has no weights. (Passed as the norm's own weights, the scale and shift of
+ * a batch would take another path through onnxruntime than those of a single image, and give other bits.)
  */
 function modulatedNorm(
   graph: GraphBuilder,

@@ -1,4 +1,4 @@
-// The VQ model's two halves (diffusers' VQModel): codes → picture, and picture → features before quantization.
+// The two halves of the VQ model (diffusers' VQModel): codes → image, and image → features before quantization.
 
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { VQModelConfig } from "../checkpoint/config.ts";
@@ -9,7 +9,7 @@ import type { GraphBuilder } from "./onnx.ts";
 
 const EPSILON = 1e-6;
 
-/** Everything the blocks of one graph share. */
+/** What the blocks of one graph share. */
 interface Context {
   readonly graph: GraphBuilder;
   readonly weights: Weights;
@@ -151,7 +151,7 @@ function pixelAttention(
   prefix: string,
   channels: number,
 ): string {
-  // Old files name the layers after the first version of the block.
+  // Old files use the layer names of the block's first version.
   const layer = (name: string, old: string) => {
     const found = weights.firstOf(`${prefix}.${name}.weight`, `${prefix}.${old}.weight`);
     return readLinear(weights, found.slice(0, -".weight".length), channels, channels);

@@ -19,7 +19,7 @@ const text = (description: string) => z.string().optional().meta({ description }
 /** The variables with their help texts, to be spread into a schema of the whole environment. */
 export const natsVariables = {
   VQD_NATS_URL: serversSchema.prefault(DEFAULT_URL).meta({
-    description: "servers of one cluster, comma separated; tls:// insists on TLS",
+    description: "servers of one cluster, comma separated; tls:// requires TLS",
     default: DEFAULT_URL,
   }),
   VQD_NATS_USER: text("user name"),
@@ -31,7 +31,7 @@ export const natsVariables = {
 };
 
 export interface NatsSettings {
-  /** `nats://` or `tls://` URLs of the servers of one cluster; `tls` insists on encryption. */
+  /** `nats://` or `tls://` URLs of the servers of one cluster; `tls` requires encryption. */
   readonly servers: readonly string[];
   readonly user: string | undefined;
   readonly password: string | undefined;

@@ -1,4 +1,4 @@
-// The JetStream streams of the system: how they should be, what differs, and how it is put right.
+// The system's JetStream streams: their intended settings, what differs from them, and how to apply them.
 
 import {
   DiscardPolicy,
@@ -18,26 +18,26 @@ const MAX_EVENT_BYTES = 1024 ** 3;
 const STREAM_NOT_FOUND = 10_059;
 
 const DEFAULT_QUEUE_LIMIT = 1_000;
-/** One in three servers of a cluster can be lost. */
+/** Survives the loss of one server in three. */
 const CLUSTER_REPLICAS = 3;
 
 export interface StreamOptions {
-  /** Jobs that may wait or run at once; one more is refused. By default as it is, 1000 for a new stream. */
+  /** Jobs that may wait or run at once; one more is refused. By default unchanged, or 1000 for a new stream. */
   readonly queueLimit?: number | undefined;
-  /** Servers that hold each message: 1, 3 or 5. By default as it is; a new stream has 3 in a cluster, else 1. */
+  /** Servers that hold each message: 1, 3 or 5. By default unchanged, or for a new stream 3 in a cluster, else 1. */
   readonly replicas?: number | undefined;
 }
 
 type WantedStream = Partial<StreamConfig> & Pick<StreamConfig, "name" | "subjects">;
 
-/** What the design asks for, whatever the size of the deployment. */
+/** The settings that the design requires, whatever the size of the deployment. */
 export const WANTED_STREAMS: readonly WantedStream[] = [
   {
     storage: StorageType.File,
     name: STREAMS.jobs,
     subjects: [STREAM_SUBJECTS.jobs],
     retention: RetentionPolicy.Workqueue,
-    // A full queue refuses the new job, so that its client hears of it, and never drops an accepted one.
+    // A full queue refuses the new job, so that its client is told, and never drops an accepted one.
     discard: DiscardPolicy.New,
     max_age: nanos(HOUR_MS),
     duplicate_window: nanos(DUPLICATE_WINDOW_MS),
@@ -69,10 +69,10 @@ export const WANTED_STREAMS: readonly WantedStream[] = [
   },
 ];
 
-/** What a server does not change in a stream that exists. */
+/** Settings that a server cannot change in an existing stream. */
 const IMMUTABLE: ReadonlySet<string> = new Set(["storage", "retention"]);
 
-/** A setting that is not as it should be, as JSON. */
+/** A setting that differs from the intended value; both as JSON. */
 export interface Difference {
   readonly setting: string;
   readonly is: string;
@@ -82,12 +82,12 @@ export interface Difference {
 export interface PlannedStream {
   readonly name: string;
   readonly action: "create" | "update" | "keep";
-  /** Of an update; of a new stream, all its settings. */
+  /** What an update changes; for a new stream, all its settings. */
   readonly differences: readonly Difference[];
   readonly config: WantedStream;
 }
 
-/** Null if there is none. */
+/** Null if the stream does not exist. */
 export async function streamInfo(jsm: JetStreamManager, name: string): Promise<StreamInfo | null> {
   return jsm.streams.info(name).catch((error: unknown) => {
     if (error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND) return null;
@@ -95,7 +95,7 @@ export async function streamInfo(jsm: JetStreamManager, name: string): Promise<S
   });
 }
 
-/** Settings of `config` that `wanted` has otherwise. */
+/** Settings in which `config` differs from `wanted`. */
 export function differences(config: Partial<StreamConfig>, wanted: Partial<StreamConfig>): Difference[] {
   return Object.entries(wanted)
     .map(([setting, value]) => ({
@@ -106,7 +106,7 @@ export function differences(config: Partial<StreamConfig>, wanted: Partial<Strea
     .filter(({ is, wanted: other }) => is !== other);
 }
 
-/** What is to be done for the streams to be as wanted. Changes nothing. */
+/** Plans how to bring the streams to their intended settings. Changes nothing. */
 export function planStreams(
   jsm: JetStreamManager,
   { queueLimit, replicas }: StreamOptions,
@@ -131,7 +131,7 @@ export function planStreams(
   );
 }
 
-/** Settings of the plan that no server changes in place: the stream must be deleted first, with what it holds. */
+/** Planned changes that no server can make in place: the stream must be deleted first, with its messages. */
 export function immutableChanges(plan: readonly PlannedStream[]): string[] {
   return plan
     .filter(({ action }) => action === "update")
@@ -152,11 +152,11 @@ export async function executePlan(jsm: JetStreamManager, plan: readonly PlannedS
   );
 }
 
-/** A plan for people: a line for each stream and, of changes, each setting. */
+/** The plan as text: a line for each stream and for each setting that changes. */
 export function describePlan(plan: readonly PlannedStream[]): string {
   const sign = { create: "+", update: "~", keep: " " } as const;
   const lines = plan.flatMap(({ name, action, differences: changes }) => [
-    `${sign[action]} ${name}${action === "keep" ? " is as it should be" : ""}`,
+    `${sign[action]} ${name}${action === "keep" ? " is up to date" : ""}`,
     ...changes.map(({ setting, is, wanted }) =>
       action === "create" ? `    ${setting}: ${wanted}` : `    ${setting}: ${is} -> ${wanted}`,
     ),

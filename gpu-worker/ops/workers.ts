@@ -1,4 +1,4 @@
-// Asks the live workers how they are, as NATS micro services do (NATS ADR-32).
+// Asks the live workers for their statistics, by the protocol of NATS micro services (ADR-32).
 
 import { createInbox, type NatsConnection } from "nats";
 import { MICRO_SERVICE, statsResponseSchema, type WorkerStats } from "@vqd/shared/micro.ts";
@@ -6,7 +6,7 @@ import { INBOX_PREFIX } from "@vqd/shared/subjects.ts";
 
 export interface AnsweringWorker extends WorkerStats {
   readonly id: string;
-  /** Semantic version of what it runs. */
+  /** Semantic version of the worker. */
   readonly release: string;
 }
 
@@ -19,7 +19,7 @@ export async function askWorkers(nc: NatsConnection, waitMs: number): Promise<An
   const closing = setTimeout(() => answers.unsubscribe(), waitMs);
   try {
     for await (const answer of answers) {
-      // The server's word that nobody listens.
+      // The server says that nobody is listening.
       if (answer.headers?.code === 503) break;
       const parsed = statsResponseSchema.safeParse(safeJson(answer.string()));
       if (!parsed.success) continue;
@@ -27,7 +27,7 @@ export async function askWorkers(nc: NatsConnection, waitMs: number): Promise<An
       for (const { data } of endpoints) found.push({ id, release: version, ...data });
     }
   } catch (error) {
-    // No answer in time is an empty list.
+    // No answer in time means an empty list.
     if (!(error instanceof Error && error.name === "TimeoutError")) throw error;
   } finally {
     clearTimeout(closing);

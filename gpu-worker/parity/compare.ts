@@ -1,24 +1,25 @@
-// How results are compared with recorded ones, and what is said of it.
+// Compares results with recorded ones, and reports the outcome.
 
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
-/** What became of one stage. */
+
+/** The outcome of one stage. */
 export interface StageResult {
-  /** Comparisons made; 0 when the set holds nothing for this stage. */
+  /** Number of comparisons; 0 if the set holds nothing for this stage. */
   readonly cases: number;
-  /** Largest absolute difference, where values are compared; NaN where one of them is none. */
+  /** Largest absolute difference, where numbers are compared; NaN if one of them is NaN. */
   readonly maxAbsDiff?: number;
-  /** What that may be. */
+  /** Upper limit of `maxAbsDiff`. */
   readonly limit?: number;
-  /** Where things are compared that are equal or not. */
+  /** Whether everything is equal, where equality is compared. */
   readonly exact?: boolean;
-  /** The cases that are not as they should be, at most ten. */
+  /** The cases that differ, at most ten. */
   readonly differing?: readonly string[];
   readonly pass: boolean;
 }
 
 const MAX_NAMED = 10;
 
-/** Largest absolute difference; NaN where lengths differ or a value is none. */
+/** Largest absolute difference; NaN if the lengths differ or a value is NaN. */
 export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length) return Number.NaN;
   let max = 0;
@@ -34,7 +35,7 @@ export function isEqual(a: ArrayLike<number>, b: ArrayLike<number>): boolean {
   return a.length === b.length && Array.prototype.every.call(a, (value, i) => value === b[i]);
 }
 
-/** [classes, pixels] → [pixels, classes]: the reference has classes before pixels, we have them after. */
+/** [classes, pixels] → [pixels, classes]: the reference puts classes before pixels, we put them after. */
 export function pixelsFirst(data: ArrayLike<number>, classes: number): Float64Array {
   const pixels = data.length / classes;
   const result = new Float64Array(data.length);
@@ -70,7 +71,7 @@ export class Differences {
   }
 }
 
-/** Collects what must be equal in one stage. */
+/** Collects the equality checks of one stage. */
 export class Equalities {
   readonly #differing: string[] = [];
   #cases = 0;

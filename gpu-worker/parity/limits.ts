@@ -1,4 +1,4 @@
-// What may differ, by how the model is computed.
+// How large differences may be, by the way in which the model is computed.
 
 import type { Quantization } from "../graph/form.ts";
 
@@ -11,15 +11,15 @@ export interface Limits {
   readonly tables: number;
   readonly posterior: number;
   readonly vqDecode: number;
-  /** Of a picture's bytes. */
+  /** Of an image's bytes. */
   readonly imageLevels: number;
-  /** Whether a run's tokens must be the recorded ones. */
+  /** Whether a run's tokens must equal the recorded ones. */
   readonly runsMustBeEqual: boolean;
 }
 
 /**
- * fp32, on any provider: a few times what two versions of the reference differ by, and below what the recorded runs
- * are stable under, so that their tokens must be equal.
+ * fp32, on any provider: a few times the difference between two versions of the reference, and small enough for the
+ * recorded runs to be stable, so that their tokens must be equal.
  */
 const FP32: Limits = {
   text: 2e-5,
@@ -34,7 +34,7 @@ const FP32: Limits = {
 
 export const LIMITS: Readonly<Record<Quantization, Limits>> = {
   none: FP32,
-  // 8 bits hold a value to about 1 % of the row's largest. What follows the transformer is computed as in fp32; a
-  // run's tokens are reported, but it ends in a picture of its own (docs/quantization.md).
+  // 8 bits represent a value to within about 1 % of the row's largest. Everything after the transformer is computed as in
+  // fp32; a run's tokens are compared and reported, but a run ends in a different image (docs/quantization.md).
   int8: { ...FP32, text: 0.05, transformer: 1, runsMustBeEqual: false },
 };

@@ -1,4 +1,4 @@
-// The pipeline against recorded results of the reference: every stage, and whole runs.
+// Compares the pipeline with recorded results of the reference: every stage, and whole runs.
 
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { CheckpointError } from "../checkpoint/errors.ts";
@@ -15,13 +15,13 @@ import { VectorSet } from "./vectors.ts";
 
 export interface ParityOptions {
   readonly checkpoint: string;
-  /** Either file of the set. */
+  /** Path of either file of the set. */
   readonly vectors: string;
   readonly provider: Provider;
   readonly quantization: Quantization;
   readonly threads: number;
   readonly cacheDir: string;
-  /** Names of the runs to make; all of them if there is no list. */
+  /** Names of the runs to repeat; by default all. */
   readonly runs?: readonly string[] | undefined;
   /** Called before each stage and run. */
   readonly onStage?: (name: string) => void;
@@ -33,14 +33,14 @@ export interface ParityReport {
   readonly provider: Provider;
   readonly quantization: Quantization;
   readonly numericsId: string;
-  /** By stage; null where the set has no vectors for it. */
+  /** Results by stage; null where the set has no vectors for it. */
   readonly stages: Readonly<Record<string, StageResult | null>>;
   readonly runs: Readonly<Record<string, RunResult>>;
-  /** Whether something was compared and all of it is within the limits. */
+  /** Whether anything was compared, and everything is within its limits. */
   readonly pass: boolean;
 }
 
-/** Throws a CheckpointError that names file and tensor where checkpoint and vectors do not go together. */
+/** Throws a CheckpointError that names file and tensor if checkpoint and vectors do not match. */
 export async function runParity(options: ParityOptions): Promise<ParityReport> {
   const { provider, quantization, threads, cacheDir } = options;
   const vectors = new VectorSet(options.vectors);
@@ -85,7 +85,7 @@ export async function runParity(options: ParityOptions): Promise<ParityReport> {
   }
 }
 
-/** The last axes of these tensors follow from the checkpoint: vectors of another model are refused, not compared. */
+/** The last axes of these tensors follow from the checkpoint: vectors of another model are rejected, not compared. */
 function checkShapes(vectors: VectorSet, info: PipelineInfo): void {
   const { textLength, numEmbeddings, latentHeight, latentWidth, imageHeight, imageWidth } = info;
   const pixels = latentHeight * latentWidth;

@@ -1,4 +1,4 @@
-// Each stage of the pipeline on recorded inputs, against what the reference made of them.
+// Runs each stage of the pipeline on recorded inputs, and compares with the reference's results.
 
 import { z } from "zod";
 import { CheckpointError } from "../checkpoint/errors.ts";
@@ -32,7 +32,7 @@ const indexPair = z.string().transform((reference, context): [number, number] =>
 });
 const range = (length: number): number[] => Array.from({ length }, (_, i) => i);
 const tokensOf = (data: ArrayLike<number>): Uint16Array => Uint16Array.from(data);
-/** At rate 1 the reference drops classes by the rounding of its running sum: those below are not compared. */
+/** At rate 1 the reference drops classes because its running sum is rounded: less likely ones than this are not compared. */
 const ROUNDING_MASS = 1e-6;
 
 const tokens: Stage = ({ model, vectors }) => {
@@ -69,10 +69,10 @@ const transformer: Stage = async ({ model, vectors, limits }) => {
   return result.result;
 };
 
-/** The model's own unconditional embedding, by what the transformer makes of it. */
+/** The model's own unconditional embedding, through the transformer's output for it. */
 const unconditional: Stage = async ({ model, vectors, limits }) => {
   const result = new Differences(limits.transformer);
-  // The unconditional half was made at the same timestep, from the same latents.
+  // The unconditional half was recorded at the same timestep, from the same latents.
   const [i, j] = vectors.input("guidance.out", "cond", indexPair);
   const t = vectors.input("transformer.logp", "timesteps", numbers)[i];
   if (t === undefined)
@@ -145,7 +145,7 @@ const tables: Stage = ({ scheduler, vectors, limits }) => {
     const name = `scheduler.log_${suffix}`;
     if (!vectors.has(name)) continue;
     const { data } = vectors.get(name);
-    // The logarithm of nothing: -inf in the reference, and whatever rounding leaves of 0 here.
+    // The logarithm of zero: -inf in the reference, and here of whatever rounding makes of 0.
     const logs = Array.from(table, (value, t) =>
       Number.isFinite(data[t]) || value > 1e-12 ? Math.fround(Math.log(value)) : -1000,
     );
@@ -225,7 +225,7 @@ const vqEncode: Stage = async ({ model, vectors }) => {
   return result.result;
 };
 
-/** The stages by name, each with the tensors it cannot do without. */
+/** The stages by name, each with the tensors that it requires. */
 export const STAGES: Readonly<Record<string, { readonly needs: readonly string[]; readonly run: Stage }>> = {
   tokens: { needs: ["tokens.ids"], run: tokens },
   text: { needs: ["text.ids", "text.embeds"], run: text },

@@ -1,4 +1,4 @@
-// A set of recorded vectors: `NAME.json`, which says what they are, beside `NAME.safetensors`, which holds them.
+// A set of recorded vectors: `NAME.json`, which describes them, beside `NAME.safetensors`, which holds them.
 
 import { existsSync, readFileSync } from "node:fs";
 import { z } from "zod";
@@ -16,7 +16,7 @@ const runSchema = z.object({
   num_images_per_prompt: count,
   /** "all masked", or the tensor with the first tokens. */
   latents: z.string(),
-  /** Where the uniform numbers are: in a bank that several runs read, or in `run.<name>.uniform` and `uniform_last`. */
+  /** Where the uniform numbers are: in a bank shared by several runs, or in `run.<name>.uniform` and `uniform_last`. */
   noise: z.union([
     z.string(),
     z.object({ bank: z.string(), offset: z.int().min(0), stride: z.int().min(0) }),
@@ -49,7 +49,7 @@ export class VectorSet {
   readonly #bytes: Buffer;
   readonly #descriptionPath: string;
 
-  /** `path` is either of the two files. Throws a CheckpointError that says what is wrong with which. */
+  /** `path` is either of the two files. Throws a CheckpointError that names the file and what is wrong with it. */
   constructor(path: string) {
     const stem = path.replace(/\.(json|safetensors)$/, "");
     const jsonPath = `${stem}.json`;
@@ -73,7 +73,7 @@ export class VectorSet {
     return [...this.#entries.keys()];
   }
 
-  /** The text of a prompt. Throws a CheckpointError if there is none of this name. */
+  /** The text of the prompt called `name`. Throws a CheckpointError if there is none. */
   prompt(name: string): string {
     const text = this.#prompts.get(name);
     if (text !== undefined) return text;
@@ -85,8 +85,8 @@ export class VectorSet {
   }
 
   /**
-   * A tensor, or with indices ("transformer.logp[1, 1]" or as arguments) a part of it. Throws a CheckpointError if
-   * there is none.
+   * A tensor or, with indices ("transformer.logp[1, 1]" or as arguments), a part of it. Throws a CheckpointError if it
+   * does not exist.
    */
   get(reference: string, ...indices: number[]): Vector {
     const [, name = "", list = ""] = /^([^[\]]+)(?:\[([\d, ]+)\])?$/.exec(reference) ?? [];
@@ -110,14 +110,14 @@ export class VectorSet {
       size /= length;
       begin += index * size;
     }
-    // A copy, which is aligned whatever the file's offsets are.
+    // A copy, so that it is aligned whatever its offset in the file.
     const bytes = type.BYTES_PER_ELEMENT;
     const from = entry.begin + begin * bytes;
     const copy = new Uint8Array(this.#bytes.subarray(from, from + size * bytes)).buffer;
     return { shape: entry.shape.slice(all.length), data: new type(copy) };
   }
 
-  /** What the description says that a tensor was made from, read with `schema`. */
+  /** What the description gives as an input of a tensor, parsed by `schema`. */
   input<T>(tensor: string, name: string, schema: z.ZodType<T>): T {
     const parsed = schema.safeParse(this.#inputs[tensor]?.inputs[name]);
     if (parsed.success) return parsed.data;

@@ -1,17 +1,17 @@
-// Parts of a model that are loaded at the same time.
+// Loads parts of a model concurrently, all or none.
 
 export interface Releasable {
   release(): Promise<void>;
 }
 
-/** All parts, in order. Rejects with the first error if one cannot be loaded, and releases those that could. */
+/** Resolves to all parts, in order. If one cannot be loaded, releases the others and rejects with the first error. */
 export async function allOrNone<Parts extends readonly Releasable[]>(loads: {
   readonly [Part in keyof Parts]: Promise<Parts[Part]>;
 }): Promise<Parts> {
   const settled = await Promise.allSettled<Releasable>(loads);
   const loaded = settled.flatMap((load) => (load.status === "fulfilled" ? [load.value] : []));
   if (loaded.length < settled.length) {
-    // The error to be heard of is that of the load.
+    // The error to report is that of the load.
     await Promise.allSettled(loaded.map((part) => part.release()));
   }
   return (await Promise.all(loads)) as unknown as Parts;

@@ -1,6 +1,6 @@
-// Errors of the pipeline that are the caller's to mend.
+// Pipeline errors that the caller can fix.
 
-/** An argument is outside of what the pipeline or its model takes. */
+/** An argument is not one that the pipeline or its model accepts. */
 export class InvalidInputError extends Error {
   override readonly name = "InvalidInputError";
   /** The argument's name. */

@@ -1,4 +1,4 @@
-// Pictures in memory and as files.
+// Images in memory and as files.
 
 import sharp from "sharp";
 import type { OutputFormat } from "@vqd/shared/job.ts";
@@ -13,11 +13,11 @@ export interface RgbImage {
 
 const CHANNELS = 3;
 
-/** How many bytes the data of a picture must have. */
+/** The number of bytes that an image's data must have. */
 export const rgbBytes = ({ width, height }: RgbImage): number => width * height * CHANNELS;
 
 /**
- * The reference's way from the decoder's output (planes R, G, B in -1 .. 1) to bytes: x/2 + 0.5, clamped, times
+ * Converts the decoder's output (planes R, G, B in -1 .. 1) to bytes as the reference does: x/2 + 0.5, clamped, times
  * 255, rounded half to even.
  */
 export function toRgbImage(planes: Float32Array, width: number, height: number): RgbImage {
@@ -25,7 +25,7 @@ export function toRgbImage(planes: Float32Array, width: number, height: number):
   const data = new Uint8Array(pixels * CHANNELS);
   for (let pixel = 0; pixel < pixels; pixel++) {
     for (let channel = 0; channel < CHANNELS; channel++) {
-      // fround where the reference computes in fp32: it decides on which side of a half the value falls.
+      // fround wherever the reference computes in fp32: it decides on which side of a half the value falls.
       const unit = Math.fround(Math.fround((planes[channel * pixels + pixel] ?? outOfBounds()) / 2) + 0.5);
       data[pixel * CHANNELS + channel] = roundHalfEven(Math.fround(Math.min(1, Math.max(0, unit)) * 255));
     }
@@ -33,7 +33,7 @@ export function toRgbImage(planes: Float32Array, width: number, height: number):
   return { width, height, data };
 }
 
-/** Bytes to planes R, G, B in -1 .. 1, what the encoder takes. */
+/** Converts bytes to planes R, G, B in -1 .. 1, the encoder's input. */
 export function toPlanes({ width, height, data }: RgbImage): Float32Array {
   const pixels = width * height;
   const planes = new Float32Array(pixels * CHANNELS);
@@ -50,11 +50,11 @@ function roundHalfEven(value: number): number {
   return floor % 2 === 0 ? floor : floor + 1;
 }
 
-/** Quality of a lossy file unless asked for. */
+/** Quality of a lossy file unless another is given. */
 const DEFAULT_QUALITY = 80;
 
 /**
- * The picture as a file, without metadata: the same bytes for the same pixels. `quality` is 0 to 100 and without
+ * Encodes the image as a file without metadata: the same pixels give the same bytes. `quality` is 0 to 100 and has no
  * effect on PNG, which is lossless.
  */
 export function encodeImageFile(

@@ -1,10 +1,10 @@
-// Conditionings of the prompts used last, within a bound of memory.
+// Keeps the conditionings of the most recently used prompts, within a memory limit.
 
 import type { PromptConditioning } from "./prompt-conditioning.ts";
 
 interface Entry {
   readonly conditioning: Promise<PromptConditioning>;
-  /** 0 until it is made. */
+  /** 0 until it has been computed. */
   bytes: number;
 }
 
@@ -14,7 +14,7 @@ export class PromptCache {
   readonly #entries = new Map<string, Entry>();
   #bytes = 0;
 
-  /** `maxBytes` 0 keeps nothing. What is being made counts once it is there. */
+  /** `maxBytes` 0 keeps nothing. A conditioning counts from when it has been computed. */
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
   }
@@ -24,8 +24,8 @@ export class PromptCache {
   }
 
   /**
-   * The conditioning of `ids`, from `make` if it is not kept; asked twice at the same time, it is made once. Rejects as
-   * `make` does, and keeps nothing then.
+   * The conditioning of `ids`, computed by `make` unless it is cached; concurrent requests for it share one computation.
+   * Rejects as `make` does, and then caches nothing.
    */
   get(ids: readonly number[], make: () => Promise<PromptConditioning>): Promise<PromptConditioning> {
     const key = ids.join();
@@ -40,7 +40,7 @@ export class PromptCache {
     return entry.conditioning;
   }
 
-  /** Counts it when it is there, before anybody who waits for it goes on. */
+  /** Counts the conditioning as soon as it is computed, before anyone who waits for it continues. */
   async #make(key: string, make: () => Promise<PromptConditioning>): Promise<PromptConditioning> {
     try {
       const made = await make();
@@ -58,7 +58,7 @@ export class PromptCache {
   #evict(): void {
     for (const [key, { bytes }] of this.#entries) {
       if (this.#bytes <= this.#maxBytes) return;
-      // Without weight yet: being made, and awaited.
+      // Not counted yet: still being computed, and awaited.
       if (bytes === 0) continue;
       this.#entries.delete(key);
       this.#bytes -= bytes;

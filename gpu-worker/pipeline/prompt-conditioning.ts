@@ -1,6 +1,6 @@
 // What the transformer sees of a prompt.
 
-/** One prompt's keys and values of all layers, [2 x layers, S, D]. Shared by all who use the prompt: not to be changed. */
+/** A prompt's keys and values in all layers, [2 x layers, S, D]. Shared by all users of the prompt, so never modified. */
 export interface PromptConditioning {
   readonly cross: Float32Array;
 }

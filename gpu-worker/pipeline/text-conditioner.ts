@@ -1,4 +1,4 @@
-// Prompts → what the transformer sees of them: keys and values of its cross-attention, made once per prompt.
+// Turns prompts into what the transformer sees of them: its cross-attention's keys and values, computed once per prompt.
 
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { graphBytes, graphPath } from "../graph/cache.ts";
@@ -9,8 +9,8 @@ import { TransientSession } from "./transient-session.ts";
 import { PromptCache } from "./prompt-cache.ts";
 
 /**
- * A cross-attention graph larger than this is loaded for each new prompt, in main memory: the published model's takes
- * 208 MB and a few tenths of a second, where a picture takes minutes.
+ * A cross-attention graph larger than this is loaded anew for each new prompt on the CPU: that of the published model
+ * takes 208 MB and a few tenths of a second, and an image takes minutes.
  */
 const MAX_STAYING_BYTES = 64 * 2 ** 20;
 
@@ -21,7 +21,7 @@ export class TextConditioner {
   readonly #width: number;
   readonly #vocabulary: number;
   readonly #cache: PromptCache;
-  /** The prompt of classifier-free guidance that says nothing. */
+  /** The unconditional half of classifier-free guidance: the model's own embedding, or the empty prompt. */
   readonly unconditional: PromptConditioning;
 
   private constructor(
@@ -74,7 +74,7 @@ export class TextConditioner {
     return floatData(output);
   }
 
-  /** One by one, so that a prompt's bits do not depend on its neighbours. */
+  /** Encodes one prompt at a time, so that its bits do not depend on its neighbours. */
   async encode(promptIds: readonly (readonly number[])[]): Promise<PromptConditioning[]> {
     const conditionings: PromptConditioning[] = [];
     for (const ids of promptIds) {
@@ -94,7 +94,7 @@ export class TextConditioner {
     await Promise.all([this.#encoder.release(), this.#crossAttention.release()]);
   }
 
-  /** Learned rows are used as stored, not normalised; without them the empty prompt is encoded. */
+  /** Learned embeddings are used as stored, not normalized; without them the empty prompt is encoded. */
   async #makeUnconditional(checkpoint: DiffusersCheckpoint): Promise<PromptConditioning> {
     if (!checkpoint.learnableUnconditional) {
       const { bosTokenId, eosTokenId, padTokenId } = checkpoint.tokenizer;

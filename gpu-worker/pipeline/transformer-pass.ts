@@ -1,4 +1,4 @@
-// One pass of the transformer over rows of any images, made whole or divided between two sessions.
+// One pass of the transformer over rows of any images, computed by one session or divided between two.
 
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
@@ -15,12 +15,12 @@ import {
 import { allOrNone } from "./all-or-none.ts";
 import type { PromptConditioning } from "./prompt-conditioning.ts";
 
-/** Images take part in a pass by one row, or by two if they are guided. */
+/** An image has one row in a pass, or two if it is guided. */
 export interface PassRow {
   /** Index among the images of the pass. */
   readonly image: number;
   readonly prompt: PromptConditioning;
-  /** Positions that are asked about. */
+  /** Positions of the pixels to evaluate. */
   readonly asked: readonly number[];
 }
 
@@ -30,26 +30,26 @@ export interface PassImage {
   readonly timestep: number;
 }
 
-/** log p(x_0 | x_t, y) of what each row asks about, in the order of its `asked`; what is behind means nothing. */
+/** log p(x_0 | x_t, y) of the pixels that each row evaluates, in the order of its `asked`; what follows them is padding. */
 export interface PassResult {
   readonly logProbs: Float32Array;
-  /** Numbers from one row to the next: K, the classes without the mask, for each place. */
+  /** Distance from one row to the next: K numbers, the classes without the mask, for each place. */
   readonly rowSize: number;
 }
 
-/** The share of a row's pixels that the number of those asked about is rounded up to, so that passes have few sizes. */
+/** The number of pixels to evaluate is rounded up to this fraction of all pixels, so that passes come in few sizes. */
 const ASKED_SHARES = 16;
-/** At least so many, and a multiple of it: the runtime multiplies a single row by other code, to other bits. */
+/** It is also a multiple of this, as the runtime multiplies a single row by different code, giving different bits. */
 const ASKED_MULTIPLE = 8;
 
 /**
- * Sessions that share out the rows of a pass, each with its part of the threads. The nodes of a small model are too
- * small to be divided well between threads, so two rows side by side are quicker than both in turns: a guided step of the
- * bundled model takes about 0.85 of the time.
+ * Sessions that divide the rows of a pass among them, each with its share of the threads. The nodes of a small model are
+ * too small to be divided well between threads, so computing two rows side by side is faster than one after the other: a
+ * guided step of the bundled model takes about 0.85 of the time.
  */
 const LANES = 2;
 /**
- * Of the values that flow between the layers for one row. With the 1,024 x 1,408 of the published model the lanes are
+ * Most values between layers per row for which lanes are used. With the 1,024 x 1,408 of the published model, lanes are
  * slower by a quarter (they compute twice what the two rows of an image share), and each has its own copy of the weights.
  */
 const MAX_LANE_VALUES = 2 ** 18;
@@ -57,7 +57,7 @@ const MAX_LANE_VALUES = 2 ** 18;
 export class TransformerPass {
   readonly #whole: Lane;
   readonly #loadLanes: (() => Promise<Lane[]>) | undefined;
-  /** Loaded by the first pass of several rows: a worker whose jobs are single rows never needs them. */
+  /** Loaded by the first pass with several rows: a worker whose jobs are single rows never needs them. */
   #lanes: Promise<Lane[]> | undefined;
   readonly #shape: PassShape;
   readonly #askedUnit: number;
@@ -93,8 +93,8 @@ export class TransformerPass {
   }
 
   /**
-   * Rows of one image share their work up to the first cross-attention. A pixel's numbers have the same bits whatever
-   * else is asked, and in whichever session: see Denoiser.step.
+   * The rows of one image share the computation up to the first cross-attention. A pixel's results have the same bits
+   * whatever else is evaluated, and in whichever session: see Denoiser.step.
    */
   async run(
     images: readonly PassImage[],
@@ -131,7 +131,7 @@ export class TransformerPass {
   }
 }
 
-/** All lanes, or none if one cannot be loaded: for want of memory, since the whole graph could. */
+/** All lanes, or none if one cannot be loaded: that is for lack of memory, since the graph itself was loaded before. */
 async function loadAll(path: string, options: SessionOptions, shape: PassShape): Promise<Lane[]> {
   const loads = Array.from({ length: LANES }, () => Session.create(path, options));
   const sessions = await allOrNone<Session[]>(loads).catch((): Session[] => []);
@@ -141,15 +141,15 @@ async function loadAll(path: string, options: SessionOptions, shape: PassShape):
 interface PassShape {
   readonly pixels: number;
   readonly classes: number;
-  /** Of a prompt's conditioning, [2 x layers, S, D]. */
+  /** Shape of a prompt's conditioning, [2 x layers, S, D]. */
   readonly cross: readonly number[];
 }
 
-/** A session with the graph, and the conditioning it was fed last. */
+/** A session with the graph, and the conditioning that it was given last. */
 class Lane {
   readonly #session: Session;
   readonly #shape: PassShape;
-  /** For as long as the same prompts take part. */
+  /** Reused for as long as the prompts of the passes are the same. */
   #cross: { prompts: readonly PromptConditioning[]; tensor: Tensor } | undefined;
 
   constructor(session: Session, shape: PassShape) {
@@ -157,7 +157,7 @@ class Lane {
     this.#shape = shape;
   }
 
-  /** Writes [rows, count, K] to `into`. Of the images, those count that a row is of. */
+  /** Writes [rows, count, K] to `into`. Images without a row are left out. */
   async run(
     images: readonly PassImage[],
     rows: readonly PassRow[],
@@ -169,7 +169,7 @@ class Lane {
     const prompts = [...new Set(rows.map(({ prompt }) => prompt))];
     const ids = new Uint16Array(used.length * pixels);
     for (const [place, { tokens }] of usedImages.entries()) ids.set(tokens, place * pixels);
-    // Rows that ask less are filled up with their first pixel.
+    // Rows with fewer pixels to evaluate are padded with their first pixel.
     const asked = new Int32Array(rows.length * count);
     for (const [row, { asked: positions }] of rows.entries()) {
       asked.fill(row * pixels, row * count, (row + 1) * count);
@@ -216,7 +216,7 @@ class Lane {
   }
 }
 
-/** Memory for the model's output, kept from pass to pass: the system takes a while to give some tens of megabytes. */
+/** Memory for the model's output, kept from pass to pass: the system takes a while to provide tens of megabytes. */
 export class OutputBuffer {
   #memory: Float32Array = new Float32Array(0);
 

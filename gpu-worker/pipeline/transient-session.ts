@@ -1,10 +1,10 @@
-// A session that is there while somebody uses it.
+// A session that is loaded only while it is being used.
 
 import { Session, type SessionOptions } from "../runtime/session.ts";
 
 /**
- * Loads its graph when it is first used. Unless it is to stay, it is freed when nobody uses it any more: a large graph
- * that runs once per prompt takes no memory beside the steps that way. Those who use it at the same time share it.
+ * Loads its graph on first use. Unless it `stays`, it is freed when its last user is done, so that a large graph that
+ * runs once per prompt takes no memory during the steps. Concurrent users share it.
  */
 export class TransientSession {
   readonly #load: () => Promise<Session>;
@@ -17,7 +17,7 @@ export class TransientSession {
     this.#stays = stays;
   }
 
-  /** Rejects as loading or `work` does. */
+  /** Runs `work` with the session. Rejects if loading or `work` does. */
   async use<T>(work: (session: Session) => Promise<T>): Promise<T> {
     this.#users++;
     try {
@@ -38,7 +38,7 @@ export class TransientSession {
     }
   }
 
-  /** Nobody may be using it. A load that fails is the error of those who asked for it, not of this. */
+  /** Must not be called while the session is in use. The error of a failed load was reported to those who asked for it. */
   async release(): Promise<void> {
     const session = this.#session;
     this.#session = undefined;

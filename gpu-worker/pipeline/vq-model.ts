@@ -1,4 +1,4 @@
-// Between pictures and codes: the VQ model's decoder, encoder and nearest-code search.
+// Converts between images and codes: the VQ model's decoder, its encoder, and the nearest-code search.
 
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
@@ -10,7 +10,7 @@ import { TransientSession } from "./transient-session.ts";
 
 export class VQModel {
   readonly #decoder: Session;
-  /** The encoder serves image input only, so it is loaded when first used. */
+  /** Needed for image input only, so loaded on first use. */
   readonly #encoder: TransientSession;
   readonly #checkpoint: DiffusersCheckpoint;
   readonly #side: number;
@@ -45,7 +45,7 @@ export class VQModel {
     );
   }
 
-  /** Codes [L] of each image → pictures; one image at a time, so that none depends on its neighbours. */
+  /** Codes [L] of each image → images; decoded one at a time, so that none depends on its neighbours. */
   async decode(latents: readonly Uint16Array[]): Promise<RgbImage[]> {
     const images: RgbImage[] = [];
     for (const codes of latents) {
@@ -67,7 +67,7 @@ export class VQModel {
     );
   }
 
-  /** A picture of the model's size → codes [L]. Throws InvalidInputError for any other. */
+  /** An image of the model's size → codes [L]. Throws InvalidInputError for any other size. */
   async encode(image: RgbImage): Promise<Uint16Array> {
     if (image.width !== this.#imageSide || image.height !== this.#imageSide) {
       throw new InvalidInputError(
@@ -79,7 +79,7 @@ export class VQModel {
     if (image.data.length !== bytes) {
       throw new InvalidInputError(
         "image",
-        `must have ${bytes} bytes of data, red, green and blue of each pixel, not ${image.data.length}`,
+        `must have ${bytes} bytes of data (red, green and blue of each pixel), not ${image.data.length}`,
       );
     }
     this.#codebook ??= this.#readCodebook();
@@ -103,7 +103,7 @@ export class VQModel {
   }
 }
 
-/** For features [C, L]: the row of the codebook [K, C] at the least distance, the lowest index on ties. */
+/** For each of the L pixels of features [C, L]: the nearest row of the codebook [K, C], the lowest index on ties. */
 function nearestCodes(features: Float32Array, codebook: Float32Array, width: number): Uint16Array {
   const pixels = features.length / width;
   const codes = codebook.length / width;

@@ -70,13 +70,13 @@ describe("vqd inspect", () => {
   it("says what a checkpoint holds", async () => {
     const { code, stdout, stderr } = await vqd("inspect", dir);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    expect(stdout).toContain("picture     16 x 16 pixels from 8 x 8 codes\n");
+    expect(stdout).toContain("image       16 x 16 pixels from 8 x 8 codes\n");
     expect(stdout).toContain("\ncodes       128\ntimesteps   100\nlayers      2\n");
     expect(stdout).toMatch(
       /\nvqvae\/diffusion_pytorch_model\.safetensors: 155 tensors, 722,707 parameters, F32, /,
     );
-    expect(stdout).toMatch(/nothing is missing\n$/);
-    expect(stdout).not.toMatch(/not used/);
+    expect(stdout).toMatch(/no problems\n$/);
+    expect(stdout).not.toMatch(/unused/);
   });
 
   it("lists everything that is wrong, as text and as JSON", async () => {
@@ -121,12 +121,12 @@ describe("vqd inspect", () => {
     const { code, stdout } = await vqd("inspect", dir, "--tensors");
     expect(code).toBe(0);
     expect(stdout).toMatch(
-      /diffusion_pytorch_model\.bin: 2 tensors, 1,848 parameters, F32, .*\n {2}not used: position_ids\n/,
+      /diffusion_pytorch_model\.bin: 2 tensors, 1,848 parameters, F32, .*\n {2}unused: position_ids\n/,
     );
     // One of two layers, which has a tensor for each of some thirty names.
     await edit("transformer/config.json", { num_layers: 1 });
     expect((await vqd("inspect", dir)).stdout).toMatch(
-      /\n {2}not used: (transformer_blocks\.1\.\S+,? ){8}and \d\d more\n/,
+      /\n {2}unused: (transformer_blocks\.1\.\S+,? ){8}and \d\d more\n/,
     );
     expect(stdout).toContain("  embeddings F32 [77, 24]\n  position_ids I64 [1]\n");
     expect(stdout).toContain("  quantize.embedding.weight F32 [128, ");
@@ -221,7 +221,7 @@ describe("vqd convert", () => {
 });
 
 describe("vqd encode", () => {
-  it("writes the decoded picture and the codes, and says how near it is", async () => {
+  it("writes the decoded image and the codes, and reports how close it is", async () => {
     const image = join(folder, "in.png");
     const create = {
       width: 40,
@@ -243,11 +243,11 @@ describe("vqd encode", () => {
     expect(codes.tokens.every((token) => Number.isInteger(token) && token >= 0 && token < 128)).toBe(true);
   });
 
-  it("says that a file is no picture", async () => {
+  it("says that a file is not an image", async () => {
     const args = ["--model", dir, "--cache", join(folder, "cache"), "--out", join(folder, "out.png")];
     const { code, stderr } = await vqd("encode", join(dir, "model_index.json"), ...args);
     expect(code).toBe(1);
-    expect(stderr).toMatch(/^vqd: \S+model_index\.json: not a picture that can be read: [^\n]+\n$/);
+    expect(stderr).toMatch(/^vqd: \S+model_index\.json: not a readable image: [^\n]+\n$/);
   });
 });
 

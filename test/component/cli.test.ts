@@ -20,7 +20,7 @@ describe("vqd", () => {
   });
 
   it.each<[number, RegExp, string[]]>([
-    [2, /unknown command "nope"; there are: generate/, ["nope"]],
+    [2, /unknown command "nope"; the commands are generate/, ["nope"]],
     [2, /unknown command "constructor"/, ["constructor"]],
     [2, /give a prompt/, ["generate"]],
     [2, /give a prompt/, ["generate", " "]],

@@ -340,7 +340,7 @@ describe("streams", () => {
       const looked = await vqd("--queue-limit", "7", "--dry-run");
       expect(looked.code).toBe(3);
       expect(looked.stdout).toContain("~ VQD_JOBS\n    max_msgs: 1000 -> 7\n");
-      expect(looked.stdout).toContain("VQD_EVENTS is as it should be");
+      expect(looked.stdout).toContain("VQD_EVENTS is up to date");
       const unasked = await vqd("--queue-limit", "7");
       expect(unasked).toMatchObject({ code: 2, stderr: expect.stringContaining("--yes") as string });
       expect(await limit()).toBe(1_000);
@@ -350,7 +350,7 @@ describe("streams", () => {
       // What was chosen once stays, and is no difference.
       const again = await vqd("--dry-run");
       expect(again.code).toBe(0);
-      expect(again.stdout).toContain("VQD_JOBS is as it should be");
+      expect(again.stdout).toContain("VQD_JOBS is up to date");
     });
 
     it("make those that are missing", async () => {
