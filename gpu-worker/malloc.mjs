@@ -1,7 +1,7 @@
-// Plain JavaScript, for it is read by the system's Node.
+// Plain JavaScript, because the system's Node runs it.
 
 /**
- * The environment for what may become a worker: glibc's malloc keeps what a model was in when it is freed, unless blocks
- * of a megabyte are always mapped (docs/performance.md). It reads this when a process begins.
+ * The environment for a process that may become a worker: unless blocks of a megabyte are always mapped, glibc's malloc
+ * keeps the memory of a freed model (docs/performance.md). It reads this variable when a process starts.
  */
 export const workerEnvironment = () => ({ MALLOC_MMAP_THRESHOLD_: "1048576", ...process.env });

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// The `vqd` command: runs cli.ts on the Node that reads TypeScript, whatever Node the system has.
-// Plain JavaScript, for it runs on the system's Node.
+// The `vqd` command: runs cli.ts on a Node that runs TypeScript, whatever Node the system has.
+// Plain JavaScript, because it runs on the system's Node.
 
 import { spawn } from "node:child_process";
 import { createRequire } from "node:module";

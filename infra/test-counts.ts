@@ -1,4 +1,4 @@
-// The numbers of a test run, and the line that states them.
+// The counts of a test run, and the line that reports them.
 
 export interface TestCounts {
   readonly passed: number;

@@ -1,4 +1,4 @@
-// A vitest reporter that writes the numbers of the run to the file named by VQD_TEST_COUNTS.
+// A vitest reporter that writes the counts of the run to the file named by VQD_TEST_COUNTS.
 
 import { writeFileSync } from "node:fs";
 import type { SerializedError } from "vitest";
@@ -11,11 +11,11 @@ export default class CountReporter implements Reporter {
     if (path === undefined) return;
     const counts = { passed: 0, failed: unhandledErrors.length, skipped: 0 };
     for (const module of modules) {
-      // Errors of the file itself or of hooks around its tests: no test need have failed for them.
+      // Errors in the file itself or in hooks: they may leave no failed test.
       counts.failed += suiteErrors(module);
       for (const test of module.children.allTests()) {
         const { state } = test.result();
-        // A test that was never run, say because the run was interrupted, has not passed.
+        // A test that never ran, for example because the run was interrupted, has not passed.
         counts[state === "pending" ? "failed" : state]++;
       }
     }

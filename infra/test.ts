@@ -12,7 +12,7 @@ import { type TestCounts, countLine } from "./test-counts.ts";
 const VITEST = join(REPO, "node_modules", "vitest", "vitest.mjs");
 const REPORTER = join(REPO, "infra", "test-reporter.ts");
 
-/** What stands for a run that did not get as far as counting. */
+/** The counts of a run that did not get as far as counting. */
 const BROKEN_RUN: TestCounts = { passed: 0, failed: 1, skipped: 0 };
 
 async function runVitest(args: readonly string[], natsServer: string): Promise<TestCounts> {
@@ -33,7 +33,7 @@ async function runVitest(args: readonly string[], natsServer: string): Promise<T
       process.exitCode = 128 + constants.signals[signal];
       return { ...counts, failed: Math.max(1, counts.failed) };
     }
-    // A run that fails without a failed test: a configuration it cannot load, an error outside of tests.
+    // A run can fail without a failed test: a configuration that cannot be loaded, or an error outside of tests.
     return code === 0 ? counts : { ...counts, failed: Math.max(1, counts.failed) };
   } finally {
     rmSync(dir, { recursive: true, force: true });

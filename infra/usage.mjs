@@ -1,19 +1,19 @@
-// What --help says of the commands that have no option parser to ask before the installation.
+// Help texts of the commands whose --help must work before anything is installed.
 
 export const START_HELP = `Usage: npm start -- [options]
 
 Starts nats-server, GPU workers and the edge, and keeps them running until Ctrl-C.
 
-  --port PORT        port of the API (VQD_PORT): 8787, or a free one if that is taken; 0 for any free one
-  --workers N        GPU workers (VQD_WORKERS): 1
-  --api-key KEY      key that clients must send (VQD_API_KEY): one is made and printed
-  --model DIR        checkpoint folder in the diffusers layout (VQD_MODEL): the bundled model
-  --provider NAME    cpu, webgpu or cuda (VQD_PROVIDER): cpu
-  --data DIR         queue, graph cache and images (VQD_DATA): .vqd in the repository
+  --port PORT        port of the API (VQD_PORT); 0 for any free one    [8787, or a free one if that is taken]
+  --workers N        number of GPU workers (VQD_WORKERS)               [1]
+  --api-key KEY      key that clients must send (VQD_API_KEY)          [a new one, which is printed]
+  --model DIR        checkpoint in the diffusers layout (VQD_MODEL)    [the bundled model]
+  --provider NAME    cpu, webgpu or cuda (VQD_PROVIDER)                [cpu]
+  --data DIR         folder for queue, graphs and images (VQD_DATA)    [.vqd in the repository]
   -h, --help         this text
 
-Further variables: VQD_NATS_SERVER (path of nats-server), VQD_QUEUE_LIMIT (jobs in the queue: 1000),
-VQD_THREADS (of one worker), VQD_QUANTIZATION (none or int8: int8 on the cpu provider, else none),
+Further variables: VQD_NATS_SERVER (path of nats-server), VQD_QUEUE_LIMIT (jobs in the queue [1000]),
+VQD_THREADS (per worker), VQD_QUANTIZATION (none or int8 [int8 on the cpu provider, else none]),
 VQD_LOG_LEVEL (debug, info, warn, error), NO_COLOR.
 `;
 

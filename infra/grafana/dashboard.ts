@@ -3,9 +3,9 @@
 interface Panel {
   readonly title: string;
   readonly description: string;
-  /** Grafana's name of a unit. */
+  /** Grafana's identifier of a unit. */
   readonly unit: string;
-  /** PromQL by what the legend says. */
+  /** PromQL by legend. */
   readonly queries: Readonly<Record<string, string>>;
 }
 
@@ -21,14 +21,14 @@ const rate = (metric: string, by: string): string => `sum by (${by}) (rate(${met
 const ROWS: Readonly<Record<string, readonly Panel[]>> = {
   "What callers see": [
     {
-      title: "Predictions that end",
-      description: "By how they end.",
+      title: "Finished predictions",
+      description: "By final status.",
       unit: "reqps",
       queries: { "{{status}}": rate("vqd_hub_predictions_total", "status") },
     },
     {
-      title: "Failed part",
-      description: "Of the predictions that ended.",
+      title: "Failure rate",
+      description: "Share of finished predictions that failed.",
       unit: "percentunit",
       queries: {
         failed: `sum(rate(vqd_hub_predictions_total{status="failed"}[$__rate_interval])) / sum(rate(vqd_hub_predictions_total[$__rate_interval]))`,
@@ -36,13 +36,13 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
     },
     {
       title: "Refused",
-      description: "Predictions that were not made, by why: 503 and 429.",
+      description: "Predictions that were not accepted (503 or 429), by reason.",
       unit: "reqps",
       queries: { "{{code}}": rate("vqd_hub_refused_total", "code") },
     },
     {
       title: "From creation to success",
-      description: "Queue included.",
+      description: "Including time in the queue.",
       unit: "s",
       queries: quantiles("vqd_hub_prediction_duration_seconds", "", ""),
     },
@@ -62,13 +62,13 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
     },
     {
       title: "Wait at the workers",
-      description: "Until a worker has received the job.",
+      description: "Until a worker receives the job.",
       unit: "s",
       queries: quantiles("vqd_queue_wait_seconds", "", ""),
     },
     {
       title: "Dispatch",
-      description: "Until the queue has confirmed a prediction; seconds while servers choose a leader.",
+      description: "Until the queue confirms a prediction; takes seconds while servers elect a leader.",
       unit: "s",
       queries: quantiles("vqd_hub_dispatch_duration_seconds", "", ""),
     },
@@ -82,7 +82,7 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
     },
     {
       title: "Step time by batch",
-      description: "A pass of the transformer; batch: images in it, up to a power of two.",
+      description: "Duration of a transformer pass, by its number of images rounded up to a power of two.",
       unit: "s",
       queries: quantiles("vqd_step_duration_seconds", "model, batch", "{{model}} of {{batch}}"),
     },
@@ -96,19 +96,19 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
     },
     {
       title: "Tokens",
-      description: "Latent tokens a second, each counted at every step.",
+      description: "Latent tokens per second, each counted at every step.",
       unit: "ops",
       queries: { "{{model}}": rate("vqd_tokens_total", "model") },
     },
     {
-      title: "Deliveries that end",
-      description: "By how they end.",
+      title: "Finished deliveries",
+      description: "By outcome.",
       unit: "ops",
       queries: { "{{outcome}}": rate("vqd_jobs_total", "outcome") },
     },
     {
       title: "Resumes, lost leases, unreadable messages",
-      description: "In five minutes.",
+      description: "Within five minutes.",
       unit: "short",
       queries: {
         resumed: "sum(increase(vqd_job_resumes_total[5m]))",
@@ -124,7 +124,7 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
     },
     {
       title: "Memory",
-      description: "Resident memory of the process; on a GPU the weights are elsewhere.",
+      description: "Resident memory of the process; on a GPU, the weights are not part of it.",
       unit: "bytes",
       queries: { "{{instance}}": "process_resident_memory_bytes" },
     },
@@ -132,7 +132,7 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
   "Hub and NATS": [
     {
       title: "Event streams and events",
-      description: "Open readers; messages that took effect a second.",
+      description: "Open streams; messages per second that took effect.",
       unit: "short",
       queries: {
         readers: "sum(vqd_hub_readers)",
@@ -141,7 +141,7 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
     },
     {
       title: "Webhooks",
-      description: "Attempts by result; pending.",
+      description: "Attempts by result, and pending deliveries.",
       unit: "short",
       queries: {
         "{{result}}/s": rate("vqd_hub_webhook_attempts_total", "result"),

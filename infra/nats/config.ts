@@ -7,7 +7,7 @@ import { z } from "zod";
 import { writePrivateFile } from "../stack/files.ts";
 import { USERS, type UserName } from "./permissions.ts";
 
-/** 1 MiB, the server's own default, stated because images travel inline up to this size. */
+/** 1 MiB, the server's default, stated because images travel inline up to this size. */
 export const MAX_PAYLOAD_BYTES = 1024 * 1024;
 const PASSWORD_BYTES = 24;
 
@@ -27,12 +27,12 @@ const passwordsSchema = z.strictObject({
   monitor: z.string().min(1),
   operator: z.string().min(1),
 });
-/** Users that older data folders do not know get a password when it is first read. */
+/** A user that is missing from an older data folder gets a password when the folder is next read. */
 const storedSchema = passwordsSchema.partial({ monitor: true });
 
 const newPassword = (): string => randomBytes(PASSWORD_BYTES).toString("base64url");
 
-/** The passwords of this data folder, made at random when it has none. */
+/** The passwords of this data folder, generated at random if it has none. */
 export function loadPasswords(natsDir: string): Passwords {
   const path = join(natsDir, "passwords.json");
   mkdirSync(natsDir, { recursive: true, mode: 0o700 });
@@ -54,11 +54,11 @@ export function loadPasswords(natsDir: string): Passwords {
     if (stored.monitor === undefined) writePrivateFile(path, `${JSON.stringify(passwords, undefined, 2)}\n`);
     return passwords;
   } catch (error) {
-    throw new Error(`${path} is damaged; delete it and start again`, { cause: error });
+    throw new Error(`${path} is damaged; delete it and restart`, { cause: error });
   }
 }
 
-/** The configuration's text. JSON is valid nats-server configuration, and needs no quoting rules of its own. */
+/** The configuration as text. JSON is valid nats-server configuration, and needs no quoting rules of its own. */
 export function natsConfig(storeDir: string, ports: NatsPorts, passwords: Passwords): string {
   const users = Object.entries(USERS).map(([user, permissions]) => ({
     user,
@@ -72,9 +72,9 @@ export function natsConfig(storeDir: string, ports: NatsPorts, passwords: Passwo
     http: `127.0.0.1:${ports.monitor}`,
     max_payload: MAX_PAYLOAD_BYTES,
     jetstream: { store_dir: storeDir },
-    // Plain text: workerd connects over loopback, and anything further away should bring its own TLS.
+    // Unencrypted: workerd connects over loopback, and anything further away should bring its own TLS.
     websocket: { host: "127.0.0.1", port: ports.websocket, no_tls: true },
-    // Explicit accounts, also for the system: CVE-2023-47090 concerns servers where only that one is named.
+    // Explicit accounts, including the system's: CVE-2023-47090 affects servers on which only that one is named.
     accounts: { VQD: { jetstream: "enabled", users }, SYS: { users: [] } },
     system_account: "SYS",
   };

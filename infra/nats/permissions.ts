@@ -1,4 +1,4 @@
-// Who may do what on NATS: deny by default, each line says why it is there.
+// Who may do what on NATS: denied by default; each line says why it is there.
 
 import { MICRO_SERVICE, MICRO_VERBS } from "@vqd/shared/micro.ts";
 import { INBOX_PREFIX, STREAMS, STREAM_SUBJECTS } from "@vqd/shared/subjects.ts";
@@ -6,7 +6,7 @@ import { INBOX_PREFIX, STREAMS, STREAM_SUBJECTS } from "@vqd/shared/subjects.ts"
 export interface Permissions {
   publish: { allow: string[] };
   subscribe: { allow: string[] };
-  /** Lets a subscriber answer the requests it gets, without publish rights on reply subjects. */
+  /** Lets a subscriber reply to requests without publish permission on reply subjects. */
   allow_responses?: { max: number; expires: string };
 }
 
@@ -14,8 +14,8 @@ const { jobs, events, state, models } = STREAMS;
 const CONTROL_SUBJECTS = "vqd.control.*";
 
 /**
- * What a micro service (NATS ADR-32) hears: requests to all services, to its kind, and to itself. Verb by verb, for
- * where `$SRV.*` is allowed the server lets `$SRV.>` through as well.
+ * What a micro service (NATS ADR-32) receives: requests to all services, to its kind, and to itself. Listed by verb,
+ * because where `$SRV.*` is allowed, the server lets `$SRV.>` through as well.
  */
 const SERVICE_SUBJECTS = MICRO_VERBS.flatMap((verb) => [
   `$SRV.${verb}`,
@@ -23,7 +23,7 @@ const SERVICE_SUBJECTS = MICRO_VERBS.flatMap((verb) => [
   `$SRV.${verb}.${MICRO_SERVICE}.*`,
 ]);
 
-/** What a client sends to a consumer; some newer servers put domain and account before the stream's name. */
+/** What a client sends to a consumer; newer servers may insert domain and account before the stream's name. */
 const toConsumer = (kind: "ACK" | "FC", stream: string): string[] => [
   `$JS.${kind}.${stream}.>`,
   `$JS.${kind}.*.*.${stream}.>`,
@@ -46,7 +46,7 @@ const EDGE: Permissions = {
   subscribe: {
     allow: [
       `${INBOX_PREFIX.edge}.>`, // replies and events
-      STREAM_SUBJECTS.models, // hear of new models at once
+      STREAM_SUBJECTS.models, // learn of new models immediately
     ],
   },
 };
@@ -55,11 +55,11 @@ const WORKER: Permissions = {
   publish: {
     allow: [
       `$JS.API.CONSUMER.CREATE.${jobs}.>`, // the durable consumer that the workers of a model share
-      `$JS.API.CONSUMER.INFO.${jobs}.>`, // is it there already?
+      `$JS.API.CONSUMER.INFO.${jobs}.>`, // does it exist already?
       `$JS.API.CONSUMER.MSG.NEXT.${jobs}.>`, // pull jobs
       ...toConsumer("ACK", jobs), // done, still working, handed back
       STREAM_SUBJECTS.events, // what happens to a job
-      STREAM_SUBJECTS.state, // the newest tokens, for resuming elsewhere
+      STREAM_SUBJECTS.state, // the latest tokens, for resuming elsewhere
       `$JS.API.DIRECT.GET.${state}.>`, // resume what another worker began
       STREAM_SUBJECTS.models, // announce the loaded model
     ],
@@ -68,25 +68,25 @@ const WORKER: Permissions = {
     allow: [
       `${INBOX_PREFIX.worker}.>`, // replies and pulled jobs
       CONTROL_SUBJECTS, // cancellations
-      ...SERVICE_SUBJECTS, // is asked how it is
+      ...SERVICE_SUBJECTS, // requests for its statistics
     ],
   },
-  allow_responses: { max: 1, expires: "1m" }, // confirm a cancellation, say how it is
+  allow_responses: { max: 1, expires: "1m" }, // confirm a cancellation, report statistics
 };
 
-/** Set-up only: makes and updates the streams. No running part of the system has these credentials. */
+/** Set-up only: creates and updates the streams. No running part of the system has these credentials. */
 const OPERATOR: Permissions = {
   publish: { allow: ["$JS.API.>"] },
   subscribe: { allow: [`${INBOX_PREFIX.operator}.>`] },
 };
 
-/** Looks and changes nothing: `vqd workers`, `vqd doctor`. */
+/** Read-only: `vqd workers`, `vqd doctor`. */
 const MONITOR: Permissions = {
   publish: {
     allow: [
-      ...SERVICE_SUBJECTS, // who is there, and how is it?
+      ...SERVICE_SUBJECTS, // which workers are live, and how are they?
       `$JS.API.CONSUMER.INFO.${jobs}.>`, // how many jobs wait?
-      ...Object.values(STREAMS).map((stream) => `$JS.API.STREAM.INFO.${stream}`), // are the streams as they should be?
+      ...Object.values(STREAMS).map((stream) => `$JS.API.STREAM.INFO.${stream}`), // are the streams up to date?
     ],
   },
   subscribe: { allow: [`${INBOX_PREFIX.monitor}.>`] },

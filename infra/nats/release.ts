@@ -1,4 +1,4 @@
-// The official nats-server release: downloaded, checked against a pinned SHA-256, unpacked.
+// Downloads the official nats-server release, checks it against a pinned SHA-256, and unpacks it.
 
 import { createHash } from "node:crypto";
 import { chmodSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
@@ -9,10 +9,9 @@ export const RELEASE_VERSION = "2.11.17";
 const DOWNLOAD_TIMEOUT_MS = 180_000;
 
 /**
- * SHA-256 of `nats-server-v<RELEASE_VERSION>-<platform>.tar.gz`, from that release's SHA256SUMS: the Linux
- * values as in the Dockerfiles of nats-io/nats-docker, the macOS value as pinned by a third party, without a
- * second source. darwin-amd64 is missing because no published value was at hand; never add one that was
- * computed from a download.
+ * SHA-256 of `nats-server-v<RELEASE_VERSION>-<platform>.tar.gz`, from that release's SHA256SUMS: the Linux values as in
+ * the Dockerfiles of nats-io/nats-docker, the macOS value as pinned by a third party, without a second source.
+ * darwin-amd64 is missing because no published value was available; never add one that was computed from a download.
  */
 const SHA256: Readonly<Record<string, string>> = {
   "linux-amd64": "ad608dd0ea8bbfa58c40e3b8f58ed67478eec26166ec49c502db8d17589b51b5",
@@ -38,7 +37,7 @@ export interface Release {
   readonly sha256: string;
 }
 
-/** The pinned release for a platform as Node names it, or undefined if there is no checksum for it. */
+/** The pinned release for a platform and architecture as Node names them, or undefined if there is no checksum for it. */
 export function releaseFor(platform: string, arch: string): Release | undefined {
   const key = `${platform}-${GO_ARCH[arch] ?? arch}`;
   const sha256 = SHA256[key];
@@ -65,7 +64,7 @@ export async function installRelease(
   const temporary = `${path}.${process.pid}.tmp`;
   writeFileSync(temporary, binary);
   chmodSync(temporary, 0o755);
-  // Another start may run the one that is there; a rename leaves it its file.
+  // Another stack may be running the existing binary; a rename leaves it its file.
   renameSync(temporary, path);
   return path;
 }

@@ -1,4 +1,4 @@
-// Finds the nats-server binary, and gets one where there is none.
+// Finds the nats-server binary, and obtains one if there is none.
 
 import { execFile, spawn } from "node:child_process";
 import { accessSync, constants } from "node:fs";
@@ -7,7 +7,7 @@ import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import { RELEASE_VERSION, installRelease, releaseFor } from "./release.ts";
 
-/** Work queues with discard new, direct get and consumers created by name all need 2.9. */
+/** Work queues that discard new messages, direct get and consumers created by name require 2.9. */
 const MIN_VERSION = [2, 9] as const;
 const VERSION_TIMEOUT_MS = 10_000;
 
@@ -17,29 +17,29 @@ export interface NatsServer {
 }
 
 export interface FindOptions {
-  /** Where a downloaded binary lies, or is to be put. */
+  /** Folder for a downloaded binary. */
   readonly binDir: string;
   readonly env?: NodeJS.ProcessEnv;
-  /** Folders outside PATH to look into; the usual ones by default. */
+  /** Folders outside PATH to search; by default the usual ones. */
   readonly extraDirs?: readonly string[];
 }
 
 export interface EnsureOptions extends FindOptions {
   readonly log: (message: string) => void;
-  /** Ways to get a nats-server, tried in turn until one is found; the system's by default. */
+  /** Ways to obtain a nats-server, tried in turn; by default those of the system. */
   readonly sources?: readonly NatsSource[];
 }
 
-/** One way to get a nats-server. */
+/** One way to obtain a nats-server. */
 export interface NatsSource {
   readonly name: string;
-  /** False where this way does not exist. */
+  /** Whether this way is available here. */
   readonly applies: boolean;
-  /** Puts a binary where `findNatsServer` sees it. */
+  /** Puts a binary where `findNatsServer` finds it. */
   install(log: (message: string) => void): Promise<void>;
 }
 
-/** Debian puts it into a folder that only root has on PATH; Homebrew's may be missing from a desktop's PATH. */
+/** Debian installs into a folder that only root has on PATH; Homebrew's may be missing from the PATH of a desktop session. */
 const USUAL_DIRS = [
   "/usr/sbin",
   "/usr/local/sbin",
@@ -50,7 +50,7 @@ const USUAL_DIRS = [
   join(homedir(), "go", "bin"),
 ];
 
-/** The first nats-server that is new enough; `VQD_NATS_SERVER` names one and rules out all others. */
+/** The first nats-server that is recent enough; if `VQD_NATS_SERVER` names one, no other is considered. */
 export async function findNatsServer({
   binDir,
   env = process.env,
@@ -59,8 +59,7 @@ export async function findNatsServer({
   const given = env["VQD_NATS_SERVER"];
   if (given !== undefined && given !== "") {
     const version = await versionOf(given);
-    if (version === undefined)
-      throw new Error(`VQD_NATS_SERVER: ${given} is not a nats-server that can be run`);
+    if (version === undefined) throw new Error(`VQD_NATS_SERVER: ${given} is not an executable nats-server`);
     if (!isNewEnough(version))
       throw new Error(`VQD_NATS_SERVER: ${given} is ${version}, older than ${minimum}`);
     return { path: given, version };
@@ -74,7 +73,7 @@ export async function findNatsServer({
   return undefined;
 }
 
-/** Finds nats-server or gets one; otherwise an Error that says what to do. */
+/** Finds or obtains nats-server; otherwise throws an Error that says what to do. */
 export async function ensureNatsServer(options: EnsureOptions): Promise<NatsServer> {
   const found = await findNatsServer(options);
   if (found !== undefined) return found;
@@ -89,7 +88,7 @@ export async function ensureNatsServer(options: EnsureOptions): Promise<NatsServ
     }
     const installed = await findNatsServer(options);
     if (installed !== undefined) return installed;
-    problems.push(`${source.name}: installed, but what it brought is not a nats-server ${minimum} or later`);
+    problems.push(`${source.name}: installed, but not nats-server ${minimum} or later`);
   }
   throw new Error(howToInstall(problems));
 }
@@ -100,10 +99,10 @@ function systemSources(binDir: string): NatsSource[] {
   return [
     {
       name: "apt-get",
-      // Only as root: asking for a password in the middle of a start would be a surprise.
+      // Only as root: a password prompt in the middle of a start would be a surprise.
       applies: isRoot && process.platform === "linux" && isOnPath("apt-get"),
       async install(log) {
-        log("nats-server not found, installing it with apt-get");
+        log("nats-server not found; installing it with apt-get");
         await runQuietly("apt-get", ["update"]);
         await runQuietly("apt-get", ["install", "-y", "--no-install-recommends", "nats-server"]);
       },
@@ -113,7 +112,7 @@ function systemSources(binDir: string): NatsSource[] {
       // Homebrew refuses to run as root.
       applies: !isRoot && isOnPath("brew"),
       async install(log) {
-        log("nats-server not found, installing it with brew");
+        log("nats-server not found; installing it with brew");
         await runQuietly("brew", ["install", "nats-server"]);
       },
     },
@@ -123,10 +122,10 @@ function systemSources(binDir: string): NatsSource[] {
       async install(log) {
         if (release === undefined) {
           throw new Error(
-            `no checksum is known for ${process.platform} on ${process.arch}, so nothing was downloaded`,
+            `no known checksum for ${process.platform} on ${process.arch}, so nothing was downloaded`,
           );
         }
-        log(`nats-server not found, downloading ${RELEASE_VERSION} from ${release.url}`);
+        log(`nats-server not found; downloading ${RELEASE_VERSION} from ${release.url}`);
         await installRelease(release, binDir);
       },
     },
@@ -137,18 +136,18 @@ const minimum = MIN_VERSION.join(".");
 
 function howToInstall(problems: readonly string[]): string {
   return [
-    `nats-server ${minimum} or later is needed and was not found.`,
+    `nats-server ${minimum} or later is required, but was not found.`,
     ...problems.map((problem) => `  tried ${problem}`),
-    "Install it, then start again:",
+    "Install it and try again:",
     "  Debian, Ubuntu   sudo apt-get install nats-server",
     "  macOS            brew install nats-server",
     "  Windows          use WSL 2",
-    `  others           https://github.com/nats-io/nats-server/releases, such as v${RELEASE_VERSION}`,
+    `  other            https://github.com/nats-io/nats-server/releases, such as v${RELEASE_VERSION}`,
     "or set VQD_NATS_SERVER to the path of the binary.",
   ].join("\n");
 }
 
-/** fetch says only that it failed; why is in the cause. */
+/** fetch says only that it failed; the cause says why. */
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.cause instanceof Error ? `${error.message} (${error.cause.message})` : error.message;
@@ -169,7 +168,7 @@ function isOnPath(command: string): boolean {
     .some((dir) => dir !== "" && isExecutable(join(dir, command)));
 }
 
-/** What `nats-server -v` says (`nats-server: v2.9.10`), without the v. */
+/** The version that `nats-server -v` prints (`nats-server: v2.9.10`), without the v. */
 async function versionOf(path: string): Promise<string | undefined> {
   try {
     const { stdout } = await promisify(execFile)(path, ["-v"], { timeout: VERSION_TIMEOUT_MS });
@@ -184,7 +183,7 @@ function isNewEnough(version: string): boolean {
   return major > MIN_VERSION[0] || (major === MIN_VERSION[0] && minor >= MIN_VERSION[1]);
 }
 
-/** Runs a command without showing its output, which the error carries when it fails. */
+/** Runs a command without showing its output; if it fails, the error contains the end of it. */
 async function runQuietly(command: string, args: string[]): Promise<void> {
   const child = spawn(command, args, {
     env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },

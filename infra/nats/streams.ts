@@ -1,19 +1,19 @@
-// The JetStream streams of the stack, made or brought up to date with the operator's credentials.
+// Creates the stack's JetStream streams, or brings them up to date, with the operator's credentials.
 
 import { jetstreamManager } from "@nats-io/jetstream";
 import { executePlan, planStreams, type StreamOptions } from "@vqd/gpu-worker/ops/streams.ts";
 import { INBOX_PREFIX, STREAMS } from "@vqd/shared/subjects.ts";
 import { type ConnectionOptions, connect } from "nats";
 
-/** A new stack starts with it, whatever an earlier one had. */
+/** Applied at each start, whatever limit an earlier run had. */
 export const DEFAULT_QUEUE_LIMIT = 1_000;
 
 export interface ApplyOptions extends StreamOptions {
-  /** Forget the models announced before: the caller knows that the workers to come announce theirs. */
+  /** Forget the models announced earlier; the workers that start next will announce theirs. */
   readonly purgeModels?: boolean;
 }
 
-/** Makes the streams that are missing and updates those whose settings differ. Safe to repeat. */
+/** Creates missing streams and updates those whose settings differ. Safe to repeat. */
 export async function applyStreams(
   server: { url: string; password: string } | ConnectionOptions,
   { queueLimit = DEFAULT_QUEUE_LIMIT, replicas, purgeModels = false }: ApplyOptions = {},

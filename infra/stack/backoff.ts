@@ -1,8 +1,8 @@
-// Waiting times between restarts: short at first, longer while it keeps failing.
+// Delays between restarts: short at first, longer while a process keeps failing.
 
 const FIRST_DELAY_MS = 250;
 const MAX_DELAY_MS = 15_000;
-/** A process that served this long is taken for well again. */
+/** A process that has run this long counts as healthy again. */
 const HEALTHY_AFTER_MS = 10_000;
 
 export class Backoff {
@@ -14,12 +14,12 @@ export class Backoff {
     this.#now = now;
   }
 
-  /** The process serves from now on. */
+  /** To be called when the process is ready. */
   started(): void {
     this.#startedAt = this.#now();
   }
 
-  /** The process has ended: how long to wait before the next start, in ms. */
+  /** To be called when the process has ended: how long to wait before the next start, in ms. */
   next(): number {
     if (this.#startedAt !== undefined && this.#now() - this.#startedAt >= HEALTHY_AFTER_MS)
       this.#failures = 0;

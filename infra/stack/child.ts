@@ -1,4 +1,4 @@
-// One child process of the stack: started in its own process group, restarted when it dies, stopped whole.
+// One child process of the stack: started in a process group of its own, restarted when it dies, stopped as a group.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -7,16 +7,17 @@ import { Backoff } from "./backoff.ts";
 import { killGroup } from "./group.ts";
 import { type LineParser, type LogLine, type LogSink, lineSplitter } from "./log.ts";
 
-/** Last lines kept for the error of a child that does not come up. */
+/** Last lines of output kept for the error of a child that does not become ready. */
 const TAIL_LINES = 15;
-const LAST_WORDS_LIMIT_MS = 500;
+/** How long to wait for the last output of a process that has ended. */
+const LAST_OUTPUT_LIMIT_MS = 500;
 
-/** A started process, for finding out when it serves. */
+/** A started process, for determining when it is ready. */
 export interface Started {
   readonly process: ChildProcess;
   /** Resolves with the first line of output that matches. */
   line(pattern: RegExp): Promise<string>;
-  /** Aborted when the process ends, or takes too long to come up. */
+  /** Aborted when the process ends, or takes too long to become ready. */
   readonly signal: AbortSignal;
 }
 
@@ -29,10 +30,10 @@ export interface ChildSpec {
   /** Opens an IPC channel for `process.send` in the child. */
   readonly ipc?: boolean;
   readonly parser: () => LineParser;
-  /** Resolves when the process serves; called after each start. */
+  /** Resolves when the process is ready; called after each start. */
   readonly ready: (started: Started) => Promise<void>;
   readonly readyLimitMs: number;
-  /** From SIGTERM to SIGKILL. */
+  /** Time between SIGTERM and SIGKILL. */
   readonly stopLimitMs: number;
 }
 
@@ -40,7 +41,7 @@ export type ChildState = "starting" | "ready" | "waiting" | "stopped";
 
 export interface ChildEvents {
   readonly log: LogSink;
-  /** After each start and each end of a process. */
+  /** Called whenever a process has started or ended. */
   readonly onProcess: () => void;
 }
 
@@ -71,17 +72,17 @@ export class Child {
     return this.#state;
   }
 
-  /** Starts after the first one. */
+  /** Number of starts after the first. */
   get restarts(): number {
     return this.#restarts;
   }
 
-  /** Of the process that runs now. */
+  /** Id of the current process. */
   get pid(): number | undefined {
     return this.#process?.pid;
   }
 
-  /** Starts the process and resolves when it serves. Rejects, and gives up, if it ends before that. */
+  /** Starts the process and resolves when it is ready. Rejects, and gives up, if it ends before that. */
   async start(): Promise<void> {
     try {
       await this.#launch();
@@ -92,18 +93,18 @@ export class Child {
     this.#running = this.#keepRunning();
   }
 
-  /** Resolves when the process serves, at once if it does now; rejects when the child is stopped for good. */
+  /** Resolves when the process is ready, immediately if it already is; rejects when the child is stopped for good. */
   waitReady(): Promise<void> {
     return this.#ready.promise;
   }
 
-  /** Signals the process alone, as an accident would; resolves when it has ended. It is then restarted. */
+  /** Signals the process only, as an accident would; resolves when it has ended. It is then restarted. */
   async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
     this.#process?.kill(signal);
     await this.#exited;
   }
 
-  /** Ends the process and what it has started, for good. Safe to repeat. */
+  /** Stops the process and everything it has started, for good. Safe to repeat. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     const pid = this.pid;
@@ -114,7 +115,7 @@ export class Child {
       const isLate = await Promise.race([late, this.#exited.then(() => false)]);
       limit.abort();
       if (isLate) {
-        this.#say("warn", `${this.name} did not stop within ${this.#spec.stopLimitMs / 1000} s, killing it`);
+        this.#say("warn", `${this.name} did not stop within ${this.#spec.stopLimitMs / 1000} s; killing it`);
         killGroup(pid, "SIGKILL");
         await this.#exited;
       }
@@ -124,7 +125,7 @@ export class Child {
     this.#ready.reject(new Error(`${this.name} is stopped`));
   }
 
-  /** Kills the group at once, from a place that cannot wait. */
+  /** Kills the group immediately, where waiting is not possible. */
   killNow(): void {
     this.#stopping.abort();
     if (this.pid !== undefined) killGroup(this.pid, "SIGKILL");
@@ -138,7 +139,7 @@ export class Child {
       if (signal.aborted) return;
       this.#setState("waiting");
       const delayMs = this.#backoff.next();
-      this.#say("error", `${this.#end}, restarting in ${(delayMs / 1000).toFixed(2)} s`);
+      this.#say("error", `${this.#end}; restarting in ${(delayMs / 1000).toFixed(2)} s`);
       await delay(delayMs, undefined, { signal }).catch(() => {});
       if (signal.aborted) return;
       this.#restarts++;
@@ -156,7 +157,7 @@ export class Child {
     const child = spawn(command, args, {
       cwd,
       env,
-      // Its own group, so that Ctrl-C in the terminal reaches only the supervisor, which stops all in order.
+      // A group of its own, so that Ctrl-C in the terminal reaches only the supervisor, which stops everything in order.
       detached: true,
       stdio: ["ignore", "pipe", "pipe", ...(ipc ? (["ipc"] as const) : [])],
     });
@@ -222,10 +223,10 @@ export class Child {
       how = `could not be started: ${error instanceof Error ? error.message : String(error)}`;
     }
     if (child.pid !== undefined) {
-      // What it had started must not hold its ports against the next one.
+      // Whatever it had started must not keep its ports from the next one.
       killGroup(child.pid, "SIGKILL");
-      // Its last words may still be on their way.
-      await Promise.race([closed, delay(LAST_WORDS_LIMIT_MS)]);
+      // Its last output may still be on its way.
+      await Promise.race([closed, delay(LAST_OUTPUT_LIMIT_MS)]);
     }
     this.#process = undefined;
     if (this.#state === "ready") this.#setState("waiting");

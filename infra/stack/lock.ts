@@ -1,5 +1,5 @@
-// One stack per data folder: the lock, and the record of what a stack started, for the one that comes after
-// a stack that was killed.
+// Ensures one stack per data folder: a lock, which also records what the stack has started, so that the stack after one
+// that was killed can clean up.
 
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ import { writePrivateFile } from "./files.ts";
 import { processIdentity } from "./process-identity.ts";
 
 const TERM_LIMIT_MS = 3_000;
-/** These processes are not our children, so nothing tells us when they end. */
+/** These processes are not our children, so nothing notifies us when they exit. */
 const POLL_MS = 50;
 
 const processSchema = z.object({ name: z.string(), pid: z.int().min(1), identity: z.string() });
@@ -19,7 +19,7 @@ const recordSchema = processSchema.extend({ children: z.array(processSchema) });
 export type ProcessRecord = z.infer<typeof processSchema>;
 type LockRecord = z.infer<typeof recordSchema>;
 
-/** A process as it can be recognized later; undefined if it has ended already. */
+/** Identifies a process so that it can be recognized later; undefined if it has already ended. */
 export function recordOf(name: string, pid: number): ProcessRecord | undefined {
   const identity = processIdentity(pid);
   return identity === undefined ? undefined : { name, pid, identity };
@@ -35,17 +35,18 @@ export class DataLock {
   }
 
   /**
-   * Takes the lock of a data folder. Throws if a living stack has it; after one that was killed, ends what
-   * that one left running and takes its place, telling `log`.
+   * Takes the lock of a data folder. Throws if a running stack holds it. If the holder was killed, stops what it left
+   * running, reports that to `log`, and takes its place.
    */
   static async acquire(dataDir: string, log: (message: string) => void): Promise<DataLock> {
     const path = join(dataDir, "stack.json");
     const own = recordOf("stack", process.pid);
-    if (own === undefined) throw new Error("cannot tell when this process started (/proc or ps is needed)");
+    if (own === undefined)
+      throw new Error("cannot determine when this process started (this needs /proc or ps)");
     const fresh = `${path}.${process.pid}.new`;
     writeFileSync(fresh, recordText({ ...own, children: [] }), { mode: 0o600 });
     try {
-      // A link appears whole and fails if the name is taken.
+      // A link appears with its full content, and fails if the name is taken.
       while (!tryLink(fresh, path)) await clearStale(path, dataDir, log);
     } finally {
       rmSync(fresh, { force: true });
@@ -53,7 +54,7 @@ export class DataLock {
     return new DataLock(path, own);
   }
 
-  /** Writes down what runs now. */
+  /** Records what is running now. */
   setChildren(children: readonly ProcessRecord[]): void {
     writePrivateFile(this.#path, recordText({ ...this.#own, children: [...children] }));
   }
@@ -80,10 +81,10 @@ async function clearStale(path: string, dataDir: string, log: (message: string) 
   if (found === "missing") return;
   if (found !== "damaged" && processIdentity(found.pid) === found.identity) {
     throw new Error(
-      `another stack (pid ${found.pid}) runs on ${dataDir}: stop it, or give this one its own folder with --data`,
+      `another stack (pid ${found.pid}) is running on ${dataDir}: stop it, or give this one its own folder with --data`,
     );
   }
-  // Whoever renames the file first may clear up; the others find it gone.
+  // Whoever renames the file first cleans up; the others find it gone.
   const taken = `${path}.${process.pid}.stale`;
   try {
     renameSync(path, taken);
@@ -94,7 +95,7 @@ async function clearStale(path: string, dataDir: string, log: (message: string) 
   const stale = readRecord(taken);
   if (stale !== "missing" && stale !== "damaged") {
     if (processIdentity(stale.pid) === stale.identity) {
-      // Between the look and the rename another stack had taken the stale one's place.
+      // Between reading and renaming, another stack has taken the stale one's place.
       tryLink(taken, path);
       rmSync(taken, { force: true });
       return;
@@ -102,14 +103,14 @@ async function clearStale(path: string, dataDir: string, log: (message: string) 
     const left = stale.children.filter(isLeftRunning);
     if (left.length > 0) {
       const names = left.map(({ name, pid }) => `${name} (pid ${pid})`).join(", ");
-      log(`the last stack on ${dataDir} was killed; stopping what it left running: ${names}`);
+      log(`the previous stack on ${dataDir} was killed; stopping what it left running: ${names}`);
     }
     await Promise.all(left.map(endGroup));
   }
   rmSync(taken, { force: true });
 }
 
-/** The process itself, or others of its group after it. */
+/** Whether the process itself is running, or others of its group after it has ended. */
 function isLeftRunning({ pid, identity }: ProcessRecord): boolean {
   const now = processIdentity(pid);
   return now === identity || (now === undefined && isGroupAlive(pid));

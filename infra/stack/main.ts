@@ -6,7 +6,7 @@ import { type Stack, startStack } from "./stack.ts";
 
 /** Ctrl-C reaches the process from the terminal and again through npm; that is one request, not two. */
 const SAME_REQUEST_MS = 1_000;
-const PICTURE = "fox.png";
+const IMAGE = "fox.png";
 
 const isColored = process.stdout.isTTY && !process.env["NO_COLOR"];
 const isVerbose = process.env["VQD_LOG_LEVEL"] === "debug";
@@ -25,7 +25,7 @@ function curlLine(stack: Stack): string {
     `curl -sS ${stack.url}/v1/images/generations`,
     `-H 'authorization: Bearer ${stack.apiKey.replaceAll("'", String.raw`'\''`)}'`,
     `-H 'content-type: application/json' -d '${body}'`,
-    String.raw`| sed -n 's/.*"b64_json": *"\([^"]*\)".*/\1/p' | base64 -d > ${PICTURE}`,
+    String.raw`| sed -n 's/.*"b64_json": *"\([^"]*\)".*/\1/p' | base64 -d > ${IMAGE}`,
   ].join(" ");
 }
 
@@ -35,10 +35,10 @@ function announce(stack: Stack, { workers }: StartOptions): void {
   say(`Playground: ${stack.url}/#key=${encodeURIComponent(stack.apiKey)}`);
   if (workers === 0) {
     say(
-      `no workers: start them with VQD_NATS_URL=${stack.natsUrl} and the user "worker" of ${stack.dataDir}/nats/passwords.json`,
+      `no workers: start some with VQD_NATS_URL=${stack.natsUrl} and the user "worker" of ${stack.dataDir}/nats/passwords.json`,
     );
   } else {
-    say(`Make a picture; this writes ${PICTURE}:`);
+    say(`Generate an image; this writes ${IMAGE}:`);
     say(`  ${curlLine(stack)}`);
   }
   say("");
@@ -62,9 +62,9 @@ async function run(): Promise<void> {
   };
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
     process.on(signal, () => requestStop(signal));
-  // A terminal that was closed takes no more lines; the children are to be stopped in order all the same.
+  // A closed terminal accepts no more output; the children must still be stopped in order.
   process.stdout.on("error", () => requestStop("SIGHUP"));
-  // The process that started this one is gone, and with it whoever could stop it.
+  // The process that started this one is gone, and nobody else could stop it.
   process.on("disconnect", () => requestStop("SIGHUP"));
   process.channel?.unref();
 

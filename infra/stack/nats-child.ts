@@ -7,7 +7,7 @@ import type { ChildSpec } from "./child.ts";
 import { parseNatsLine } from "./log.ts";
 import { REPO } from "./paths.ts";
 
-/** A store of several GiB takes a while to be read again after a crash. */
+/** After a crash, reading a store of several GiB takes a while. */
 const READY_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 5_000;
 const HEALTH_POLL_MS = 50;

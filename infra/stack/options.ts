@@ -28,19 +28,19 @@ export interface StartOptions {
   readonly port: number | undefined;
   readonly workers: number;
   readonly apiKey: string | undefined;
-  /** Checkpoint folders, listed as in PATH. */
+  /** Checkpoint folders, separated as in PATH. */
   readonly model: string;
   readonly provider: Provider;
   readonly data: string;
   readonly queueLimit: number;
 }
 
-/** A mistake of the person who gave the options; the message is all there is to say. */
+/** A mistake in the options; the message alone is shown. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** Throws a `UsageError` that names the option or variable and what is wrong with it. */
+/** Throws a `UsageError` that names the invalid option or variable and the reason. */
 export function readStartOptions(args: readonly string[], env: NodeJS.ProcessEnv): StartOptions {
   const given = readArguments(args);
   const value = (name: OptionName): Given | undefined => {
@@ -110,7 +110,7 @@ function provider(given: Given | undefined): Provider {
   throw new UsageError(`${given.source}: must be one of ${PROVIDERS.join(", ")}, not "${given.text}"`);
 }
 
-/** What every checkpoint has; the worker looks at the contents. */
+/** Files that every checkpoint has; the worker checks their contents. */
 const MODEL_FILES = [
   "model_index.json",
   "vqvae/config.json",
@@ -120,7 +120,7 @@ const MODEL_FILES = [
   "tokenizer/merges.txt",
 ];
 
-/** One folder, or several as in PATH. */
+/** One folder, or several, separated as in PATH. */
 function modelFolders(given: Given | undefined): string {
   const { source, text } = given ?? { source: "bundled model", text: BUNDLED_MODEL };
   const folders = text.split(delimiter).filter((folder) => folder !== "");
@@ -129,11 +129,11 @@ function modelFolders(given: Given | undefined): string {
 
 function modelFolder({ source, text }: Given): string {
   const dir = resolve(text);
-  if (!isDirectory(dir)) throw new UsageError(`${source}: there is no folder ${dir}`);
+  if (!isDirectory(dir)) throw new UsageError(`${source}: no such folder: ${dir}`);
   const missing = MODEL_FILES.filter((file) => !existsSync(join(dir, file)));
   if (missing.length === 0) return dir;
   throw new UsageError(
-    `${source}: ${dir} is not a diffusers checkpoint of VQ-Diffusion: no ${missing.join(", ")}`,
+    `${source}: ${dir} is not a VQ-Diffusion checkpoint in the diffusers layout: it has no ${missing.join(", ")}`,
   );
 }
 

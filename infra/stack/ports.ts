@@ -5,14 +5,14 @@ import { createServer } from "node:net";
 
 const HOST = "127.0.0.1";
 /**
- * Below the ports that systems give to outgoing connections (Linux 32768.., macOS and Windows 49152..):
- * a client that keeps reconnecting while its server restarts could otherwise be given that very port.
+ * Below the ports that systems assign to outgoing connections (Linux from 32768, macOS and Windows from 49152): a client
+ * that keeps reconnecting while its server restarts could otherwise be assigned that very port.
  */
 const FIRST_PORT = 15_000;
 const LAST_PORT = 32_000;
 const MAX_TRIES = 200;
 
-/** True if `port` can be listened on now. */
+/** Whether `port` can be listened on now. */
 export async function isPortFree(port: number): Promise<boolean> {
   const server = createServer();
   const free = await new Promise<boolean>((resolve) => {
@@ -23,7 +23,7 @@ export async function isPortFree(port: number): Promise<boolean> {
   return free;
 }
 
-/** `count` different free ports, at random so that stacks that start at once do not meet. */
+/** `count` different free ports, chosen at random so that stacks started at the same time do not collide. */
 export async function freePorts(count: number): Promise<number[]> {
   const ports = new Set<number>();
   for (let tries = 0; ports.size < count; tries++) {

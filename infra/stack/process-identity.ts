@@ -1,14 +1,14 @@
-// What the system tells of a process: whether it lives, its group, and a mark that no later process shares.
+// What the system knows of a process: whether it is alive, its group, and an identity that no later process shares.
 
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 
-/** Fields of /proc/<pid>/stat from the third on, for the second is a name that may hold spaces: proc(5). */
+/** Fields of /proc/<pid>/stat from the third on, as the second is a name that may contain spaces: proc(5). */
 const STATE = 3 - 3;
 const PROCESS_GROUP = 5 - 3;
 const START_TIME = 22 - 3;
 
-/** Differs between any two processes that ever had this id; undefined if there is none now. */
+/** Differs between any two processes that have ever had this id; undefined if there is none now. */
 export function processIdentity(pid: number): string | undefined {
   try {
     if (process.platform === "linux") {
@@ -24,7 +24,7 @@ export function processIdentity(pid: number): string | undefined {
   }
 }
 
-/** Linux only: true if the process lives and is of this group. */
+/** Linux only: whether the process is alive and belongs to this group. */
 export function isLivingMember(pid: number, group: number): boolean {
   try {
     const fields = statFields(pid);
@@ -34,7 +34,7 @@ export function isLivingMember(pid: number, group: number): boolean {
   }
 }
 
-/** A zombie has ended; only its parent has not looked yet, and in a container perhaps never will. */
+/** A zombie has ended, but its parent has not collected its status yet, and in a container perhaps never will. */
 const isZombie = (fields: readonly string[]): boolean => fields[STATE] === "Z";
 
 function statFields(pid: number): string[] {

@@ -204,7 +204,7 @@ it.each([
   [["init", "n1=a.example", "n1=b.example"], /differ/],
   [["user", "root"], /ROLE/],
   [["user", "worker", "--days", "never"], /--days/],
-  [["user", "worker", "--name", "edge"], /--name edge is another role's/],
+  [["user", "worker", "--name", "edge"], /--name edge is the name of another role/],
   [["dance"], /unknown command/],
 ])("refuses %j", async (args, reason) => {
   if (args[0] !== "init") await cluster("init", ...NODES);

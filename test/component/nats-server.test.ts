@@ -104,7 +104,7 @@ describe("ensureNatsServer", () => {
     ];
     const failing = ensureNatsServer({ ...search(), log: () => {}, sources });
     await expect(failing).rejects.toThrow(
-      /tried apt-get: no network\n.*tried brew: .*not a nats-server 2\.9[^]*sudo apt-get install[^]*VQD_NATS_SERVER/,
+      /tried apt-get: no network\n.*tried brew: .*not nats-server 2\.9[^]*sudo apt-get install[^]*VQD_NATS_SERVER/,
     );
   });
 });

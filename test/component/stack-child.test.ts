@@ -64,7 +64,7 @@ it("is restarted after it was killed, and says how it ended", async () => {
   expect(thing.pid).not.toBe(pid);
   expect(texts("stack")).toEqual([
     `thing pid ${pid}`,
-    `thing (pid ${pid}) was killed by SIGKILL, restarting in 0.25 s`,
+    `thing (pid ${pid}) was killed by SIGKILL; restarting in 0.25 s`,
     `thing pid ${thing.pid}`,
   ]);
 });
@@ -85,8 +85,8 @@ it("waits longer before each restart that fails", async () => {
   await thing.waitReady();
   expect(thing.restarts).toBe(3);
   const ends = texts("stack").filter((text) => text.includes("restarting"));
-  expect(ends[0]).toBe(`thing (pid ${pid}) was killed by SIGTERM, restarting in 0.25 s`);
-  expect(ends[1]).toMatch(/^thing \(pid \d+\) exited with code 7:\n {2}broken, restarting in 0\.50 s$/);
+  expect(ends[0]).toBe(`thing (pid ${pid}) was killed by SIGTERM; restarting in 0.25 s`);
+  expect(ends[1]).toMatch(/^thing \(pid \d+\) exited with code 7:\n {2}broken; restarting in 0\.50 s$/);
   expect(ends[2]).toMatch(/restarting in 1\.00 s$/);
 });
 
@@ -124,7 +124,7 @@ it("kills a process that does not stop in time", async () => {
   await thing.start();
   await thing.stop();
   expect(thing.pid).toBeUndefined();
-  expect(texts("stack").at(-1)).toBe("thing did not stop within 0.2 s, killing it");
+  expect(texts("stack").at(-1)).toBe("thing did not stop within 0.2 s; killing it");
 });
 
 it("can be stopped while it starts, and while it waits for its restart", async () => {

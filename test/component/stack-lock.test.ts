@@ -34,7 +34,7 @@ it("is held by one, and free again after its release", async () => {
   const lock = await DataLock.acquire(dir, say);
   expect(statSync(join(dir, "stack.json")).mode & 0o777).toBe(0o600);
   await expect(DataLock.acquire(dir, say)).rejects.toThrow(
-    `another stack (pid ${process.pid}) runs on ${dir}: stop it, or give this one its own folder with --data`,
+    `another stack (pid ${process.pid}) is running on ${dir}: stop it, or give this one its own folder with --data`,
   );
   lock.setChildren([]);
   await expect(DataLock.acquire(dir, say)).rejects.toThrow("another stack");

@@ -125,7 +125,7 @@ it("starts without workers, and says how one elsewhere comes to it", async () =>
   expect(start.pids).toHaveLength(2);
   expect((await fetch(`${url}/healthz`)).status).toBe(503);
   const [, natsUrl = "", file = ""] = await start.line(
-    /^no workers: start them with VQD_NATS_URL=(\S+) and the user "worker" of (\S+)$/,
+    /^no workers: start some with VQD_NATS_URL=(\S+) and the user "worker" of (\S+)$/,
   );
   const passwords = JSON.parse(readFileSync(file, "utf8")) as { worker: string };
   const worker = spawn(process.execPath, [join(REPO, "infra", "run.mjs"), "worker"], {
@@ -156,7 +156,7 @@ it("restarts whatever is killed, and serves again", async () => {
     const from = start.lines.length;
     process.kill(Number(pid), "SIGKILL");
     await start.line(
-      new RegExp(`^error: ${name} \\(pid ${pid}\\) was killed by SIGKILL, restarting in 0\\.25 s$`),
+      new RegExp(`^error: ${name} \\(pid ${pid}\\) was killed by SIGKILL; restarting in 0\\.25 s$`),
       from,
     );
     await start.line(new RegExp(`^${name} pid \\d+$`), from);
@@ -180,7 +180,7 @@ it("clears up after a start that was killed, and refuses to run beside one that 
   const first = new Start(["--port", "0"]);
   const port = Number(new URL(await first.url()).port);
   const [, stackPid] = await new Start(["--port", "0"]).line(
-    /^error: another stack \(pid (\d+)\) runs on .*--data$/,
+    /^error: another stack \(pid (\d+)\) is running on .*--data$/,
   );
   const leftPids = first.pids;
   process.kill(Number(stackPid), "SIGKILL");

@@ -74,7 +74,7 @@ it.each([
   [["--workers", "1e3"], "--workers: must be a whole number"],
   [["--provider", "tpu"], '--provider: must be one of cpu, webgpu, cuda, not "tpu"'],
   [["--api-key", "with space"], "--api-key: must be visible ASCII"],
-  [["--model", "/no/such/model"], "--model: there is no folder /no/such/model"],
+  [["--model", "/no/such/model"], "--model: no such folder: /no/such/model"],
 ])("refuses %j", (args, message) => {
   const read = (): unknown => readStartOptions(args, {});
   expect(read).toThrow(UsageError);

@@ -1,4 +1,4 @@
-// The keys of a cluster on disk: who signs accounts and users, and the private CA. Whoever has this folder is the operator.
+// A cluster's keys on disk: those that sign accounts and users, and the private CA. Whoever has this folder is the operator.
 
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -16,7 +16,7 @@ import { USERS, type Permissions } from "../permissions.ts";
 import { type Certificate, createCa, createCertificate } from "./certificates.ts";
 import { accountJwt, credentials, operatorJwt, userJwt } from "./jwt.ts";
 
-/** What users of the cluster are for. A leaf node passes on what workers at its site say, so it may do what they may. */
+/** Roles of the cluster's users. A leaf node forwards what workers at its site send, so it has the same permissions. */
 export const ROLES = { ...USERS, leaf: USERS.worker } as const satisfies Record<string, Permissions>;
 export type RoleName = keyof typeof ROLES;
 export const ROLE_NAMES = Object.keys(ROLES) as RoleName[];
@@ -33,7 +33,7 @@ const keysSchema = z.strictObject({
   systemAccount: seed,
   account: seed,
   roles: z.record(z.enum(ROLE_NAMES as [RoleName, ...RoleName[]]), seed),
-  /** Users' public keys, and up to when (Unix time in s) what was issued to them is refused. */
+  /** Users' public keys, and the time (Unix time in s) up to which credentials issued to them are rejected. */
   revocations: z.record(z.string(), z.int()),
 });
 type Keys = z.infer<typeof keysSchema>;
@@ -63,7 +63,7 @@ export class Authority {
     this.#ca = ca;
   }
 
-  /** The authority that lies in `dir`, or a new one there. */
+  /** The authority stored in `dir`, or a new one created there. */
   static async open(dir: string): Promise<Authority> {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     const path = join(dir, KEYS_FILE);
@@ -131,7 +131,7 @@ export class Authority {
     };
   }
 
-  /** A new user of a role as a credentials file. `expires` is a Unix time in s; without it they are valid for ever. */
+  /** Credentials for a new user of a role. `expires` is a Unix time in s; without it they never expire. */
   issue(role: RoleName, name: string = role, expires?: number): { credentials: string; publicKey: string } {
     const user = createUser();
     const publicKey = user.getPublicKey();
@@ -140,12 +140,12 @@ export class Authority {
     return { credentials: credentials(jwt, text(user)), publicKey };
   }
 
-  /** From now on refuses what was issued to a user; takes effect when the servers have the new configuration. */
+  /** Revokes a user's credentials as of now; takes effect once the servers have the new configuration. */
   revoke(publicKey: string): void {
     try {
       fromPublic(publicKey);
     } catch (cause) {
-      throw new Error(`${JSON.stringify(publicKey)} is no public key of a user (U...)`, { cause });
+      throw new Error(`${JSON.stringify(publicKey)} is not a user's public key (U...)`, { cause });
     }
     this.#keys.revocations[publicKey] = nowSeconds();
     writePrivateFile(join(this.#dir, KEYS_FILE), `${JSON.stringify(this.#keys, undefined, 2)}\n`);

@@ -1,8 +1,9 @@
-// A private CA and certificates of its own: what encrypts the cluster where no public CA can or should.
+// A private CA and its certificates, which encrypt the cluster where a public CA cannot or should not be used.
 
-// @peculiar/x509 needs it, and before itself.
+// @peculiar/x509 requires this to be imported first.
 import "reflect-metadata";
 import { webcrypto } from "node:crypto";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -19,7 +20,7 @@ import {
 
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 const DAY_MS = 86_400_000;
-/** Clocks of others may be behind. */
+/** Other machines' clocks may be behind. */
 const BACKDATE_MS = 5 * 60_000;
 const CA_DAYS = 3_650;
 export const CERTIFICATE_DAYS = 365;
@@ -66,7 +67,7 @@ export async function createCa(name: string, days = CA_DAYS): Promise<Certificat
   return { certificate: `${certificate.toString("pem")}\n`, key: await exportKey(keys.privateKey) };
 }
 
-/** A certificate for `hosts`, all of them names, for both ends of a connection: routes between servers are mutual. */
+/** A certificate for `hosts` (at least one; names, not addresses), valid for both ends of a connection: routes are mutual. */
 export async function createCertificate(
   ca: Certificate,
   hosts: readonly string[],
@@ -76,7 +77,7 @@ export async function createCertificate(
   const issuer = new X509Certificate(ca.certificate);
   const certificate = await X509CertificateGenerator.create(
     {
-      subject: `CN=${hosts[0] ?? ""}`,
+      subject: `CN=${hosts[0] ?? outOfBounds()}`,
       issuer: issuer.subject,
       publicKey: keys.publicKey,
       signingKey: await importKey(ca.key),

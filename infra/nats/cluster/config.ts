@@ -21,7 +21,7 @@ export const PORTS: Ports = { client: 4222, cluster: 6222, leaf: 7422, websocket
 
 export interface Node {
   readonly name: string;
-  /** Name or address under which clients and the other nodes reach it. */
+  /** Name or address at which clients and the other nodes reach it. */
   readonly host: string;
   readonly ports: Ports;
 }
@@ -43,11 +43,11 @@ export const DEFAULT_PLACE: Place = {
 
 export interface Nodes {
   readonly nodes: readonly Node[];
-  /** Whether they listen for leaf nodes. */
+  /** Whether they accept leaf nodes. */
   readonly acceptsLeaves: boolean;
 }
 
-/** Messages of a job are small and many; a route that is cut is noticed after PING_INTERVAL x PINGS. */
+/** A broken connection is detected after PING_INTERVAL x PINGS_OUT. */
 const PING_INTERVAL = "20s";
 const PINGS_OUT = 3;
 
@@ -59,10 +59,10 @@ function tlsFiles(configDir: string): { cert_file: string; key_file: string; ca_
   return { cert_file: file("node.pem"), key_file: file("node-key.pem"), ca_file: file("ca.pem") };
 }
 
-/** Whom the server trusts: the operator's accounts, which it holds itself (a change is a reload). */
+/** The accounts that the server trusts, contained in its configuration: a change takes a reload. */
 const trusted = (trust: Trust) => ({
-  // Both ends of a leaf node need it to let JetStream requests pass. The server warns that it is a temporary measure; the
-  // other way would be a domain in every subject and every permission.
+  // Both ends of a leaf node connection need it to let JetStream requests pass. The server warns that it is a temporary
+  // measure; the alternative would be a domain in every subject and every permission.
   default_js_domain: { [trust.account]: "" },
   operator: trust.operatorJwt,
   system_account: trust.systemAccount,
@@ -70,7 +70,7 @@ const trusted = (trust: Trust) => ({
   resolver_preload: trust.accounts,
 });
 
-/** One node of a cluster with JetStream; three of them keep a stream with three replicas through the loss of one. */
+/** One node of a cluster with JetStream; with three nodes, a stream with three replicas survives the loss of one. */
 export function nodeConfig(
   { name, host, ports }: Node,
   { nodes, acceptsLeaves }: Nodes,
@@ -85,7 +85,7 @@ export function nodeConfig(
     name: "vqd",
     listen: `${listen}:${ports.cluster}`,
     cluster_advertise: `${host}:${ports.cluster}`,
-    // Both ends of a route show a certificate of the CA: nobody else joins the cluster.
+    // Both ends of a route present a certificate of the CA, so nobody else can join the cluster.
     tls: { cert_file, key_file, ca_file, verify: true },
     routes: others.map((other) => `nats-route://${other.host}:${other.ports.cluster}`),
   };
@@ -100,7 +100,7 @@ export function nodeConfig(
     jetstream: { store_dir: storeDir },
     tls,
     websocket: { listen: `${listen}:${ports.websocket}`, tls, compression: false },
-    // A server by itself would wait for the others.
+    // With this section, a single server would wait for others.
     ...(others.length === 0 ? {} : { cluster: routes }),
     ...(acceptsLeaves
       ? { leafnodes: { listen: `${listen}:${ports.leaf}`, advertise: `${host}:${ports.leaf}`, tls } }
@@ -110,8 +110,8 @@ export function nodeConfig(
 }
 
 /**
- * A server at another site: its workers connect to it, and it alone to the cluster, outwards, with the credentials
- * `leaf.creds` beside the configuration. It stores nothing: streams are the cluster's.
+ * A server at another site: workers there connect to it, and only it connects out to the cluster, with the credentials
+ * `leaf.creds` beside the configuration. It stores nothing: the streams are in the cluster.
  */
 export function leafConfig(
   { name, ports }: { name: string; ports: Pick<Ports, "client" | "monitor"> },

@@ -1,4 +1,4 @@
-// The folder of a cluster: the operator's keys, and for each server and each user what is to be copied there.
+// A cluster's folder: the operator's keys, and the files to be copied to each server and user.
 
 import { X509Certificate } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
@@ -18,7 +18,7 @@ import {
 
 const CLUSTER_FILE = "cluster.json";
 const CONFIG_FILE = "nats-server.conf";
-/** Issued by `init`. A leaf gets its own when it is made. */
+/** Issued by `init`. A leaf gets its own when it is created. */
 const FIRST_USERS = ["edge", "worker", "monitor", "operator"] as const satisfies RoleName[];
 
 const portsSchema = z.strictObject({
@@ -30,7 +30,7 @@ const portsSchema = z.strictObject({
 });
 const leafSchema = z.strictObject({
   name: z.string(),
-  /** Its names for the workers of its site. */
+  /** Host names at which the workers of its site reach it. */
   hosts: z.array(z.string()).min(1),
   ports: portsSchema.pick({ client: true, monitor: true }),
 });
@@ -39,13 +39,13 @@ const clusterSchema = z.strictObject({
   nodes: z.array(z.strictObject({ name: z.string(), host: z.string(), ports: portsSchema })).min(1),
   acceptsLeaves: z.boolean(),
   leaves: z.array(leafSchema),
-  /** By server. Earlier releases did not keep them. */
+  /** By server. Earlier releases did not store them. */
   places: z.record(z.string(), placeSchema).default({}),
 });
 type Leaf = z.infer<typeof leafSchema>;
 type Cluster = z.infer<typeof clusterSchema>;
 
-/** What is new of where the files of a server will lie when it runs, by its name; the rest stays as it was. */
+/** By a server's name, the settings of its place that change; the others stay as they were. */
 export type Places = (server: string) => Partial<Place>;
 
 export class ClusterFiles {
@@ -73,8 +73,8 @@ export class ClusterFiles {
   }
 
   /**
-   * Makes the cluster's folder, or brings one up to date: keys, credentials and certificates that are there stay, but for
-   * certificates for other hosts, and it goes on to accept leaves.
+   * Creates the cluster's folder or brings it up to date: existing keys, credentials and certificates are kept, except
+   * certificates for other hosts, and a cluster that accepts leaf nodes continues to.
    */
   static async init(dir: string, { nodes, acceptsLeaves }: Nodes, places: Places): Promise<ClusterFiles> {
     const authority = await Authority.open(join(dir, "operator"));
@@ -95,7 +95,7 @@ export class ClusterFiles {
     return files;
   }
 
-  /** The cluster that `init` has made. */
+  /** Opens the cluster that `init` has created. */
   static async open(dir: string, places: Places): Promise<ClusterFiles> {
     const cluster = readCluster(dir);
     return new ClusterFiles(dir, await Authority.open(join(dir, "operator")), cluster, places);
@@ -118,7 +118,7 @@ export class ClusterFiles {
     return publicKey;
   }
 
-  /** Writes the servers' configurations, which hold who is trusted. Servers that run want a reload. */
+  /** Writes the servers' configurations, which include the trusted accounts. Running servers must be reloaded. */
   writeConfigs(): void {
     this.#writeCluster();
     const trust = this.authority.trust();
@@ -132,7 +132,7 @@ export class ClusterFiles {
     }
   }
 
-  /** Everything for a leaf node in `leaves/<name>`; `hosts` are its names for the workers of its site. */
+  /** Writes everything a leaf node needs to `leaves/<name>`; `hosts` are the names at which its workers reach it. */
   async addLeaf(
     name: string,
     hosts: readonly string[],
@@ -140,7 +140,7 @@ export class ClusterFiles {
   ): Promise<void> {
     if (!this.acceptsLeaves) {
       throw new Error(
-        "the cluster does not listen for leaf nodes: init it with --leaf-nodes and restart its servers",
+        "the cluster does not accept leaf nodes: run init with --leaf-nodes and restart its servers",
       );
     }
     const known = this.#leaves.findIndex((leaf) => leaf.name === name);
@@ -153,13 +153,13 @@ export class ClusterFiles {
     this.writeConfigs();
   }
 
-  /** New certificates for all servers; a reload takes them up. */
+  /** Writes new certificates for all servers, which take effect on reload. */
   async renewCertificates(): Promise<void> {
     for (const node of this.nodes) await this.#writeTls(join("nodes", node.name), [node.host], true);
     for (const leaf of this.#leaves) await this.#writeTls(join("leaves", leaf.name), leaf.hosts, true);
   }
 
-  /** A server that is new takes after the nodes, or after those that were there before. */
+  /** A new server inherits the place of the nodes, or of servers known earlier. */
   #place(server: string): Place {
     const likely = [server, ...this.nodes.map(({ name }) => name), ...Object.keys(this.#places)];
     const known = likely.find((name) => Object.hasOwn(this.#places, name));
@@ -190,7 +190,7 @@ export class ClusterFiles {
   }
 }
 
-/** Whether clients that look for any of these hosts take the certificate (PEM). */
+/** Whether the certificate (PEM) is valid for all of these hosts. */
 function isFor(certificate: Buffer, hosts: readonly string[]): boolean {
   const parsed = new X509Certificate(certificate);
   return hosts.every((host) => parsed.checkHost(host) !== undefined);
@@ -198,6 +198,6 @@ function isFor(certificate: Buffer, hosts: readonly string[]): boolean {
 
 function readCluster(dir: string): Cluster {
   const path = join(dir, CLUSTER_FILE);
-  if (!existsSync(path)) throw new Error(`${path} is not there: make the cluster with init first`);
+  if (!existsSync(path)) throw new Error(`${path} does not exist: create the cluster with init first`);
   return clusterSchema.parse(JSON.parse(readFileSync(path, "utf8")));
 }

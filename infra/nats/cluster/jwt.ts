@@ -1,5 +1,5 @@
-// The JWTs of NATS' decentralized authentication (NATS ADR-14): an operator vouches for accounts, an account's signing
-// keys for users. What a user may do stands in the account, by role, so that it changes for all users at once.
+// The JWTs of NATS' decentralized authentication (NATS ADR-14): an operator signs accounts, and an account's signing keys
+// sign users. Permissions are stored in the account, by role, so that they change for all users at once.
 
 import { createHash } from "node:crypto";
 import type { KeyPair } from "@nats-io/nkeys";
@@ -13,7 +13,7 @@ const NS_PER_MINUTE = 60e9;
 interface Claims {
   readonly name: string;
   readonly subject: string;
-  /** Unix times in s; issued now and valid for ever by default. */
+  /** Unix times in s; by default issued now, and valid forever. */
   readonly issuedAt?: number | undefined;
   readonly expires?: number | undefined;
   readonly nats: Readonly<Record<string, unknown>>;
@@ -48,7 +48,7 @@ function sign(issuer: KeyPair, { name, subject, issuedAt, expires, nats }: Claim
   return `${body}.${base64url(issuer.sign(Buffer.from(body)))}`;
 }
 
-/** `issuedAt` (Unix time in s) must stay the same: a server takes up another operator only when it is started. */
+/** `issuedAt` (Unix time in s) must stay the same: a server accepts a different operator only on restart. */
 export function operatorJwt(
   operator: KeyPair,
   { name, systemAccount, issuedAt }: { name: string; systemAccount: string; issuedAt: number },
@@ -57,7 +57,7 @@ export function operatorJwt(
   return sign(operator, { name, subject: operator.getPublicKey(), issuedAt, nats });
 }
 
-/** A kind of user: who signs its JWTs, and what each of them may do. */
+/** A kind of user: the key that signs their JWTs, and what they may do. */
 export interface Role {
   readonly name: string;
   /** Public key. */
@@ -71,7 +71,7 @@ export interface AccountOptions {
   readonly account: string;
   readonly jetStream: boolean;
   readonly roles: readonly Role[];
-  /** Users' public keys, and the Unix time in s up to which JWTs issued to them are refused. */
+  /** Users' public keys, and the Unix time in s up to which JWTs issued to them are rejected. */
   readonly revocations: Readonly<Record<string, number>>;
   /** Unix time in s; now by default. */
   readonly issuedAt?: number;
@@ -122,7 +122,7 @@ export interface UserOptions {
   readonly expires?: number | undefined;
 }
 
-/** A user of the role whose signing key signs it; it may hold no permissions of its own. */
+/** A user of the role whose signing key signs it; it must have no permissions of its own. */
 export function userJwt(signingKey: KeyPair, { name, user, account, expires }: UserOptions): string {
   return sign(signingKey, {
     name,
@@ -132,7 +132,7 @@ export function userJwt(signingKey: KeyPair, { name, user, account, expires }: U
   });
 }
 
-/** The file that clients are given: the JWT and the seed that proves it is theirs. */
+/** A client's credentials file: the JWT, and the seed that proves it belongs to the client. */
 export function credentials(jwt: string, seed: string): string {
   const block = (kind: string, text: string): string =>
     `-----BEGIN ${kind}-----\n${text}\n------END ${kind}------\n`;

@@ -1,4 +1,4 @@
-// `npm run cluster`: makes the configuration, certificates and credentials of a NATS cluster, and changes them.
+// `npm run cluster`: creates and updates the configuration, certificates and credentials of a NATS cluster.
 
 import { existsSync, readFileSync } from "node:fs";
 import { isIP } from "node:net";
@@ -9,26 +9,26 @@ import { CERTIFICATE_DAYS } from "./certificates.ts";
 import { DEFAULT_PLACE, type Node, type Place, PORTS } from "./config.ts";
 import { ClusterFiles, type Places } from "./files.ts";
 
-const HELP = `Usage: npm run cluster -- init NAME=HOST... [options]    makes a cluster of these servers, or brings it up to date
-       npm run cluster -- user ROLE [options]          new credentials: creds/NAME.creds
-       npm run cluster -- revoke FILE|KEY [options]    refuses a user's credentials from now on
-       npm run cluster -- leaf NAME=HOST [options]     a server for the workers of another site
-       npm run cluster -- renew [options]              new TLS certificates, each for ${CERTIFICATE_DAYS} days
+const HELP = `Usage: npm run cluster -- init NAME=HOST... [options]    create a cluster of these servers, or update it
+       npm run cluster -- user ROLE [options]          issue new credentials: creds/NAME.creds
+       npm run cluster -- revoke FILE|KEY [options]    revoke a user's credentials
+       npm run cluster -- leaf NAME=HOST [options]     add a server for the workers of another site
+       npm run cluster -- renew [options]              issue new TLS certificates, valid for ${CERTIFICATE_DAYS} days
 
-Writes a folder with, for each server, what is to be copied to its configuration folder: nodes/NAME, leaves/NAME. Then,
-for clients, ca.pem and creds/ROLE.creds; and in operator/ the keys of all this, which belong on no server.
-After user nothing is to be done; after all others copy the servers' folders again and reload each:
-nats-server --signal reload. Roles: ${ROLE_NAMES.join(", ")}.
+Writes a folder that holds the files to copy to each server's configuration folder (nodes/NAME, leaves/NAME), ca.pem
+and creds/ROLE.creds for clients, and the keys behind all of this (operator/), which belong on no server. After every
+command except user, copy the servers' folders again and reload each server: nats-server --signal reload.
+Roles: ${ROLE_NAMES.join(", ")}.
 
   --dir DIR             the cluster's folder                               [nats-cluster]
   --config-dir DIR      configuration folder on the servers                [${DEFAULT_PLACE.configDir}]
-  --store-dir DIR       where the servers keep streams                     [${DEFAULT_PLACE.storeDir}]
-  --listen ADDRESS      that the servers listen on                         [${DEFAULT_PLACE.listen}]
-                        these three are kept: init says them for the nodes, leaf for that leaf, revoke for all
-  --leaf-nodes          init: the servers listen for leaf nodes from then on, also when init is run again;
-                        take nats-server 2.11.15, 2.12.6 or later for that
+  --store-dir DIR       folder for streams on the servers                  [${DEFAULT_PLACE.storeDir}]
+  --listen ADDRESS      address that the servers listen on                 [${DEFAULT_PLACE.listen}]
+                        these three are remembered: init sets them for the nodes, leaf for that leaf, revoke for all
+  --leaf-nodes          init: accept leaf nodes, now and when init is run again; requires nats-server 2.11.15,
+                        2.12.6 or later
   --name NAME           user: name of the credentials                      [the role]
-  --days N              user: how long they are valid                      [for ever]
+  --days N              user: validity in days                             [unlimited]
   -h, --help            this text
 `;
 
@@ -42,11 +42,13 @@ function nodeOf(argument: string): Node {
   const [name = "", host = "", ...rest] = argument.split("=");
   if (!NAME.test(name) || !HOST.test(host) || rest.length > 0) {
     throw new UsageError(
-      `${JSON.stringify(argument)} must be NAME=HOST, with a name of lower case letters, digits and -`,
+      `${JSON.stringify(argument)} must be NAME=HOST, with a name of lower-case letters, digits and -`,
     );
   }
   if (isIP(host) !== 0)
-    throw new UsageError(`${argument}: HOST must be a name, for clients check the name in certificates`);
+    throw new UsageError(
+      `${argument}: HOST must be a name, because clients check it against the certificate`,
+    );
   return { name, host, ports: PORTS };
 }
 
@@ -58,7 +60,7 @@ function roleOf(text: string | undefined): RoleName {
 
 const USER_KEY = /^U[A-Z2-7]{55}$/;
 
-/** The user's public key, given itself or as the credentials that name it: a path, also below the cluster's folder. */
+/** The user's public key, given as such or as a credentials file: a path, which may be relative to the cluster's folder. */
 function userKey(argument: string, dir: string): string {
   if (USER_KEY.test(argument)) return argument;
   const path = [argument, resolve(dir, argument)].find((file) => existsSync(file));
@@ -68,7 +70,7 @@ function userKey(argument: string, dir: string): string {
   return key;
 }
 
-/** Whom the JWT of a credentials file is about; undefined where the text is none. */
+/** The subject of the JWT in a credentials file; undefined if the text is not one. */
 function subjectOf(credentials: string): unknown {
   const [, jwt] = /NATS USER JWT-+\s+(\S+)/.exec(credentials) ?? [];
   try {
@@ -106,7 +108,7 @@ async function main(): Promise<void> {
     ...(storeDir === undefined ? {} : { storeDir }),
     ...(listen === undefined ? {} : { listen }),
   };
-  /** A leaf stands at another site: init and leaf speak of the servers that they name, revoke of all. */
+  /** A leaf is at another site, so init and leaf apply to the servers that they name; revoke applies to all. */
   const places: Places = (server) =>
     command === "revoke" || subjects.some((subject) => subject.startsWith(`${server}=`)) ? place : {};
   const say = (line: string): void => void process.stdout.write(`${line}\n`);
@@ -121,7 +123,7 @@ async function main(): Promise<void> {
     const nodes = subjects.map(nodeOf);
     if (new Set(nodes.map(({ name }) => name)).size < nodes.length) throw new UsageError("names must differ");
     if (nodes.length === 2)
-      say("two servers are worse than one: without either of them none stores; take three");
+      say("two servers are worse than one: without either of them, nothing can be stored; use three");
     const files = await ClusterFiles.init(dir, { nodes, acceptsLeaves: values["leaf-nodes"] }, places);
     for (const { name } of nodes) say(`${files.configPath("nodes", name)}`);
     say(
@@ -138,10 +140,10 @@ async function main(): Promise<void> {
     const days = values.days === undefined ? undefined : Number(values.days);
     if (days !== undefined && !(days > 0)) throw new UsageError("--days must be a number above 0");
     const name = values.name ?? role;
-    if (!NAME.test(name)) throw new UsageError("--name must be lower case letters, digits and -");
-    // Its credentials lie under the role's name.
+    if (!NAME.test(name)) throw new UsageError("--name must be lower-case letters, digits and -");
+    // Credentials are stored under the role's name by default.
     if (name !== role && ROLE_NAMES.some((other) => other === name))
-      throw new UsageError(`--name ${name} is another role's`);
+      throw new UsageError(`--name ${name} is the name of another role`);
     const expires = days === undefined ? undefined : Math.floor(Date.now() / 1_000 + days * DAY_SECONDS);
     const key = files.issue(role, name, expires);
     say(`${files.credentialsPath(name)} is user ${key}`);
@@ -158,7 +160,7 @@ async function main(): Promise<void> {
     await files.renewCertificates();
     say("new certificates; copy them and reload the servers");
   } else {
-    throw new UsageError(`unknown command ${command}; there are: init, user, revoke, leaf, renew`);
+    throw new UsageError(`unknown command ${command}; the commands are init, user, revoke, leaf, renew`);
   }
 }
 
