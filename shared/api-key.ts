@@ -1,16 +1,16 @@
-// API keys as they are stored: never the key, only its SHA-256 and what it may do.
+// API keys as stored: never the key itself, only its SHA-256 and what it may do.
 
 import { z } from "zod";
 import { PRIORITIES } from "./subjects.ts";
 
 /**
- * `read`: see the key's own predictions and the models. `create`: make and cancel predictions. `admin`: the secrets
- * that sign webhooks. `metrics`: what the hubs have counted, of all keys together.
+ * `read`: see the key's own predictions, and the models. `create`: create and cancel predictions. `admin`: manage the
+ * secrets that sign webhooks. `metrics`: read the hubs' counts, over all keys.
  */
 export const SCOPES = ["create", "read", "admin", "metrics"] as const;
 export type Scope = (typeof SCOPES)[number];
 
-/** Name of the owner: keys of one name see the same predictions. */
+/** Name of the owner: keys with the same name see the same predictions. */
 export const keyNameSchema = z
   .string()
   .regex(/^[\w.-]{1,64}$/, "must be 1 to 64 letters, digits, dots, _ or -");
@@ -20,15 +20,15 @@ export const apiKeySchema = z.strictObject({
   scopes: z.array(z.enum(SCOPES)).min(1),
   /** Unix time in ms. */
   createdAt: z.int(),
-  /** After which it is not valid any more; null for never. */
+  /** Unix time in ms from which the key is invalid; null for never. */
   expiresAt: z.int().nullable(),
-  /** Predictions made in a minute, and live at once; null for the edge's own limits. */
+  /** Most predictions per minute, and most live at once; null for the edge's own limits. */
   perMinute: z.int().min(1).nullable(),
   live: z.int().min(1).nullable(),
-  /** The highest priority that its predictions may have. Keys of older releases do not say. */
+  /** The highest priority that its predictions may have. Keys of older releases do not have it. */
   priority: z.enum(PRIORITIES).default("normal"),
 });
 export type ApiKey = z.infer<typeof apiKeySchema>;
 
-/** Where a key lies in the namespace. */
+/** The name under which a key is stored in the KV namespace. */
 export const storedKeyName = (sha256Hex: string): string => `key:${sha256Hex}`;

@@ -1,4 +1,4 @@
-// How jobs, events and states lie in a NATS message: a line of JSON, then, where there is one, the attachment.
+// How jobs, events and states are encoded in a NATS message: a line of JSON, followed by the attachment, if any.
 
 import { z } from "zod";
 import { VqdError } from "./errors.ts";
@@ -15,11 +15,11 @@ const NO_ATTACHMENT = new Uint8Array(0);
 
 export interface Framed<T> {
   readonly value: T;
-  /** Raw bytes after the JSON line: an encoded image, or class ids as uint16 LE. Empty if none. */
+  /** Raw bytes after the JSON line: an encoded image, or class ids as uint16 LE. Empty if there is none. */
   readonly attachment: Uint8Array<ArrayBuffer>;
 }
 
-/** JSON never holds a raw newline, so the first one ends it. */
+/** JSON never contains a raw newline, so the first one ends it. */
 function encodeFrame(value: unknown, attachment: Uint8Array = NO_ATTACHMENT): Uint8Array<ArrayBuffer> {
   const json = encoder.encode(JSON.stringify(value));
   const frame = new Uint8Array(json.length + 1 + attachment.length);
@@ -41,7 +41,7 @@ function decodeFrame<T>(schema: z.ZodType<T>, what: string, frame: Uint8Array): 
   if (!parsed.success) {
     throw new VqdError("internal", `${what}: ${z.prettifyError(parsed.error)}`, { cause: parsed.error });
   }
-  // A copy, so that the attachment neither pins nor shares the receive buffer.
+  // A copy, so that the attachment neither retains nor shares the receive buffer.
   return {
     value: parsed.data,
     attachment: end < 0 ? new Uint8Array(0) : new Uint8Array(frame.subarray(end + 1)),
@@ -51,10 +51,10 @@ function decodeFrame<T>(schema: z.ZodType<T>, what: string, frame: Uint8Array): 
 export const encodeJob = (job: Job): Uint8Array<ArrayBuffer> => encodeFrame(job);
 export const decodeJob = (frame: Uint8Array): Job => decodeFrame(jobSchema, "job", frame).value;
 
-/** Of what an edge of another release sends: enough to know it for a job that somebody else may be able to run. */
+/** The part of a job from another release that identifies it as one, which another worker may be able to run. */
 const foreignJobSchema = z.object({ v: z.int(), id: jobSchema.shape.id });
 
-/** Whether a message that `decodeJob` refuses looks like a job of another release. */
+/** Whether a message that `decodeJob` rejects looks like a job of another release. */
 export function isForeignJob(frame: Uint8Array): boolean {
   try {
     decodeFrame(foreignJobSchema, "job", frame);
@@ -78,7 +78,7 @@ export const encodeState = (state: JobState, tokens: Uint16Array): Uint8Array<Ar
 export const decodeState = (frame: Uint8Array): Framed<JobState> =>
   decodeFrame(jobStateSchema, "job state", frame);
 
-/** Class ids as uint16, little endian whatever the machine. */
+/** Class ids as uint16, little-endian on every machine. */
 export function encodeTokens(tokens: Uint16Array): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(tokens.length * 2);
   const view = new DataView(bytes.buffer);

@@ -1,6 +1,6 @@
-// The errors that cross a boundary: each has a stable code that clients and tests can rely on.
+// Errors that cross a boundary: each has a stable code that clients and tests can rely on.
 
-/** Codes of failures that reach a caller, in a prediction's `error` or in an HTTP answer. */
+/** Codes of failures that reach a caller, in a prediction's `error` or in an HTTP response. */
 export const ERROR_CODES = [
   "invalid_input",
   "malformed_body",
@@ -30,7 +30,7 @@ export const ERROR_CODES = [
 
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
-/** Where an input is wrong: `path` is dotted from the body's root, `input.num_inference_steps`. */
+/** What is wrong with an input: `path` is dotted, from the root of the body, such as `input.num_inference_steps`. */
 export interface FieldError {
   readonly path: string;
   readonly message: string;
@@ -38,14 +38,14 @@ export interface FieldError {
 
 export interface VqdErrorOptions {
   cause?: unknown;
-  /** True where the same request can succeed later without a change. */
+  /** Whether the same request can succeed later, unchanged. */
   retryable?: boolean;
   /** Seconds after which a retry makes sense. */
   retryAfterSeconds?: number;
   errors?: readonly FieldError[];
 }
 
-/** An error with a code; its message is written for the caller and never holds a prompt or a secret. */
+/** An error with a code; its message is written for the caller and never contains a prompt or a secret. */
 export class VqdError extends Error {
   override readonly name = "VqdError";
   readonly code: ErrorCode;

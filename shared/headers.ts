@@ -1,7 +1,7 @@
-// Headers of NATS messages: what belongs to a request and not to the job itself. All may be missing.
+// Headers of NATS messages: what belongs to a request rather than to the job itself. All are optional.
 
 export const MESSAGE_HEADERS = {
-  /** W3C Trace Context: the span that the receiver's spans are under. Only of requests that are traced. */
+  /** W3C Trace Context: the parent of the receiver's spans. Only for requests that are traced. */
   traceparent: "traceparent",
   /** The x-request-id of the HTTP request, for logs. */
   requestId: "Vqd-Request-Id",
@@ -15,7 +15,7 @@ export interface SpanIds {
 
 const SAMPLED = 1;
 
-/** The header of a span that is recorded; undefined for others, so that messages carry nothing for nobody. */
+/** The header for a span that is recorded; undefined for others, so that messages carry no useless header. */
 export function traceparentOf({ traceId, spanId, traceFlags }: SpanIds): string | undefined {
   if ((traceFlags & SAMPLED) === 0) return undefined;
   return `00-${traceId}-${spanId}-${traceFlags.toString(16).padStart(2, "0")}`;

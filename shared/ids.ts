@@ -1,10 +1,10 @@
-// Prediction ids: 26 characters of Crockford's base32, the first two naming the hub shard that owns it.
+// Prediction ids: 26 characters in Crockford's base32, the first two of which name the hub shard that owns the prediction.
 
 const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
 const ID_LENGTH = 26;
 const SHARD_CHARS = 2;
 
-/** Most hub shards that an id can name: 32^2. */
+/** Number of hub shards that an id can name: 32^2. */
 export const MAX_SHARDS = ALPHABET.length ** SHARD_CHARS;
 
 export const PREDICTION_ID_PATTERN = /^[0-9a-hjkmnp-tv-z]{26}$/;
@@ -28,12 +28,12 @@ export function isPredictionId(value: string): boolean {
   return PREDICTION_ID_PATTERN.test(value);
 }
 
-/** The shard that owns a prediction id; `id` must be well formed. */
+/** The shard that owns a prediction; `id` must be well-formed. */
 export function shardOfPrediction(id: string): number {
   return ALPHABET.indexOf(id.charAt(0)) * 32 + ALPHABET.indexOf(id.charAt(1));
 }
 
-/** An unguessable path segment (160 bits) for what is fetched without an Authorization header. */
+/** An unguessable path segment (160 bits) for resources that are fetched without an Authorization header. */
 export function newCapability(): string {
   return randomBase32(32);
 }

@@ -1,4 +1,4 @@
-// What a worker says of itself as a NATS micro service (NATS ADR-32), and to whom.
+// What a worker reports about itself as a NATS micro service (NATS ADR-32).
 
 import { z } from "zod";
 import { modelNameSchema, versionSchema } from "./model.ts";
@@ -6,7 +6,7 @@ import { modelNameSchema, versionSchema } from "./model.ts";
 export const MICRO_SERVICE = "vqd-worker";
 export const MICRO_VERBS = ["PING", "INFO", "STATS"] as const;
 
-/** The `data` of a worker's endpoints, one for each model it serves. */
+/** The `data` of a worker's endpoints, one per model that it serves. */
 export const workerStatsSchema = z.object({
   worker: z.string(),
   status: z.enum(["starting", "ready", "busy", "draining", "failed"]),
@@ -16,22 +16,22 @@ export const workerStatsSchema = z.object({
   numericsId: z.string(),
   provider: z.string(),
   quantization: z.string(),
-  /** Whether the model is in memory now; a job for it is taken in any case. */
+  /** Whether the model is in memory now; the worker takes jobs for it in either case. */
   loaded: z.boolean(),
   slots: z.int().min(1),
   busySlots: z.int().min(0),
-  /** Running mean of a pass of the transformer; 0 before the first. */
+  /** Running mean of the duration of a transformer pass; 0 before the first. */
   stepMs: z.number().min(0),
-  /** Deliveries that have ended, and those of them in which a worker failed. */
+  /** Deliveries that have ended, and how many of them the worker failed. */
   jobs: z.int().min(0),
   failedJobs: z.int().min(0),
-  /** Sum over the jobs of the time they took here. */
+  /** Total time that the jobs took on this worker. */
   busyMs: z.number().min(0),
   uptimeSeconds: z.number().min(0),
 });
 export type WorkerStats = z.infer<typeof workerStatsSchema>;
 
-/** An answer to `$SRV.STATS.vqd-worker`; what others add is left alone. */
+/** A response to `$SRV.STATS.vqd-worker`; unknown fields are ignored. */
 export const statsResponseSchema = z.object({
   name: z.literal(MICRO_SERVICE),
   id: z.string(),
