@@ -5,9 +5,9 @@ const BAR_WIDTH = 30;
 const PLAIN_LINES = 10;
 
 export interface Progress {
-  update(done: number, total: number): void;
+  readonly update: (done: number, total: number) => void;
   /** Ends the bar's line. */
-  finish(): void;
+  readonly finish: () => void;
 }
 
 /** `unit` is what is counted. */

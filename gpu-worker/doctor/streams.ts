@@ -53,8 +53,8 @@ async function checkStream(
     );
   }
   for (const peer of info.cluster?.replicas ?? []) {
-    if (peer.offline === true || !peer.current) {
-      const state = peer.offline === true ? "offline" : "behind";
+    if (peer.offline || !peer.current) {
+      const state = peer.offline ? "offline" : "behind";
       findings.warn("streams.replicas", `${name}: the replica on ${peer.name} is ${state}`);
     }
   }

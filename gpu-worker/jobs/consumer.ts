@@ -110,7 +110,7 @@ export class JobConsumer {
       else publisher?.withdraw();
     }
     await Promise.race([
-      Promise.all(publishers.map((publisher) => publisher?.flush().catch(() => {}))),
+      Promise.allSettled(publishers.map(async (publisher) => publisher?.flush())),
       delay(DRAIN_FLUSH_MS),
     ]);
     for (const { lease } of this.#held.keys()) lease.handBack();

@@ -125,11 +125,9 @@ export class JobRunner {
     if (stored === undefined || state === undefined || state.step === 0) return undefined;
     const { info } = this.#options.models.get(modelKey);
     const { step, numericsId } = state;
-    const startOver = (why: string): undefined =>
-      void this.#options.log.warn(`the job's state ${why}; starting over`, {
-        prediction: job.id,
-        numericsId,
-      });
+    const startOver = (why: string): undefined => {
+      this.#options.log.warn(`the job's state ${why}; starting over`, { prediction: job.id, numericsId });
+    };
     if (numericsId !== info.numericsId) return startOver("was made with different numerics");
     const bytes = imageCount(job) * info.latentHeight * info.latentWidth * Uint16Array.BYTES_PER_ELEMENT;
     if (stored.attachment.length !== bytes || step > job.numInferenceSteps) {
@@ -147,11 +145,13 @@ export class JobRunner {
     const previews = new Previews({ pipeline: model, job, publisher, signal, log });
     const slots = await this.#makeSlots(run, model, previews);
     signal.throwIfAborted();
-    // Also after a failure: nothing may still be decoding when the worker releases the model.
-    await this.#denoise(slots, run, model, previews).finally(() => {
+    try {
+      await this.#denoise(slots, run, model, previews);
+    } finally {
+      // Also after a failure: nothing may still be decoding when the worker releases the model.
       onDenoised();
-      return previews.settled();
-    });
+      await previews.settled();
+    }
     await this.#publishImages(slots, run, model);
   }
 

@@ -14,5 +14,5 @@ export async function allOrNone<Parts extends readonly Releasable[]>(loads: {
     // The error to report is that of the load.
     await Promise.allSettled(loaded.map((part) => part.release()));
   }
-  return (await Promise.all(loads)) as unknown as Parts;
+  return await Promise.all(loads);
 }

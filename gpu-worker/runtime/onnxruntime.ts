@@ -74,5 +74,5 @@ ort.env.logLevel = "fatal";
 export type PlainTensor = Pick<ort.Tensor, "type" | "data" | "dims">;
 
 export function tensorOf({ type, data, dims }: PlainTensor): ort.Tensor {
-  return new ort.Tensor(type, data as ort.Tensor.DataTypeMap[ort.Tensor.Type], dims);
+  return new ort.Tensor(type, data, dims);
 }

@@ -16,7 +16,7 @@ const LAST_OUTPUT_LIMIT_MS = 500;
 export interface Started {
   readonly process: ChildProcess;
   /** Resolves with the first line of output that matches. */
-  line(pattern: RegExp): Promise<string>;
+  readonly line: (pattern: RegExp) => Promise<string>;
   /** Aborted when the process ends, or takes too long to become ready. */
   readonly signal: AbortSignal;
 }

@@ -21,7 +21,7 @@ export function onInterrupt(cleanUp: () => void): () => void {
 }
 
 /** A temporary folder that is gone after `remove`, and however the process ends before that. */
-export function workFolder(prefix: string): { readonly path: string; remove(): void } {
+export function workFolder(prefix: string): { readonly path: string; readonly remove: () => void } {
   const path = mkdtempSync(join(tmpdir(), prefix));
   // Again if a process that was just killed has still written.
   const clear = (): void => rmSync(path, { recursive: true, force: true, maxRetries: 5 });

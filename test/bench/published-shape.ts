@@ -150,7 +150,7 @@ function randomValues(name: string, shape: readonly number[]): Float32Array<Arra
   const result = new Float32Array(elementCount(shape));
   if (shape.length === 1) return result.fill(name.endsWith(".bias") ? 0 : 1);
   const scale = Math.sqrt(3 / elementCount(shape.slice(1)));
-  let at = [...name].reduce((sum, letter) => (sum * 31 + (letter.codePointAt(0) ?? 0)) % POOL, 7);
+  let at = Array.from(name).reduce((sum, letter) => (sum * 31 + (letter.codePointAt(0) ?? 0)) % POOL, 7);
   for (let i = 0; i < result.length; i++) {
     result[i] = (pool[at] ?? 0) * scale;
     at = (at + 1) & (POOL - 1);

@@ -50,6 +50,7 @@ async function strike(kind: FaultKind): Promise<void> {
 const stepsFile = process.env["VQD_TEST_STEPS"];
 if (isMainThread && stepsFile !== undefined) {
   const faults = JSON.parse(process.env["VQD_TEST_FAULTS"] ?? "{}") as Faults;
+  // oxlint-disable-next-line typescript/unbound-method -- called with the pipeline as this
   const { stepSlots } = VQDiffusionPipeline.prototype;
   VQDiffusionPipeline.prototype.stepSlots = async function step(slots) {
     for (const { seed, stepIndex } of slots) {

@@ -104,7 +104,8 @@ it("does not serve a model that computes something else than its checkpoint says
     const model = join(folder, "tiny");
     await cp(TINY_MODEL, model, { recursive: true });
     const tiny = await VQDiffusionPipeline.fromPretrained(model, { cacheDir: test.cacheDir });
-    const golden = await recordGolden(tiny, "a picture").finally(() => tiny.release());
+    const golden = await recordGolden(tiny, "a picture");
+    await tiny.release();
     for (const one of golden.cases) one.top_log_prob = one.top_log_prob.map((value) => value - 2);
     await writeFile(join(model, "golden.json"), JSON.stringify(golden));
     const worker = promisify(execFile)(process.execPath, [join(REPO, "gpu-worker", "main.ts")], {

@@ -46,7 +46,11 @@ async function asOperator<T>(work: (nc: NatsConnection) => Promise<T>): Promise<
     pass: passwords.operator,
     inboxPrefix: "_INBOX_operator",
   });
-  return work(nc).finally(() => nc.close());
+  try {
+    return await work(nc);
+  } finally {
+    await nc.close();
+  }
 }
 
 function makeQueue(hasRoom: () => boolean = () => true, of = broker): JobQueue {

@@ -11,13 +11,13 @@ it("has each check in docs/doctor.md, and no other", () => {
     .map((file) => readFileSync(join(dir, file), "utf8"))
     .join("\n");
   const checks = new Set(
-    [...source.matchAll(/"((?:nats|streams|workers|worker|edge)\.[a-z_]+)"/g)].map(([, id]) => id),
+    [...source.matchAll(/"((?:nats|streams|workers|worker|edge)\.[a-z_]+)"/g)].map(([, id]) => id!),
   );
   const table = readFileSync(join(REPO, "docs", "doctor.md"), "utf8")
     .split("\n")
     .filter((line) => line.startsWith("| `"));
   const documented = table.flatMap((line) =>
-    [...line.split("|")[1]!.matchAll(/`([a-z_.]+)`/g)].map(([, id]) => id),
+    [...line.split("|")[1]!.matchAll(/`([a-z_.]+)`/g)].map(([, id]) => id!),
   );
   expect(checks.size).toBeGreaterThan(20);
   expect(documented.toSorted()).toEqual([...checks].toSorted());

@@ -168,11 +168,11 @@ it("counts what a job sends", () => {
 });
 
 const RECORDED = join(import.meta.dirname, "..", "bench", "simulate", "recorded");
-const read = <T>(name: string): T => JSON.parse(readFileSync(join(RECORDED, name), "utf8")) as T;
+const read = (name: string): unknown => JSON.parse(readFileSync(join(RECORDED, name), "utf8"));
 
 it("foretells what the load bench has measured on the same machine", () => {
-  const report = read<LoadReport>("load-1.json");
-  const { slower, levels } = simulatedLoad(read<Measured>("machine.json"), report, 1);
+  const report = read("load-1.json") as LoadReport;
+  const { slower, levels } = simulatedLoad(read("machine.json") as Measured, report, 1);
   // The edge, NATS and the callers share the machine with the worker, which the simulation does not know.
   expect(slower).toBeGreaterThan(0.9);
   expect(slower).toBeLessThan(1.3);

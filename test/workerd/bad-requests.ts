@@ -42,7 +42,7 @@ export interface BadRequest {
 export interface Api {
   readonly operations: readonly Operation[];
   /** The schema that a `$ref` means. */
-  resolve(schema: Schema): Schema;
+  readonly resolve: (schema: Schema) => Schema;
 }
 
 export interface OpenApi {

@@ -54,7 +54,11 @@ export function call(
     key = KEY,
     headers = {},
     ...init
-  }: RequestInit & { json?: unknown; key?: string | null; headers?: Record<string, string> } = {},
+  }: Omit<RequestInit, "headers"> & {
+    json?: unknown;
+    key?: string | null;
+    headers?: Record<string, string>;
+  } = {},
 ): Promise<Response> {
   return exports.default.fetch(
     new Request(`${ORIGIN}${path}`, {
@@ -112,7 +116,7 @@ export type Said = PredictionEvent extends infer E
 
 /** An event as it lies in a message. */
 export function eventBytes(said: Said, attempt: number, attachment?: Uint8Array): Uint8Array<ArrayBuffer> {
-  return encodeEvent({ ...said, v: 1, attempt, at: Date.now() } as PredictionEvent, attachment);
+  return encodeEvent({ ...said, v: 1, attempt, at: Date.now() }, attachment);
 }
 
 export const IMAGE = Uint8Array.from({ length: 70 }, (_, i) => (i * 37) % 256);

@@ -6,6 +6,7 @@ import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import type { NewPrediction, OutputFile, PredictionRecord } from "../../prediction/records.ts";
 import type { PredictionStatus } from "../../prediction/statuses.ts";
 import type { WebhookEvent } from "../../prediction/webhook-events.ts";
+import { number, numberOrNull, type Row, text, textOrNull } from "./columns.ts";
 
 /** A row as the hub itself needs it. */
 export interface PredictionRow extends PredictionRecord {
@@ -59,15 +60,6 @@ export function newRow(job: Job, prediction: NewPrediction) {
   } satisfies Row;
 }
 
-type Row = Record<string, SqlStorageValue>;
-
-const text = (value: SqlStorageValue | undefined): string => (typeof value === "string" ? value : "");
-const int = (value: SqlStorageValue | undefined): number => (typeof value === "number" ? value : 0);
-const intOrNull = (value: SqlStorageValue | undefined): number | null =>
-  typeof value === "number" ? value : null;
-const textOrNull = (value: SqlStorageValue | undefined): string | null =>
-  typeof value === "string" ? value : null;
-
 export function toPrediction(row: Row): PredictionRow {
   return {
     id: text(row["id"]),
@@ -76,36 +68,36 @@ export function toPrediction(row: Row): PredictionRow {
     model: text(row["model"]),
     version: text(row["version"]),
     inputJson: text(row["input"]),
-    promptTokens: int(row["prompt_tokens"]),
-    promptTruncated: int(row["prompt_truncated"]) === 1,
-    images: int(row["images"]),
-    totalSteps: int(row["total_steps"]),
+    promptTokens: number(row["prompt_tokens"]),
+    promptTruncated: number(row["prompt_truncated"]) === 1,
+    images: number(row["images"]),
+    totalSteps: number(row["total_steps"]),
     fileCapability: text(row["file_capability"]),
     streamCapability: text(row["stream_capability"]),
-    jobSeq: intOrNull(row["job_seq"]),
-    attempt: int(row["attempt"]),
-    attemptStartedAt: intOrNull(row["attempt_started_at"]),
-    resumedFrom: int(row["resumed_from"]),
-    previewsSeen: int(row["previews_seen"]),
-    step: int(row["step"]),
+    jobSeq: numberOrNull(row["job_seq"]),
+    attempt: number(row["attempt"]),
+    attemptStartedAt: numberOrNull(row["attempt_started_at"]),
+    resumedFrom: number(row["resumed_from"]),
+    previewsSeen: number(row["previews_seen"]),
+    step: number(row["step"]),
     numericsId: textOrNull(row["numerics_id"]),
     outputs: JSON.parse(text(row["outputs"])) as OutputFile[],
     errorCode: textOrNull(row["error_code"]) as ErrorCode | null,
     errorMessage: textOrNull(row["error_message"]),
     logs: text(row["logs"]),
     queue: null,
-    predictSeconds: intOrNull(row["predict_seconds"]),
-    createdAt: int(row["created_at"]),
-    startedAt: intOrNull(row["started_at"]),
-    completedAt: intOrNull(row["completed_at"]),
-    queueDeadlineAt: int(row["queue_deadline_at"]),
-    runTimeoutMs: int(row["run_timeout_ms"]),
-    rank: int(row["rank"]),
-    cancelAt: intOrNull(row["cancel_at"]),
+    predictSeconds: numberOrNull(row["predict_seconds"]),
+    createdAt: number(row["created_at"]),
+    startedAt: numberOrNull(row["started_at"]),
+    completedAt: numberOrNull(row["completed_at"]),
+    queueDeadlineAt: number(row["queue_deadline_at"]),
+    runTimeoutMs: number(row["run_timeout_ms"]),
+    rank: number(row["rank"]),
+    cancelAt: numberOrNull(row["cancel_at"]),
     requestHash: textOrNull(row["request_hash"]),
     webhook: textOrNull(row["webhook"]),
     webhookEvents: JSON.parse(text(row["webhook_events"])) as WebhookEvent[],
     origin: text(row["origin"]),
-    filesExpired: int(row["files_expired"]) === 1,
+    filesExpired: number(row["files_expired"]) === 1,
   };
 }

@@ -8,6 +8,7 @@ import type {
   DeliveryState,
   WebhookEvent,
 } from "../../prediction/webhook-events.ts";
+import { number, numberOrNull, type Row, text, textOrNull } from "./columns.ts";
 
 /** Whose deliveries cannot be sent now. */
 export interface Exclusion {
@@ -21,17 +22,15 @@ const THROTTLED: ReadonlySet<WebhookEvent> = new Set(["output", "logs"]);
 /** How long the secret before the last rotation still signs. */
 const OLD_SECRET_MS = 24 * 60 * 60 * 1_000;
 
-type Row = Record<string, SqlStorageValue>;
-
 const toDelivery = (row: Row): Delivery => ({
-  id: String(row["id"]),
-  predictionId: String(row["prediction_id"]),
-  event: String(row["event"]) as WebhookEvent,
-  host: String(row["host"]),
-  body: typeof row["body"] === "string" ? row["body"] : null,
-  state: String(row["state"]) as DeliveryState,
-  tries: Number(row["tries"]),
-  nextAt: typeof row["next_at"] === "number" ? row["next_at"] : null,
+  id: text(row["id"]),
+  predictionId: text(row["prediction_id"]),
+  event: text(row["event"]) as WebhookEvent,
+  host: text(row["host"]),
+  body: textOrNull(row["body"]),
+  state: text(row["state"]) as DeliveryState,
+  tries: number(row["tries"]),
+  nextAt: numberOrNull(row["next_at"]),
 });
 
 interface Secret {
@@ -119,10 +118,10 @@ export class WebhookStore {
       )
       .toArray()
       .map((row) => ({
-        at: Number(row["at"]),
-        status: typeof row["status"] === "number" ? row["status"] : null,
-        error: typeof row["error"] === "string" ? row["error"] : null,
-        ms: Number(row["ms"]),
+        at: number(row["at"]),
+        status: numberOrNull(row["status"]),
+        error: textOrNull(row["error"]),
+        ms: number(row["ms"]),
       }));
   }
 

@@ -10,7 +10,7 @@ const THUMBNAIL_PIXELS = 96;
  * @typedef {object} Entry
  * @property {string} id
  * @property {string} model
- * @property {Record<string, unknown>} settings what differs from the defaults, with the seed
+ * @property {import("./settings.js").Settings} settings what differs from the defaults, with the seed
  * @property {string[]} files
  * @property {string} thumbnail a data URL
  */

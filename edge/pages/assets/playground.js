@@ -26,7 +26,7 @@ const keyPanel = byId("key-panel", HTMLDetailsElement);
 const keyInput = byId("key", HTMLInputElement);
 const stage = new Stage();
 
-/** What is shown: its settings for the link, the code and the seed. @type {{ model: string, settings: Record<string, unknown> } | undefined} */
+/** What is shown: its settings for the link, the code and the seed. @type {{ model: string, settings: import("./settings.js").Settings } | undefined} */
 let shown;
 let isRunning = false;
 /** @type {string | undefined} */
@@ -161,7 +161,7 @@ function summary({ status, error, metrics, input }) {
   return `Done${seconds} · ${metrics.total_steps} steps · seed ${input.seed}${cut}`;
 }
 
-/** @param {string} model @param {Record<string, unknown>} settings */
+/** @param {string} model @param {import("./settings.js").Settings} settings */
 function show(model, settings) {
   shown = { model, settings };
   byId("result-actions", HTMLElement).hidden = false;

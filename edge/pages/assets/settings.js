@@ -4,6 +4,7 @@ import { byId, make } from "./dom.js";
 
 const form = byId("settings", HTMLFormElement);
 
+/** Fields of the API, each with what its control holds. @typedef {Record<string, string | number | boolean | null | undefined>} Settings */
 /** @typedef {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} Control */
 
 /** @returns {Control[]} */
@@ -55,7 +56,7 @@ export function readSettings() {
 
 /**
  * Fills the form; what is not given gets its default.
- * @param {Record<string, unknown>} values
+ * @param {Settings} values
  */
 export function writeSettings(values) {
   for (const element of controls()) {
@@ -72,7 +73,7 @@ export function writeSettings(values) {
   showValues();
 }
 
-/** The input of a prediction without what is a default anyway. @param {Record<string, unknown>} input */
+/** The input of a prediction without what is a default anyway. @param {Settings} input */
 export function withoutDefaults(input) {
   return Object.fromEntries(
     Object.entries(input).filter(([name, value]) => {
@@ -84,7 +85,7 @@ export function withoutDefaults(input) {
 
 /**
  * Settings as a URL's fragment, which no server gets to see.
- * @param {Record<string, unknown>} settings
+ * @param {Settings} settings
  */
 export const toFragment = (settings) =>
   new URLSearchParams(Object.entries(settings).map(([name, value]) => [name, String(value)])).toString();

@@ -1,6 +1,6 @@
 // Code that makes the same images: for curl and the two npm clients.
 
-/** @typedef {Record<string, unknown>} Input */
+/** @typedef {import("./settings.js").Settings} Input */
 
 const KEY = "VQD_API_KEY";
 const BASE = new URL("v1", document.baseURI).href;

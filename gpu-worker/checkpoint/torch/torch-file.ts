@@ -88,11 +88,14 @@ function readEntries(path: string, fd: number): Map<string, TorchEntry> {
     entries.set(name, readEntry(path, name, tensor, members.get(`${root}data/${tensor.storage.key}`)));
   }
   if (entries.size === 0 && value.size > 0) {
-    const names = [...value.keys()].slice(0, 5).join(", ").slice(0, 200);
+    const names = [...value.keys()].slice(0, 5).map(nameOf).join(", ").slice(0, 200);
     throw new CheckpointError(path, `holds no tensors by name, but ${names}; expected a plain state dict`);
   }
   return entries;
 }
+
+/** A key of a pickled dict, which may be anything. */
+const nameOf = (key: unknown): string => (typeof key === "string" ? key : `a key of type ${typeof key}`);
 
 function checkMagic(path: string, fd: number): void {
   const magic = Buffer.alloc(OLD_MAGIC.length);

@@ -125,7 +125,7 @@ async function main(): Promise<void> {
     if (nodes.length === 2)
       say("two servers are worse than one: without either of them, nothing can be stored; use three");
     const files = await ClusterFiles.init(dir, { nodes, acceptsLeaves: values["leaf-nodes"] }, places);
-    for (const { name } of nodes) say(`${files.configPath("nodes", name)}`);
+    for (const { name } of nodes) say(files.configPath("nodes", name));
     say(
       `NATS_URL of the edge    ${nodes.map(({ host, ports }) => `wss://${host}:${ports.websocket}`).join(",")}`,
     );

@@ -179,8 +179,8 @@ export const CHECKS = {
       kinds.push(event);
       if (event === "output") output = data;
     }
-    expect(kinds.filter((kind) => (kind as string) === "step")).toHaveLength(STEPS);
-    expect(kinds.filter((kind) => (kind as string) === "preview")).toHaveLength(2);
+    expect(kinds.filter((kind) => kind === "step")).toHaveLength(STEPS);
+    expect(kinds.filter((kind) => kind === "preview")).toHaveLength(2);
     expect(kinds.slice(-2)).toEqual(["output", "done"]);
     await expectImage(await download(output));
   },

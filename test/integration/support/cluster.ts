@@ -145,7 +145,7 @@ export class TestCluster implements ApiClient {
     return (
       infos.length > 0 &&
       infos.every(({ cluster }) => {
-        const current = cluster?.replicas?.filter((peer) => peer.current && peer.offline !== true) ?? [];
+        const current = cluster?.replicas?.filter((peer) => peer.current && !peer.offline) ?? [];
         return cluster?.leader !== undefined && cluster.leader !== "" && current.length === 2;
       })
     );

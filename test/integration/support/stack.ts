@@ -20,7 +20,7 @@ export interface TestStack {
   readonly lines: readonly LogLine[];
   /** Number, from 1, of the worker that logged the start of the prediction's newest attempt. */
   workerOf(predictionId: string): number;
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 const cacheDir = join(REPO, ".vqd", "cache");
