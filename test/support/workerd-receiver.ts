@@ -12,12 +12,14 @@ declare module "vitest" {
 
 /**
  * `POST /held/...` hangs until `DELETE` of the same path, with `?status=`, answers all of its requests; other posts
- * are answered at once, with 204. `GET` gives the bodies that have been posted to a path.
+ * are answered at once, with 204. `GET` gives the bodies that have been posted to a path. A WebSocket is never opened,
+ * and never refused.
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const bodies = new Map<string, string[]>();
   const held = new Map<string, ServerResponse[]>();
   const server = createServer((incoming, response) => {
+    if (incoming.headers.upgrade !== undefined) return;
     const { pathname, searchParams } = new URL(incoming.url ?? "", "http://receiver");
     const chunks: Buffer[] = [];
     incoming.on("data", (chunk: Buffer) => chunks.push(chunk));

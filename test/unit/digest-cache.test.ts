@@ -4,14 +4,13 @@ import { createHash } from "node:crypto";
 import { readdir, readFile, rename, truncate, utimes, writeFile } from "node:fs/promises";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { beforeAll, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { DigestCache } from "../../gpu-worker/checkpoint/digest-cache.ts";
 import { temporaryFolder } from "../support/tiny.ts";
 
 const SIZE = 2 * 1024 * 1024;
-/** Only what has been left alone for two seconds is remembered; a file's time of change cannot be set. */
-const SETTLED_MS = 2_050;
+/** Only what has been left alone for two seconds is remembered. A file's time of change cannot be set, but the clock can. */
+const SETTLED_MS = 3_000;
 
 const hash = vi.fn((path: string): string => createHash("sha256").update(readFileSync(path)).digest("hex"));
 const hashed = (work: () => string): { digest: string; reads: number } => {
@@ -31,7 +30,10 @@ beforeAll(async () => {
   const names = ["steady", "rewritten", "replaced", "shorter", "damaged"];
   for (const [i, name] of names.entries()) await writeFile(file(name), Buffer.alloc(SIZE, i + 1));
   await writeFile(file("small"), "small");
-  await sleep(SETTLED_MS);
+  vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + SETTLED_MS });
+});
+afterAll(() => {
+  vi.useRealTimers();
 });
 
 it("reads a settled file once, and a small one each time", () => {
@@ -65,7 +67,10 @@ it("reads a file again that another has taken the place of, or that is shorter",
 it("does not remember a file that has only just changed", async () => {
   const path = file("fresh");
   await writeFile(path, Buffer.alloc(SIZE, 97));
+  const settled = Date.now();
+  vi.setSystemTime(statSync(path).ctime);
   for (let i = 0; i < 2; i++) expect(hashed(() => cache().digest(path, hash)).reads).toBe(1);
+  vi.setSystemTime(settled);
 });
 
 it("does without a note that is damaged, and without a folder that cannot be written", async () => {

@@ -33,7 +33,7 @@ const made: [string, string][] = [];
 async function create(key: string, priority?: string): Promise<Response> {
   const json = { input: { prompt: "a cat" }, ...(priority === undefined ? {} : { priority }) };
   const response = await call("/v1/predictions", { json, key });
-  if (response.status === 201) made.push([((await response.clone().json()) as { id: string }).id, key]);
+  if (response.status === 201) made.push([(await response.clone().json<{ id: string }>()).id, key]);
   return response;
 }
 
@@ -141,6 +141,7 @@ describe("a stored key", () => {
   });
 });
 
+// Where the clock is the hub's own, limits are so low that nothing fills up again before the test's time is over.
 describe("limits", () => {
   it("hold back who makes too many in a minute, and say when to come again", async () => {
     const key = await makeKey({ perMinute: 2 });
@@ -180,8 +181,9 @@ describe("limits", () => {
     expect((await create(key)).status).toBe(201);
   });
 
+  const limiter = new RateLimiter();
+
   it("fill up again evenly", () => {
-    const limiter = new RateLimiter();
     const limits = { perMinute: 60, live: 5 };
     const at = (now: number): number => limiter.admit("a", 0, limits, now).remaining;
     for (let i = 0; i < 60; i++) expect(at(0)).toBe(59 - i);
@@ -192,17 +194,16 @@ describe("limits", () => {
   });
 
   it("of one owner's keys do not spoil each other", async () => {
+    const left = (perMinute: number): number =>
+      limiter.admit("owner-of-two", 0, { perMinute, live: 5 }, 0).remaining;
+    expect([left(600), left(2), left(600), left(2)]).toEqual([599, 1, 598, 0]);
+    expect(() => left(2)).toThrow(/2 predictions a minute/);
+    expect(left(600)).toBe(597);
+
     const name = "owner-of-two";
-    const [wide, narrow] = [await makeKey({ name, perMinute: 600 }), await makeKey({ name, perMinute: 2 })];
-    const left = async (key: string): Promise<string | null> =>
-      (await create(key)).headers.get("x-ratelimit-remaining-requests");
-    expect([await left(wide), await left(narrow), await left(wide), await left(narrow)]).toEqual([
-      "599",
-      "1",
-      "598",
-      "0",
-    ]);
+    const [wide, narrow] = [await makeKey({ name }), await makeKey({ name, perMinute: 1 })];
+    expect((await create(narrow)).status).toBe(201);
     expect((await create(narrow)).status).toBe(429);
-    expect(await left(wide)).toBe("597");
+    expect((await create(wide)).status).toBe(201);
   });
 });

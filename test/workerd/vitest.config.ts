@@ -14,6 +14,8 @@ export default defineConfig({
   plugins: [
     cloudflareTest(({ inject }) => ({
       wrangler: { configPath: "../../wrangler.toml" },
+      // Not what workerd says of every object that a test kills and of every stream it leaves; errors it says anyway.
+      verbose: false,
       miniflare: {
         bindings: {
           NATS_URL: inject("natsUrl"),
@@ -36,5 +38,6 @@ export default defineConfig({
     // The files share one nats-server and its queue.
     fileParallelism: false,
     testTimeout: 15_000,
+    expect: { poll: { timeout: 10_000 } },
   },
 });
