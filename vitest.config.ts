@@ -18,7 +18,11 @@ const ALONE = [
   ),
 ];
 
+/** What a test waits for may take its time on a busy machine. */
+const PATIENT = { expect: { poll: { timeout: 15_000 } } };
+
 const SYSTEM = {
+  ...PATIENT,
   setupFiles: ["test/setup/no-console.ts"],
   testTimeout: 120_000,
   // The first start with a model builds its graphs.
@@ -27,10 +31,13 @@ const SYSTEM = {
 
 export default defineConfig({
   test: {
+    // The reporter lists what takes longer: most tests here run real processes.
+    slowTestThreshold: 10_000,
     projects: [
       {
         test: {
           ...SIDE_BY_SIDE,
+          ...PATIENT,
           name: "unit",
           include: ["test/unit/**/*.test.ts"],
           setupFiles: ["test/setup/no-console.ts"],
@@ -41,6 +48,7 @@ export default defineConfig({
       {
         test: {
           ...SIDE_BY_SIDE,
+          ...PATIENT,
           name: "component",
           include: ["test/component/**/*.test.ts"],
           setupFiles: ["test/setup/no-console.ts"],

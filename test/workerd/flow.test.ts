@@ -1,5 +1,6 @@
 // From a request through the real NATS and back: the edge's own permissions, a hand-written worker.
 
+import { env } from "cloudflare:workers";
 import { abortAllDurableObjects } from "cloudflare:test";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { NatsLink } from "../../edge/hub/nats/session.ts";
