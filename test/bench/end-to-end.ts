@@ -1,4 +1,4 @@
-// Whole pictures of the bundled model, ours beside the plain graph, in one run.
+// Whole images of the bundled model, ours beside the plain graph, in one run.
 
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { encodeImageFile } from "../../gpu-worker/pipeline/image.ts";

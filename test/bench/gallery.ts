@@ -1,4 +1,4 @@
-// `node_modules/.bin/node test/bench/gallery.ts`: the picture grids of the README and of infra/train, from fixed prompts and seeds.
+// `node_modules/.bin/node test/bench/gallery.ts`: the image grids of the README and of infra/train, from fixed prompts and seeds.
 
 import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { type RgbImage, VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
 import { workFolder } from "./interrupt.ts";
-import { drawGrid } from "./picture-grid.ts";
+import { drawGrid } from "./image-grid.ts";
 
 const HELP = `Usage: node_modules/.bin/node test/bench/gallery.ts [options]
 
@@ -16,7 +16,7 @@ const HELP = `Usage: node_modules/.bin/node test/bench/gallery.ts [options]
   -h, --help    this text
 `;
 
-// Chosen before any of their pictures was seen: eight of each of eight kinds.
+// Chosen before any of their images was seen: eight of each of eight kinds.
 const PROMPTS = [
   ..."grinning face|smiling face with sunglasses|face with tears of joy|pouting face|skull|robot|alien|clown face".split(
     "|",
@@ -61,7 +61,7 @@ async function main(): Promise<void> {
         scheduler: "strided",
       });
       const [image] = images;
-      if (image === undefined) throw new Error("no picture came out");
+      if (image === undefined) throw new Error("no image came out");
       return image;
     };
     const gallery: RgbImage[] = [];
@@ -69,7 +69,7 @@ async function main(): Promise<void> {
     const blank = Array<string>(8).fill("");
     writeFileSync(
       join(values.out, "gallery.png"),
-      await drawGrid({ columns: blank, rows: blank, pictures: gallery }),
+      await drawGrid({ columns: blank, rows: blank, images: gallery }),
     );
     const settings: RgbImage[] = [];
     for (const guidance of GUIDANCE) {
@@ -79,7 +79,7 @@ async function main(): Promise<void> {
     const rows = GUIDANCE.map((guidance) => `guidance ${guidance}`);
     writeFileSync(
       join(values.out, "steps-guidance.png"),
-      await drawGrid({ columns, rows, pictures: settings }),
+      await drawGrid({ columns, rows, images: settings }),
     );
     await pipeline.release();
   } finally {

@@ -10,7 +10,7 @@ import { asLine, describeMachine } from "./machine.ts";
 const HELP = `Usage: npm run bench -- load [options]
 
 Measures what the stack can do with a full queue, then offers jobs as a Poisson stream at multiples of that: by HTTP,
-from five callers of single pictures and one of ten at a time. Ends by itself, after about 6 minutes with the defaults.
+from five callers of single images and one of ten at a time. Ends by itself, after about 6 minutes with the defaults.
 
   --loads LIST     multiples of the capacity                 [0.2,0.5,0.8,1,1.5,2,3]
   --seconds N      of each of them, 10 to 600                [40]
@@ -18,7 +18,7 @@ from five callers of single pictures and one of ten at a time. Ends by itself, a
   --slots N        of each worker, 1 to 64                   [4]
   --steps N        of each job, 1 to 100                     [5]
   --queue N        jobs that may wait or run, 4 to 1000      [24]
-  --seed N         of arrivals and pictures                  [1]
+  --seed N         of arrivals and images                  [1]
   --out FILE       where to write the figures as JSON as well
   --from FILES     does not measure: joins figures written earlier, comma separated
   --plot FILE      draws latency and throughput as SVG
@@ -83,7 +83,7 @@ async function measure(): Promise<LoadReport> {
   say(`capacity: ${asLine({ ...capacity })}`);
   const levels: Level[] = [];
   for (const [index, load] of loads.entries()) {
-    // Seeds so far apart that no picture comes twice.
+    // Seeds so far apart that no image comes twice.
     const level = await measureLevel(api, seed + (index + 1) * 100_000, { load, capacity, alone, seconds });
     levels.push(level);
     say(`load ${load}: ${JSON.stringify(level)}`);

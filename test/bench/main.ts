@@ -20,8 +20,8 @@ const HELP = `Usage: npm run bench -- [options]             the whole suite: a t
 
   --shape NAME       bundled, or ithq: the published model's, with random weights
   --layers N         of the transformer, with --shape ithq       [2]
-  --images N         pictures in one pass                        [1]
-  --guidance         with classifier-free guidance: two rows of the pass for each picture
+  --images N         images in one pass                        [1]
+  --guidance         with classifier-free guidance: two rows of the pass for each image
   --threads N        of the CPU provider                         [all cores]
   --quantization Q   none or int8                                [int8]
   --last             the last step of a run, which asks about every pixel, instead of one in its middle

@@ -1,4 +1,4 @@
-// `node_modules/.bin/node test/bench/presets.ts`: pictures, seconds and scores of the presets (docs/sampling.md).
+// `node_modules/.bin/node test/bench/presets.ts`: images, seconds and scores of the presets (docs/sampling.md).
 
 import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -8,24 +8,24 @@ import { PRESET_NAMES, PRESETS, type PresetName } from "@vqd/shared/presets.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { type RgbImage, VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
 import { workFolder } from "./interrupt.ts";
-import { drawGrid } from "./picture-grid.ts";
+import { drawGrid } from "./image-grid.ts";
 import { diversity, pseudoLikelihood } from "./score.ts";
 
 const HELP = `Usage: node_modules/.bin/node test/bench/presets.ts [options]
 
   --model DIR           checkpoint folder              [the bundled model]
-  --seeds N             pictures of a prompt, seeds 1 to N; the first is shown   [4]
+  --seeds N             images of a prompt, seeds 1 to N; the first is shown   [4]
   --guidance-scale S                                   [the checkpoint's default]
   --quantization Q      none or int8                   [int8]
-  --out FILE            the pictures                   [docs/images/presets.png]
+  --out FILE            grid of the images           [docs/images/presets.png]
   -h, --help            this text
 `;
 
 const PROMPTS = ["fox", "frog", "strawberry", "pizza", "rocket", "sailboat", "sunflower", "broken heart"];
 
 interface Figures {
-  readonly pictures: readonly RgbImage[];
-  /** Of one picture, from its prompt to its pixels, made alone. */
+  readonly images: readonly RgbImage[];
+  /** Of one image, from its prompt to its pixels, made alone. */
   readonly seconds: number;
   readonly likelihood: number;
   readonly diversity: number;
@@ -36,7 +36,7 @@ async function measure(
   preset: PresetName,
   { seeds, guidanceScale }: { seeds: number; guidanceScale: number },
 ): Promise<Figures> {
-  const pictures: RgbImage[] = [];
+  const images: RgbImage[] = [];
   let [seconds, likelihood, differing] = [Infinity, 0, 0];
   for (const prompt of PROMPTS) {
     const [conditioning] = await pipeline.encodePrompt([pipeline.tokenize(prompt).ids]);
@@ -48,13 +48,13 @@ async function measure(
       // The least: what else a machine does only ever adds.
       seconds = Math.min(seconds, (performance.now() - startedAt) / 1000);
       latents.push(...made.latents);
-      if (seed === 1) pictures.push(...made.images);
+      if (seed === 1) images.push(...made.images);
     }
     for (const tokens of latents) likelihood += await pseudoLikelihood(pipeline, tokens, conditioning);
     differing += diversity(latents);
   }
   return {
-    pictures,
+    images,
     seconds,
     likelihood: likelihood / (PROMPTS.length * seeds),
     diversity: differing / PROMPTS.length,
@@ -97,12 +97,12 @@ async function main(): Promise<void> {
     process.stdout.write("| preset | seconds | log p | diversity |\n| --- | --: | --: | --: |\n");
     for (const preset of PRESET_NAMES) {
       const figures = await measure(pipeline, preset, { seeds, guidanceScale });
-      rows.push(...figures.pictures);
+      rows.push(...figures.images);
       const cells = [figures.seconds, figures.likelihood, figures.diversity].map((value) => value.toFixed(2));
       process.stdout.write(`| ${preset} | ${cells.join(" | ")} |\n`);
     }
     await pipeline.release();
-    writeFileSync(values.out, await drawGrid({ columns: PROMPTS, rows: PRESET_NAMES, pictures: rows }));
+    writeFileSync(values.out, await drawGrid({ columns: PROMPTS, rows: PRESET_NAMES, images: rows }));
   } finally {
     remove();
   }

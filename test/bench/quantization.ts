@@ -1,4 +1,4 @@
-// What int8 costs in accuracy: the figures and the picture of docs/quantization.md, for any checkpoint.
+// What int8 costs in accuracy: the figures and the image of docs/quantization.md, for any checkpoint.
 
 import { parseArgs } from "node:util";
 import sharp from "sharp";
@@ -16,13 +16,13 @@ const HELP = `Usage: node_modules/.bin/node test/bench/quantization.ts [options]
 
   --model DIR      checkpoint folder                   [the bundled model]
   --seeds N        runs of each prompt, seeds 0 to N-1 [4]
-  --picture FILE   pictures of both forms, as PNG
+  --image FILE     images of both forms, as PNG
   -h, --help       this text
 `;
 
 const PROMPTS = ["fox, flat style", "broken heart, flat style", "cat face, flat style", "green apple"];
 const MAX_STEPS = 100;
-/** Pictures in the picture: prompts across, the fp32 one above the int8 one. */
+/** Images in the grid: prompts across, the fp32 one above the int8 one. */
 const TILE = 96;
 
 /** The quantized half of a pipeline, in one form. */
@@ -39,7 +39,7 @@ const sum = { tokens: 0, equal: 0, drawn: 0, equalDrawn: 0, error: 0, kept: 0, p
 
 /**
  * Walks one fp32 run, and at each of its states makes the same step, with the same noise, in int8. What a whole
- * run ends in says less: one token that differs early leads to another picture, not to a worse one.
+ * run ends in says less: one token that differs early leads to another image, not to a worse one.
  */
 async function compareRun(forms: Forms, pipeline: VQDiffusionPipeline, text: string, seed: number) {
   const slots: Partial<Record<Quantization, DenoiseSlot>> = {};
@@ -101,7 +101,7 @@ async function compareLogProbs(forms: Forms, exact: DenoiseSlot, rounded: Denois
   }
 }
 
-async function drawPictures(pipelines: Pipelines, seed: number, path: string): Promise<void> {
+async function drawImages(pipelines: Pipelines, seed: number, path: string): Promise<void> {
   const rows: { image: RgbImage; left: number; top: number }[] = [];
   for (const [row, quantization] of QUANTIZATIONS.entries()) {
     for (const [column, prompt] of PROMPTS.entries()) {
@@ -124,7 +124,7 @@ async function drawPictures(pipelines: Pipelines, seed: number, path: string): P
 interface Options {
   readonly model: string;
   readonly seeds: number;
-  readonly picture: string | undefined;
+  readonly image: string | undefined;
 }
 
 /** Undefined if all that is wanted is the help. */
@@ -133,17 +133,17 @@ function readOptions(): Options | undefined {
     options: {
       model: { type: "string", default: BUNDLED_MODEL },
       seeds: { type: "string", default: "4" },
-      picture: { type: "string" },
+      image: { type: "string" },
       help: { type: "boolean", short: "h", default: false },
     },
   });
   if (values.help) return undefined;
   const seeds = Number(values.seeds);
   if (!Number.isInteger(seeds) || seeds < 1) throw new Error("--seeds must be an integer above 0");
-  return { model: values.model, seeds, picture: values.picture };
+  return { model: values.model, seeds, image: values.image };
 }
 
-async function measure({ model, seeds, picture }: Options): Promise<void> {
+async function measure({ model, seeds, image: out }: Options): Promise<void> {
   const { path: cacheDir, remove } = workFolder("vqd-quantization-");
   try {
     const options = { provider: "cpu", threads: 2 } as const;
@@ -182,7 +182,7 @@ async function measure({ model, seeds, picture }: Options): Promise<void> {
         `  of pixels with an entropy below ${below} nats: ${mean} (${percent(pixels, sum.pixels)} of them)`,
       );
     }
-    if (picture !== undefined) await drawPictures(pipelines, 7, picture);
+    if (out !== undefined) await drawImages(pipelines, 7, out);
   } finally {
     remove();
   }

@@ -98,9 +98,7 @@ export function printReport({ rows, roofline, end_to_end: endToEnd, peers, summa
   }
   print(`\nlarge products: fp32 ${roofline.fp32_gops}, int8 ${roofline.int8_gops} GOP/s`);
   for (const { images, ours_s, plain_s, ratio } of endToEnd) {
-    print(
-      `${images} picture(s), 100 guided steps: ${ours_s} s, with the plain graph ${plain_s} s: ${ratio} x`,
-    );
+    print(`${images} image(s), 100 guided steps: ${ours_s} s, with the plain graph ${plain_s} s: ${ratio} x`);
   }
   print(JSON.stringify(summary, null, 2));
 }

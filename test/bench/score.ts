@@ -1,18 +1,18 @@
-// What can be said of pictures without other pictures to compare them with: how likely, and how different they are.
+// What can be said of images without other images to compare them with: how likely, and how different they are.
 
 import type { PromptConditioning, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
 
-/** Timesteps of 100 at which the model is asked, where about a fifth to four fifths of a picture are masked. */
+/** Timesteps of 100 at which the model is asked, where about a fifth to four fifths of an image are masked. */
 const TIMES = [0.2, 0.4, 0.6, 0.8];
-/** Of the masks; no picture is made with it, so that none is asked about with the noise that made it. */
+/** Of the masks; no image is made with it, so that none is asked about with the noise that made it. */
 const MASK_SEED = 2 ** 40;
 
 /**
  * Pseudo-log-likelihood of class ids [L] under the model itself, in nats per pixel: mask some of the pixels as the
  * forward process would at a timestep, ask the transformer (with the prompt, without guidance) for the masked ones,
  * and take the mean log-probability of what is really there, over the masks of a few timesteps. The masks are the
- * same for every picture. 0 is the highest value.
+ * same for every image. 0 is the highest value.
  */
 export async function pseudoLikelihood(
   pipeline: VQDiffusionPipeline,
@@ -41,9 +41,9 @@ export async function pseudoLikelihood(
   return sum / masked.length;
 }
 
-/** Mean share of the pixels at which two of the pictures have different class ids; 0 if they are all the same. */
-export function diversity(pictures: readonly Uint16Array[]): number {
-  const pairs = pictures.flatMap((one, i) => pictures.slice(i + 1).map((other) => [one, other] as const));
+/** Mean share of the pixels at which two of the images have different class ids; 0 if they are all the same. */
+export function diversity(images: readonly Uint16Array[]): number {
+  const pairs = images.flatMap((one, i) => images.slice(i + 1).map((other) => [one, other] as const));
   const differing = pairs.map(
     ([one, other]) => one.filter((token, i) => token !== other[i]).length / one.length,
   );

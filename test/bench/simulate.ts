@@ -96,14 +96,14 @@ async function main(): Promise<void> {
   const parts = [
     asLine(measured.machine),
     `${measured.model}: ${asLine({ ...scenario })}`,
-    `a worker makes at most ${capacity.toFixed(2)} pictures/s, ${(capacity / IMAGES_PER_JOB).toFixed(2)} jobs/s`,
+    `a worker makes at most ${capacity.toFixed(2)} images/s, ${(capacity / IMAGES_PER_JOB).toFixed(2)} jobs/s`,
     ...runs.flatMap(({ load, rows }) => [`\nload ${load} of the capacity\n`, scalingTable(rows)]),
     "",
     arithmetic(measured, scenario, model),
     "",
     reachTable(measured, scenario, model, capacity / IMAGES_PER_JOB),
     ...validation.flatMap(({ report, simulated }) => [
-      `\nbeside the load bench with ${report.workers} worker(s): ${report.capacity.images_per_second} pictures/s measured, ${simulated.capacity.toFixed(2)} simulated on a machine of its own; below, slower by ${simulated.slower.toFixed(2)}\n`,
+      `\nbeside the load bench with ${report.workers} worker(s): ${report.capacity.images_per_second} images/s measured, ${simulated.capacity.toFixed(2)} simulated on a machine of its own; below, slower by ${simulated.slower.toFixed(2)}\n`,
       validationTable(simulated),
     ]),
     "",

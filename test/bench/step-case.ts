@@ -56,7 +56,7 @@ export function spreadOf(durations: readonly number[]): Spread {
 
 export const residentMb = (): number => Math.round(process.memoryUsage.rss() / MIB);
 
-/** `images` pictures of one prompt, all of whose steps are still to be made. */
+/** `images` images of one prompt, all of whose steps are still to be made. */
 export async function makeSlots(
   pipeline: VQDiffusionPipeline,
   { images, guidance }: Pick<StepCase, "images" | "guidance">,
@@ -78,7 +78,7 @@ export async function makeSlots(
   );
 }
 
-/** In the middle of a run half of a picture is masked. */
+/** In the middle of a run half of an image is masked. */
 export async function measureStep(
   model: string,
   cacheDir: string,

@@ -1,4 +1,4 @@
-// `node_modules/.bin/node test/bench/steps.ts`: pictures, seconds and scores by number of steps and way of sampling (docs/sampling.md).
+// `node_modules/.bin/node test/bench/steps.ts`: images, seconds and scores by number of steps and way of sampling (docs/sampling.md).
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -13,11 +13,11 @@ import { diversity, pseudoLikelihood } from "./score.ts";
 const HELP = `Usage: node_modules/.bin/node test/bench/steps.ts [options]
 
   --model DIR      checkpoint folder                       [the bundled model]
-  --prompt TEXT    of all pictures                         [grinning face, flat style]
-  --seeds N        pictures of each case, seeds 1 to N     [16]
+  --prompt TEXT    of all images                         [grinning face, flat style]
+  --seeds N        images of each case, seeds 1 to N     [16]
   --steps LIST     numbers of steps                        [5,10,25,50,100]
   --threads N      of the CPU provider                     [all cores]
-  --out FILE       grid of the first pictures of each case [docs/images/steps.png]
+  --out FILE       grid of the first images of each case [docs/images/steps.png]
   -h, --help       this text
 `;
 
@@ -32,11 +32,11 @@ type Sampler = keyof typeof SAMPLERS;
 interface Case {
   readonly sampler: Sampler;
   readonly steps: number;
-  /** Of one picture, all of the case being made at once. */
+  /** Of one image, all of the case being made at once. */
   readonly seconds: number;
   readonly likelihood: number;
   readonly diversity: number;
-  readonly pictures: readonly RgbImage[];
+  readonly images: readonly RgbImage[];
 }
 
 interface Run {
@@ -66,11 +66,11 @@ async function measure({ pipeline, prompt, seeds }: Run, sampler: Sampler, steps
     seconds,
     likelihood: likelihood / seeds,
     diversity: diversity(latents),
-    pictures: images,
+    images,
   };
 }
 
-/** Pictures of a case in the grid: this many beside and below each other. */
+/** Images of a case in the grid: this many beside and below each other. */
 const SIDE = 2;
 const CELL = 160;
 const GAP = 12;
@@ -91,10 +91,10 @@ async function drawGrid(cases: readonly Case[], steps: readonly number[], path: 
   ];
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">${texts.join("")}</svg>`;
   const overlays: OverlayOptions[] = [{ input: Buffer.from(svg), left: 0, top: 0 }];
-  for (const { sampler, steps: n, pictures } of cases) {
+  for (const { sampler, steps: n, images } of cases) {
     const left = LEFT + steps.indexOf(n) * (CELL + GAP);
     const top = TOP + samplers.indexOf(sampler) * (CELL + GAP);
-    for (const [i, { data, width: w, height: h }] of pictures.slice(0, SIDE ** 2).entries()) {
+    for (const [i, { data, width: w, height: h }] of images.slice(0, SIDE ** 2).entries()) {
       const size = CELL / SIDE;
       overlays.push({
         input: await sharp(data, { raw: { width: w, height: h, channels: 3 } })

@@ -128,7 +128,7 @@ export async function runSuite({
         durations.bf16.push(...measured.bf16);
       }
     }
-    note("whole pictures");
+    note("whole images");
     const endToEnd = await measureEndToEnd(join(work, "plain"), threads);
     const report = summarise({
       threads,

@@ -88,7 +88,7 @@ describe("a checkpoint is taken", () => {
     [SCHEDULER, { num_train_timesteps: 1 }],
     [TOKENIZER, { model_max_length: 1e30 }],
     [TOKENIZER, { model_max_length: undefined }],
-  ])("whose %s says %j, and makes a picture", async (file, change) => {
+  ])("whose %s says %j, and makes an image", async (file, change) => {
     await edit(file, change);
     const pipeline = await VQDiffusionPipeline.fromPretrained(dir, { cacheDir: await temporaryFolder() });
     const { latents } = await pipeline.call({ prompt: "red apple", seed: 7, outputType: "latents" });

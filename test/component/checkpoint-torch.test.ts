@@ -52,7 +52,7 @@ async function toTorch(dtype: "F32" | "F16" = "F32", infix = ""): Promise<void> 
   }
 }
 
-async function picture(model: string) {
+async function imageOf(model: string) {
   const pipeline = await VQDiffusionPipeline.fromPretrained(model, { cacheDir: await temporaryFolder() });
   try {
     const { latents, images } = await pipeline.call({ prompt: "red apple", seed: 7, numInferenceSteps: 6 });
@@ -78,14 +78,14 @@ function allWeights(checkpoint: DiffusersCheckpoint): Map<string, number[]> {
 }
 
 describe("a checkpoint of PyTorch files", () => {
-  it("in fp32 gives the same weights and the same picture as one of safetensors", async () => {
+  it("in fp32 gives the same weights and the same image as one of safetensors", async () => {
     await toTorch();
     const checkpoint = new DiffusersCheckpoint(dir);
     const original = new DiffusersCheckpoint(TINY_CHECKPOINT);
     expect(allWeights(checkpoint)).toEqual(allWeights(original));
     expect(checkpoint.parameters()).toBe(original.parameters());
     expect(checkpoint.version()).not.toBe(original.version());
-    expect(await picture(dir)).toEqual(await picture(TINY_CHECKPOINT));
+    expect(await imageOf(dir)).toEqual(await imageOf(TINY_CHECKPOINT));
   });
 
   it("in fp16, if that is all there is, gives the weights rounded to it", async () => {

@@ -1,4 +1,4 @@
-// Checkpoints as older versions of diffusers and transformers wrote them give the same pictures.
+// Checkpoints as older versions of diffusers and transformers wrote them give the same images.
 
 import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -38,14 +38,14 @@ async function edit(file: string, change: Record<string, unknown>): Promise<void
   await writeFile(path, JSON.stringify({ ...json, ...change }));
 }
 
-async function latentsAndPicture(model: string, prompt = "red apple", guidanceScale = 5) {
+async function latentsAndImage(model: string, prompt = "red apple", guidanceScale = 5) {
   const pipeline = await VQDiffusionPipeline.fromPretrained(model, { cacheDir: await temporaryFolder() });
   try {
     const options = { prompt, guidanceScale, seed: 7, numInferenceSteps: 6 };
     const { latents, images } = await pipeline.call(options);
-    const [picture] = images;
-    if (picture === undefined) throw new Error("no picture");
-    return { latents, data: picture.data, codes: await pipeline.encodeImage(picture) };
+    const [image] = images;
+    if (image === undefined) throw new Error("no image");
+    return { latents, data: image.data, codes: await pipeline.encodeImage(image) };
   } finally {
     await pipeline.release();
   }
@@ -65,7 +65,7 @@ it("with the first names of the attention layers", async () => {
     return undefined;
   });
   expect(renamed).toBeGreaterThan(0);
-  expect(await latentsAndPicture(dir)).toEqual(await latentsAndPicture(TINY_CHECKPOINT));
+  expect(await latentsAndImage(dir)).toEqual(await latentsAndImage(TINY_CHECKPOINT));
 });
 
 it("with position_ids beside the text encoder's weights, and ada_norm called layer_norm", async () => {
@@ -79,7 +79,7 @@ it("with position_ids beside the text encoder's weights, and ada_norm called lay
     return new Uint8Array(positions.buffer);
   });
   await edit("transformer/config.json", { norm_type: "layer_norm" });
-  expect(await latentsAndPicture(dir)).toEqual(await latentsAndPicture(TINY_CHECKPOINT));
+  expect(await latentsAndImage(dir)).toEqual(await latentsAndImage(TINY_CHECKPOINT));
 });
 
 it("without learned unconditional embeddings, where the empty prompt is what guidance moves away from", async () => {
@@ -92,6 +92,6 @@ it("without learned unconditional embeddings, where the empty prompt is what gui
   } finally {
     await pipeline.release();
   }
-  const guided = await latentsAndPicture(dir);
-  expect(guided).not.toEqual(await latentsAndPicture(dir, "red apple", 1));
+  const guided = await latentsAndImage(dir);
+  expect(guided).not.toEqual(await latentsAndImage(dir, "red apple", 1));
 });

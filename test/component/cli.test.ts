@@ -72,9 +72,9 @@ it("is what npm run worker runs, with its arguments", async () => {
   });
 });
 
-/** The picture that the tiny checkpoint makes with these settings, in base64. */
+/** The image that the tiny checkpoint makes with these settings, in base64. */
 async function generated(dir: string, settings: string): Promise<string> {
-  const out = join(dir, "picture.png");
+  const out = join(dir, "image.png");
   const args = `--model ${TINY_CHECKPOINT} --cache ${dir} --seed 7 --out ${out} ${settings}`
     .trim()
     .split(/ +/);
@@ -100,7 +100,7 @@ describe("vqd generate", () => {
     });
   });
 
-  it("says before the work that there is no place for the picture", async () => {
+  it("says before the work that there is no place for the image", async () => {
     const dir = await temporaryFolder();
     await writeFile(join(dir, "file"), "");
     const out = ["--out", join(dir, "file", "a.png"), "--model", "/no/such/model"];
@@ -129,13 +129,13 @@ describe("vqd generate", () => {
   it("takes the sampler's settings", async () => {
     const dir = await temporaryFolder();
     const make = (settings: string) => generated(dir, `--steps 3 ${settings}`);
-    const pictures = [
+    const images = [
       await make(""),
       await make("--scheduler strided"),
       await make("--scheduler strided --prior-rule 1"),
       await make("--scheduler strided --prior-rule 2 --prior-weight 9"),
     ];
-    expect(new Set(pictures).size).toBe(4);
+    expect(new Set(images).size).toBe(4);
   });
 
   it("takes what a preset says, but for what is given beside it, and without one what the help says", async () => {
@@ -170,7 +170,7 @@ describe("vqd generate", () => {
     });
   });
 
-  it("numbers several pictures, in the format asked for", async () => {
+  it("numbers several images, in the format asked for", async () => {
     const dir = await temporaryFolder();
     const out = join(dir, "a.b.webp");
     const model = ["--model", TINY_CHECKPOINT, "--cache", dir, "--steps", "2", "--negative-prompt", "blue"];

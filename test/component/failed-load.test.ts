@@ -74,19 +74,19 @@ it.each<[string, RegExp, number, (path: string) => Promise<void>]>([
   expect(running()).toEqual([]);
 });
 
-it("loads the encoder of pictures again after it could not be loaded, and can be released in between", async () => {
+it("loads the encoder of images again after it could not be loaded, and can be released in between", async () => {
   const checkpoint = new DiffusersCheckpoint(TINY_CHECKPOINT);
   const path = graphPath(buildGraphs(checkpoint), "vq-encoder");
   const load = () => VQDiffusionPipeline.fromPretrained(TINY_CHECKPOINT, { cacheDir });
   const [pipeline, other] = [await load(), await load()];
-  const [picture] = await pipeline.decode([new Uint16Array(64).fill(7)]);
-  if (picture === undefined) throw new Error("no picture");
+  const [image] = await pipeline.decode([new Uint16Array(64).fill(7)]);
+  if (image === undefined) throw new Error("no image");
   await rename(path, `${path}.away`);
   for (const one of [pipeline, other]) {
-    await expect(one.encodeImage(picture)).rejects.toThrow("vq-encoder.onnx");
+    await expect(one.encodeImage(image)).rejects.toThrow("vq-encoder.onnx");
   }
   await other.release();
   await rename(`${path}.away`, path);
-  expect(await pipeline.encodeImage(picture)).toHaveLength(64);
+  expect(await pipeline.encodeImage(image)).toHaveLength(64);
   await pipeline.release();
 });

@@ -9,7 +9,7 @@ import { VQDiffusionPipeline } from "@vqd/gpu-worker/pipeline";
 import { decodeManifest, encodeManifest } from "@vqd/shared/codec.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
-/** A decoder whose pictures show the code of each latent pixel as its colour, 4 x 4 pixels each. */
+/** A decoder whose images show the code of each latent pixel as its colour, 4 x 4 pixels each. */
 function flatDecoder(numEmbeddings: number, side: number): CodeDecoder & { decoded: number } {
   const scale = 4;
   return {

@@ -42,19 +42,19 @@ describe("a call", () => {
     expect(mixed.latents[0]).not.toEqual(mixed.latents[2]);
   });
 
-  it("makes pictures, their bytes, or neither", async () => {
+  it("makes images, their bytes, or neither", async () => {
     const options = { ...call, seed: 7 };
-    const pictures = await pipeline.call(options);
-    const [picture] = pictures.images;
-    if (picture === undefined) throw new Error("no picture");
-    expect(picture satisfies RgbImage).toMatchObject({ width: 16, height: 16 });
-    expect((await encodeImageFile(picture, "png")).subarray(1, 4)).toEqual(Buffer.from("PNG"));
+    const result = await pipeline.call(options);
+    const [image] = result.images;
+    if (image === undefined) throw new Error("no image");
+    expect(image satisfies RgbImage).toMatchObject({ width: 16, height: 16 });
+    expect((await encodeImageFile(image, "png")).subarray(1, 4)).toEqual(Buffer.from("PNG"));
     const bytes = await pipeline.call({ ...options, outputType: "rgb" });
-    expect(bytes.images).toEqual([picture.data]);
+    expect(bytes.images).toEqual([image.data]);
     expect(bytes.images[0]).toHaveLength(16 * 16 * 3);
     const neither = await pipeline.call({ ...options, outputType: "latents" });
-    expect(neither).toEqual({ ...pictures, images: [] });
-    expect(await pipeline.decode(neither.latents)).toEqual(pictures.images);
+    expect(neither).toEqual({ ...result, images: [] });
+    expect(await pipeline.decode(neither.latents)).toEqual(result.images);
   });
 
   it("reports every step", async () => {

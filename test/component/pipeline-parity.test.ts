@@ -187,7 +187,7 @@ describe("the scheduler", () => {
 
 describe("a whole run", () => {
   it.each(Object.keys(runs))(
-    "%s ends in the reference's tokens, step by step, and its pictures",
+    "%s ends in the reference's tokens, step by step, and its images",
     async (name) => {
       const run = runs[name];
       if (run === undefined) throw new Error(`no run ${name}`);
@@ -267,7 +267,7 @@ describe("the VQ model", () => {
     }
   });
 
-  it("encodes a picture to the reference's codes", async () => {
+  it("encodes an image to the reference's codes", async () => {
     const image = { width: 16, height: 16, data: Uint8Array.from(vector("vq.encode.image_u8").data) };
     expect([...(await vq.encode(image))]).toEqual([...integers("vq.encode.codes")]);
   });

@@ -1,4 +1,4 @@
-// What the pipeline promises its callers: the same picture from the same seed, alone, in a batch or resumed.
+// What the pipeline promises its callers: the same image from the same seed, alone, in a batch or resumed.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
@@ -61,7 +61,7 @@ describe.each(Object.entries(CHECKPOINTS))("on the %s checkpoint", { timeout: TI
     expect(together.map((slot) => slot.stepIndex)).toEqual([2, 5, 8, 3]);
   });
 
-  it("makes the same picture when the model is asked about every pixel of every step", async () => {
+  it("makes the same image when the model is asked about every pixel of every step", async () => {
     const { scheduler } = pipeline;
     const asksAll: DiffusionScheduler = {
       numTrainTimesteps: scheduler.numTrainTimesteps,
@@ -208,19 +208,16 @@ describe("the pipeline", () => {
     ["with an alpha channel", 16, 16, 16 * 16 * 4],
     ["without all of its rows", 16, 16, 15 * 16 * 3],
     ["without data", 16, 16, 0],
-  ])("refuses to encode a picture %s", async (_, width, height, bytes) => {
+  ])("refuses to encode an image %s", async (_, width, height, bytes) => {
     const encoding = pipeline.encodeImage({ width, height, data: new Uint8Array(bytes) });
     await expect(encoding).rejects.toMatchObject({ name: "InvalidInputError", field: "image" });
   });
 
-  it.each(["png", "webp", "jpeg"] as const)(
-    "writes the same picture as the same %s bytes",
-    async (format) => {
-      const codes = Uint16Array.from({ length: 64 }, (_, i) => (i * 7) % 128);
-      const [first, second] = await pipeline.decode([codes, codes]);
-      if (first === undefined || second === undefined) throw new Error("no pictures");
-      expect(first).toMatchObject({ width: 16, height: 16 });
-      expect(await encodeImageFile(first, format)).toEqual(await encodeImageFile(second, format));
-    },
-  );
+  it.each(["png", "webp", "jpeg"] as const)("writes the same image as the same %s bytes", async (format) => {
+    const codes = Uint16Array.from({ length: 64 }, (_, i) => (i * 7) % 128);
+    const [first, second] = await pipeline.decode([codes, codes]);
+    if (first === undefined || second === undefined) throw new Error("no images");
+    expect(first).toMatchObject({ width: 16, height: 16 });
+    expect(await encodeImageFile(first, format)).toEqual(await encodeImageFile(second, format));
+  });
 });

@@ -135,7 +135,7 @@ describe("previews of a job", () => {
     expect(new Set(published.map(({ image }) => Buffer.from(image).toString("hex"))).size).toBeGreaterThan(1);
   });
 
-  it("do not change the picture, and are not made unless asked for", async () => {
+  it("do not change the image, and are not made unless asked for", async () => {
     const without = await run({ previews: 0 });
     expect(without.published).toEqual([]);
     expect((await run({})).latents).toEqual(without.latents);

@@ -45,7 +45,7 @@ it.each<[string, (one: Golden["cases"][number]) => object, RegExp]>([
   ["other probabilities", ({ top_log_prob: p }) => ({ top_log_prob: p.map((v) => v - 1) }), /off by 1\.000/],
   ["other classes", ({ top_class: c }) => ({ top_class: c.map((k) => (k + 1) % 128) }), /matches for \d/],
   ["a missing pixel", ({ top_class: c }) => ({ top_class: c.slice(1) }), /different lengths/],
-  ["a smaller picture", ({ tokens }) => ({ tokens: tokens.slice(1) }), /does not fit/],
+  ["a smaller image", ({ tokens }) => ({ tokens: tokens.slice(1) }), /does not fit/],
   ["a class that is none", ({ tokens }) => ({ tokens: tokens.map(() => 130) }), /does not fit/],
   ["a recorded class that is none", ({ top_class: c }) => ({ top_class: c.map(() => 128) }), /does not fit/],
   ["a longer process", () => ({ timestep: 100 }), /does not fit/],

@@ -1,4 +1,4 @@
-// Text to image through edge, NATS and worker: the pictures, their repeatability, the stream of steps.
+// Text to image through edge, NATS and worker: the images, their repeatability, the stream of steps.
 
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";

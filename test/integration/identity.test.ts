@@ -1,4 +1,4 @@
-// A picture depends on its request alone: not on what it was made beside, nor on which worker made it.
+// An image depends on its request alone: not on what it was made beside, nor on which worker made it.
 
 import { createHash } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";

@@ -93,7 +93,7 @@ class Start {
   }
 }
 
-it("is ready in time, prints what one needs, and its curl line makes a picture", async () => {
+it("is ready in time, prints what one needs, and its curl line makes an image", async () => {
   const startedAt = performance.now();
   const start = new Start(["--port", "0", "--workers", "2"]);
   const url = await start.url();

@@ -1,4 +1,4 @@
-// Workers and edge are replaced one after the other while predictions are made, in both orders: none fails, and each picture
+// Workers and edge are replaced one after the other while predictions are made, in both orders: none fails, and each image
 // is the one that an undisturbed system makes.
 
 import { jetstream } from "@nats-io/jetstream";

@@ -3,7 +3,7 @@
 import { newPredictionId } from "../../shared/ids.ts";
 import type { Job } from "../../shared/job.ts";
 
-/** One picture of a model in ten steps, by the API's defaults, to be done within a minute. */
+/** One image of a model in ten steps, by the API's defaults, to be done within a minute. */
 export function makeJob({
   shard = 0,
   ...changes

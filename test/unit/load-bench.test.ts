@@ -21,7 +21,7 @@ it("offers a Poisson stream: the rate, exponential gaps, and the same again for 
   expect(poissonArrivals(new Random(4), RATE, SECONDS)).not.toEqual(arrivals);
 });
 
-it("lets both kinds of callers ask for half of the pictures, also in a short time", () => {
+it("lets both kinds of callers ask for half of the images, also in a short time", () => {
   const arrivals = poissonArrivals(new Random(1), RATE, 20);
   const images = (kind: number): number =>
     arrivals.reduce((sum, { caller }) => sum + (caller.images === kind ? kind : 0), 0);

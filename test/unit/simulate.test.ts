@@ -18,7 +18,7 @@ import { jobCost, reachOf } from "../bench/simulate/limits.ts";
 import { erlangC, meanWaitMD1, meanWaitMDc, meanWaitMMc, waitsLongerMMc } from "../bench/simulate/theory.ts";
 import type { WorkerModel } from "../bench/simulate/worker.ts";
 
-/** One job at a time, whose time is as many ms as it has pictures. */
+/** One job at a time, whose time is as many ms as it has images. */
 const SERVER: WorkerModel = { slots: 1, stepMs: [1], decodeMs: 0, startMs: 0, startRounds: 0 };
 const SERVICE_MS = 1_000;
 const fixed = (): JobKind => ({ images: SERVICE_MS, steps: 1 });
@@ -155,7 +155,7 @@ it("counts what a job sends", () => {
     leaseSeconds: 10,
   };
   const cost = jobCost(size);
-  // Job, started, 10 steps, 2 pictures, the end; and 12 states.
+  // Job, started, 10 steps, 2 images, the end; and 12 states.
   expect(cost.stored).toBe(1 + 1 + 10 + 2 + 1 + 12);
   expect(cost.hubEvents).toBe(1 + 10 + 2 + 1);
   // Two pulls, a read, an acknowledgement, and the lease extended twice in 7 s.

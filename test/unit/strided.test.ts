@@ -56,7 +56,7 @@ describe("the timesteps", () => {
     );
   });
 
-  it("pair up to jumps, the last of which ends at the picture", () => {
+  it("pair up to jumps, the last of which ends at the image", () => {
     expect([0, 1, 2, 3].map((index) => jumpAt([9, 4, 0], index))).toEqual([
       { t: 9, s: 4 },
       { t: 4, s: 0 },
@@ -199,7 +199,7 @@ it.each([1, 2, 5, 20])("leaves no mask after %d steps", (n) => {
   }
 });
 
-it("masks a share of the picture that rises with t from none", () => {
+it("masks a share of the image that rises with t from none", () => {
   const scheduler = new StridedVQDiffusionScheduler(config(100, 8));
   expect(scheduler.maskedShare(-1)).toBe(0);
   expect(scheduler.maskedShare(0)).toBeCloseTo(0.000009, 12);

@@ -1,4 +1,4 @@
-// Who asks for what: callers of single pictures and of ten, and the moments at which they ask.
+// Who asks for what: callers of single images and of ten, and the moments at which they ask.
 
 import type { Random } from "../random.ts";
 
@@ -12,7 +12,7 @@ const SINGLE: readonly Caller[] = [1, 2, 3, 4, 5].map((n) => ({ name: `single-${
 const TEN: Caller = { name: "ten", images: 10 };
 export const CALLERS: readonly Caller[] = [...SINGLE, TEN];
 
-/** Ten jobs of a single picture to one of ten: each kind asks for half of the pictures. */
+/** Ten jobs of a single image to one of ten: each kind asks for half of the images. */
 const BLOCK: readonly Caller[] = [...SINGLE, ...SINGLE, TEN];
 /** Of a job, on average. */
 export const IMAGES_PER_JOB = BLOCK.reduce((sum, { images }) => sum + images, 0) / BLOCK.length;

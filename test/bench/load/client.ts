@@ -13,7 +13,7 @@ const REFUSALS: ReadonlySet<number> = new Set([429, 503]);
 export interface Done {
   readonly kind: "done";
   readonly caller: Caller;
-  /** From the moment it was due to the answer with its pictures. */
+  /** From the moment it was due to the answer with its images. */
   readonly latencyMs: number;
   /** Unix times in ms at which the worker began and ended. */
   readonly startedAt: number;
@@ -96,7 +96,7 @@ async function attempt(api: Api, caller: Caller, seed: number, dueAt: number): P
   const latencyMs = performance.now() - dueAt;
   const { status, output, error, started_at, completed_at } = prediction;
   if (status !== "succeeded") throw new Error(`${status}: ${error}`);
-  if (output?.length !== caller.images) throw new Error(`${output?.length} of ${caller.images} pictures`);
+  if (output?.length !== caller.images) throw new Error(`${output?.length} of ${caller.images} images`);
   return {
     kind: "done",
     caller,

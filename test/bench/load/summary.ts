@@ -11,7 +11,7 @@ export interface Window {
 }
 
 /**
- * Pictures made within the window. Those of a job count evenly over the time that it ran, so that one of ten pictures
+ * Images made within the window. Those of a job count evenly over the time that it ran, so that one of ten images
  * that ends just after the window is not lost to it.
  */
 export function imagesWithin(jobs: readonly Done[], { from, to }: Window): number {
@@ -61,7 +61,7 @@ export function countBy<T>(items: readonly T[], key: (item: T) => string): Recor
   return counts;
 }
 
-/** Jain's index over the callers: of the share of their pictures that was made, and of their mean slowdown. */
+/** Jain's index over the callers: of the share of their images that was made, and of their mean slowdown. */
 export function fairness(outcomes: readonly Outcome[], aloneMs: (images: number) => number) {
   const asked = CALLERS.map((caller) => outcomes.filter((outcome) => outcome.caller.name === caller.name));
   const active = asked.filter((own) => own.length > 0);

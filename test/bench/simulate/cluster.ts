@@ -31,7 +31,7 @@ export interface ClusterResult {
   readonly done: readonly SimulatedJob[];
   readonly refused: number;
   readonly failures: number;
-  /** Pictures a second, while jobs arrived. */
+  /** Images a second, while jobs arrived. */
   readonly imagesPerSecond: number;
   /** Share of the time that a worker computes. */
   readonly utilization: number;

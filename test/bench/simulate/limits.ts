@@ -7,11 +7,11 @@ import { makeJob } from "../../support/job.ts";
 export interface JobSize {
   readonly images: number;
   readonly steps: number;
-  /** Tokens of one picture. */
+  /** Tokens of one image. */
   readonly tokens: number;
   /** Text tokens of its prompt. */
   readonly textTokens: number;
-  /** Of one encoded picture. */
+  /** Of one encoded image. */
   readonly imageBytes: number;
   /** From its delivery to its end. */
   readonly seconds: number;
@@ -36,7 +36,7 @@ const EXTENSIONS_PER_LEASE = 3;
 /** Rows of a step's event: cursor, prediction twice, event; of its line in the log: prediction twice, event. */
 const STEP_ROWS = 4;
 const LOG_ROWS = 3;
-/** Rows of start, of a picture and of the end: cursor, prediction twice, event. */
+/** Rows of start, of an image and of the end: cursor, prediction twice, event. */
 const OTHER_ROWS = 4;
 /** Rows of a create: the prediction and, later, the place of its job. */
 const CREATE_ROWS = 2;
@@ -78,7 +78,7 @@ function frameBytes({ images, steps, tokens, textTokens, imageBytes }: JobSize) 
 export function jobCost(size: JobSize): JobCost {
   const { images, steps, seconds, leaseSeconds } = size;
   const bytes = frameBytes(size);
-  // Started, the steps, the pictures, the end.
+  // Started, the steps, the images, the end.
   const hubEvents = 1 + steps + images + 1;
   // The claim, one for each step (a newer one overtakes an older one under load), and that which ends the attempt.
   const states = steps + 2;

@@ -32,7 +32,7 @@ const NO_LIMITS = { RATE_LIMIT_PER_MINUTE: "1000000", LIVE_LIMIT: "1000000" };
 
 export interface StepFigures {
   readonly threads: number;
-  /** ms of a pass over 1, 2, ... 10 pictures; between those measured by interpolation. */
+  /** ms of a pass over 1, 2, ... 10 images; between those measured by interpolation. */
   readonly step_ms: readonly number[];
   readonly decode_ms: number;
   readonly image_bytes: number;
@@ -64,7 +64,7 @@ async function measureSteps(threads: number): Promise<StepFigures> {
       seed: 7,
     });
     const [image] = images;
-    if (image === undefined) throw new Error("there is no picture");
+    if (image === undefined) throw new Error("there is no image");
     const tokens = new Uint16Array(pipeline.info.latentHeight * pipeline.info.latentWidth).map((_, i) => i);
     const decoding = await durationsOf(REPEATS, async () => {
       const [decoded] = await pipeline.decode([tokens]);
@@ -99,7 +99,7 @@ const UNFOLLOWED_SHARD = 1_000;
 const PUBLISHED = 20_000;
 const PUBLISH_AT_ONCE = 256;
 const ROUND_TRIPS = 300;
-/** A step of one picture of 1,024 tokens, about. */
+/** A step of one image of 1,024 tokens, about. */
 const SMALL_BYTES = 700;
 const LARGE_BYTES = 16_384;
 
@@ -214,7 +214,7 @@ async function countersOf({ natsPorts }: Stack) {
   return { stored, in_msgs, out_msgs, in_bytes };
 }
 
-/** What nats-server counts for a job of one picture by the real worker, made one after the other. */
+/** What nats-server counts for a job of one image by the real worker, made one after the other. */
 async function measureMessages() {
   await using system = await startSystem({ workers: 1, slots: 1, steps: COUNTED_STEPS, queueLimit: 10 });
   const [caller] = CALLERS;

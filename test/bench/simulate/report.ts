@@ -24,7 +24,7 @@ export function scalingTable(rows: readonly ScalingRow[]): string {
   return table(
     [
       "workers",
-      "pictures/s",
+      "images/s",
       "jobs/s",
       "busy",
       "wait, s: p50",
@@ -53,7 +53,7 @@ export function scalingTable(rows: readonly ScalingRow[]): string {
   );
 }
 
-/** Passes of other durations than the measured one, ms for a picture: what other machines may have. */
+/** Passes of other durations than the measured one, ms for an image: what other machines may have. */
 const OTHER_STEP_MS = [10, 3, 1];
 
 /** How many workers one nats-server and one hub serve, by the time of a step. */
@@ -85,7 +85,7 @@ export function reachTable(
   });
   return table(
     [
-      "step of one picture, ms",
+      "step of one image, ms",
       "jobs/s of a worker",
       "nats-server full at jobs/s",
       "workers",
@@ -114,10 +114,10 @@ export function arithmetic(measured: Measured, scenario: Scenario, model: Worker
         "hub events",
         "SQLite rows",
       ],
-      [of("one picture", cost.one), of("ten pictures", cost.ten)],
+      [of("one image", cost.one), of("ten images", cost.ten)],
     ),
     "",
-    `counted by nats-server, one picture of ${job.steps} steps: ${job.stored} stored, ${job.in_messages} in, ${job.out_messages} out, ${whole(job.in_bytes / 1_000)} kB`,
+    `counted by nats-server, one image of ${job.steps} steps: ${job.stored} stored, ${job.in_messages} in, ${job.out_messages} out, ${whole(job.in_bytes / 1_000)} kB`,
     `measured: ${whole(nats.stored_per_second)} messages/s stored, ${whole(nats.stored_bytes_per_second / 1e6)} MB/s, confirmed in ${nats.round_trip_ms} ms; a hub: ${whole(hub.events_per_second)} events/s, ${hub.creates_per_second} creates/s`,
   ].join("\n");
 }
@@ -127,7 +127,7 @@ export function validationTable({ levels }: ReturnType<typeof simulatedLoad>): s
   const both = (measured: number, simulated: number, digits = 2): string =>
     Number.isFinite(measured) ? `${measured.toFixed(digits)} / ${simulated.toFixed(digits)}` : "";
   return table(
-    ["load", "pictures/s: measured / simulated", "one picture, p50, s", "p95", "ten pictures, p50, s", "p95"],
+    ["load", "images/s: measured / simulated", "one image, p50, s", "p95", "ten images, p50, s", "p95"],
     levels.map(({ load, measured, ...simulated }) => [
       load,
       both(measured.images_per_second, simulated.images_per_second),
@@ -151,7 +151,7 @@ export function drawScaling(runs: readonly { load: number; rows: readonly Scalin
     {
       title: "Throughput",
       x,
-      y: { label: "pictures a second", ticks: [0.1, 1, 10, 100, 1_000, 10_000], log: true },
+      y: { label: "images a second", ticks: [0.1, 1, 10, 100, 1_000, 10_000], log: true },
       lines: runs.map(({ load, rows }, i) => ({
         label: `load ${load}`,
         color: colors[i % colors.length] ?? BLUE,

@@ -42,13 +42,13 @@ export function workerModel(
   return { slots, stepMs, decodeMs, decodesBeside, startMs: START_MS, startRounds: START_ROUNDS };
 }
 
-/** The jobs of the load bench: half of the pictures alone, half in jobs of ten. */
+/** The jobs of the load bench: half of the images alone, half in jobs of ten. */
 function jobsOf(scenario: Scenario): ClusterOptions["nextJob"] {
   const callers = callersInTurn(new Random(scenario.seed + 1));
   return () => ({ images: callers.next().value.images, steps: scenario.steps });
 }
 
-/** What a worker makes that is never without work: pictures a second. */
+/** What a worker makes that is never without work: images a second. */
 export function workerCapacity(model: WorkerModel, scenario: Scenario): number {
   const imageMs = scenario.steps * (model.stepMs[0] ?? 1) + model.decodeMs;
   const { imagesPerSecond } = simulateCluster({
@@ -86,7 +86,7 @@ export const limitsOf = ({ nats, hub }: Measured): Limits => ({
   hubEventsPerSecond: hub.events_per_second,
 });
 
-/** The cost of an average job of the load: ten of one picture to one of ten. */
+/** The cost of an average job of the load: ten of one image to one of ten. */
 export function averageCost(
   measured: Measured,
   { steps, threads }: Scenario,

@@ -3,11 +3,11 @@
 import type { Agenda } from "./agenda.ts";
 
 export interface WorkerModel {
-  /** Jobs denoised at a time, and pictures of a pass that jobs share. */
+  /** Jobs denoised at a time, and images of a pass that jobs share. */
   readonly slots: number;
-  /** ms of a pass over 1, 2, ... pictures; beyond the last by its mean per picture. */
+  /** ms of a pass over 1, 2, ... images; beyond the last by its mean per image. */
   readonly stepMs: readonly number[];
-  /** Of one picture. */
+  /** Of one image. */
   readonly decodeMs: number;
   /** Whether there are cores for decoding beside a pass; else the one waits for the other. [false] */
   readonly decodesBeside?: boolean;
@@ -26,7 +26,7 @@ export interface SimulatedJob {
   /** First pass; -1 before. */
   startedAt: number;
   completedAt: number;
-  /** Steps done, and pictures that have made the one beyond. */
+  /** Steps done, and images that have made the one beyond. */
   step: number;
   ahead: number;
   decoded: number;
@@ -37,7 +37,7 @@ interface Place {
   readonly job: SimulatedJob;
   readonly readyAt: number;
   roundsLeft: number;
-  /** Pictures beyond its first in a pass, as the engine counts them to be fair. */
+  /** Images beyond its first in a pass, as the engine counts them to be fair. */
   extras: number;
 }
 
@@ -96,7 +96,7 @@ export class SimulatedWorker {
     return lost;
   }
 
-  /** One pass over the slots, and one picture of each job that is being decoded: beside it, then one in all. */
+  /** One pass over the slots, and one image of each job that is being decoded: beside it, then one in all. */
   #round(): void {
     const { now } = this.#agenda;
     const places = [...this.#places];

@@ -10,8 +10,8 @@ const size = (part: string): number =>
 
 export const BUNDLED = {
   name: `vqd/${basename(BUNDLED_MODEL)}`,
-  /** Of a picture, in pixels. */
+  /** Of an image, in pixels. */
   side: size("vqvae"),
-  /** Latent pixels of a picture. */
+  /** Latent pixels of an image. */
   tokens: size("transformer") ** 2,
 } as const;

@@ -86,7 +86,7 @@ export class TestEdge {
   }
 }
 
-/** A job of the model, three steps for one picture. */
+/** A job of the model, three steps for one image. */
 export function jobOf({ manifest }: HostedModel, changes: Partial<Job> = {}): Job {
   const { name: model, version, tokenizer } = manifest;
   const prompts = [Array<number>(tokenizer.maxLength).fill(0)];

@@ -1,4 +1,4 @@
-// The bundled model with a few of its layers, for tests that want pictures of its size, but not what they show.
+// The bundled model with a few of its layers, for tests that want images of its size, but not what they show.
 
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

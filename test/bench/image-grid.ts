@@ -1,4 +1,4 @@
-// Pictures side by side, with names.
+// Images side by side, with names.
 
 import sharp, { type OverlayOptions } from "sharp";
 import type { RgbImage } from "../../gpu-worker/pipeline/index.ts";
@@ -9,11 +9,11 @@ interface Grid {
   readonly columns: readonly string[];
   readonly rows: readonly string[];
   /** By rows. */
-  readonly pictures: readonly RgbImage[];
+  readonly images: readonly RgbImage[];
 }
 
-/** A grid of pictures with names above its columns and beside its rows, as PNG. */
-export async function drawGrid({ columns, rows, pictures }: Grid): Promise<Buffer> {
+/** A grid of images with names above its columns and beside its rows, as PNG. */
+export async function drawGrid({ columns, rows, images }: Grid): Promise<Buffer> {
   const left = rows.some(Boolean) ? 110 : 0;
   const top = columns.some(Boolean) ? 26 : 0;
   const [width, height] = [left + columns.length * CELL, top + rows.length * CELL];
@@ -25,7 +25,7 @@ export async function drawGrid({ columns, rows, pictures }: Grid): Promise<Buffe
   ];
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">${texts.join("")}</svg>`;
   const overlays: OverlayOptions[] = [{ input: Buffer.from(svg), left: 0, top: 0 }];
-  for (const [i, { data, width: w, height: h }] of pictures.entries()) {
+  for (const [i, { data, width: w, height: h }] of images.entries()) {
     overlays.push({
       input: await sharp(data, { raw: { width: w, height: h, channels: 3 } })
         .resize(CELL, CELL)
