@@ -8,7 +8,7 @@ import { checkEdge } from "./edge.ts";
 import { Findings, reasonOf } from "./findings.ts";
 import { checkNats } from "./nats.ts";
 import { checkStreams } from "./streams.ts";
-import { checkWorkerEnd, checkWorkerPermissions, compareVersions } from "./worker.ts";
+import { checkWorkerMachine, checkWorkerPermissions, compareVersions } from "./worker.ts";
 import { checkWorkers, type ServedVersion } from "./workers.ts";
 
 export interface DiagnoseOptions {
@@ -47,7 +47,7 @@ async function checkThisWorker(
     findings.problem("worker.settings", reasonOf(error));
     return [];
   }
-  const own = await checkWorkerEnd(findings, config, minFreeGib);
+  const own = await checkWorkerMachine(findings, config, minFreeGib);
   for (const model of own) {
     if (version !== undefined && !model.version.startsWith(version)) {
       findings.problem(

@@ -18,7 +18,7 @@ const GIB = 1024 ** 3;
 const ID = "00000000000000000000000000";
 
 /** `minFreeGib` is the space that must be free for graphs. Returns the models that the worker would serve. */
-export async function checkWorkerEnd(
+export async function checkWorkerMachine(
   findings: Findings,
   config: WorkerConfig,
   minFreeGib: number,

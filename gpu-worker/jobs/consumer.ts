@@ -76,7 +76,7 @@ export class JobConsumer {
     const { signal } = this.#draining;
     while (!signal.aborted) {
       if (!this.#hasRoom()) {
-        this.#queue.giveBack();
+        this.#queue.handBack();
         await new Promise<void>((resolve) => (this.#onRoom = resolve));
         continue;
       }

@@ -54,7 +54,7 @@ export interface JobHandlerOptions {
 }
 
 /** What the handler needs from the worker around it, and reports to it. */
-export interface JobSurroundings {
+export interface JobContext {
   readonly gate: JobGate;
   /** Aborted with a DrainError when the worker is told to stop. */
   readonly draining: AbortSignal;
@@ -63,7 +63,7 @@ export interface JobSurroundings {
   readonly onFailed: () => void;
 }
 
-interface FailedAttempt extends Pick<JobSurroundings, "onFailed"> {
+interface FailedAttempt extends Pick<JobContext, "onFailed"> {
   readonly error: unknown;
   readonly lease: Lease;
   readonly publisher: JobPublisher;
@@ -79,7 +79,7 @@ export class JobHandler {
   }
 
   /** Runs the job and settles its delivery. Rejects only on unforeseen errors. */
-  async handle(held: HeldJob, surroundings: JobSurroundings): Promise<void> {
+  async handle(held: HeldJob, context: JobContext): Promise<void> {
     const { broker, runner, metrics, log } = this.#options;
     const receivedAt = performance.now();
     let outcome: JobOutcome = "lease_lost";
@@ -102,10 +102,10 @@ export class JobHandler {
       },
     });
     try {
-      const signal = AbortSignal.any([lease.signal, ended.signal, surroundings.draining]);
+      const signal = AbortSignal.any([lease.signal, ended.signal, context.draining]);
       for (let claims = 1; ; claims++) {
         const stored = await traced("load state", {}, () => runner.loadState(job, signal));
-        const end = await this.#attempt(held, surroundings, { stored, signal });
+        const end = await this.#attempt(held, context, { stored, signal });
         if (end !== undefined) outcome = end;
         // Otherwise another attempt has written since the state was read: it held the job, or holds it now.
         if (end !== undefined || claims === MAX_CLAIMS) return;
@@ -123,7 +123,7 @@ export class JobHandler {
   /** One attempt, from the stored state. Undefined if that was no longer the latest: then nothing has been done. */
   async #attempt(
     held: HeldJob,
-    surroundings: JobSurroundings,
+    context: JobContext,
     { stored, signal }: { stored: StoredState | undefined; signal: AbortSignal },
   ): Promise<JobOutcome | undefined> {
     const { broker, runner, models, stateEvery, maxAttempts, metrics } = this.#options;
@@ -161,7 +161,7 @@ export class JobHandler {
     });
     try {
       // A job whose last attempt ended without completing a step may be what killed the worker: it runs alone.
-      const leave = await surroundings.gate.enter(startsBefore > 0, signal);
+      const leave = await context.gate.enter(startsBefore > 0, signal);
       try {
         const resume = runner.usableState(job, modelKey, stored);
         if (!(await publisher.claim(resume, imageCount(job), signal))) {
@@ -175,7 +175,7 @@ export class JobHandler {
         checkAttempts(startsBefore, claimsBefore, maxAttempts);
         const onDenoised = (): void => {
           held.isDenoising = false;
-          surroundings.onDenoised();
+          context.onDenoised();
         };
         await runner.run({ job, modelKey, publisher, signal, resume, onDenoised });
         // Before leaving the gate: a job that may kill the worker must not find events that are still unsent.
@@ -187,7 +187,7 @@ export class JobHandler {
         leave();
       }
     } catch (error) {
-      const { onFailed } = surroundings;
+      const { onFailed } = context;
       const failed = { error, lease, publisher, startsBefore, onFailed, log };
       return this.#settleFailure(failed).catch((failure: unknown) => {
         if (!(failure instanceof LeaseLostError)) throw failure;

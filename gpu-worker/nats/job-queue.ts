@@ -91,14 +91,14 @@ export class JobQueue {
   }
 
   /** Hands back jobs that have arrived but can no longer be taken. */
-  giveBack(): void {
+  handBack(): void {
     for (const { delivery } of this.#arrived.splice(0)) delivery.nak();
   }
 
   /** From now on, jobs that still arrive are handed back. */
   close(): void {
     this.#stopListening();
-    this.giveBack();
+    this.handBack();
   }
 
   #throwFailure(): void {

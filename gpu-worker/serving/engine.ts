@@ -118,7 +118,7 @@ export class Engine<Slot extends EngineSlot> {
     try {
       await this.#stepper.stepSlots([...pass.values()].flat());
     } catch (error) {
-      await this.#stepApart(pass, error);
+      await this.#stepSeparately(pass, error);
     }
     for (const run of runs) if (stepOf(run.slots) !== stepsBefore.get(run)) this.#report(run);
     const elapsedMs = performance.now() - startedAt;
@@ -131,7 +131,7 @@ export class Engine<Slot extends EngineSlot> {
    * Handles a pass that has failed, leaving its slots as they were: each slot is stepped alone, so that one job's error
    * does not affect the others, and a pass that was too large for the memory is made in parts, now and in the future.
    */
-  async #stepApart(pass: Pass<Slot>, error: unknown): Promise<void> {
+  async #stepSeparately(pass: Pass<Slot>, error: unknown): Promise<void> {
     const slots = [...pass.values()].flat();
     const [only] = pass.keys();
     if (slots.length === 1 && only !== undefined) {
