@@ -2,7 +2,7 @@
 
 import type { PixelView } from "./pixel-view.ts";
 import type { PixelUniforms } from "./random.ts";
-import { cumulatedIndex, type Jump, transitionBetween, type TransitionTables } from "./schedule.ts";
+import { cumulativeAt, type Jump, transitionBetween, type TransitionTables } from "./schedule.ts";
 
 /** Stands for a probability of 0, as in the reference, where a schedule that never replaces would divide by it. */
 const TINY = 1e-30;
@@ -41,13 +41,13 @@ export class JumpDraw {
     const { a, b, c } = transitionBetween(tables, jump, classes);
     this.#jump = jump;
     this.#mask = classes;
-    this.#keepA = cumA[cumulatedIndex(s, cumA)] ?? 1;
-    this.#keepB = cumB[cumulatedIndex(s, cumB)] ?? 0;
-    this.#reachedSame = (cumA[t] ?? 0) + (cumB[t] ?? 0);
-    this.#reachedOther = TINY * (cumA[t] ?? 0) + (cumB[t] ?? 0);
+    this.#keepA = cumulativeAt(cumA, s);
+    this.#keepB = cumulativeAt(cumB, s);
+    this.#reachedSame = cumulativeAt(cumA, t) + cumulativeAt(cumB, t);
+    this.#reachedOther = TINY * cumulativeAt(cumA, t) + cumulativeAt(cumB, t);
     this.#stepSame = a + b;
     this.#stepOther = TINY * a + b;
-    const stays = cumC[cumulatedIndex(s, cumC)] ?? 0;
+    const stays = cumulativeAt(cumC, s);
     this.#staysMasked = stays / (stays + c * (this.#keepA + classes * this.#keepB));
     this.#leavesAtMost = this.#leaves(0);
   }

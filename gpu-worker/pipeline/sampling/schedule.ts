@@ -1,10 +1,11 @@
-// The mask-and-replace schedule: probabilities to keep, replace and mask a latent pixel, per step and cumulated.
+// The mask-and-replace schedule: probabilities of keeping, replacing and masking a latent pixel, per step and cumulative.
 
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { SchedulerConfig } from "../../checkpoint/config.ts";
 
 /**
- * arXiv 2111.14822, eq. 7-8: at a step a pixel keeps its class with probability a + b, turns into each other
- * class with b, and is masked with c. The cumulated tables have one more entry, which stands for "t = -1".
+ * arXiv 2111.14822, eq. 7-8: in one step a pixel keeps its class with probability a + b, changes to each other class with
+ * b, and is masked with c. The cumulative tables have one more entry at the end, for t = -1.
  */
 export interface TransitionTables {
   readonly a: Float64Array;
@@ -15,38 +16,37 @@ export interface TransitionTables {
   readonly cumC: Float64Array;
 }
 
-/** One move of the reverse process, from x_t to x_s: T > t > s >= -1, where x_{-1} is the finished picture, x_0. */
+/** One move of the reverse process, from x_t to x_s: T > t > s >= -1, where x_{-1} is the finished image, x_0. */
 export interface Jump {
   readonly t: number;
   readonly s: number;
 }
 
-/** The jump that step `stepIndex` of a run makes: to the next timestep, and after the last one to the picture. */
+/** The jump that step `stepIndex` of a run makes: to the next timestep, or from the last one to the image. */
 export function jumpAt(timesteps: readonly number[], stepIndex: number): Jump | undefined {
   const t = timesteps[stepIndex];
   return t === undefined ? undefined : { t, s: timesteps[stepIndex + 1] ?? -1 };
 }
 
-/** Index of timestep `t` in the cumulated tables, whose last entry is that of t = -1. */
-export const cumulatedIndex = (t: number, cumulated: Float64Array): number =>
-  t < 0 ? cumulated.length - 1 : t;
+/** The entry of timestep `t` >= -1 in a cumulative table, whose last entry is that of t = -1. */
+export const cumulativeAt = (table: Float64Array, t: number): number => table.at(t) ?? outOfBounds();
 
 /**
- * q(x_t | x_s) as one step: a, b and c of the product of the transition matrices s+1 ... t. Those matrices have the
- * same shape as the cumulated ones (arXiv 2111.14822, eq. 8), so dividing the cumulated tables undoes the first s
- * steps; for s = t-1 it gives the schedule's own a, b and c, bit by bit. `classes` is without the mask.
+ * q(x_t | x_s) as one step: a, b and c of the product of the transition matrices s+1 ... t. These matrices have the same
+ * form as the cumulative ones (arXiv 2111.14822, eq. 8), so dividing the cumulative tables undoes the first s steps; for
+ * s = t-1 this gives the schedule's own a, b and c, bit for bit. `classes` excludes the mask.
  */
 export function transitionBetween(
   { cumA, cumC }: Pick<TransitionTables, "cumA" | "cumC">,
   { t, s }: Jump,
   classes: number,
 ): { a: number; b: number; c: number } {
-  const a = (cumA[t] ?? 0) / (cumA[cumulatedIndex(s, cumA)] ?? 1);
-  const c = 1 - (1 - (cumC[t] ?? 0)) / (1 - (cumC[cumulatedIndex(s, cumC)] ?? 0));
+  const a = cumulativeAt(cumA, t) / cumulativeAt(cumA, s);
+  const c = 1 - (1 - cumulativeAt(cumC, t)) / (1 - cumulativeAt(cumC, s));
   return { a, b: (1 - a - c) / classes, c };
 }
 
-/** Linear cumulated schedules between the config's ends, as the reference makes them; `classes` is without the mask. */
+/** Linear cumulative schedules between the ends given in the config, as in the reference. */
 export function transitionTables(config: SchedulerConfig): TransitionTables {
   const steps = config.num_train_timesteps;
   const classes = config.num_vec_classes - 1;
@@ -57,7 +57,7 @@ export function transitionTables(config: SchedulerConfig): TransitionTables {
 
   const cumA = Float64Array.of(...ramp(config.alpha_cum_start, config.alpha_cum_end), 1);
   const cumC = Float64Array.of(...ramp(config.gamma_cum_start, config.gamma_cum_end), 0);
-  const cumB = cumA.map((keep, t) => (1 - keep - (cumC[t] ?? 0)) / classes);
+  const cumB = cumA.map((keep, t) => (1 - keep - (cumC[t] ?? outOfBounds())) / classes);
   const single = Array.from({ length: steps }, (_, t) =>
     transitionBetween({ cumA, cumC }, { t, s: t - 1 }, classes),
   );

@@ -1,4 +1,4 @@
-// The schedulers that a checkpoint's schedule can be run with, by the names that callers use.
+// The schedulers available for a checkpoint's schedule, by the names that callers use.
 
 import { SCHEDULERS, type SchedulerName } from "@vqd/shared/job.ts";
 import type { SchedulerConfig } from "../../checkpoint/config.ts";
@@ -13,7 +13,7 @@ export const namedSchedulers = (config: SchedulerConfig): NamedSchedulers => ({
   strided: new StridedVQDiffusionScheduler(config),
 });
 
-/** A scheduler of the caller's, or one of ours by name. Throws InvalidInputError for a name that there is not. */
+/** The caller's own scheduler, or one of ours by name. Throws InvalidInputError for an unknown name. */
 export function resolveScheduler(
   scheduler: SchedulerName | DiffusionScheduler,
   named: NamedSchedulers,

@@ -1,8 +1,10 @@
-// Truncation: of each pixel's distribution, keep the most likely classes up to a cumulated probability.
+// Truncation: keeps the most likely classes of a pixel's distribution, up to a total probability.
+
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 
 /**
- * The largest probability that is *not* kept, and how many classes equal to the smallest kept one are: enough to
- * apply the cut without sorting.
+ * The smallest probability that is kept, and how many of the classes that have it: enough to apply the cut without
+ * sorting.
  */
 interface Cut {
   /** Classes above this probability are kept. */
@@ -12,10 +14,10 @@ interface Cut {
 }
 
 /**
- * Marks in `kept` the classes of one pixel that stay: in order of falling probability (the lower index first among
- * ties), those before which less than `rate` has been summed up, so that the class that crosses the rate is still
- * kept, and at least one always is (diffusers' `truncate`; "truncation sampling" of arXiv 2111.14822, 3.3).
- * `probabilities` must be finite and sum to about one; 0 < rate < 1.
+ * Marks in `kept` the classes of one pixel to keep: in order of decreasing probability (lower index first among ties), as
+ * long as the preceding ones sum to less than `rate`, so that the class that crosses the rate is still kept, and always at
+ * least one (diffusers' `truncate`; "truncation sampling" of arXiv 2111.14822, 3.3). `probabilities` must be finite and
+ * sum to about one; 0 < rate < 1.
  */
 export function truncatePixel(
   probabilities: Float64Array,
@@ -26,14 +28,14 @@ export function truncatePixel(
   const { above, atThreshold } = findCut(probabilities, rate, scratch);
   let left = atThreshold;
   for (let i = 0; i < probabilities.length; i++) {
-    const p = probabilities[i] ?? 0;
+    const p = probabilities[i] ?? outOfBounds();
     if (p > above) kept[i] = 1;
     else kept[i] = p === above && left-- > 0 ? 1 : 0;
   }
 }
 
 /**
- * Quickselect by weight: splits around a pivot and goes on in the part where the sum crosses the rate, so the
+ * Quickselect by weight: partitions around a pivot and continues in the part where the sum crosses the rate, so the
  * expected cost is linear in the number of classes.
  */
 function findCut(probabilities: Float64Array, rate: number, scratch: Float64Array): Cut {
@@ -42,20 +44,24 @@ function findCut(probabilities: Float64Array, rate: number, scratch: Float64Arra
   let high = probabilities.length;
   let sum = 0;
   for (;;) {
-    const pivot = medianOfThree(scratch[low] ?? 0, scratch[(low + high) >> 1] ?? 0, scratch[high - 1] ?? 0);
+    const pivot = medianOfThree(
+      scratch[low] ?? outOfBounds(),
+      scratch[(low + high) >> 1] ?? outOfBounds(),
+      scratch[high - 1] ?? outOfBounds(),
+    );
     // Three-way partition into > pivot, == pivot, < pivot.
     let larger = low;
     let i = low;
     let smaller = high;
     let largerSum = 0;
     while (i < smaller) {
-      const value = scratch[i] ?? 0;
+      const value = scratch[i] ?? outOfBounds();
       if (value > pivot) {
         largerSum += value;
-        scratch[i++] = scratch[larger] ?? 0;
+        scratch[i++] = scratch[larger] ?? outOfBounds();
         scratch[larger++] = value;
       } else if (value < pivot) {
-        scratch[i] = scratch[--smaller] ?? 0;
+        scratch[i] = scratch[--smaller] ?? outOfBounds();
         scratch[smaller] = value;
       } else {
         i++;
@@ -67,7 +73,7 @@ function findCut(probabilities: Float64Array, rate: number, scratch: Float64Arra
     }
     sum += largerSum;
     const equal = smaller - larger;
-    // Class j of the equal ones is kept if what comes before it sums to less than the rate.
+    // The j-th of the equal classes is kept if those before it sum to less than the rate.
     const crossing = pivot > 0 ? Math.ceil((rate - sum) / pivot) : equal;
     if (crossing <= equal || smaller === high)
       return { above: pivot, atThreshold: Math.max(1, Math.min(crossing, equal)) };
