@@ -1,4 +1,4 @@
-// The edge's HTTP side: the order of middleware, the routes, the one mapping of errors to answers.
+// The HTTP app: its middleware, the table of routes, and the response to every error.
 
 import type { Scope } from "@vqd/shared/api-key.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
@@ -28,15 +28,15 @@ import {
 } from "./routes/webhooks.ts";
 
 interface Route extends RouteTraits {
-  /** Open to everyone: the path itself is the secret, or there is none. */
+  /** Needs no key: the path itself is a secret, or there is nothing to protect. */
   readonly open?: true;
-  /** What the key must be allowed to, if not to `read` for GET and to `create` for POST. */
+  /** The scope that the key must have; `read` for GET and `create` for POST by default. */
   readonly scope?: Scope;
   readonly get?: Handler<AppEnv>;
   readonly post?: Handler<AppEnv>;
 }
 
-/** Where several patterns match, the last applies. Those without a handler are for the errors of unknown paths. */
+/** Where several patterns match, the last one applies. Those without a handler set the error dialect of unknown paths. */
 const ROUTES: readonly Route[] = [
   { path: "/*", errors: "problem" },
   { path: "/v1/*", errors: "both" },
@@ -88,7 +88,7 @@ function addRoute(app: Hono<AppEnv>, route: Route): void {
   app.all(path, (c) => {
     c.header("allow", allow);
     if (c.req.method === "OPTIONS") return c.body(null, 204);
-    throw new VqdError("method_not_allowed", `this path answers to ${allow} only`);
+    throw new VqdError("method_not_allowed", `this path supports only ${allow}`);
   });
 }
 
@@ -111,10 +111,10 @@ export function createApp(): Hono<AppEnv> {
     const isExpected = thrown instanceof VqdError;
     const error = isExpected ? thrown : new VqdError("internal", "something went wrong", { cause: thrown });
     if (error instanceof RateRefusal) setRateHeaders(c, error.rate);
-    if (!isExpected) log.error("unexpected", errorFields(thrown));
+    if (!isExpected) log.error("unexpected error", errorFields(thrown));
     const { status, headers, body } = answerOf(error, c.get("route").errors, c.get("requestId"));
-    if (status < 500) log.debug("refused", { code: error.code });
-    else log.warn("failed", errorFields(error));
+    if (status < 500) log.debug("request refused", { code: error.code });
+    else log.warn("request failed", errorFields(error));
     return c.body(body, status, headers);
   });
   return app;

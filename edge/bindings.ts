@@ -4,8 +4,8 @@ import type { Hub, HubEnv } from "./hub/hub.ts";
 
 export interface Env extends HubEnv {
   readonly HUB: DurableObjectNamespace<Hub>;
-  /** API keys by their hashes; see shared/api-key.ts. */
+  /** API keys, stored under their hashes; see shared/api-key.ts. */
   readonly KEYS: KVNamespace;
-  /** The pages' files. */
+  /** The static files of the pages. */
   readonly PAGES: Fetcher;
 }

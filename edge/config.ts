@@ -1,4 +1,4 @@
-// The edge's settings: the variables that wrangler.toml explains, checked once for each set of bindings.
+// The edge's configuration: the variables documented in wrangler.toml, validated once per set of bindings.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import { MAX_SHARDS } from "@vqd/shared/ids.ts";
@@ -8,7 +8,7 @@ import { z } from "zod";
 import { decodeHex } from "./util/bytes.ts";
 import type { RateLimits } from "./prediction/rate-state.ts";
 
-/** The variables as they are bound; wrangler.toml explains each. */
+/** The variables as bound; each is documented in wrangler.toml. */
 export interface Variables {
   readonly NATS_URL: string;
   readonly NATS_USER?: string;
@@ -36,7 +36,7 @@ export interface Variables {
 }
 
 export interface ConfiguredKey {
-  /** Owner of the predictions made with the key. */
+  /** Owner of the predictions created with the key. */
   readonly name: string;
   /** SHA-256 of the key. */
   readonly digest: Uint8Array<ArrayBuffer>;
@@ -46,7 +46,7 @@ const LOG_LEVELS = ["debug", "info", "warn", "error"] as const satisfies LogLeve
 
 const emptyAsMissing = (value: unknown): unknown => (value === "" ? undefined : value);
 
-/** Seconds as text, `fallback` if the variable is missing or empty; gives ms. */
+/** Parses seconds into ms; `fallback`, in seconds, stands in for a missing or empty variable. */
 const secondsAsMs = (fallback: number) =>
   z.preprocess(
     emptyAsMissing,
@@ -64,14 +64,14 @@ const countOf = (fallback: number) =>
 const apiKeySchema = z
   .string()
   .trim()
-  .regex(/^[\w.-]{1,64}:[0-9a-f]{64}$/, "must be comma separated name:sha256 pairs")
+  .regex(/^[\w.-]{1,64}:[0-9a-f]{64}$/, "must be comma-separated name:sha256 pairs")
   .transform((pair): ConfiguredKey => {
     const [name = "", hex = ""] = pair.split(":");
     return { name, digest: decodeHex(hex) };
   });
 
 const [MINUTE, HOUR] = [60, 3_600];
-/** Ten attempts within four days: a receiver may be down over a weekend. */
+/** Ten attempts over about three days, so that a receiver may be down for a weekend. */
 const WEBHOOK_RETRY_SECONDS = [
   0,
   5,
@@ -94,7 +94,7 @@ export const configSchema = z.object({
     .transform((list) => list.split(",").map((url) => url.trim()))
     .refine(
       (urls) => urls.every((url) => WEBSOCKET_SCHEMES.has(URL.parse(url)?.protocol ?? "")),
-      "must be ws:// or wss:// URLs, comma separated",
+      "must be comma-separated ws:// or wss:// URLs",
     ),
   NATS_USER: z.preprocess(emptyAsMissing, z.string().optional()),
   NATS_PASSWORD: z.preprocess(emptyAsMissing, z.string().optional()),
@@ -102,7 +102,10 @@ export const configSchema = z.object({
     emptyAsMissing,
     z
       .string()
-      .regex(NATS_CREDENTIALS, "must be a credentials file: a NATS USER JWT and a USER NKEY SEED")
+      .regex(
+        NATS_CREDENTIALS,
+        "must be the text of a credentials file, with a NATS USER JWT and a USER NKEY SEED",
+      )
       .optional(),
   ),
   API_KEYS: z
@@ -132,7 +135,7 @@ export const configSchema = z.object({
     )
     .refine(
       (origins) => origins.every((origin) => origin === "*" || URL.parse(origin)?.origin === origin),
-      "must be * or comma separated origins such as https://example.com",
+      "must be * or comma-separated origins such as https://example.com",
     ),
   WEBHOOK_RETRY_SECONDS: z
     .string()
@@ -140,7 +143,7 @@ export const configSchema = z.object({
     .transform((list) => (list.trim() === "" ? WEBHOOK_RETRY_SECONDS : list.split(",").map(Number)))
     .refine(
       (delays) => delays.length <= 50 && delays.every((seconds) => seconds >= 0 && seconds <= 604_800),
-      "must be comma separated numbers of seconds",
+      "must be at most 50 comma-separated numbers of seconds, each from 0 to 604800",
     )
     .transform((delays) => delays.map((seconds) => seconds * 1_000)),
   WEBHOOK_ALLOW_LOOPBACK: z.preprocess(emptyAsMissing, z.enum(["true", "false"]).default("false")),
@@ -151,25 +154,25 @@ export const configSchema = z.object({
     .default("")
     .refine(
       (list) => list.trim() === "" || list.split(",").every((pair) => /^[^=\s]+=.+$/.test(pair.trim())),
-      "must be comma separated name=value pairs",
+      "must be comma-separated name=value pairs",
     )
     .transform((list) => list.split(",").filter((pair) => pair.trim() !== ""))
     .transform((pairs) => Object.fromEntries(pairs.map(headerOf))),
   OTEL_TRACES_SAMPLER_ARG: z.preprocess(emptyAsMissing, z.coerce.number().min(0).max(1).default(1)),
 });
 
-/** As OpenTelemetry writes headers: the value is URL encoded. */
+/** In OpenTelemetry's format, where the value is URL-encoded. */
 function headerOf(pair: string): [string, string] {
   const at = pair.indexOf("=");
   return [pair.slice(0, at).trim(), decodeURIComponent(pair.slice(at + 1).trim())];
 }
 
 export interface TracingOptions {
-  /** Base of the collector; spans go to its /v1/traces. Undefined for no tracing. */
+  /** Base URL of the collector; spans go to its /v1/traces. Undefined turns tracing off. */
   readonly endpoint: string | undefined;
-  /** Headers for the collector: its key, mostly. */
+  /** Headers for the collector, typically its key. */
   readonly headers: Readonly<Record<string, string>>;
-  /** Part of the traces that begin here which is kept, 0 to 1. */
+  /** Fraction of the traces starting here that is sampled, 0 to 1. */
   readonly ratio: number;
 }
 
@@ -178,24 +181,24 @@ export interface Config {
   readonly natsUrls: readonly string[];
   readonly natsUser: string | undefined;
   readonly natsPassword: string | undefined;
-  /** A credentials file's text: JWT and seed. */
+  /** Text of a credentials file: JWT and seed. */
   readonly natsCredentials: string | undefined;
   readonly apiKeys: readonly ConfiguredKey[];
   readonly defaultModel: string | undefined;
   readonly hubShards: number;
   readonly publicUrl: string | undefined;
   readonly queueTimeoutMs: number;
-  /** Predictions that would wait longer before their start are refused. */
+  /** A prediction that would wait longer than this to start is refused. */
   readonly maxWaitMs: number;
   readonly runTimeoutMs: number;
   readonly fileRetentionMs: number;
   readonly recordRetentionMs: number;
   readonly stepRetentionMs: number;
-  /** Of keys without limits of their own. */
+  /** For keys without limits of their own. */
   readonly rateLimits: RateLimits;
-  /** Origins whose pages may call the API; "*" is any. */
+  /** Origins whose pages may call the API; "*" allows any. */
   readonly corsOrigins: readonly string[];
-  /** Delays before the attempts of a webhook: the first is that before the first. */
+  /** Delay before each attempt to deliver a webhook, the first included. */
   readonly webhookDelaysMs: readonly number[];
   readonly webhookAllowLoopback: boolean;
   readonly logLevel: LogLevel;
@@ -205,9 +208,9 @@ export interface Config {
 function parseConfig(env: Variables): Config {
   const parsed = configSchema.safeParse(env);
   if (!parsed.success) {
-    // Names and reasons only: a value may be a secret.
+    // Only names and reasons: a value may be a secret.
     const reasons = parsed.error.issues.map(({ path, message }) => `${String(path[0])}: ${message}`);
-    throw new VqdError("not_configured", `the edge's settings are not valid (${reasons.join("; ")})`);
+    throw new VqdError("not_configured", `the edge's settings are invalid (${reasons.join("; ")})`);
   }
   const vars = parsed.data;
   return {
@@ -241,7 +244,7 @@ function parseConfig(env: Variables): Config {
 
 const parsedConfigs = new WeakMap<Variables, Config>();
 
-/** The settings in `env`. Throws a VqdError (not_configured) that names what is wrong. */
+/** The configuration in `env`. Throws a VqdError (not_configured) naming the invalid variables. */
 export function configOf(env: Variables): Config {
   const known = parsedConfigs.get(env);
   if (known !== undefined) return known;

@@ -1,4 +1,4 @@
-// The Worker: the HTTP app, and the hub's class for its Durable Object binding.
+// The Worker's entry point: the HTTP app, and the class of the hub's Durable Object.
 
 import { createApp } from "./app.ts";
 

@@ -1,4 +1,4 @@
-// What the API answers, as schemas: they describe, and tests hold every answer against them.
+// Schemas of responses: they describe the API, and tests validate every response against them.
 
 import { z } from "@hono/zod-openapi";
 import { ERROR_CODES } from "@vqd/shared/errors.ts";
@@ -8,24 +8,26 @@ import { predictionInputSchema } from "../service/schemas.ts";
 
 const time = z.iso.datetime();
 const fieldErrorSchema = z.strictObject({
-  path: z.string().describe("Where in the body, dotted from its root."),
-  message: z.string().describe("What is wrong there."),
+  path: z.string().describe("Dotted path from the root of the body."),
+  message: z.string().describe("What is wrong with that field."),
 });
 
 const openaiErrorObject = z.strictObject({
   message: z.string(),
   type: z.enum(["invalid_request_error", "requests", "server_error"]),
-  param: z.string().nullable().describe("The field that is wrong, dotted from the body's root."),
+  param: z.string().nullable().describe("The invalid field, as a dotted path from the root of the body."),
   code: z.string(),
 });
 
 const problemShape = {
-  title: z.string().describe("The status in words."),
+  title: z.string().describe("The status as text."),
   status: z.int().min(400).max(599),
-  detail: z.string().describe("What is wrong, for people."),
-  code: z.enum(ERROR_CODES).describe("What is wrong, for programs."),
-  request_id: z.string().describe("Also in the header x-request-id; names the request in the logs."),
-  errors: z.array(fieldErrorSchema).min(1).optional().describe("Every field that is wrong."),
+  detail: z.string().describe("Explanation for people."),
+  code: z.enum(ERROR_CODES).describe("Stable error code for programs."),
+  request_id: z
+    .string()
+    .describe("Identifies the request in the logs; also sent in the header x-request-id."),
+  errors: z.array(fieldErrorSchema).min(1).optional().describe("All invalid fields."),
 };
 
 const PROBLEM = {
@@ -37,7 +39,7 @@ const PROBLEM = {
   errors: [{ path: "input.guidance_scale", message: "must be at most 20" }],
 };
 const OPENAI_ERROR = {
-  message: "n must be at most 10: a prediction makes no more images",
+  message: "n must be at most 10, the most images that a prediction makes",
   type: "invalid_request_error",
   param: "n",
   code: "invalid_value",
@@ -45,16 +47,16 @@ const OPENAI_ERROR = {
 
 export const problemSchema = z
   .strictObject(problemShape)
-  .openapi("Problem", { description: "An error, as RFC 9457 has it.", examples: [PROBLEM] });
+  .openapi("Problem", { description: "An error, as problem details (RFC 9457).", examples: [PROBLEM] });
 
 export const openaiErrorSchema = z.strictObject({ error: openaiErrorObject }).openapi("OpenAIError", {
-  description: "An error, as OpenAI has it.",
+  description: "An error in OpenAI's format.",
   examples: [{ error: OPENAI_ERROR }],
 });
 
 export const modelProblemSchema = z
   .strictObject({ ...problemShape, error: openaiErrorObject })
-  .openapi("ModelProblem", { description: "An error in both forms at once, for both kinds of client." });
+  .openapi("ModelProblem", { description: "An error in both formats at once, for both kinds of client." });
 
 const inputSchema = predictionInputSchema.openapi("Input");
 
@@ -66,35 +68,38 @@ export const predictionSchema = z
     status: z.enum(PREDICTION_STATUSES),
     source: z.literal("api"),
     input: inputSchema.describe(
-      "The input with its defaults and its seed filled in: given back as input, it makes the same images.",
+      "The input with defaults and the seed filled in: sent again as input, it makes the same images.",
     ),
     output: z
       .array(z.url())
       .nullable()
       .describe(
-        "URLs of the images, fetched without a key; null until the first one, and once they have expired.",
+        "URLs of the images, which need no key; null until the first is available, and again once they have expired.",
       ),
     error: z.string().nullable(),
     error_code: z.enum(ERROR_CODES).nullable(),
-    logs: z.string().describe("Progress in tqdm's form, a line for each percent."),
+    logs: z.string().describe("Progress in the format of tqdm, one line per percent."),
     queue: z
       .strictObject({
-        position: z.int().describe("1 for the next one."),
-        eta_seconds: z.number().nullable().describe("Estimated time to its start, if known."),
+        position: z.int().describe("1 is next."),
+        eta_seconds: z.number().nullable().describe("Estimated seconds until it starts, if known."),
       })
       .nullable()
-      .describe("While it waits."),
+      .describe("Only while it is waiting."),
     metrics: z.strictObject({
-      prompt_tokens: z.int().describe("Tokens of all prompts, before any cut."),
+      prompt_tokens: z.int().describe("Tokens of all prompts, before truncation."),
       prompt_truncated: z
         .boolean()
-        .describe("True if a prompt was longer than the model reads, and lost its end."),
+        .describe("True if a prompt exceeded the model's length and was truncated."),
       image_count: z.int(),
-      steps: z.int().describe("Steps done."),
+      steps: z.int().describe("Steps completed."),
       total_steps: z.int(),
-      numerics_id: z.string().optional().describe("Everything that decides the bits of a result, as one id."),
-      predict_time: z.number().optional().describe("Seconds at the worker."),
-      total_time: z.number().optional().describe("Seconds from creation to end."),
+      numerics_id: z
+        .string()
+        .optional()
+        .describe("Identifies everything that determines the exact bits of the result."),
+      predict_time: z.number().optional().describe("Seconds that the worker took."),
+      total_time: z.number().optional().describe("Seconds from creation to completion."),
     }),
     created_at: time,
     started_at: time.nullable(),
@@ -102,13 +107,13 @@ export const predictionSchema = z
     data_removed: z.boolean().describe("True once the images have expired."),
     webhook: z.string().optional(),
     webhook_events_filter: z.array(z.enum(WEBHOOK_EVENTS)).optional(),
-    output_expires_at: time.nullable().describe("Until when its images can be fetched, once it has ended."),
-    expires_at: time.nullable().describe("Until when the prediction itself can be."),
+    output_expires_at: time.nullable().describe("When its images expire; null until it has ended."),
+    expires_at: time.nullable().describe("When the prediction itself expires; null until it has ended."),
     urls: z.strictObject({
       get: z.url(),
       cancel: z.url(),
       events: z.url(),
-      stream: z.url().describe("The event stream for whoever has this URL; it needs no key."),
+      stream: z.url().describe("The event stream, for anyone who has this URL; needs no key."),
     }),
   })
   .openapi("Prediction");
@@ -116,7 +121,7 @@ export const predictionSchema = z
 export const predictionListSchema = z
   .strictObject({
     previous: z.url().nullable(),
-    next: z.url().nullable().describe("The page of older ones."),
+    next: z.url().nullable().describe("The next page, of older predictions."),
     results: z.array(predictionSchema).describe("Newest first."),
   })
   .openapi("PredictionList");
@@ -128,18 +133,21 @@ export const imagesSchema = z
     output_format: z.enum(["png", "webp", "jpeg"]),
     size: z.string(),
     background: z.literal("opaque"),
-    safety_identifier: z.string().optional().describe("The request's, or its user."),
+    safety_identifier: z
+      .string()
+      .optional()
+      .describe("The request's `safety_identifier`, or else its `user`."),
     usage: z.strictObject({
       input_tokens: z.int(),
-      output_tokens: z.int().describe("Latent pixels of all images."),
+      output_tokens: z.int().describe("Number of latent pixels of all images."),
       total_tokens: z.int(),
       input_tokens_details: z.strictObject({ text_tokens: z.int(), image_tokens: z.int() }),
       output_tokens_details: z.strictObject({ text_tokens: z.int(), image_tokens: z.int() }),
     }),
     prompt_truncated: z.boolean(),
     prediction_id: z.string(),
-    seed: z.int().describe("Makes these images again."),
-    expires_at: z.int().optional().describe("Unix time in seconds, until when URLs can be fetched."),
+    seed: z.int().describe("Reproduces these images."),
+    expires_at: z.int().optional().describe("When the URLs expire, as Unix time in seconds."),
   })
   .openapi("Images");
 
@@ -160,7 +168,7 @@ export const modelSchema = z
       openapi_schema: z.record(z.string(), z.unknown()).describe("Schemas of input and output."),
     }),
     defaults: z.strictObject({
-      guidance_scale: z.number().describe("Where a request says nothing."),
+      guidance_scale: z.number().describe("Used where a request does not set it."),
     }),
     limits: z.strictObject({
       max_inference_steps: z.int(),
@@ -169,11 +177,11 @@ export const modelSchema = z
       image_height: z.int().describe("Pixels."),
       latent_width: z.int().describe("Tokens."),
       latent_height: z.int().describe("Tokens."),
-      latent_classes: z.int().describe("Values of a token, the last one being the mask."),
+      latent_classes: z.int().describe("Number of values a token can have; the last one is the mask."),
       parameters: z.int(),
     }),
   })
-  .openapi("Model", { description: "A model in OpenAI's and Replicate's form at once." });
+  .openapi("Model", { description: "A model in OpenAI's and Replicate's formats at once." });
 
 export const modelListSchema = z
   .strictObject({
@@ -189,11 +197,11 @@ export const paletteSchema = z
   .strictObject({
     model: z.string(),
     version: z.string(),
-    classes: z.int().describe("Values of a token."),
+    classes: z.int().describe("Number of values a token can have."),
     mask: z.int().describe("The value of a masked token."),
     latent_width: z.int(),
     latent_height: z.int(),
-    rgb: z.base64().describe("Red, green and blue byte of each class but the mask."),
+    rgb: z.base64().describe("Red, green and blue byte of each class except the mask."),
   })
   .openapi("Palette");
 
@@ -208,13 +216,17 @@ export const healthSchema = z
   .openapi("Health");
 
 export const webhookSecretSchema = z
-  .strictObject({ key: z.string().describe("`whsec_` and base64: what Standard Webhooks' libraries take.") })
+  .strictObject({
+    key: z.string().describe("`whsec_` followed by base64, as the libraries of Standard Webhooks expect it."),
+  })
   .openapi("WebhookSecret");
 
 export const rotatedSecretSchema = z
   .strictObject({
     key: z.string(),
-    old_key_signs_until: time.describe("Until then both sign, so that receivers can be changed meanwhile."),
+    old_key_signs_until: time.describe(
+      "Until then both secrets sign, so that receivers can be updated in the meantime.",
+    ),
   })
   .openapi("RotatedSecret");
 
@@ -223,14 +235,14 @@ export const webhookAttemptsSchema = z
     webhook: z.string().nullable(),
     results: z.array(
       z.strictObject({
-        id: z.string().describe("The header webhook-id, the same in every attempt."),
+        id: z.string().describe("The webhook-id header, which is the same for all attempts."),
         event: z.enum(WEBHOOK_EVENTS),
         state: z.enum(["pending", "delivered", "failed", "disabled"]),
         next_attempt_at: time.nullable(),
         attempts: z.array(
           z.strictObject({
             at: time,
-            status: z.int().nullable().describe("What the receiver answered."),
+            status: z.int().nullable().describe("Status of the receiver's response."),
             error: z.string().nullable(),
             duration_ms: z.number(),
           }),

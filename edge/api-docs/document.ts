@@ -1,4 +1,4 @@
-// The OpenAPI 3.1 document, generated from the schemas that validate.
+// The OpenAPI 3.1 document, generated from the schemas that validate requests.
 
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { imageOperations } from "./images.ts";
@@ -15,15 +15,15 @@ const OPERATIONS = [
   ...pageOperations,
 ];
 
-const DESCRIPTION = `VQ-Diffusion text to image, on the API that people have clients for: Replicate's predictions and
-OpenAI's image generation.
+const DESCRIPTION = `Text-to-image generation with VQ-Diffusion, compatible with existing clients: Replicate's
+predictions and OpenAI's image generation.
 
-Send \`Authorization: Bearer <key>\`. Images and event streams are fetched by unguessable URLs, without a key.
-Every answer has an \`x-request-id\`. Those that make images say where the key stands (\`ratelimit\`,
-\`x-ratelimit-remaining-requests\`). A key has scopes: \`read\` for what is got, \`create\` for what is made, \`admin\` for
-the secret of webhooks, \`metrics\` for what the hubs have counted.`;
+Send \`Authorization: Bearer <key>\`. Images and event streams have unguessable URLs that need no key.
+Every response has an \`x-request-id\`. Requests that make images also return the state of the key's rate limit
+(\`ratelimit\`, \`x-ratelimit-remaining-requests\`). Keys have scopes: \`read\` for GET, \`create\` for POST, \`admin\` for
+the signing secret of webhooks, and \`metrics\` for the hubs' metrics.`;
 
-/** The document; its servers are those of the origin it is fetched from. */
+/** The document; its server is the origin it is fetched from. */
 export function openapiDocument(): Record<string, unknown> {
   const app = new OpenAPIHono();
   for (const operation of OPERATIONS) app.openAPIRegistry.registerPath(operation);
@@ -43,10 +43,13 @@ export function openapiDocument(): Record<string, unknown> {
     servers: [{ url: "/" }],
     tags: [
       { name: "Predictions", description: "Replicate's resource: create, follow step by step, cancel." },
-      { name: "Webhooks", description: "Standard Webhooks: the secret, what came of them, another try." },
-      { name: "Images", description: "OpenAI's endpoint: one request, the images in its answer." },
-      { name: "Models", description: "What the live workers have announced." },
-      { name: "Service", description: "Health, pages and this description." },
+      {
+        name: "Webhooks",
+        description: "Standard Webhooks: the signing secret, delivery attempts, redelivery.",
+      },
+      { name: "Images", description: "OpenAI's endpoint: one request, whose response contains the images." },
+      { name: "Models", description: "The models that workers have announced." },
+      { name: "Service", description: "Health, metrics, pages and this document." },
     ],
   });
   return document;

@@ -1,4 +1,4 @@
-// OpenAI's images endpoint, described.
+// Operations: OpenAI's images endpoint.
 
 import { z } from "@hono/zod-openapi";
 import { generateImagesSchema } from "../service/schemas.ts";
@@ -18,17 +18,16 @@ export const imageOperations: readonly Operation[] = [
     method: "post",
     path: "/v1/images/generations",
     operationId: "generateImages",
-    summary: "Make images and wait",
+    summary: "Generate images and wait",
     description:
-      "OpenAI's form: one request that answers with the images. If the client leaves before, they are not made, as " +
-      "soon as the edge hears of it (a proxy in between, as that of `npm start`, may tell late or not at all); with an " +
-      "`Idempotency-Key` they are. " +
-      "What is wrong with a field is answered with 400, as OpenAI does.\n\n" +
-      "With `stream`, the answer is server-sent events: `image_generation.partial_image` for each image, " +
-      "as many times as `partial_images` says or, with fewer steps, as there are; then " +
-      "`image_generation.completed` for each image, or `error`.\n\n" +
-      "`x-should-retry` says whether the same request may succeed later. It is `false` where a prediction of an " +
-      "`Idempotency-Key` has failed: every request with that key gets the same failure.",
+      "OpenAI's API: one request, whose response contains the images. If the client disconnects first, the prediction is " +
+      "canceled as soon as the edge notices (a proxy in between, such as that of `npm start`, may report it late or not at " +
+      "all), unless the request has an `Idempotency-Key`. As in OpenAI's API, an invalid field is answered with 400.\n\n" +
+      "With `stream`, the response is a stream of server-sent events: `image_generation.partial_image`, up to " +
+      "`partial_images` times per image (fewer if there are fewer steps), then `image_generation.completed` for each " +
+      "image, or `error`.\n\n" +
+      "`x-should-retry` says whether the same request may succeed later. It is `false` if a prediction with an " +
+      "`Idempotency-Key` has failed, since every request with that key gets the same failure.",
     tags: ["Images"],
     ...KEYED,
     request: {

@@ -1,4 +1,4 @@
-// The models resource and the service's health, described.
+// Operations: models, and the service's health.
 
 import { z } from "@hono/zod-openapi";
 import { healthSchema, modelListSchema, modelSchema, paletteSchema } from "./answers.ts";
@@ -13,7 +13,7 @@ export const modelOperations: readonly Operation[] = [
     path: "/v1/models",
     operationId: "listModels",
     summary: "List the models",
-    description: "What workers have announced: the newest version of each model.",
+    description: "The newest version of each model that workers have announced.",
     tags,
     ...KEYED,
     responses: { 200: json(modelListSchema, "The models."), ...modelProblems(...KEY_ERRORS) },
@@ -23,12 +23,12 @@ export const modelOperations: readonly Operation[] = [
     path: "/v1/models/{id}",
     operationId: "retrieveModel",
     summary: "Get a model by its id",
-    description: "As OpenAI's client asks: `owner/name` with its slash encoded.",
+    description: "As OpenAI's client requests it: `owner/name` with the slash encoded.",
     tags,
     ...KEYED,
     request: {
       params: z.object({
-        id: z.string().openapi({ description: "`owner/name`, encoded.", examples: ["vqd/emoji"] }),
+        id: z.string().openapi({ description: "`owner/name`, URL-encoded.", examples: ["vqd/emoji"] }),
       }),
     },
     responses: { 200: json(modelSchema, "The model."), ...modelProblems(404, ...KEY_ERRORS) },
@@ -49,8 +49,8 @@ export const modelOperations: readonly Operation[] = [
     operationId: "getPalette",
     summary: "Get the colours of a model's tokens",
     description:
-      "The colour that each class of the VQ model stands for. With them the tokens of a `step` event make a " +
-      "preview that costs no decoding.",
+      "The mean colour of each class of the VQ model. With it, the tokens of a `step` event can be shown as a preview " +
+      "without decoding them.",
     tags,
     ...KEYED,
     request: named,
@@ -60,11 +60,11 @@ export const modelOperations: readonly Operation[] = [
     method: "get",
     path: "/healthz",
     operationId: "getHealth",
-    summary: "Ask whether images can be made now",
+    summary: "Check whether images can be made now",
     tags: ["Service"],
     ...OPEN,
     responses: {
-      200: json(healthSchema, "NATS is connected and a model is announced."),
+      200: json(healthSchema, "NATS is connected and a model has been announced."),
       503: json(healthSchema, "Something is missing; the body says what."),
     },
   },

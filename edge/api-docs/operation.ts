@@ -1,4 +1,4 @@
-// The parts that operations have in common, so that describing one takes a few lines.
+// Parts shared by the descriptions of operations, so that each takes only a few lines.
 
 import { type RouteConfig, z } from "@hono/zod-openapi";
 import { PREDICTION_ID_PATTERN } from "@vqd/shared/ids.ts";
@@ -6,24 +6,24 @@ import { modelProblemSchema, openaiErrorSchema, problemSchema } from "./answers.
 
 type Schema = z.ZodType;
 
-/** Statuses of errors, and when they come. */
+/** Error statuses, and when they occur. */
 const ERRORS = {
   400: "The body is not valid JSON",
-  401: "No valid key",
-  403: "The key may not do this",
-  404: "There is nothing of that name",
-  409: "The prediction was canceled meanwhile",
-  410: "The images that this `Idempotency-Key` has made have expired",
-  412: "It is not what `If-Match` says",
+  401: "The API key is missing or invalid",
+  403: "The key lacks the scope, or may not ask for this",
+  404: "The resource does not exist",
+  409: "The prediction was canceled in the meantime",
+  410: "The images of the earlier request with this `Idempotency-Key` have expired",
+  412: "The file does not match `If-Match`",
   413: "The body is too large",
-  415: "The body is not JSON by its content type",
-  422: "A field is wrong; the answer names it",
-  429: "The key's limit of requests, or of predictions at once, is reached; see retry-after",
+  415: "The content type is not JSON",
+  422: "A field is invalid; the response names it",
+  429: "The key's limit of requests per minute, or of live predictions, is reached; see retry-after",
   500: "The model failed",
   503:
-    "Not now: the queue is full or unreachable, no worker has announced a model, too many event streams are open, " +
-    "or no key is configured",
-  504: "No result in time",
+    "Currently unavailable: the queue is full or unreachable, no worker has announced a model, too many event streams " +
+    "are open, or no API key is configured",
+  504: "The prediction did not finish in time",
 } as const;
 
 type ErrorStatus = keyof typeof ERRORS;
@@ -41,9 +41,9 @@ export const openaiErrors = (...statuses: ErrorStatus[]) =>
 export const modelProblems = (...statuses: ErrorStatus[]) =>
   answers(statuses, "application/problem+json", modelProblemSchema);
 
-/** What can be wrong with any request that has a key. */
+/** Errors of any operation that requires a key. */
 export const KEY_ERRORS = [401, 403, 503] as const;
-/** What can be wrong with one that makes images. */
+/** Errors of operations that make images. */
 export const CREATE_ERRORS = [400, ...KEY_ERRORS, 413, 415, 422, 429] as const;
 
 export const json = (schema: Schema, description: string) => ({
@@ -51,7 +51,7 @@ export const json = (schema: Schema, description: string) => ({
   content: { "application/json": { schema } },
 });
 
-/** A JSON body; each example is a body that the API accepts, by a short name. */
+/** A JSON body, with examples by name; the API accepts each of them. */
 export const jsonBody = (schema: Schema, examples: Record<string, { summary: string; value: unknown }>) => ({
   required: true,
   content: { "application/json": { schema, examples } },
@@ -69,12 +69,12 @@ export const PATH = {
       examples: ["00f3k9x2m4t6v8y0a1b2c3d4e5"],
     }),
   owner: text("The model's owner.", "vqd"),
-  name: text("The model's name; `name:version` means that version.", "emoji"),
+  name: text("The model's name, or `name:version` for a specific version.", "emoji"),
   capability: z
     .string()
     .regex(/^[0-9a-hjkmnp-tv-z]{32}$/)
     .openapi({
-      description: "The unguessable part, which stands in for a key.",
+      description: "The unguessable part of the URL, which takes the place of a key.",
       examples: ["0a1b2c3d4e5f6g7h8j9kamanbpcqdres"],
     }),
 } as const;
@@ -84,8 +84,8 @@ export const idempotencyKey = z
   .optional()
   .openapi({
     description:
-      "Sent again with the same key, a request gives the same prediction instead of another one, also if that has " +
-      "failed. What was refused before it became a prediction can be sent again.",
+      "A request sent again with the same key returns the same prediction instead of creating another, even if it " +
+      "failed. A request that was refused, without creating a prediction, can be sent again.",
     examples: ["6f1d3c1e-9f0b-4d55-8d53-3c0c0d3a5f6a"],
   });
 
@@ -93,11 +93,12 @@ export const cancelAfter = z
   .string()
   .optional()
   .openapi({
-    description: "From 1s to 24h: after that time it ends, `aborted` if it has not started, else `canceled`.",
+    description:
+      "From 1s to 24h, after which the prediction ends: as `aborted` if it has not started, else as `canceled`.",
     examples: ["2m"],
   });
 
-/** Needs a key; the others are open. */
+/** Security of operations that require a key, and of open ones. */
 export const KEYED: Pick<RouteConfig, "security"> = { security: [{ key: [] }] };
 export const OPEN: Pick<RouteConfig, "security"> = { security: [] };
 

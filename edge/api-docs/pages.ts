@@ -1,4 +1,4 @@
-// The pages for people, the metrics for machines, and this description itself.
+// Operations: pages, metrics and the OpenAPI document itself.
 
 import { z } from "@hono/zod-openapi";
 import { KEY_ERRORS, KEYED, OPEN, type Operation, problems } from "./operation.ts";
@@ -15,12 +15,12 @@ export const pageOperations: readonly Operation[] = [
     path: "/metrics",
     operationId: "getMetrics",
     summary: "Get the hubs' metrics",
-    description: "What the hubs have counted, of all keys together; for a key with the scope `metrics`.",
+    description: "Metrics of all hubs, covering all keys. Requires a key with the scope `metrics`.",
     tags,
     ...KEYED,
     responses: {
       200: {
-        description: "Prometheus' text format.",
+        description: "Metrics in Prometheus' text format.",
         content: { "text/plain": { schema: z.string() } },
       },
       ...problems(...KEY_ERRORS),
@@ -30,7 +30,7 @@ export const pageOperations: readonly Operation[] = [
     method: "get",
     path: "/openapi.json",
     operationId: "getOpenApi",
-    summary: "Get this description",
+    summary: "Get this document",
     tags,
     ...OPEN,
     responses: {
@@ -44,7 +44,7 @@ export const pageOperations: readonly Operation[] = [
     summary: "Open the playground",
     tags,
     ...OPEN,
-    responses: { 200: page("A page that makes images.") },
+    responses: { 200: page("A page for making images.") },
   },
   {
     method: "get",
@@ -53,20 +53,18 @@ export const pageOperations: readonly Operation[] = [
     summary: "Read this reference",
     tags,
     ...OPEN,
-    responses: { 200: page("A page that shows this description.") },
+    responses: { 200: page("A page that shows this document.") },
   },
   {
     method: "get",
     path: "/assets/{name}",
     operationId: "getAsset",
-    summary: "Get a part of a page",
+    summary: "Get a file of a page",
     tags,
     ...OPEN,
     request: {
       params: z.object({
-        name: z
-          .string()
-          .openapi({ description: "A script, a style sheet or an icon.", examples: ["base.css"] }),
+        name: z.string().openapi({ description: "A script, style sheet or icon.", examples: ["base.css"] }),
       }),
     },
     responses: { 200: { description: "The file." }, ...problems(404) },

@@ -1,4 +1,4 @@
-// Replicate's predictions resource, described.
+// Operations: Replicate's predictions resource, event streams and files.
 
 import { z } from "@hono/zod-openapi";
 import { createPredictionSchema } from "../service/schemas.ts";
@@ -20,31 +20,31 @@ import {
 
 const tags = ["Predictions"];
 
-const EVENTS = `Server-sent events, numbered from 1 in \`id\`. After a cut, send the last one as \`Last-Event-ID\`
-(a browser's EventSource does) or as \`?last_event_id=\`: nothing is lost or doubled.
+const EVENTS = `Server-sent events, with an \`id\` counting from 1. To resume after a disconnect, send the last id as
+\`Last-Event-ID\` (a browser's EventSource does) or as \`?last_event_id=\`: no event is lost or repeated.
 
-- \`started\`: \`{attempt, total, resumed_from, numerics_id}\`. A worker has taken the job; \`resumed_from\` is above 0
-  when it goes on from another worker's step.
-- \`step\`: \`{step, total, timestep, masked, images, tokens}\`. \`tokens\` is base64 of uint16, little endian: the
-  tokens of each image, row by row; \`masked\` counts those that are still masked. A model's palette gives their colours.
-- \`preview\`: \`{index, preview, step, url}\`, if \`num_previews\` asks for them: the most likely result at that step.
-- \`output\`: an image is there.
+- \`started\`: \`{attempt, total, resumed_from, numerics_id}\`. A worker has started the job; \`resumed_from\` is above 0
+  if it continues from a step of another worker.
+- \`step\`: \`{step, total, timestep, masked, images, tokens}\`. \`tokens\` is base64 of little-endian uint16: the
+  tokens of each image, row by row; \`masked\` is how many are still masked. The model's palette has their colours.
+- \`preview\`: \`{index, preview, step, url}\`, if requested by \`num_previews\`: the most likely result at that step.
+- \`output\`: an image is available.
 - \`logs\`: a line of progress.
 - \`error\`: \`{detail, code}\`.
-- \`done\`: \`{status, reason}\`, the last one.`;
+- \`done\`: \`{status, reason}\`, the last event.`;
 
 const eventStream = {
-  description: "The events so far, then each as it happens.",
+  description: "All events so far, then new ones as they happen.",
   content: { "text/event-stream": { schema: z.string() } },
 };
-const noMoreEvents = { description: "All events have been seen. An EventSource does not come back." };
+const noMoreEvents = { description: "There are no more events. An EventSource does not reconnect." };
 
 const lastEventId = z.object({
   last_event_id: z
     .string()
     .optional()
     .openapi({
-      description: "The last event seen, for clients that cannot set Last-Event-ID.",
+      description: "Id of the last event seen, for clients that cannot set Last-Event-ID.",
       examples: ["12"],
     }),
 });
@@ -55,7 +55,7 @@ const createHeaders = z.object({
     .optional()
     .openapi({
       description:
-        "`wait` or `wait=5`: answer when the images are done, at the latest after 60 or 5 seconds.",
+        "`wait` or `wait=5`: respond once the images are complete, or after 60 or 5 seconds at the latest.",
       examples: ["wait=30"],
     }),
   "Idempotency-Key": idempotencyKey,
@@ -76,18 +76,18 @@ const listQuery = z.object({
       type: "integer",
       minimum: 1,
       maximum: 100,
-      description: "Predictions of a page, 100 if left out.",
+      description: "Predictions per page; defaults to 100.",
       examples: [20],
     }),
   cursor: z
     .string()
     .optional()
     .openapi({
-      description: "A place in the list, from `next` or `previous`.",
+      description: "A position in the list, from `next` or `previous`.",
       examples: ["b2xkZXI6MTc5NTUyMTYwMDAwMDowMGYzazl4Mm00dDZ2OHkwYTFiMmMzZDRlNQ"],
     }),
-  created_after: time("Only those that were created later."),
-  created_before: time("Only those that were created earlier."),
+  created_after: time("Only predictions created after this time."),
+  created_before: time("Only predictions created before this time."),
 });
 
 const createBody = jsonBody(createPredictionSchema.openapi("CreatePrediction"), {
@@ -121,7 +121,7 @@ const createBody = jsonBody(createPredictionSchema.openapi("CreatePrediction"), 
   },
   draft: { summary: "A quick draft", value: { input: { prompt: "red apple", preset: "draft" } } },
   webhook: {
-    summary: "Told by a webhook",
+    summary: "With a webhook",
     value: {
       input: { prompt: "red apple", num_previews: 2 },
       webhook: "https://example.com/hook",
@@ -134,16 +134,20 @@ const createBody = jsonBody(createPredictionSchema.openapi("CreatePrediction"), 
   },
 });
 
-const replayed = json(predictionSchema, "The prediction that this `Idempotency-Key` has made before.");
-const created = json(predictionSchema, "Created; with `Prefer: wait`, as it is at the end of the wait.");
+const replayed = json(
+  predictionSchema,
+  "The prediction created by an earlier request with this `Idempotency-Key`.",
+);
+const created = json(predictionSchema, "Created; with `Prefer: wait`, in its state at the end of the wait.");
 
 export const predictionOperations: readonly Operation[] = [
   {
     method: "post",
     path: "/v1/predictions",
     operationId: "createPrediction",
-    summary: "Make images",
-    description: "Replicate's form: answers at once, or with `Prefer: wait` when the images are done.",
+    summary: "Create a prediction",
+    description:
+      "Replicate's API: responds immediately, or with `Prefer: wait` once the images are complete.",
     tags,
     ...KEYED,
     request: { headers: createHeaders, body: createBody },
@@ -154,18 +158,18 @@ export const predictionOperations: readonly Operation[] = [
     path: "/v1/predictions",
     operationId: "listPredictions",
     summary: "List your predictions",
-    description: "Newest first, in pages that `next` and `previous` lead to.",
+    description: "Newest first, in pages linked by `next` and `previous`.",
     tags,
     ...KEYED,
     request: { query: listQuery },
-    responses: { 200: json(predictionListSchema, "A page of them."), ...problems(422, ...KEY_ERRORS) },
+    responses: { 200: json(predictionListSchema, "A page of predictions."), ...problems(422, ...KEY_ERRORS) },
   },
   {
     method: "post",
     path: "/v1/models/{owner}/{name}/predictions",
     operationId: "createModelPrediction",
-    summary: "Make images with a model",
-    description: "The same with the model in the path. `version` and `model` are left out.",
+    summary: "Create a prediction with a model",
+    description: "The same, with the model in the path; `version` and `model` must be omitted.",
     tags,
     ...KEYED,
     request: {
@@ -184,7 +188,7 @@ export const predictionOperations: readonly Operation[] = [
     ...KEYED,
     request: { params: z.object({ id: PATH.id }) },
     responses: {
-      200: json(predictionSchema, "The prediction as it is now."),
+      200: json(predictionSchema, "The prediction in its current state."),
       ...problems(404, ...KEY_ERRORS),
     },
   },
@@ -193,7 +197,8 @@ export const predictionOperations: readonly Operation[] = [
     path: "/v1/predictions/{id}/cancel",
     operationId: "cancelPrediction",
     summary: "Cancel a prediction",
-    description: "Final at once, and frees the worker at its next step. One that has ended stays as it is.",
+    description:
+      "Takes effect immediately, and frees the worker at its next step. A prediction that has ended does not change.",
     tags,
     ...KEYED,
     request: { params: z.object({ id: PATH.id }) },
@@ -215,7 +220,7 @@ export const predictionOperations: readonly Operation[] = [
     path: "/v1/streams/{id}/{capability}",
     operationId: "streamPrediction",
     summary: "Follow a prediction without a key",
-    description: `A prediction's \`urls.stream\`. ${EVENTS}\n\nHere an \`output\` is the bare URL, as Replicate's client reads it.`,
+    description: `The URL in a prediction's \`urls.stream\`. ${EVENTS}\n\nHere an \`output\` is the bare URL, as Replicate's client reads it.`,
     tags,
     ...OPEN,
     request: { params: z.object({ id: PATH.id, capability: PATH.capability }), query: lastEventId },
@@ -226,7 +231,7 @@ export const predictionOperations: readonly Operation[] = [
     path: "/v1/files/{capability}/{name}",
     operationId: "getFile",
     summary: "Get an image",
-    description: "The URLs of a prediction's `output`. They need no key, and expire.",
+    description: "The URLs in a prediction's `output`. They need no key, and expire.",
     tags,
     ...OPEN,
     request: {
@@ -235,7 +240,10 @@ export const predictionOperations: readonly Operation[] = [
         name: z
           .string()
           .regex(/^\d{1,3}\.(?:png|jpg|webp)$/)
-          .openapi({ description: "The image's place in the prediction.", examples: ["0.png"] }),
+          .openapi({
+            description: "The image's index in the prediction, and its format.",
+            examples: ["0.png"],
+          }),
       }),
     },
     responses: {
@@ -248,7 +256,7 @@ export const predictionOperations: readonly Operation[] = [
           ]),
         ),
       },
-      304: { description: "It is what `If-None-Match` says." },
+      304: { description: "The file matches `If-None-Match`." },
       ...problems(404, 412),
     },
   },

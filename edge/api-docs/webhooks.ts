@@ -1,4 +1,4 @@
-// Webhooks, described.
+// Operations: webhooks.
 
 import { z } from "@hono/zod-openapi";
 import { queuedSchema, rotatedSecretSchema, webhookAttemptsSchema, webhookSecretSchema } from "./answers.ts";
@@ -12,16 +12,16 @@ export const webhookOperations: readonly Operation[] = [
     method: "get",
     path: "/v1/webhooks/default/secret",
     operationId: "getWebhookSecret",
-    summary: "Get the secret that signs webhooks",
+    summary: "Get the signing secret",
     tags,
     ...KEYED,
-    responses: { 200: json(webhookSecretSchema, "The newest secret."), ...problems(...KEY_ERRORS) },
+    responses: { 200: json(webhookSecretSchema, "The current secret."), ...problems(...KEY_ERRORS) },
   },
   {
     method: "post",
     path: "/v1/webhooks/default/secret/rotate",
     operationId: "rotateWebhookSecret",
-    summary: "Change the secret that signs webhooks",
+    summary: "Rotate the signing secret",
     tags,
     ...KEYED,
     responses: { 200: json(rotatedSecretSchema, "The new secret."), ...problems(...KEY_ERRORS) },
@@ -30,18 +30,21 @@ export const webhookOperations: readonly Operation[] = [
     method: "get",
     path: "/v1/predictions/{id}/webhook-attempts",
     operationId: "getWebhookAttempts",
-    summary: "See what came of a prediction's webhooks",
+    summary: "List the delivery attempts of a prediction's webhooks",
     tags,
     ...KEYED,
     request: ofPrediction,
-    responses: { 200: json(webhookAttemptsSchema, "Every attempt."), ...problems(404, ...KEY_ERRORS) },
+    responses: {
+      200: json(webhookAttemptsSchema, "All deliveries and their attempts."),
+      ...problems(404, ...KEY_ERRORS),
+    },
   },
   {
     method: "post",
     path: "/v1/predictions/{id}/webhook-attempts/redeliver",
     operationId: "redeliverWebhook",
-    summary: "Send a prediction's end once more",
-    description: "By the whole schedule of retries, as if it had just ended.",
+    summary: "Redeliver a prediction's `completed` event",
+    description: "With the full schedule of retries, as if the prediction had just ended.",
     tags,
     ...KEYED,
     request: ofPrediction,

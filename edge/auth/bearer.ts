@@ -1,4 +1,4 @@
-// Bearer keys, and what each may do.
+// Bearer authentication, and the check of the key's scopes.
 
 import type { Scope } from "@vqd/shared/api-key.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
@@ -9,18 +9,18 @@ import { findKey } from "./keys.ts";
 
 const HOW_TO = "send `Authorization: Bearer <key>`";
 
-/** Lets a request pass that has a valid key with the scope, and sets `keyName` and `apiKey`. */
+/** Admits requests that have a valid key with the scope; sets `keyName` and `apiKey`. */
 export const requireKey = (scope: Scope): MiddlewareHandler<AppEnv> =>
   createMiddleware<AppEnv>(async (c, next) => {
     const header = c.req.header("authorization");
-    // Replicate's older clients say Token.
+    // Older Replicate clients send Token.
     const [, key] = /^(?:Bearer|Token) +(\S+)$/i.exec(header?.trim() ?? "") ?? [];
     const found = await findKey(c.env, c.get("config"), key ?? "");
     if (header === undefined) throw new VqdError("unauthorized", `an API key is required: ${HOW_TO}`);
     if (key === undefined) {
-      throw new VqdError("unauthorized", `the Authorization header is not valid: ${HOW_TO}`);
+      throw new VqdError("unauthorized", `the Authorization header is malformed: ${HOW_TO}`);
     }
-    if (found === null) throw new VqdError("unauthorized", "the API key is not valid");
+    if (found === null) throw new VqdError("unauthorized", "the API key is invalid");
     if (!found.scopes.includes(scope)) {
       throw new VqdError("forbidden", `the API key lacks the scope ${JSON.stringify(scope)}`);
     }

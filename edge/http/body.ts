@@ -1,17 +1,17 @@
-// Request bodies: JSON, of bounded size, whatever the headers say.
+// Request bodies: JSON of bounded size, whatever the headers claim.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 
-/** Ten prompts and a negative one of 4,000 characters fit, also as escapes of six bytes each, and all the rest. */
+/** Room for ten prompts and a negative prompt of 4,000 characters, each escaped as six bytes, and the other fields. */
 const MAX_BODY_BYTES = 288 * 1024;
-/** A body that is refused is still read up to here: many clients cannot read an answer before they have sent all. */
+/** A refused body is still read up to this size: many clients read no response before they have sent everything. */
 const MAX_DRAINED_BYTES = 8 * 1024 * 1024;
 
 function tooLarge(): VqdError {
   return new VqdError("payload_too_large", `the body is larger than ${MAX_BODY_BYTES / 1024} KiB`);
 }
 
-/** All bytes of the body. Throws a VqdError (payload_too_large) when there are too many, without keeping them. */
+/** All bytes of the body. Throws a VqdError (payload_too_large) if there are too many, without holding them in memory. */
 async function readBody(request: Request): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let size = 0;
@@ -38,25 +38,23 @@ async function readBody(request: Request): Promise<Uint8Array> {
   return body;
 }
 
-/** Says what is wrong with `text` without quoting it: the answer may be logged by others. */
+/** What is wrong with `text`, without quoting it: others may log the response. */
 function jsonComplaint(text: string): string {
   if (text.trim() === "") return "the body is empty; send a JSON object";
   if (/[:[,]\s*-?(?:NaN|Infinity)\b/.test(text)) {
-    return "the body is not valid JSON: NaN and Infinity are no JSON numbers";
+    return "the body is not valid JSON: NaN and Infinity are not JSON numbers";
   }
   return "the body is not valid JSON";
 }
 
-/**
- * The parsed body. Throws a VqdError: unsupported_media_type, payload_too_large, malformed_body.
- */
+/** The parsed body. Throws a VqdError: unsupported_media_type, payload_too_large, malformed_body. */
 export async function readJson(request: Request): Promise<unknown> {
   const type = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
   const isJson = type === "application/json" || type.endsWith("+json");
   const body = await readBody(request);
   if (!isJson) {
-    const given = type === "" ? "there is none" : "it is something else";
-    throw new VqdError("unsupported_media_type", `content-type must be application/json, but ${given}`);
+    const problem = type === "" ? "is missing" : "is not";
+    throw new VqdError("unsupported_media_type", `content-type must be application/json, but ${problem}`);
   }
   let text: string;
   try {

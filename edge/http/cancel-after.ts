@@ -1,4 +1,4 @@
-// The Cancel-After header: how long after its creation a prediction is canceled by itself.
+// The Cancel-After header: how long after its creation a prediction is canceled automatically.
 
 import { invalidInput } from "./validation.ts";
 
@@ -6,7 +6,7 @@ const DURATION = /^(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s?)?$/;
 const MIN_MS = 1_000;
 const MAX_MS = 24 * 3_600_000;
 
-/** `90`, `30s`, `2m`, `1h30m` in ms; null without a header. Throws a VqdError (invalid_input). */
+/** Parses `90`, `30s`, `2m` or `1h30m` into ms; null without a header. Throws a VqdError (invalid_input). */
 export function cancelAfterMs(header: string | undefined): number | null {
   const text = header?.trim().toLowerCase();
   if (text === undefined || text === "") return null;

@@ -1,4 +1,4 @@
-// What the middleware leaves for the handlers.
+// What the middleware passes on to the handlers.
 
 import type { ApiKey } from "@vqd/shared/api-key.ts";
 import type { Logger } from "@vqd/shared/log.ts";
@@ -8,15 +8,15 @@ import type { Config } from "../config.ts";
 import type { Hubs } from "../service/hubs.ts";
 import type { ErrorDialect } from "./error-answer.ts";
 
-/** What a route says of itself beside its handlers. */
+/** Properties of a route other than its handlers. */
 export interface RouteTraits {
-  /** Its pattern, "/v1/predictions/:id". */
+  /** Its pattern, such as "/v1/predictions/:id". */
   readonly path: string;
   /** The dialect of its errors. */
   readonly errors: ErrorDialect;
-  /** Its URLs hold a capability: what is logged of them is the pattern. */
+  /** Its URLs contain a capability, so the pattern is logged instead. */
   readonly secret?: true;
-  /** Probes and scrapers request it every few seconds, so that is logged at the debug level. */
+  /** Probes and scrapers request it every few seconds, so requests are logged at debug level. */
   readonly quiet?: true;
 }
 
@@ -27,12 +27,12 @@ export interface AppEnv {
     requestId: string;
     config: Config;
     hubs: Hubs;
-    /** Names the request's span to those who go on elsewhere; undefined where it is not traced. */
+    /** Identifies the request's span to whatever continues the trace; undefined if the request is not traced. */
     traceparent: string | undefined;
     log: Logger;
-    /** Owner of the request's key; set on routes that need one. */
+    /** Owner of the request's key; set on routes that require one. */
     keyName: string;
-    /** What the key may do; set with `keyName`. */
+    /** The key's scopes and limits; set together with `keyName`. */
     apiKey: ApiKey;
   };
 }

@@ -1,4 +1,4 @@
-// The HTTP answer to an error, in the dialect of its route.
+// The HTTP response to an error, in the dialect of its route.
 
 import type { VqdError } from "@vqd/shared/errors.ts";
 import { openaiError, openaiStatus } from "../openai/errors.ts";
@@ -7,7 +7,7 @@ import { problemOf } from "./problem.ts";
 
 /**
  * `problem`: problem details. `openai`: OpenAI's error. `both`: problem details with OpenAI's object as an extension
- * member, for what both kinds of client read.
+ * member, for resources that both kinds of client read.
  */
 export type ErrorDialect = "problem" | "openai" | "both";
 
@@ -23,7 +23,7 @@ function bodyOf(error: VqdError, status: ErrorStatus, dialect: ErrorDialect, req
   return dialect === "openai" ? openai : { ...problemOf(error, status, requestId), ...openai };
 }
 
-/** What to answer for `error`. */
+/** The response to `error`. */
 export function answerOf(error: VqdError, dialect: ErrorDialect, requestId: string): ErrorAnswer {
   const status = dialect === "openai" ? openaiStatus(error) : ERROR_STATUS[error.code];
   const { retryAfterSeconds } = error;
@@ -32,7 +32,7 @@ export function answerOf(error: VqdError, dialect: ErrorDialect, requestId: stri
     headers: {
       "content-type": dialect === "openai" ? "application/json" : "application/problem+json",
       "cache-control": "no-store",
-      // openai clients retry by status unless told.
+      // OpenAI's clients go by the status unless told whether to retry.
       "x-should-retry": String(error.retryable),
       ...(retryAfterSeconds === undefined ? {} : { "retry-after": String(retryAfterSeconds) }),
       ...(status === 401 ? { "www-authenticate": 'Bearer realm="vqd"' } : {}),

@@ -1,4 +1,4 @@
-// The one mapping from error codes to HTTP statuses.
+// HTTP statuses of the error codes.
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 

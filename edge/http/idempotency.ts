@@ -1,14 +1,14 @@
-// The Idempotency-Key header: a request that is sent again finds the prediction that it has made before.
+// The Idempotency-Key header: a repeated request finds the prediction that it created the first time.
 
 import { encodeHex } from "../util/bytes.ts";
 import type { AppContext } from "./context.ts";
 import type { Idempotency } from "../prediction/records.ts";
 import { invalidInput } from "./validation.ts";
 
-/** Visible ASCII, as keys are; a UUID in most clients. */
+/** Visible ASCII; most clients send a UUID. */
 const KEY = /^[\x21-\x7e]{1,255}$/;
 
-/** The request's key, and what it asks for as a hash; null without a key. Throws a VqdError (invalid_input). */
+/** The request's key and a hash of what it asks for; null without a key. Throws a VqdError (invalid_input). */
 export async function idempotencyOf(c: AppContext, body: unknown): Promise<Idempotency | null> {
   const key = c.req.header("idempotency-key")?.trim();
   if (key === undefined) return null;

@@ -1,4 +1,4 @@
-// Pages of a list: the query that asks for one, and the cursors that lead to its neighbours.
+// Pagination: the query for a page, and the cursors that lead to its neighbours.
 
 import type { AppContext } from "./context.ts";
 import type { ListPlace, ListQuery } from "../prediction/records.ts";
@@ -7,7 +7,7 @@ import { PREDICTION_ID_PATTERN } from "@vqd/shared/ids.ts";
 
 const MAX_LIMIT = 100;
 
-/** Opaque to clients: direction, time and id of the neighbour. */
+/** Opaque to clients: direction, and time and id of the prediction at the edge of the page. */
 const encodeCursor = ({ towards, createdAt, id }: ListPlace): string =>
   btoa(`${towards}:${createdAt}:${id}`).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 
@@ -16,11 +16,11 @@ function decodeCursor(cursor: string): ListPlace {
   try {
     text = atob(cursor.replaceAll("-", "+").replaceAll("_", "/"));
   } catch {
-    // Falls through to the complaint.
+    // Rejected below.
   }
   const [, towards, createdAt, id] = /^(older|newer):(\d{1,15}):(\w+)$/.exec(text) ?? [];
   if (id === undefined || !PREDICTION_ID_PATTERN.test(id)) {
-    throw invalidInput([{ path: "cursor", message: "is not one that this list has given" }]);
+    throw invalidInput([{ path: "cursor", message: "was not issued by this list" }]);
   }
   return { towards: towards === "newer" ? "newer" : "older", createdAt: Number(createdAt), id };
 }
@@ -29,11 +29,11 @@ function timeParameter(c: AppContext, name: string): number | null {
   const text = c.req.query(name);
   if (text === undefined || text === "") return null;
   const ms = /^\d{4}-\d{2}-\d{2}/.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(ms)) throw invalidInput([{ path: name, message: "must be a date and time in ISO 8601" }]);
+  if (Number.isNaN(ms)) throw invalidInput([{ path: name, message: "must be an ISO 8601 date and time" }]);
   return ms;
 }
 
-/** `cursor`, `limit` (1 .. 100), `created_after`, `created_before`. Throws a VqdError (invalid_input). */
+/** Reads `cursor`, `limit` (1 to 100), `created_after` and `created_before`. Throws a VqdError (invalid_input). */
 export function listQuery(c: AppContext): ListQuery {
   const cursor = c.req.query("cursor");
   const limit = c.req.query("limit");
@@ -48,7 +48,7 @@ export function listQuery(c: AppContext): ListQuery {
   };
 }
 
-/** This request's URL, at another place of the list; null stays null. */
+/** URL of the same list from `place` on; null for null. */
 export function pageUrl(c: AppContext, origin: string, place: ListPlace | null): string | null {
   if (place === null) return null;
   const url = new URL(c.req.url);

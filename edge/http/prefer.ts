@@ -1,9 +1,9 @@
-// The Prefer header (RFC 7240): how long a caller wants its answer held back.
+// The Prefer header (RFC 7240): how long a caller is willing to wait for the result.
 
-/** Longest wait that `Prefer: wait` gives, in seconds, and the one it gives without a number. */
+/** Longest wait in seconds, and the one for a `wait` without a number. */
 const MAX_WAIT_SECONDS = 60;
 
-/** Seconds to wait by a Prefer header; 0 for none. */
+/** Seconds to wait according to a Prefer header; 0 if it does not ask to wait. */
 export function preferredWait(header: string | undefined): number {
   const match = /(?:^|[,;\s])wait(?:\s*=\s*"?(\d+)"?)?(?=$|[,;\s])/i.exec(header ?? "");
   if (match === null) return 0;

@@ -1,4 +1,4 @@
-// Errors as problem details, RFC 9457.
+// Errors as problem details (RFC 9457).
 
 import type { VqdError } from "@vqd/shared/errors.ts";
 import type { ErrorStatus } from "./error-status.ts";
@@ -21,7 +21,7 @@ const TITLES: Record<ErrorStatus, string> = {
   504: "Gateway Timeout",
 };
 
-/** The problem's members; `errors` has one entry for each field that is wrong. */
+/** Members of the problem object; `errors` has one entry per invalid field. */
 export function problemOf(error: VqdError, status: ErrorStatus, requestId: string): Record<string, unknown> {
   return {
     title: TITLES[status],

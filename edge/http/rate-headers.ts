@@ -1,4 +1,4 @@
-// Where a key stands, as headers: the IETF's draft (RateLimit), and the ones that OpenAI's API has.
+// Rate limit headers: those of the IETF draft (RateLimit), and OpenAI's.
 
 import type { AppContext } from "./context.ts";
 import type { RateState } from "../prediction/rate-state.ts";

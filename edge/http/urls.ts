@@ -1,7 +1,7 @@
-// The origin of the URLs that answers link to.
+// The origin of links in responses.
 
 import type { Config } from "../config.ts";
 
-/** Origin that clients see: the configured one, else that of the request. */
+/** The configured public origin, or else that of the request. */
 export const originOf = (config: Config, requestUrl: string): string =>
   config.publicUrl ?? new URL(requestUrl).origin;

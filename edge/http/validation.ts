@@ -1,4 +1,4 @@
-// Validation of request bodies: zod's findings as field errors with dotted paths.
+// Validation of request bodies: zod's issues as field errors with dotted paths.
 
 import { type FieldError, VqdError } from "@vqd/shared/errors.ts";
 import type { z } from "zod";
@@ -14,7 +14,7 @@ function* flatten(issue: Issue, base: readonly PropertyKey[]): Generator<FieldEr
   if (issue.code === "unrecognized_keys") {
     for (const key of issue.keys) yield { path: dotted([...path, key]), message: "is not a known field" };
   } else if (issue.code === "invalid_union") {
-    // The alternative of the value's own type says what is wrong with it; if there is none, the union does.
+    // If one alternative has the value's type, its issues say what is wrong; otherwise the union's own message does.
     const branch = issue.errors.find((issues) => !issues.some(isRootTypeIssue));
     if (branch === undefined) yield { path: dotted(path), message: issue.message };
     else for (const inner of branch) yield* flatten(inner, path);
@@ -23,7 +23,7 @@ function* flatten(issue: Issue, base: readonly PropertyKey[]): Generator<FieldEr
   }
 }
 
-/** A message for each kind of finding; the default ones speak of zod's types. */
+/** Messages for each kind of issue; zod's own mention its internal types. */
 const customError: z.core.$ZodErrorMap = (issue) => {
   switch (issue.code) {
     case "invalid_type":
@@ -32,7 +32,7 @@ const customError: z.core.$ZodErrorMap = (issue) => {
     case "too_small":
       if (issue.origin === "string") return "must not be empty";
       if (issue.origin === "array") return `must have at least ${String(issue.minimum)} entries`;
-      return `must be ${issue.inclusive === false ? "more than" : "at least"} ${String(issue.minimum)}`;
+      return `must be ${issue.inclusive === false ? "greater than" : "at least"} ${String(issue.minimum)}`;
     case "too_big":
       if (issue.origin === "string") return `must have at most ${String(issue.maximum)} characters`;
       if (issue.origin === "array") return `must have at most ${String(issue.maximum)} entries`;
@@ -46,17 +46,17 @@ const customError: z.core.$ZodErrorMap = (issue) => {
 
 const article = (type: string): string => (/^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`);
 
-/** `value` as `schema` has it. Throws a VqdError (invalid_input) with one entry for each thing that is wrong. */
+/** `value` as parsed by `schema`. Throws a VqdError (invalid_input) with one entry per issue. */
 export function validate<T>(schema: z.ZodType<T>, value: unknown): T {
   const parsed = schema.safeParse(value, { error: customError });
   if (parsed.success) return parsed.data;
   throw invalidInput(parsed.error.issues.flatMap((issue) => Array.from(flatten(issue, []))));
 }
 
-/** The error for fields that are wrong; its message speaks of the first. */
+/** The error for invalid fields; its message is about the first. */
 export function invalidInput(errors: readonly FieldError[]): VqdError {
   const [first] = errors;
   const message =
-    first === undefined ? "the body is not valid" : `${first.path || "the body"} ${first.message}`;
+    first === undefined ? "the body is invalid" : `${first.path || "the body"} ${first.message}`;
   return new VqdError("invalid_input", message, { errors });
 }

@@ -1,4 +1,4 @@
-// What OpenAI's answer and its stream of events have in common: the images, what they cost, how they failed.
+// What OpenAI's response and its event stream have in common: the images, their usage and their failures.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
@@ -9,7 +9,7 @@ import { DEFAULTS, type GenerateImages } from "../service/schemas.ts";
 import { fileUrl } from "../prediction/urls.ts";
 
 const RETRY_SECONDS = 5;
-/** Failures that the same request may well not meet again. */
+/** Failures that a retry may well not run into again. */
 const RETRYABLE = new Set(["no_worker", "queue_unavailable", "queue_full", "attempts_exhausted"]);
 
 /** An image request that has been dispatched. */
@@ -18,16 +18,16 @@ export interface ImageJob {
   readonly model: ModelManifest;
   /** "128x128" */
   readonly size: string;
-  /** Origin of links. */
+  /** Origin for links. */
   readonly origin: string;
   readonly files: R2Bucket;
-  /** The request has an idempotency key. */
+  /** Whether the request has an idempotency key. */
   readonly hasKey: boolean;
 }
 
 export type ImageContent = { readonly url: string } | { readonly b64_json: string };
 
-/** A stored image as the caller wants it. Throws a VqdError (internal) if it is no longer there. */
+/** A stored image in the requested form. Throws a VqdError (internal) if it is no longer stored. */
 export async function imageContent(
   { body, origin, files }: ImageJob,
   fileCapability: string,
@@ -35,11 +35,11 @@ export async function imageContent(
 ): Promise<ImageContent> {
   if (body.response_format === "url") return { url: fileUrl(origin, fileCapability, name) };
   const file = await files.get(fileKey(fileCapability, name));
-  if (file === null) throw new VqdError("internal", "an image is gone from storage");
+  if (file === null) throw new VqdError("internal", "an image is missing from storage");
   return { b64_json: encodeBase64(new Uint8Array(await file.arrayBuffer())) };
 }
 
-/** The fields that say how the images were made, as far as they are the same in all answers. */
+/** Fields that say how the images were made and are the same in all responses. */
 export function commonFields({ body, size }: ImageJob) {
   const identifier = body.safety_identifier || body.user;
   return {
@@ -50,7 +50,7 @@ export function commonFields({ body, size }: ImageJob) {
   } as const;
 }
 
-/** Tokens of `images` pictures and of the text they were made of, where that is to be counted. */
+/** Usage in tokens: those of `images` images, and `textTokens` of their prompts. */
 export function usage({ model }: ImageJob, images: number, textTokens: number) {
   const imageTokens = model.latentHeight * model.latentWidth * images;
   return {
@@ -62,14 +62,14 @@ export function usage({ model }: ImageJob, images: number, textTokens: number) {
   };
 }
 
-/** Throws a VqdError (images_expired) for what an idempotent request has made too long ago. */
+/** Throws a VqdError (images_expired) if the images of an earlier idempotent request have expired. */
 export function checkImages({ id, status, filesExpired }: PredictionRecord): void {
   if (status !== "succeeded" || !filesExpired) return;
-  const message = `the images of prediction ${id} have expired; another Idempotency-Key makes new ones`;
+  const message = `the images of prediction ${id} have expired; use a new Idempotency-Key to make new ones`;
   throw new VqdError("images_expired", message);
 }
 
-/** Why an ended prediction has no images. `hasKey`: its idempotency key gives this same failure to every retry. */
+/** Why an ended prediction has no images. `hasKey`: with its idempotency key every retry gets this same failure. */
 export function failureOf(record: PredictionRecord, hasKey: boolean): VqdError {
   const isCanceled = record.status === "canceled" || record.status === "aborted";
   const code = record.errorCode ?? (isCanceled ? "canceled" : "internal");

@@ -1,9 +1,9 @@
-// OpenAI's form of an error: `{error: {message, type, param, code}}`.
+// Errors in OpenAI's format: `{error: {message, type, param, code}}`.
 
 import type { ErrorCode, VqdError } from "@vqd/shared/errors.ts";
 import { ERROR_STATUS, type ErrorStatus } from "../http/error-status.ts";
 
-/** Codes that OpenAI's own API uses for the same failure. */
+/** The codes that OpenAI's API uses for the same failures. */
 const OPENAI_CODES: Partial<Record<ErrorCode, string>> = {
   unauthorized: "invalid_api_key",
   forbidden: "insufficient_permissions",
@@ -15,15 +15,15 @@ const OPENAI_CODES: Partial<Record<ErrorCode, string>> = {
   invalid_input: "invalid_value",
 };
 
-/** OpenAI's API has no 422: a wrong value is a bad request there. */
+/** OpenAI's API has no 422: it answers an invalid value with 400. */
 export function openaiStatus(error: VqdError): ErrorStatus {
   const status = ERROR_STATUS[error.code];
   return status === 422 ? 400 : status;
 }
 
-/** The error object; `status` is that of the answer. */
+/** The error object; `status` is that of the response. */
 export function openaiError(error: VqdError, status = openaiStatus(error)): Record<string, unknown> {
-  // What is wrong with the body as a whole has the empty path.
+  // An error about the body as a whole has an empty path.
   const param = error.errors[0]?.path || null;
   const code =
     error.code === "not_found" && param === "model"

@@ -1,4 +1,4 @@
-// OpenAI's image request as a prediction's input.
+// Translates OpenAI's image request into the input of a prediction.
 
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import type { FieldError } from "@vqd/shared/errors.ts";
@@ -7,26 +7,26 @@ import { invalidInput } from "../http/validation.ts";
 
 const BEST_QUALITY = 100;
 
-/** The size that the model makes, "128x128". Throws a VqdError (invalid_input) if another one is asked for. */
+/** Size of the model's images, such as "128x128". Throws a VqdError (invalid_input) if a different one is requested. */
 export function checkSize(size: string | null | undefined, model: ModelManifest): string {
   const own = `${model.imageWidth}x${model.imageHeight}`;
   if (size !== undefined && size !== null && size !== "auto" && size !== own) {
     throw invalidInput([
-      { path: "size", message: `must be "auto" or "${own}", the size that ${model.name} makes` },
+      { path: "size", message: `must be "auto" or "${own}", the size of ${model.name}'s images` },
     ]);
   }
   return own;
 }
 
-/** What no field can tell by itself. Throws a VqdError (invalid_input). */
+/** Checks fields that depend on each other. Throws a VqdError (invalid_input). */
 function checkTogether(body: GenerateImages): void {
   const errors: FieldError[] = [];
   if (!body.stream && (body.partial_images ?? 0) > 0) {
-    errors.push({ path: "partial_images", message: "must be 0 or left out unless stream is true" });
+    errors.push({ path: "partial_images", message: "must be 0 or omitted unless stream is true" });
   }
   const format = body.output_format ?? DEFAULTS.outputFormat;
   if (format === "png" && (body.output_compression ?? BEST_QUALITY) < BEST_QUALITY) {
-    const message = "must be 100 or left out for png, which is lossless; jpeg and webp take 0 to 100";
+    const message = "must be 100 or omitted for png, which is lossless; jpeg and webp take 0 to 100";
     errors.push({ path: "output_compression", message });
   }
   if (errors.length > 0) throw invalidInput(errors);
@@ -47,7 +47,7 @@ export function toPredictionInput(body: GenerateImages): PredictionInput {
     negative_prompt: body.negative_prompt,
     num_outputs: body.n,
     output_format: body.output_format,
-    // OpenAI's name is misleading: it is the quality, 100 being the best and the default.
+    // Despite its name it is the quality: 100 is the best, and the default.
     output_quality: body.output_compression ?? BEST_QUALITY,
     num_previews: body.stream ? body.partial_images : 0,
   };

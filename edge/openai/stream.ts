@@ -1,4 +1,4 @@
-// OpenAI's stream of an image generation: partial images, then the complete ones, or an error.
+// OpenAI's event stream of an image generation: partial images, then the completed ones, or an error.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
@@ -17,7 +17,7 @@ export interface ImageStreamOptions {
   readonly record: PredictionRecord;
   readonly keyName: string;
   readonly log: Logger;
-  /** The reader has disconnected before the end. */
+  /** Called if the client disconnects before the end. */
   readonly onDisconnect: () => void;
 }
 
@@ -31,7 +31,7 @@ async function* frames({ hubs, job, record, keyName }: ImageStreamOptions): Asyn
   for (;;) {
     const reader = { id: record.id, keyName, after, types: TYPES };
     const events = await nextEvents(hubs, reader, KEEP_ALIVE_MS);
-    // A comment: it keeps proxies from closing a stream that waits in the queue.
+    // A comment line keeps proxies from closing the stream while the prediction is queued.
     if (events.length === 0) yield ": keep-alive\n\n";
     for (const { seq, type, data } of events) {
       after = seq;
@@ -46,7 +46,7 @@ async function* frames({ hubs, job, record, keyName }: ImageStreamOptions): Asyn
         const place = { partial_image_index: preview, image_index: index };
         yield frame("image_generation.partial_image", Object.assign(image, place));
       } else {
-        // The text is counted once, whatever the number of images.
+        // The prompt counts once, regardless of the number of images.
         const cost = usage(job, 1, index === 0 ? record.promptTokens : 0);
         yield frame("image_generation.completed", Object.assign(image, { image_index: index, usage: cost }));
       }
@@ -54,7 +54,7 @@ async function* frames({ hubs, job, record, keyName }: ImageStreamOptions): Asyn
   }
 }
 
-/** Frames are made as they are read: a slow reader costs no memory. */
+/** Frames are generated as they are read, so a slow reader costs no memory. */
 export function imageStream(options: ImageStreamOptions): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   const source = frames(options);
@@ -66,10 +66,10 @@ export function imageStream(options: ImageStreamOptions): ReadableStream<Uint8Ar
           if (done === true) controller.close();
           else controller.enqueue(encoder.encode(value));
         } catch (thrown) {
-          // The status has been sent: the error has to come as an event, in the form that clients throw.
+          // The status has already been sent, so the error must be an event, in the form that clients throw.
           const isExpected = thrown instanceof VqdError;
           const error = isExpected ? thrown : new VqdError("internal", "something went wrong");
-          options.log.warn("stream failed", { prediction: options.record.id, ...errorFields(thrown) });
+          options.log.warn("image stream failed", { prediction: options.record.id, ...errorFields(thrown) });
           controller.enqueue(encoder.encode(frame("error", { error: openaiError(error) })));
           controller.close();
         }

@@ -1,4 +1,4 @@
-// A hub's answer as data: errors do not cross a Durable Object's border with their fields.
+// A hub's result as data: errors lose their fields when they cross a Durable Object's RPC boundary.
 
 import { type ErrorCode, type FieldError, VqdError } from "@vqd/shared/errors.ts";
 import { RateRefusal, type RateState } from "./rate-state.ts";
@@ -10,7 +10,7 @@ export interface HubError {
   readonly retryable: boolean;
   readonly retryAfterSeconds: number | null;
   readonly errors: readonly FieldError[];
-  /** Of a RateRefusal. */
+  /** Only of a RateRefusal. */
   readonly rate: RateState | null;
 }
 
@@ -24,7 +24,7 @@ export function toHubError(error: VqdError): HubError {
   return { code, message, retryable, retryAfterSeconds: error.retryAfterSeconds ?? null, errors, rate };
 }
 
-/** The value of a hub's answer; throws the hub's VqdError. */
+/** The value of a hub's result, or throws the hub's VqdError. */
 export function unwrap<T>(result: HubResult<T>): T {
   if (result.ok) return result.value;
   const { code, message, retryable, retryAfterSeconds, errors, rate } = result.error;

@@ -1,4 +1,4 @@
-// An owner's limits, where a key stands, and the refusal beyond them.
+// Rate limits: the limits themselves, a key's current state, and the error when they are exceeded.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 
@@ -7,15 +7,15 @@ export interface RateLimits {
   readonly live: number;
 }
 
-/** Where a key stands after a request. */
+/** State of a key's limit after a request. */
 export interface RateState {
   readonly limit: number;
   readonly remaining: number;
-  /** ms until all of the limit is there again. */
+  /** ms until the full limit is available again. */
   readonly resetMs: number;
 }
 
-/** A request that is beyond its key's limits. */
+/** Thrown for a request that exceeds its key's limits. */
 export class RateRefusal extends VqdError {
   readonly rate: RateState;
 

@@ -1,4 +1,4 @@
-// What passes between the edge's request handlers and the hub: plain data, since classes do not survive RPC.
+// What request handlers and the hub exchange: plain data, since class instances do not survive RPC.
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import type { Priority } from "@vqd/shared/subjects.ts";
@@ -7,17 +7,17 @@ import type { PredictionStatus } from "./statuses.ts";
 import type { Delivery, DeliveryAttempt, WebhookEvent } from "./webhook-events.ts";
 
 export interface OutputFile {
-  /** Place of the image in the prediction. */
+  /** Index of the image within the prediction. */
   readonly index: number;
-  /** Last segment of its URL, "0.png". */
+  /** Last segment of its URL, such as "0.png". */
   readonly name: string;
 }
 
-/** Where a prediction that has not started stands. */
+/** Queue position of a prediction that has not started. */
 export interface QueuePlace {
-  /** 1 for the next one. */
+  /** 1 is next. */
   readonly position: number;
-  /** Estimated time to its start in seconds; null while nothing is known of its model's pace. */
+  /** Estimated seconds until its start; null while the pace of its model is unknown. */
   readonly etaSeconds: number | null;
 }
 
@@ -26,38 +26,38 @@ export interface PredictionRecord {
   readonly status: PredictionStatus;
   readonly model: string;
   readonly version: string;
-  /** The caller's input with its defaults filled in, as JSON. */
+  /** The caller's input with defaults filled in, as JSON. */
   readonly inputJson: string;
-  /** Tokens of all prompts, before the cut to the model's length. */
+  /** Tokens of all prompts, before truncation to the model's length. */
   readonly promptTokens: number;
   readonly promptTruncated: boolean;
   readonly images: number;
   readonly totalSteps: number;
-  /** Segments of unguessable URLs. */
+  /** Unguessable URL segments. */
   readonly fileCapability: string;
   readonly streamCapability: string;
   readonly step: number;
   readonly attempt: number;
   readonly numericsId: string | null;
-  /** In order of index. */
+  /** Ordered by index. */
   readonly outputs: readonly OutputFile[];
   readonly errorCode: ErrorCode | null;
   readonly errorMessage: string | null;
   readonly logs: string;
-  /** Null unless it waits. */
+  /** Null unless it is waiting. */
   readonly queue: QueuePlace | null;
   readonly predictSeconds: number | null;
   /** Unix times in ms. */
   readonly createdAt: number;
   readonly startedAt: number | null;
   readonly completedAt: number | null;
-  /** The images are gone: their retention has ended. */
+  /** The images have been deleted: their retention has ended. */
   readonly filesExpired: boolean;
   readonly webhook: string | null;
   readonly webhookEvents: readonly WebhookEvent[];
 }
 
-/** All that the hub needs to dispatch a prediction and to answer for it. */
+/** Everything the hub needs to dispatch a prediction and to report on it. */
 export interface NewPrediction {
   readonly keyName: string;
   readonly inputJson: string;
@@ -67,26 +67,26 @@ export interface NewPrediction {
   readonly streamCapability: string;
   readonly queueTimeoutMs: number;
   readonly runTimeoutMs: number;
-  /** Time from its creation after which it is canceled; null for never. */
+  /** Time after its creation at which it is canceled; null for never. */
   readonly cancelAfterMs: number | null;
   readonly idempotency: Idempotency | null;
   readonly webhook: Webhook | null;
   readonly limits: RateLimits;
-  /** Of links in webhooks. */
+  /** Origin of links in webhooks. */
   readonly origin: string;
-  /** The job as it goes to the worker, encoded. */
+  /** The encoded job, as the worker receives it. */
   readonly job: Uint8Array;
   readonly priority: Priority;
-  /** Refused if it would wait longer before its start, as far as that can be told. */
+  /** It is refused if its estimated wait is longer. */
   readonly maxWaitMs: number;
   readonly requestId: string;
-  /** Of the request's span, if it is traced. */
+  /** Traceparent of the request's span, if it is traced. */
   readonly traceparent: string | undefined;
 }
 
 export interface CreatedPrediction {
   readonly record: PredictionRecord;
-  /** Null for what an earlier request has made: that does not count. */
+  /** Null if an earlier request created the prediction: then this one does not count towards the limit. */
   readonly rate: RateState | null;
 }
 
@@ -95,7 +95,7 @@ export interface Webhook {
   readonly events: readonly WebhookEvent[];
 }
 
-/** A prediction's webhooks and what came of them. */
+/** A prediction's webhook deliveries and their attempts. */
 export interface WebhookLog {
   readonly webhook: string | null;
   readonly deliveries: readonly {
@@ -104,14 +104,14 @@ export interface WebhookLog {
   }[];
 }
 
-/** What makes a request the same as an earlier one of its key's owner. */
+/** Identifies a request as a repetition of an earlier one by the same owner. */
 export interface Idempotency {
   readonly key: string;
-  /** Of all that the request asks for, hex. */
+  /** SHA-256 of everything the request asks for, in hex. */
   readonly requestHash: string;
 }
 
-/** A place in a list that is ordered by creation: what lies to one side of a prediction. */
+/** A position in a list ordered by creation: everything on one side of a prediction. */
 export interface ListPlace {
   readonly towards: "older" | "newer";
   readonly createdAt: number;
@@ -120,9 +120,9 @@ export interface ListPlace {
 
 export interface ListQuery {
   readonly limit: number;
-  /** Null for the newest. */
+  /** Null to start with the newest. */
   readonly from: ListPlace | null;
-  /** Unix times in ms, both exclusive; null for any. */
+  /** Unix times in ms, both exclusive; null for no bound. */
   readonly createdAfter: number | null;
   readonly createdBefore: number | null;
 }
@@ -134,18 +134,18 @@ export interface PredictionPage {
   readonly next: ListPlace | null;
 }
 
-/** Asks for what a prediction's owner sees next in its event stream. */
+/** Asks for the next events of a prediction's stream, on behalf of its owner. */
 export interface EventQuery {
   readonly id: string;
   readonly keyName: string;
-  /** Sequence of the last event seen; 0 for none. */
+  /** Sequence number of the last event seen; 0 for none. */
   readonly after: number;
   readonly types: readonly string[];
 }
 
-/** What readers of a prediction's event stream see. */
+/** An event of a prediction's stream, as readers see it. */
 export interface StoredEvent {
-  /** Its place in the stream, counted from 1. */
+  /** Its sequence number in the stream, starting at 1. */
   readonly seq: number;
   readonly type: string;
   /** JSON, or a log line. */
@@ -153,7 +153,7 @@ export interface StoredEvent {
 }
 
 export interface HubHealth {
-  /** `unavailable`: connected, but the streams do not answer, since too few servers of the cluster are there. */
+  /** `unavailable`: connected, but the streams do not respond because too few servers of the cluster are up. */
   readonly nats: "connected" | "unavailable" | "unreachable";
   readonly live: number;
 }

@@ -1,6 +1,6 @@
-// A prediction's statuses: Replicate's.
+// The statuses of a prediction, which are Replicate's.
 
-/** `aborted`: canceled by its Cancel-After before it has started. */
+/** `aborted`: canceled by its Cancel-After before it started. */
 export const PREDICTION_STATUSES = [
   "starting",
   "processing",

@@ -1,4 +1,4 @@
-// The URLs that answers link to.
+// The URLs of the API's resources, for links in responses.
 
 export const predictionUrl = (origin: string, id: string): string => `${origin}/v1/predictions/${id}`;
 export const cancelUrl = (origin: string, id: string): string => `${predictionUrl(origin, id)}/cancel`;

@@ -1,4 +1,4 @@
-// A prediction as clients see it: Replicate's resource, with a few fields of our own.
+// A prediction as clients see it: Replicate's resource with a few additional fields.
 
 import type { PredictionRecord } from "./records.ts";
 import type { PredictionStatus } from "./statuses.ts";
@@ -12,19 +12,19 @@ export interface PredictionView {
   readonly version: string;
   readonly status: PredictionStatus;
   readonly source: "api";
-  /** With defaults filled in; given back as input, it makes the same images. */
+  /** With defaults filled in; sent again as input, it makes the same images. */
   readonly input: unknown;
-  /** URLs of the images; null until the first one is there, and once they have expired. */
+  /** URLs of the images; null until the first is available, and again once they have expired. */
   readonly output: readonly string[] | null;
   readonly error: string | null;
   readonly error_code: string | null;
   readonly logs: string;
-  /** While it waits: 1 for the next one, and the estimated seconds to its start (null: not known). */
+  /** While it waits: its position (1 is next) and the estimated seconds until its start (null if unknown). */
   readonly queue: { readonly position: number; readonly eta_seconds: number | null } | null;
   readonly metrics: {
-    /** Tokens of all prompts with their begin and end marks, before any cut. */
+    /** Tokens of all prompts including start and end tokens, before truncation. */
     readonly prompt_tokens: number;
-    /** True if a prompt was longer than the model reads, and lost its end. */
+    /** True if a prompt exceeded the model's length and was truncated. */
     readonly prompt_truncated: boolean;
     readonly image_count: number;
     readonly steps: number;
@@ -40,17 +40,17 @@ export interface PredictionView {
   readonly data_removed: boolean;
   readonly webhook?: string;
   readonly webhook_events_filter?: readonly string[];
-  /** Once it has ended: when its images, and then the prediction itself, can no longer be fetched. */
+  /** Once it has ended: when its images, and later the prediction itself, will be deleted. */
   readonly output_expires_at: string | null;
   readonly expires_at: string | null;
   readonly urls: Readonly<Record<"get" | "cancel" | "events" | "stream", string>>;
 }
 
 export interface ViewOptions {
-  /** Of links. */
+  /** Origin of links. */
   readonly origin: string;
   readonly retention: { readonly fileRetentionMs: number; readonly recordRetentionMs: number };
-  /** What to say instead of the record's. */
+  /** Overrides the record's. */
   readonly status?: PredictionStatus;
 }
 

@@ -1,4 +1,4 @@
-// The events that webhooks tell of, and their deliveries.
+// The events that webhooks report, and their deliveries.
 
 export const WEBHOOK_EVENTS = ["start", "output", "logs", "completed"] as const;
 export type WebhookEvent = (typeof WEBHOOK_EVENTS)[number];
@@ -9,13 +9,13 @@ export interface Delivery {
   readonly id: string;
   readonly predictionId: string;
   readonly event: WebhookEvent;
-  /** Where it goes. */
+  /** Host of the receiver. */
   readonly host: string;
-  /** Null until the first attempt, from when on it stays the same. */
+  /** Null until the first attempt; the same for all attempts after that. */
   readonly body: string | null;
   readonly state: DeliveryState;
   readonly tries: number;
-  /** Unix time in ms; null once it is settled. */
+  /** Unix time of the next attempt in ms; null once it is settled. */
   readonly nextAt: number | null;
 }
 

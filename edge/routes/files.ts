@@ -1,4 +1,4 @@
-// Generated images, for whoever has the URL.
+// Serves generated images to anyone who has the URL.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { AppContext } from "../http/context.ts";
@@ -10,36 +10,35 @@ const NAME = /^\d{1,3}(?:-\d{1,3})?\.(?:png|jpg|webp)$/;
 /** Entity tags as If-Match and If-None-Match list them. */
 const ETAGS = /^(?:\*|(?:W\/)?"[\x21\x23-\x7e]*"(?:\s*,\s*(?:W\/)?"[\x21\x23-\x7e]*")*)$/;
 
-/** A condition of the request; undefined for none, also for what is no list of entity tags. */
+/** A conditional header; undefined if it is absent or not a list of entity tags. */
 function entityTags(c: AppContext, header: "if-match" | "if-none-match"): string | undefined {
   const given = c.req.header(header);
   return given !== undefined && ETAGS.test(given) ? given : undefined;
 }
 
-/** Whether If-Match holds: one of its tags is the file's, in the strong comparison. */
+/** Whether If-Match holds: one of its tags is the file's, by strong comparison. */
 function isMatch(tags: string | undefined, etag: string): boolean {
   if (tags === undefined || tags === "*") return true;
   return tags.split(/,\s*(?=W\/"|")/).some((tag) => tag.trim() === etag);
 }
 
 /**
- * `GET /v1/files/{capability}/{name}`. A file never changes, and no answer tells its date: of all conditions those of
- * entity tags have a meaning.
+ * `GET /v1/files/{capability}/{name}`. A file never changes and has no date, so only conditions on entity tags apply.
  */
 export async function getFile(c: AppContext): Promise<Response> {
   const capability = c.req.param("capability") ?? "";
   const name = c.req.param("name") ?? "";
   const isPossible = CAPABILITY.test(capability) && NAME.test(name);
   const known = entityTags(c, "if-none-match");
-  // Storage throws at headers that are not well-formed.
+  // R2 throws on malformed headers.
   const onlyIf = new Headers(known === undefined ? {} : { "if-none-match": known });
   const file: R2Object | R2ObjectBody | null = isPossible
     ? await c.env.FILES.get(fileKey(capability, name), { onlyIf })
     : null;
-  if (file === null) throw new VqdError("not_found", "there is no such file, or it has expired");
+  if (file === null) throw new VqdError("not_found", "the file does not exist or has expired");
   if (!isMatch(entityTags(c, "if-match"), file.httpEtag)) {
     if ("body" in file) await (file as R2ObjectBody).body.cancel();
-    throw new VqdError("precondition_failed", "the file is not the one that If-Match names");
+    throw new VqdError("precondition_failed", "the file does not match If-Match");
   }
   const maxAge = Math.floor(c.get("config").fileRetentionMs / 1_000);
   const headers = {

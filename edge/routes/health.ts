@@ -1,16 +1,16 @@
-// Whether a prediction made now would be served.
+// Health: whether a prediction created now would be served.
 
 import type { AppContext } from "../http/context.ts";
 import { listModels } from "../service/models.ts";
 import { errorFields } from "@vqd/shared/log.ts";
 
-/** `GET /healthz`: 200 with NATS connected and a model announced, else 503; the body says what is missing. */
+/** `GET /healthz`: 200 if NATS is connected and a model has been announced, else 503; the body says what is missing. */
 export async function getHealth(c: AppContext): Promise<Response> {
   c.header("cache-control", "no-store");
   const hubs = c.get("hubs");
   try {
     const { nats, live } = await hubs.ofShard(0).health();
-    // Any key's hub will do: all of them follow the same models.
+    // Any hub will do: all of them see the same models.
     const models = await listModels(hubs, "", c.get("log"));
     const isReady = nats === "connected" && models.length > 0;
     return c.json(
@@ -24,7 +24,7 @@ export async function getHealth(c: AppContext): Promise<Response> {
       isReady ? 200 : 503,
     );
   } catch (error) {
-    c.get("log").error("the hub does not answer", errorFields(error));
+    c.get("log").error("the hub does not respond", errorFields(error));
     return c.json(
       { status: "unavailable", hub: "failed", nats: "unknown", live_predictions: 0, models: [] },
       503,

@@ -1,4 +1,4 @@
-// OpenAI's images endpoint: a prediction made and followed to its end within one request.
+// OpenAI's images endpoint: a prediction created and followed to its end within one request.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import { readJson } from "../http/body.ts";
@@ -32,7 +32,7 @@ export async function generateImages(c: AppContext): Promise<Response> {
   const model = resolveModel(models, body.model ?? undefined, config.defaultModel);
   if (model === undefined) {
     throw new VqdError("not_found", "the model does not exist; see GET /v1/models", {
-      errors: [{ path: "model", message: "names no model that is served here" }],
+      errors: [{ path: "model", message: "is not the name of an available model" }],
     });
   }
   const size = checkSize(body.size, model);
@@ -61,12 +61,12 @@ export async function generateImages(c: AppContext): Promise<Response> {
     files: c.env.FILES,
     hasKey: idempotency !== null,
   };
-  // With a key the caller can come back for the images: then they are made to the end.
+  // With an idempotency key the caller can come back for the images, so they are completed.
   const onDisconnect = idempotency === null ? cancellation(c, record.id) : (): void => {};
   return body.stream ? streamed(c, job, record, onDisconnect) : answered(c, job, record, onDisconnect);
 }
 
-/** Cancels the prediction, once, when it is called. */
+/** A function that cancels the prediction the first time it is called. */
 function cancellation(c: AppContext, id: string): () => void {
   let isCanceled = false;
   return () => {
@@ -108,7 +108,7 @@ async function answered(
   signal.addEventListener("abort", onDisconnect);
   let record: PredictionRecord;
   try {
-    // Its deadlines end every prediction.
+    // Not forever: every prediction has deadlines.
     record = await waitForEnd(c.get("hubs"), created.id, c.get("keyName"), Infinity);
   } finally {
     signal.removeEventListener("abort", onDisconnect);
@@ -125,8 +125,8 @@ async function answered(
     data,
     ...commonFields(job),
     usage: usage(job, record.images, record.promptTokens),
-    // Beyond OpenAI's fields: whether the model saw all of the prompt, what makes these images again, how long
-    // URLs of them are good.
+    // In addition to OpenAI's fields: whether the prompt was truncated, what reproduces the images, and when their
+    // URLs expire.
     prompt_truncated: record.promptTruncated,
     prediction_id: record.id,
     seed: (JSON.parse(record.inputJson) as { seed: number }).seed,

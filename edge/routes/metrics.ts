@@ -1,14 +1,14 @@
-// What the hubs have counted, for Prometheus.
+// The metrics of all hubs, for Prometheus.
 
 import type { AppContext } from "../http/context.ts";
 import { EXPOSITION_TYPE, exposition } from "../telemetry/exposition.ts";
 import type { Sample } from "../hub/metrics.ts";
 import { errorFields } from "@vqd/shared/log.ts";
 
-/** Hubs that are asked at the same time: a Worker may have so many connections that wait for an answer. */
+/** Hubs queried at a time: the number of connections a Worker may have waiting for a response. */
 const AT_ONCE = 6;
 
-/** `GET /metrics`: of every shard's hub. One that does not answer is left out, and logged. */
+/** `GET /metrics`: of the hubs of all shards. One that does not respond is left out and logged. */
 export async function getMetrics(c: AppContext): Promise<Response> {
   const hubs = c.get("hubs");
   const samples = new Map<number, readonly Sample[]>();
@@ -17,7 +17,7 @@ export async function getMetrics(c: AppContext): Promise<Response> {
     const answers = await Promise.allSettled(shards.map((shard) => hubs.ofShard(shard).metrics()));
     for (const [i, answer] of answers.entries()) {
       if (answer.status === "fulfilled") samples.set(first + i, answer.value);
-      else c.get("log").warn("a hub does not answer", { shard: first + i, ...errorFields(answer.reason) });
+      else c.get("log").warn("a hub does not respond", { shard: first + i, ...errorFields(answer.reason) });
     }
   }
   return c.body(exposition(samples), 200, { "content-type": EXPOSITION_TYPE, "cache-control": "no-store" });

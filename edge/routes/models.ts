@@ -1,4 +1,4 @@
-// The models resource, in OpenAI's and Replicate's form at once.
+// The models resource, in OpenAI's and Replicate's formats at once.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
@@ -9,10 +9,10 @@ import { DEFAULTS, predictionInputSchema } from "../service/schemas.ts";
 import { modelUrl } from "../prediction/urls.ts";
 import { originOf } from "../http/urls.ts";
 
-/** A version's colours never change; a name's do, with its newest version. */
+/** The palette of a version never changes; that of a name does when there is a new version. */
 const PALETTE_MAX_AGE_SECONDS = 300;
 
-/** Replicate's clients read the input's schema from here. */
+/** Replicate's clients read the input schema from here. */
 function openapiSchema(): unknown {
   return {
     openapi: "3.1.0",
@@ -44,7 +44,7 @@ function viewModel(model: ModelManifest, origin: string) {
       created_at: new Date(model.announcedAt).toISOString(),
       openapi_schema: openapiSchema(),
     },
-    // What a client may want to know before it asks for an image
+    // Useful to know before asking for an image
     defaults: { guidance_scale: model.defaults?.guidanceScale ?? DEFAULTS.guidanceScale },
     limits: {
       max_inference_steps: model.numTrainTimesteps,
@@ -69,7 +69,7 @@ export async function getModels(c: AppContext): Promise<Response> {
   return c.json({ object: "list", data: views, next: null, previous: null, results: views });
 }
 
-/** The model that the path names; `owner/name:version` means that version. */
+/** The model named in the path; `owner/name:version` selects a version. */
 async function namedModel(c: AppContext): Promise<ModelManifest> {
   const owner = c.req.param("owner");
   const name = owner === undefined ? (c.req.param("id") ?? "") : `${owner}/${c.req.param("name") ?? ""}`;
@@ -77,22 +77,22 @@ async function namedModel(c: AppContext): Promise<ModelManifest> {
   const model = name === "" ? undefined : resolveModel(models, name, undefined);
   if (model === undefined) {
     throw new VqdError("not_found", "the model does not exist; see GET /v1/models", {
-      errors: [{ path: "model", message: "names no model that is served here" }],
+      errors: [{ path: "model", message: "is not the name of an available model" }],
     });
   }
   return model;
 }
 
-/** `GET /v1/models/{owner}/{name}`, and `GET /v1/models/{id}` with the slash encoded, as OpenAI's client does. */
+/** `GET /v1/models/{owner}/{name}`, or `GET /v1/models/{id}` with the slash encoded, as OpenAI's client sends it. */
 export async function getModel(c: AppContext): Promise<Response> {
   return c.json(viewModel(await namedModel(c), originOf(c.get("config"), c.req.url)));
 }
 
-/** `GET /v1/models/{owner}/{name}/palette`: with it tokens are shown as a picture without any decoding. */
+/** `GET /v1/models/{owner}/{name}/palette`: lets a client show tokens as an image without decoding them. */
 export async function getPalette(c: AppContext): Promise<Response> {
   const model = await namedModel(c);
   if (model.palette === undefined) {
-    throw new VqdError("not_found", `${model.name} has not published the colours of its codes`);
+    throw new VqdError("not_found", `${model.name} has not published a palette`);
   }
   c.header("cache-control", `private, max-age=${PALETTE_MAX_AGE_SECONDS}`);
   return c.json({

@@ -1,4 +1,4 @@
-// The API's own description.
+// Serves the OpenAPI document.
 
 import type { AppContext } from "../http/context.ts";
 import { openapiDocument } from "../api-docs/document.ts";
@@ -7,7 +7,7 @@ let text: string | undefined;
 
 /** `GET /openapi.json` */
 export function getOpenApi(c: AppContext): Response {
-  // Made when first asked for: it takes a while, and most isolates are never asked.
+  // Generated on first use: it takes a while, and most isolates never need it.
   text ??= JSON.stringify(openapiDocument());
   c.header("cache-control", "no-cache");
   c.header("content-type", "application/json");

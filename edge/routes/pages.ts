@@ -1,11 +1,11 @@
-// The pages for people: static files, with the headers that keep them to themselves.
+// The pages: static files, served with a strict content security policy.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { AppContext } from "../http/context.ts";
 
 const NAME = /^[a-z][a-z0-9-]*\.(?:js|css|svg)$/;
 
-/** All that a page may load is its own: no inline script or style, nothing from elsewhere. */
+/** Pages load only their own files: no inline scripts or styles, nothing from other origins. */
 const PAGE_POLICY = [
   "default-src 'none'",
   "script-src 'self'",
@@ -30,7 +30,7 @@ async function serve(c: AppContext, path: string, headers: Record<string, string
   if (file.status !== 200 && file.status !== 304)
     throw new VqdError("not_found", "there is nothing at this path");
   const response = new Response(file.body, file);
-  // Their names do not change with their content: ask each time, by ETag.
+  // File names do not change with their content, so browsers revalidate by ETag.
   response.headers.set("cache-control", "no-cache");
   for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
   return response;

@@ -28,12 +28,12 @@ function view(c: AppContext, record: PredictionRecord, status = record.status): 
   return viewPrediction(record, { origin: originOf(config, c.req.url), retention: config, status });
 }
 
-/** Throws a VqdError (invalid_input) for a URL that must not be called. */
+/** The webhook that the body asks for, if any. Throws a VqdError (invalid_input) for a URL that must not be called. */
 function webhookOf(c: AppContext, body: z.infer<typeof createPredictionSchema>): Webhook | null {
   const { webhook: url, webhook_events_filter: filter } = body;
   if (url === undefined || url === null || url === "") {
     if (filter && filter.length > 0) {
-      throw invalidInput([{ path: "webhook_events_filter", message: "has no meaning without webhook" }]);
+      throw invalidInput([{ path: "webhook_events_filter", message: "requires webhook" }]);
     }
     return null;
   }
@@ -42,7 +42,7 @@ function webhookOf(c: AppContext, body: z.infer<typeof createPredictionSchema>):
   return { url, events: filter && filter.length > 0 ? filter : WEBHOOK_EVENTS };
 }
 
-/** `POST /v1/predictions`, and `POST /v1/models/{owner}/{name}/predictions` with the model from the path. */
+/** `POST /v1/predictions`, or `POST /v1/models/{owner}/{name}/predictions` with the model in the path. */
 export async function createPrediction(c: AppContext): Promise<Response> {
   const body = validate(createPredictionSchema, await readJson(c.req.raw));
   const [config, hubs, keyName] = [c.get("config"), c.get("hubs"), c.get("keyName")];
@@ -54,17 +54,17 @@ export async function createPrediction(c: AppContext): Promise<Response> {
     ...(body.version && fromPath !== undefined ? ["version"] : []),
   ];
   if (again.length > 0) {
-    const message = "must be left out: the model is named already";
+    const message = "must be omitted: the model is already given";
     throw invalidInput(again.map((path) => ({ path, message })));
   }
   const reference = fromPath ?? body.version ?? body.model ?? undefined;
   const model = resolveModel(models, reference, config.defaultModel);
   if (model === undefined) {
-    if (fromPath !== undefined) throw new VqdError("not_found", `there is no model ${fromPath}`);
+    if (fromPath !== undefined) throw new VqdError("not_found", `the model ${fromPath} does not exist`);
     throw invalidInput([
       {
         path: body.model ? "model" : "version",
-        message: "names no model that is served here; see GET /v1/models",
+        message: "is not the name of an available model; see GET /v1/models",
       },
     ]);
   }
@@ -91,12 +91,12 @@ export async function createPrediction(c: AppContext): Promise<Response> {
 
   c.header("preference-applied", `wait=${seconds}`);
   const waited = await waitForEnd(hubs, record.id, keyName, seconds * 1_000);
-  // Replicate's client takes every status but `starting` for the end.
+  // Replicate's client takes any status other than `starting` as final.
   const status = isFinal(waited.status) ? waited.status : "starting";
   return c.json(view(c, waited, status), created);
 }
 
-/** `GET /v1/predictions`: the key's own, newest first. */
+/** `GET /v1/predictions`: those of the key's owner, newest first. */
 export async function listPredictions(c: AppContext): Promise<Response> {
   const query = listQuery(c);
   const keyName = c.get("keyName");

@@ -1,11 +1,11 @@
-// Event streams: by the key's owner, or by the bearer of an unguessable URL.
+// Event streams, for the owner of the prediction or the bearer of its unguessable URL.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { AppContext } from "../http/context.ts";
 import { type StreamQuery, streamRequest } from "../hub/sse/stream-request.ts";
 import { originOf } from "../http/urls.ts";
 
-/** The last event the client has seen; what is no number counts as none. */
+/** Sequence number of the last event the client has seen; 0 if it is missing or not a number. */
 function lastEventId(c: AppContext): number {
   const given = c.req.header("last-event-id") ?? c.req.query("last_event_id") ?? "";
   return /^\d{1,12}$/.test(given) ? Number(given) : 0;
@@ -14,7 +14,7 @@ function lastEventId(c: AppContext): number {
 async function open(c: AppContext, query: StreamQuery): Promise<Response> {
   const hub = c.get("hubs").ofPrediction(query.id);
   const response = await hub.fetch(streamRequest(query, c.req.raw.signal));
-  if (response.status === 404) throw new VqdError("not_found", "there is no such prediction");
+  if (response.status === 404) throw new VqdError("not_found", "the prediction does not exist");
   if (response.status === 503) {
     throw new VqdError("too_many_readers", "too many event streams are open", {
       retryable: true,
@@ -23,7 +23,7 @@ async function open(c: AppContext, query: StreamQuery): Promise<Response> {
   }
   if (c.req.raw.method !== "HEAD") return response;
   await response.body?.cancel();
-  // A response whose body has been taken can no longer be given headers.
+  // A response whose body has been consumed can no longer be given headers.
   return new Response(null, response);
 }
 
@@ -34,7 +34,7 @@ export function predictionEvents(c: AppContext): Promise<Response> {
   return open(c, { id, after: lastEventId(c), origin, keyName: c.get("keyName") });
 }
 
-/** `GET /v1/streams/{id}/{capability}`: in the form that Replicate's client reads. */
+/** `GET /v1/streams/{id}/{capability}`: in the format that Replicate's client reads. */
 export function capabilityStream(c: AppContext): Promise<Response> {
   const id = c.req.param("id") ?? "";
   const origin = originOf(c.get("config"), c.req.url);

@@ -1,4 +1,4 @@
-// What callers see of their webhooks: the secret, the attempts, another try.
+// The signing secret of webhooks, their delivery attempts, and redelivery.
 
 import type { AppContext } from "../http/context.ts";
 import { unwrap } from "../prediction/hub-result.ts";
@@ -41,7 +41,7 @@ export async function getWebhookAttempts(c: AppContext): Promise<Response> {
   });
 }
 
-/** `POST /v1/predictions/{id}/webhook-attempts/redeliver`: the end of the prediction once more, by the whole schedule. */
+/** `POST /v1/predictions/{id}/webhook-attempts/redeliver`: sends `completed` again, with the full retry schedule. */
 export async function redeliverWebhook(c: AppContext): Promise<Response> {
   const id = c.req.param("id") ?? "";
   unwrap(await c.get("hubs").ofPrediction(id).redeliverWebhook(id, c.get("keyName")));

@@ -1,4 +1,4 @@
-// Which hub owns what: all predictions of a caller live in one hub, whose shard is part of their ids.
+// Finds the hub of a key or a prediction: all predictions of an owner live in one hub, whose shard is part of their ids.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import { isPredictionId, shardOfPrediction } from "@vqd/shared/ids.ts";
@@ -21,7 +21,7 @@ export class Hubs {
     return this.namespace.get(this.namespace.idFromName(hubName(shard)));
   }
 
-  /** The shard that new predictions of a key's owner go to: FNV-1a of the owner's name. */
+  /** The shard for new predictions of a key's owner: FNV-1a of the owner's name. */
   shardOfKey(keyName: string): number {
     let hash = 0x811c9dc5;
     for (let i = 0; i < keyName.length; i++) hash = Math.imul(hash ^ keyName.charCodeAt(i), 0x01000193);
@@ -32,10 +32,10 @@ export class Hubs {
     return this.ofShard(this.shardOfKey(keyName));
   }
 
-  /** The hub of a prediction. Throws a VqdError (not_found) if this cannot be an id, so that no hub is made for it. */
+  /** The hub of a prediction. Throws a VqdError (not_found) for a malformed id, so that no hub is created for it. */
   ofPrediction(id: string): HubStub {
     if (!isPredictionId(id) || shardOfPrediction(id) >= this.shards) {
-      throw new VqdError("not_found", "there is no such prediction");
+      throw new VqdError("not_found", "the prediction does not exist");
     }
     return this.ofShard(shardOfPrediction(id));
   }

@@ -1,4 +1,4 @@
-// The models that this edge serves, and which of them a request means.
+// The models that this edge serves, and which of them a request refers to.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { Logger } from "@vqd/shared/log.ts";
@@ -6,9 +6,9 @@ import { type ModelManifest, VERSION_PATTERN } from "@vqd/shared/model.ts";
 import type { Hubs } from "./hubs.ts";
 import { mergesSha256, tokenizer } from "./tokenizer.ts";
 
-/** How long an isolate goes without asking the hub again. */
+/** How long an isolate caches the hub's list. */
 const CACHE_MS = 3_000;
-/** An empty list is asked for again sooner: the first worker may just be starting. */
+/** An empty list is cached for less: the first worker may just be starting. */
 const EMPTY_CACHE_MS = 500;
 const NO_MODEL_RETRY_SECONDS = 5;
 
@@ -21,13 +21,13 @@ interface CachedModels {
 const caches = new WeakMap<Hubs["namespace"], Map<number, CachedModels>>();
 const reported = new Set<string>();
 
-/** True if the edge can tokenize for the model; says in the log, once, if not. */
+/** True if the edge can tokenize for the model; otherwise logs that once. */
 async function isServed(manifest: ModelManifest, log: Logger): Promise<boolean> {
   const { mergesSha256: wanted, padTokenId } = manifest.tokenizer;
   if (wanted === (await mergesSha256()) && padTokenId < tokenizer.vocabularySize) return true;
   if (!reported.has(manifest.version)) {
     reported.add(manifest.version);
-    log.warn("model not served: its vocabulary is not the edge's", {
+    log.warn("model not served: it uses a different vocabulary than the edge", {
       model: manifest.name,
       version: manifest.version,
     });
@@ -35,7 +35,7 @@ async function isServed(manifest: ModelManifest, log: Logger): Promise<boolean> 
   return false;
 }
 
-/** Models that can be used by the owner of a key, the newest announcement first. */
+/** Models available to the owner of a key, most recently announced first. */
 export async function listModels(
   hubs: Hubs,
   keyName: string,
@@ -57,8 +57,8 @@ export async function listModels(
 
 /**
  * The model that `reference` names: a version (64 hexadecimal digits), `owner/name` (its newest version), or
- * `owner/name:version`; undefined gives the default. Returns undefined if there is none of that name.
- * Throws a VqdError (no_worker) if no model at all is known.
+ * `owner/name:version`; undefined means the default. Returns undefined if there is no such model.
+ * Throws a VqdError (no_worker) if no model is known at all.
  */
 export function resolveModel(
   models: readonly ModelManifest[],
@@ -67,7 +67,7 @@ export function resolveModel(
 ): ModelManifest | undefined {
   const [newest] = models;
   if (newest === undefined) {
-    throw new VqdError("no_worker", "no model is available: no worker has announced one yet", {
+    throw new VqdError("no_worker", "no model is available yet: no worker has announced one", {
       retryable: true,
       retryAfterSeconds: NO_MODEL_RETRY_SECONDS,
     });

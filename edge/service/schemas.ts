@@ -1,4 +1,4 @@
-// The bodies that clients send, as schemas: the one description of them.
+// Schemas of request bodies: they validate requests and describe them in the OpenAPI document.
 
 import { z } from "@hono/zod-openapi";
 import { OUTPUT_FORMATS, PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
@@ -41,73 +41,73 @@ const integer = (): z.ZodInt =>
 const images = integer().min(1).max(MAX_IMAGES);
 const imagesMessage = `must be an integer from 1 to ${MAX_IMAGES}`;
 
-/** Settings of the sampler that both dialects take; null means the default. */
+/** Sampler settings accepted in both dialects; null means the default. */
 const sampling = {
   preset: z
     .enum(PRESET_NAMES)
     .nullish()
     .describe(
-      "Steps, scheduler and purity sampling at once: draft, fast or best. What is given beside it counts.",
+      "Sets steps, scheduler and purity sampling at once: draft, fast or best. Fields given explicitly take precedence.",
     ),
   num_inference_steps: integer()
     .min(1)
     .max(MAX_TIMESTEPS)
     .nullish()
-    .describe("Denoising steps, at most as many as the model was trained with."),
+    .describe("Number of denoising steps, at most as many as the model was trained with."),
   guidance_scale: z
     .number()
     .min(MIN_GUIDANCE_SCALE)
     .max(MAX_GUIDANCE_SCALE)
     .nullish()
     .describe(
-      "How strongly the prompt steers the image; 1 switches guidance off. By default what the model says, else 5.",
+      "How strongly the prompt steers the image; 1 turns guidance off. Defaults to the model's own value, or 5.",
     ),
   truncation_rate: z
     .number()
     .gt(0)
     .max(1)
     .nullish()
-    .describe("Share of the probability that sampling keeps, the most likely classes first."),
+    .describe("Share of the probability mass that sampling keeps, starting with the most likely classes."),
   seed: integer()
     .min(0)
     .max(MAX_SEED)
     .nullish()
-    .describe("The same seed gives the same image; random if absent."),
+    .describe("The same seed gives the same image; random if omitted."),
   scheduler: z
     .enum(SCHEDULERS)
     .nullish()
-    .describe("How the steps are spread: over the end of the diffusion process, or over all of it."),
+    .describe("How the steps are distributed: over the end of the diffusion process, or over all of it."),
   prior_rule: z
     .literal(PRIOR_RULES)
     .nullish()
-    // The generator reads one value of a literal only.
+    // The generator only reads a literal's first value.
     .openapi({ type: ["integer", "null"], enum: [...PRIOR_RULES, null] })
-    .describe("Purity sampling: 0 is off, 1 unmasks the surest pixels first, 2 also sharpens their choice."),
+    .describe(
+      "Purity sampling: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution.",
+    ),
   prior_weight: z
     .number()
     .min(0)
     .max(MAX_PRIOR_WEIGHT)
     .nullish()
-    .describe("How much prior rule 2 sharpens; 0 is not at all."),
+    .describe("How much prior rule 2 sharpens the distribution; 0 means not at all."),
   negative_prompt: z.string().max(MAX_PROMPT_CHARS).nullish().describe("What the image should not show."),
 };
 
 const priority = z
   .enum(PRIORITIES)
   .nullish()
-  .describe(
-    "Before or after whom it is served: high, normal or low. A key may be limited to less than high.",
-  );
+  .describe("Order of service: high, normal or low. The key may limit how high it can be.");
 
 export const predictionInputSchema = z.strictObject({
   prompt: z
     .union([promptText, z.array(promptText).min(1).max(MAX_IMAGES)], {
       error: (issue) => (issue.input === undefined ? "is required" : "must be a string or a list of strings"),
     })
-    .describe("What the image should show; a list makes images for each."),
+    .describe("What the image should show; a list makes images for each prompt."),
   ...sampling,
   num_outputs: images.nullish().describe("Images per prompt."),
-  num_images_per_prompt: images.nullish().describe("Another name of num_outputs."),
+  num_images_per_prompt: images.nullish().describe("Alias of num_outputs."),
   output_format: z.enum(OUTPUT_FORMATS).nullish().describe("Format of the image files."),
   output_quality: integer()
     .min(0)
@@ -118,7 +118,7 @@ export const predictionInputSchema = z.strictObject({
     .min(0)
     .max(MAX_PREVIEWS)
     .nullish()
-    .describe("Pictures of the most likely result on the way, of each image, as `preview` events."),
+    .describe("Previews of each image: the most likely result so far, sent as `preview` events."),
 });
 
 export type PredictionInput = z.infer<typeof predictionInputSchema>;
@@ -129,24 +129,24 @@ export const createPredictionSchema = z.strictObject({
     .min(1)
     .max(200)
     .nullish()
-    .describe("A version's id, `owner/name` or `owner/name:version`; the default model if left out."),
-  /** A model by name, which Replicate has in the path: accepted here too, for that is where people put it. */
+    .describe("A version id, `owner/name` or `owner/name:version`; defaults to the default model."),
+  /** Replicate has the model's name in the path; it is accepted here too, since people put it here. */
   model: z.string().min(1).max(200).nullish().describe("`owner/name`, instead of version."),
-  webhook: z.string().nullish().describe("A public https URL that is told of the prediction's events."),
+  webhook: z.string().nullish().describe("A public https URL that receives the prediction's events."),
   webhook_events_filter: z
     .array(z.enum(WEBHOOK_EVENTS))
     .max(WEBHOOK_EVENTS.length)
     .nullish()
-    .describe("Which events it is told of; all if left out."),
-  /** Replicate's client takes it as a hint for itself; every prediction has a stream here. */
+    .describe("The events to send; defaults to all."),
+  /** A hint for Replicate's own client; here every prediction has a stream. */
   stream: z.boolean().nullish().describe("No effect: every prediction has a stream."),
   priority,
   input: predictionInputSchema,
 });
 
-/** A parameter of OpenAI's API that this service knows and cannot vary: its neutral values pass. */
+/** A parameter of OpenAI's API that cannot be varied here: only its neutral values are accepted. */
 const only = (...values: (string | number)[]) => {
-  const message = `must be ${values.map((value) => `${JSON.stringify(value)} or `).join("")}left out`;
+  const message = `must be ${values.map((value) => `${JSON.stringify(value)} or `).join("")}omitted`;
   return z
     .union([z.string(), z.number(), z.boolean(), z.object({})], message)
     .nullish()
@@ -155,27 +155,27 @@ const only = (...values: (string | number)[]) => {
       message,
     )
     .openapi({ type: ["string", "number", "null"], enum: [...values, null] })
-    .describe("Known, and taken at its one value only.");
+    .describe("Accepted for compatibility; only the listed values are supported.");
 };
 
 export const generateImagesSchema = z.strictObject({
   prompt: promptText,
-  model: z.string().min(1).max(200).nullish().describe("`owner/name`; the default model if left out."),
+  model: z.string().min(1).max(200).nullish().describe("`owner/name`; defaults to the default model."),
   n: z
     .int({ error: imagesMessage })
     .min(1, imagesMessage)
-    .max(MAX_IMAGES, `must be at most ${MAX_IMAGES}: a prediction makes no more images`)
+    .max(MAX_IMAGES, `must be at most ${MAX_IMAGES}, the most images that a prediction makes`)
     .nullish()
-    .describe("Images to make."),
+    .describe("Number of images."),
   size: z
     .string()
     .regex(/^(?:auto|[1-9]\d{0,4}x[1-9]\d{0,4})$/, 'must be "auto" or a size such as "256x256"')
     .nullish()
-    .describe("auto, or the size that the model makes."),
+    .describe("`auto`, or the size of the model's images."),
   response_format: z
     .enum(["b64_json", "url"])
     .nullish()
-    .describe("The images themselves, or URLs that expire."),
+    .describe("Whether to return the images themselves or URLs, which expire."),
   output_format: z.enum(OUTPUT_FORMATS).nullish().describe("Format of the image files."),
   user: z.string().max(1_000).nullish(),
   ...sampling,
@@ -197,8 +197,8 @@ export const generateImagesSchema = z.strictObject({
     .min(0)
     .max(MAX_PARTIAL_IMAGES)
     .nullish()
-    .describe("Images of the most likely result on the way; with stream."),
-  stream: z.boolean().nullish().describe("Answer with server-sent events."),
+    .describe("Number of previews, each the most likely result so far; requires stream."),
+  stream: z.boolean().nullish().describe("Respond with server-sent events."),
   safety_identifier: z.string().max(1_000).nullish(),
 });
 

@@ -1,4 +1,4 @@
-// From validated input to a dispatched prediction: defaults, limits of the model, token ids, job.
+// From validated input to a dispatched prediction: defaults, limits of the model, token ids and the job.
 
 import type { ApiKey } from "@vqd/shared/api-key.ts";
 import { encodeJob } from "@vqd/shared/codec.ts";
@@ -26,21 +26,21 @@ export interface Submission {
   readonly traceparent: string | undefined;
   readonly cancelAfterMs?: number | null;
   readonly idempotency?: Idempotency | null;
-  /** By default normal, or what the key may have at most. */
+  /** Normal by default, or the key's highest if that is lower. */
   readonly priority?: Priority | null | undefined;
-  /** Where in the body the input lies, for errors: "input." or "". */
+  /** Prefix of the input's fields in errors: "input." or "". */
   readonly path: string;
-  /** Of links to what is made. */
+  /** Origin of links to the prediction. */
   readonly origin: string;
   readonly webhook?: Webhook | null;
 }
 
-/** The caller's input with all that was left open filled in: what is echoed, and reproduces the images. */
+/** The caller's input with defaults filled in. It is returned to the caller, and reproduces the images. */
 function withDefaults(input: PredictionInput, model: ModelManifest, path: string) {
   const preset = PRESETS[input.preset ?? DEFAULTS.preset];
   const steps = input.num_inference_steps ?? Math.min(preset.numInferenceSteps, model.numTrainTimesteps);
   if (steps > model.numTrainTimesteps) {
-    const message = `must be at most ${model.numTrainTimesteps}, the steps that ${model.name} was trained with`;
+    const message = `must be at most ${model.numTrainTimesteps}, the number of steps ${model.name} was trained with`;
     throw invalidInput([{ path: `${path}num_inference_steps`, message }]);
   }
   const { num_outputs: outputs, num_images_per_prompt: perPrompt } = input;
@@ -48,10 +48,10 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
     throw invalidInput([{ path: `${path}num_images_per_prompt`, message: "contradicts num_outputs" }]);
   }
   const priorRule = input.prior_rule ?? preset.priorRule;
-  // A preset's weight goes with its rule.
+  // A preset's weight only goes with its own rule.
   const priorWeight = input.prior_weight ?? (priorRule === preset.priorRule ? preset.priorWeight : 0);
   if (priorWeight > 0 && priorRule !== 2) {
-    throw invalidInput([{ path: `${path}prior_weight`, message: "has an effect with prior_rule 2 only" }]);
+    throw invalidInput([{ path: `${path}prior_weight`, message: "only has an effect with prior_rule 2" }]);
   }
   return {
     prompt: input.prompt,
@@ -70,25 +70,26 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
   };
 }
 
-/** What the caller asks for, if the key may have it. Throws a VqdError (forbidden). */
+/** The requested priority, if the key allows it. Throws a VqdError (forbidden). */
 function priorityOf({ priority, apiKey }: Submission): Priority {
   const isUrgent = (one: Priority, than: Priority): boolean =>
     PRIORITIES.indexOf(one) < PRIORITIES.indexOf(than);
   const most = apiKey.priority;
   if (!priority) return isUrgent("normal", most) ? most : "normal";
   if (!isUrgent(priority, most)) return priority;
-  const message = `must be ${most} or less urgent: the key may have no more`;
+  const message = `must be ${most} or lower, the highest that the key allows`;
   throw new VqdError("forbidden", `priority ${message}`, { errors: [{ path: "priority", message }] });
 }
 
 export interface Submitted {
   readonly record: PredictionRecord;
-  /** Where the key stands now; null if an earlier request with the same idempotency key has made the prediction. */
+  /** State of the key's limit; null if an earlier request with the same idempotency key created the prediction. */
   readonly rate: RateState | null;
 }
 
 /**
- * Dispatches a prediction. Throws a VqdError: invalid_input, forbidden, queue_full, queue_unavailable, idempotency_key_reused.
+ * Dispatches a prediction. Throws a VqdError: invalid_input, forbidden, rate_limited, too_many_live, queue_full,
+ * queue_unavailable, idempotency_key_reused.
  */
 export async function submitPrediction(
   hubs: Hubs,
@@ -101,7 +102,7 @@ export async function submitPrediction(
   const input = withDefaults(submission.input, model, path);
   const padding = model.tokenizer;
   const prompts = [input.prompt].flat().map((prompt) => tokenizer.encodePadded(prompt, padding));
-  // An empty negative prompt is none: the model's own unconditional embedding.
+  // An empty negative prompt means none: the model then uses its own unconditional embedding.
   const negative = input.negative_prompt?.trim()
     ? tokenizer.encodePadded(input.negative_prompt, padding)
     : null;
@@ -131,7 +132,7 @@ export async function submitPrediction(
     previews: input.num_previews,
   };
   if (imageCount(job) > MAX_IMAGES) {
-    const message = `asks for ${imageCount(job)} images in all; a prediction makes at most ${MAX_IMAGES}`;
+    const message = `asks for ${imageCount(job)} images in total; a prediction makes at most ${MAX_IMAGES}`;
     throw invalidInput([{ path: `${path}num_outputs`, message }]);
   }
   const result = await hubs.ofShard(shard).create({

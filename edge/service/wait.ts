@@ -1,4 +1,4 @@
-// Waiting for what happens to a prediction, also across a hub that is moved, redeployed or evicted meanwhile.
+// Waits for changes to a prediction, even if its hub is moved, redeployed or evicted in the meantime.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { EventQuery, PredictionRecord, StoredEvent } from "../prediction/records.ts";
@@ -6,16 +6,16 @@ import { type HubResult, unwrap } from "../prediction/hub-result.ts";
 import { isFinal } from "../prediction/statuses.ts";
 import type { Hubs, HubStub } from "./hubs.ts";
 
-/** One call to the hub waits this long at most. */
+/** Longest wait of a single call to the hub. */
 const CALL_MS = 30_000;
 const MAX_FAILURES = 5;
 const RETRY_MS = 250;
 
-/** What the hub answers, asked again if it goes away. Throws the hub's VqdError. */
+/** The hub's result, retried if the hub goes away. Throws the hub's VqdError. */
 async function ask<T>(hubs: Hubs, id: string, call: (hub: HubStub) => Promise<HubResult<T>>): Promise<T> {
   for (let failures = 1; ; failures++) {
     try {
-      // A stub that has failed stays broken, so each call has its own.
+      // A stub stays broken after a failure, so each call gets its own.
       return unwrap(await call(hubs.ofPrediction(id)));
     } catch (error) {
       if (error instanceof VqdError || failures > MAX_FAILURES) throw error;
@@ -24,7 +24,7 @@ async function ask<T>(hubs: Hubs, id: string, call: (hub: HubStub) => Promise<Hu
   }
 }
 
-/** The prediction when it has ended, at the latest after `timeoutMs`. Throws a VqdError (not_found). */
+/** The prediction once it has ended, or as it is after `timeoutMs`. Throws a VqdError (not_found). */
 export async function waitForEnd(
   hubs: Hubs,
   id: string,
@@ -39,12 +39,12 @@ export async function waitForEnd(
   }
 }
 
-/** The prediction as it is. Throws a VqdError (not_found). */
+/** The prediction in its current state. Throws a VqdError (not_found). */
 export function getRecord(hubs: Hubs, id: string, keyName: string): Promise<PredictionRecord> {
   return ask(hubs, id, (hub) => hub.get(id, keyName));
 }
 
-/** The next events, as soon as there are any; none after `timeoutMs`, at most 30 s. Throws a VqdError (not_found). */
+/** The next events as soon as there are any; none after `timeoutMs` (30 s at most). Throws a VqdError (not_found). */
 export function nextEvents(hubs: Hubs, query: EventQuery, timeoutMs: number): Promise<StoredEvent[]> {
   return ask(hubs, query.id, (hub) => hub.events(query, Math.min(timeoutMs, CALL_MS)));
 }

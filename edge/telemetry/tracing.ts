@@ -1,4 +1,4 @@
-// OpenTelemetry traces of the edge: spans of requests and of the hub, sent as OTLP over HTTP when a piece of work is over.
+// OpenTelemetry traces of the edge: spans of requests and of the hub, exported as OTLP over HTTP after each unit of work.
 
 import {
   type Attributes,
@@ -26,10 +26,10 @@ import type { Config, TracingOptions } from "../config.ts";
 
 const SCOPE = "vqd-edge";
 const EXPORT_TIMEOUT_MS = 5_000;
-/** Of spans that nobody has sent yet: what comes beyond is dropped. */
+/** Finished spans held until the next export; more are dropped. */
 const MAX_PENDING = 2_048;
 
-/** Keeps what has ended until somebody who can wait sends it: an isolate has no timers of its own. */
+/** Holds finished spans until `flush`: there is no timer that could export them while no request is running. */
 class PendingSpans implements SpanProcessor {
   #spans: ReadableSpan[] = [];
 
@@ -69,14 +69,14 @@ export class Tracing {
     this.#tracer = provider.getTracer(SCOPE);
   }
 
-  /** Starts a span, under the one that `parent` (a traceparent) names if it is there and valid. */
+  /** Starts a span, as a child of `parent` (a traceparent) if that is present and valid. */
   start(name: string, { kind, parent, attributes }: SpanOptions): Span {
     return this.#tracer.startSpan(name, { kind: kind ?? SpanKind.INTERNAL, attributes }, contextOf(parent));
   }
 
   /**
-   * Runs `work` in a span under `parent`; it is given the traceparent for what follows elsewhere. Without a parent, since
-   * the request is not traced, it only runs it.
+   * Runs `work` in a span under `parent` and passes it the span's traceparent, for whatever continues the trace. Without
+   * a parent the request is not traced, and `work` runs without a span.
    */
   async traced<T>(
     name: string,
@@ -88,7 +88,7 @@ export class Tracing {
     try {
       return await work(traceparentOf(span.spanContext()));
     } catch (error) {
-      // The name alone: a message may tell of what a caller has sent.
+      // Only the name: a message may quote what the caller sent.
       span.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.name : "error" });
       throw error;
     } finally {
@@ -96,7 +96,7 @@ export class Tracing {
     }
   }
 
-  /** Sends what has ended. Never rejects: nothing else is to fail because of a collector. */
+  /** Exports the finished spans. Never rejects: a failing collector must not make anything else fail. */
   async flush(log: Logger): Promise<void> {
     const { endpoint, headers } = this.#options;
     const spans = this.#pending.take();
@@ -110,9 +110,10 @@ export class Tracing {
         signal: AbortSignal.timeout(EXPORT_TIMEOUT_MS),
       });
       await response.body?.cancel();
-      if (!response.ok) log.warn("spans not taken", { status: response.status, spans: spans.length });
+      if (!response.ok)
+        log.warn("the collector refused spans", { status: response.status, spans: spans.length });
     } catch (error) {
-      log.warn("spans not sent", { spans: spans.length, ...errorFields(error) });
+      log.warn("cannot export spans", { spans: spans.length, ...errorFields(error) });
     }
   }
 }
@@ -130,7 +131,7 @@ function contextOf(traceparent: string | undefined): Context {
 
 const known = new WeakMap<Config, Tracing>();
 
-/** The tracing that the settings ask for, one for all requests. */
+/** The tracer for a configuration, shared by all requests. */
 export function tracingOf(config: Config): Tracing {
   let tracing = known.get(config);
   if (tracing === undefined) known.set(config, (tracing = new Tracing(config.tracing)));

@@ -1,6 +1,6 @@
-// Bytes as text: base64 of tokens and images, hexadecimal of hashes.
+// Bytes as text: base64 for tokens and images, hexadecimal for hashes.
 
-/** Characters given to String.fromCharCode at once; engines limit a call's arguments. */
+/** Characters per call of String.fromCharCode, since engines limit the number of arguments. */
 const CHUNK = 8_190;
 
 export function encodeBase64(bytes: Uint8Array): string {

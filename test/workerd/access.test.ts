@@ -76,7 +76,7 @@ describe("a stored key", () => {
       if (status === 403) {
         expect(await response.json()).toMatchObject({
           code: "forbidden",
-          errors: [{ path: "priority", message: expect.stringContaining("or less urgent") as string }],
+          errors: [{ path: "priority", message: expect.stringContaining("or lower") as string }],
         });
       }
     }

@@ -65,7 +65,7 @@ describe("bad predictions", () => {
     ],
     ["guidance as text", { prompt, guidance_scale: "5" }, "input.guidance_scale", /number/],
     ["guidance below 1", { prompt, guidance_scale: 0.5 }, "input.guidance_scale", /at least 1/],
-    ["a truncation rate of 0", { prompt, truncation_rate: 0 }, "input.truncation_rate", /more than 0/],
+    ["a truncation rate of 0", { prompt, truncation_rate: 0 }, "input.truncation_rate", /greater than 0/],
     ["a negative seed", { prompt, seed: -1 }, "input.seed", /at least 0/],
     ["a seed beyond a double", { prompt, seed: 2 ** 53 }, "input.seed", /at most|integer/],
     ["too many outputs", { prompt, num_outputs: 11 }, "input.num_outputs", /at most 10/],
@@ -96,12 +96,12 @@ describe("bad predictions", () => {
       "input.prior_weight",
       /at most 10/,
     ],
-    ["a weight without its rule", { prompt, prior_weight: 1 }, "input.prior_weight", /prior_rule 2 only/],
+    ["a weight without its rule", { prompt, prior_weight: 1 }, "input.prior_weight", /with prior_rule 2/],
     [
       "a weight with another rule",
       { prompt, prior_rule: 1, prior_weight: 1 },
       "input.prior_weight",
-      /prior_rule 2 only/,
+      /with prior_rule 2/,
     ],
     ["an unknown format", { prompt, output_format: "gif" }, "input.output_format", /png/],
   ])("refuses %s with 422", async (_, input, path, message) => {
@@ -128,13 +128,13 @@ describe("bad predictions", () => {
   it("takes the model's name as model or as version, not as both", async () => {
     expect((await predict({ prompt }, { model: MODEL.name })).status).toBe(201);
     const both = await problemOf(await predict({ prompt }, { model: MODEL.name, version: MODEL.version }));
-    expect(both.errors).toEqual([{ path: "model", message: "must be left out: the model is named already" }]);
+    expect(both.errors).toEqual([{ path: "model", message: "must be omitted: the model is already given" }]);
     for (const path of ["model", "version"]) {
       const json = { input: { prompt }, [path]: path === "model" ? MODEL.name : MODEL.version };
       const inPath = await call(`/v1/models/${MODEL.name}/predictions`, { json });
       expect(inPath.status).toBe(422);
       const { errors } = await inPath.json<Problem>();
-      expect(errors).toEqual([{ path, message: "must be left out: the model is named already" }]);
+      expect(errors).toEqual([{ path, message: "must be omitted: the model is already given" }]);
     }
   });
 
@@ -244,7 +244,7 @@ describe("access", () => {
     const request = new Request(`${ORIGIN}/v1/models`, { headers: { authorization: "Bearer " } });
     const response = await createApp().fetch(request, bindings, createExecutionContext());
     expect(response.status).toBe(503);
-    expect((await response.json<Problem>()).detail).toBe("no API keys configured");
+    expect((await response.json<Problem>()).detail).toBe("no API key is configured");
   });
 
   it("names the setting that is wrong, not its value", async () => {
@@ -416,10 +416,10 @@ describe("images endpoint", () => {
     ["a compressed png", { prompt: "a", output_compression: 50 }, "output_compression", /lossless/],
     ["a compression of 101", { prompt: "a", output_compression: 101 }, "output_compression", /at most 100/],
     ["gif", { prompt: "a", output_format: "gif" }, "output_format", /png/],
-    ["a style", { prompt: "a", style: "vivid" }, "style", /must be left out/],
-    ["a style that is a list", { prompt: "a", style: [] }, "style", /^style must be left out$/],
+    ["a style", { prompt: "a", style: "vivid" }, "style", /must be omitted/],
+    ["a style that is a list", { prompt: "a", style: [] }, "style", /^style must be omitted$/],
     ["no object", null, null, /^the body must be an object$/],
-    ["an animation", { prompt: "a", frame_count: 2 }, "frame_count", /must be 1 or left out/],
+    ["an animation", { prompt: "a", frame_count: 2 }, "frame_count", /must be 1 or omitted/],
     ["an unknown field", { prompt: "a", foo: 1 }, "foo", /not a known field/],
     ["a quality", { prompt: "a", quality: "hd" }, "quality", /auto/],
     [

@@ -1,4 +1,4 @@
-// Preflight requests: the public API may be called from any page, with a key but without cookies.
+// CORS preflight requests: pages call the API with a key, never with cookies.
 
 import { createMiddleware } from "hono/factory";
 import type { AppEnv } from "../context.ts";

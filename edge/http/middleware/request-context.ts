@@ -1,4 +1,4 @@
-// Around every request: its id, its log line, the headers that every answer has.
+// Wraps every request: its id, its log line and span, and the headers of every response.
 
 import { type Span, SpanKind, SpanStatusCode } from "@opentelemetry/api";
 import { traceparentOf } from "@vqd/shared/headers.ts";
@@ -11,7 +11,7 @@ import { answerOf } from "../error-answer.ts";
 import { type Tracing, tracingOf } from "../../telemetry/tracing.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 
-/** What a client may choose as its request's id; anything else is replaced. */
+/** Request ids accepted from clients; anything else is replaced. */
 const REQUEST_ID = /^[\w.:-]{1,100}$/;
 
 const SECURITY_HEADERS = {
@@ -36,7 +36,7 @@ const EXPOSED_HEADERS = [
   "x-ratelimit-reset-requests",
 ].join(", ");
 
-/** Says to a page of a permitted origin that it may read the answer; says nothing to others. */
+/** Lets a page of a permitted origin read the response. */
 function allowOrigin(c: AppContext, origins: readonly string[]): void {
   const own = c.req.header("origin");
   const isOpen = origins.includes("*");
@@ -46,13 +46,13 @@ function allowOrigin(c: AppContext, origins: readonly string[]): void {
   c.header("access-control-expose-headers", EXPOSED_HEADERS);
 }
 
-/** The path as it may be logged. */
+/** The path, without the capability it may contain. */
 function loggedPath(c: AppContext): string {
   const { path, secret } = c.get("route");
   return secret === true ? path.replace(":id", c.req.param("id") ?? ":id") : c.req.path;
 }
 
-/** A span for a request, under its sender's if it names one. It is named by the route: paths hold secrets. */
+/** The request's span, a child of the caller's if there is one. It is named after the route, since paths contain secrets. */
 function startSpan(c: AppContext, tracing: Tracing): Span {
   return tracing.start(`${c.req.method} ${c.get("route").path}`, {
     kind: SpanKind.SERVER,
@@ -73,7 +73,7 @@ function endSpan(c: AppContext, tracing: Tracing, span: Span): void {
   c.executionCtx.waitUntil(tracing.flush(c.get("log")));
 }
 
-/** Sets all of the context but the key. Comes after what sets `route`, by which even an edge without settings answers. */
+/** Sets the context except for the key. `route` must be set before: it decides how even invalid settings are reported. */
 export const requestContext = createMiddleware<AppEnv>(async (c, next) => {
   const startedAt = Date.now();
   const given = c.req.header("x-request-id");
@@ -102,7 +102,7 @@ export const requestContext = createMiddleware<AppEnv>(async (c, next) => {
   c.header("x-request-id", requestId);
   allowOrigin(c, config.corsOrigins);
   for (const [name, value] of Object.entries(SECURITY_HEADERS)) {
-    // A page says for itself what it may load.
+    // Pages set their own policy.
     if (!c.res.headers.has(name)) c.header(name, value);
   }
   log[route.quiet === true ? "debug" : "info"]("request", {

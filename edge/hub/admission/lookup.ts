@@ -15,7 +15,7 @@ export function mustGet(store: PredictionStore, id: string): PredictionRow {
 export function getOwned(store: PredictionStore, id: string, keyName: string): PredictionRow {
   const row = store.get(id);
   if (row === undefined || row.keyName !== keyName) {
-    throw new VqdError("not_found", "there is no such prediction");
+    throw new VqdError("not_found", "the prediction does not exist");
   }
   return row;
 }
