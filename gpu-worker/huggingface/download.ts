@@ -1,33 +1,33 @@
-// Downloads one file of a model hub: resumed where it was cut, checked against its size and hash, then put in place.
+// Downloads one file from a model hub: resumes where it was interrupted, checks size and hash, then moves it into place.
 
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { open, rename, rm, stat } from "node:fs/promises";
 import { HubError } from "./errors.ts";
 
-/** Tries in a row that bring no byte. */
+/** Consecutive attempts that bring no data. */
 const MAX_ATTEMPTS = 5;
 const FIRST_RETRY_MS = 1000;
-/** A connection this long without a byte is given up and resumed. */
+/** A connection without data for this long is dropped and resumed. */
 const SILENCE_MS = 30_000;
 
 export interface RemoteFile {
   readonly url: string;
   readonly size: number;
-  /** Of the content, or git's own hash of it, which small files have instead. */
+  /** Hash of the content, or for small files git's own hash of it. */
   readonly hash: { readonly algorithm: "sha256" | "git-sha1"; readonly hex: string };
 }
 
 export interface DownloadOptions {
   readonly token?: string | undefined;
-  /** Bytes of this file that are on the disk. */
+  /** Called with the number of bytes of this file on disk. */
   readonly onProgress?: (done: number) => void;
   readonly firstRetryMs?: number;
 }
 
 /**
- * Brings `file` to `path`, unless it is there. What a cut download left lies beside it under the hash's name, and is
- * where the next one goes on. Throws a HubError.
+ * Downloads `file` to `path`, unless it is already there. An interrupted download is kept beside it, named by the hash, and
+ * the next one resumes from it. Throws a HubError.
  */
 export async function download(file: RemoteFile, path: string, options: DownloadOptions = {}): Promise<void> {
   if ((await sizeOf(path)) === file.size && (await matches(file, path))) {
@@ -38,7 +38,7 @@ export async function download(file: RemoteFile, path: string, options: Download
   await fetchAll(file, part, options);
   if (!(await matches(file, part))) {
     await rm(part);
-    throw new HubError(`${path}: what came is not what the hub lists: its hash is another`);
+    throw new HubError(`${path}: the downloaded file does not have the hash that the hub lists`);
   }
   await rename(part, path);
 }
@@ -62,7 +62,7 @@ async function fetchAll(file: RemoteFile, part: string, options: DownloadOptions
   }
 }
 
-/** One request for what is missing; throws a HubError for what asking again does not mend. */
+/** One request for the missing bytes; throws a HubError for failures that a retry cannot fix. */
 async function fetchRest(file: RemoteFile, part: string, options: DownloadOptions): Promise<void> {
   const begin = (await sizeOf(part)) ?? 0;
   const handle = await open(part, "a");
@@ -73,7 +73,7 @@ async function fetchRest(file: RemoteFile, part: string, options: DownloadOption
     const response = await fetch(file.url, {
       signal: abort.signal,
       headers: {
-        // Compressed, ranges would be of something else.
+        // Of a compressed response, ranges would mean something else.
         "accept-encoding": "identity",
         ...(begin > 0 ? { range: `bytes=${begin}-` } : {}),
         ...(options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }),
@@ -82,18 +82,18 @@ async function fetchRest(file: RemoteFile, part: string, options: DownloadOption
     checkStatus(file, response);
     let done = begin;
     if (response.status !== 206) {
-      // The server sends all of it again.
+      // The server sends the whole file again.
       await handle.truncate(0);
       done = 0;
     } else if (!response.headers.get("content-range")?.startsWith(`bytes ${begin}-`)) {
-      throw new HubError(`${file.url}: the answer is not the range that was asked for`);
+      throw new HubError(`${file.url}: the response is not the requested range`);
     }
     for await (const chunk of response.body ?? []) {
       timer.refresh();
       done += chunk.length;
       if (done > file.size) {
         await handle.truncate(0);
-        throw new HubError(`${file.url}: has more bytes than the ${file.size} that the hub lists`);
+        throw new HubError(`${file.url}: is larger than the ${file.size} bytes that the hub lists`);
       }
       await handle.appendFile(chunk);
       options.onProgress?.(done);
@@ -108,7 +108,7 @@ async function fetchRest(file: RemoteFile, part: string, options: DownloadOption
 function checkStatus({ url }: RemoteFile, { status, ok }: Response): void {
   if (ok) return;
   if (status === 401 || status === 403) throw new HubError(`${url}: access is denied (${status})`);
-  // Busy or broken for now.
+  // Temporary: busy or broken.
   if (status === 429 || status >= 500) throw new Error(`the hub answered ${status}`);
   throw new HubError(`${url}: the hub answered ${status}`);
 }
@@ -129,7 +129,7 @@ async function sizeOf(path: string): Promise<number | undefined> {
   }
 }
 
-/** fetch says "fetch failed" and keeps why in the cause. */
+/** fetch says only "fetch failed"; the cause says why. */
 function reason(error: unknown): string {
   const { message, cause } = error instanceof Error ? error : new Error(String(error));
   return cause instanceof Error ? `${message}: ${cause.message}` : message;

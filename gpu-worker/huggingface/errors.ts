@@ -1,4 +1,4 @@
-// What went wrong between here and a model hub.
+// Errors in downloading from a model hub.
 
 export class HubError extends Error {
   override readonly name = "HubError";

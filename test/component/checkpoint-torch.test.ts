@@ -100,7 +100,7 @@ describe("a checkpoint of PyTorch files", () => {
   it("that runs code is refused with its file and what it refers to", async () => {
     const path = join(dir, "vqvae", "diffusion_pytorch_model.bin");
     await rename(join(dir, "vqvae", SAFETENSORS.vqvae), path);
-    expect(() => new DiffusersCheckpoint(dir).weights("vqvae")).toThrow(/it is no zip file/);
+    expect(() => new DiffusersCheckpoint(dir).weights("vqvae")).toThrow(/it is not a zip file/);
     expect(() => new DiffusersCheckpoint(dir).weights("vqvae")).toThrow(path);
   });
 });

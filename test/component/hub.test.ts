@@ -233,16 +233,16 @@ describe("pull", () => {
     const size = original.content.length;
     const lfs = (oid: string, bytes = size): Record<string, unknown> => ({ lfs: { oid, size: bytes } });
     hub.files.set(TRANSFORMER, { ...original, listed: lfs("0".repeat(64)) });
-    await expectRefused(/what came is not what the hub lists: its hash is another/);
+    await expectRefused(/does not have the hash that the hub lists/);
     hub.files.set(TRANSFORMER, { ...original, listed: lfs("0".repeat(64), size - 1) });
-    await expectRefused(/has more bytes than the \d+ that the hub lists/);
+    await expectRefused(/is larger than the \d+ bytes that the hub lists/);
     hub.files.set(TRANSFORMER, { ...original, large: false, listed: { oid: "x" } });
     await expectRefused(/no hash of transformer/);
     hub.files.set(TRANSFORMER, { ...original, listed: lfs("0".repeat(64), 2 ** 50) });
     await expectRefused(/\d+ bytes are needed, \d+ are free/);
     expect(await filesThere()).not.toContain(TRANSFORMER);
     hub.files.set("tokenizer/merges.txt", { content: Buffer.from("x"), listed: { oid: "0".repeat(40) } });
-    await expectRefused(/merges\.txt: .*its hash is another/);
+    await expectRefused(/merges\.txt: .*does not have the hash/);
   });
 
   it("writes nothing outside of its folder, wherever a link leads", async () => {

@@ -106,7 +106,7 @@ it("refuses scales that are not one for each row", async () => {
   length.writeBigUInt64LE(BigInt(Buffer.byteLength(header)));
   await writeFile(path, Buffer.concat([length, Buffer.from(header), file.subarray(end)]));
   expect(() => SafetensorsFile.open(path)).toThrow(
-    /tensor out\.weight_scale is F32 \[1, 128\], where the scales of an int8 tensor \[128, 64\] are F32/,
+    /tensor out\.weight_scale is F32 \[1, 128\], but the scales of an int8 tensor \[128, 64\] must be F32/,
   );
 });
 

@@ -90,22 +90,22 @@ describe("a pickle", () => {
     [
       "that uses names as functions",
       pickle(op.text("os.system"), args, op.reduce),
-      /calls what is no function/,
+      /calls something other than a function/,
     ],
     [
       "that makes an object with NEWOBJ",
       pickle(op.global("collections", "OrderedDict"), op.emptyTuple, op.newObj),
-      /opcode NEWOBJ is not one of tensors/,
+      /opcode NEWOBJ is not used for tensors/,
     ],
     [
       "that sets attributes of a tensor's class",
       pickle(tensorGlobal, op.emptyDict, op.build),
-      /sets attributes of what is no dict/,
+      /sets attributes of something other than a dict/,
     ],
     [
       "that sets attributes by a tuple",
       pickle(op.emptyDict, op.none, op.emptyDict, op.tuple2, op.build),
-      /sets attributes of what is no dict/,
+      /sets attributes of something other than a dict/,
     ],
     [
       "that calls a storage",
@@ -115,7 +115,7 @@ describe("a pickle", () => {
     [
       "that makes a tensor of nothing",
       pickle(tensorGlobal, op.emptyTuple, op.reduce),
-      /no storage, offset, shape and strides/,
+      /lacks a valid storage, offset, shape or strides/,
     ],
     [
       "that makes an OrderedDict from a list",
@@ -125,26 +125,26 @@ describe("a pickle", () => {
     [
       "that refers to a persistent object",
       pickle(op.text("x"), op.persId),
-      /persistent id is not of a storage/,
+      /persistent id does not name a storage/,
     ],
     ["with an unknown opcode", pickle(Buffer.from([0xff])), /opcode 0xff/],
     ["with an opcode of protocol 0", pickle(Buffer.from("S'os'\n")), /opcode 0x53/],
     ["of protocol 0", Buffer.from("(dp0\n."), /opcode 0x64/],
-    ["of protocol 6", Buffer.concat([op.proto(6), op.none, op.stop]), /protocol is 6, expected 2 to 5/],
-    ["that nests deeply", pickle(repeated(op.mark, 5000)), /nests more than 1000 deep/],
+    ["of protocol 6", Buffer.concat([op.proto(6), op.none, op.stop]), /protocol is 6, not 2 to 5/],
+    ["that nests deeply", pickle(repeated(op.mark, 5000)), /nested more than 1000 deep/],
     ["that fills its stack", pickle(repeated(op.none, 1_100_000)), /stack grows too large/],
     [
       "that fills its stack below a mark",
       pickle(repeated(op.none, 900_000), op.mark, repeated(op.none, 200_000)),
       /stack grows too large/,
     ],
-    ["that remembers too much", pickle(op.none, repeated(op.memoize, 1_000_001)), /remembers more than/],
+    ["that remembers too much", pickle(op.none, repeated(op.memoize, 1_000_001)), /memoizes more than/],
     ["that goes on", pickle(op.emptyDict, repeated(op.shortPut, 5_000_000)), /has more than 5000000 opcodes/],
-    ["with a long text", pickle(op.text("x".repeat(70_000))), /a text has 70000 bytes/],
+    ["with a long text", pickle(op.text("x".repeat(70_000))), /a string has 70000 bytes/],
     [
       "with a text longer than the file",
       Buffer.concat([op.proto(), Buffer.from([0x58, 0xff, 0xff, 0xff, 0xff])]),
-      /a text has 4294967295 bytes/,
+      /a string has 4294967295 bytes/,
     ],
     ["with a long integer", pickle(Buffer.from([0x8a, 200])), /integer has 200 bytes/],
     [
@@ -152,21 +152,29 @@ describe("a pickle", () => {
       pickle(Buffer.from([0x8a, 8, 1, 1, 1, 1, 1, 1, 1, 1])),
       /integer \d+ is too large/,
     ],
-    ["that recalls what it has not made", pickle(op.longGet(7)), /recalls value 7/],
-    ["that closes what it has not opened", pickle(op.tuple), /closes a list that it has not opened/],
-    ["that takes from an empty stack", pickle(op.tuple2), /takes more values than it has made/],
-    ["that stops with an empty stack", pickle(), /takes more values than it has made/],
-    ["that remembers nothing", pickle(op.longPut(0)), /takes more values than it has made/],
-    ["that appends to a dict", pickle(op.emptyDict, op.none, op.append), /appends to what is no list/],
-    ["that sets items of a list", pickle(op.emptyList, op.none, op.none, op.setItem), /what is no dict/],
+    ["that recalls what it has not made", pickle(op.longGet(7)), /refers to value 7/],
+    ["that closes what it has not opened", pickle(op.tuple), /closes a list that it never opened/],
+    ["that takes from an empty stack", pickle(op.tuple2), /takes a value from an empty stack/],
+    ["that stops with an empty stack", pickle(), /takes a value from an empty stack/],
+    ["that remembers nothing", pickle(op.longPut(0)), /takes a value from an empty stack/],
+    [
+      "that appends to a dict",
+      pickle(op.emptyDict, op.none, op.append),
+      /appends to something other than a list/,
+    ],
+    [
+      "that sets items of a list",
+      pickle(op.emptyList, op.none, op.none, op.setItem),
+      /something other than a dict/,
+    ],
     [
       "with a key without a value",
       pickle(op.emptyDict, op.mark, op.none, op.setItems),
       /key without a value/,
     ],
-    ["with a tuple as a key", pickle(op.emptyDict, op.emptyTuple, op.none, op.setItem), /key is no name/],
-    ["that does not stop", statePickle({}).subarray(0, -1), /is cut off/],
-    ["that ends within a name", Buffer.concat([op.proto(), Buffer.from("cos")]), /is cut off/],
+    ["with a tuple as a key", pickle(op.emptyDict, op.emptyTuple, op.none, op.setItem), /key is not a name/],
+    ["that does not stop", statePickle({}).subarray(0, -1), /is truncated/],
+    ["that ends within a name", Buffer.concat([op.proto(), Buffer.from("cos")]), /is truncated/],
     ["of a list", pickle(op.emptyList), /holds no dict of tensors/],
     [
       "of a dict in a dict",
@@ -215,10 +223,10 @@ describe("a tensor", () => {
     ["behind its storage", { offset: 1 }, /offset 1 reach beyond its storage of 2 elements/],
     ["far behind its storage", { offset: huge }, /reach beyond its storage/],
     ["with strides beyond its storage", { strides: [2] }, /strides \[2\] and offset 0 reach beyond/],
-    ["with a negative offset", { offset: -1 }, /no storage, offset, shape and strides/],
-    ["with a negative size", { shape: [-2] }, /no storage, offset, shape and strides/],
-    ["with a negative stride", { strides: [-1] }, /no storage, offset, shape and strides/],
-    ["with fewer strides than sizes", { strides: [] }, /no storage, offset, shape and strides/],
+    ["with a negative offset", { offset: -1 }, /lacks a valid storage, offset, shape or strides/],
+    ["with a negative size", { shape: [-2] }, /lacks a valid storage, offset, shape or strides/],
+    ["with a negative stride", { strides: [-1] }, /lacks a valid storage, offset, shape or strides/],
+    ["with fewer strides than sizes", { strides: [] }, /lacks a valid storage, offset, shape or strides/],
     ["whose storage claims more", { claimed: 3 }, /storage 0 takes 12 bytes as F32, but has 8/],
     ["whose storage claims less", { claimed: 1, shape: [1] }, /storage 0 takes 4 bytes as F32, but has 8/],
     ["whose storage has a negative size", { claimed: -2 }, /storage 0 has no size/],
@@ -292,12 +300,12 @@ describe("a zip file", () => {
   });
 
   it.each([0, 3, 4, 21, 22, 100])("cut to %d bytes is refused", async (length) => {
-    await expectRefused(torchFile({ a: tensor }).subarray(0, length), /ended|no zip file|end is cut off/);
+    await expectRefused(torchFile({ a: tensor }).subarray(0, length), /ended|not a zip file|truncated/);
   });
 
   it("that is a page of HTML or a pointer to a large file is refused", async () => {
-    await expectRefused(Buffer.from("<!doctype html><p>Not found</p>"), /it is no zip file/);
-    await expectRefused(Buffer.from("version https://git-lfs.github.com/spec/v1\n"), /it is no zip file/);
+    await expectRefused(Buffer.from("<!doctype html><p>Not found</p>"), /it is not a zip file/);
+    await expectRefused(Buffer.from("version https://git-lfs.github.com/spec/v1\n"), /it is not a zip file/);
   });
 
   it("is read or refused by a CheckpointError, whatever bytes are changed in it", async () => {

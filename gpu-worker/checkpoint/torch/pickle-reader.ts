@@ -1,8 +1,9 @@
-// Takes numbers and texts off the bytes of a pickle, none beyond their end.
+// Reads numbers and strings from the bytes of a pickle, never beyond their end.
 
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { CheckpointError } from "../errors.ts";
 
-/** Names of tensors and classes. */
+/** Strings are names of tensors and classes. */
 const MAX_TEXT_BYTES = 64 * 1024;
 const MAX_INTEGER_BYTES = 8;
 
@@ -17,7 +18,7 @@ export class PickleReader {
   }
 
   byte(): number {
-    return this.#bytes[this.skip(1)] ?? 0;
+    return this.#bytes[this.skip(1)] ?? outOfBounds();
   }
 
   uint16(): number {
@@ -36,10 +37,10 @@ export class PickleReader {
     return this.#bytes.readDoubleBE(this.skip(8));
   }
 
-  /** Position of the next `length` bytes, which are taken. */
+  /** Consumes `length` bytes and returns their position. */
   skip(length: number): number {
     const at = this.#at;
-    if (at + length > this.#bytes.length) throw this.fail("it is cut off");
+    if (at + length > this.#bytes.length) throw this.fail("it is truncated");
     this.#at += length;
     return at;
   }
@@ -59,7 +60,7 @@ export class PickleReader {
 
   /** UTF-8. */
   text(length: number): string {
-    if (length > MAX_TEXT_BYTES) throw this.fail(`a text has ${length} bytes`);
+    if (length > MAX_TEXT_BYTES) throw this.fail(`a string has ${length} bytes`);
     const at = this.skip(length);
     return this.#bytes.toString("utf8", at, at + length);
   }
@@ -67,7 +68,7 @@ export class PickleReader {
   /** Text up to the next line feed. */
   line(): string {
     const end = this.#bytes.indexOf(0x0a, this.#at);
-    if (end === -1) throw this.fail("it is cut off");
+    if (end === -1) throw this.fail("it is truncated");
     const text = this.text(end - this.#at);
     this.#at = end + 1;
     return text;

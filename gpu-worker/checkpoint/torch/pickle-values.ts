@@ -1,4 +1,4 @@
-// What the pickle of a PyTorch file can hold.
+// The values that the pickle of a PyTorch file can contain.
 
 import type { Dtype } from "../weights/tensor.ts";
 
@@ -17,11 +17,11 @@ export class PickleGlobal {
   }
 }
 
-/** The values of one or more tensors: a member of the file. */
+/** The data of one or more tensors: a member of the file. */
 export class PickleStorage {
   readonly dtype: Dtype;
   readonly key: string;
-  /** Elements. */
+  /** Number of elements. */
   readonly size: number;
   constructor(dtype: Dtype, key: string, size: number) {
     this.dtype = dtype;

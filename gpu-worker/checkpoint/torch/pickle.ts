@@ -1,19 +1,19 @@
-// Reads the pickle of a PyTorch file: tensors and plain values. Everything else a pickle can do is refused by name.
+// Reads the pickle of a PyTorch file: tensors and plain values. Everything else that a pickle can do is refused by name.
 
 import type { CheckpointError } from "../errors.ts";
 import { PickleReader } from "./pickle-reader.ts";
 import { PickleGlobal, PickleStorage, PickleTensor, PickleTuple, type PickleValue } from "./pickle-values.ts";
 import type { Dtype } from "../weights/tensor.ts";
 
-// A state dict takes some 40 opcodes and 3 stack places per tensor; all of these are far beyond that.
+// A state dict takes about 40 opcodes and 3 stack entries per tensor; these limits are far above that.
 const MAX_OPCODES = 5_000_000;
 const MAX_STACK = 1_000_000;
 const MAX_MARKS = 1000;
 const MAX_MEMO = 1_000_000;
-/** How much of a name that a file gives is repeated in an error. */
+/** Most characters of a name from the file that an error repeats. */
 const MAX_SHOWN = 120;
 
-/** Element types by the class that torch.save names for them. */
+/** Element types by the storage class that torch.save names. */
 const STORAGE_TYPES: Readonly<Record<string, Dtype>> = {
   "torch.DoubleStorage": "F64",
   "torch.FloatStorage": "F32",
@@ -27,7 +27,7 @@ const STORAGE_TYPES: Readonly<Record<string, Dtype>> = {
   "torch.BoolStorage": "BOOL",
   "torch.storage.UntypedStorage": "U8",
 };
-/** Python functions that are known here; none is called, each has its case in `#call`. */
+/** The Python functions that are recognized; none is called, each has its case in `#call`. */
 const FUNCTIONS = new Set([
   "collections.OrderedDict",
   "torch.Size",
@@ -35,7 +35,7 @@ const FUNCTIONS = new Set([
   "torch._utils._rebuild_parameter",
 ]);
 
-/** Names, for errors, of opcodes that make or call objects of any class, or that old protocols use. */
+/** Names, for errors, of opcodes that create or call objects of any class, or belong to old protocols. */
 const REFUSED_OPCODES: Readonly<Record<number, string>> = {
   0x30: "POP",
   0x32: "DUP",
@@ -58,8 +58,8 @@ const REFUSED_OPCODES: Readonly<Record<number, string>> = {
 };
 
 /**
- * The value that `bytes` describe; `path` is the file's, for errors. Follows Python's pickletools for protocols 2 to
- * 5, as far as torch.save goes: nothing is imported or called. Throws a CheckpointError.
+ * The value that `bytes` describe; `path` is the file's, for errors. Follows Python's pickletools for protocols 2 to 5, as
+ * far as torch.save uses them: nothing is imported or called. Throws a CheckpointError.
  */
 export const unpickle = (path: string, bytes: Buffer): PickleValue =>
   new Unpickler(new PickleReader(path, bytes)).load();
@@ -68,7 +68,7 @@ class Unpickler {
   readonly #reader: PickleReader;
   readonly #memo = new Map<number, PickleValue>();
   #stack: PickleValue[] = [];
-  /** What lay below each mark that is still open. */
+  /** The stack below each mark that is still open. */
   readonly #below: PickleValue[][] = [];
   #belowSize = 0;
 
@@ -157,17 +157,17 @@ class Unpickler {
         return this.#build(this.#pop());
       default:
         throw this.#fail(
-          `the opcode ${REFUSED_OPCODES[code] ?? `0x${code.toString(16)}`} is not one of tensors`,
+          `the opcode ${REFUSED_OPCODES[code] ?? `0x${code.toString(16)}`} is not used for tensors`,
         );
     }
   }
 
   #protocol(version: number): void {
-    if (version < 2 || version > 5) throw this.#fail(`its protocol is ${version}, expected 2 to 5`);
+    if (version < 2 || version > 5) throw this.#fail(`its protocol is ${version}, not 2 to 5`);
   }
 
   #mark(): void {
-    if (this.#below.length === MAX_MARKS) throw this.#fail(`it nests more than ${MAX_MARKS} deep`);
+    if (this.#below.length === MAX_MARKS) throw this.#fail(`it is nested more than ${MAX_MARKS} deep`);
     this.#below.push(this.#stack);
     this.#belowSize += this.#stack.length;
     this.#stack = [];
@@ -176,7 +176,7 @@ class Unpickler {
   #popMark(): PickleValue[] {
     const items = this.#stack;
     const below = this.#below.pop();
-    if (below === undefined) throw this.#fail("it closes a list that it has not opened");
+    if (below === undefined) throw this.#fail("it closes a list that it never opened");
     this.#belowSize -= below.length;
     this.#stack = below;
     return items;
@@ -188,46 +188,46 @@ class Unpickler {
 
   #pop(): PickleValue {
     const value = this.#stack.pop();
-    if (value === undefined) throw this.#fail("it takes more values than it has made");
+    if (value === undefined) throw this.#fail("it takes a value from an empty stack");
     return value;
   }
 
   #popMany(count: number): PickleValue[] {
-    if (this.#stack.length < count) throw this.#fail("it takes more values than it has made");
+    if (this.#stack.length < count) throw this.#fail("it takes a value from an empty stack");
     return this.#stack.splice(this.#stack.length - count);
   }
 
   #top(): PickleValue {
     const value = this.#stack.at(-1);
-    if (value === undefined) throw this.#fail("it takes more values than it has made");
+    if (value === undefined) throw this.#fail("it takes a value from an empty stack");
     return value;
   }
 
   #append(items: readonly PickleValue[]): void {
     const list = this.#top();
-    if (!Array.isArray(list)) throw this.#fail("it appends to what is no list");
+    if (!Array.isArray(list)) throw this.#fail("it appends to something other than a list");
     for (const item of items) list.push(item);
   }
 
   #setItems(items: readonly PickleValue[]): void {
     const dict = this.#top();
-    if (!(dict instanceof Map)) throw this.#fail("it sets items of what is no dict");
+    if (!(dict instanceof Map)) throw this.#fail("it sets items of something other than a dict");
     if (items.length % 2 !== 0) throw this.#fail("it sets a key without a value");
     for (let i = 0; i < items.length; i += 2) {
       const [key = null, value = null] = items.slice(i, i + 2);
-      if (typeof key !== "string" && typeof key !== "number") throw this.#fail("a key is no name");
+      if (typeof key !== "string" && typeof key !== "number") throw this.#fail("a key is not a name");
       dict.set(key, value);
     }
   }
 
   #remember(index: number): void {
-    if (this.#memo.size === MAX_MEMO) throw this.#fail(`it remembers more than ${MAX_MEMO} values`);
+    if (this.#memo.size === MAX_MEMO) throw this.#fail(`it memoizes more than ${MAX_MEMO} values`);
     this.#memo.set(index, this.#top());
   }
 
   #recall(index: number): PickleValue {
     const value = this.#memo.get(index);
-    if (value === undefined) throw this.#fail(`it recalls value ${index}, which it has not made`);
+    if (value === undefined) throw this.#fail(`it refers to value ${index}, which it has not memoized`);
     return value;
   }
 
@@ -252,19 +252,19 @@ class Unpickler {
       typeof key !== "string" ||
       typeof location !== "string"
     ) {
-      throw this.#fail("a persistent id is not of a storage");
+      throw this.#fail("a persistent id does not name a storage");
     }
     if (!isCount(size)) throw this.#fail(`storage ${shown(key)} has no size`);
     return new PickleStorage(dtype, key, size);
   }
 
   #call([callee, args]: readonly PickleValue[]): PickleValue {
-    if (!(callee instanceof PickleGlobal)) throw this.#fail("it calls what is no function");
+    if (!(callee instanceof PickleGlobal)) throw this.#fail("it calls something other than a function");
     if (!(args instanceof PickleTuple)) throw this.#fail(`it calls ${callee.name} without arguments`);
     const [first] = args.items;
     switch (callee.name) {
       case "collections.OrderedDict":
-        // Its items follow, one by one.
+        // Its items are set by later opcodes.
         if (first === undefined) return new Map();
         break;
       case "torch.Size":
@@ -277,7 +277,7 @@ class Unpickler {
         return this.#tensor(args.items);
       default:
     }
-    throw this.#fail(`it calls ${callee.name} with arguments that torch.save does not give it`);
+    throw this.#fail(`it calls ${callee.name} with arguments that torch.save never writes`);
   }
 
   #tensor([storage, offset, shape, strides]: readonly PickleValue[]): PickleTensor {
@@ -288,15 +288,15 @@ class Unpickler {
       !(strides instanceof PickleTuple && strides.items.every(isCount)) ||
       shape.items.length !== strides.items.length
     ) {
-      throw this.#fail("a tensor has no storage, offset, shape and strides");
+      throw this.#fail("a tensor lacks a valid storage, offset, shape or strides");
     }
     return new PickleTensor(storage, offset, shape.items, strides.items);
   }
 
-  /** A module's state dict carries its version history as an attribute, which is of no use here. */
+  /** A module's state dict has its version history as an attribute, which is not needed here. */
   #build(state: PickleValue): void {
     if (!(this.#top() instanceof Map && state instanceof Map)) {
-      throw this.#fail("it sets attributes of what is no dict");
+      throw this.#fail("it sets attributes of something other than a dict");
     }
   }
 
@@ -307,7 +307,7 @@ class Unpickler {
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
-/** Of a file's own making: kept short, and on one line. */
+/** A name from the file: kept short, and on one line. */
 const shown = (name: string): string => {
   const printable = name.replace(/[^\x20-\x7e]/g, "?");
   return printable.length > MAX_SHOWN ? `${printable.slice(0, MAX_SHOWN)}...` : printable;

@@ -1,6 +1,7 @@
-// Reads what torch.save writes: a zip file with a pickle that names tensors, and a member for each storage.
+// Reads the files of torch.save: a zip file with a pickle that names tensors, and a member per storage.
 
 import { closeSync, fstatSync, openSync } from "node:fs";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { CheckpointError } from "../errors.ts";
 import { unpickle } from "./pickle.ts";
 import { PickleTensor } from "./pickle-values.ts";
@@ -14,12 +15,12 @@ import {
 } from "../weights/tensor.ts";
 import { readZipDirectory, type ZipMember } from "./zip.ts";
 
-/** The pickle holds names and shapes alone; those of real models are below 1 MB. */
+/** The pickle holds only names and shapes; those of real models are below 1 MB. */
 const MAX_PICKLE_BYTES = 64 * 1024 * 1024;
 const MAX_DIMENSIONS = 16;
 const MAX_BYTEORDER_BYTES = 16;
 const ZIP_MAGIC = "PK";
-/** How PyTorch before 1.6 began its files: a pickle of protocol 2 with a long integer. */
+/** How files of PyTorch before 1.6 begin: with a pickle of protocol 2 and a long integer. */
 const OLD_MAGIC = Buffer.from([0x80, 0x02, 0x8a, 0x0a]);
 
 interface TorchEntry extends TensorEntry {
@@ -37,7 +38,7 @@ export class TorchFile implements TensorSource {
     this.entries = entries;
   }
 
-  /** Opens the file and checks what it names; throws a CheckpointError that says what is wrong with it. */
+  /** Opens the file and checks all tensors in it; throws a CheckpointError that says what is wrong. */
   static open(path: string): TorchFile {
     const fd = openSync(path, "r");
     try {
@@ -83,7 +84,7 @@ function readEntries(path: string, fd: number): Map<string, TorchEntry> {
   if (!(value instanceof Map)) throw new CheckpointError(path, "holds no dict of tensors");
   const entries = new Map<string, TorchEntry>();
   for (const [name, tensor] of value) {
-    // Counters and settings may lie among the weights; nothing reads them.
+    // Counters and settings may be stored among the weights; nothing reads them.
     if (typeof name !== "string" || !(tensor instanceof PickleTensor)) continue;
     entries.set(name, readEntry(path, name, tensor, members.get(`${root}data/${tensor.storage.key}`)));
   }
@@ -103,11 +104,11 @@ function checkMagic(path: string, fd: number): void {
   if (magic.equals(OLD_MAGIC)) {
     throw new CheckpointError(
       path,
-      "was written by PyTorch before 1.6, whose files are not read; load and save it with a newer one",
+      "written by PyTorch before 1.6, whose format is not supported; load and save it with a newer version",
     );
   }
   if (magic.toString("latin1", 0, 2) !== ZIP_MAGIC) {
-    throw new CheckpointError(path, "not a PyTorch file: it is no zip file");
+    throw new CheckpointError(path, "not a PyTorch file: it is not a zip file");
   }
 }
 
@@ -140,7 +141,10 @@ function readEntry(
     throw fail(`has ${shape.length} dimensions, at most ${MAX_DIMENSIONS} are read`);
   if (!(count <= size))
     throw fail(`shape [${shape.join(", ")}] is larger than its storage of ${size} elements`);
-  const last = shape.reduce((sum, length, axis) => sum + (length - 1) * (strides[axis] ?? 0), offset);
+  const last = shape.reduce(
+    (sum, length, axis) => sum + (length - 1) * (strides[axis] ?? outOfBounds()),
+    offset,
+  );
   const span = count === 0 ? 0 : last + 1 - offset;
   if (offset > size || offset + span > size) {
     throw fail(
@@ -151,31 +155,32 @@ function readEntry(
   return { name, dtype, shape, strides, begin, end: begin + span * width };
 }
 
-/** Whether values lie in the order of their indices; the stride of an axis of length 1 is never used. */
+/** Whether values are stored in the order of their indices; the stride of an axis of length 1 does not matter. */
 function isContiguous({ shape, strides }: TorchEntry): boolean {
   let expected = 1;
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    if (shape[axis] !== 1 && strides[axis] !== expected) return false;
-    expected *= shape[axis] ?? 1;
+  for (const [axis, length] of [...shape.entries()].toReversed()) {
+    if (length !== 1 && strides[axis] !== expected) return false;
+    expected *= length;
   }
   return true;
 }
 
-/** Values of a view, such as a transposed matrix, in the order of their indices. */
+/** The values of a view, such as a transposed matrix, in the order of their indices. */
 function gather(values: Float32Array, { shape, strides }: TorchEntry): Float32Array<ArrayBuffer> {
   const result = new Float32Array(elementCount(shape));
   const index = new Array<number>(shape.length).fill(0);
   let from = 0;
   for (let i = 0; i < result.length; i++) {
-    result[i] = values[from] ?? 0;
+    result[i] = values[from] ?? outOfBounds();
     for (let axis = shape.length - 1; axis >= 0; axis--) {
-      const next = (index[axis] ?? 0) + 1;
-      from += strides[axis] ?? 0;
-      if (next < (shape[axis] ?? 0)) {
+      const stride = strides[axis] ?? outOfBounds();
+      const next = (index[axis] ?? outOfBounds()) + 1;
+      from += stride;
+      if (next < (shape[axis] ?? outOfBounds())) {
         index[axis] = next;
         break;
       }
-      from -= next * (strides[axis] ?? 0);
+      from -= next * stride;
       index[axis] = 0;
     }
   }

@@ -1,10 +1,10 @@
-// The directory of a zip file: where the bytes of its stored members lie. Nothing is ever inflated.
+// Reads the directory of a zip file: where the bytes of its stored members are. Nothing is ever decompressed.
 
 import { fstatSync } from "node:fs";
 import { CheckpointError } from "../errors.ts";
 import { readExactly } from "../weights/tensor.ts";
 
-/** A member for each tensor and a few more: published models have some hundreds. */
+/** There is a member per tensor and a few more: published models have some hundreds. */
 const MAX_MEMBERS = 100_000;
 const MAX_DIRECTORY_BYTES = 32 * 1024 * 1024;
 const MAX_COMMENT_BYTES = 0xffff;
@@ -32,8 +32,8 @@ export interface ZipMember {
 }
 
 /**
- * Members of the zip file open as `fd` by name. Throws a CheckpointError if it is damaged or cut, or if a member is
- * compressed, encrypted, named twice, outside of the file or over another.
+ * Members, by name, of the zip file open as `fd`. Throws a CheckpointError if it is damaged or truncated, or if a member
+ * is compressed, encrypted, named twice, outside of the file or overlaps another.
  */
 export function readZipDirectory(path: string, fd: number): Map<string, ZipMember> {
   const fileBytes = fstatSync(fd).size;
@@ -77,7 +77,7 @@ function findDirectory(path: string, fd: number, fileBytes: number): Directory {
   const tail = read(path, fd, tailStart, tailBytes);
   let at = tailBytes - END_BYTES;
   while (at >= 0 && tail.readUInt32LE(at) !== END_SIGNATURE) at--;
-  if (at < 0) throw new CheckpointError(path, "not a zip file, or its end is cut off");
+  if (at < 0) throw new CheckpointError(path, "not a zip file, or truncated");
   const locatorStart = tailStart + at - LOCATOR_BYTES;
   if (locatorStart >= 0) {
     const locator = read(path, fd, locatorStart, LOCATOR_BYTES);
@@ -111,16 +111,16 @@ function readEntry(path: string, directory: Buffer, at: number) {
   const nameEnd = at + ENTRY_BYTES + directory.readUInt16LE(at + 28);
   const extraEnd = nameEnd + directory.readUInt16LE(at + 30);
   const next = extraEnd + directory.readUInt16LE(at + 32);
-  if (next > directory.length) throw new CheckpointError(path, "its zip directory is cut off");
+  if (next > directory.length) throw new CheckpointError(path, "its zip directory is truncated");
   const name = directory.toString("utf8", at + ENTRY_BYTES, nameEnd);
   if ((directory.readUInt16LE(at + 8) & ENCRYPTED) !== 0) {
     throw new CheckpointError(path, `member ${name} is encrypted`);
   }
-  // PyTorch stores members as they are. A compressed one could be of any size once inflated.
+  // PyTorch stores members uncompressed. A compressed one could have any size once decompressed.
   if (directory.readUInt16LE(at + 10) !== 0) {
     throw new CheckpointError(path, `member ${name} is compressed; PyTorch stores members uncompressed`);
   }
-  // The zip64 extra field holds, in this order, only what did not fit.
+  // The zip64 extra field holds only the values that did not fit, in this order.
   const wide = zip64Extra(directory, nameEnd, extraEnd);
   let used = 0;
   const field = (value: number): number => {
@@ -133,10 +133,7 @@ function readEntry(path: string, directory: Buffer, at: number) {
   const storedSize = field(directory.readUInt32LE(at + 20));
   const headerOffset = field(directory.readUInt32LE(at + 42));
   if (size !== storedSize) {
-    throw new CheckpointError(
-      path,
-      `member ${name} is stored, but in ${storedSize} bytes instead of ${size}`,
-    );
+    throw new CheckpointError(path, `member ${name} is stored in ${storedSize} bytes instead of ${size}`);
   }
   return { name, size, headerOffset, next };
 }
@@ -152,7 +149,7 @@ function zip64Extra(directory: Buffer, begin: number, end: number): Buffer {
   return Buffer.alloc(0);
 }
 
-/** Behind the local header, whose own extra field holds PyTorch's padding and has a length of its own. */
+/** The position after the local header, whose extra field has its own length and holds PyTorch's padding. */
 function contentStart(path: string, fd: number, name: string, offset: number, fileBytes: number): number {
   if (offset + LOCAL_BYTES > fileBytes) {
     throw new CheckpointError(path, `the header of member ${name} lies outside of the file`);

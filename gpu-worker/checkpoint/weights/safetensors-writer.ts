@@ -1,10 +1,10 @@
-// Writes a safetensors file tensor by tensor, so that no more than one of them is in memory.
+// Writes a safetensors file tensor by tensor, so that only one of them is in memory at a time.
 
 import { closeSync, fsyncSync, openSync, writeSync } from "node:fs";
 import { type Dtype, DTYPE_BYTES, elementCount } from "./tensor.ts";
 
 const LENGTH_BYTES = 8;
-/** The header is padded with spaces to this, which keeps the data aligned. */
+/** The header is padded with spaces to a multiple of this, which keeps the data aligned. */
 const HEADER_ALIGNMENT = 8;
 
 export interface PlannedTensor {
@@ -13,7 +13,7 @@ export interface PlannedTensor {
   readonly shape: readonly number[];
 }
 
-/** Writes `tensors` to `path`, with the little-endian bytes that `bytesOf` gives for each, in their order. */
+/** Writes `tensors` to `path`, in order, with the little-endian bytes that `bytesOf` returns for each. */
 export function writeSafetensors<T extends PlannedTensor>(
   path: string,
   tensors: readonly T[],
@@ -36,7 +36,7 @@ function header(tensors: readonly PlannedTensor[]): Buffer {
     offset += elementCount(shape) * DTYPE_BYTES[dtype];
     return [name, { dtype, shape, data_offsets: [begin, offset] }] as const;
   });
-  // transformers refuses files that do not say what wrote them.
+  // transformers rejects files that do not name the framework that wrote them.
   const json = JSON.stringify({ __metadata__: { format: "pt" }, ...Object.fromEntries(entries) });
   const bytes = Buffer.byteLength(json);
   const padded = Math.ceil(bytes / HEADER_ALIGNMENT) * HEADER_ALIGNMENT;

@@ -1,6 +1,7 @@
-// Named tensors of a weight file of any format, and their values as fp32.
+// Named tensors of a weight file in any format, and their values as fp32.
 
 import { readSync } from "node:fs";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { CheckpointError } from "../errors.ts";
 
 /** Bytes per element of the dtypes that a checkpoint of this kind can hold. */
@@ -21,11 +22,11 @@ export type Dtype = keyof typeof DTYPE_BYTES;
 export const isDtype = (value: unknown): value is Dtype =>
   typeof value === "string" && Object.hasOwn(DTYPE_BYTES, value);
 
-/** Weights are floats, or int8 with scales; other integers in a weight file are tables that the model makes itself. */
+/** Weights are floats, or int8 with scales; other integers in a weight file are tables that the model computes itself. */
 export const isWeight = ({ dtype, scale }: Pick<TensorEntry, "dtype" | "scale">): boolean =>
   dtype.includes("F") || scale !== undefined;
 
-/** How many values a tensor of this shape has. */
+/** The number of values in a tensor of this shape. */
 export const elementCount = (shape: readonly number[]): number =>
   shape.reduce((product, size) => product * size, 1);
 
@@ -39,14 +40,14 @@ export interface TensorEntry {
   /** Byte range in the file. */
   readonly begin: number;
   readonly end: number;
-  /** Of an int8 weight: its scales, one for each row. */
+  /** The scales of an int8 weight, one per row. */
   readonly scale?: TensorEntry;
 }
 
-/** Where named tensors come from; other file formats implement it too. */
+/** A source of named tensors, implemented by each file format. */
 export interface TensorSource {
   readonly path: string;
-  /** Size of the file, or of all its parts. */
+  /** Size of the file, or of all its parts, in bytes. */
   readonly bytes: number;
   readonly entries: ReadonlyMap<string, TensorEntry>;
   /** The tensor's values as fp32, row-major. */
@@ -64,7 +65,7 @@ export function readExactly(path: string, fd: number, into: Uint8Array, position
   }
 }
 
-/** Little-endian values of `entry` as fp32; throws for integers, which no weight of this model is. */
+/** Little-endian values of `entry` as fp32; throws for integers, which no weight of this model has. */
 export function toFloat32(
   path: string,
   entry: TensorEntry,
@@ -87,11 +88,11 @@ export function toFloat32(
   }
 }
 
-/** `toBits` gives the fp32 bit pattern of a 16-bit one; a loop over integers is several times faster than from(). */
+/** `toBits` converts a 16-bit pattern to an fp32 one; a loop over integers is several times faster than from(). */
 function widen(bytes: Uint8Array<ArrayBuffer>, toBits: (half: number) => number): Float32Array<ArrayBuffer> {
   const halves = new Uint16Array(bytes.buffer);
   const wide = new Uint32Array(halves.length);
-  for (let i = 0; i < halves.length; i++) wide[i] = toBits(halves[i] ?? 0);
+  for (let i = 0; i < halves.length; i++) wide[i] = toBits(halves[i] ?? outOfBounds());
   return new Float32Array(wide.buffer);
 }
 
@@ -102,7 +103,7 @@ function halfToFloatBits(half: number): number {
   if (exponent === 0x1f) return sign | 0x7f800000 | (fraction << 13);
   if (exponent !== 0) return sign | ((exponent + 112) << 23) | (fraction << 13);
   if (fraction === 0) return sign;
-  // A subnormal half is a normal float: shift its leading one up to the implicit place.
+  // A subnormal half is a normal float: shift its leading one up to the implicit position.
   const shift = Math.clz32(fraction) - 21;
   return sign | ((113 - shift) << 23) | (((fraction << shift) & 0x3ff) << 13);
 }
@@ -110,7 +111,7 @@ function halfToFloatBits(half: number): number {
 /** Dtypes that weights can be written in. */
 export type FloatDtype = "F32" | "F16" | "BF16";
 
-/** Little-endian bytes of `values` in `dtype`, rounded to the nearest, to the even one of two. */
+/** Little-endian bytes of `values` in `dtype`, rounded to nearest, ties to even. */
 export function fromFloat32(values: Float32Array<ArrayBuffer>, dtype: FloatDtype): Uint8Array<ArrayBuffer> {
   switch (dtype) {
     case "F32":
@@ -125,12 +126,12 @@ export function fromFloat32(values: Float32Array<ArrayBuffer>, dtype: FloatDtype
 function toBrainFloats(values: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   const halves = new Uint16Array(bits.length);
-  for (let i = 0; i < bits.length; i++) halves[i] = floatBitsToBrain(bits[i] ?? 0);
+  for (let i = 0; i < bits.length; i++) halves[i] = floatBitsToBrain(bits[i] ?? outOfBounds());
   return new Uint8Array(halves.buffer);
 }
 
 function floatBitsToBrain(bits: number): number {
-  // A NaN must not be rounded up to an infinity.
+  // A NaN must not be rounded to an infinity.
   if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40;
   return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
 }
