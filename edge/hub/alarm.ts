@@ -1,4 +1,4 @@
-// The hub's one alarm, set for whatever is due first.
+// The hub's alarm. An object has only one, so it is set to whatever is due first.
 
 import { type Retention, nextAlarm } from "./deadlines.ts";
 import type { PredictionStore } from "./storage/store.ts";
@@ -7,7 +7,7 @@ export class HubAlarm {
   readonly #ctx: DurableObjectState;
   readonly #store: PredictionStore;
   readonly #retention: Retention;
-  /** When it comes, as Unix time in ms, as far as this instance has set it; 0 for not. */
+  /** When it will fire, as Unix time in ms; 0 if this instance has not set it. */
   #at = 0;
 
   constructor(ctx: DurableObjectState, store: PredictionStore, retention: Retention) {
@@ -16,16 +16,16 @@ export class HubAlarm {
     this.#retention = retention;
   }
 
-  /** Call when it has come, before `arm`. */
+  /** Call when it has fired, before `arm`. */
   clear(): void {
     this.#at = 0;
   }
 
-  /** Call after every change of what is stored. */
+  /** Call whenever what is stored has changed. */
   arm(): void {
     const now = Date.now();
     const at = nextAlarm(this.#store, this.#retention, now);
-    // One that comes too early sets the next; each new one would wait for the disk.
+    // An alarm that fires too early sets the next one. Moving it each time would cost a write to disk.
     if (at === null || (this.#at > now && this.#at <= at)) return;
     this.#at = at;
     this.#ctx.waitUntil(this.#ctx.storage.setAlarm(at));

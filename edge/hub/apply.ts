@@ -1,4 +1,4 @@
-// Makes a message of the events stream take effect exactly once: file first, then row and cursor together.
+// Applies each message of the events stream exactly once: first its file, then row and cursor in one transaction.
 
 import { decodeEvent, type Framed } from "@vqd/shared/codec.ts";
 import type { PredictionEvent } from "@vqd/shared/events.ts";
@@ -21,11 +21,11 @@ export interface EventApplierOptions {
   readonly tracing: Tracing;
   readonly metrics: HubMetrics;
   readonly log: Logger;
-  /** Readers of the prediction have something new. */
+  /** Called when there is something new for readers of the prediction. */
   readonly onChanged: (id: string) => void;
-  /** The prediction has just ended. */
+  /** Called when the prediction has just ended. */
   readonly onEnded: (id: string) => void;
-  /** An event was for a prediction that has ended before or is unknown. */
+  /** Called for an event without effect: its prediction is unknown, has ended, or has moved on. */
   readonly onOrphan: (id: string, row: PredictionRow | undefined, event: PredictionEvent) => void;
 }
 
@@ -36,7 +36,7 @@ export class EventApplier {
     this.#options = options;
   }
 
-  /** Call in the order of the stream, one message after the other. Throws only if storage fails. */
+  /** Call in stream order, one message at a time. Throws only if storage fails. */
   async apply(message: StreamMessage): Promise<void> {
     const { store, cursor, log, onChanged, onEnded, onOrphan } = this.#options;
     const id = message.subject.slice(message.subject.lastIndexOf(".") + 1);
@@ -49,12 +49,12 @@ export class EventApplier {
     }
     const { value: event, attachment } = framed;
     const isStored = await this.#storeFile(before, event, attachment, message.traceparent);
-    // The row may have changed while the file was stored.
+    // The row may have changed while the file was being stored.
     const row = store.get(id) ?? before;
     const changed = store.atomically(() => {
       cursor.advance(message.sequence);
       if (isStored) return ingest(store, row, event, attachment);
-      // A preview that is lost is not worth the prediction.
+      // Losing a preview is no reason to fail the prediction.
       if (isFinal(row.status) || event.type === "preview") return false;
       const error = { code: "internal", message: "an image could not be stored" } as const;
       endPrediction(store, id, { status: "failed", at: Date.now(), error, release: true });
@@ -72,7 +72,7 @@ export class EventApplier {
     }
   }
 
-  /** Times of a prediction that an event has changed. */
+  /** Records the durations that an event completes. */
   #measure(before: PredictionRow, after: PredictionRow | undefined): void {
     const { metrics } = this.#options;
     metrics.count("vqd_hub_events_total");
@@ -86,7 +86,7 @@ export class EventApplier {
     }
   }
 
-  /** Puts an event's image into storage; false if that failed for good. */
+  /** Stores an event's image; returns false if that failed for good. */
   async #storeFile(
     row: PredictionRow,
     event: PredictionEvent,
@@ -109,12 +109,15 @@ export class EventApplier {
     }
   }
 
-  /** An event that cannot be read is skipped: it would stop all that come after. */
+  /** An unreadable event is skipped: it would block all later ones. */
   #decode(message: StreamMessage): Framed<PredictionEvent> | undefined {
     try {
       return decodeEvent(message.data);
     } catch (error) {
-      this.#options.log.warn("event ignored", { subject: message.subject, ...errorFields(error) });
+      this.#options.log.warn("ignoring an unreadable event", {
+        subject: message.subject,
+        ...errorFields(error),
+      });
       return undefined;
     }
   }

@@ -1,16 +1,16 @@
-// Wakes those who wait for a prediction to change: event streams and held requests.
+// Notifies event streams and waiting requests when a prediction changes.
 
 interface Topic {
   readonly listeners: Set<() => void>;
-  /** Sequence after which there is nothing yet; undefined when that is not known. */
+  /** Sequence number of the newest event; undefined if unknown. */
   newest: number | undefined;
 }
 
-/** Interest in one prediction. End it with `unsubscribe`. */
+/** A subscription to one prediction. End it with `unsubscribe`. */
 export interface Subscription {
   /**
-   * Sequence of the newest event, if it has been looked up since the last change: all readers of a prediction share
-   * it, so that one of them asks the database and not each.
+   * Sequence number of the newest event, if it has been looked up since the last change. All readers of a prediction share
+   * it, so that only one of them queries the database.
    */
   newest: number | undefined;
   unsubscribe(): void;
@@ -26,11 +26,11 @@ export class ChangeNotifier {
     for (const listener of topic.listeners) listener();
   }
 
-  /** Calls `onChange` at each change of `id`. */
+  /** Calls `onChange` on every change of `id`. */
   subscribe(id: string, onChange: () => void): Subscription {
     const topic = this.#topics.get(id) ?? { listeners: new Set(), newest: undefined };
     this.#topics.set(id, topic);
-    // Of its own, should the same function subscribe twice.
+    // A new function, in case the same one is subscribed twice.
     const listener = (): void => onChange();
     topic.listeners.add(listener);
     return {
@@ -47,7 +47,7 @@ export class ChangeNotifier {
     };
   }
 
-  /** What `read` gives, asked now and at each change of `id`, as soon as that is something; undefined after `timeoutMs`. */
+  /** Calls `read` now and on every change of `id` until it returns a value; undefined after `timeoutMs`. */
   async until<T>(id: string, timeoutMs: number, read: () => T | undefined): Promise<T | undefined> {
     const until = Date.now() + timeoutMs;
     for (;;) {
@@ -58,7 +58,7 @@ export class ChangeNotifier {
     }
   }
 
-  /** Waits for the next change of `id`, or for `timeoutMs`. */
+  /** Waits for the next change of `id`, at most `timeoutMs`. */
   #next(id: string, timeoutMs: number): Promise<void> {
     return new Promise((resolve) => {
       const settle = (): void => {

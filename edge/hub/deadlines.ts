@@ -1,13 +1,13 @@
-// What the hub's alarm does: fail what is overdue, forget what is old, say when to look again.
+// Deadlines: ends overdue predictions, and computes when the alarm is due next.
 
 import type { Config } from "../config.ts";
 import { type Ending, endPrediction } from "./ingest.ts";
 import type { PredictionRow } from "./storage/prediction-row.ts";
 import type { PredictionStore } from "./storage/store.ts";
 
-/** While predictions are live the alarm comes at least this often, so that an evicted hub comes back. */
+/** While predictions are live the alarm fires at least this often, to bring back an evicted hub. */
 const LIVE_INTERVAL_MS = 15_000;
-/** Least pause between alarms: what cannot be done now must not be tried without end. */
+/** Shortest interval between alarms, so that work that keeps failing is not retried in a tight loop. */
 const MIN_INTERVAL_MS = 250;
 
 function overdue(row: PredictionRow, now: number): Pick<Ending, "status" | "error"> | undefined {
@@ -32,7 +32,7 @@ function overdueError(row: PredictionRow, now: number): Ending["error"] {
   };
 }
 
-/** Ends live predictions whose deadline has passed; gives their ids. */
+/** Ends live predictions whose deadline has passed, and returns their ids. */
 export function endOverdue(store: PredictionStore, now: number): string[] {
   const ended: string[] = [];
   for (const row of store.live()) {
@@ -46,7 +46,7 @@ export function endOverdue(store: PredictionStore, now: number): string[] {
 
 export type Retention = Pick<Config, "stepRetentionMs" | "fileRetentionMs" | "recordRetentionMs">;
 
-/** When the alarm has something to do next, as Unix time in ms; null for never. */
+/** When the alarm has work to do next, as Unix time in ms; null for never. */
 export function nextAlarm(store: PredictionStore, retention: Retention, now: number): number | null {
   const times: number[] = [];
   const deadline = store.nextDeadline();

@@ -1,4 +1,4 @@
-// The hub, a Durable Object: owns the predictions of a shard, their jobs, their events and their readers.
+// The hub, a Durable Object that owns the predictions of a shard: their jobs, events, readers and webhooks.
 
 import { DurableObject } from "cloudflare:workers";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
@@ -43,7 +43,7 @@ import { migrate } from "./storage/schema.ts";
 import { PredictionStore } from "./storage/store.ts";
 import { WebhookSender } from "./webhooks/sender.ts";
 
-/** Events that one call answers with at most. */
+/** Maximum number of events that one call returns. */
 const EVENT_BATCH = 16;
 
 export interface HubEnv extends Variables {
@@ -138,9 +138,8 @@ export class Hub extends DurableObject<HubEnv> {
   }
 
   /**
-   * Stores and dispatches a prediction, or answers with the one that the same idempotent request has made before.
-   * An answer that is not `ok` means that it will not be made; errors: queue_full, queue_unavailable,
-   * idempotency_key_reused, rate_limited, too_many_live.
+   * Stores and dispatches a prediction, or returns the one that the same idempotent request created before. After an error
+   * it will not be made. Errors: queue_full, queue_unavailable, idempotency_key_reused, rate_limited, too_many_live.
    */
   create(request: NewPrediction): Promise<HubResult<CreatedPrediction>> {
     const options = { parent: request.traceparent, attributes: { "vqd.request_id": request.requestId } };
@@ -163,17 +162,17 @@ export class Hub extends DurableObject<HubEnv> {
     });
   }
 
-  /** A page of the key's predictions. */
+  /** A page of the predictions of the key's owner. */
   async list(keyName: string, query: ListQuery): Promise<PredictionPage> {
     return listPredictions(this.#store, keyName, query);
   }
 
-  /** The prediction, if the key's owner made it; else not_found. So for the other methods. */
+  /** The prediction. This and the other methods answer not_found unless the key's owner created it. */
   get(id: string, keyName: string): Promise<HubResult<PredictionRecord>> {
     return this.#answer(() => this.#owned(id, keyName));
   }
 
-  /** The prediction as soon as it has ended, at the latest after `timeoutMs`. */
+  /** The prediction once it has ended, or as it is after `timeoutMs`. */
   wait(id: string, keyName: string, timeoutMs: number): Promise<HubResult<PredictionRecord>> {
     return this.#answer(async () => {
       const ended = await this.#changes.until(id, timeoutMs, () => {
@@ -184,7 +183,7 @@ export class Hub extends DurableObject<HubEnv> {
     });
   }
 
-  /** The prediction's next events of some types; none after `timeoutMs`. A prediction that has ended has a `done`. */
+  /** The prediction's next events of the given types; none after `timeoutMs`. The last event is `done`. */
   events(query: EventQuery, timeoutMs: number): Promise<HubResult<StoredEvent[]>> {
     return this.#result(async () => {
       const { id, keyName, types, after } = query;
@@ -197,7 +196,7 @@ export class Hub extends DurableObject<HubEnv> {
     });
   }
 
-  /** Ends the prediction as canceled, at once and for good; one that has ended stays as it is. */
+  /** Cancels the prediction, immediately and for good; one that has already ended does not change. */
   cancel(id: string, keyName: string): Promise<HubResult<PredictionRecord>> {
     return this.#answer(() => {
       const row = this.#owned(id, keyName);
@@ -211,12 +210,12 @@ export class Hub extends DurableObject<HubEnv> {
     });
   }
 
-  /** The secret that signs the webhooks of a key's predictions. */
+  /** The secret that signs webhooks of the key's owner. */
   async webhookSecret(keyName: string): Promise<string> {
     return this.#store.webhooks.secrets(keyName, Date.now())[0] ?? "";
   }
 
-  /** Makes a new one; until `oldUntil` the one before signs too. */
+  /** Replaces the secret; the old one also signs until `oldUntil`. */
   async rotateWebhookSecret(keyName: string): Promise<{ secret: string; oldUntil: number }> {
     return this.#store.atomically(() => this.#store.webhooks.rotate(keyName, Date.now()));
   }
@@ -228,7 +227,7 @@ export class Hub extends DurableObject<HubEnv> {
     });
   }
 
-  /** Sends the end of a prediction once more, under the same webhook-id. */
+  /** Sends the prediction's `completed` webhook again, with the same webhook-id. */
   redeliverWebhook(id: string, keyName: string): Promise<HubResult<null>> {
     return this.#result(() => {
       this.#owned(id, keyName);
@@ -246,7 +245,7 @@ export class Hub extends DurableObject<HubEnv> {
     return { nats: await this.#connection.check(), live: this.#store.liveCount() };
   }
 
-  /** For Prometheus. Opens no connection: looking at an idle hub is to cost nothing. */
+  /** Metrics for Prometheus. Opens no connection to NATS: scraping an idle hub must cost nothing. */
   async metrics(): Promise<Sample[]> {
     return this.#metrics.samples({
       vqd_hub_predictions_live: this.#store.liveByStatus(),
@@ -275,16 +274,16 @@ export class Hub extends DurableObject<HubEnv> {
     } catch (error) {
       this.#log.error("alarm failed", errorFields(error));
     }
-    // Whatever happened: an alarm that is not set again never comes.
+    // In any case: an alarm that is not set again never fires.
     this.#alarm.arm();
   }
 
-  /** Makes one message of the events stream take effect. */
+  /** Applies one message of the events stream. */
   apply(message: StreamMessage): Promise<void> {
     return this.#applier.apply(message);
   }
 
-  /** Settles what follows from the end of predictions: readers, queue, alarm. */
+  /** Everything that follows from the end of predictions: notifies readers, frees the queue, sends webhooks. */
   #settle(ids: readonly string[]): void {
     if (ids.length === 0) return;
     for (const id of ids) {
@@ -302,7 +301,7 @@ export class Hub extends DurableObject<HubEnv> {
     return { ...row, queue: queuePlace(this.#store, row) };
   }
 
-  /** A prediction as others see it, or the error. */
+  /** The prediction as a record, or the error. */
   #answer(work: () => PredictionRow | Promise<PredictionRow>): Promise<HubResult<PredictionRecord>> {
     return this.#result(async () => this.#record(await work()));
   }

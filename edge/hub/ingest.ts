@@ -1,4 +1,4 @@
-// What a worker's event does to its prediction: fencing, the visible events, the final status.
+// Applies a worker's event to its prediction: fencing, the events that readers see, the final status.
 
 import { encodeBase64 } from "../util/bytes.ts";
 import type { ErrorCode } from "@vqd/shared/errors.ts";
@@ -10,7 +10,7 @@ import type { OutputFile } from "../prediction/records.ts";
 import type { PredictionRow } from "./storage/prediction-row.ts";
 import type { PredictionStore } from "./storage/store.ts";
 
-/** True if `event` must have no effect: its prediction has ended, or a newer attempt has reported. */
+/** True if `event` must have no effect, because its prediction has ended or a newer attempt has taken over. */
 export function isFenced(row: PredictionRow, event: PredictionEvent): boolean {
   return isFinal(row.status) || event.attempt < row.attempt;
 }
@@ -21,7 +21,7 @@ export interface Ending {
   readonly at: number;
   readonly error?: { readonly code: ErrorCode; readonly message: string };
   readonly predictSeconds?: number;
-  /** The queue and the worker are still to be told: set when it is the hub that ends the prediction. */
+  /** The queue and the worker have yet to be notified: set if the hub ended the prediction. */
   readonly release?: boolean;
 }
 
@@ -50,9 +50,8 @@ export function endPrediction(store: PredictionStore, id: string, ending: Ending
 }
 
 /**
- * Applies one event to its prediction; a fenced or repeated one changes nothing. Call within a transaction, in
- * the order of the stream, and for an `output` after its file has been stored. Returns whether readers see
- * anything new.
+ * Applies an event to its prediction; a fenced or repeated event has no effect. Call within a transaction, in stream
+ * order, and for an `output` after its file has been stored. Returns whether there is anything new for readers.
  */
 export function ingest(
   store: PredictionStore,
@@ -61,7 +60,7 @@ export function ingest(
   attachment: Uint8Array,
 ): boolean {
   if (isFenced(row, event)) return false;
-  // A worker's clock may be off; a time outside the prediction's life would be absurd to its caller.
+  // A worker's clock may be off: no time may lie outside the prediction's lifetime.
   const at = Math.min(Math.max(event.at, row.createdAt), Date.now());
   switch (event.type) {
     case "started": {
@@ -71,7 +70,7 @@ export function ingest(
         attempt: event.attempt,
         attempt_started_at: event.at,
         resumed_from: event.resumedFrom,
-        // The same numerics repeat the same tokens: what readers have seen they need not see again.
+        // With the same numerics the tokens are the same, so readers need not see those steps again.
         step: event.numericsId === row.numericsId ? Math.max(row.step, event.resumedFrom) : event.resumedFrom,
         previews_seen: event.numericsId === row.numericsId ? row.previewsSeen : 0,
         numerics_id: event.numericsId,
@@ -80,7 +79,7 @@ export function ingest(
       const { attempt, total, resumedFrom, numericsId } = event;
       const data = { attempt, total, resumed_from: resumedFrom, numerics_id: numericsId };
       store.events.append(row.id, "started", JSON.stringify(data));
-      // Another attempt is not another start.
+      // A further attempt is not another start.
       if (row.startedAt === null) store.webhooks.queue(row.id, "start", Date.now());
       return true;
     }
@@ -102,7 +101,7 @@ export function ingest(
       if (missing === 0) {
         endPrediction(store, row.id, { status: "succeeded", at, predictSeconds: event.predictSeconds });
       } else {
-        const message = `the worker reported success, but ${missing} of ${row.images} images did not arrive`;
+        const message = `the worker reported success, but ${missing} of ${row.images} images are missing`;
         endPrediction(store, row.id, { status: "failed", at, error: { code: "internal", message } });
       }
       return true;
@@ -141,7 +140,7 @@ function ingestStep(
   return true;
 }
 
-/** A worker that goes on from an older state than the last one shows some previews again. */
+/** A worker that resumes from a state older than the last preview sends some previews again. */
 function ingestPreview(store: PredictionStore, row: PredictionRow, event: PreviewEvent): boolean {
   const { index, preview, step } = event;
   const place = preview * row.images + index;

@@ -1,4 +1,4 @@
-// What a hub counts, for Prometheus: in memory, since a stored count would be a billed write for every event.
+// A hub's metrics for Prometheus. Kept in memory: storing a count would be a billed write for every event.
 
 const SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
 const DISPATCH_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -6,33 +6,33 @@ const DISPATCH_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 interface Metric {
   readonly type: "counter" | "gauge" | "histogram";
   readonly help: string;
-  /** Upper bounds of a histogram's buckets; the one without a bound is added. */
+  /** Upper bounds of a histogram's buckets; the unbounded bucket is added. */
   readonly buckets?: readonly number[];
-  /** Values of its one label, which is named so; each is shown from the start, so that a rate of nothing is zero. */
+  /** Name and values of its label. All values are exported from the start, so that their rate is zero rather than missing. */
   readonly label?: readonly [string, readonly string[]];
 }
 
-/** All metrics of a hub; each also has the label `shard`. */
+/** All metrics of a hub; each also carries the label `shard`. */
 export const HUB_METRICS = {
-  vqd_hub_predictions_created_total: { type: "counter", help: "Predictions that the queue has taken." },
+  vqd_hub_predictions_created_total: { type: "counter", help: "Predictions accepted by the queue." },
   vqd_hub_predictions_total: {
     type: "counter",
-    help: "Predictions that have ended, by how.",
+    help: "Predictions that have ended, by status.",
     label: ["status", ["succeeded", "failed", "canceled", "aborted"]],
   },
   vqd_hub_refused_total: {
     type: "counter",
-    help: "Predictions that were not made, by why.",
+    help: "Predictions that were refused, by error code.",
     label: ["code", ["queue_full", "queue_unavailable", "rate_limited", "too_many_live", "other"]],
   },
   vqd_hub_predictions_live: {
     type: "gauge",
-    help: "Predictions that have not ended.",
+    help: "Predictions that have not ended, by state.",
     label: ["state", ["starting", "processing"]],
   },
   vqd_hub_dispatch_duration_seconds: {
     type: "histogram",
-    help: "Time until the queue has confirmed a prediction.",
+    help: "Time until the queue confirms a prediction.",
     buckets: DISPATCH_SECONDS,
   },
   vqd_hub_queue_wait_seconds: {
@@ -45,21 +45,24 @@ export const HUB_METRICS = {
     help: "Time from a prediction's creation to its success.",
     buckets: SECONDS,
   },
-  vqd_hub_events_total: { type: "counter", help: "Messages of the events stream that took effect." },
-  vqd_hub_images_stored_total: { type: "counter", help: "Images put into object storage." },
-  vqd_hub_image_failures_total: { type: "counter", help: "Images that object storage did not take." },
+  vqd_hub_events_total: { type: "counter", help: "Messages of the events stream that changed a prediction." },
+  vqd_hub_images_stored_total: { type: "counter", help: "Images written to object storage." },
+  vqd_hub_image_failures_total: {
+    type: "counter",
+    help: "Images that could not be written to object storage.",
+  },
   vqd_hub_webhook_attempts_total: {
     type: "counter",
-    help: "Attempts to deliver a webhook, by what came of it.",
+    help: "Attempts to deliver a webhook, by result.",
     label: ["result", ["delivered", "retried", "failed", "disabled"]],
   },
-  vqd_hub_webhooks_pending: { type: "gauge", help: "Webhooks that are still to be delivered." },
+  vqd_hub_webhooks_pending: { type: "gauge", help: "Webhooks waiting to be delivered." },
   vqd_hub_readers: { type: "gauge", help: "Open event streams." },
   vqd_hub_nats_connected: {
     type: "gauge",
-    help: "1 while there is a connection to NATS; an idle hub has none.",
+    help: "1 while connected to NATS; an idle hub is not.",
   },
-  vqd_hub_nats_connections_total: { type: "counter", help: "Connections to NATS that were opened." },
+  vqd_hub_nats_connections_total: { type: "counter", help: "Connections to NATS opened." },
 } as const satisfies Record<string, Metric>;
 
 type Names<Type extends Metric["type"]> = {
@@ -67,10 +70,10 @@ type Names<Type extends Metric["type"]> = {
 }[keyof typeof HUB_METRICS];
 export type HubGauges = Record<Names<"gauge">, number | Readonly<Record<string, number>>>;
 
-/** One line of the text format, without the shard. */
+/** One line of the text format, without the shard label. */
 export interface Sample {
   readonly metric: keyof typeof HUB_METRICS;
-  /** Added to the metric's name: _bucket, _sum, _count. */
+  /** Appended to the metric's name: _bucket, _sum or _count. */
   readonly suffix: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly value: number;
@@ -85,7 +88,7 @@ export class HubMetrics {
   readonly #counters = new Map<string, number>();
   readonly #histograms = new Map<string, Observed>();
 
-  /** `label` is the value of the metric's one label; one it does not know is counted as "other". */
+  /** `label` is the value of the metric's label; an unknown value counts as "other". */
   count(metric: Names<"counter">, label?: string): void {
     const { label: known }: Metric = HUB_METRICS[metric];
     const value = known === undefined || label === undefined || known[1].includes(label) ? label : "other";
@@ -107,7 +110,7 @@ export class HubMetrics {
     observed.sum += seconds;
   }
 
-  /** All that was counted, and the gauges as they are. */
+  /** Samples of all metrics, with the given values for the gauges. */
   samples(gauges: HubGauges): Sample[] {
     return (Object.keys(HUB_METRICS) as (keyof typeof HUB_METRICS)[]).flatMap((metric) => {
       const described: Metric = HUB_METRICS[metric];

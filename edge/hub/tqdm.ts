@@ -1,4 +1,4 @@
-// Log lines of a running prediction, in the form of Python's tqdm that Replicate's clients parse.
+// Log lines of a running prediction, in the format of Python's tqdm, which Replicate's clients parse.
 
 const BAR_WIDTH = 10;
 
@@ -11,15 +11,15 @@ function clock(seconds: number): string {
 }
 
 export interface Progress {
-  /** Steps done, of `total`; `from` of them by earlier attempts. */
+  /** Completed steps out of `total`; the first `from` were done by earlier attempts. */
   readonly step: number;
   readonly total: number;
   readonly from: number;
-  /** Since this attempt's start. */
+  /** Since the start of this attempt. */
   readonly elapsedSeconds: number;
 }
 
-/** ` 40%|████      | 40/100 [00:02<00:03, 17.20it/s]`, with a line end. */
+/** A line such as ` 40%|████      | 40/100 [00:02<00:03, 17.20it/s]`, newline included. */
 export function progressLine({ step, total, from, elapsedSeconds }: Progress): string {
   const done = Math.floor((step / total) * BAR_WIDTH);
   const bar = "█".repeat(done) + " ".repeat(BAR_WIDTH - done);
@@ -30,7 +30,7 @@ export function progressLine({ step, total, from, elapsedSeconds }: Progress): s
   return `${percent}%|${bar}| ${step}/${total} [${clock(elapsedSeconds)}<${left}, ${speed}]\n`;
 }
 
-/** True if `step` is the first one with its whole percentage: at most 101 lines, however many steps. */
+/** True if `step` is the first to reach its percentage: this limits the log to 101 lines, however many steps there are. */
 export function isNewPercent(step: number, total: number): boolean {
   return Math.floor((step / total) * 100) > Math.floor(((step - 1) / total) * 100);
 }

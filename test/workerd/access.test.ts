@@ -187,7 +187,7 @@ describe("limits", () => {
     const limits = { perMinute: 60, live: 5 };
     const at = (now: number): number => limiter.admit("a", 0, limits, now).remaining;
     for (let i = 0; i < 60; i++) expect(at(0)).toBe(59 - i);
-    expect(() => at(999)).toThrow(/60 predictions a minute/);
+    expect(() => at(999)).toThrow(/60 predictions per minute/);
     expect(at(1_000)).toBe(0);
     expect(at(60_000)).toBe(58);
     expect(limiter.admit("b", 0, limits, 60_000).remaining).toBe(59);
@@ -197,7 +197,7 @@ describe("limits", () => {
     const left = (perMinute: number): number =>
       limiter.admit("owner-of-two", 0, { perMinute, live: 5 }, 0).remaining;
     expect([left(600), left(2), left(600), left(2)]).toEqual([599, 1, 598, 0]);
-    expect(() => left(2)).toThrow(/2 predictions a minute/);
+    expect(() => left(2)).toThrow(/2 predictions per minute/);
     expect(left(600)).toBe(597);
 
     const name = "owner-of-two";

@@ -150,7 +150,7 @@ describe("a prediction", () => {
   it("says when the prompt was cut", async () => {
     const { metrics, logs } = await create({ prompt: "one two three four five six seven eight nine" });
     expect(metrics).toMatchObject({ prompt_tokens: 11, prompt_truncated: true });
-    expect(logs).toMatch(/has been cut/);
+    expect(logs).toMatch(/was truncated/);
   });
 
   it("is waited for as long as asked, and starting when that runs out", async () => {

@@ -251,7 +251,7 @@ describe("a queue", () => {
     expect(Number(refused.headers.get("retry-after"))).toBeLessThanOrEqual(5);
     expect(await refused.json()).toMatchObject({
       code: "queue_full",
-      detail: "the queue is long: about 125 s to its start, and 120 s are allowed",
+      detail: "the queue is too long: it would start in about 125 s, but may wait 120 s at most",
     });
     // Nothing waits before an urgent one.
     await expect(withPriority("high")).resolves.toMatchObject({ status: "starting" });

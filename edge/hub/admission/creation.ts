@@ -1,4 +1,4 @@
-// New predictions: admitted, stored, dispatched; or found again, by their idempotency key.
+// Creates predictions: admits, stores and dispatches them, or finds an earlier one by its idempotency key.
 
 import { decodeJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
@@ -16,7 +16,7 @@ export interface CreationOptions {
   readonly store: PredictionStore;
   readonly connection: Pick<HubConnection, "open">;
   readonly dispatcher: Dispatcher;
-  /** Told of a prediction that is stored, and not yet dispatched. */
+  /** Called once a prediction is stored, before it is dispatched. */
   readonly onStored: () => void;
 }
 
@@ -29,8 +29,8 @@ export class PredictionCreation {
   }
 
   /**
-   * Stores and dispatches a prediction, or finds the one that the same idempotent request has made before: its `rate` is
-   * null. `parent` is the traceparent of the span that it belongs to. Throws a VqdError: see Hub.create.
+   * Stores and dispatches a prediction, or finds the one that the same idempotent request created before, with a `rate` of
+   * null. `parent` is the traceparent of the enclosing span. Throws a VqdError: see Hub.create.
    */
   async create(
     request: NewPrediction,
@@ -39,7 +39,7 @@ export class PredictionCreation {
     const { store, connection, dispatcher, onStored } = this.#options;
     const known = this.#madeBefore(request);
     if (known !== undefined) return { row: await this.#published(known), rate: null };
-    // Without a connection nothing is stored, and the caller hears of it at once.
+    // Without a connection nothing is stored, and the caller learns of it right away.
     await connection.open();
     const twin = this.#madeBefore(request);
     if (twin !== undefined) return { row: await this.#published(twin), rate: null };
@@ -50,7 +50,7 @@ export class PredictionCreation {
     store.atomically(() => {
       store.insert(newRow(job, request));
       if (request.promptTruncated) {
-        store.events.appendLog(job.id, "The prompt is longer than the model reads and has been cut.\n");
+        store.events.appendLog(job.id, "The prompt exceeds the model's length and was truncated.\n");
       }
     });
     onStored();
@@ -58,17 +58,21 @@ export class PredictionCreation {
     return { row: mustGet(store, job.id), rate };
   }
 
-  /** The prediction of an earlier request with the same idempotency key. Throws a VqdError if it was not the same. */
+  /** The prediction of an earlier request with the same idempotency key. Throws a VqdError if that request was different. */
   #madeBefore({ keyName, idempotency }: NewPrediction): PredictionRow | undefined {
     if (idempotency === null) return undefined;
     const known = this.#options.store.byIdempotencyKey(keyName, idempotency.key);
     if (known === undefined || known.requestHash === idempotency.requestHash) return known;
-    throw new VqdError("idempotency_key_reused", "the idempotency key has been used for another request", {
-      errors: [{ path: "Idempotency-Key", message: "has been used for another request" }],
-    });
+    throw new VqdError(
+      "idempotency_key_reused",
+      "the idempotency key was already used for a different request",
+      {
+        errors: [{ path: "Idempotency-Key", message: "was already used for a different request" }],
+      },
+    );
   }
 
-  /** Waits for the request that made it; throws what that one throws. */
+  /** Waits for the request that created it, and throws what that one throws. */
   async #published({ id }: PredictionRow): Promise<PredictionRow> {
     const { store, dispatcher } = this.#options;
     await dispatcher.dispatched(id);

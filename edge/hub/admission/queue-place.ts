@@ -1,4 +1,4 @@
-// How long a prediction has to wait: those before it, and what recent ones took.
+// Estimates how long a prediction will wait, from the work ahead of it and the pace of recent predictions.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { QueuePlace } from "../../prediction/records.ts";
@@ -6,8 +6,8 @@ import type { PredictionRow } from "../storage/prediction-row.ts";
 import type { PredictionStore, QueueTicket } from "../storage/store.ts";
 
 /**
- * The place of a prediction that has not started; null for others. It knows the predictions of its own hub only:
- * with several hubs there may be others in the queue.
+ * The queue position of a prediction that has not started; null for others. Only predictions of this hub are counted: with
+ * several hubs there may be more in the queue.
  */
 export function queuePlace(store: PredictionStore, row: PredictionRow): QueuePlace | null {
   if (row.status !== "starting") return null;
@@ -16,8 +16,8 @@ export function queuePlace(store: PredictionStore, row: PredictionRow): QueuePla
 }
 
 /**
- * Refuses what would wait too long: it would only fail later, when its caller has waited for nothing. Throws a VqdError
- * (queue_full) that says when to come back. While nothing is known of the model's pace all are admitted.
+ * Refuses a prediction that would wait too long, since it would only fail later, after its caller has waited for nothing.
+ * Throws a VqdError (queue_full) that says when to retry. While the model's pace is unknown everything is admitted.
  */
 export function admitToQueue(store: PredictionStore, ticket: QueueTicket, maxWaitMs: number): void {
   const { seconds } = estimate(store, ticket);
@@ -25,14 +25,14 @@ export function admitToQueue(store: PredictionStore, ticket: QueueTicket, maxWai
   if (seconds === null || seconds <= most) return;
   throw new VqdError(
     "queue_full",
-    `the queue is long: about ${Math.ceil(seconds)} s to its start, and ${most} s are allowed`,
+    `the queue is too long: it would start in about ${Math.ceil(seconds)} s, but may wait ${most} s at most`,
     { retryable: true, retryAfterSeconds: Math.ceil(seconds - most) },
   );
 }
 
 /**
- * The time is reckoned in image steps, the unit of work: those left of running predictions and those of predictions
- * ahead, at the pace of recent ones, of which as many run side by side as do now.
+ * Work is measured in image steps: those remaining in running predictions plus those of predictions ahead, processed at the
+ * recent pace by as many predictions in parallel as are running now.
  */
 function estimate(store: PredictionStore, ticket: QueueTicket): { position: number; seconds: number | null } {
   const ahead = store.aheadOf(ticket);

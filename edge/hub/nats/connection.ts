@@ -1,4 +1,4 @@
-// The hub's life with NATS: connected while something is live, following events, settling what has ended.
+// Manages the hub's connection to NATS: connected while predictions are live, following events, releasing ended jobs.
 
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { isTerminalEvent, type PredictionEvent } from "@vqd/shared/events.ts";
@@ -14,18 +14,18 @@ import type { HubHealth } from "../../prediction/records.ts";
 import type { PredictionRow } from "../storage/prediction-row.ts";
 import type { PredictionStore } from "../storage/store.ts";
 
-/** Without a live prediction the connection, which is billed, stays open for this long. */
+/** How long the connection, which is billed, stays open without a live prediction. */
 const IDLE_CLOSE_MS = 30_000;
 const RECONNECT_MIN_MS = 200;
 const RECONNECT_MAX_MS = 5_000;
-/** After an eviction: how long overdue predictions may wait for what happened meanwhile. */
+/** How long overdue predictions may wait for events that happened while the hub was evicted. */
 const CATCH_UP_TIMEOUT_MS = 3_000;
-/** Attempts remembered as told to stop; being told twice does no harm. */
+/** How many attempts to remember as already told to stop. Telling one twice does no harm. */
 const MAX_TOLD = 1_000;
 
 export interface HubConnectionOptions {
   readonly config: Config;
-  /** Name in the server's monitoring. */
+  /** Client name, shown in the server's monitoring. */
   readonly name: string;
   readonly shard: number;
   readonly store: PredictionStore;
@@ -58,7 +58,7 @@ export class HubConnection {
       onOpen: (session) => this.#onOpen(session),
       onClosed: () => this.#onClosed(),
     });
-    // After an eviction or a deploy: go on with what is live.
+    // After an eviction or a deployment, resume following live predictions.
     if (this.#isNeeded()) this.#scheduleReconnect(0);
   }
 
@@ -73,7 +73,7 @@ export class HubConnection {
     return this.#link.session !== undefined;
   }
 
-  /** Whether a job could be dispatched now: NATS can be connected to, and its streams have a leader. */
+  /** Whether a job could be dispatched now: NATS accepts connections, and its streams have a leader. */
   async check(): Promise<HubHealth["nats"]> {
     let session: Session;
     try {
@@ -89,7 +89,7 @@ export class HubConnection {
     }
   }
 
-  /** Hears, as far as NATS allows, all that has happened up to now; before deadlines are judged. */
+  /** Applies all events so far, if NATS can be reached; called before deadlines are enforced. */
   async catchUp(): Promise<void> {
     if (!this.#isNeeded()) return;
     try {
@@ -97,11 +97,11 @@ export class HubConnection {
       const timeout = new Promise((resolve) => setTimeout(resolve, CATCH_UP_TIMEOUT_MS));
       await Promise.race([this.#follower?.caughtUp, timeout]);
     } catch (error) {
-      this.#options.log.warn("judging deadlines without the queue", errorFields(error));
+      this.#options.log.warn("NATS unreachable; still enforcing deadlines", errorFields(error));
     }
   }
 
-  /** Takes ended predictions' jobs out of the queue, or stops their workers. Done again with the next session. */
+  /** Removes the jobs of ended predictions from the queue, or stops their workers. What fails is retried with the next session. */
   async release(): Promise<void> {
     const { session } = this.#link;
     const { store, log } = this.#options;
@@ -112,19 +112,22 @@ export class HubConnection {
         if (row.jobSeq !== null) await deleteJob(session, row.jobSeq);
         store.update(row.id, { release: 0 });
       } catch (error) {
-        log.warn("job not taken back yet", { prediction: row.id, ...errorFields(error) });
+        log.warn("cannot remove a job yet; trying again later", {
+          prediction: row.id,
+          ...errorFields(error),
+        });
       }
     }
     this.#armIdleClose();
   }
 
-  /** A worker that works for nobody, since the prediction has ended or is unknown, is told so once. */
+  /** Tells a worker once to stop if its prediction has ended or is unknown. */
   stopOrphan(id: string, row: PredictionRow | undefined, event: PredictionEvent): void {
     const isWanted = row !== undefined && (row.completedAt === null || row.status === "succeeded");
     const attempt = `${id} ${event.attempt}`;
     if (isWanted || isTerminalEvent(event) || this.#told.has(attempt)) return;
     const { session } = this.#link;
-    // Old events are read again after a loss of the cursor; their workers are long done.
+    // Old events are replayed after a loss of the cursor; their workers have long finished.
     if (session === undefined || event.at < Date.now() - this.#options.config.runTimeoutMs) return;
     if (this.#told.size >= MAX_TOLD) this.#told.clear();
     this.#told.add(attempt);
@@ -140,7 +143,7 @@ export class HubConnection {
     this.#follower?.stop();
     this.#follower = follower;
     await models.sync(session.jsm).catch((error: unknown) => {
-      log.warn("cannot read models", errorFields(error));
+      log.warn("cannot read model manifests", errorFields(error));
     });
     this.#reconnectDelayMs = RECONNECT_MIN_MS;
     this.#armIdleClose();

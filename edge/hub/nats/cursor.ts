@@ -1,4 +1,4 @@
-// Where the hub is in the events stream: kept in SQLite beside the effects of the events before it.
+// The hub's position in the events stream, stored in SQLite together with the effects of the events up to it.
 
 import type { PredictionStore } from "../storage/store.ts";
 
@@ -12,19 +12,19 @@ export class StreamCursor {
     this.#store = store;
   }
 
-  /** Stream sequence of the last event that has taken effect; 0 before the first. */
+  /** Stream sequence of the last event applied; 0 before the first. */
   get sequence(): number {
     return Number(this.#store.meta(SEQUENCE) ?? 0);
   }
 
-  /** Call within the transaction of the event's effect. */
+  /** Call in the transaction that applies the event. */
   advance(sequence: number): void {
     this.#store.setMeta(SEQUENCE, String(sequence));
   }
 
   /**
-   * Starts over if the stream is another one than before, or has lost its end in a crash: what is read again is
-   * void by its attempt and step. Returns whether it had to.
+   * Starts over if the stream was replaced, or lost its end in a crash. Events read a second time have no effect, because of
+   * their attempt and step. Returns whether a known stream was replaced or cut.
    */
   reconcile(stream: { created: string; lastSequence: number }): boolean {
     const known = this.#store.meta(CREATED);

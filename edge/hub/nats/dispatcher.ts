@@ -1,4 +1,4 @@
-// From a stored prediction to a job in the queue: once, whatever is asked twice or goes wrong on the way.
+// Dispatches stored predictions to the job queue, exactly once despite retries and failures.
 
 import type { Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
@@ -10,7 +10,7 @@ import type { HubMetrics } from "../metrics.ts";
 import { dispatchJob, type JobOrigin, PublishError } from "./queue.ts";
 import type { PredictionStore } from "../storage/store.ts";
 
-/** How long the sequence of a job may wait for others to be stored with. */
+/** How long a job's sequence may wait to be stored together with others. */
 const SEQUENCES_MS = 100;
 
 export interface DispatcherOptions {
@@ -19,22 +19,22 @@ export interface DispatcherOptions {
   readonly tracing: Tracing;
   readonly metrics: HubMetrics;
   readonly log: Logger;
-  /** Told of a prediction that ended because the queue has not taken its job, or did not say so. */
+  /** Called for a prediction that ended because the queue refused its job, or did not confirm it. */
   readonly onDropped: (id: string) => void;
 }
 
 export class Dispatcher {
   readonly #options: DispatcherOptions;
-  /** Predictions that the queue has not confirmed yet. */
+  /** Predictions that the queue has yet to confirm. */
   readonly #publishing = new Map<string, Promise<void>>();
-  /** Sequences of jobs that are not stored yet. */
+  /** Sequences of jobs that have yet to be stored. */
   readonly #sequences = new Map<string, number>();
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
   }
 
-  /** Puts the job of a stored prediction in its queue. Throws a VqdError; the prediction is then gone, or has ended. */
+  /** Publishes the job of a stored prediction. Throws a VqdError, after which the prediction is gone or has failed. */
   async dispatch(
     job: Job,
     origin: Pick<JobOrigin, "requestId" | "priority">,
@@ -50,12 +50,12 @@ export class Dispatcher {
     log.info("dispatched", { prediction: job.id, requestId: origin.requestId });
   }
 
-  /** Waits for the queue's answer about the prediction, if it is still to come; throws what `dispatch` threw. */
+  /** Waits for a dispatch in progress, if there is one; throws what `dispatch` throws. */
   async dispatched(id: string): Promise<void> {
     await this.#publishing.get(id);
   }
 
-  /** Stores where jobs lie in the queue, for those that ended before that was done by itself. */
+  /** Stores pending sequences now, so that jobs that have just ended can be removed from the queue. */
   storeSequences(): void {
     const { store } = this.#options;
     if (this.#sequences.size === 0) return;
@@ -86,15 +86,15 @@ export class Dispatcher {
   }
 
   /**
-   * Where the job lies in the queue, stored soon and with others: its caller need not wait for the disk once more. A
-   * hub that dies before can no longer delete the job, but stops its worker as soon as it begins.
+   * Stores the job's sequence soon, together with others, so that its caller need not wait for another write to disk. A hub
+   * that dies before then cannot delete the job, but stops its worker as soon as that starts.
    */
   #noteSequence(id: string, sequence: number): void {
     if (this.#sequences.size === 0) setTimeout(() => this.storeSequences(), SEQUENCES_MS);
     this.#sequences.set(id, sequence);
   }
 
-  /** The job was not taken, or nobody knows: then it stays as failed, so that its worker is stopped. */
+  /** Removes a prediction whose job was refused. If it may be queued after all, it is kept as failed, so that its worker is stopped. */
   #drop(id: string, error: unknown): void {
     const { store, log, onDropped } = this.#options;
     const isAmbiguous = error instanceof PublishError ? error.isAmbiguous : true;
@@ -107,7 +107,7 @@ export class Dispatcher {
       endPrediction(store, id, { status: "failed", at: Date.now(), error: reason, release: true });
     });
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : undefined;
-    log.warn("not dispatched", { prediction: id, isAmbiguous, cause, ...errorFields(error) });
+    log.warn("cannot dispatch a prediction", { prediction: id, isAmbiguous, cause, ...errorFields(error) });
     onDropped(id);
   }
 }

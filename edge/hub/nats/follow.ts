@@ -1,4 +1,4 @@
-// Reads a shard's events in order from the last one that took effect, for as long as a session lasts.
+// Reads a shard's events in order, starting after the last one applied, for as long as a session lasts.
 
 import { AckPolicy, DeliverPolicy, type JetStreamManager } from "@nats-io/jetstream";
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from "@nats-io/nats-core";
@@ -9,19 +9,19 @@ import type { StreamCursor } from "./cursor.ts";
 import type { Session } from "./session.ts";
 
 const HEARTBEAT_MS = 3_000;
-/** Silence after which the consumer is made anew; messages of a consumer lost by the server end like this. */
+/** Silence after which the consumer is recreated: this is how the loss of a consumer on the server shows. */
 const SILENCE_MS = 3 * HEARTBEAT_MS;
-/** The server forgets a consumer that nobody listens to after this time. */
+/** Time after which the server removes a consumer that nobody listens to. */
 const INACTIVE_MS = 30_000;
 const RESTART_DELAY_MS = 500;
-/** Status of heartbeats and flow control. */
+/** Status code of heartbeats and flow control messages. */
 const CONTROL_STATUS = 100;
 
 export interface StreamMessage {
   readonly subject: string;
   readonly sequence: number;
   readonly data: Uint8Array;
-  /** Of the worker's span, if the prediction is traced. */
+  /** Traceparent of the worker's span, if the prediction is traced. */
   readonly traceparent?: string | undefined;
 }
 
@@ -29,12 +29,12 @@ export interface FollowerOptions {
   readonly session: Session;
   readonly shard: number;
   readonly cursor: StreamCursor;
-  /** Makes a message take effect, cursor included; the next one waits for it. */
+  /** Applies a message and advances the cursor; the next message waits for it. */
   readonly handle: (message: StreamMessage) => Promise<void>;
   readonly log: Logger;
 }
 
-/** Sequences in the reply subject of a delivered message; new servers put two tokens before the stream's name. */
+/** Sequences in the reply subject of a delivered message. Newer servers put two more tokens before the stream's name. */
 function deliveryOf(reply: string): { streamSequence: number; deliverySequence: number } {
   // $JS.ACK[.<domain>.<account>].<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>
   const tokens = reply.split(".");
@@ -48,7 +48,7 @@ export class EventFollower {
   readonly #jsm: JetStreamManager;
   #subscription: Subscription | undefined;
   #consumer: string | undefined;
-  /** Counts consumers; work queued by an earlier one is void. */
+  /** Number of the current consumer; work queued for an earlier one is discarded. */
   #generation = 0;
   #delivered = 0;
   #heardAt = 0;
@@ -65,7 +65,7 @@ export class EventFollower {
     this.#jsm = options.session.jsm;
   }
 
-  /** Resolves when all that was in the stream at the start has taken effect. */
+  /** Resolves once everything that was in the stream at the start has been applied. */
   get caughtUp(): Promise<void> {
     return this.#caughtUp.promise;
   }
@@ -77,7 +77,7 @@ export class EventFollower {
     }, HEARTBEAT_MS);
   }
 
-  /** Ends with the session; the server drops the consumer by itself. */
+  /** Call at the end of the session; the server removes the consumer on its own. */
   stop(): void {
     clearInterval(this.#timer);
     this.#generation++;
@@ -92,7 +92,7 @@ export class EventFollower {
     this.#delivered = 0;
     const stream = await this.#jsm.streams.info(STREAMS.events);
     if (cursor.reconcile({ created: stream.created, lastSequence: stream.state.last_seq })) {
-      log.warn("the events stream has been replaced or cut, reading it from its start");
+      log.warn("the events stream was replaced or truncated; reading it from the start");
     }
     const inbox = createInbox(INBOX_PREFIX.edge);
     this.#subscription = this.#nc.subscribe(inbox, {
@@ -109,7 +109,7 @@ export class EventFollower {
       deliver_policy: DeliverPolicy.StartSequence,
       opt_start_seq: cursor.sequence + 1,
       ack_policy: AckPolicy.None,
-      // The server waits for an answer before it sends more than its window: bounds the queue below.
+      // The server waits for a reply before it exceeds its window, which bounds the queue below.
       flow_control: true,
       idle_heartbeat: nanos(HEARTBEAT_MS),
       inactive_threshold: nanos(INACTIVE_MS),
@@ -118,7 +118,7 @@ export class EventFollower {
     });
     this.#consumer = consumer.name;
     this.#heardAt = Date.now();
-    // num_pending no longer counts what has been sent meanwhile; delivered does.
+    // num_pending excludes what has already been sent; delivered counts that.
     this.#backlog = consumer.num_pending + consumer.delivered.consumer_seq;
     if (this.#backlog === 0) this.#caughtUp.resolve();
   }
@@ -126,8 +126,8 @@ export class EventFollower {
   #receive(message: Msg, generation: number): void {
     this.#heardAt = Date.now();
     if (message.headers?.code === CONTROL_STATUS) {
-      // Flow control carries a reply subject, to be answered when all before it is done. A heartbeat of a
-      // stalled consumer names it in a header.
+      // Flow control has a reply subject, to be answered once everything before it has been applied. The heartbeat of
+      // a stalled consumer has it in a header.
       const reply = message.reply ?? message.headers.get("Nats-Consumer-Stalled");
       if (reply !== undefined && reply !== "") this.#enqueue(() => this.#nc.publish(reply), generation);
       return;
@@ -141,7 +141,7 @@ export class EventFollower {
     const { subject, data } = message;
     const traceparent = message.headers?.get(MESSAGE_HEADERS.traceparent) || undefined;
     this.#enqueue(async () => {
-      // A replay after a restart may begin before the last effect.
+      // After a restart, the first messages may have been applied already.
       if (streamSequence > this.#options.cursor.sequence) {
         await this.#options.handle({ subject, sequence: streamSequence, data, traceparent });
       }
@@ -159,19 +159,19 @@ export class EventFollower {
     try {
       for (let work = this.#queue.shift(); work !== undefined; work = this.#queue.shift()) await work();
     } catch (error) {
-      this.#options.log.error("an event could not take effect", errorFields(error));
+      this.#options.log.error("cannot apply an event", errorFields(error));
       if (generation === this.#generation) void this.#restart("failure");
     } finally {
       this.#working = false;
     }
   }
 
-  /** Makes a new consumer from the cursor on. */
+  /** Creates a new consumer, starting at the cursor. */
   async #restart(reason: string): Promise<void> {
     if (this.#restarting || this.#nc.isClosed()) return;
     this.#restarting = true;
     const { log } = this.#options;
-    log.warn("following events anew", { reason });
+    log.warn("restarting the event consumer", { reason });
     try {
       this.#generation++;
       this.#subscription?.unsubscribe();
@@ -181,7 +181,7 @@ export class EventFollower {
       await new Promise((resolve) => setTimeout(resolve, RESTART_DELAY_MS));
       await this.#subscribe();
     } catch (error) {
-      // A session that cannot follow is of no use; the hub opens another one.
+      // A session without events is useless; the hub opens a new one.
       log.warn("cannot follow events", errorFields(error));
       await this.#nc.close();
     } finally {

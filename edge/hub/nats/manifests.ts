@@ -1,4 +1,4 @@
-// The models that workers have announced: a copy in SQLite, so that requests are validated also without NATS.
+// The models that workers have announced, copied to SQLite so that requests can be validated without NATS.
 
 import type { NatsConnection } from "@nats-io/nats-core";
 import type { JetStreamManager } from "@nats-io/jetstream";
@@ -8,7 +8,7 @@ import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
 import { STREAMS, STREAM_SUBJECTS } from "@vqd/shared/subjects.ts";
 import type { Session } from "./session.ts";
 
-/** After this time a look at the list reads the stream again, which notices models that have been removed. */
+/** Age at which the copy is refreshed from the stream, which also drops removed models. */
 const MODELS_STALE_MS = 10_000;
 
 export class ModelRegistry {
@@ -21,13 +21,13 @@ export class ModelRegistry {
     this.#log = log;
   }
 
-  /** The models, read again where the copy is stale; the last known ones if `open` finds no NATS. */
+  /** The models, refreshed if the copy is stale; the last known ones if `open` fails. */
   async current(open: () => Promise<Session>): Promise<ModelManifest[]> {
     try {
       const { jsm } = await open();
       if (Date.now() - this.#syncedAt > MODELS_STALE_MS) await this.sync(jsm);
     } catch (error) {
-      this.#log.warn("models as last known", errorFields(error));
+      this.#log.warn("NATS unreachable; using the last known models", errorFields(error));
     }
     return this.list();
   }
@@ -48,17 +48,17 @@ export class ModelRegistry {
     );
   }
 
-  /** Hears of announcements from now on; ends with the connection. */
+  /** Subscribes to announcements for as long as the connection lasts. */
   follow(nc: NatsConnection): void {
     nc.subscribe(STREAM_SUBJECTS.models, {
       callback: (error, message) => {
-        if (error !== null) this.#log.warn("cannot follow models", errorFields(error));
+        if (error !== null) this.#log.warn("cannot follow model announcements", errorFields(error));
         else this.#decode(message.subject, message.data, (manifest) => this.put(manifest));
       },
     });
   }
 
-  /** Makes the copy equal to the stream. */
+  /** Makes the copy match the stream. */
   async sync(jsm: JetStreamManager): Promise<void> {
     const info = await jsm.streams.info(STREAMS.models, { subjects_filter: ">" });
     const manifests: ModelManifest[] = [];
@@ -80,7 +80,7 @@ export class ModelRegistry {
     try {
       use(decodeManifest(data));
     } catch (error) {
-      this.#log.warn("model manifest ignored", { subject, ...errorFields(error) });
+      this.#log.warn("ignoring an unreadable model manifest", { subject, ...errorFields(error) });
     }
   }
 }

@@ -1,4 +1,4 @@
-// The job queue as the hub uses it: publish a job, take it back.
+// The job queue as the hub uses it: publishing and removing jobs.
 
 import { JetStreamApiError } from "@nats-io/jetstream";
 import { headers, NoRespondersError, RequestError } from "@nats-io/nats-core";
@@ -10,33 +10,33 @@ import { modelKey } from "@vqd/shared/model.ts";
 import { controlSubject, jobSubject, type Priority, STREAMS } from "@vqd/shared/subjects.ts";
 import type { Session } from "./session.ts";
 
-/** Without a confirmation after this time nobody knows whether the queue has the job. */
+/** Without a confirmation within this time it is unknown whether the queue has the job. */
 const PUBLISH_TIMEOUT_MS = 2_500;
 /**
- * For so long a job is offered to a queue that does not answer: a cluster that has lost a server chooses new leaders in
- * 4 to 9 s.
+ * How long to keep offering a job to a queue that does not respond: a cluster that has lost a server elects new leaders
+ * within 4 to 9 s.
  */
 const DISPATCH_LIMIT_MS = 10_000;
 const DISPATCH_RETRY_MS = 250;
-/** "maximum messages exceeded" and its kin: the stream refuses new messages. */
+/** Error code of "maximum messages exceeded" and similar: the stream is full. */
 const STORE_FAILED = 10_077;
 const QUEUE_FULL_RETRY_SECONDS = 5;
 const UNAVAILABLE_RETRY_SECONDS = 2;
 
-/** What a job's message says of the request that made it. */
+/** What the job's message says about the request it comes from. */
 export interface JobOrigin {
   readonly priority: Priority;
   readonly requestId: string;
   readonly traceparent: string | undefined;
 }
 
-/** Whether the queue may hold the job although publishing it failed. */
+/** A failure to publish a job. `isAmbiguous`: the queue may have the job nevertheless. */
 export class PublishError extends VqdError {
   readonly isAmbiguous: boolean;
 
   constructor(code: "queue_full" | "queue_unavailable", cause: unknown, isAmbiguous: boolean) {
     const isFull = code === "queue_full";
-    super(code, isFull ? "the job queue is full" : "the job queue did not take the prediction", {
+    super(code, isFull ? "the job queue is full" : "the job queue did not accept the prediction", {
       cause,
       retryable: true,
       retryAfterSeconds: isFull ? QUEUE_FULL_RETRY_SECONDS : UNAVAILABLE_RETRY_SECONDS,
@@ -46,8 +46,8 @@ export class PublishError extends VqdError {
 }
 
 /**
- * Puts a job in its model's queue, once however often it is sent, for its id is the message's; gives its sequence there.
- * `open` gives a session. Throws a PublishError.
+ * Adds a job to its model's queue and returns its sequence there. The job's id is the message id, so that retries are
+ * deduplicated. `open` returns a session. Throws a PublishError.
  */
 export async function dispatchJob(
   open: () => Promise<Session>,
@@ -60,7 +60,7 @@ export async function dispatchJob(
     try {
       return await publishJob(await open(), job, origin);
     } catch (thrown) {
-      // A session that cannot be opened has sent nothing.
+      // If no session could be opened, nothing was sent.
       const error =
         thrown instanceof PublishError ? thrown : new PublishError("queue_unavailable", thrown, false);
       mayBeQueued ||= error.isAmbiguous;
@@ -100,12 +100,12 @@ async function publishJob(
   }
 }
 
-/** Tells the worker that holds the job, if one does, to stop. */
+/** Tells the worker that has the job, if any, to stop. */
 export function cancelWorker({ nc }: Session, id: string): void {
   nc.publish(controlSubject(id));
 }
 
-/** Removes a waiting job from the queue; one that has been taken or removed already is no error. */
+/** Removes a waiting job from the queue. It is no error if the job has already been taken or removed. */
 export async function deleteJob({ jsm }: Session, sequence: number): Promise<void> {
   try {
     await jsm.streams.deleteMessage(STREAMS.jobs, sequence);

@@ -1,4 +1,4 @@
-// The hub's one connection to NATS: opened on demand, never resumed by the client library, closed when idle.
+// The hub's single connection to NATS: opened on demand, closed when idle, and never resumed by the client library.
 //
 // Permissions of the edge's user, all of them and no more:
 //   publish    vqd.jobs.*.*                              dispatch
@@ -19,10 +19,10 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { INBOX_PREFIX } from "@vqd/shared/subjects.ts";
 
-/** A caller gets its 503 within this time; the handshake itself may take no longer either. */
+/** Time limit for the handshake, and for how long a caller waits before it gets a 503. */
 export const CONNECT_TIMEOUT_MS = 2_000;
 const API_TIMEOUT_MS = 3_000;
-/** A silent connection is noticed after PING_INTERVAL_MS x MAX_PINGS_OUT. */
+/** A dead connection is noticed after PING_INTERVAL_MS x MAX_PINGS_OUT. */
 const PING_INTERVAL_MS = 5_000;
 const MAX_PINGS_OUT = 2;
 
@@ -33,18 +33,18 @@ export interface Session {
 }
 
 export interface NatsLinkOptions {
-  /** Servers of one cluster, tried in turn, in any order. */
+  /** Servers of one cluster, tried one after another in any order. */
   readonly urls: readonly string[];
   readonly user: string | undefined;
   readonly password: string | undefined;
-  /** A credentials file's text, which stands in for user and password. */
+  /** Text of a credentials file, used instead of user and password. */
   readonly credentials: string | undefined;
-  /** Name in the server's monitoring. */
+  /** Client name, shown in the server's monitoring. */
   readonly name: string;
   readonly log: Logger;
-  /** Called with each new session before anyone gets it; if it fails, so does the opening. */
+  /** Called with each new session before anyone else gets it; if it rejects, so does `open`. */
   readonly onOpen: (session: Session) => Promise<void>;
-  /** Called when an open session has ended, wanted or not. */
+  /** Called when an open session has ended, for whatever reason. */
   readonly onClosed: () => void;
 }
 
@@ -73,7 +73,7 @@ export class NatsLink {
     try {
       return await Promise.race([this.#opening, timeout.promise]);
     } catch (cause) {
-      throw new VqdError("queue_unavailable", "the job queue cannot be reached at the moment", {
+      throw new VqdError("queue_unavailable", "the job queue is currently unreachable", {
         cause,
         retryable: true,
         retryAfterSeconds: 2,
@@ -102,8 +102,8 @@ export class NatsLink {
         timeout: CONNECT_TIMEOUT_MS,
         pingInterval: PING_INTERVAL_MS,
         maxPingOut: MAX_PINGS_OUT,
-        // The library would hold publishes back and send them after its caller has given up. A lost connection
-        // ends the session instead: what is under way fails at once, and the hub opens another one.
+        // The library would buffer messages and send them after their callers have given up. Instead, a lost
+        // connection ends the session: pending requests fail immediately, and the hub opens a new one.
         reconnect: false,
         noAsyncTraces: true,
         ignoreClusterUpdates: true,
@@ -118,7 +118,7 @@ export class NatsLink {
         await nc.close();
         throw error;
       }
-      if (nc.isClosed()) throw new Error("the connection was lost while it was set up");
+      if (nc.isClosed()) throw new Error("the connection was lost during set-up");
       this.#session = session;
       log.info("connected to NATS", { server: nc.info?.version });
       void this.#watch(closed);
@@ -136,7 +136,7 @@ export class NatsLink {
     this.#options.onClosed();
   }
 
-  /** Refused permissions and the like arrive here only. */
+  /** Permission violations and the like are reported only here. */
   async #logErrors(nc: NatsConnection): Promise<void> {
     for await (const status of nc.status()) {
       if (status.type === "error") this.#options.log.warn("NATS error", errorFields(status.error));

@@ -1,25 +1,25 @@
-// Server-sent events as bytes, made once for all readers that are at the same place.
+// Server-sent events as bytes, encoded once for all readers at the same position.
 
 import type { StoredEvent } from "../../prediction/records.ts";
 
-/** A batch ends with the event that reaches this size, so that a reader holds little more; one event may be 100 kB. */
+/** A batch ends with the event that reaches this size, which limits what a reader holds; one event may be 100 kB. */
 const MAX_BATCH_BYTES = 32 * 1024;
 const MAX_BATCH_EVENTS = 16;
-/** Of all batches that are kept. Readers that keep up share the newest ones; those behind make their own. */
+/** Total size of cached batches. Readers that keep up share the newest ones; those that lag behind encode their own. */
 const MAX_KEPT_BYTES = 1024 * 1024;
 
 /** Consecutive events, encoded. */
 export interface Batch {
   readonly bytes: Uint8Array;
-  /** Sequence of the last of them. */
+  /** Sequence number of the last event. */
   readonly last: number;
-  /** The last of them ends the stream. */
+  /** Whether the last event ends the stream. */
   readonly isEnd: boolean;
 }
 
 const encoder = new TextEncoder();
 
-/** One frame. Data with line breaks takes one `data:` line each; a final break is kept as an empty one. */
+/** One frame, with a `data:` line per line of data; a trailing newline becomes an empty one. */
 function frame({ seq, type, data }: StoredEvent): string {
   const lines = data.split(/\r\n|\r|\n/).map((line) => `data: ${line}\n`);
   return `id: ${seq}\nevent: ${type}\n${lines.join("")}\n`;
@@ -40,14 +40,14 @@ function encodeBatch(
   return { bytes: encoder.encode(text), last: last.seq, isEnd: last.type === "done" };
 }
 
-/** The newest batches of a hub's streams. Events never change, so that a batch is good for ever. */
+/** Cache of the newest batches. Events never change, so a batch never becomes stale. */
 export class BatchCache {
   readonly #batches = new Map<string, Batch>();
   #bytes = 0;
 
   /**
-   * The batch after event `after` as readers of the kind `view` (prediction and form) see it; undefined if there is
-   * none yet. `read` gives the events from there on, up to so many.
+   * The batch that follows event `after` in `view` (a prediction in one format); undefined if there is none yet. `read`
+   * returns up to `limit` events from there on.
    */
   get(
     view: string,

@@ -1,4 +1,4 @@
-// The open event streams of a hub, each fed from the stored rows.
+// The open event streams of a hub, each fed from stored events.
 
 import type { Logger } from "@vqd/shared/log.ts";
 import type { ChangeNotifier } from "../change-notifier.ts";
@@ -9,9 +9,9 @@ import type { PredictionRow } from "../storage/prediction-row.ts";
 import type { PredictionStore } from "../storage/store.ts";
 import { eventForm, parseStreamQuery, tooManyReaders } from "./stream-request.ts";
 
-/** Open event streams of a hub. */
+/** Maximum number of open event streams of a hub. */
 const MAX_READERS = 2_000;
-/** What of them one owner's predictions may have, so that nobody shuts out the others of the hub. */
+/** Largest share of them for the predictions of one owner, so that nobody can shut out the others. */
 const OWNER_SHARE = 1 / 4;
 
 interface ReadersOptions {
@@ -26,7 +26,7 @@ export class Readers {
   readonly #batches = new BatchCache();
   readonly #max: number;
   #count = 0;
-  /** Streams that are open now, by the owner of their prediction. */
+  /** Number of open streams by owner of the prediction. */
   readonly #byOwner = new Map<string, number>();
 
   constructor(options: ReadersOptions) {
@@ -34,12 +34,12 @@ export class Readers {
     this.#max = options.maxReaders ?? MAX_READERS;
   }
 
-  /** Streams that are open now. */
+  /** Number of open streams. */
   get count(): number {
     return this.#count;
   }
 
-  /** Answers a request for a prediction's event stream; its handler has checked the key, if the URL names one. */
+  /** Responds to a request for a prediction's event stream. If it names a key's owner, the handler has authenticated the key. */
   open(request: Request): Response {
     const { store } = this.#options;
     const query = parseStreamQuery(new URL(request.url));
@@ -49,7 +49,7 @@ export class Readers {
       ("keyName" in query ? row.keyName === query.keyName : row.streamCapability === query.capability);
     if (!allowed) return new Response(null, { status: 404 });
     if (isFinal(row.status) && !store.events.hasAfter(row.id, query.after)) {
-      // Tells an EventSource that has seen the end not to come back.
+      // Tells an EventSource that has seen everything not to reconnect.
       return new Response(null, { status: 204 });
     }
     const own = this.#byOwner.get(row.keyName) ?? 0;
@@ -82,7 +82,7 @@ export class Readers {
       onEnd: () => {
         subscription.unsubscribe();
         this.#note(row.keyName, -1);
-        log.debug("reader left", { prediction: row.id });
+        log.debug("reader disconnected", { prediction: row.id });
       },
     };
   }

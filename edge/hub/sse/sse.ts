@@ -1,17 +1,17 @@
-// Server-sent events, written on demand: a reader that is slow, or gone, holds no memory.
+// Server-sent events, written on demand, so that a slow or vanished reader takes no memory.
 
 import type { Batch } from "./frames.ts";
 
 const KEEP_ALIVE_MS = 15_000;
-/** What a browser's EventSource waits before it comes back. */
+/** How long a browser's EventSource waits before it reconnects. */
 const RETRY_MS = 1_000;
 
 export interface SseSource {
-  /** The events after `seq`, a few at a time; "later" if there are none yet, "never" if nothing more can come. */
+  /** The next events after `seq`; "later" if there are none yet, "never" if there will be none. */
   read(seq: number): Batch | "later" | "never";
-  /** Calls `wake` whenever there may be something new, until `onEnd`. */
+  /** Registers `wake` to be called whenever there may be something new, until `onEnd`. */
   onChange(wake: () => void): void;
-  /** The reader has all, or has left; called once. */
+  /** Called once, when the reader has received everything or has disconnected. */
   onEnd(): void;
 }
 
@@ -19,11 +19,11 @@ const encoder = new TextEncoder();
 
 function finish(controller: ReadableByteStreamController): void {
   controller.close();
-  // A pending read into the reader's buffer has to be answered before the stream counts as closed.
+  // A pending BYOB read must be answered before the stream counts as closed.
   controller.byobRequest?.respond(0);
 }
 
-/** The events after `after` up to and including `done`, then the end. */
+/** A stream of the events after `after`, up to and including `done`. */
 export function eventStream(
   source: SseSource,
   after: number,
@@ -35,7 +35,7 @@ export function eventStream(
   let wake = (): void => {};
   const woken = (): Promise<void> => new Promise((resolve) => (wake = resolve));
   source.onChange(() => wake());
-  // One timer for the life of a reader: one for each wait would be made and thrown away at every step.
+  // One timer per reader rather than one per wait, which would be created and discarded with every step.
   let isQuiet = false;
   const quiet = setInterval(() => {
     isQuiet = true;
@@ -65,7 +65,7 @@ export function eventStream(
         if (batch === "never") break;
         if (batch !== "later") {
           seq = batch.last;
-          // A copy: the stream takes the buffer away, and other readers want it too.
+          // A copy: the stream detaches the buffer, which other readers share.
           controller.enqueue(batch.bytes.slice());
           if (!batch.isEnd) return;
           break;

@@ -1,12 +1,12 @@
-// The event stream's request from a handler to the hub, and the two forms of its events.
+// The request for an event stream that a handler sends to the hub, and the two formats of its events.
 
 import type { OutputFile, PredictionRecord, StoredEvent } from "../../prediction/records.ts";
 import { fileUrl } from "../../prediction/urls.ts";
 
-/** Who asks: the key's owner, for whom `output` is `{index, url}`; or a bearer of the capability, as Replicate. */
+/** Either the key's owner asks, for whom `output` is `{index, url}`, or the bearer of a capability, in Replicate's format. */
 export type StreamQuery = {
   readonly id: string;
-  /** Sequence of the last event that the reader has. */
+  /** Sequence number of the last event that the reader has. */
   readonly after: number;
   /** Origin for links. */
   readonly origin: string;
@@ -32,9 +32,8 @@ export interface EventForm {
 }
 
 /**
- * Stored data as a reader gets it: files gain their URLs. Replicate's stream consumer takes the bare URL for the
- * output.
- * `view` names the form: readers with the same one see the same.
+ * How a reader gets stored events: file names become URLs, and for Replicate's client an `output` is the bare URL. Readers
+ * with the same `view` see the same bytes.
  */
 export function eventForm(row: PredictionRecord, query: StreamQuery): EventForm {
   const view = [row.id, "capability" in query ? "replicate" : "own", query.origin].join(" ");

@@ -1,4 +1,4 @@
-// What SQLite gives for a column, as the type that the schema says.
+// Reads the values of SQLite columns as the types declared in the schema.
 
 export type Row = Record<string, SqlStorageValue>;
 

@@ -1,4 +1,4 @@
-// What the readers of a prediction's stream see, in SQLite. Rows in, rows out.
+// The events of predictions' streams, in SQLite. Rows in, rows out.
 
 import type { StoredEvent } from "../../prediction/records.ts";
 
@@ -9,7 +9,7 @@ export class EventStore {
     this.#sql = storage.sql;
   }
 
-  /** Adds what readers of the prediction's stream see next. */
+  /** Appends an event to the prediction's stream. */
   append(id: string, type: string, data: string): void {
     const { seq } = this.#sql
       .exec<{ seq: number }>(

@@ -1,4 +1,4 @@
-// The hub's side of object storage: puts images of predictions under their capability, removes them later.
+// Stores images of predictions in object storage under their capability, and deletes them later.
 
 import type { OutputEvent, PreviewEvent } from "@vqd/shared/events.ts";
 import type { PredictionRow } from "./prediction-row.ts";
@@ -8,10 +8,10 @@ const PUT_RETRY_MS = 250;
 
 const CONTENT_TYPES = { png: "image/png", webp: "image/webp", jpeg: "image/jpeg" } as const;
 
-/** Key of a file in the bucket; the capability makes it unguessable. */
+/** Key of a file in the bucket, unguessable because of the capability. */
 export const fileKey = (capability: string, name: string): string => `${capability}/${name}`;
 
-/** Name of an event's file, the last segment of its URL: "0.png", or "0-2.png" for the third preview of image 0. */
+/** File name of an event's image, the last segment of its URL: "0.png", or "0-2.png" for the third preview of image 0. */
 export function fileName(event: OutputEvent | PreviewEvent): string {
   const extension = event.format === "jpeg" ? "jpg" : event.format;
   return event.type === "output"
@@ -19,7 +19,7 @@ export function fileName(event: OutputEvent | PreviewEvent): string {
     : `${event.index}-${event.preview}.${extension}`;
 }
 
-/** Stores an image, trying again a few times; throws the last error. */
+/** Stores an image, with a few retries; throws the last error. */
 export async function putImage(
   bucket: R2Bucket,
   row: PredictionRow,
@@ -39,9 +39,9 @@ export async function putImage(
   }
 }
 
-/** Removes all images of a prediction, previews and what a broken attempt has left included. */
+/** Deletes all images of a prediction, including previews and what a failed attempt left behind. */
 export async function deleteImages(bucket: R2Bucket, row: PredictionRow): Promise<void> {
-  // Before its start there is nothing to show. Its step says less: an attempt that starts over sets it back.
+  // A prediction that never started has no files. (Its step would not tell: an attempt that starts over resets it.)
   if (row.startedAt === null && row.outputs.length === 0) return;
   const { objects } = await bucket.list({ prefix: fileKey(row.fileCapability, "") });
   if (objects.length > 0) await bucket.delete(objects.map(({ key }) => key));

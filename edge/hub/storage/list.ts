@@ -1,4 +1,4 @@
-// Lists of predictions, newest first, a page at a time in either direction.
+// Lists predictions, newest first, page by page in either direction.
 
 import type { ListPlace, ListQuery, PredictionPage } from "../../prediction/records.ts";
 import { queuePlace } from "../admission/queue-place.ts";
@@ -11,10 +11,10 @@ const placeOf = ({ createdAt, id }: PredictionRow, towards: ListPlace["towards"]
   id,
 });
 
-/** A page of a key's predictions. Their logs, which can be long, are left out. */
+/** A page of an owner's predictions, without their logs, which can be long. */
 export function listPredictions(store: PredictionStore, keyName: string, query: ListQuery): PredictionPage {
   const { limit, from } = query;
-  // One more than asked for tells whether there is another page.
+  // Fetching one more than requested tells whether there is another page.
   const found = store.page(keyName, { ...query, limit: limit + 1 });
   const hasMore = found.length > limit;
   const isNewer = from?.towards === "newer";

@@ -1,4 +1,4 @@
-// A prediction as the hub keeps it: its row in SQLite, made once and read often.
+// A prediction as the hub stores it: the columns of a new one, and rows read back.
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
@@ -8,31 +8,31 @@ import type { PredictionStatus } from "../../prediction/statuses.ts";
 import type { WebhookEvent } from "../../prediction/webhook-events.ts";
 import { number, numberOrNull, type Row, text, textOrNull } from "./columns.ts";
 
-/** A row as the hub itself needs it. */
+/** A prediction with the fields that only the hub needs. */
 export interface PredictionRow extends PredictionRecord {
   readonly keyName: string;
   readonly jobSeq: number | null;
   readonly attemptStartedAt: number | null;
   readonly resumedFrom: number;
-  /** Places (preview x images + index) of previews shown so far, plus one. */
+  /** One more than the position (preview x images + index) of the last preview shown. */
   readonly previewsSeen: number;
   readonly queueDeadlineAt: number;
-  /** Of its priority: 0 is served first. */
+  /** Rank of its priority; 0 is served first. */
   readonly rank: number;
   readonly runTimeoutMs: number;
   /** Unix time in ms. */
   readonly cancelAt: number | null;
   readonly requestHash: string | null;
-  /** Of links in webhooks. */
+  /** Origin of links in webhooks. */
   readonly origin: string;
 }
 
-/** Place of a priority in the order of service. */
+/** Rank of a priority in the order of service; 0 is served first. */
 export const rankOf = (priority: Priority): number => PRIORITIES.indexOf(priority);
 
 export type NewRow = ReturnType<typeof newRow>;
 
-/** The columns of a prediction that has just been made. */
+/** The columns of a new prediction. */
 export function newRow(job: Job, prediction: NewPrediction) {
   return {
     id: job.id,

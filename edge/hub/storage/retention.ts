@@ -1,13 +1,13 @@
-// What the hub forgets with time: steps first, then images, then the predictions themselves.
+// Retention: deletes the steps of ended predictions first, then their images, then the predictions themselves.
 
 import type { Config } from "../../config.ts";
 import { deleteImages } from "./files.ts";
 import type { PredictionStore } from "./store.ts";
 
-/** Files that one call removes at most, so that an alarm stays short. */
+/** Maximum number of predictions whose files one call deletes, to keep the alarm short. */
 const EXPIRE_BATCH = 100;
 
-/** Removes what is older than `config` keeps it. */
+/** Deletes everything whose retention has ended. */
 export async function expire(
   store: PredictionStore,
   files: R2Bucket,

@@ -1,4 +1,4 @@
-// The hub's SQLite schema, as a list of steps that each run once.
+// The hub's SQLite schema, as a list of migrations that each run once.
 
 const MIGRATIONS: readonly string[] = [
   `
@@ -15,9 +15,9 @@ const MIGRATIONS: readonly string[] = [
     total_steps INTEGER NOT NULL,
     file_capability TEXT NOT NULL,
     stream_capability TEXT NOT NULL,
-    -- Sequence of the job in its queue; null until the queue has confirmed it.
+    -- Sequence of the job in the queue; null until the queue has confirmed it.
     job_seq INTEGER,
-    -- 1: the queue's message and the worker that may hold it are still to be told that nobody waits.
+    -- 1 if the job has yet to be removed from the queue, or its worker told to stop.
     release INTEGER NOT NULL DEFAULT 0,
     attempt INTEGER NOT NULL DEFAULT 0,
     attempt_started_at INTEGER,
@@ -33,7 +33,7 @@ const MIGRATIONS: readonly string[] = [
     created_at INTEGER NOT NULL,
     started_at INTEGER,
     completed_at INTEGER,
-    -- When the prediction fails if it has not started, then if it has not ended.
+    -- The prediction fails if it has not started by the former, or runs longer than the latter.
     queue_deadline_at INTEGER NOT NULL,
     run_timeout_ms INTEGER NOT NULL,
     steps_expired INTEGER NOT NULL DEFAULT 0,
@@ -44,7 +44,7 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX predictions_completed ON predictions (completed_at);
   CREATE INDEX predictions_by_key ON predictions (key_name, created_at);
 
-  -- What a reader of the event stream sees, numbered 1, 2, 3, ... within a prediction.
+  -- Events as readers of the stream see them, numbered from 1 within a prediction.
   CREATE TABLE events (
     prediction_id TEXT NOT NULL,
     seq INTEGER NOT NULL,
@@ -58,7 +58,7 @@ const MIGRATIONS: readonly string[] = [
     manifest TEXT NOT NULL
   ) WITHOUT ROWID;
 
-  -- The cursor in the events stream, among others.
+  -- The cursor in the events stream, among other things.
   CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -78,10 +78,10 @@ const MIGRATIONS: readonly string[] = [
   `,
   `
   ALTER TABLE predictions ADD COLUMN webhook TEXT;
-  -- JSON list of the events that are wanted.
+  -- JSON list of the requested events.
   ALTER TABLE predictions ADD COLUMN webhook_events TEXT NOT NULL DEFAULT '[]';
   ALTER TABLE predictions ADD COLUMN webhook_disabled INTEGER NOT NULL DEFAULT 0;
-  -- Of the links in webhooks, which no request comes before.
+  -- Origin of links in webhooks, which are not responses to a request.
   ALTER TABLE predictions ADD COLUMN origin TEXT NOT NULL DEFAULT '';
 
   CREATE TABLE deliveries (
@@ -113,11 +113,11 @@ const MIGRATIONS: readonly string[] = [
   ) WITHOUT ROWID;
   `,
   `
-  -- Place of its priority in the order of service: 0 is served first.
+  -- Rank of its priority in the order of service; 0 is served first.
   ALTER TABLE predictions ADD COLUMN rank INTEGER NOT NULL DEFAULT 1;
   `,
   `
-  -- Of the webhook's URL, in the index too, so that what cannot be sent now is passed over quickly.
+  -- Host of the webhook's URL; part of the index, so that deliveries that cannot be sent now are skipped quickly.
   ALTER TABLE deliveries ADD COLUMN host TEXT NOT NULL DEFAULT '';
   UPDATE deliveries SET host = coalesce((
     SELECT lower(substr(rest, 1, instr(rest || '/', '/') - 1)) FROM
@@ -127,12 +127,12 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX deliveries_due ON deliveries (next_at, created_at, host, prediction_id) WHERE next_at IS NOT NULL;
   `,
   `
-  -- When its last attempt began.
+  -- Start of its last attempt.
   ALTER TABLE deliveries ADD COLUMN sent_at INTEGER;
   `,
 ];
 
-/** Brings the database to the newest schema. */
+/** Migrates the database to the newest schema. */
 export function migrate(storage: DurableObjectStorage): void {
   const { sql } = storage;
   sql.exec("CREATE TABLE IF NOT EXISTS migrations (id INTEGER PRIMARY KEY)");

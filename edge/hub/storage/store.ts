@@ -1,4 +1,4 @@
-// The hub's record of predictions, in SQLite: rows in, rows out, no decisions.
+// The hub's predictions in SQLite: rows in, rows out, no decisions.
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import { EventStore } from "./event-store.ts";
@@ -7,21 +7,21 @@ import type { ListQuery } from "../../prediction/records.ts";
 import type { PredictionStatus } from "../../prediction/statuses.ts";
 import { WebhookStore } from "./webhook-store.ts";
 
-/** What decides when a waiting prediction is served. */
+/** What determines when a waiting prediction is served. */
 export type QueueTicket = Pick<PredictionRow, "version" | "rank" | "createdAt" | "id">;
 
 /** An amount of work. */
 interface Work {
-  /** Predictions. */
+  /** Number of predictions. */
   readonly count: number;
-  /** Their images, times the steps that each still has to go. */
+  /** Their remaining work: images times remaining steps. */
   readonly imageSteps: number;
 }
 
-/** Ended predictions that the pace is taken from. */
+/** Number of recently ended predictions that the pace is computed from. */
 const PACE_SAMPLE = 100;
 
-/** Columns that change later. */
+/** Columns that change after creation. */
 interface RowChanges {
   status?: PredictionStatus;
   job_seq?: number;
@@ -45,7 +45,7 @@ interface RowChanges {
 
 export class PredictionStore {
   readonly events: EventStore;
-  /** What is to be told of the predictions. */
+  /** Webhooks of the predictions. */
   readonly webhooks: WebhookStore;
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
@@ -57,7 +57,7 @@ export class PredictionStore {
     this.#sql = storage.sql;
   }
 
-  /** Runs `work` so that all of its writes are kept or none is. */
+  /** Runs `work` in a transaction. */
   atomically<T>(work: () => T): T {
     return this.#storage.transactionSync(work);
   }
@@ -81,7 +81,7 @@ export class PredictionStore {
     return this.#rows(query, keyName, key)[0];
   }
 
-  /** A key's predictions from `from` on in its direction, the nearest first. */
+  /** An owner's predictions in the direction of `from`, nearest first. */
   page(keyName: string, { limit, from, createdAfter, createdBefore }: ListQuery): PredictionRow[] {
     const isNewer = from?.towards === "newer";
     const conditions = ["key_name = ?"];
@@ -106,7 +106,7 @@ export class PredictionStore {
     );
   }
 
-  /** Waiting predictions of the same version that are served before: more urgent ones, or as urgent and older. */
+  /** Waiting predictions of the same version that are served earlier: those of higher priority, and older ones of the same. */
   aheadOf({ version, rank, createdAt, id }: QueueTicket): Work {
     return this.#work(
       `SELECT count(*) AS count, coalesce(sum(images * total_steps), 0) AS steps FROM predictions
@@ -118,7 +118,7 @@ export class PredictionStore {
     );
   }
 
-  /** Predictions of the version that run, and what they have left. */
+  /** Running predictions of the version, and their remaining work. */
   running(version: string): Work {
     return this.#work(
       `SELECT count(*) AS count, coalesce(sum(images * (total_steps - step)), 0) AS steps FROM predictions
@@ -127,7 +127,7 @@ export class PredictionStore {
     );
   }
 
-  /** What a step of an image took in the version's newest successes; null if there are none. */
+  /** Seconds per step and image in the version's recent successes; null if there are none. */
   secondsPerImageStep(version: string): number | null {
     return this.#sql
       .exec<{ pace: number | null }>(
@@ -168,7 +168,7 @@ export class PredictionStore {
       .one().n;
   }
 
-  /** Live predictions by their status. */
+  /** Number of live predictions by status. */
   liveByStatus(): Record<string, number> {
     const rows = this.#sql
       .exec<{ status: string; n: number }>(
@@ -191,7 +191,7 @@ export class PredictionStore {
     return this.#rows("SELECT * FROM predictions WHERE release = 1");
   }
 
-  /** Time of the next deadline of a live prediction. */
+  /** Next deadline of any live prediction, as Unix time in ms. */
   nextDeadline(): number | null {
     return this.#sql
       .exec<{ at: number | null }>(
@@ -201,7 +201,7 @@ export class PredictionStore {
       .one().at;
   }
 
-  /** Ended predictions of which a part is older than its retention, and when the next one will be. */
+  /** Deletes the steps, previews and logs of predictions that ended up to `before`. */
   expireSteps(before: number): void {
     this.#sql.exec(
       `DELETE FROM events WHERE type IN ('step', 'preview', 'logs') AND prediction_id IN
@@ -230,7 +230,7 @@ export class PredictionStore {
     this.#sql.exec("DELETE FROM predictions WHERE completed_at <= ? AND files_expired = 1", before);
   }
 
-  /** When the oldest ended prediction ended whose steps, files or record are still kept. */
+  /** When the oldest prediction ended whose steps, files or record are still kept. */
   oldestEnds(): { steps: number | null; files: number | null; record: number | null } {
     return this.#sql
       .exec<{ steps: number | null; files: number | null; record: number | null }>(

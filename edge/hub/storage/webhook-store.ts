@@ -1,4 +1,4 @@
-// The hub's record of webhooks: deliveries, their attempts, the keys' secrets. Rows in, rows out.
+// Webhooks in SQLite: deliveries, their attempts, and the owners' secrets. Rows in, rows out.
 
 import { newWebhookId, newWebhookSecret } from "../webhooks/sign.ts";
 import type { AttemptOutcome } from "../webhooks/schedule.ts";
@@ -10,16 +10,16 @@ import type {
 } from "../../prediction/webhook-events.ts";
 import { number, numberOrNull, type Row, text, textOrNull } from "./columns.ts";
 
-/** Whose deliveries cannot be sent now. */
+/** Hosts and predictions whose deliveries cannot be sent now. */
 export interface Exclusion {
   readonly hosts: readonly string[];
   readonly predictionIds: readonly string[];
 }
 
-/** Events of one kind that follow each other faster are one. */
+/** Shortest interval between deliveries of the same event; faster ones are merged. */
 const THROTTLE_MS = 500;
 const THROTTLED: ReadonlySet<WebhookEvent> = new Set(["output", "logs"]);
-/** How long the secret before the last rotation still signs. */
+/** How long the previous secret keeps signing after a rotation. */
 const OLD_SECRET_MS = 24 * 60 * 60 * 1_000;
 
 const toDelivery = (row: Row): Delivery => ({
@@ -35,7 +35,7 @@ const toDelivery = (row: Row): Delivery => ({
 
 interface Secret {
   readonly secret: string;
-  /** Unix time in ms; null for the newest. */
+  /** When it stops signing, as Unix time in ms; null for the current secret. */
   readonly until: number | null;
 }
 
@@ -46,7 +46,7 @@ export class WebhookStore {
     this.#sql = storage.sql;
   }
 
-  /** Queues a prediction's webhook, if it has one that asks for the event. Call with what causes it, in one transaction. */
+  /** Queues a delivery, if the prediction has a webhook for the event. Call in the same transaction as what causes the event. */
   queue(predictionId: string, event: WebhookEvent, now: number): void {
     const [row] = this.#sql
       .exec<{ url: string; events: string }>(
@@ -58,7 +58,7 @@ export class WebhookStore {
     if (row === undefined || !(JSON.parse(row.events) as WebhookEvent[]).includes(event)) return;
     if (event === "completed") this.#overtake(predictionId);
     const isThrottled = THROTTLED.has(event);
-    // What is still to be sent will tell of this too.
+    // A delivery that has not been sent yet will cover this event too.
     if (isThrottled && this.#hasUnsent(predictionId, event)) return;
     const last = isThrottled ? this.#lastSentAt(predictionId, event) : null;
     this.#sql.exec(
@@ -97,7 +97,7 @@ export class WebhookStore {
     return row === undefined ? undefined : toDelivery(row);
   }
 
-  /** All of a prediction, in the order of their events. */
+  /** All deliveries of a prediction, in order of their events. */
   of(predictionId: string): Delivery[] {
     return this.#sql
       .exec("SELECT * FROM deliveries WHERE prediction_id = ? ORDER BY created_at, rowid", predictionId)
@@ -105,7 +105,7 @@ export class WebhookStore {
       .map(toDelivery);
   }
 
-  /** All of a prediction, each with its attempts. */
+  /** All deliveries of a prediction, with their attempts. */
   log(predictionId: string): { delivery: Delivery; attempts: DeliveryAttempt[] }[] {
     return this.of(predictionId).map((delivery) => ({ delivery, attempts: this.attempts(delivery.id) }));
   }
@@ -125,7 +125,7 @@ export class WebhookStore {
       }));
   }
 
-  /** An attempt begins: the delivery is not due until `leaseUntil`, so that it is neither sent twice at once nor lost. */
+  /** Marks the start of an attempt. The delivery is not due before `leaseUntil`, so it is neither sent twice at a time nor lost. */
   claim(id: string, body: string, { now, leaseUntil }: { now: number; leaseUntil: number }): void {
     this.#sql.exec(
       "UPDATE deliveries SET body = ?, sent_at = ?, next_at = ? WHERE id = ?",
@@ -152,7 +152,7 @@ export class WebhookStore {
     this.#sql.exec("UPDATE deliveries SET state = ?, next_at = NULL WHERE id = ?", state, id);
   }
 
-  /** `tries` attempts of its schedule have been made. */
+  /** Schedules the next attempt; `tries` attempts of its schedule have been made. */
   retryAt(id: string, at: number, tries: number): void {
     this.#sql.exec(
       "UPDATE deliveries SET state = 'pending', tries = ?, next_at = ? WHERE id = ?",
@@ -162,12 +162,12 @@ export class WebhookStore {
     );
   }
 
-  /** Starts a delivery's schedule anew, also while an attempt of the old one is under way. */
+  /** Restarts a delivery's schedule, even while an attempt is in progress. */
   again(id: string, now: number): void {
     this.#sql.exec("UPDATE deliveries SET state = 'pending', tries = 0, next_at = ? WHERE id = ?", now, id);
   }
 
-  /** The receiver wants no more of this prediction: what is pending is given up. */
+  /** The receiver wants no more webhooks of this prediction: pending deliveries are dropped. */
   disable(predictionId: string): void {
     this.#sql.exec("UPDATE predictions SET webhook_disabled = 1 WHERE id = ?", predictionId);
     this.#sql.exec(
@@ -180,13 +180,13 @@ export class WebhookStore {
     this.#sql.exec("UPDATE predictions SET webhook_disabled = 0 WHERE id = ?", predictionId);
   }
 
-  /** Forgets deliveries whose predictions are gone. */
+  /** Deletes deliveries whose predictions have been deleted. */
   expire(): void {
     this.#sql.exec("DELETE FROM deliveries WHERE prediction_id NOT IN (SELECT id FROM predictions)");
     this.#sql.exec("DELETE FROM delivery_attempts WHERE delivery_id NOT IN (SELECT id FROM deliveries)");
   }
 
-  /** A key's secrets that sign now, the newest first; made at the first use. */
+  /** An owner's current secrets, newest first; created on first use. */
   secrets(keyName: string, now: number): string[] {
     const known = this.#secrets(keyName).filter(({ until }) => until === null || until > now);
     if (known.length === 0) {
@@ -196,7 +196,7 @@ export class WebhookStore {
     return known.map(({ secret }) => secret);
   }
 
-  /** A new secret; the one before it goes on signing beside it for a day. Gives the new one and that time's end. */
+  /** Creates a new secret. The old one also signs for another day, until `oldUntil`. */
   rotate(keyName: string, now: number): { secret: string; oldUntil: number } {
     const [old = ""] = this.secrets(keyName, now);
     const secret = newWebhookSecret();
@@ -230,8 +230,8 @@ export class WebhookStore {
   }
 
   /**
-   * The end comes last, and once: what has not been sent would tell of it too. What is being sent, or was when the
-   * hub died, is not sent again; what comes of an attempt that is still under way is recorded over this.
+   * Makes sure that `completed` comes last. Earlier events not sent yet are dropped, since they would only repeat it. Those
+   * being sent, or that were when the hub died, are not retried; the outcome of an attempt in progress still overrides this.
    */
   #overtake(predictionId: string): void {
     this.#sql.exec("DELETE FROM deliveries WHERE prediction_id = ? AND body IS NULL", predictionId);

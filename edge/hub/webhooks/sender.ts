@@ -1,4 +1,4 @@
-// Sends the hub's webhooks: signed, a few at a time, again and again as their schedule says.
+// Sends the hub's webhooks: signed, a few at a time, and retried on schedule.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
@@ -15,10 +15,10 @@ import type { Delivery } from "../../prediction/webhook-events.ts";
 import type { Exclusion, WebhookStore } from "../storage/webhook-store.ts";
 
 const TIMEOUT_MS = 15_000;
-/** An attempt whose end was not recorded, because the hub was evicted, is made again after this. */
+/** An attempt whose outcome was not recorded, because the hub was evicted, is repeated after this time. */
 const LEASE_MS = 2 * TIMEOUT_MS;
 const MAX_AT_ONCE = 16;
-/** A receiver that hangs holds up its own webhooks only. */
+/** A receiver that hangs delays only its own webhooks. */
 const MAX_PER_HOST = 4;
 const USER_AGENT = "vqd-webhooks/1";
 
@@ -28,22 +28,22 @@ export interface WebhookSenderOptions {
   readonly config: Config;
   readonly metrics: HubMetrics;
   readonly log: Logger;
-  /** Work that goes on after the call that caused it. */
+  /** Keeps work running after the call that started it. */
   readonly inBackground: (work: Promise<void>) => void;
-  /** The time of the next delivery may have changed. */
+  /** Called when the time of the next delivery may have changed. */
   readonly onScheduled: () => void;
 }
 
 export class WebhookSender {
   readonly #options: WebhookSenderOptions;
-  /** What is being sent, by delivery. */
+  /** Deliveries being sent, by id. */
   readonly #sending = new Map<string, { readonly predictionId: string; readonly host: string }>();
 
   constructor(options: WebhookSenderOptions) {
     this.#options = options;
   }
 
-  /** Starts what is due and can be started. Returns at once. */
+  /** Starts sending deliveries that are due, within the limits. Returns immediately. */
   pump(): void {
     const { store, predictions, inBackground } = this.#options;
     while (this.#sending.size < MAX_AT_ONCE) {
@@ -59,11 +59,12 @@ export class WebhookSender {
     }
   }
 
-  /** Sends the end of a prediction once more, under the same webhook-id. Throws a VqdError, not_found, if none was sent. */
+  /** Sends the prediction's `completed` webhook again, with the same webhook-id. Throws a VqdError (not_found) if there is none. */
   sendAgain(predictionId: string): void {
     const { predictions, store, onScheduled } = this.#options;
     const ending = store.of(predictionId).find(({ event }) => event === "completed");
-    if (ending === undefined) throw new VqdError("not_found", "there is no webhook of its end to send again");
+    if (ending === undefined)
+      throw new VqdError("not_found", "the prediction has no completed webhook to send again");
     predictions.atomically(() => {
       store.enable(predictionId);
       store.again(ending.id, Date.now());
@@ -77,7 +78,7 @@ export class WebhookSender {
     const perHost = Map.groupBy(sending, ({ host }) => host);
     return {
       hosts: [...perHost].filter(([, of]) => of.length >= MAX_PER_HOST).map(([host]) => host),
-      // One at a time of a prediction, so that its events arrive in order.
+      // One at a time per prediction, so that its events arrive in order.
       predictionIds: sending.map(({ predictionId }) => predictionId),
     };
   }
@@ -95,13 +96,13 @@ export class WebhookSender {
       const tries = delivery.tries + 1;
       const step = nextStep(outcome, {
         tries,
-        // What is not the end is soon overtaken by what follows: it is tried once.
+        // Other events are soon superseded by later ones, so they are tried only once.
         delaysMs: delivery.event === "completed" ? config.webhookDelaysMs : [],
         now,
         random: Math.random(),
       });
       const nextAt = store.get(delivery.id)?.nextAt ?? null;
-      // Where it has been begun anew meanwhile, it is sent again whatever came of this attempt.
+      // If a redelivery was requested in the meantime, it is sent again whatever the outcome of this attempt.
       const isBegunAnew = nextAt !== null && nextAt !== leaseUntil;
       if (!isBegunAnew) {
         if ("retryAt" in step) store.retryAt(delivery.id, step.retryAt, tries);
@@ -109,11 +110,11 @@ export class WebhookSender {
         else store.settle(delivery.id, step.state);
         if ("state" in step && step.state === "disabled") store.settle(delivery.id, "disabled");
       }
-      const result = "state" in step ? step.state : "retried later";
+      const result = "state" in step ? step.state : "retrying later";
       metrics.count("vqd_hub_webhook_attempts_total", "state" in step ? step.state : "retried");
-      log.info("webhook", { prediction: row.id, event: delivery.event, status: outcome.status, result });
+      log.info("webhook sent", { prediction: row.id, event: delivery.event, status: outcome.status, result });
     } catch (error) {
-      log.error("webhook failed", { prediction: row.id, ...errorFields(error) });
+      log.error("cannot send a webhook", { prediction: row.id, ...errorFields(error) });
     } finally {
       this.#sending.delete(delivery.id);
       this.pump();
@@ -132,7 +133,7 @@ export class WebhookSender {
     try {
       const response = await fetch(url, {
         method: "POST",
-        // A redirect could lead anywhere.
+        // A redirect could point anywhere.
         redirect: "manual",
         signal: AbortSignal.timeout(TIMEOUT_MS),
         headers: {
@@ -144,7 +145,7 @@ export class WebhookSender {
         },
         body,
       });
-      // What the receiver says beyond its status is nobody's business here.
+      // Only the status of the response matters.
       await response.body?.cancel();
       const { status, headers } = response;
       const isRedirect = status >= 300 && status < 400;
@@ -155,11 +156,11 @@ export class WebhookSender {
       };
     } catch (error) {
       const isTimeout = error instanceof Error && error.name === "TimeoutError";
-      return refused(isTimeout ? `no answer within ${TIMEOUT_MS / 1_000} s` : "no connection");
+      return refused(isTimeout ? `no response within ${TIMEOUT_MS / 1_000} s` : "no connection");
     }
   }
 
-  /** The prediction as it is now, with the links that its creator was given. */
+  /** The prediction in its current state, with the same links that its creator got. */
   #bodyOf(row: PredictionRow): string {
     const { predictions, config } = this.#options;
     const record = { ...row, queue: queuePlace(predictions, row) };

@@ -1,20 +1,20 @@
-// Standard Webhooks 1.0.0: secrets and signatures (standardwebhooks.com, "symmetric").
+// Secrets and signatures according to Standard Webhooks 1.0.0 (standardwebhooks.com, "symmetric").
 
 import { encodeBase64 } from "../../util/bytes.ts";
 
 const PREFIX = "whsec_";
-/** The standard asks for 24 to 64. */
+/** The standard requires 24 to 64. */
 const SECRET_BYTES = 32;
 
 export const newWebhookSecret = (): string =>
   PREFIX + encodeBase64(crypto.getRandomValues(new Uint8Array(SECRET_BYTES)));
 
-/** Stays the same over all attempts, so that a receiver can tell a repetition. */
+/** The same for all attempts, so that a receiver can detect repetitions. */
 export const newWebhookId = (): string => `msg_${crypto.randomUUID().replaceAll("-", "")}`;
 
 export interface SignedMessage {
   readonly id: string;
-  /** Unix time of this attempt in s. */
+  /** Unix time of this attempt in seconds. */
   readonly timestamp: number;
   readonly body: string;
 }

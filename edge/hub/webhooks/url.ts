@@ -1,16 +1,16 @@
-// Which webhook URLs are called: public hosts over https. The edge must not be a way into anybody's network.
+// Restricts webhook URLs to public hosts over https: the edge must not become a way into anyone's network.
 
 export interface UrlRules {
-  /** Also http and loopback addresses: for development. */
+  /** Also allow http and loopback addresses, for development. */
   readonly allowLoopback: boolean;
 }
 
 const MAX_LENGTH = 2_048;
-/** Ports below 1024 other than https's belong to services that have no webhooks. */
+/** Ports below 1024, other than that of https, belong to services that receive no webhooks. */
 const FIRST_FREE_PORT = 1_024;
 /**
- * Names that resolve inside of a network, if at all (RFC 6761, RFC 6762, RFC 8375, ICANN's private-use names), or by a
- * resolver's search list (Kubernetes' services).
+ * Names that resolve only inside a network, if at all (RFC 6761, RFC 6762, RFC 8375, ICANN's private-use names), or through
+ * a resolver's search list (Kubernetes services).
  */
 const PRIVATE_NAMES = [
   "localhost",
@@ -37,7 +37,7 @@ const prefix = (cidr: string): Prefix => {
   return [v4(address), Number(bits)];
 };
 
-/** IANA's special-purpose IPv4 addresses and, for Azure's machines, their host: none of them is a public host. */
+/** IANA's special-purpose IPv4 addresses, and the host of Azure's machines: none of them is a public host. */
 const SPECIAL_V4 = [
   "0.0.0.0/8",
   "10.0.0.0/8",
@@ -64,7 +64,7 @@ const LOOPBACK_V4 = prefix("127.0.0.0/8");
 const contains = ([base, bits]: Prefix, address: number): boolean =>
   Math.floor(address / 2 ** (32 - bits)) === Math.floor(base / 2 ** (32 - bits));
 
-/** The eight groups of an IPv6 address as the URL parser writes it, in hexadecimal with one "::" at most. */
+/** The eight groups of an IPv6 address as serialized by the URL parser: hexadecimal, with at most one "::". */
 function groupsOf(address: string): number[] {
   const [head = "", tail] = address.split("::");
   const groups = (part: string): number[] =>
@@ -74,11 +74,11 @@ function groupsOf(address: string): number[] {
   return [...left, ...new Array<number>(8 - left.length - right.length).fill(0), ...right];
 }
 
-/** Only global unicast is public (2000::/3), without the ranges in it that stand for something else. */
+/** Only global unicast (2000::/3) is public, except for its special-purpose ranges. */
 function isPublicV6(groups: readonly number[]): boolean {
   const [first = 0, second = 0] = groups;
   if (first < 0x2000 || first > 0x3fff) return false;
-  // Teredo, benchmarking, ORCHID and the rest of 2001::/23; documentation; 6to4, which hides an IPv4 address.
+  // Teredo, benchmarking, ORCHID and the rest of 2001::/23; documentation; 6to4, which embeds an IPv4 address.
   if (first === 0x2001 && (second < 0x200 || second === 0xdb8)) return false;
   return first !== 0x2002 && !(first === 0x3fff && second < 0x1000);
 }
@@ -88,28 +88,24 @@ function hostComplaint(hostname: string, { allowLoopback }: UrlRules): string | 
   if (host.startsWith("[")) {
     const groups = groupsOf(host.slice(1, -1));
     const isLoopback = groups.every((group, i) => group === (i === 7 ? 1 : 0));
-    return isPublicV6(groups) || (allowLoopback && isLoopback)
-      ? undefined
-      : "must not name a private address";
+    return isPublicV6(groups) || (allowLoopback && isLoopback) ? undefined : "must not be a private address";
   }
-  // The URL parser has turned every way to write an IPv4 address into this one.
+  // The URL parser normalizes every notation of an IPv4 address to this one.
   if (/^\d+\.\d+\.\d+\.\d+$/.test(host)) {
     const address = v4(host);
     if (allowLoopback && contains(LOOPBACK_V4, address)) return undefined;
-    return SPECIAL_V4.some((range) => contains(range, address))
-      ? "must not name a private address"
-      : undefined;
+    return SPECIAL_V4.some((range) => contains(range, address)) ? "must not be a private address" : undefined;
   }
   if (allowLoopback && host === "localhost") return undefined;
-  // A second dot at the end is not a name, but some resolvers take it for one.
+  // A name with two trailing dots is invalid, but some resolvers accept it.
   const isPrivate =
     !host.includes(".") ||
     host.split(".").includes("") ||
     PRIVATE_NAMES.some((name) => host === name || host.endsWith(`.${name}`));
-  return isPrivate ? "must name a public host" : undefined;
+  return isPrivate ? "must have a public host" : undefined;
 }
 
-/** What is wrong with a webhook's URL; undefined if it may be called. Checked at creation and before every call. */
+/** What is wrong with a webhook's URL; undefined if it may be called. Checked on creation and before every attempt. */
 export function webhookUrlComplaint(text: string, rules: UrlRules): string | undefined {
   if (text.length > MAX_LENGTH) return `must have at most ${MAX_LENGTH} characters`;
   const url = URL.parse(text);
@@ -117,11 +113,11 @@ export function webhookUrlComplaint(text: string, rules: UrlRules): string | und
   if (url.protocol !== "https:" && !(rules.allowLoopback && url.protocol === "http:")) {
     return "must be an https URL";
   }
-  if (url.username !== "" || url.password !== "") return "must not hold a user name or password";
+  if (url.username !== "" || url.password !== "") return "must not contain a user name or password";
   const complaint = hostComplaint(url.hostname, rules);
   if (complaint !== undefined) return complaint;
   if (url.port !== "" && Number(url.port) < FIRST_FREE_PORT) {
-    return `must have no port, or one from ${FIRST_FREE_PORT}`;
+    return `must have no port, or one of at least ${FIRST_FREE_PORT}`;
   }
   if (url.protocol === "http:" && hostComplaint(url.hostname, { allowLoopback: false }) === undefined) {
     return "must be an https URL";
