@@ -13,7 +13,7 @@ const MAX_QUEUE_LIMIT = 1_000_000;
 const PROVIDERS: readonly string[] = ["cpu", "webgpu", "cuda"] satisfies Provider[];
 
 /** Each option with its environment variable. `queue-limit` is for tests and so only a variable. */
-const VARIABLES = {
+export const START_VARIABLES = {
   port: "VQD_PORT",
   workers: "VQD_WORKERS",
   "api-key": "VQD_API_KEY",
@@ -21,7 +21,7 @@ const VARIABLES = {
   provider: "VQD_PROVIDER",
   data: "VQD_DATA",
 } as const;
-type OptionName = keyof typeof VARIABLES;
+type OptionName = keyof typeof START_VARIABLES;
 
 export interface StartOptions {
   /** Undefined: the default port, or any free one if that is taken. 0: any free one. */
@@ -46,7 +46,7 @@ export function readStartOptions(args: readonly string[], env: NodeJS.ProcessEnv
   const value = (name: OptionName): Given | undefined => {
     const argument = given.get(name);
     if (argument !== undefined) return { source: `--${name}`, text: argument };
-    return variable(env, VARIABLES[name]);
+    return variable(env, START_VARIABLES[name]);
   };
   const port = value("port");
   const workers = value("workers");
@@ -81,7 +81,9 @@ function variable(env: NodeJS.ProcessEnv, name: string): Given | undefined {
 function readArguments(args: readonly string[]): Map<string, string> {
   const { tokens } = parseArgs({
     args: [...args],
-    options: Object.fromEntries(Object.keys(VARIABLES).map((name) => [name, { type: "string" as const }])),
+    options: Object.fromEntries(
+      Object.keys(START_VARIABLES).map((name) => [name, { type: "string" as const }]),
+    ),
     strict: false,
     tokens: true,
   });
@@ -90,7 +92,8 @@ function readArguments(args: readonly string[]): Map<string, string> {
     if (token.kind === "option-terminator") continue;
     if (token.kind === "positional")
       throw new UsageError(`unexpected argument "${token.value}" (see --help)`);
-    if (!(token.name in VARIABLES)) throw new UsageError(`unknown option ${token.rawName} (see --help)`);
+    if (!(token.name in START_VARIABLES))
+      throw new UsageError(`unknown option ${token.rawName} (see --help)`);
     if (token.value === undefined || token.value === "")
       throw new UsageError(`${token.rawName}: needs a value`);
     given.set(token.name, token.value);

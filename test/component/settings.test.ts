@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { STREAMS } from "@vqd/shared/subjects.ts";
 import { configOf, configSchema, type Variables } from "../../edge/config.ts";
+import type { Command } from "../../gpu-worker/cli/command.ts";
 import { edgeVariables, SETTINGS_PAGE, settingsPage } from "../../infra/settings.ts";
+import { START_VARIABLES } from "../../infra/stack/options.ts";
 import { REPO } from "../../infra/stack/paths.ts";
 
 const page = readFileSync(SETTINGS_PAGE, "utf8");
@@ -14,7 +16,8 @@ const development = edge.filter(({ value }) => value !== undefined);
 
 it("is what infra/settings.ts makes of the code; if not, run: npx node infra/settings.ts", async () => {
   expect(page).toBe(await settingsPage());
-});
+  // It asks eleven commands for their help.
+}, 180_000);
 
 it("has every variable of the project that any file names", () => {
   // Names of streams, and what tests say to the processes that they start.
@@ -30,6 +33,31 @@ it("has every variable of the project that any file names", () => {
   const variables = [...named].filter((name) => !others.has(name) && !name.startsWith("VQD_TEST_"));
   expect(variables.length).toBeGreaterThan(35);
   expect(variables.filter((name) => !new RegExp(String.raw`\b${name}\b`).test(page))).toEqual([]);
+});
+
+const section = (title: string): string => page.split(`### ${title}\n`)[1]?.split("\n### ")[0] ?? "";
+
+it("has every option of npm start, each with its variable", () => {
+  const help = section("npm start");
+  for (const [option, variable] of Object.entries(START_VARIABLES)) {
+    expect(help).toMatch(new RegExp(`--${option} .*${variable}`));
+  }
+});
+
+it("has every option that the commands of vqd read", async () => {
+  const folder = join(REPO, "gpu-worker", "cli");
+  const modules: object[] = await Promise.all(
+    globSync("*.ts", { cwd: folder }).map((file) => import(join(folder, file)) as Promise<object>),
+  );
+  const commands = modules
+    .flatMap((module) => Object.entries<unknown>(module as Record<string, unknown>))
+    .filter((entry): entry is [string, Command] => typeof (entry[1] as Partial<Command>)?.run === "function");
+  expect(commands.length).toBeGreaterThan(10);
+  for (const [name, { options }] of commands) {
+    const help = section(`npm run vqd -- ${name}`);
+    const missing = Object.keys(options).filter((option) => !help.includes(`--${option} `));
+    expect(missing, name).toEqual([]);
+  }
 });
 
 describe("of the edge", () => {
