@@ -29,7 +29,8 @@ export function jumpAt(timesteps: readonly number[], stepIndex: number): Jump | 
 }
 
 /** The entry of timestep `t` >= -1 in a cumulative table, whose last entry is that of t = -1. */
-export const cumulativeAt = (table: Float64Array, t: number): number => table.at(t) ?? outOfBounds();
+export const cumulativeAt = (table: Float64Array, t: number): number =>
+  table[t < 0 ? table.length - 1 : t] ?? outOfBounds();
 
 /**
  * q(x_t | x_s) as one step: a, b and c of the product of the transition matrices s+1 ... t. These matrices have the same
