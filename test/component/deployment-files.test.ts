@@ -142,3 +142,15 @@ it("has every binding and variable in the production environment of the edge", (
   expect(production.assets).toEqual(local.assets);
   expect(production.compatibility_flags).toEqual(local.compatibility_flags);
 });
+
+it("has a hosted workflow that pins what it uses, may write nothing, and leaves the rest to .ci/run", () => {
+  interface Workflow {
+    readonly permissions: Readonly<Record<string, string>>;
+    readonly jobs: Readonly<Record<string, { readonly steps: readonly { uses?: string; run?: string }[] }>>;
+  }
+  const workflow = parse(readFileSync(join(REPO, ".github", "workflows", "ci.yml"), "utf8")) as Workflow;
+  const steps = Object.values(workflow.jobs).flatMap((job) => job.steps);
+  expect(workflow.permissions).toEqual({ contents: "read" });
+  expect(steps.flatMap(({ run }) => run ?? [])).toEqual(["bash .ci/run"]);
+  for (const { uses } of steps) if (uses !== undefined) expect(uses).toMatch(/@[0-9a-f]{40}$/);
+});
