@@ -198,7 +198,8 @@ export const predictionOperations: readonly Operation[] = [
     operationId: "cancelPrediction",
     summary: "Cancel a prediction",
     description:
-      "Takes effect immediately, and frees the worker at its next step. A prediction that has ended does not change.",
+      "Takes effect immediately, and frees the worker at its next step. A prediction that has ended does not change. " +
+      "A key without the scope `read` gets it without input, output, logs and error.",
     tags,
     ...KEYED,
     request: { params: z.object({ id: PATH.id }) },

@@ -5,7 +5,15 @@ import type { z } from "zod";
 
 type Issue = z.core.$ZodIssue;
 
-const dotted = (path: readonly PropertyKey[]): string => path.map(String).join(".");
+/** Errors that one response lists; a body of unknown fields alone could otherwise ask for more bytes than it has. */
+const MAX_ERRORS = 32;
+/** Longest path of a field error; a client may have made up the names in it. */
+const MAX_PATH_CHARS = 128;
+
+function dotted(path: readonly PropertyKey[]): string {
+  const whole = path.map(String).join(".");
+  return whole.length <= MAX_PATH_CHARS ? whole : `${whole.slice(0, MAX_PATH_CHARS)}…`;
+}
 
 const isRootTypeIssue = (issue: Issue): boolean => issue.code === "invalid_type" && issue.path.length === 0;
 
@@ -46,11 +54,25 @@ const customError: z.core.$ZodErrorMap = (issue) => {
 
 const article = (type: string): string => (/^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`);
 
-/** `value` as parsed by `schema`. Throws a VqdError (invalid_input) with one entry per issue. */
+function firstErrors(issues: readonly Issue[]): FieldError[] {
+  const listed: FieldError[] = [];
+  for (const issue of issues) {
+    for (const error of flatten(issue, [])) {
+      if (listed.length === MAX_ERRORS) {
+        const message = `has further errors; only the first ${MAX_ERRORS} are listed`;
+        return [...listed, { path: "", message }];
+      }
+      listed.push(error);
+    }
+  }
+  return listed;
+}
+
+/** `value` as parsed by `schema`. Throws a VqdError (invalid_input) with one entry per issue, up to a limit. */
 export function validate<T>(schema: z.ZodType<T>, value: unknown): T {
   const parsed = schema.safeParse(value, { error: customError });
   if (parsed.success) return parsed.data;
-  throw invalidInput(parsed.error.issues.flatMap((issue) => Array.from(flatten(issue, []))));
+  throw invalidInput(firstErrors(parsed.error.issues));
 }
 
 /** The error for invalid fields; its message is about the first. */

@@ -24,6 +24,7 @@ import { ModelRegistry } from "./nats/manifests.ts";
 import type { PredictionRow } from "./storage/prediction-row.ts";
 import { hubName, shardOf } from "./name.ts";
 import { queuePlace } from "./admission/queue-place.ts";
+import { ReaderSlots } from "./sse/reader-slots.ts";
 import { Readers } from "./sse/readers.ts";
 import type {
   CreatedPrediction,
@@ -46,6 +47,9 @@ import { WebhookSender } from "./webhooks/sender.ts";
 /** Maximum number of events that one call returns. */
 const EVENT_BATCH = 16;
 
+/** How long a check of NATS answers for the next ones. */
+const HEALTH_CACHE_MS = 1_000;
+
 export interface HubEnv extends Variables {
   /** Images of predictions. */
   readonly FILES: R2Bucket;
@@ -66,6 +70,9 @@ export class Hub extends DurableObject<HubEnv> {
   readonly #creation: PredictionCreation;
   readonly #tracing: Tracing;
   readonly #metrics = new HubMetrics();
+  readonly #slots = new ReaderSlots();
+  #checkedAt = -Infinity;
+  #checked: Promise<HubHealth["nats"]> = Promise.resolve("unreachable");
 
   constructor(ctx: DurableObjectState, env: HubEnv) {
     super(ctx, env);
@@ -134,7 +141,7 @@ export class Hub extends DurableObject<HubEnv> {
       dispatcher: this.#dispatcher,
       onStored: () => this.#alarm.arm(),
     });
-    this.#readers = new Readers({ store, changes: this.#changes, log });
+    this.#readers = new Readers({ store, changes: this.#changes, slots: this.#slots, log });
   }
 
   /**
@@ -172,26 +179,38 @@ export class Hub extends DurableObject<HubEnv> {
     return this.#answer(() => this.#owned(id, keyName));
   }
 
-  /** The prediction once it has ended, or as it is after `timeoutMs`. */
-  wait(id: string, keyName: string, timeoutMs: number): Promise<HubResult<PredictionRecord>> {
+  /** The prediction once it has ended, or as it is after `timeoutMs`. Errors: too_many_readers, unless it `continues`. */
+  wait(
+    id: string,
+    keyName: string,
+    timeoutMs: number,
+    continues: boolean,
+  ): Promise<HubResult<PredictionRecord>> {
     return this.#answer(async () => {
-      const ended = await this.#changes.until(id, timeoutMs, () => {
-        const row = this.#owned(id, keyName);
-        return isFinal(row.status) ? row : undefined;
-      });
+      const ended = await this.#slots.hold(keyName, continues, () =>
+        this.#changes.until(id, timeoutMs, () => {
+          const row = this.#owned(id, keyName);
+          return isFinal(row.status) ? row : undefined;
+        }),
+      );
       return ended ?? this.#owned(id, keyName);
     });
   }
 
-  /** The prediction's next events of the given types; none after `timeoutMs`. The last event is `done`. */
-  events(query: EventQuery, timeoutMs: number): Promise<HubResult<StoredEvent[]>> {
+  /**
+   * The prediction's next events of the given types; none after `timeoutMs`. The last event is `done`. Errors:
+   * too_many_readers, unless it `continues`.
+   */
+  events(query: EventQuery, timeoutMs: number, continues: boolean): Promise<HubResult<StoredEvent[]>> {
     return this.#result(async () => {
       const { id, keyName, types, after } = query;
-      const events = await this.#changes.until(id, timeoutMs, () => {
-        this.#owned(id, keyName);
-        const found = this.#store.events.ofTypes(id, types, after, EVENT_BATCH);
-        return found.length > 0 ? found : undefined;
-      });
+      const events = await this.#slots.hold(keyName, continues, () =>
+        this.#changes.until(id, timeoutMs, () => {
+          this.#owned(id, keyName);
+          const found = this.#store.events.ofTypes(id, types, after, EVENT_BATCH);
+          return found.length > 0 ? found : undefined;
+        }),
+      );
       return events ?? [];
     });
   }
@@ -242,7 +261,13 @@ export class Hub extends DurableObject<HubEnv> {
   }
 
   async health(): Promise<HubHealth> {
-    return { nats: await this.#connection.check(), live: this.#store.liveCount() };
+    const now = Date.now();
+    // Anyone may ask, as often as they like: JetStream is asked at most once a second.
+    if (now - this.#checkedAt >= HEALTH_CACHE_MS) {
+      this.#checkedAt = now;
+      this.#checked = this.#connection.check();
+    }
+    return { nats: await this.#checked, live: this.#store.liveCount() };
   }
 
   /** Metrics for Prometheus. Opens no connection to NATS: scraping an idle hub must cost nothing. */
@@ -250,7 +275,7 @@ export class Hub extends DurableObject<HubEnv> {
     return this.#metrics.samples({
       vqd_hub_predictions_live: this.#store.liveByStatus(),
       vqd_hub_webhooks_pending: this.#store.webhooks.pendingCount(),
-      vqd_hub_readers: this.#readers.count,
+      vqd_hub_readers: this.#slots.count,
       vqd_hub_nats_connected: this.#connection.isOpen ? 1 : 0,
     });
   }

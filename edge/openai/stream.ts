@@ -28,9 +28,9 @@ function frame(type: string, data: object): string {
 async function* frames({ hubs, job, record, keyName }: ImageStreamOptions): AsyncGenerator<string> {
   const common = { ...commonFields(job), quality: "auto", created_at: Math.floor(record.createdAt / 1_000) };
   let after = 0;
-  for (;;) {
+  for (let continues = false; ; continues = true) {
     const reader = { id: record.id, keyName, after, types: TYPES };
-    const events = await nextEvents(hubs, reader, KEEP_ALIVE_MS);
+    const events = await nextEvents(hubs, reader, { timeoutMs: KEEP_ALIVE_MS, continues });
     // A comment line keeps proxies from closing the stream while the prediction is queued.
     if (events.length === 0) yield ": keep-alive\n\n";
     for (const { seq, type, data } of events) {

@@ -54,6 +54,13 @@ export interface ViewOptions {
   readonly status?: PredictionStatus;
 }
 
+/** For a key that may not read: nothing of what was asked for or made, and no URL that works without a key. */
+export function withoutContent(view: PredictionView): PredictionView {
+  const { webhook: _, webhook_events_filter: __, ...rest } = view;
+  const urls = { ...view.urls, stream: view.urls.events };
+  return { ...rest, input: {}, output: null, logs: "", error: null, urls };
+}
+
 export function viewPrediction(
   record: PredictionRecord,
   { origin, retention, status = record.status }: ViewOptions,

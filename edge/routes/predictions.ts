@@ -13,7 +13,7 @@ import { idempotencyOf } from "../http/idempotency.ts";
 import { listModels, resolveModel } from "../service/models.ts";
 import { listQuery, pageUrl } from "../http/pagination.ts";
 import { preferredWait } from "../http/prefer.ts";
-import { type PredictionView, viewPrediction } from "../prediction/view.ts";
+import { type PredictionView, viewPrediction, withoutContent } from "../prediction/view.ts";
 import { setRateHeaders } from "../http/rate-headers.ts";
 import { createPredictionSchema } from "../service/schemas.ts";
 import { submitPrediction } from "../service/submit.ts";
@@ -121,5 +121,6 @@ export async function getPrediction(c: AppContext): Promise<Response> {
 /** `POST /v1/predictions/{id}/cancel` */
 export async function cancelPrediction(c: AppContext): Promise<Response> {
   const id = c.req.param("id") ?? "";
-  return c.json(view(c, unwrap(await c.get("hubs").ofPrediction(id).cancel(id, c.get("keyName")))));
+  const canceled = view(c, unwrap(await c.get("hubs").ofPrediction(id).cancel(id, c.get("keyName"))));
+  return c.json(c.get("apiKey").scopes.includes("read") ? canceled : withoutContent(canceled));
 }

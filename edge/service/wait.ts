@@ -33,8 +33,8 @@ export async function waitForEnd(
 ): Promise<PredictionRecord> {
   const until = Date.now() + timeoutMs;
   const left = (): number => Math.max(0, until - Date.now());
-  for (;;) {
-    const record = await ask(hubs, id, (hub) => hub.wait(id, keyName, Math.min(left(), CALL_MS)));
+  for (let continues = false; ; continues = true) {
+    const record = await ask(hubs, id, (hub) => hub.wait(id, keyName, Math.min(left(), CALL_MS), continues));
     if (isFinal(record.status) || left() === 0) return record;
   }
 }
@@ -44,7 +44,14 @@ export function getRecord(hubs: Hubs, id: string, keyName: string): Promise<Pred
   return ask(hubs, id, (hub) => hub.get(id, keyName));
 }
 
-/** The next events as soon as there are any; none after `timeoutMs` (30 s at most). Throws a VqdError (not_found). */
-export function nextEvents(hubs: Hubs, query: EventQuery, timeoutMs: number): Promise<StoredEvent[]> {
-  return ask(hubs, query.id, (hub) => hub.events(query, Math.min(timeoutMs, CALL_MS)));
+/**
+ * The next events as soon as there are any; none after `timeoutMs` (30 s at most). Throws a VqdError: not_found, or
+ * too_many_readers unless it `continues` an earlier request.
+ */
+export function nextEvents(
+  hubs: Hubs,
+  query: EventQuery,
+  { timeoutMs, continues }: { timeoutMs: number; continues: boolean },
+): Promise<StoredEvent[]> {
+  return ask(hubs, query.id, (hub) => hub.events(query, Math.min(timeoutMs, CALL_MS), continues));
 }

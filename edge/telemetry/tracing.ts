@@ -61,9 +61,11 @@ export class Tracing {
       this.#tracer = trace.getTracer(SCOPE);
       return;
     }
+    const sampler = new TraceIdRatioBasedSampler(options.ratio);
     const provider = new TracerProvider({
       resource: resourceFromAttributes({ "service.name": SCOPE }),
-      sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(options.ratio) }),
+      // A caller's flag does not decide how much is exported.
+      sampler: new ParentBasedSampler({ root: sampler, remoteParentSampled: sampler }),
       spanProcessors: [this.#pending],
     });
     this.#tracer = provider.getTracer(SCOPE);

@@ -93,6 +93,21 @@ describe("a trace", () => {
     if (process.env["VQD_SHOW_TRACE"]) process.stdout.write(`${drawTrace(spans)}\n`);
   });
 
+  it("is not exported for a request without a valid key, whatever its flags", async () => {
+    const asStranger = "0af7651916cd43dd8448eb211c80319c";
+    const asOwner = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const get = (trace: string, headers: Record<string, string>): Promise<Response> =>
+      fetch(`${test.url}/v1/models`, {
+        headers: { ...headers, traceparent: `00-${trace}-00f067aa0ba902b7-01` },
+      });
+    expect((await get(asStranger, {})).status).toBe(401);
+    expect((await get(asStranger, { authorization: "Bearer wrong" })).status).toBe(401);
+    expect((await get(asOwner, { authorization: `Bearer ${test.apiKey}` })).status).toBe(200);
+    const traced = (trace: string) => collector.spans.filter(({ traceId }) => traceId === trace);
+    await expect.poll(() => traced(asOwner).length, { timeout: 10_000 }).toBe(1);
+    expect(traced(asStranger)).toEqual([]);
+  });
+
   it("holds neither prompt nor key, and its routes no secrets", () => {
     const sent = collector.bodies.join("\n");
     expect(sent).not.toContain("unicorn");

@@ -125,6 +125,30 @@ describe("a stored key", () => {
     },
   );
 
+  it("shows nothing of a prediction to a key that may not read, when it cancels one", async () => {
+    const full = await makeKey({ name: "reader" });
+    const narrow = await makeKey({ name: "reader", scopes: ["create"] });
+    const { id } = await (await create(full)).json<{ id: string }>();
+    const cancel = async (key: string): Promise<Record<string, unknown>> =>
+      (await call(`/v1/predictions/${id}/cancel`, { method: "POST", key })).json();
+    for (const canceled of [await cancel(narrow), await cancel(narrow)]) {
+      expect(canceled).toMatchObject({
+        id,
+        status: "canceled",
+        input: {},
+        output: null,
+        logs: "",
+        error: null,
+      });
+      expect(JSON.stringify(canceled)).not.toContain("/v1/streams/");
+    }
+    expect(await cancel(full)).toMatchObject({
+      id,
+      status: "canceled",
+      input: { prompt: expect.any(String) },
+    });
+  });
+
   it("is refused in OpenAI's form where OpenAI's clients ask", async () => {
     const key = await makeKey({ scopes: ["read"] });
     const response = await call("/v1/images/generations", { json: { prompt: "a cat" }, key });

@@ -10,6 +10,7 @@ import { eventSubject } from "../../shared/subjects.ts";
 import { fileKey } from "../../edge/hub/storage/files.ts";
 import { ChangeNotifier } from "../../edge/hub/change-notifier.ts";
 import type { Hub } from "../../edge/hub/hub.ts";
+import { ReaderSlots } from "../../edge/hub/sse/reader-slots.ts";
 import { Readers } from "../../edge/hub/sse/readers.ts";
 import type { NewPrediction, PredictionRecord } from "../../edge/prediction/records.ts";
 import { unwrap } from "../../edge/prediction/hub-result.ts";
@@ -301,11 +302,12 @@ describe("event streams", () => {
     const others = newJob(SHARD, STEPS);
     await create(others, { keyName: "other" });
     await runInDurableObject(hub, async (_, state) => {
+      const slots = new ReaderSlots(8);
       const readers = new Readers({
         store: new PredictionStore(state.storage),
         changes: new ChangeNotifier(),
         log: createLogger(() => {}),
-        maxReaders: 8,
+        slots,
       });
       const base = { id: job.id, after: 0, origin: ORIGIN };
       const open = (query: StreamQuery): Response =>
@@ -320,10 +322,37 @@ describe("event streams", () => {
       const again = open({ ...base, capability: streamCapability });
       expect(again.status).toBe(200);
       await Promise.all([second, other, again].map(async ({ body }) => body?.cancel()));
-      expect(readers.count).toBe(0);
+      expect(slots.count).toBe(0);
     });
     unwrap(await hub.cancel(job.id, KEY_NAME));
     unwrap(await hub.cancel(others.id, "other"));
+  });
+
+  it("hold an owner's waiting requests to the same share, also those of one idempotency key", async () => {
+    await create(job);
+    const others = newJob(SHARD, STEPS);
+    await create(others, { keyName: "other" });
+    const query = { id: job.id, keyName: KEY_NAME, after: 0, types: ["done"] };
+    // The owner's share of a hub's 2,000.
+    const held = Array.from({ length: 500 }, (_, i) =>
+      i % 2 === 0 ? hub.wait(job.id, KEY_NAME, 30_000, false) : hub.events(query, 30_000, false),
+    );
+    await expect.poll(readerCount).toBe(500);
+    expect(await hub.wait(job.id, KEY_NAME, 30_000, false)).toMatchObject({
+      ok: false,
+      error: { code: "too_many_readers", retryable: true, retryAfterSeconds: 5 },
+    });
+    expect(await hub.events(query, 30_000, false)).toMatchObject({
+      ok: false,
+      error: { code: "too_many_readers" },
+    });
+    // What has been admitted goes on, and so do others.
+    const going = hub.events(query, 30_000, true);
+    expect(await hub.wait(others.id, "other", 0, false)).toMatchObject({ ok: true });
+    unwrap(await hub.cancel(job.id, KEY_NAME));
+    unwrap(await hub.cancel(others.id, "other"));
+    for (const result of await Promise.all([...held, going])) expect(result.ok).toBe(true);
+    expect(await readerCount()).toBe(0);
   });
 
   it("goes on after the hub has been killed", async () => {
@@ -340,12 +369,15 @@ describe("event streams", () => {
   });
 });
 
+const readerCount = async (): Promise<number | undefined> =>
+  (await hub.metrics()).find(({ metric }) => metric === "vqd_hub_readers")?.value;
+
 describe("deadlines and retention", () => {
   const alarm = (): Promise<boolean> => runDurableObjectAlarm(hub);
 
   it("fails what no worker picks up", async () => {
     await create(job, { queueTimeoutMs: 0 });
-    const waiting = hub.wait(job.id, KEY_NAME, 10_000);
+    const waiting = hub.wait(job.id, KEY_NAME, 10_000, false);
     expect(await alarm()).toBe(true);
     const failed = unwrap(await waiting);
     expect(failed).toMatchObject({ status: "failed", errorCode: "no_worker" });

@@ -41,6 +41,18 @@ async function problemOf(response: Response): Promise<Problem> {
   return problem;
 }
 
+it("lists a bounded number of errors, with bounded paths, whatever a body holds", async () => {
+  const fields = Array.from({ length: 5_000 }, (_, i) => [`field${i}`, 1] as const);
+  const long = "x".repeat(100_000);
+  const response = await predict(Object.fromEntries([...fields, [long, 1]]), { [long]: 1 });
+  expect(response.status).toBe(422);
+  const text = await response.text();
+  expect(text.length).toBeLessThan(10_000);
+  const { errors = [] } = JSON.parse(text) as Problem;
+  expect(errors).toHaveLength(33);
+  expect(errors.at(-1)).toEqual({ path: "", message: "has further errors; only the first 32 are listed" });
+});
+
 describe("bad predictions", () => {
   const prompt = "a red apple";
   it.each([

@@ -4,39 +4,25 @@ import type { Logger } from "@vqd/shared/log.ts";
 import type { ChangeNotifier } from "../change-notifier.ts";
 import { BatchCache } from "./frames.ts";
 import { isFinal } from "../../prediction/statuses.ts";
+import type { ReaderSlots } from "./reader-slots.ts";
 import { eventStream, type SseSource } from "./sse.ts";
 import type { PredictionRow } from "../storage/prediction-row.ts";
 import type { PredictionStore } from "../storage/store.ts";
 import { eventForm, parseStreamQuery, tooManyReaders } from "./stream-request.ts";
 
-/** Maximum number of open event streams of a hub. */
-const MAX_READERS = 2_000;
-/** Largest share of them for the predictions of one owner, so that nobody can shut out the others. */
-const OWNER_SHARE = 1 / 4;
-
 interface ReadersOptions {
   readonly store: PredictionStore;
   readonly changes: ChangeNotifier;
+  readonly slots: ReaderSlots;
   readonly log: Logger;
-  readonly maxReaders?: number;
 }
 
 export class Readers {
   readonly #options: ReadersOptions;
   readonly #batches = new BatchCache();
-  readonly #max: number;
-  #count = 0;
-  /** Number of open streams by owner of the prediction. */
-  readonly #byOwner = new Map<string, number>();
 
   constructor(options: ReadersOptions) {
     this.#options = options;
-    this.#max = options.maxReaders ?? MAX_READERS;
-  }
-
-  /** Number of open streams. */
-  get count(): number {
-    return this.#count;
   }
 
   /** Responds to a request for a prediction's event stream. If it names a key's owner, the handler has authenticated the key. */
@@ -52,8 +38,7 @@ export class Readers {
       // Tells an EventSource that has seen everything not to reconnect.
       return new Response(null, { status: 204 });
     }
-    const own = this.#byOwner.get(row.keyName) ?? 0;
-    if (this.#count >= this.#max || own >= this.#max * OWNER_SHARE) return tooManyReaders();
+    if (!this.#options.slots.hasRoom(row.keyName)) return tooManyReaders();
     const source = this.#source(row, eventForm(row, query));
     return new Response(eventStream(source, query.after, request.signal), {
       headers: {
@@ -66,7 +51,7 @@ export class Readers {
 
   #source(row: PredictionRow, { view, format }: ReturnType<typeof eventForm>): SseSource {
     const { store, changes, log } = this.#options;
-    this.#note(row.keyName, 1);
+    const release = this.#options.slots.take(row.keyName);
     let wake = (): void => {};
     const subscription = changes.subscribe(row.id, () => wake());
     return {
@@ -81,16 +66,9 @@ export class Readers {
       onChange: (listener) => (wake = listener),
       onEnd: () => {
         subscription.unsubscribe();
-        this.#note(row.keyName, -1);
+        release();
         log.debug("reader disconnected", { prediction: row.id });
       },
     };
-  }
-
-  #note(owner: string, change: 1 | -1): void {
-    this.#count += change;
-    const own = (this.#byOwner.get(owner) ?? 0) + change;
-    if (own === 0) this.#byOwner.delete(owner);
-    else this.#byOwner.set(owner, own);
   }
 }

@@ -2,6 +2,7 @@
 
 import type { OutputFile, PredictionRecord, StoredEvent } from "../../prediction/records.ts";
 import { fileUrl } from "../../prediction/urls.ts";
+import { RETRY_SECONDS } from "./reader-slots.ts";
 
 /** Either the key's owner asks, for whom `output` is `{index, url}`, or the bearer of a capability, in Replicate's format. */
 export type StreamQuery = {
@@ -46,7 +47,5 @@ export function eventForm(row: PredictionRecord, query: StreamQuery): EventForm 
   return { view, format };
 }
 
-const TOO_MANY_RETRY_SECONDS = 5;
-
 export const tooManyReaders = (): Response =>
-  new Response(null, { status: 503, headers: { "retry-after": String(TOO_MANY_RETRY_SECONDS) } });
+  new Response(null, { status: 503, headers: { "retry-after": String(RETRY_SECONDS) } });
