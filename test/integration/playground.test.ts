@@ -238,12 +238,12 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await page.context().close();
   });
 
-  it("asks for a key, and says when it is not valid", async () => {
+  it("asks for a key, and says when it is invalid", async () => {
     const { page } = await openPage(browser, test.url);
     expect(await page.evaluate(() => document.activeElement?.id)).toBe("key");
     await page.keyboard.type("wrong");
     await page.keyboard.press("Enter");
-    await page.locator("#key-error", { hasText: "not valid" }).waitFor();
+    await page.locator("#key-error", { hasText: "invalid" }).waitFor();
     await page.fill("#key", test.apiKey);
     await page.keyboard.press("Enter");
     await fill(page, { steps: 2 });

@@ -1,8 +1,8 @@
-// The service's API as the page uses it: the key, requests, errors, event streams.
+// The page's API client: the key, requests, errors and event streams.
 
 const KEY = "vqd.key";
 
-/** An answer that is no success. */
+/** Thrown for a response that is not a success. */
 export class ApiError extends Error {
   /**
    * @param {number} status 0 if the service could not be reached
@@ -23,8 +23,8 @@ export const storedKey = () => sessionStorage.getItem(KEY) ?? localStorage.getIt
 export const isKeyRemembered = () => localStorage.getItem(KEY) !== null;
 
 /**
- * Keeps the key until the tab closes, or for good.
- * @param {string} key empty: forget it
+ * Stores the key until the tab is closed, or permanently.
+ * @param {string} key empty to forget it
  * @param {boolean} remember
  */
 export function storeKey(key, remember) {
@@ -34,7 +34,7 @@ export function storeKey(key, remember) {
 }
 
 /**
- * A link of an answer as this page reaches it, whatever origin the service believes to have.
+ * A link from a response, resolved against this page, since the service may not know its public origin.
  * @param {string} url
  */
 export const local = (url) => url.replace(/^.*?\/v1\//, "v1/");
@@ -59,27 +59,28 @@ export async function request(path, body) {
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
   } catch (error) {
-    if (error instanceof TypeError) throw new ApiError(0, "The service cannot be reached. Is it running?");
+    if (error instanceof TypeError) throw new ApiError(0, "The service is unreachable. Is it running?");
     throw error;
   }
   const answer = await response.json().catch(() => ({}));
   if (response.ok) return answer;
-  const detail = answer.detail ?? answer.error?.message ?? `the service answered ${response.status}`;
+  const detail =
+    answer.detail ?? answer.error?.message ?? `the service responded with status ${response.status}`;
   throw new ApiError(response.status, detail, answer.errors, response.headers.get("x-request-id") ?? "");
 }
 
 const RECONNECT_MS = 1000;
 
 /**
- * Follows a prediction's stream to its end; goes on after a cut where it was. Resolves when it is over.
+ * Follows a prediction's event stream to its end, resuming after disconnects. Resolves when it has ended.
  * @param {string} url
  * @param {{
  *   onEvent: (type: string, data: string) => void,
- *   onCut: () => void,
+ *   onDisconnect: () => void,
  * }} options
  * @returns {Promise<void>}
  */
-export function follow(url, { onEvent, onCut }) {
+export function follow(url, { onEvent, onDisconnect }) {
   return new Promise((resolve) => {
     let lastId = "";
     /** @type {EventSource} */
@@ -98,10 +99,10 @@ export function follow(url, { onEvent, onCut }) {
         });
       }
       source.addEventListener("error", (event) => {
-        // The service has events of this name, too; those carry data.
+        // The service also sends events of this name; those carry data.
         if (event instanceof MessageEvent) return onEvent("error", event.data);
-        onCut();
-        // It comes back by itself, unless the answer was no stream.
+        onDisconnect();
+        // It reconnects automatically, unless the response was not an event stream.
         if (source.readyState === EventSource.CLOSED) setTimeout(open, RECONNECT_MS);
       });
     };

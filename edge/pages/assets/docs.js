@@ -1,11 +1,11 @@
-// The API reference: the OpenAPI document as a page.
+// The API reference: renders the OpenAPI document.
 
 import { byId, make } from "./dom.js";
 
 /** @typedef {Record<string, any>} Schema */
 /** @typedef {{ method: string, path: string, operation: Record<string, any> }} Entry */
 
-/** Text with `code`, [links](...) and lists, as the descriptions have them. @param {string} text */
+/** Renders the Markdown used in descriptions: `code`, [links](...) and lists. @param {string} text */
 function prose(text) {
   const blocks = text.split(/\n{2,}/).map((block) => {
     if (!block.startsWith("- ")) return make("p", {}, ...inline(block));
@@ -37,7 +37,7 @@ function createRenderer(document) {
     return only === undefined ? found : { ...resolve(only), ...found };
   };
 
-  /** A schema's type in a few words. @param {Schema} given @returns {string} */
+  /** A schema's type in words. @param {Schema} given @returns {string} */
   const typeOf = (given) => {
     const schema = resolve(given);
     if (schema["enum"] !== undefined) {
@@ -55,7 +55,7 @@ function createRenderer(document) {
     return types.join(" | ").replace(" | null", ", or null");
   };
 
-  /** What limits a value. @param {Schema} given */
+  /** The constraints on a value. @param {Schema} given */
   const limitsOf = (given) => {
     const schema = resolve(given);
     const { minimum, maximum, exclusiveMinimum, minItems, maxItems, maxLength } = schema;
@@ -71,7 +71,7 @@ function createRenderer(document) {
   };
 
   /**
-   * Rows of an object's fields, nested ones with their path.
+   * Table rows for an object's fields, with dotted paths for nested ones.
    * @param {Schema} given
    * @param {string} prefix
    * @returns {Generator<HTMLTableRowElement>}
@@ -123,7 +123,7 @@ function createRenderer(document) {
     return rows.length === 0 ? undefined : table(caption, rows);
   };
 
-  /** A command line with an example's body. @param {Entry} entry @param {unknown} body */
+  /** A curl command with the body of an example. @param {Entry} entry @param {unknown} body */
   const curl = ({ method, path, operation }, body) => {
     const url = operation.parameters?.reduce(
       (/** @type {string} */ filled, /** @type {Schema} */ { name, schema }) =>
@@ -233,17 +233,17 @@ function render(document) {
       ),
     );
   }
-  // The browser looked for the fragment before there was anything.
+  // The browser looked for the fragment before the page had any content.
   window.document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 
 try {
   const response = await fetch("openapi.json");
-  if (!response.ok) throw new Error(`the service answered ${response.status}`);
+  if (!response.ok) throw new Error(`the service responded with status ${response.status}`);
   render(await response.json());
 } catch (error) {
   const reason = error instanceof Error ? error.message : String(error);
   byId("api-operations", HTMLElement).replaceChildren(
-    make("p", { class: "alert", role: "alert" }, `The description could not be loaded: ${reason}.`),
+    make("p", { class: "alert", role: "alert" }, `The OpenAPI document could not be loaded: ${reason}.`),
   );
 }

@@ -1,7 +1,7 @@
-// Small helpers for the page's elements.
+// Helpers for DOM elements.
 
 /**
- * The element with that id; throws if the page lacks it or it is of another kind.
+ * The element with the given id; throws if it is missing or of another type.
  * @template {Element} T
  * @param {string} id
  * @param {new () => T} type
@@ -14,7 +14,7 @@ export function byId(id, type) {
 }
 
 /**
- * An element with properties and children; text is never taken for HTML.
+ * Creates an element with attributes and children; text is never interpreted as HTML.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
  * @param {Partial<Record<string, string | number | boolean>>} [attributes]
@@ -32,7 +32,7 @@ export function make(tag, attributes = {}, ...children) {
 }
 
 /**
- * Puts text on the clipboard, also where the page is served without TLS. Resolves to whether it is there.
+ * Copies text to the clipboard, even if the page is served without TLS. Resolves to whether it succeeded.
  * @param {string} text
  */
 async function copyText(text) {
@@ -53,7 +53,7 @@ async function copyText(text) {
 }
 
 /**
- * Copies, and says so on the button for a moment.
+ * Copies text, and briefly says so on the button.
  * @param {HTMLButtonElement} button
  * @param {string} text
  */

@@ -1,4 +1,4 @@
-// What was made in this browser: settings, links and thumbnails, in local storage.
+// The history of this browser: settings, links and thumbnails, kept in local storage.
 
 import { byId, make } from "./dom.js";
 
@@ -10,7 +10,7 @@ const THUMBNAIL_PIXELS = 96;
  * @typedef {object} Entry
  * @property {string} id
  * @property {string} model
- * @property {import("./settings.js").Settings} settings what differs from the defaults, with the seed
+ * @property {import("./settings.js").Settings} settings those that differ from the defaults, and the seed
  * @property {string[]} files
  * @property {string} thumbnail a data URL
  */
@@ -34,7 +34,7 @@ function write(entries) {
       localStorage.setItem(KEY, JSON.stringify(kept));
       return;
     } catch {
-      // The browser's quota: the oldest ones go.
+      // Over the browser's quota: drop the oldest.
       if (kept.length === 0) return;
     }
   }
@@ -48,7 +48,7 @@ export function thumbnailOf(image) {
 }
 
 /**
- * Shows the history and keeps it.
+ * Shows the history and keeps it up to date.
  * @param {(entry: Entry) => void} onChosen
  */
 export function createHistory(onChosen) {
@@ -76,7 +76,7 @@ export function createHistory(onChosen) {
     show();
     byId("prompt", HTMLElement).focus();
   });
-  // Another tab has made something.
+  // Another tab has added to it.
   addEventListener("storage", show);
   show();
   return {

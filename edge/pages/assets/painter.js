@@ -1,4 +1,4 @@
-// Tokens as pictures: each class in the colour that the model publishes for it, masked ones transparent.
+// Paints tokens as images: each class in the colour that the model publishes for it, masked tokens transparent.
 
 import { request } from "./api.js";
 
@@ -17,7 +17,7 @@ const palettes = new Map();
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
 
 /**
- * The colours of a model's version. Throws an ApiError.
+ * The palette of a model's version. Throws an ApiError.
  * @param {string} model `owner/name`
  * @param {string} version
  * @returns {Promise<Palette>}
@@ -38,8 +38,8 @@ export function paletteOf(model, version) {
 }
 
 /**
- * The class ids of a `step` event, by image.
- * @param {string} base64 uint16, little endian
+ * The class ids in a `step` event, one array per image.
+ * @param {string} base64 little-endian uint16
  * @param {number} images
  * @returns {Uint16Array[]}
  */
@@ -53,7 +53,7 @@ export function tokensOf(base64, images) {
 }
 
 /**
- * Draws the tokens of one image, a pixel each.
+ * Draws the tokens of one image, one pixel per token.
  * @param {HTMLCanvasElement} canvas
  * @param {Uint16Array} tokens
  * @param {Palette} palette

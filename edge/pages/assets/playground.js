@@ -1,4 +1,4 @@
-// The playground: from settings to a prediction, followed step by step, to images that can be shared and repeated.
+// The playground: turns settings into a prediction, follows it step by step, and shows images to share and reproduce.
 
 import { ApiError, follow, isKeyRemembered, local, request, storedKey, storeKey } from "./api.js";
 import { byId, copyFrom, make } from "./dom.js";
@@ -26,7 +26,7 @@ const keyPanel = byId("key-panel", HTMLDetailsElement);
 const keyInput = byId("key", HTMLInputElement);
 const stage = new Stage();
 
-/** What is shown: its settings for the link, the code and the seed. @type {{ model: string, settings: import("./settings.js").Settings } | undefined} */
+/** The result on display: its settings, for the link, the code and the seed. @type {{ model: string, settings: import("./settings.js").Settings } | undefined} */
 let shown;
 let isRunning = false;
 /** @type {string | undefined} */
@@ -38,7 +38,7 @@ let cancelUrl;
 function showError(error) {
   if (!(error instanceof ApiError)) throw error;
   if (error.status === 401)
-    return askForKey(storedKey() === null ? "A key is needed." : "This key is not valid.");
+    return askForKey(storedKey() === null ? "An API key is required." : "This API key is invalid.");
   const rest = showFieldErrors(error.errors);
   const isShown = error.errors.length > 0 && rest.length === 0;
   if (isShown) return;
@@ -75,9 +75,9 @@ function showKeyState() {
 byId("key-form", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();
   const key = keyInput.value.trim();
-  if (key === "") return askForKey("Paste a key first.");
-  // A header holds nothing else; fetch would throw.
-  if (!/^[\x21-\x7e]+$/.test(key)) return askForKey("A key has no spaces or special characters.");
+  if (key === "") return askForKey("Enter a key first.");
+  // Headers allow nothing else: fetch would throw.
+  if (!/^[\x21-\x7e]+$/.test(key)) return askForKey("A key has no spaces or non-ASCII characters.");
   storeKey(key, byId("key-remember", HTMLInputElement).checked);
   keyInput.value = "";
   keyPanel.open = false;
@@ -110,8 +110,8 @@ async function usePalette(model, version) {
     stage.setAspect(palette.width, palette.height);
     stage.setPalette(palette);
   } catch {
-    // The image comes also without its preview.
-    stage.announce("No preview of the tokens");
+    // The image is made nevertheless.
+    stage.announce("Token preview unavailable");
   }
 }
 
@@ -122,7 +122,7 @@ async function followPrediction(prediction) {
   /** @type {Promise<unknown>[]} */
   const images = [];
   await follow(local(urls.stream), {
-    onCut: () => stage.say("Connection lost; resuming…"),
+    onDisconnect: () => stage.say("Connection lost; resuming…"),
     onEvent(type, data) {
       if (type === "started") stage.say("Started");
       if (type === "step") {
@@ -131,7 +131,7 @@ async function followPrediction(prediction) {
       }
       if (type === "preview") {
         const { index, url } = JSON.parse(data);
-        // One that cannot be loaded is not missed.
+        // It does not matter if a preview cannot be loaded.
         stage.showPartial(index, local(url)).catch(() => {});
       }
       if (type === "output") {
@@ -147,7 +147,7 @@ async function followPrediction(prediction) {
 function placeInQueue({ queue }) {
   if (!queue || queue.position < 2) return "";
   const seconds = queue.eta_seconds === null ? "" : `, about ${Math.ceil(queue.eta_seconds)} s`;
-  return ` Place ${queue.position} in the queue${seconds}`;
+  return ` Position ${queue.position} in the queue${seconds}`;
 }
 
 /** @param {any} prediction */
@@ -155,9 +155,7 @@ function summary({ status, error, metrics, input }) {
   if (status === "canceled") return "Canceled";
   if (status !== "succeeded") return `Failed: ${error ?? "no reason given"}`;
   const seconds = metrics.predict_time === undefined ? "" : ` in ${metrics.predict_time.toFixed(1)} s`;
-  const cut = metrics.prompt_truncated
-    ? " · the prompt was longer than the model reads and has been cut"
-    : "";
+  const cut = metrics.prompt_truncated ? " · the prompt was too long for the model and was truncated" : "";
   return `Done${seconds} · ${metrics.total_steps} steps · seed ${input.seed}${cut}`;
 }
 
@@ -172,7 +170,7 @@ function show(model, settings) {
 async function run() {
   if (isRunning) return;
   clearErrors();
-  if (storedKey() === null) return askForKey("A key is needed.");
+  if (storedKey() === null) return askForKey("An API key is required.");
   const { model, input } = readSettings();
   isRunning = true;
   makeButton.disabled = true;
@@ -201,7 +199,7 @@ async function run() {
     isRunning = false;
     cancelUrl = undefined;
     makeButton.disabled = false;
-    // A disabled button loses the focus.
+    // A button loses the focus when it is disabled.
     if (document.activeElement === cancelButton || document.activeElement === document.body)
       makeButton.focus();
     cancelButton.disabled = true;
@@ -212,7 +210,7 @@ async function run() {
 async function cancel() {
   if (cancelUrl === undefined) return;
   stage.say("Canceling…");
-  // The stream then ends by itself.
+  // This also ends the event stream.
   await request(local(cancelUrl), {}).catch(showError);
 }
 
@@ -238,7 +236,7 @@ byId("reset", HTMLButtonElement).addEventListener("click", () => {
   byId("prompt", HTMLElement).focus();
 });
 
-// What comes after: link, seed, code, history
+// The result: link, seed, code, history
 
 const shareButton = byId("share", HTMLButtonElement);
 shareButton.addEventListener("click", () => {
@@ -291,14 +289,14 @@ const past = createHistory(({ model, settings, files, thumbnail }) => {
   stage.finish(`From the history · seed ${String(settings["seed"])}`);
   for (const [i, file] of files.entries()) {
     stage.showImage(i, file).catch(() => {
-      stage.finish("The image has expired; the same settings make it again");
+      stage.finish("The image has expired; generate it again with the same settings");
       return i === 0 ? stage.showImage(i, thumbnail) : undefined;
     });
   }
   byId("stage-title", HTMLElement).scrollIntoView({ block: "nearest" });
 });
 
-// Links: a key comes in the fragment once and does not stay in the address; settings stay.
+// Links: a key in the fragment is stored and removed from the address bar; settings stay there.
 
 function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));

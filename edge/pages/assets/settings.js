@@ -1,10 +1,10 @@
-// The form's settings: as the API's input, as a link, and back. Names of the controls are the API's fields.
+// Converts between the form, the API's input and links. Controls are named after the API's fields.
 
 import { byId, make } from "./dom.js";
 
 const form = byId("settings", HTMLFormElement);
 
-/** Fields of the API, each with what its control holds. @typedef {Record<string, string | number | boolean | null | undefined>} Settings */
+/** Values of controls by field of the API. @typedef {Record<string, string | number | boolean | null | undefined>} Settings */
 /** @typedef {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} Control */
 
 /** @returns {Control[]} */
@@ -26,7 +26,7 @@ function defaultOf(element) {
 const TEXTS = new Set(["prompt", "negative_prompt", "scheduler", "output_format", "model"]);
 
 /**
- * What was typed, as the API takes it; what is no number goes as text, for the API to say so.
+ * A control's value as the API expects it. What is not a number is sent as text, so that the API rejects it.
  * @param {Control} element
  */
 function valueOf({ name, value }) {
@@ -36,7 +36,7 @@ function valueOf({ name, value }) {
 }
 
 /**
- * The settings that differ from their defaults, and the prompt.
+ * The prompt, and the settings that differ from their defaults.
  * @returns {{ model: string | undefined, input: Record<string, string | number> }}
  */
 export function readSettings() {
@@ -55,14 +55,14 @@ export function readSettings() {
 }
 
 /**
- * Fills the form; what is not given gets its default.
+ * Fills in the form; missing values get their defaults.
  * @param {Settings} values
  */
 export function writeSettings(values) {
   for (const element of controls()) {
     const value = values[element.name];
     element.value = value === undefined || value === null ? defaultOf(element) : String(value);
-    // A value that a select lacks leaves it empty.
+    // A select becomes empty when set to a value it does not have.
     if (element instanceof HTMLSelectElement && element.value === "") element.value = defaultOf(element);
   }
   const more = byId("more", HTMLDetailsElement);
@@ -73,7 +73,7 @@ export function writeSettings(values) {
   showValues();
 }
 
-/** The input of a prediction without what is a default anyway. @param {Settings} input */
+/** A prediction's input without the values that are defaults. @param {Settings} input */
 export function withoutDefaults(input) {
   return Object.fromEntries(
     Object.entries(input).filter(([name, value]) => {
@@ -84,7 +84,7 @@ export function withoutDefaults(input) {
 }
 
 /**
- * Settings as a URL's fragment, which no server gets to see.
+ * Settings as a URL fragment, which is never sent to a server.
  * @param {Settings} settings
  */
 export const toFragment = (settings) =>
@@ -98,7 +98,7 @@ export function fromFragment(fragment) {
   );
 }
 
-/** The settings that a preset's button stands for. @param {HTMLElement} button @returns {Record<string, string | number>} */
+/** The settings of a preset's button. @param {HTMLElement} button @returns {Record<string, string | number>} */
 const presetOf = (button) => JSON.parse(button.dataset["preset"] ?? "{}");
 
 /** @type {HTMLButtonElement[]} */
@@ -113,7 +113,7 @@ for (const button of presets) {
   });
 }
 
-/** Shows the numbers of the sliders, and which preset they are. */
+/** Updates the displayed values of the sliders, and the selected preset. */
 export function showValues() {
   for (const output of form.querySelectorAll("output")) {
     const input = document.getElementById(output.htmlFor.value);
@@ -138,7 +138,7 @@ export function clearFieldErrors() {
 }
 
 /**
- * Puts errors beside the fields that they are about; returns those that are about none.
+ * Shows errors next to their fields, and returns those that belong to no field.
  * @param {{ path: string, message: string }[]} errors
  */
 export function showFieldErrors(errors) {
@@ -167,7 +167,7 @@ export function showFieldErrors(errors) {
 }
 
 /**
- * What the models allow: their names, and the steps and guidance of the chosen one. A guidance that was moved stays.
+ * Lists the models, and applies the selected one's maximum of steps and default guidance, unless guidance was changed.
  * @param {{ id: string, defaults: { guidance_scale: number }, limits: { max_inference_steps: number } }[]} models
  */
 export function showModels(models) {

@@ -1,4 +1,4 @@
-// Code that makes the same images: for curl and the two npm clients.
+// Code that reproduces the images, for curl and the two npm clients.
 
 /** @typedef {import("./settings.js").Settings} Input */
 

@@ -1,9 +1,9 @@
-// The right half: tokens as they are unmasked, finished images, progress, replay of the steps.
+// The stage: shows tokens as they are unmasked, finished images, progress, and the replay of the steps.
 
 import { byId, make } from "./dom.js";
 import { paint } from "./painter.js";
 
-const pictures = byId("pictures", HTMLElement);
+const tiles = byId("images", HTMLElement);
 const empty = byId("empty", HTMLElement);
 const progressArea = byId("progress-area", HTMLElement);
 const progress = byId("progress", HTMLProgressElement);
@@ -13,7 +13,7 @@ const replay = byId("replay", HTMLInputElement);
 const replayField = byId("replay-field", HTMLElement);
 const replayValue = byId("replay-value", HTMLOutputElement);
 
-/** Progress is read out this often: every step would be too much to listen to. */
+/** How often screen readers announce progress: every step would be too much. */
 const ANNOUNCED_SHARE = 0.25;
 
 /**
@@ -24,17 +24,17 @@ const ANNOUNCED_SHARE = 0.25;
  * @property {Uint16Array[]} tokens
  */
 
-/** @typedef {{ canvas: HTMLCanvasElement, image: HTMLImageElement, partial: HTMLImageElement, caption: HTMLElement, link: HTMLAnchorElement }} Picture */
+/** @typedef {{ canvas: HTMLCanvasElement, image: HTMLImageElement, partial: HTMLImageElement, caption: HTMLElement, link: HTMLAnchorElement }} Tile */
 
 export class Stage {
-  /** @type {Picture[]} */
-  #pictures = [];
+  /** @type {Tile[]} */
+  #tiles = [];
   /** @type {Step[]} */
   #steps = [];
   /** @type {import("./painter.js").Palette | undefined} */
   #palette;
   #announced = 0;
-  /** The step shown; 0: the newest. */
+  /** The step on display; 0 for the newest. */
   #replayed = 0;
   #prompt = "";
 
@@ -47,7 +47,7 @@ export class Stage {
   }
 
   /**
-   * Clears the stage for so many images.
+   * Clears the stage for a new prediction.
    * @param {{ images: number, prompt: string }} options
    */
   start({ images, prompt }) {
@@ -55,7 +55,7 @@ export class Stage {
     this.#steps = [];
     this.#replayed = 0;
     this.#announced = 0;
-    this.#pictures = Array.from({ length: images }, (_, i) => this.#newPicture(i, images));
+    this.#tiles = Array.from({ length: images }, (_, i) => this.#newTile(i, images));
     empty.hidden = true;
     replayField.hidden = true;
     progressArea.hidden = false;
@@ -64,7 +64,7 @@ export class Stage {
 
   /** @param {number} width @param {number} height */
   setAspect(width, height) {
-    pictures.style.setProperty("--aspect", String(width / height));
+    tiles.style.setProperty("--aspect", String(width / height));
   }
 
   /** @param {import("./painter.js").Palette} palette */
@@ -75,7 +75,7 @@ export class Stage {
 
   /** @param {Step} step */
   addStep(step) {
-    // A successor of another kind starts over: its steps take the place of the old ones.
+    // An attempt that starts over replaces the steps of the one before.
     this.#steps.length = Math.min(this.#steps.length, step.step - 1);
     this.#steps.push(step);
     progress.max = step.total;
@@ -94,15 +94,15 @@ export class Stage {
   }
 
   /**
-   * A finished image. Resolves when it is shown; rejects if it cannot be loaded.
+   * Shows a finished image. Resolves when it is visible; rejects if it cannot be loaded.
    * @param {number} index
    * @param {string} url
    * @returns {Promise<HTMLImageElement | undefined>}
    */
   async showImage(index, url) {
-    const picture = this.#pictures[index];
-    if (picture === undefined) return undefined;
-    const { image, partial, link } = picture;
+    const tile = this.#tiles[index];
+    if (tile === undefined) return undefined;
+    const { image, partial, link } = tile;
     image.src = url;
     await image.decode();
     image.dataset["done"] = "true";
@@ -114,14 +114,14 @@ export class Stage {
   }
 
   /**
-   * A partial image, in a corner of its tokens until the finished one is there.
+   * Shows a preview in a corner of the tokens, until the image is finished.
    * @param {number} index
    * @param {string} url
    */
   async showPartial(index, url) {
-    const picture = this.#pictures[index];
-    if (picture === undefined) return;
-    const { image, partial } = picture;
+    const tile = this.#tiles[index];
+    if (tile === undefined) return;
+    const { image, partial } = tile;
     partial.src = url;
     await partial.decode();
     partial.hidden = image.dataset["done"] === "true";
@@ -132,7 +132,7 @@ export class Stage {
     progressText.textContent = text;
   }
 
-  /** For those who listen. @param {string} text */
+  /** Announces to screen readers. @param {string} text */
   announce(text) {
     announcer.textContent = text;
   }
@@ -146,8 +146,8 @@ export class Stage {
   }
 
   /** @param {number} index @param {number} count */
-  #newPicture(index, count) {
-    if (index === 0) pictures.replaceChildren();
+  #newTile(index, count) {
+    if (index === 0) tiles.replaceChildren();
     progress.hidden = false;
     const canvas = make("canvas", { role: "img", width: 1, height: 1 });
     const image = make("img", {
@@ -158,7 +158,7 @@ export class Stage {
     const caption = make("span");
     const link = make("a", { download: "", hidden: true }, "Download");
     link.setAttribute("aria-label", `Download image ${index + 1}`);
-    pictures.append(
+    tiles.append(
       make(
         "figure",
         {},
@@ -172,14 +172,14 @@ export class Stage {
   #show() {
     const step = this.#steps[(this.#replayed || this.#steps.length) - 1];
     replayValue.value = step === undefined ? "" : `${step.step} / ${step.total}`;
-    for (const [i, { canvas, image, caption }] of this.#pictures.entries()) {
+    for (const [i, { canvas, image, caption }] of this.#tiles.entries()) {
       const tokens = step?.tokens[i];
       if (tokens !== undefined && this.#palette !== undefined) paint(canvas, tokens, this.#palette);
       const mask = this.#palette?.mask;
       const masked = tokens?.filter((token) => token === mask).length ?? 0;
       const isDone = image.dataset["done"] === "true" && this.#replayed === 0;
       const what = isDone ? "finished" : tokens === undefined ? "waiting" : `${masked} tokens masked`;
-      const name = this.#pictures.length === 1 ? "" : `Image ${i + 1}: `;
+      const name = this.#tiles.length === 1 ? "" : `Image ${i + 1}: `;
       caption.textContent = name + what;
       canvas.setAttribute("aria-label", `Tokens of image ${i + 1}: ${what}`);
       image.hidden = !isDone;
