@@ -386,7 +386,7 @@ describe("a worker's machine", () => {
     expectOnly(
       await doctor(["worker"], workerEnv({ VQD_CACHE: join(file, "cache") })),
       "worker.disk",
-      /written/,
+      /not writable/,
     );
   });
 
