@@ -3,12 +3,12 @@
 import { z } from "zod";
 import { ERROR_CODES } from "./errors.ts";
 import { OUTPUT_FORMATS } from "./job.ts";
-import { MAX_IMAGES, MAX_PREVIEWS, MAX_SEED, MAX_TIMESTEPS, MAX_WORKER_NAME } from "./limits.ts";
+import { MAX_ATTEMPT, MAX_IMAGES, MAX_PREVIEWS, MAX_SEED, MAX_TIMESTEPS, MAX_WORKER_NAME } from "./limits.ts";
 
 const base = {
   v: z.literal(1),
   /** Counts deliveries of the job from 1; events of a lower attempt than the newest seen are void. */
-  attempt: z.int().min(1),
+  attempt: z.int().min(1).max(MAX_ATTEMPT),
   /** Unix time in ms at the worker. */
   at: z.int(),
 };
@@ -102,14 +102,18 @@ export function isTerminalEvent(event: PredictionEvent): boolean {
  */
 export const jobStateSchema = z.object({
   v: z.literal(1),
-  attempt: z.int().min(1),
+  // The next attempt has a number too.
+  attempt: z
+    .int()
+    .min(1)
+    .max(MAX_ATTEMPT - 1),
   numericsId: z.string().max(100),
   step,
   images: z.int().min(1).max(MAX_IMAGES),
   /** Attempts that have begun since the last step was made: what only ever kills its workers makes none. */
-  starts: z.int().min(0).default(0),
+  starts: z.int().min(0).max(MAX_ATTEMPT).default(0),
   /** Attempts that have begun in all, but for those that were given up without being to blame. */
-  claims: z.int().min(0).default(0),
+  claims: z.int().min(0).max(MAX_ATTEMPT).default(0),
   /** Of whoever has written it, unique. */
   owner: z.string().max(100).default(""),
 });

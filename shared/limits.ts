@@ -16,6 +16,8 @@ export const MAX_PRIOR_WEIGHT = 10;
 export const MAX_SEED = Number.MAX_SAFE_INTEGER;
 /** Highest `num_train_timesteps` of a model. */
 export const MAX_TIMESTEPS = 1_000;
+/** Highest number of an attempt: beyond any that is made, and far from where numbers lose their last digit. */
+export const MAX_ATTEMPT = 1_000_000;
 /** Characters of a worker's name. */
 export const MAX_WORKER_NAME = 200;
 /** Token ids travel as uint16. */

@@ -13,6 +13,8 @@ import {
 
 /** `owner/name`, lower case; a double dash is kept for the model key. */
 const MODEL_NAME_PATTERN = /^[a-z0-9](?:[a-z0-9_]|-(?!-))*\/[a-z0-9](?:[a-z0-9_]|-(?!-))*$/;
+/** The last time that a Date can hold. */
+const MAX_DATE_MS = 8.64e15;
 export const VERSION_PATTERN = /^[0-9a-f]{64}$/;
 
 export const modelNameSchema = z.string().max(100).regex(MODEL_NAME_PATTERN, "must look like owner/name");
@@ -52,8 +54,8 @@ export const modelManifestSchema = z
       .optional(),
     /** Number of weights. */
     parameters: z.int().min(0),
-    /** Unix time in ms. */
-    announcedAt: z.int().min(0),
+    /** Unix time in ms, by the worker's clock; hubs go by the broker's. */
+    announcedAt: z.int().min(0).max(MAX_DATE_MS),
   })
   .refine((model) => model.latentHeight * model.latentWidth <= MAX_LATENT_PIXELS, {
     message: `must have at most ${MAX_LATENT_PIXELS} latent pixels`,

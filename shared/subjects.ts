@@ -1,5 +1,7 @@
 // NATS names: streams, subjects and consumers. Messages are described in codec.ts, permissions in infra/nats.
 
+import { isPredictionId, shardOfPrediction } from "./ids.ts";
+
 export const STREAMS = {
   /** Work queue: one message per live job. */
   jobs: "VQD_JOBS",
@@ -33,9 +35,26 @@ export const jobConsumer = (modelKey: string, priority: Priority): string =>
 
 export const eventSubject = (shard: number, predictionId: string): string =>
   `vqd.events.${shard}.${predictionId}`;
+
+/** What the subject of an event says of it. */
+export interface EventPlace {
+  readonly shard: number;
+  readonly predictionId: string;
+}
+
+/** Undefined for a subject that no event of a prediction has: one whose id is none, or belongs to another shard. */
+export function parseEventSubject(subject: string): EventPlace | undefined {
+  const [, shardToken = "", predictionId = ""] = /^vqd\.events\.(\d+)\.([^.]+)$/.exec(subject) ?? [];
+  const shard = Number(shardToken);
+  if (!isPredictionId(predictionId) || shardOfPrediction(predictionId) !== shard) return undefined;
+  return { shard, predictionId };
+}
+
 export const eventFilter = (shard: number): string => `vqd.events.${shard}.*`;
 export const stateSubject = (predictionId: string): string => `vqd.state.${predictionId}`;
 export const modelSubject = (modelKey: string): string => `vqd.models.${modelKey}`;
+/** The model key in a subject of `modelSubject`. */
+export const modelKeyOf = (subject: string): string => subject.slice(subject.lastIndexOf(".") + 1);
 /** Core subject on which the worker that holds a job listens for its cancellation. */
 export const controlSubject = (predictionId: string): string => `vqd.control.${predictionId}`;
 

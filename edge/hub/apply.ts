@@ -1,22 +1,35 @@
 // Applies each message of the events stream exactly once: first its file, then row and cursor in one transaction.
 
+import { SpanKind } from "@opentelemetry/api";
 import { decodeEvent, type Framed } from "@vqd/shared/codec.ts";
 import type { PredictionEvent } from "@vqd/shared/events.ts";
-import { errorFields, type Logger } from "@vqd/shared/log.ts";
-import type { StreamCursor } from "./nats/cursor.ts";
-import { putImage } from "./storage/files.ts";
-import { SpanKind } from "@opentelemetry/api";
+import { errorFields, type LogFields, type Logger } from "@vqd/shared/log.ts";
+import { modelKey } from "@vqd/shared/model.ts";
+import { parseEventSubject } from "@vqd/shared/subjects.ts";
 import type { Tracing } from "../telemetry/tracing.ts";
+import { contradictionOf } from "./event-check.ts";
+import { endPrediction, ingest, isFenced, isFileDue } from "./ingest.ts";
 import type { HubMetrics } from "./metrics.ts";
+import type { StreamCursor } from "./nats/cursor.ts";
 import type { StreamMessage } from "./nats/follow.ts";
-import { endPrediction, ingest, isFenced } from "./ingest.ts";
+import type { ModelRegistry } from "./nats/manifests.ts";
 import { isFinal } from "../prediction/statuses.ts";
+import { type FileEvent, putImage } from "./storage/files.ts";
+import type { ParkedEvents } from "./storage/parked-events.ts";
 import type { PredictionRow } from "./storage/prediction-row.ts";
 import type { PredictionStore } from "./storage/store.ts";
 
+const RETRY_MIN_MS = 250;
+const RETRY_MAX_MS = 10_000;
+/** Tries to store a preview; an output is tried until its prediction has ended. */
+const PREVIEW_TRIES = 4;
+
 export interface EventApplierOptions {
+  readonly shard: number;
   readonly store: PredictionStore;
   readonly cursor: StreamCursor;
+  readonly parked: ParkedEvents;
+  readonly models: Pick<ModelRegistry, "get">;
   readonly files: R2Bucket;
   readonly tracing: Tracing;
   readonly metrics: HubMetrics;
@@ -29,39 +42,125 @@ export interface EventApplierOptions {
   readonly onOrphan: (id: string, row: PredictionRow | undefined, event: PredictionEvent) => void;
 }
 
+/**
+ * Applies events. One that cannot belong to its prediction is set aside, and the prediction fails. One whose image object
+ * storage does not accept is parked, along with those that follow it. Only a failure of SQLite is an error: then nothing has
+ * changed, and the event must be applied again.
+ */
 export class EventApplier {
   readonly #options: EventApplierOptions;
+  /** Tries in a row to store the image of a prediction's next event that have failed. */
+  readonly #tries = new Map<string, number>();
+  #isRetrying = false;
+  #retryDelayMs = RETRY_MIN_MS;
 
   constructor(options: EventApplierOptions) {
     this.#options = options;
+    if (options.parked.count > 0) this.#retrySoon();
   }
 
-  /** Call in stream order, one message at a time. Throws only if storage fails. */
+  /** Call in stream order, one message at a time. Throws only if SQLite fails. */
   async apply(message: StreamMessage): Promise<void> {
-    const { store, cursor, log, onChanged, onEnded, onOrphan } = this.#options;
-    const id = message.subject.slice(message.subject.lastIndexOf(".") + 1);
-    const framed = this.#decode(message);
-    const before = store.get(id);
-    if (framed === undefined || before === undefined) {
+    const { shard, store, cursor, parked, metrics } = this.#options;
+    const place = parseEventSubject(message.subject);
+    if (place?.shard !== shard) {
+      metrics.count("vqd_hub_events_refused_total", "misplaced");
       cursor.advance(message.sequence);
-      if (framed !== undefined) onOrphan(id, before, framed.value);
       return;
     }
+    const id = place.predictionId;
+    const isTaken =
+      !parked.has(id) && (await this.#take(id, message, () => cursor.advance(message.sequence)));
+    if (isTaken) return;
+    store.atomically(() => {
+      parked.add(id, message);
+      cursor.advance(message.sequence);
+    });
+    this.#retrySoon();
+  }
+
+  #retrySoon(): void {
+    if (this.#isRetrying) return;
+    this.#isRetrying = true;
+    setTimeout(() => {
+      void this.#retry().finally(() => {
+        this.#isRetrying = false;
+        if (this.#options.parked.count > 0) this.#retrySoon();
+        else this.#retryDelayMs = RETRY_MIN_MS;
+      });
+    }, this.#retryDelayMs);
+  }
+
+  /** Applies parked events, as far as object storage accepts their images. Never rejects. */
+  async #retry(): Promise<void> {
+    const { parked, log } = this.#options;
+    this.#retryDelayMs = Math.min(2 * this.#retryDelayMs, RETRY_MAX_MS);
+    for (const id of parked.ids()) {
+      try {
+        for (let next = parked.first(id); next !== undefined; next = parked.first(id)) {
+          const { sequence } = next;
+          if (!(await this.#take(id, next, () => parked.remove(id, sequence)))) break;
+          this.#retryDelayMs = RETRY_MIN_MS;
+        }
+      } catch (error) {
+        log.error("a parked event could not take effect", { prediction: id, ...errorFields(error) });
+      }
+    }
+  }
+
+  /**
+   * Applies an event, with `settle` in the same transaction. False if that has to wait for object storage; then nothing has
+   * been changed.
+   */
+  async #take(id: string, message: StreamMessage, settle: () => void): Promise<boolean> {
+    const { store, models, log, onChanged, onEnded, onOrphan } = this.#options;
+    const before = store.get(id);
+    const framed = decode(message);
+    if (before === undefined || isFinal(before.status)) {
+      settle();
+      if (!(framed instanceof Error)) onOrphan(id, before, framed.value);
+      return true;
+    }
+    if (framed instanceof Error) {
+      this.#setAside(before, { reason: "unreadable", what: "a message that is no event" }, settle);
+      return true;
+    }
     const { value: event, attachment } = framed;
-    const isStored = await this.#storeFile(before, event, attachment, message.traceparent);
+    if (!isFenced(before, event)) {
+      const model = models.get(modelKey({ name: before.model, version: before.version }));
+      const what = contradictionOf(before, model, framed);
+      if (what !== undefined) {
+        this.#setAside(before, { reason: "contradictory", what: `${event.type}: ${what}` }, settle);
+        return true;
+      }
+      if (isFileDue(before, event) && !(await this.#storeFile(before, event, message, attachment))) {
+        const tries = (this.#tries.get(id) ?? 0) + 1;
+        this.#tries.set(id, tries);
+        if (event.type !== "preview" || tries < PREVIEW_TRIES) return false;
+        // Losing a preview is no reason to fail the prediction.
+        settle();
+        this.#tries.delete(id);
+        return true;
+      }
+      this.#tries.delete(id);
+    }
     // The row may have changed while the file was being stored.
     const row = store.get(id) ?? before;
+    let failure: unknown;
     const changed = store.atomically(() => {
-      cursor.advance(message.sequence);
-      if (isStored) return ingest(store, row, event, attachment);
-      // Losing a preview is no reason to fail the prediction.
-      if (isFinal(row.status) || event.type === "preview") return false;
-      const error = { code: "internal", message: "an image could not be stored" } as const;
-      endPrediction(store, id, { status: "failed", at: Date.now(), error, release: true });
-      return true;
+      settle();
+      try {
+        return store.atomically(() => ingest(store, row, event, attachment));
+      } catch (error) {
+        // If it is SQLite that fails, this fails too, and nothing has happened.
+        failPrediction(store, id, event.type);
+        failure = error;
+        return true;
+      }
     });
+    if (failure !== undefined) this.#told(id, "unapplicable", event.type, errorFields(failure));
+    else if (changed) this.#measure(row, store.get(id));
     const after = store.get(id);
-    if (changed) this.#measure(row, after);
     if (changed && after !== undefined && isFinal(after.status)) {
       log.info("ended", { prediction: id, status: after.status, code: after.errorCode });
       onEnded(id);
@@ -70,6 +169,28 @@ export class EventApplier {
     } else {
       onOrphan(id, row, event);
     }
+    return true;
+  }
+
+  /** Fails the prediction: what its worker reports cannot be relied on. */
+  #setAside(
+    { id }: PredictionRow,
+    { reason, what }: { reason: "unreadable" | "contradictory"; what: string },
+    settle: () => void,
+  ): void {
+    const { store, onEnded } = this.#options;
+    store.atomically(() => {
+      settle();
+      failPrediction(store, id, what);
+    });
+    this.#told(id, reason, what);
+    onEnded(id);
+  }
+
+  #told(id: string, reason: string, what: string, fields: LogFields = {}): void {
+    const { metrics, log } = this.#options;
+    metrics.count("vqd_hub_events_refused_total", reason);
+    log.error("event set aside, prediction failed", { prediction: id, reason, what, ...fields });
   }
 
   /** Records the durations that an event completes. */
@@ -86,39 +207,39 @@ export class EventApplier {
     }
   }
 
-  /** Stores an event's image; returns false if that failed for good. */
+  /** Stores an event's image; returns false if that failed. */
   async #storeFile(
     row: PredictionRow,
-    event: PredictionEvent,
+    event: FileEvent,
+    { traceparent }: StreamMessage,
     image: Uint8Array,
-    parent: string | undefined,
   ): Promise<boolean> {
-    const { files, tracing, metrics } = this.#options;
-    if ((event.type !== "output" && event.type !== "preview") || isFenced(row, event)) return true;
+    const { files, tracing, metrics, log } = this.#options;
     try {
       const attributes = { "vqd.prediction.id": row.id, "vqd.image": event.index, "vqd.bytes": image.length };
-      await tracing.traced("store image", { kind: SpanKind.CONSUMER, parent, attributes }, () =>
+      await tracing.traced("store image", { kind: SpanKind.CONSUMER, parent: traceparent, attributes }, () =>
         putImage(files, row, event, image),
       );
       metrics.count("vqd_hub_images_stored_total");
       return true;
     } catch (error) {
       metrics.count("vqd_hub_image_failures_total");
-      this.#options.log.error("cannot store an image", { prediction: row.id, ...errorFields(error) });
+      log.error("cannot store an image", { prediction: row.id, ...errorFields(error) });
       return false;
     }
   }
+}
 
-  /** An unreadable event is skipped: it would block all later ones. */
-  #decode(message: StreamMessage): Framed<PredictionEvent> | undefined {
-    try {
-      return decodeEvent(message.data);
-    } catch (error) {
-      this.#options.log.warn("ignoring an unreadable event", {
-        subject: message.subject,
-        ...errorFields(error),
-      });
-      return undefined;
-    }
+/** Call within a transaction. */
+function failPrediction(store: PredictionStore, id: string, what: string): void {
+  const error = { code: "internal", message: `the worker reported what cannot be (${what})` } as const;
+  endPrediction(store, id, { status: "failed", at: Date.now(), error, release: true });
+}
+
+function decode({ data }: StreamMessage): Framed<PredictionEvent> | Error {
+  try {
+    return decodeEvent(data);
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
   }
 }

@@ -39,6 +39,7 @@ import type {
 } from "../prediction/records.ts";
 import type { HubResult } from "../prediction/hub-result.ts";
 import { isFinal } from "../prediction/statuses.ts";
+import { ParkedEvents } from "./storage/parked-events.ts";
 import { expire } from "./storage/retention.ts";
 import { migrate } from "./storage/schema.ts";
 import { PredictionStore } from "./storage/store.ts";
@@ -60,6 +61,7 @@ export class Hub extends DurableObject<HubEnv> {
   readonly #log: Logger;
   readonly #store: PredictionStore;
   readonly #models: ModelRegistry;
+  readonly #parked: ParkedEvents;
   readonly #changes = new ChangeNotifier();
   readonly #alarm: HubAlarm;
   readonly #applier: EventApplier;
@@ -82,16 +84,20 @@ export class Hub extends DurableObject<HubEnv> {
     const cursor = new StreamCursor(store);
     const shard = shardOf(ctx, store);
     const log = consoleLogger(config.logLevel).with({ part: "hub", shard });
-    const models = new ModelRegistry(ctx.storage, log);
+    const models = new ModelRegistry(ctx.storage, this.#metrics, log);
     this.#config = config;
     this.#tracing = tracingOf(config);
     this.#store = store;
     this.#log = log;
     this.#models = models;
+    this.#parked = new ParkedEvents(ctx.storage);
     this.#alarm = new HubAlarm(ctx, store, config);
     this.#applier = new EventApplier({
+      shard,
       store,
       cursor,
+      parked: this.#parked,
+      models,
       files: env.FILES,
       tracing: this.#tracing,
       metrics: this.#metrics,
@@ -276,6 +282,7 @@ export class Hub extends DurableObject<HubEnv> {
       vqd_hub_predictions_live: this.#store.liveByStatus(),
       vqd_hub_webhooks_pending: this.#store.webhooks.pendingCount(),
       vqd_hub_readers: this.#slots.count,
+      vqd_hub_events_parked: this.#parked.count,
       vqd_hub_nats_connected: this.#connection.isOpen ? 1 : 0,
     });
   }

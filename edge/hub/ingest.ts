@@ -3,7 +3,7 @@
 import { encodeBase64 } from "../util/bytes.ts";
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import type { PredictionEvent, PreviewEvent, StepEvent } from "@vqd/shared/events.ts";
-import { fileName } from "./storage/files.ts";
+import { type FileEvent, fileName } from "./storage/files.ts";
 import { isNewPercent, progressLine } from "./tqdm.ts";
 import { isFinal, type PredictionStatus } from "../prediction/statuses.ts";
 import type { OutputFile } from "../prediction/records.ts";
@@ -14,6 +14,16 @@ import type { PredictionStore } from "./storage/store.ts";
 export function isFenced(row: PredictionRow, event: PredictionEvent): boolean {
   return isFinal(row.status) || event.attempt < row.attempt;
 }
+
+/** True if `event` brings an image that has not been stored: what readers were shown is not replaced. */
+export function isFileDue(row: PredictionRow, event: PredictionEvent): event is FileEvent {
+  if (event.type === "output") return !row.outputs.some(({ index }) => index === event.index);
+  return event.type === "preview" && placeOf(row, event) >= row.previewsSeen;
+}
+
+/** Previews come in order, all images of one before the next. */
+const placeOf = ({ images }: PredictionRow, { index, preview }: PreviewEvent): number =>
+  preview * images + index;
 
 export interface Ending {
   readonly status: Exclude<PredictionStatus, "starting" | "processing">;
@@ -89,7 +99,7 @@ export function ingest(
       return ingestPreview(store, row, event);
     case "output": {
       const file: OutputFile = { index: event.index, name: fileName(event) };
-      if (row.outputs.some(({ index }) => index === file.index)) return false;
+      if (!isFileDue(row, event)) return false;
       const outputs = [...row.outputs, file].toSorted((a, b) => a.index - b.index);
       store.update(row.id, { outputs: JSON.stringify(outputs) });
       store.events.append(row.id, "output", JSON.stringify(file));
@@ -99,7 +109,9 @@ export function ingest(
     case "succeeded": {
       const missing = row.images - row.outputs.length;
       if (missing === 0) {
-        endPrediction(store, row.id, { status: "succeeded", at, predictSeconds: event.predictSeconds });
+        // The pace of a model is taken from it: no worker can have taken longer than the prediction has lived.
+        const predictSeconds = Math.min(event.predictSeconds, (Date.now() - row.createdAt) / 1_000);
+        endPrediction(store, row.id, { status: "succeeded", at, predictSeconds });
       } else {
         const message = `the worker reported success, but ${missing} of ${row.images} images are missing`;
         endPrediction(store, row.id, { status: "failed", at, error: { code: "internal", message } });
@@ -142,10 +154,9 @@ function ingestStep(
 
 /** A worker that resumes from a state older than the last preview sends some previews again. */
 function ingestPreview(store: PredictionStore, row: PredictionRow, event: PreviewEvent): boolean {
+  if (!isFileDue(row, event)) return false;
   const { index, preview, step } = event;
-  const place = preview * row.images + index;
-  if (place < row.previewsSeen) return false;
-  store.update(row.id, { previews_seen: place + 1 });
+  store.update(row.id, { previews_seen: placeOf(row, event) + 1 });
   store.events.append(row.id, "preview", JSON.stringify({ index, preview, step, name: fileName(event) }));
   return true;
 }

@@ -46,10 +46,20 @@ export const HUB_METRICS = {
     buckets: SECONDS,
   },
   vqd_hub_events_total: { type: "counter", help: "Messages of the events stream that changed a prediction." },
+  vqd_hub_events_refused_total: {
+    type: "counter",
+    help: "Messages of the events stream that were rejected, by reason.",
+    label: ["reason", ["unreadable", "contradictory", "unapplicable", "misplaced"]],
+  },
+  vqd_hub_events_parked: { type: "gauge", help: "Events waiting for object storage to accept an image." },
+  vqd_hub_manifests_refused_total: {
+    type: "counter",
+    help: "Model manifests that were unreadable, or for another model than their subject's.",
+  },
   vqd_hub_images_stored_total: { type: "counter", help: "Images written to object storage." },
   vqd_hub_image_failures_total: {
     type: "counter",
-    help: "Images that could not be written to object storage.",
+    help: "Failed attempts to write an image to object storage.",
   },
   vqd_hub_webhook_attempts_total: {
     type: "counter",

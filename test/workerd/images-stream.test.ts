@@ -91,7 +91,7 @@ describe("a stream", () => {
     const response = await open({ seed: 402, n: 2, num_inference_steps: 1 });
     const job = await worker.take({ seed: 402 });
     expect(job.previews).toBe(0);
-    const [text] = await Promise.all([response.text(), worker.play(job, 1, 2)]);
+    const [text] = await Promise.all([response.text(), worker.play(job)]);
     const usages = parse(text).map(({ data }) => data["usage"]);
     expect(usages).toMatchObject([
       { input_tokens: 4, output_tokens: 4 },
@@ -185,7 +185,7 @@ it("a compressed answer says so to the worker, and its URLs say how long they ar
   });
   const job = await worker.take({ seed: 408 });
   expect(job).toMatchObject({ outputFormat: "webp", outputQuality: 30, previews: 0, model: MODEL.name });
-  await worker.play(job, 1, 1);
+  await worker.play(job);
   const { expires_at } = await (await answered).json<{ expires_at: number }>();
   expect(expires_at - Math.floor(job.createdAt / 1_000)).toBeGreaterThanOrEqual(86_400);
 });

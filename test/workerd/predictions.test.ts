@@ -206,11 +206,19 @@ describe("Cancel-After", () => {
   });
 });
 
+/** Makes a prediction of two steps that has taken half a second. */
+async function takeHalfASecond(): Promise<void> {
+  const { id } = await created();
+  await worker.play(await worker.take({ id }));
+  await expect.poll(async () => (await get(id)).status).toBe("succeeded");
+  await runInDurableObject(hub(), (_, state) => {
+    state.storage.sql.exec("UPDATE predictions SET predict_seconds = 0.5 WHERE id = ?", id);
+  });
+}
+
 describe("a prediction that waits", () => {
   it("knows its place and, from earlier ones, its time", async () => {
-    const first = await created();
-    await worker.play(await worker.take({ id: first.id }), 2, 1);
-    await expect.poll(async () => (await get(first.id)).status).toBe("succeeded");
+    await takeHalfASecond();
 
     const [running, next, last] = [await created(), await created({}, { num_outputs: 2 }), await created()];
     await worker.say(await worker.take({ id: running.id }), ...stepEvent(1, 2));
@@ -241,9 +249,7 @@ describe("a queue", () => {
   });
 
   it("refuses what would wait longer than it may, and says when to come back", async () => {
-    const first = await created();
-    await worker.play(await worker.take({ id: first.id }), 2, 1);
-    await expect.poll(async () => (await get(first.id)).status).toBe("succeeded");
+    await takeHalfASecond();
     // Half a second for two steps, as the test before: 50 steps of ten images are 125 s.
     expect((await create({}, { num_outputs: 10, num_inference_steps: 50 })).status).toBe(201);
     const refused = await create();

@@ -495,12 +495,14 @@ describe("models", () => {
   });
 
   it("hears of new models, and does not serve one with another vocabulary", async () => {
-    const announced = (change: object) => ({ ...MODEL, announcedAt: 1, ...change });
+    const announced = (change: object) => ({ ...MODEL, ...change });
     await worker.announce(
       announced({ name: "vqd/late", version: "cd".repeat(32), defaults: { guidanceScale: 1.5 } }),
     );
     const tokenizer = { ...MODEL.tokenizer, mergesSha256: "0".repeat(64) };
     await worker.announce(announced({ name: "vqd/foreign", version: "ef".repeat(32), tokenizer }));
+    // The newest is the default: the tests' own again.
+    await worker.announce(MODEL);
     await expect
       .poll(async () => (await call("/v1/models/vqd/late")).status, { timeout: 8_000, interval: 200 })
       .toBe(200);

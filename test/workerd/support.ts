@@ -8,7 +8,7 @@ import { Hubs } from "../../edge/service/hubs.ts";
 import type { NewPrediction } from "../../edge/prediction/records.ts";
 import type { PredictionEvent } from "../../shared/events.ts";
 import { newCapability } from "../../shared/ids.ts";
-import type { Job } from "../../shared/job.ts";
+import { imageCount, type Job, type OutputFormat } from "../../shared/job.ts";
 import { type ModelManifest, modelKey } from "../../shared/model.ts";
 import {
   controlSubject,
@@ -87,7 +87,11 @@ export const newJob = (shard: number, steps: number, images = 1): Job =>
 export function newPrediction(job: Job, keyName: string): NewPrediction {
   return {
     keyName,
-    inputJson: '{"prompt":"a"}',
+    inputJson: JSON.stringify({
+      prompt: "a",
+      output_format: job.outputFormat,
+      num_previews: job.previews,
+    }),
     promptTokens: 3,
     promptTruncated: false,
     fileCapability: newCapability(),
@@ -122,20 +126,25 @@ export function eventBytes(said: Said, attempt: number, attachment?: Uint8Array)
 export const IMAGE = Uint8Array.from({ length: 70 }, (_, i) => (i * 37) % 256);
 
 /** All that a worker says of a job of `images` images and `total` steps, in order. */
-export function* script(total: number, images: number): Generator<[Said, Uint8Array?]> {
+export function* script(
+  total: number,
+  images: number,
+  format: OutputFormat = "png",
+): Generator<[Said, Uint8Array?]> {
   yield [{ type: "started", worker: "played", numericsId: "played-1", resumedFrom: 0, total }];
   for (let step = 1; step <= total; step++) yield stepEvent(step, total, images);
-  for (let index = 0; index < images; index++) yield outputEvent(index);
-  yield [{ type: "succeeded", predictSeconds: 0.5 }];
+  for (let index = 0; index < images; index++) yield outputEvent(index, format);
+  yield [{ type: "succeeded", predictSeconds: 0.001 }];
 }
 
 export function stepEvent(step: number, total: number, images = 1): [Said, Uint8Array] {
   const tokens = new Uint8Array(images * 8).fill(step);
-  return [{ type: "step", step, total, timestep: total - step, masked: total - step, images }, tokens];
+  const masked = Math.min(total - step, images * MODEL.latentHeight * MODEL.latentWidth);
+  return [{ type: "step", step, total, timestep: total - step, masked, images }, tokens];
 }
 
-export const outputEvent = (index: number): [Said, Uint8Array] => [
-  { type: "output", index, format: "png", width: 16, height: 16, seed: 1 },
+export const outputEvent = (index: number, format: OutputFormat = "png"): [Said, Uint8Array] => [
+  { type: "output", index, format, width: 16, height: 16, seed: 1 },
   IMAGE,
 ];
 
@@ -195,8 +204,11 @@ export class PlayedWorker {
     await this.#js.publish(subject, eventBytes(said, attempt, attachment));
   }
 
-  async play(job: Job, total: number, images: number): Promise<void> {
-    for (const [said, attachment] of script(total, images)) await this.say(job, said, attachment);
+  /** Says all that there is to say of the job. */
+  async play(job: Job): Promise<void> {
+    for (const [said, attachment] of script(job.numInferenceSteps, imageCount(job), job.outputFormat)) {
+      await this.say(job, said, attachment);
+    }
   }
 
   /** Resolves when the job is asked to stop. */

@@ -137,7 +137,7 @@ export class HubConnection {
   async #onOpen(session: Session): Promise<void> {
     const { shard, cursor, models, metrics, apply, log } = this.#options;
     metrics.count("vqd_hub_nats_connections_total");
-    models.follow(session.nc);
+    models.follow(session);
     const follower = new EventFollower({ session, shard, cursor, handle: apply, log });
     await follower.start();
     this.#follower?.stop();

@@ -17,9 +17,9 @@ export class StreamCursor {
     return Number(this.#store.meta(SEQUENCE) ?? 0);
   }
 
-  /** Call in the transaction that applies the event. */
+  /** Call in the transaction that applies the event. The cursor never goes back, even if a closed session is late. */
   advance(sequence: number): void {
-    this.#store.setMeta(SEQUENCE, String(sequence));
+    this.#store.setMeta(SEQUENCE, String(Math.max(sequence, this.sequence)));
   }
 
   /**
@@ -31,7 +31,7 @@ export class StreamCursor {
     if (known === stream.created && this.sequence <= stream.lastSequence) return false;
     this.#store.atomically(() => {
       this.#store.setMeta(CREATED, stream.created);
-      this.advance(0);
+      this.#store.setMeta(SEQUENCE, "0");
     });
     return known !== undefined;
   }

@@ -14,6 +14,8 @@ const SILENCE_MS = 3 * HEARTBEAT_MS;
 /** Time after which the server removes a consumer that nobody listens to. */
 const INACTIVE_MS = 30_000;
 const RESTART_DELAY_MS = 500;
+/** The delay doubles while events fail, up to half a minute. */
+const MAX_DOUBLINGS = 6;
 /** Status code of heartbeats and flow control messages. */
 const CONTROL_STATUS = 100;
 
@@ -50,6 +52,8 @@ export class EventFollower {
   #consumer: string | undefined;
   /** Number of the current consumer; work queued for an earlier one is discarded. */
   #generation = 0;
+  /** Consecutive events that could not be applied. */
+  #failures = 0;
   #delivered = 0;
   #heardAt = 0;
   #backlog = 0;
@@ -73,7 +77,7 @@ export class EventFollower {
   async start(): Promise<void> {
     await this.#subscribe();
     this.#timer = setInterval(() => {
-      if (Date.now() - this.#heardAt > SILENCE_MS) void this.#restart("silence");
+      if (!this.#restarting && Date.now() - this.#heardAt > SILENCE_MS) void this.#restart("silence");
     }, HEARTBEAT_MS);
   }
 
@@ -85,7 +89,8 @@ export class EventFollower {
     this.#subscription?.unsubscribe();
   }
 
-  async #subscribe(): Promise<void> {
+  /** Makes a consumer from the cursor on; gives its generation. */
+  async #subscribe(): Promise<number> {
     const { shard, cursor, log } = this.#options;
     const generation = ++this.#generation;
     this.#queue = [];
@@ -98,7 +103,7 @@ export class EventFollower {
     this.#subscription = this.#nc.subscribe(inbox, {
       callback: (error, message) => {
         if (generation !== this.#generation) return;
-        if (error === null) this.#receive(message, generation);
+        if (error === null) this.#receive(message);
         else log.warn("events subscription failed", errorFields(error));
       },
     });
@@ -121,15 +126,16 @@ export class EventFollower {
     // num_pending excludes what has already been sent; delivered counts that.
     this.#backlog = consumer.num_pending + consumer.delivered.consumer_seq;
     if (this.#backlog === 0) this.#caughtUp.resolve();
+    return generation;
   }
 
-  #receive(message: Msg, generation: number): void {
+  #receive(message: Msg): void {
     this.#heardAt = Date.now();
     if (message.headers?.code === CONTROL_STATUS) {
       // Flow control has a reply subject, to be answered once everything before it has been applied. The heartbeat of
       // a stalled consumer has it in a header.
       const reply = message.reply ?? message.headers.get("Nats-Consumer-Stalled");
-      if (reply !== undefined && reply !== "") this.#enqueue(() => this.#nc.publish(reply), generation);
+      if (reply !== undefined && reply !== "") this.#enqueue(() => this.#nc.publish(reply));
       return;
     }
     const { streamSequence, deliverySequence } = deliveryOf(message.reply ?? "");
@@ -146,40 +152,51 @@ export class EventFollower {
         await this.#options.handle({ subject, sequence: streamSequence, data, traceparent });
       }
       if (deliverySequence >= this.#backlog) this.#caughtUp.resolve();
-    }, generation);
+    });
   }
 
-  #enqueue(work: () => Promise<void> | void, generation: number): void {
+  #enqueue(work: () => Promise<void> | void): void {
     this.#queue.push(work);
-    if (!this.#working) void this.#drain(generation);
+    if (!this.#working) void this.#drain();
   }
 
-  async #drain(generation: number): Promise<void> {
+  async #drain(): Promise<void> {
     this.#working = true;
-    try {
-      for (let work = this.#queue.shift(); work !== undefined; work = this.#queue.shift()) await work();
-    } catch (error) {
-      this.#options.log.error("cannot apply an event", errorFields(error));
-      if (generation === this.#generation) void this.#restart("failure");
-    } finally {
-      this.#working = false;
+    for (let work = this.#queue.shift(); work !== undefined; work = this.#queue.shift()) {
+      const generation = this.#generation;
+      try {
+        await work();
+        this.#failures = 0;
+      } catch (error) {
+        this.#failures++;
+        this.#options.log.error("cannot apply an event", errorFields(error));
+        // If it came from an earlier consumer, the current one delivers it again.
+        if (generation === this.#generation) void this.#restart("failure");
+      }
     }
+    this.#working = false;
   }
 
-  /** Creates a new consumer, starting at the cursor. */
+  /** Creates a new consumer, starting at the cursor. Nothing that the current one delivers is applied any more. */
   async #restart(reason: string): Promise<void> {
+    this.#generation++;
+    this.#queue = [];
     if (this.#restarting || this.#nc.isClosed()) return;
     this.#restarting = true;
     const { log } = this.#options;
     log.warn("restarting the event consumer", { reason });
     try {
-      this.#generation++;
-      this.#subscription?.unsubscribe();
-      if (this.#consumer !== undefined) {
-        await this.#jsm.consumers.delete(STREAMS.events, this.#consumer).catch(() => false);
-      }
-      await new Promise((resolve) => setTimeout(resolve, RESTART_DELAY_MS));
-      await this.#subscribe();
+      let made: number;
+      do {
+        this.#subscription?.unsubscribe();
+        if (this.#consumer !== undefined) {
+          await this.#jsm.consumers.delete(STREAMS.events, this.#consumer).catch(() => false);
+        }
+        const delayMs = RESTART_DELAY_MS * 2 ** Math.min(this.#failures, MAX_DOUBLINGS);
+        await new Promise((resolve) => setTimeout(resolve, delayMs));
+        made = await this.#subscribe();
+        // Something that it delivered may have failed already.
+      } while (made !== this.#generation && !this.#nc.isClosed());
     } catch (error) {
       // A session without events is useless; the hub opens a new one.
       log.warn("cannot follow events", errorFields(error));

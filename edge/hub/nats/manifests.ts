@@ -1,24 +1,41 @@
 // The models that workers have announced, copied to SQLite so that requests can be validated without NATS.
 
-import type { NatsConnection } from "@nats-io/nats-core";
 import type { JetStreamManager } from "@nats-io/jetstream";
 import { decodeManifest } from "@vqd/shared/codec.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
-import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
-import { STREAMS, STREAM_SUBJECTS } from "@vqd/shared/subjects.ts";
+import { type ModelManifest, modelKey, modelManifestSchema } from "@vqd/shared/model.ts";
+import { modelKeyOf, modelSubject, STREAMS, STREAM_SUBJECTS } from "@vqd/shared/subjects.ts";
+import type { HubMetrics } from "../metrics.ts";
 import type { Session } from "./session.ts";
 
 /** Age at which the copy is refreshed from the stream, which also drops removed models. */
 const MODELS_STALE_MS = 10_000;
+/** From hearing of an announcement until the stream has it, also for several that come together. */
+const HEARD_MS = 50;
+/** Announcements that are read one by one; where more come at once, the next look reads the stream as a whole. */
+const MAX_HEARD = 32;
 
 export class ModelRegistry {
   readonly #sql: SqlStorage;
+  readonly #metrics: HubMetrics;
   readonly #log: Logger;
+  readonly #models = new Map<string, ModelManifest>();
+  /** Keys that were announced and have not been read yet. */
+  readonly #heard = new Set<string>();
+  /** Sequences of messages that were refused: each is told of once. */
+  readonly #refused = new Map<string, number>();
   #syncedAt = 0;
 
-  constructor(storage: DurableObjectStorage, log: Logger) {
+  constructor(storage: DurableObjectStorage, metrics: HubMetrics, log: Logger) {
     this.#sql = storage.sql;
+    this.#metrics = metrics;
     this.#log = log;
+    const stored = this.#sql.exec<{ model_key: string; manifest: string }>("SELECT * FROM models");
+    for (const { model_key: key, manifest } of stored) {
+      // An earlier release may have stored what this one refuses.
+      const { data } = modelManifestSchema.safeParse(JSON.parse(manifest));
+      if (data !== undefined && modelKey(data) === key) this.#models.set(key, data);
+    }
   }
 
   /** The models, refreshed if the copy is stale; the last known ones if `open` fails. */
@@ -29,58 +46,79 @@ export class ModelRegistry {
     } catch (error) {
       this.#log.warn("NATS unreachable; using the last known models", errorFields(error));
     }
-    return this.list();
+    return [...this.#models.values()];
   }
 
-  list(): ModelManifest[] {
-    return this.#sql
-      .exec<{ manifest: string }>("SELECT manifest FROM models ORDER BY model_key")
-      .toArray()
-      .map(({ manifest }) => JSON.parse(manifest) as ModelManifest);
-  }
-
-  put(manifest: ModelManifest): void {
-    this.#sql.exec(
-      `INSERT INTO models (model_key, manifest) VALUES (?1, ?2)
-       ON CONFLICT (model_key) DO UPDATE SET manifest = ?2`,
-      modelKey(manifest),
-      JSON.stringify(manifest),
-    );
+  get(key: string): ModelManifest | undefined {
+    return this.#models.get(key);
   }
 
   /** Subscribes to announcements for as long as the connection lasts. */
-  follow(nc: NatsConnection): void {
+  follow({ nc, jsm }: Session): void {
     nc.subscribe(STREAM_SUBJECTS.models, {
       callback: (error, message) => {
         if (error !== null) this.#log.warn("cannot follow model announcements", errorFields(error));
-        else this.#decode(message.subject, message.data, (manifest) => this.put(manifest));
+        else this.#hear(jsm, message.subject);
       },
     });
   }
 
-  /** Makes the copy match the stream. */
+  /** Makes the copy match the stream. A model whose latest manifest is rejected stays as it was. */
   async sync(jsm: JetStreamManager): Promise<void> {
     const info = await jsm.streams.info(STREAMS.models, { subjects_filter: ">" });
-    const manifests: ModelManifest[] = [];
-    for (const subject of Object.keys(info.state.subjects ?? {})) {
-      const message = await jsm.direct.getMessage(STREAMS.models, { last_by_subj: subject });
-      if (message !== null) this.#decode(subject, message.data, (manifest) => manifests.push(manifest));
+    const keys = new Set(Object.keys(info.state.subjects ?? {}).map(modelKeyOf));
+    for (const key of keys) await this.#read(jsm, key);
+    for (const known of [...this.#models.keys(), ...this.#refused.keys()]) {
+      if (keys.has(known)) continue;
+      this.#refused.delete(known);
+      this.#models.delete(known);
+      this.#sql.exec("DELETE FROM models WHERE model_key = ?", known);
     }
-    const keys = new Set(manifests.map(modelKey));
-    for (const known of this.list()) {
-      if (!keys.has(modelKey(known))) {
-        this.#sql.exec("DELETE FROM models WHERE model_key = ?", modelKey(known));
-      }
-    }
-    for (const manifest of manifests) this.put(manifest);
     this.#syncedAt = Date.now();
   }
 
-  #decode(subject: string, data: Uint8Array, use: (manifest: ModelManifest) => void): void {
-    try {
-      use(decodeManifest(data));
-    } catch (error) {
-      this.#log.warn("ignoring an unreadable model manifest", { subject, ...errorFields(error) });
+  /** Reads the manifest from the stream, which knows when it arrived, and once for several in quick succession. */
+  #hear(jsm: JetStreamManager, subject: string): void {
+    if (this.#heard.size >= MAX_HEARD) {
+      this.#syncedAt = 0;
+      return;
     }
+    if (this.#heard.size === 0) {
+      setTimeout(() => {
+        const keys = [...this.#heard];
+        this.#heard.clear();
+        Promise.all(keys.map((key) => this.#read(jsm, key))).catch((error: unknown) => {
+          this.#syncedAt = 0;
+          this.#log.warn("cannot read models", errorFields(error));
+        });
+      }, HEARD_MS);
+    }
+    this.#heard.add(modelKeyOf(subject));
+  }
+
+  /** Reads the manifest of a key from the stream, and dates it by when the broker received it. */
+  async #read(jsm: JetStreamManager, key: string): Promise<void> {
+    const message = await jsm.direct.getMessage(STREAMS.models, { last_by_subj: modelSubject(key) });
+    if (message === null) return;
+    try {
+      const manifest = decodeManifest(message.data);
+      if (modelKey(manifest) !== key) throw new Error(`is of the model ${modelKey(manifest)}`);
+      this.#put(key, { ...manifest, announcedAt: message.time.getTime() });
+    } catch (error) {
+      if (this.#refused.get(key) === message.seq) return;
+      this.#refused.set(key, message.seq);
+      this.#metrics.count("vqd_hub_manifests_refused_total");
+      this.#log.warn("model manifest refused", { key, ...errorFields(error) });
+    }
+  }
+
+  #put(key: string, manifest: ModelManifest): void {
+    this.#models.set(key, manifest);
+    this.#sql.exec(
+      `INSERT INTO models (model_key, manifest) VALUES (?1, ?2)
+       ON CONFLICT (model_key) DO UPDATE SET manifest = ?2`,
+      key,
+      JSON.stringify(manifest),
+    );
   }
 }

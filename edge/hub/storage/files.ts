@@ -3,40 +3,37 @@
 import type { OutputEvent, PreviewEvent } from "@vqd/shared/events.ts";
 import type { PredictionRow } from "./prediction-row.ts";
 
-const PUT_ATTEMPTS = 4;
-const PUT_RETRY_MS = 250;
+/** A put that takes longer is given up: it holds up what comes after. */
+const PUT_LIMIT_MS = 5_000;
 
 const CONTENT_TYPES = { png: "image/png", webp: "image/webp", jpeg: "image/jpeg" } as const;
+
+/** The events that bring an image. */
+export type FileEvent = OutputEvent | PreviewEvent;
 
 /** Key of a file in the bucket, unguessable because of the capability. */
 export const fileKey = (capability: string, name: string): string => `${capability}/${name}`;
 
 /** File name of an event's image, the last segment of its URL: "0.png", or "0-2.png" for the third preview of image 0. */
-export function fileName(event: OutputEvent | PreviewEvent): string {
+export function fileName(event: FileEvent): string {
   const extension = event.format === "jpeg" ? "jpg" : event.format;
   return event.type === "output"
     ? `${event.index}.${extension}`
     : `${event.index}-${event.preview}.${extension}`;
 }
 
-/** Stores an image, with a few retries; throws the last error. */
+/** Stores an image, overwriting any with the same name. Throws if that fails or takes too long. */
 export async function putImage(
   bucket: R2Bucket,
   row: PredictionRow,
-  event: OutputEvent | PreviewEvent,
+  event: FileEvent,
   bytes: Uint8Array,
 ): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      await bucket.put(fileKey(row.fileCapability, fileName(event)), bytes, {
-        httpMetadata: { contentType: CONTENT_TYPES[event.format] },
-      });
-      return;
-    } catch (error) {
-      if (attempt === PUT_ATTEMPTS) throw error;
-      await new Promise((resolve) => setTimeout(resolve, PUT_RETRY_MS * attempt));
-    }
-  }
+  const httpMetadata = { contentType: CONTENT_TYPES[event.format] };
+  const put = bucket.put(fileKey(row.fileCapability, fileName(event)), bytes, { httpMetadata });
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error(`no answer within ${PUT_LIMIT_MS} ms`)), PUT_LIMIT_MS);
+  await Promise.race([put, late.promise]).finally(() => clearTimeout(timer));
 }
 
 /** Deletes all images of a prediction, including previews and what a failed attempt left behind. */

@@ -16,6 +16,8 @@ export interface PredictionRow extends PredictionRecord {
   readonly resumedFrom: number;
   /** One more than the position (preview x images + index) of the last preview shown. */
   readonly previewsSeen: number;
+  /** Events of its stream so far. */
+  readonly eventSeq: number;
   readonly queueDeadlineAt: number;
   /** Rank of its priority; 0 is served first. */
   readonly rank: number;
@@ -79,6 +81,7 @@ export function toPrediction(row: Row): PredictionRow {
     attemptStartedAt: numberOrNull(row["attempt_started_at"]),
     resumedFrom: number(row["resumed_from"]),
     previewsSeen: number(row["previews_seen"]),
+    eventSeq: number(row["event_seq"]),
     step: number(row["step"]),
     numericsId: textOrNull(row["numerics_id"]),
     outputs: JSON.parse(text(row["outputs"])) as OutputFile[],

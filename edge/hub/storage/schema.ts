@@ -130,6 +130,17 @@ const MIGRATIONS: readonly string[] = [
   -- Start of its last attempt.
   ALTER TABLE deliveries ADD COLUMN sent_at INTEGER;
   `,
+  `
+  CREATE TABLE parked_events (
+    prediction_id TEXT NOT NULL,
+    -- Of the message in the events stream.
+    sequence INTEGER NOT NULL,
+    subject TEXT NOT NULL,
+    data BLOB NOT NULL,
+    traceparent TEXT,
+    PRIMARY KEY (prediction_id, sequence)
+  );
+  `,
 ];
 
 /** Migrates the database to the newest schema. */

@@ -1,0 +1,84 @@
+// Whether an event can be one of its prediction: what a worker says is checked against what was asked for.
+
+import type { Framed } from "@vqd/shared/codec.ts";
+import type { PredictionEvent } from "@vqd/shared/events.ts";
+import { OUTPUT_FORMATS } from "@vqd/shared/job.ts";
+import { MAX_LATENT_PIXELS } from "@vqd/shared/limits.ts";
+import type { ModelManifest } from "@vqd/shared/model.ts";
+import { z } from "zod";
+import type { FileEvent } from "./storage/files.ts";
+import type { PredictionRow } from "./storage/prediction-row.ts";
+
+/** Rows of a prediction's stream. A thousand steps take about 1,200, and again with each attempt that starts over. */
+const MAX_EVENTS = 10_000;
+const BYTES_PER_TOKEN = 2;
+
+/** Of a prediction's input, what its images must agree with. */
+const askedSchema = z.object({
+  output_format: z.enum(OUTPUT_FORMATS),
+  num_previews: z.int(),
+});
+
+/**
+ * Why the event cannot be one of the prediction, undefined if it can. `model` is undefined where its manifest is no
+ * longer known: then sizes are not checked. The text holds numbers and names of formats only, for logs and the caller.
+ */
+export function contradictionOf(
+  row: PredictionRow,
+  model: ModelManifest | undefined,
+  { value: event, attachment }: Framed<PredictionEvent>,
+): string | undefined {
+  if (row.eventSeq >= MAX_EVENTS) return `more than ${MAX_EVENTS} events`;
+  if ("total" in event && event.total !== row.totalSteps) {
+    return `${event.total} steps in all, and not ${row.totalSteps}`;
+  }
+  switch (event.type) {
+    case "started":
+      if (event.resumedFrom > row.totalSteps) return `a start after step ${event.resumedFrom}`;
+      break;
+    case "step": {
+      const { step, images, masked, timestep } = event;
+      if (!isStep(row, step)) return `step ${step} of ${row.totalSteps}`;
+      if (images !== row.images) return `${images} images, and not ${row.images}`;
+      const pixels =
+        images * (model === undefined ? MAX_LATENT_PIXELS : model.latentHeight * model.latentWidth);
+      if (masked > pixels) return `${masked} masked pixels of ${pixels}`;
+      if (timestep >= (model?.numTrainTimesteps ?? Infinity)) return `timestep ${timestep}`;
+      const tokens = attachment.length / BYTES_PER_TOKEN;
+      const isWhole = model === undefined ? Number.isInteger(tokens) && tokens <= pixels : tokens === pixels;
+      return isWhole ? undefined : `${attachment.length} bytes of tokens for ${pixels} pixels`;
+    }
+    case "preview": {
+      if (!isStep(row, event.step)) return `a preview of step ${event.step} of ${row.totalSteps}`;
+      return imageContradiction(row, model, event, attachment);
+    }
+    case "output":
+      return imageContradiction(row, model, event, attachment);
+    case "succeeded":
+    case "failed":
+    case "canceled":
+      break;
+  }
+  return attachment.length === 0 ? undefined : `${attachment.length} bytes with an event that has none`;
+}
+
+const isStep = ({ totalSteps }: PredictionRow, step: number): boolean => step >= 1 && step <= totalSteps;
+
+function imageContradiction(
+  row: PredictionRow,
+  model: ModelManifest | undefined,
+  event: FileEvent,
+  attachment: Uint8Array,
+): string | undefined {
+  const asked = askedSchema.parse(JSON.parse(row.inputJson));
+  if (event.index >= row.images) return `image ${event.index} of ${row.images}`;
+  if (event.type === "preview" && event.preview >= asked.num_previews) {
+    return `preview ${event.preview} of ${asked.num_previews}`;
+  }
+  if (event.format !== asked.output_format) return `a ${event.format} image, and not ${asked.output_format}`;
+  const { width, height } = event;
+  if (model !== undefined && (width !== model.imageWidth || height !== model.imageHeight)) {
+    return `an image of ${width}x${height} pixels`;
+  }
+  return attachment.length === 0 ? "an image without content" : undefined;
+}
