@@ -1,6 +1,7 @@
 // The edge's bindings, as wrangler.toml declares them.
 
-import type { Hub, HubEnv } from "./hub/hub.ts";
+import type { Hub } from "./hub/hub.ts";
+import type { HubEnv } from "./hub/parts.ts";
 
 export interface Env extends HubEnv {
   readonly HUB: DurableObjectNamespace<Hub>;

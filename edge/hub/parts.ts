@@ -1,0 +1,136 @@
+// The parts of a hub, and how they act on each other.
+
+import type { Logger } from "@vqd/shared/log.ts";
+import { type Config, configOf, type Variables } from "../config.ts";
+import { type Tracing, tracingOf } from "../telemetry/tracing.ts";
+import { consoleLogger } from "../telemetry/log.ts";
+import { EventApplier } from "./apply.ts";
+import { HubAlarm } from "./alarm.ts";
+import { ChangeNotifier } from "./change-notifier.ts";
+import { HubConnection } from "./nats/connection.ts";
+import { PredictionCreation } from "./admission/creation.ts";
+import { StreamCursor } from "./nats/cursor.ts";
+import { Dispatcher } from "./nats/dispatcher.ts";
+import { HubMetrics } from "./metrics.ts";
+import { ModelRegistry } from "./nats/manifests.ts";
+import { hubName, shardOf } from "./name.ts";
+import { ReaderSlots } from "./sse/reader-slots.ts";
+import { Readers } from "./sse/readers.ts";
+import { isFinal } from "../prediction/statuses.ts";
+import { ParkedEvents } from "./storage/parked-events.ts";
+import { migrate } from "./storage/schema.ts";
+import { PredictionStore } from "./storage/store.ts";
+import { WebhookSender } from "./webhooks/sender.ts";
+
+export interface HubEnv extends Variables {
+  /** Images of predictions. */
+  readonly FILES: R2Bucket;
+}
+
+export class HubParts {
+  readonly config: Config;
+  readonly log: Logger;
+  readonly store: PredictionStore;
+  readonly models: ModelRegistry;
+  readonly parked: ParkedEvents;
+  readonly changes = new ChangeNotifier();
+  readonly alarm: HubAlarm;
+  readonly applier: EventApplier;
+  readonly connection: HubConnection;
+  readonly dispatcher: Dispatcher;
+  readonly readers: Readers;
+  readonly webhooks: WebhookSender;
+  readonly creation: PredictionCreation;
+  readonly tracing: Tracing;
+  readonly metrics = new HubMetrics();
+  readonly slots = new ReaderSlots();
+  readonly #ctx: DurableObjectState;
+
+  constructor(ctx: DurableObjectState, env: HubEnv) {
+    this.#ctx = ctx;
+    migrate(ctx.storage);
+    const config = configOf(env);
+    const store = new PredictionStore(ctx.storage);
+    const cursor = new StreamCursor(store);
+    const shard = shardOf(ctx, store);
+    const log = consoleLogger(config.logLevel).with({ part: "hub", shard });
+    const models = new ModelRegistry(ctx.storage, this.metrics, log);
+    this.config = config;
+    this.tracing = tracingOf(config);
+    this.store = store;
+    this.log = log;
+    this.models = models;
+    this.parked = new ParkedEvents(ctx.storage);
+    this.alarm = new HubAlarm(ctx, store, config);
+    this.applier = new EventApplier({
+      shard,
+      store,
+      cursor,
+      parked: this.parked,
+      models,
+      files: env.FILES,
+      tracing: this.tracing,
+      metrics: this.metrics,
+      log,
+      onChanged: (id) => {
+        this.changes.notify(id);
+        this.webhooks.pump();
+        this.alarm.arm();
+      },
+      onEnded: (id) => {
+        this.settle([id]);
+        ctx.waitUntil(this.tracing.flush(log));
+      },
+      onOrphan: (id, row, event) => this.connection.stopOrphan(id, row, event),
+    });
+    this.webhooks = new WebhookSender({
+      predictions: store,
+      store: store.webhooks,
+      config,
+      metrics: this.metrics,
+      log,
+      inBackground: (work) => ctx.waitUntil(work),
+      onScheduled: () => this.alarm.arm(),
+    });
+    this.connection = new HubConnection({
+      config,
+      name: `vqd-${hubName(shard)}`,
+      shard,
+      store,
+      cursor,
+      models,
+      metrics: this.metrics,
+      apply: (message) => this.applier.apply(message),
+      log,
+    });
+    this.dispatcher = new Dispatcher({
+      store,
+      connection: this.connection,
+      tracing: this.tracing,
+      metrics: this.metrics,
+      log,
+      onDropped: (id) => this.settle([id]),
+    });
+    this.creation = new PredictionCreation({
+      store,
+      connection: this.connection,
+      dispatcher: this.dispatcher,
+      onStored: () => this.alarm.arm(),
+    });
+    this.readers = new Readers({ store, changes: this.changes, slots: this.slots, log });
+  }
+
+  /** Everything that follows from the end of predictions: notifies readers, frees the queue, sends webhooks. */
+  settle(ids: readonly string[]): void {
+    if (ids.length === 0) return;
+    for (const id of ids) {
+      this.changes.notify(id);
+      const status = this.store.get(id)?.status;
+      if (status !== undefined && isFinal(status)) this.metrics.count("vqd_hub_predictions_total", status);
+    }
+    this.dispatcher.storeSequences();
+    this.#ctx.waitUntil(this.connection.release());
+    this.webhooks.pump();
+    this.alarm.arm();
+  }
+}
