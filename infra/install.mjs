@@ -101,7 +101,7 @@ async function npm(repo, args) {
 
 /** One installation at a time. Returns how to let the next one in. */
 async function lock(path) {
-  mkdirSync(join(path, ".."), { recursive: true });
+  mkdirSync(join(path, ".."), { recursive: true, mode: 0o700 });
   const owner = join(path, "pid");
   let isSaid = false;
   let seenAt;

@@ -1,12 +1,12 @@
-// `npm run keys`: makes, lists and revokes API keys, in the dev stack's storage or in a deployed edge's.
+// `npm run keys`: makes, lists and revokes API keys, of the edge of a data folder or of one on Cloudflare.
 
-import { execFile } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { join, resolve } from "node:path";
-import { parseArgs, promisify, stripVTControlCharacters } from "node:util";
-import { type ApiKey, keyNameSchema, type Scope, SCOPES, storedKeyName } from "@vqd/shared/api-key.ts";
+import { parseArgs, stripVTControlCharacters } from "node:util";
+import { type ApiKey, keyNameSchema, type Scope, SCOPES } from "@vqd/shared/api-key.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
-import { DEFAULT_DATA, NODE, REPO, WRANGLER } from "./stack/paths.ts";
+import { CloudflareKeys, LocalKeys } from "./key-store.ts";
+import { DEFAULT_DATA } from "./stack/paths.ts";
 
 const HELP = `Usage: npm run keys -- create NAME [options]   makes a key and prints it, once
        npm run keys -- list [options]          shows all keys, by the first digits of their hashes
@@ -19,7 +19,7 @@ Keys of one NAME see the same predictions.
   --live N          predictions it may have live at once          [the edge's LIVE_LIMIT]
   --priority P      the highest of its predictions: high, normal or low  [normal]
   --expires DAYS    after which it is not valid any more, at most 36500  [never]
-  --data DIR        of the dev stack, where it keeps its files    [.vqd] (VQD_DATA)
+  --data DIR        of npm start, where it keeps its files        [.vqd] (VQD_DATA)
   --remote          the keys of the edge that wrangler deploy --env production has made, through wrangler
   --json            the answer as JSON
   -h, --help        this text
@@ -37,49 +37,6 @@ const ID = /^[0-9a-f]{12,64}$/;
 
 class UsageError extends Error {}
 
-/** The namespace of keys, by wrangler's own commands: the same for local files and for Cloudflare. */
-class Namespace {
-  readonly #place: readonly string[];
-
-  constructor({ remote, data }: { remote: boolean; data: string }) {
-    // What is deployed is the Worker of that environment (docs/deploy.md), with a namespace of its own.
-    this.#place = remote
-      ? ["--remote", "--env", "production"]
-      : ["--local", "--persist-to", join(data, "edge")];
-  }
-
-  async put(hash: string, key: ApiKey): Promise<void> {
-    const value = JSON.stringify(key);
-    // With the value as metadata too, one request lists all keys.
-    await this.#wrangler("put", storedKeyName(hash), value, "--metadata", value);
-  }
-
-  async list(): Promise<{ hash: string; key: ApiKey }[]> {
-    const text = await this.#wrangler("list", "--prefix", storedKeyName(""));
-    const entries = JSON.parse(text.slice(text.indexOf("["))) as { name: string; metadata: ApiKey }[];
-    return entries.map(({ name, metadata }) => ({
-      hash: name.slice(storedKeyName("").length),
-      key: metadata,
-    }));
-  }
-
-  async delete(hash: string): Promise<void> {
-    await this.#wrangler("delete", storedKeyName(hash));
-  }
-
-  async #wrangler(command: string, ...args: string[]): Promise<string> {
-    const all = [WRANGLER, "kv", "key", command, ...args, "--binding", "KEYS", ...this.#place];
-    const env = {
-      ...process.env,
-      WRANGLER_SEND_METRICS: "false",
-      WRANGLER_HIDE_BANNER: "true",
-      NO_COLOR: "1",
-    };
-    const { stdout } = await promisify(execFile)(NODE, all, { cwd: REPO, env });
-    return stdout;
-  }
-}
-
 function positive(name: string, text: string | undefined, max = Infinity): number | null {
   if (text === undefined) return null;
   const value = Number(text);
@@ -88,7 +45,7 @@ function positive(name: string, text: string | undefined, max = Infinity): numbe
   return value;
 }
 
-/** A relative folder is the caller's, as that of `npm start`, although wrangler runs in the repository. */
+/** As `npm start` takes it: a relative one is the caller's. */
 function dataFolder(given: string | undefined): string {
   if (given === "") throw new UsageError("--data needs a value");
   return resolve(given ?? (process.env["VQD_DATA"] || DEFAULT_DATA));
@@ -138,7 +95,7 @@ async function main(): Promise<void> {
   if (rest.length > 0 || (subject !== undefined) !== takesSubject) {
     throw new UsageError(`see npm run keys -- --help for what ${command} takes`);
   }
-  const namespace = new Namespace({ remote: values.remote, data: dataFolder(values.data) });
+  const store = values.remote ? new CloudflareKeys() : new LocalKeys(join(dataFolder(values.data), "edge"));
   const say = (data: unknown, lines: readonly string[]): void =>
     void process.stdout.write(values.json ? `${JSON.stringify(data)}\n` : `${lines.join("\n")}\n`);
 
@@ -157,13 +114,13 @@ async function main(): Promise<void> {
     };
     const secret = `vqd_${randomBytes(KEY_BYTES).toString("base64url")}`;
     const hash = createHash("sha256").update(secret).digest("hex");
-    await namespace.put(hash, key);
+    await store.put(hash, key);
     const id = hash.slice(0, ID_DIGITS);
     // The key alone on stdout, for KEY=$(npm run --silent keys -- create NAME).
     say({ key: secret, id, ...key }, [secret]);
     if (!values.json) process.stderr.write(`stored as ${id}, by its hash only: the key is not shown again\n`);
   } else if (command === "list") {
-    const keys = await namespace.list();
+    const keys = await store.list();
     say(
       keys.map(({ hash, key }) => ({ id: hash.slice(0, ID_DIGITS), ...key })),
       keys.length === 0
@@ -179,9 +136,9 @@ async function main(): Promise<void> {
     );
   } else if (command === "revoke") {
     if (subject === undefined || !ID.test(subject)) throw new UsageError("ID must be as list shows it");
-    const [found, ...others] = (await namespace.list()).filter(({ hash }) => hash.startsWith(subject));
+    const [found, ...others] = (await store.list()).filter(({ hash }) => hash.startsWith(subject));
     if (found === undefined || others.length > 0) throw new Error(`there is no key ${subject}`);
-    await namespace.delete(found.hash);
+    await store.delete(found.hash);
     say({ revoked: subject, name: found.key.name }, [`revoked ${subject} of ${found.key.name}`]);
   } else {
     throw new UsageError(`unknown command ${JSON.stringify(command)}; there are: create, list, revoke`);

@@ -3,7 +3,7 @@
 // Plain JavaScript without dependencies, for it runs on the system's Node before anything is installed.
 
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -13,6 +13,8 @@ import { START_HELP, TEST_HELP } from "./usage.mjs";
 
 const MIN_NODE = 20;
 const REPO = join(dirname(fileURLToPath(import.meta.url)), "..");
+const DATA = join(REPO, ".vqd");
+const PARENT_POLL_MS = 500;
 
 /** `help` is what needs no installation to be said; the others answer --help themselves. */
 const COMMANDS = {
@@ -44,6 +46,8 @@ if (command.help !== undefined && args.some((arg) => arg === "--help" || arg ===
   process.exit(0);
 }
 
+// Created here, before anything else creates it with the default mode.
+mkdirSync(DATA, { recursive: true, mode: 0o700 });
 try {
   await ensureInstalled(REPO);
 } catch (error) {
@@ -53,13 +57,24 @@ try {
 if (command.entry === undefined) process.exit(0);
 const entry = join(REPO, command.entry);
 if (!existsSync(entry)) fail(`${command.entry} is missing`);
+// No other user may read what the stack's processes store.
+if (name === "start") process.umask(0o077);
 const child = spawn(join(REPO, "node_modules", ".bin", "node"), [entry, ...command.args, ...args], {
   // The channel tells the child when this process is gone.
   stdio: ["inherit", "inherit", "inherit", "ipc"],
   // What is compiled is kept: a command starts in about 0.7 of the time.
-  env: { NODE_COMPILE_CACHE: join(REPO, ".vqd", "compiled"), ...workerEnvironment() },
+  env: { NODE_COMPILE_CACHE: join(DATA, "compiled"), ...workerEnvironment() },
 });
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+if (process.env.npm_lifecycle_event !== undefined) {
+  // If npm is killed, the only sign is another parent process.
+  const npm = process.ppid;
+  const watch = setInterval(() => {
+    if (process.ppid === npm) return;
+    clearInterval(watch);
+    child.kill("SIGTERM");
+  }, PARENT_POLL_MS);
+}
 child.once("error", (error) => fail(`cannot run Node 24: ${error.message}`));
 child.once("exit", (code, signal) => {
   process.exit(code ?? 128 + constants.signals[signal]);

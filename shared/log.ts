@@ -12,6 +12,13 @@ export interface Logger {
   with(fields: LogFields): Logger;
 }
 
+/** Characters that a terminal interprets instead of printing: controls and changes of direction. A path can contain them. */
+export const UNPRINTABLE = /[\p{Cc}\u061C\u200E\u200F\u2028-\u202E\u2066-\u2069]/gu;
+
+/** As JSON writes it: \u001b. */
+export const escapeCharacter = (character: string): string =>
+  `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+
 const ORDER: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
 
 /** Writes lines of at least `level` to `write` (without a line end). */
@@ -24,7 +31,9 @@ export function createLogger(
     (own: LogLevel) =>
     (msg: string, fields: LogFields = {}): void => {
       if (ORDER[own] < ORDER[level]) return;
-      write(JSON.stringify({ time: new Date().toISOString(), level: own, msg, ...bound, ...fields }));
+      const line = JSON.stringify({ time: new Date().toISOString(), level: own, msg, ...bound, ...fields });
+      // JSON escapes few of them itself.
+      write(line.replace(UNPRINTABLE, escapeCharacter));
     };
   return {
     debug: at("debug"),

@@ -1,13 +1,12 @@
-// The edge in workerd, by wrangler, as a child of the stack.
+// The edge in workerd as a child of the stack.
 
 import { createHash } from "node:crypto";
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ChildSpec } from "./child.ts";
-import { writePrivateFile } from "./files.ts";
-import { EDGE_SERVER, NODE, REPO } from "./paths.ts";
-import { wranglerLineParser } from "./wrangler-log.ts";
+import { privateFolder, writePrivateFile } from "./files.ts";
+import { parseJsonLog } from "./log.ts";
+import { EDGE_SERVE, NODE, REPO } from "./paths.ts";
 
 const READY_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 5_000;
@@ -16,6 +15,8 @@ const HEALTH_POLL_MS = 50;
 const KEY_ID = "dev";
 
 export interface EdgeSettings {
+  /** Made by infra/edge/program.ts. */
+  readonly programDir: string;
   readonly port: number;
   readonly websocketPort: number;
   readonly password: string;
@@ -29,33 +30,22 @@ export interface EdgeSettings {
 }
 
 export function edgeChild(settings: EdgeSettings, baseEnv: NodeJS.ProcessEnv): ChildSpec {
-  const { port, dataDir, expectsModel } = settings;
+  const { programDir, port, dataDir, expectsModel } = settings;
   const url = `http://127.0.0.1:${port}`;
-  const persistTo = join(dataDir, "edge");
-  mkdirSync(persistTo, { recursive: true });
+  const data = privateFolder(join(dataDir, "edge"));
   const envFile = join(dataDir, "edge.env");
   writePrivateFile(envFile, edgeVariables(settings, baseEnv["VQD_LOG_LEVEL"]));
+  const options = { program: programDir, data, "env-file": envFile, port: String(port) };
   return {
     name: "edge",
     command: NODE,
-    args: [
-      // Wrangler's own modules use what Node warns of.
-      "--no-warnings",
-      EDGE_SERVER,
-      "--config",
-      join(REPO, "wrangler.toml"),
-      "--port",
-      String(port),
-      "--persist-to",
-      persistTo,
-      "--env-file",
-      envFile,
-    ],
+    args: [EDGE_SERVE, ...Object.entries(options).flatMap(([name, value]) => [`--${name}`, value])],
     cwd: REPO,
-    env: { ...baseEnv, ...wranglerEnvironment(dataDir) },
-    parser: wranglerLineParser,
-    async ready({ line, signal }) {
-      await line(/Ready on http/);
+    env: baseEnv,
+    // It ends when the stack is gone.
+    ipc: true,
+    parser: () => parseJsonLog,
+    async ready({ signal }) {
       while (!(await serves(url, expectsModel, signal))) await delay(HEALTH_POLL_MS, undefined, { signal });
     },
     readyLimitMs: READY_LIMIT_MS,
@@ -79,30 +69,11 @@ function edgeVariables(settings: EdgeSettings, logLevel: string | undefined): st
   };
   return Object.entries(variables)
     .map(([name, value]) => {
-      // The file's format would take these for the end of the value or for a reference to a variable.
-      if (/['\r$\\]/.test(value))
-        throw new Error(`${name}: a variable of the edge cannot hold ' $ \\ or carriage returns`);
+      // The file's format has no way to write it within such quotes.
+      if (value.includes("'")) throw new Error(`${name}: a variable of the edge cannot hold '`);
       return `${name}='${value}'\n`;
     })
     .join("");
-}
-
-/** Wrangler without its calls home, its files outside the data folder, and its colours. */
-function wranglerEnvironment(dataDir: string): NodeJS.ProcessEnv {
-  return {
-    WRANGLER_SEND_METRICS: "false",
-    WRANGLER_SEND_ERROR_REPORTS: "false",
-    WRANGLER_HIDE_BANNER: "true",
-    WRANGLER_WRITE_LOGS: "false",
-    WRANGLER_REGISTRY_PATH: join(dataDir, "wrangler-registry"),
-    CLOUDFLARE_CF_FETCH_ENABLED: "false",
-    // It would write a trace of each request to a database of its own, and wait for the disk.
-    X_LOCAL_OBSERVABILITY: "false",
-    // It would let whoever reaches the port read and write every binding, without a key: SQLite, KV, R2.
-    X_LOCAL_EXPLORER: "false",
-    NO_COLOR: "1",
-    FORCE_COLOR: undefined,
-  };
 }
 
 async function serves(url: string, expectsModel: boolean, signal: AbortSignal): Promise<boolean> {

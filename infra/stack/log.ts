@@ -1,6 +1,7 @@
 // Log lines of the stack: from what a child prints to what a person reads.
 
 import { stripVTControlCharacters } from "node:util";
+import { escapeCharacter, UNPRINTABLE } from "@vqd/shared/log.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
@@ -19,7 +20,7 @@ export type LineParser = (line: string) => Pick<LogLine, "level" | "text"> | und
 const LEVELS: ReadonlySet<string> = new Set<LogLevel>(["debug", "info", "warn", "error"]);
 
 /** A JSON log line of worker or edge as `message key=value ...`; undefined if it is something else. */
-export function parseJsonLine(line: string): Pick<LogLine, "level" | "text"> | undefined {
+function parseJsonLine(line: string): Pick<LogLine, "level" | "text"> | undefined {
   if (!line.startsWith("{")) return undefined;
   let entry: unknown;
   try {
@@ -40,7 +41,8 @@ function renderValue(value: unknown): string {
   return /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value);
 }
 
-export const parseWorkerLine: LineParser = (line) => {
+/** A line of a worker or the edge: JSON, or whatever else their runtimes print. */
+export const parseJsonLog: LineParser = (line) => {
   const text = stripVTControlCharacters(line).trimEnd();
   if (text === "") return undefined;
   return parseJsonLine(text) ?? { level: "info", text };
@@ -72,8 +74,15 @@ const LEVEL_COLORS: Record<LogLevel, string> = {
 const SOURCE_COLORS: Record<string, string> = { nats: "\u001B[35m", edge: "\u001B[36m" };
 const WORKER_COLOR = "\u001B[32m";
 
+/** Callers can choose parts of a line (paths, for example); these must not control the terminal. */
+const printable = (text: string): string =>
+  text.replace(UNPRINTABLE, (character) =>
+    character === "\n" || character === "\t" ? character : escapeCharacter(character),
+  );
+
 /** One line for the terminal; the supervisor's own lines have no prefix, so that scripts can match them. */
-export function formatLine({ source, level, text }: LogLine, color: boolean): string {
+export function formatLine({ source, level, text: raw }: LogLine, color: boolean): string {
+  const text = printable(raw);
   const paint = (code: string, part: string): string =>
     color && code !== "" ? `${code}${part}${RESET}` : part;
   const body = paint(

@@ -5,7 +5,7 @@ import { join } from "node:path";
 export const REPO = join(import.meta.dirname, "..", "..");
 /** Node 24, from the npm package `node`, whatever the system has. */
 export const NODE = join(REPO, "node_modules", ".bin", "node");
-export const EDGE_SERVER = join(REPO, "infra", "stack", "edge-server.ts");
+export const EDGE_SERVE = join(REPO, "infra", "edge", "serve.ts");
 export const WRANGLER = join(REPO, "node_modules", ".bin", "wrangler");
 export const WORKER_MAIN = join(REPO, "gpu-worker", "main.ts");
 export const BUNDLED_MODEL = join(REPO, "gpu-worker", "checkpoints", "emoji");

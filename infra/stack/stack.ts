@@ -6,11 +6,13 @@ import { availableParallelism } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { defaultModelName } from "@vqd/gpu-worker/serving/manifest.ts";
+import { buildProgram } from "../edge/program.ts";
 import { type NatsPorts, type Passwords, loadPasswords, writeNatsConfig } from "../nats/config.ts";
 import { type NatsServer, ensureNatsServer } from "../nats/server.ts";
 import { applyStreams } from "../nats/streams.ts";
 import { Child, type ChildEvents } from "./child.ts";
 import { edgeChild } from "./edge-child.ts";
+import { privateFolder } from "./files.ts";
 import { DataLock, recordOf } from "./lock.ts";
 import type { LogSink } from "./log.ts";
 import { natsChild } from "./nats-child.ts";
@@ -83,7 +85,10 @@ async function prepare(options: StackOptions): Promise<Prepared> {
   if (process.platform === "win32") throw new Error("Windows has no process groups and signals; use WSL 2");
   const dataDir = resolve(data);
   const say = (text: string): void => log({ source: "stack", level: "info", text });
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  // A folder of the caller's choice may also contain other things; only our own folders in it are closed.
+  if (dataDir === DEFAULT_DATA) privateFolder(dataDir);
+  else mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  for (const folder of ["nats", "cache"]) privateFolder(join(dataDir, folder));
   const server = await ensureNatsServer({ binDir: join(dataDir, "bin"), log: say });
   const lock = await DataLock.acquire(dataDir, say);
   try {
@@ -138,6 +143,7 @@ export class Stack implements AsyncDisposable {
   readonly #events: ChildEvents;
   readonly #baseEnv: NodeJS.ProcessEnv;
   readonly #threads: number;
+  readonly #edgeProgram: string;
   readonly #killNow = (): void => this.killNow();
   #stopped: Promise<void> | undefined;
 
@@ -160,8 +166,10 @@ export class Stack implements AsyncDisposable {
 
     const natsConfig = writeNatsConfig(join(dataDir, "nats"), natsPorts, passwords);
     this.nats = new Child(natsChild(server, natsConfig, natsPorts), this.#events);
+    this.#edgeProgram = join(dataDir, "edge", "program");
     const edge = edgeChild(
       {
+        programDir: this.#edgeProgram,
         port: edgePort,
         websocketPort: natsPorts.websocket,
         password: passwords.edge,
@@ -185,8 +193,8 @@ export class Stack implements AsyncDisposable {
 
   /** Called once, by `startStack`. */
   async start(): Promise<void> {
-    // The edge takes longest and connects to NATS when it is first asked; workers need the streams.
-    await Promise.all([this.edge.start(), this.#startNatsAndWorkers()]);
+    // The edge connects to NATS when it is first asked; workers need the streams.
+    await Promise.all([this.#startEdge(), this.#startNatsAndWorkers()]);
     if (this.#workers.length > 0) await this.#waitForModel();
   }
 
@@ -244,6 +252,11 @@ export class Stack implements AsyncDisposable {
     const worker = new Child(workerChild(this.#workers.length + 1, settings, this.#baseEnv), this.#events);
     this.#workers.push(worker);
     return worker;
+  }
+
+  async #startEdge(): Promise<void> {
+    await buildProgram(this.#edgeProgram);
+    await this.edge.start();
   }
 
   async #startNatsAndWorkers(): Promise<void> {

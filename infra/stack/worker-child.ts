@@ -3,7 +3,7 @@
 import { once } from "node:events";
 import type { ReadyMessage } from "@vqd/gpu-worker/main.ts";
 import type { ChildSpec } from "./child.ts";
-import { parseWorkerLine } from "./log.ts";
+import { parseJsonLog } from "./log.ts";
 import { NODE, REPO, WORKER_MAIN } from "./paths.ts";
 
 /** The first start with a model builds and checks its graphs. */
@@ -46,7 +46,7 @@ export function workerChild(number: number, settings: WorkerSettings, baseEnv: N
       ...settings.env,
     },
     ipc: true,
-    parser: () => parseWorkerLine,
+    parser: () => parseJsonLog,
     async ready({ process, signal }) {
       for (;;) {
         const [message] = (await once(process, "message", { signal })) as [unknown];

@@ -1,7 +1,7 @@
 // The installation that precedes every npm script, on a made-up repository and with a made-up npm.
 
 import { execFile } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -71,6 +71,8 @@ const calls = (): string[] => {
 it("installs once, and again when package-lock.json has changed", async () => {
   expect(await install()).toMatch(/^installing dependencies .*\ninstalled in \d+ s\n$/);
   expect(calls()).toEqual([CI, REBUILD]);
+  // The data folder is made by the way; other users have no business in it.
+  expect(statSync(join(repo, ".vqd")).mode & 0o077).toBe(0);
   expect(await install()).toBe("");
   writeFileSync(join(repo, "package-lock.json"), JSON.stringify(LOCK("2.0.0")));
   await install();

@@ -3,7 +3,7 @@
 import { afterEach, expect, it } from "vitest";
 import { Child, type ChildSpec } from "../../infra/stack/child.ts";
 import { isGroupAlive } from "../../infra/stack/group.ts";
-import { type LogLine, parseWorkerLine } from "../../infra/stack/log.ts";
+import { type LogLine, parseJsonLog } from "../../infra/stack/log.ts";
 
 const lines: LogLine[] = [];
 const children: Child[] = [];
@@ -21,7 +21,7 @@ function child(script: string, overrides: Partial<ChildSpec> = {}): Child {
       args: ["--eval", script],
       cwd: "/",
       env: process.env,
-      parser: () => parseWorkerLine,
+      parser: () => parseJsonLog,
       ready: async ({ line }) => void (await line(/^up/)),
       readyLimitMs: 10_000,
       stopLimitMs: 5_000,

@@ -2,7 +2,7 @@
 
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -27,23 +27,23 @@ afterEach(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-/** A running `npm start`, without npm. */
+interface Command {
+  readonly command: string;
+  readonly args: readonly string[];
+}
+const DIRECTLY: Command = { command: process.execPath, args: [join(REPO, "infra", "run.mjs"), "start"] };
+const BY_NPM: Command = { command: "npm", args: ["--silent", "start", "--"] };
+
+/** A running `npm start`. */
 class Start {
   readonly lines: string[] = [];
   readonly process: ChildProcess;
   readonly exited: Promise<unknown[]>;
 
-  constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    const command = [
-      join(REPO, "infra", "run.mjs"),
-      "start",
-      "--data",
-      join(dir, "data"),
-      "--model",
-      TINY,
-      ...args,
-    ];
-    this.process = spawn(process.execPath, command, {
+  constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}, by = DIRECTLY) {
+    const all = [...by.args, "--data", join(dir, "data"), "--model", TINY, ...args];
+    this.process = spawn(by.command, all, {
+      cwd: REPO,
       env: { ...process.env, NO_COLOR: "1", ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -189,8 +189,47 @@ it("clears up after a start that was killed, and refuses to run beside one that 
 
   const second = new Start(["--port", String(port)]);
   expect(await second.url()).toBe(`http://127.0.0.1:${port}`);
-  await second.line(/was killed; stopping what it left running: .*edge/);
+  await second.line(/was killed; stopping what it left running: .*nats/);
   expect(leftPids.filter(isGroupAlive)).toEqual([]);
+});
+
+it.each<NodeJS.Signals>(["SIGTERM", "SIGKILL"])("ends when npm is sent %s", async (signal) => {
+  const start = new Start(["--port", "0", "--workers", "0"], {}, BY_NPM);
+  await start.url();
+  const { pids } = start;
+  expect(pids).toHaveLength(2);
+  start.process.kill(signal);
+  await expect.poll(() => pids.some(isGroupAlive), { timeout: 20_000 }).toBe(false);
+  // The output is closed when the last process has ended.
+  await start.exited;
+  expect(start.lines).toContain("stopped");
+});
+
+it("stores nothing that other users can read, not even in folders that an earlier release created", async () => {
+  const data = join(dir, "data");
+  for (const folder of ["edge", "nats", "cache"]) {
+    mkdirSync(join(data, folder), { recursive: true });
+    chmodSync(join(data, folder), 0o755);
+  }
+  const start = new Start(["--port", "0", "--api-key", "given"]);
+  const url = await start.url();
+  const answer = await fetch(`${url}/v1/images/generations`, {
+    method: "POST",
+    headers: { authorization: "Bearer given", "content-type": "application/json" },
+    body: JSON.stringify({ prompt: "apple", seed: 1 }),
+  });
+  expect(answer.status).toBe(200);
+  const paths = readdirSync(data, { recursive: true, encoding: "utf8" });
+  for (const kind of [/^edge\/files\/.*\.png$/, /^edge\/objects\/.*\.sqlite$/, /^nats\/store\/.*\.blk$/]) {
+    expect(paths).toContainEqual(expect.stringMatching(kind));
+  }
+  const open = paths.filter((path) => {
+    // The pages of the repository, by a link.
+    if (path.startsWith("edge/program/pages")) return false;
+    const stat = lstatSync(join(data, path));
+    return !stat.isSymbolicLink() && (stat.mode & 0o077) !== 0;
+  });
+  expect(open).toEqual([]);
 });
 
 it("takes another port if its own is taken, but not another than the one it was given", async () => {

@@ -47,6 +47,7 @@ it("lets workers connect to its own NATS, whatever the environment says of anoth
 
 it("has the edge log what the environment asks for", () => {
   const settings = {
+    programDir: dir,
     port: 1,
     websocketPort: 2,
     password: "secret",

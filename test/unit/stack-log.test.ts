@@ -1,8 +1,9 @@
 // What a person reads of what the children print.
 
 import { describe, expect, it } from "vitest";
-import { formatLine, lineSplitter, parseNatsLine, parseWorkerLine } from "../../infra/stack/log.ts";
-import { wranglerLineParser } from "../../infra/stack/wrangler-log.ts";
+import { workerdEntry } from "../../infra/edge/workerd-log.ts";
+import { createLogger } from "@vqd/shared/log.ts";
+import { formatLine, lineSplitter, parseJsonLog, parseNatsLine } from "../../infra/stack/log.ts";
 
 const JSON_LINE = JSON.stringify({
   time: "2026-11-23T12:00:00.000Z",
@@ -17,17 +18,17 @@ const JSON_TEXT = String.raw`job failed prediction=abc attempt=2 error="said \"n
 
 describe("worker", () => {
   it("renders JSON as text", () => {
-    expect(parseWorkerLine(JSON_LINE)).toEqual({ level: "warn", text: JSON_TEXT });
+    expect(parseJsonLog(JSON_LINE)).toEqual({ level: "warn", text: JSON_TEXT });
   });
 
   it("keeps what is not a log line, without colours, and drops blank lines", () => {
-    expect(parseWorkerLine("\u001B[31mnode: bad option\u001B[39m ")).toEqual({
+    expect(parseJsonLog("\u001B[31mnode: bad option\u001B[39m ")).toEqual({
       level: "info",
       text: "node: bad option",
     });
-    expect(parseWorkerLine('{"a":1}')).toEqual({ level: "info", text: '{"a":1}' });
-    expect(parseWorkerLine("{broken")).toEqual({ level: "info", text: "{broken" });
-    expect(parseWorkerLine("  ")).toBeUndefined();
+    expect(parseJsonLog('{"a":1}')).toEqual({ level: "info", text: '{"a":1}' });
+    expect(parseJsonLog("{broken")).toEqual({ level: "info", text: "{broken" });
+    expect(parseJsonLog("  ")).toBeUndefined();
   });
 });
 
@@ -58,38 +59,25 @@ describe("nats", () => {
   });
 });
 
-describe("edge", () => {
-  it("drops the banner and health checks", () => {
-    const parse = wranglerLineParser();
-    const banner = [
-      "Using secrets defined in edge.env",
-      "Your Worker has access to the following bindings:",
-      "Binding                        Resource                  Mode",
-      'env.NATS_URL ("(hidden)")      Environment Variable      local',
-      "",
-      "⎔ Starting local server...",
-      "[wrangler:info] Ready on http://127.0.0.1:18787",
-      "[wrangler:info] GET /healthz 503 Service Unavailable (3ms)",
-    ];
-    expect(banner.map((line) => parse(line))).toEqual(banner.map(() => undefined));
-  });
-
-  it("keeps the edge's lines, errors with their stack, and warnings", () => {
-    const parse = wranglerLineParser();
-    expect(parse(JSON_LINE)).toEqual({ level: "warn", text: JSON_TEXT });
-    expect(parse("\u001B[31m✘ \u001B[41;31m[\u001B[41;97mERROR\u001B[41;31m]\u001B[0m boom")).toEqual({
+describe("workerd", () => {
+  it("has levels, and stands for what is no use to an operator", () => {
+    expect(workerdEntry("workerd/server/server.c++:1: error: Uncaught exception: boom")).toEqual({
       level: "error",
-      text: "boom",
+      msg: "Uncaught exception: boom",
     });
-    expect(parse("    at Object.fetch (file:///i.ts:1:231)")?.level).toBe("error");
-    expect(parse(`✘ [ERROR] ${JSON_LINE}`)).toEqual({ level: "warn", text: JSON_TEXT });
-    expect(parse("[wrangler:error] Error: boom")).toEqual({ level: "error", text: "Error: boom" });
-    expect(parse("▲ [WARNING] old")).toEqual({ level: "warn", text: "old" });
-    expect(parse("[wrangler:info] GET / 200 OK (15ms)")).toEqual({
-      level: "debug",
-      text: "GET / 200 OK (15ms)",
+    expect(workerdEntry("workerd/api/r2-rpc.c++:219: warning: no header; statusCode = 404")).toEqual({
+      level: "warn",
+      msg: "no header; statusCode = 404",
     });
-    expect(parse("anything else")).toEqual({ level: "info", text: "anything else" });
+    expect(workerdEntry("*** Received signal #11")).toEqual({
+      level: "error",
+      msg: "*** Received signal #11",
+    });
+    expect(workerdEntry("   ")).toBeUndefined();
+    expect(workerdEntry("stack: /app/workerd@26b6840 /app/workerd@3739630")).toBeUndefined();
+    const refused =
+      "workerd/jsg/util.c++:410: error: e = a.rs:1: failed: connecting to a.example:443 is not allowed";
+    expect(workerdEntry(refused)).toBeUndefined();
   });
 });
 
@@ -98,6 +86,19 @@ describe("formatLine", () => {
     expect(formatLine({ source: "nats", level: "info", text: "x" }, false)).toBe("nats     │ x");
     expect(formatLine({ source: "worker 1", level: "error", text: "x" }, false)).toBe("worker 1 │ error: x");
     expect(formatLine({ source: "stack", level: "info", text: "nats pid 1" }, false)).toBe("nats pid 1");
+  });
+
+  it("shows characters that a terminal would act upon, in the line as in what is read back from it", () => {
+    const path = "/\u001B]0;pwned\u0007\u009B2J\u007F\u202E";
+    let line = "";
+    createLogger((text) => (line = text)).info("request", { path });
+    const shown = String.raw`/\u001b]0;pwned\u0007\u009b2J\u007f\u202e`;
+    expect(line).toContain(`"path":"${shown}"`);
+    const parsed = parseJsonLog(line);
+    expect(parsed?.text).toBe(`request path=${path}`);
+    expect(formatLine({ source: "edge", level: "info", text: parsed?.text ?? "" }, true)).toBe(
+      `\u001B[36medge    \u001B[0m │ request path=${shown}`,
+    );
   });
 
   it("has colours only when asked", () => {

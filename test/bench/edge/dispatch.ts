@@ -22,7 +22,7 @@ export interface DispatchReport {
   /** ms, counted from when a request was due: one that has to wait for others counts its wait. */
   readonly edge: Latency;
   readonly nats: Latency;
-  /** A request that asks the edge for nothing but its key: what HTTP and the local proxy take. */
+  /** A request that asks the edge for nothing but its key: what HTTP takes. */
   readonly http: Latency;
 }
 

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { jetstreamManager, type StreamInfo } from "@nats-io/jetstream";
 import { STREAMS } from "@vqd/shared/subjects.ts";
 import { type ConnectionOptions, connect, credsAuthenticator, type NatsConnection } from "nats";
+import { buildProgram } from "../../../infra/edge/program.ts";
 import { ClusterFiles } from "../../../infra/nats/cluster/files.ts";
 import { type RoleName } from "../../../infra/nats/cluster/authority.ts";
 import type { Node, Place } from "../../../infra/nats/cluster/config.ts";
@@ -39,6 +40,7 @@ export class TestCluster implements ApiClient {
   readonly workers: Child[] = [];
   edge: Child | undefined;
   #edgePort = 0;
+  #edgeProgram: Promise<void> | undefined;
   readonly #server: NatsServer;
   readonly #children: Child[] = [];
 
@@ -168,7 +170,7 @@ export class TestCluster implements ApiClient {
   async startEdge(env: Readonly<Record<string, string>> = {}): Promise<void> {
     [this.#edgePort = 0] = await freePorts(1);
     const trusting = { ...process.env, NODE_EXTRA_CA_CERTS: this.caFile };
-    this.edge = this.#child(this.#edgeSpec(this.#edgePort, env, trusting));
+    this.edge = this.#child(await this.#edgeSpec(this.#edgePort, env, trusting));
     await this.edge.start();
   }
 
@@ -176,15 +178,22 @@ export class TestCluster implements ApiClient {
   async startDistrustingEdge(): Promise<{ url: string; edge: Child }> {
     const [port = 0] = await freePorts(1);
     const { NODE_EXTRA_CA_CERTS: _, ...env } = process.env;
-    const spec = this.#edgeSpec(port, {}, env);
-    const edge = this.#child({ ...spec, ready: async ({ line }) => void (await line(/Ready on http/)) });
+    const spec = await this.#edgeSpec(port, {}, env);
+    const edge = this.#child({ ...spec, ready: async ({ line }) => void (await line(/"listening"/)) });
     await edge.start();
     return { url: `http://${ADDRESS}:${port}`, edge };
   }
 
-  #edgeSpec(port: number, env: Readonly<Record<string, string>>, base: NodeJS.ProcessEnv): ChildSpec {
+  async #edgeSpec(
+    port: number,
+    env: Readonly<Record<string, string>>,
+    base: NodeJS.ProcessEnv,
+  ): Promise<ChildSpec> {
+    const programDir = join(this.dir, "program");
+    await (this.#edgeProgram ??= buildProgram(programDir));
     return edgeChild(
       {
+        programDir,
         port,
         websocketPort: 0,
         password: "",

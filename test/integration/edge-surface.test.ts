@@ -1,0 +1,150 @@
+// What the port of `npm start` answers: the app's routes, and none of those that wrangler's development server has of its own.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { once } from "node:events";
+import { type IncomingMessage, request } from "node:http";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { formatLine } from "../../infra/stack/log.ts";
+import { REPO } from "../../infra/stack/paths.ts";
+import { startTestStack, type TestStack } from "./support/stack.ts";
+
+let test: TestStack;
+beforeAll(async () => {
+  test = await startTestStack({ workers: 0 });
+});
+afterAll(() => test.stop());
+
+/** Text of all that miniflare and wrangler run or have workerd run. */
+function sources(): string {
+  const files = ["miniflare/dist/src", "wrangler/wrangler-dist", "wrangler/templates"].flatMap((folder) => {
+    const dir = join(REPO, "node_modules", folder);
+    return readdirSync(dir, { recursive: true, encoding: "utf8" })
+      .filter((name) => /\.(?:js|ts)$/.test(name) && !name.endsWith(".d.ts"))
+      .map((name) => readFileSync(join(dir, name), "utf8"));
+  });
+  return files.join("\n");
+}
+
+const all = sources();
+const found = (pattern: RegExp): string[] => [
+  ...new Set([...all.matchAll(pattern)].map(([, match = ""]) => match)),
+];
+
+/** Paths of theirs: local, internal and the explorer's, below both roots. */
+const ROOTS = found(/["'`](\/(?:cdn-cgi|__)[\w./-]*)/g);
+const EXPLORER = found(
+  /["'`](\/(?:api\/)?(?:d1|r2|kv|storage|workers|workflows|local|flagship|email)\/[\w/{}:$.-]+)["'`]/g,
+);
+const PATHS = [
+  ...ROOTS,
+  ...ROOTS.filter((root) => root.startsWith("/cdn-cgi/local")).flatMap((root) =>
+    ["", ...EXPLORER].map((path) => `${root}${path}/`),
+  ),
+  "/cdn-cgi/mf/scheduled",
+  "/cdn-cgi/handler/scheduled",
+  "/cdn-cgi/handler/email",
+  "/cdn-cgi/trace",
+  "/cdn-cgi/local/explorer/api/workers/durable_objects/namespaces/vqd-edge-Hub/query",
+  "/cdn-cgi/local/explorer/api/r2/buckets/vqd-files/objects",
+  "/cdn-cgi/local/explorer/api/storage/kv/namespaces/KEYS/values/key:planted",
+  "/cdn-cgi/local/r2/public/vqd-files/",
+  "/cdn-cgi/local/r2/s3/vqd-files",
+];
+
+/** Headers by which their parts speak with each other. */
+const HEADERS = Object.fromEntries(
+  found(/["'](MF-[A-Za-z-]+[a-z])["']/gi).map((name) => [name, "http://127.0.0.1/"]),
+);
+
+interface Answer {
+  readonly status: number | undefined;
+  readonly body: string;
+}
+
+async function ask(method: string, path: string, headers: Record<string, string>): Promise<Answer> {
+  const { port } = new URL(test.url);
+  const outgoing = request({ host: "127.0.0.1", port, method, path, headers });
+  outgoing.end(method === "POST" ? "{}" : undefined);
+  const [incoming] = (await once(outgoing, "response")) as [IncomingMessage];
+  return { status: incoming.statusCode, body: await text(incoming) };
+}
+
+const isOurs = ({ status, body }: Answer): boolean =>
+  status === 404 && body.includes('"detail":"there is nothing at this path","code":"not_found"');
+
+it("has found the development server's paths and headers", () => {
+  for (const path of ["scheduled", "email", "explorer", "platform-proxy", "r2/public", "r2/s3"]) {
+    expect(PATHS).toContain(`/cdn-cgi/local/${path}`);
+  }
+  expect(PATHS.length).toBeGreaterThan(100);
+  expect(Object.keys(HEADERS).length).toBeGreaterThan(20);
+});
+
+const callers = (): Record<string, string>[] => {
+  const { host, origin } = new URL(test.url);
+  return [
+    { host },
+    { host: "localhost", origin: "http://localhost" },
+    { host, origin },
+    { host: "attacker.example", origin: "https://attacker.example" },
+    { host: "vqd-edge.workers.dev", origin: "null" },
+  ];
+};
+
+/** Those whose answers are not the app's own 404. */
+async function answered(method: string, headers: Record<string, string>): Promise<string[]> {
+  const wrong: string[] = [];
+  for (const path of PATHS) {
+    const answer = await ask(method, path, headers);
+    if (!isOurs(answer)) wrong.push(`${path}: ${answer.status} ${answer.body.slice(0, 200)}`);
+  }
+  return wrong;
+}
+
+it("answers none of its paths, whatever Host and Origin say", async () => {
+  for (const headers of callers())
+    expect(await answered("GET", headers), JSON.stringify(headers)).toEqual([]);
+});
+
+it.each(["POST", "PUT", "DELETE"])("answers %s at none of its paths", async (method) => {
+  const { host, origin } = new URL(test.url);
+  expect(await answered(method, { host, origin })).toEqual([]);
+});
+
+it("ignores its headers", async () => {
+  const { host } = new URL(test.url);
+  for (const [name, value] of Object.entries(HEADERS)) {
+    expect(isOurs(await ask("GET", "/nothing", { host, [name]: value })), name).toBe(true);
+  }
+  const health = await ask("GET", "/healthz", { host, ...HEADERS });
+  expect(JSON.parse(health.body)).toMatchObject({ hub: "ok" });
+});
+
+it.each([
+  ["CONNECT", `CONNECT 127.0.0.1:22 HTTP/1.1\r\nhost: 127.0.0.1:22\r\n\r\n`, /^HTTP\/1\.1 500 /],
+  [
+    "another server's URL",
+    "GET http://127.0.0.1:22/ HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+    /^HTTP\/1\.1 200 [^]*<!doctype html>/,
+  ],
+  ["HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", /^$/],
+])("is no proxy: %s", async (_name, bytes, expected) => {
+  const socket = connect(Number(new URL(test.url).port), "127.0.0.1");
+  socket.write(bytes);
+  expect(await text(socket)).toMatch(expected);
+});
+
+it("logs no control characters and no capabilities", async () => {
+  const capability = "0123456789abcdefghjkmnpqrstvwxyz";
+  for (const path of ["/%1b%5D0;pwned%07", `/v1/streams/x/${capability}`, `/v1/files/${capability}/0.png`]) {
+    await ask("GET", path, { host: "a" });
+  }
+  const shown = (): string => test.lines.map((line) => formatLine(line, false)).join("\n");
+  await expect.poll(shown, { timeout: 20_000 }).toMatch(/path=\/v1\/files\/\S+ status=404/);
+  expect(shown()).toMatch(/path=\/v1\/streams\/\S+ status=404/);
+  expect(shown()).toContain(String.raw`path=/\u001b]0;pwned\u0007 status=404`);
+  expect(shown()).not.toContain(capability);
+});
