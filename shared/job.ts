@@ -55,7 +55,7 @@ export const jobSchema = z.strictObject({
   outputFormat: z.enum(OUTPUT_FORMATS),
   /** Of a lossy format, 0 to 100; PNG has none. */
   outputQuality: z.int().min(0).max(100),
-  /** Pictures of the most likely result on the way, of each image; see `previewSteps`. */
+  /** Number of previews of each image, each the most likely result so far; see `previewSteps`. */
   previews: z.int().min(0).max(MAX_PREVIEWS),
 });
 

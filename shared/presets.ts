@@ -11,7 +11,7 @@ export interface PresetSettings {
 }
 
 /**
- * Chosen by what was measured with a model that is not sure of its pictures (docs/sampling.md): `draft` has the best score of all at a tenth
+ * Chosen by what was measured with a model that is not sure of its images (docs/sampling.md): `draft` has the best score of all at a tenth
  * of the time and the least variety, `fast` scores as all steps do at a quarter of the time, `best` is the reference.
  */
 export const PRESETS = {

@@ -5,9 +5,9 @@ import type { z } from "zod";
 
 type Issue = z.core.$ZodIssue;
 
-/** Errors that one response lists; a body of unknown fields alone could otherwise ask for more bytes than it has. */
+/** Maximum number of errors in a response: one to a body of unknown fields could otherwise be larger than the body. */
 const MAX_ERRORS = 32;
-/** Longest path of a field error; a client may have made up the names in it. */
+/** Maximum length of the path in a field error, which may contain names made up by the client. */
 const MAX_PATH_CHARS = 128;
 
 function dotted(path: readonly PropertyKey[]): string {

@@ -21,7 +21,7 @@ import type { PredictionStore } from "./storage/store.ts";
 
 const RETRY_MIN_MS = 250;
 const RETRY_MAX_MS = 10_000;
-/** Tries to store a preview; an output is tried until its prediction has ended. */
+/** Attempts to store a preview; an output is retried until its prediction has ended. */
 const PREVIEW_TRIES = 4;
 
 export interface EventApplierOptions {
@@ -43,13 +43,13 @@ export interface EventApplierOptions {
 }
 
 /**
- * Applies events. One that cannot belong to its prediction is set aside, and the prediction fails. One whose image object
- * storage does not accept is parked, along with those that follow it. Only a failure of SQLite is an error: then nothing has
- * changed, and the event must be applied again.
+ * Applies events. An event that contradicts its prediction is rejected, and the prediction fails. If object storage does not
+ * accept an event's image, the event and those that follow it are parked. Only a failure of SQLite is thrown: then nothing
+ * has changed, and the event must be applied again.
  */
 export class EventApplier {
   readonly #options: EventApplierOptions;
-  /** Tries in a row to store the image of a prediction's next event that have failed. */
+  /** Consecutive failures to store the image of a prediction's next event. */
   readonly #tries = new Map<string, number>();
   #isRetrying = false;
   #retryDelayMs = RETRY_MIN_MS;
@@ -103,14 +103,14 @@ export class EventApplier {
           this.#retryDelayMs = RETRY_MIN_MS;
         }
       } catch (error) {
-        log.error("a parked event could not take effect", { prediction: id, ...errorFields(error) });
+        log.error("cannot apply a parked event", { prediction: id, ...errorFields(error) });
       }
     }
   }
 
   /**
-   * Applies an event, with `settle` in the same transaction. False if that has to wait for object storage; then nothing has
-   * been changed.
+   * Applies an event, and calls `settle` in the same transaction. Returns false if that has to wait for object storage; then
+   * nothing has changed.
    */
   async #take(id: string, message: StreamMessage, settle: () => void): Promise<boolean> {
     const { store, models, log, onChanged, onEnded, onOrphan } = this.#options;
@@ -122,7 +122,7 @@ export class EventApplier {
       return true;
     }
     if (framed instanceof Error) {
-      this.#setAside(before, { reason: "unreadable", what: "a message that is no event" }, settle);
+      this.#reject(before, { reason: "unreadable", what: "not an event" }, settle);
       return true;
     }
     const { value: event, attachment } = framed;
@@ -130,7 +130,7 @@ export class EventApplier {
       const model = models.get(modelKey({ name: before.model, version: before.version }));
       const what = contradictionOf(before, model, framed);
       if (what !== undefined) {
-        this.#setAside(before, { reason: "contradictory", what: `${event.type}: ${what}` }, settle);
+        this.#reject(before, { reason: "contradictory", what: `${event.type}: ${what}` }, settle);
         return true;
       }
       if (isFileDue(before, event) && !(await this.#storeFile(before, event, message, attachment))) {
@@ -152,13 +152,13 @@ export class EventApplier {
       try {
         return store.atomically(() => ingest(store, row, event, attachment));
       } catch (error) {
-        // If it is SQLite that fails, this fails too, and nothing has happened.
+        // If the cause is SQLite itself, this fails too, and nothing has changed.
         failPrediction(store, id, event.type);
         failure = error;
         return true;
       }
     });
-    if (failure !== undefined) this.#told(id, "unapplicable", event.type, errorFields(failure));
+    if (failure !== undefined) this.#report(id, "unapplicable", event.type, errorFields(failure));
     else if (changed) this.#measure(row, store.get(id));
     const after = store.get(id);
     if (changed && after !== undefined && isFinal(after.status)) {
@@ -172,8 +172,8 @@ export class EventApplier {
     return true;
   }
 
-  /** Fails the prediction: what its worker reports cannot be relied on. */
-  #setAside(
+  /** Fails the prediction, since its worker's reports cannot be trusted. */
+  #reject(
     { id }: PredictionRow,
     { reason, what }: { reason: "unreadable" | "contradictory"; what: string },
     settle: () => void,
@@ -183,14 +183,14 @@ export class EventApplier {
       settle();
       failPrediction(store, id, what);
     });
-    this.#told(id, reason, what);
+    this.#report(id, reason, what);
     onEnded(id);
   }
 
-  #told(id: string, reason: string, what: string, fields: LogFields = {}): void {
+  #report(id: string, reason: string, what: string, fields: LogFields = {}): void {
     const { metrics, log } = this.#options;
     metrics.count("vqd_hub_events_refused_total", reason);
-    log.error("event set aside, prediction failed", { prediction: id, reason, what, ...fields });
+    log.error("rejected an event; its prediction has failed", { prediction: id, reason, what, ...fields });
   }
 
   /** Records the durations that an event completes. */
@@ -232,7 +232,7 @@ export class EventApplier {
 
 /** Call within a transaction. */
 function failPrediction(store: PredictionStore, id: string, what: string): void {
-  const error = { code: "internal", message: `the worker reported what cannot be (${what})` } as const;
+  const error = { code: "internal", message: `the worker sent an invalid event (${what})` } as const;
   endPrediction(store, id, { status: "failed", at: Date.now(), error, release: true });
 }
 

@@ -1,4 +1,4 @@
-// Whether an event can be one of its prediction: what a worker says is checked against what was asked for.
+// Checks a worker's event against the prediction it belongs to.
 
 import type { Framed } from "@vqd/shared/codec.ts";
 import type { PredictionEvent } from "@vqd/shared/events.ts";
@@ -9,19 +9,19 @@ import { z } from "zod";
 import type { FileEvent } from "./storage/files.ts";
 import type { PredictionRow } from "./storage/prediction-row.ts";
 
-/** Rows of a prediction's stream. A thousand steps take about 1,200, and again with each attempt that starts over. */
+/** Maximum number of events of a prediction. A thousand steps take about 1,200, and so does each attempt that starts over. */
 const MAX_EVENTS = 10_000;
 const BYTES_PER_TOKEN = 2;
 
-/** Of a prediction's input, what its images must agree with. */
+/** The fields of a prediction's input that its images must match. */
 const askedSchema = z.object({
   output_format: z.enum(OUTPUT_FORMATS),
   num_previews: z.int(),
 });
 
 /**
- * Why the event cannot be one of the prediction, undefined if it can. `model` is undefined where its manifest is no
- * longer known: then sizes are not checked. The text holds numbers and names of formats only, for logs and the caller.
+ * How the event contradicts the prediction; undefined if it does not. `model` is undefined if its manifest is no longer
+ * known: then sizes are not checked. The text is safe for logs and callers: it contains only numbers and format names.
  */
 export function contradictionOf(
   row: PredictionRow,
@@ -30,7 +30,7 @@ export function contradictionOf(
 ): string | undefined {
   if (row.eventSeq >= MAX_EVENTS) return `more than ${MAX_EVENTS} events`;
   if ("total" in event && event.total !== row.totalSteps) {
-    return `${event.total} steps in all, and not ${row.totalSteps}`;
+    return `${event.total} steps in total instead of ${row.totalSteps}`;
   }
   switch (event.type) {
     case "started":
@@ -39,7 +39,7 @@ export function contradictionOf(
     case "step": {
       const { step, images, masked, timestep } = event;
       if (!isStep(row, step)) return `step ${step} of ${row.totalSteps}`;
-      if (images !== row.images) return `${images} images, and not ${row.images}`;
+      if (images !== row.images) return `${images} images instead of ${row.images}`;
       const pixels =
         images * (model === undefined ? MAX_LATENT_PIXELS : model.latentHeight * model.latentWidth);
       if (masked > pixels) return `${masked} masked pixels of ${pixels}`;
@@ -59,7 +59,7 @@ export function contradictionOf(
     case "canceled":
       break;
   }
-  return attachment.length === 0 ? undefined : `${attachment.length} bytes with an event that has none`;
+  return attachment.length === 0 ? undefined : `an attachment of ${attachment.length} bytes`;
 }
 
 const isStep = ({ totalSteps }: PredictionRow, step: number): boolean => step >= 1 && step <= totalSteps;
@@ -75,10 +75,11 @@ function imageContradiction(
   if (event.type === "preview" && event.preview >= asked.num_previews) {
     return `preview ${event.preview} of ${asked.num_previews}`;
   }
-  if (event.format !== asked.output_format) return `a ${event.format} image, and not ${asked.output_format}`;
+  if (event.format !== asked.output_format)
+    return `a ${event.format} image instead of ${asked.output_format}`;
   const { width, height } = event;
   if (model !== undefined && (width !== model.imageWidth || height !== model.imageHeight)) {
     return `an image of ${width}x${height} pixels`;
   }
-  return attachment.length === 0 ? "an image without content" : undefined;
+  return attachment.length === 0 ? "an empty image" : undefined;
 }

@@ -31,7 +31,7 @@ import { expire } from "./storage/retention.ts";
 /** Maximum number of events that one call returns. */
 const EVENT_BATCH = 16;
 
-/** How long a check of NATS answers for the next ones. */
+/** How long the result of a check of NATS is reused. */
 const HEALTH_CACHE_MS = 1_000;
 
 export class Hub extends DurableObject<HubEnv> {
@@ -162,7 +162,7 @@ export class Hub extends DurableObject<HubEnv> {
 
   async health(): Promise<HubHealth> {
     const now = Date.now();
-    // Anyone may ask, as often as they like: JetStream is asked at most once a second.
+    // The endpoint is open to anyone, so JetStream is queried at most once a second.
     if (now - this.#checkedAt >= HEALTH_CACHE_MS) {
       this.#checkedAt = now;
       this.#checked = this.#parts.connection.check();

@@ -54,7 +54,7 @@ export interface ViewOptions {
   readonly status?: PredictionStatus;
 }
 
-/** For a key that may not read: nothing of what was asked for or made, and no URL that works without a key. */
+/** The view for a key that may not read: no input, no results, and no URL that works without a key. */
 export function withoutContent(view: PredictionView): PredictionView {
   const { webhook: _, webhook_events_filter: __, ...rest } = view;
   const urls = { ...view.urls, stream: view.urls.events };

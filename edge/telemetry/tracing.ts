@@ -64,7 +64,7 @@ export class Tracing {
     const sampler = new TraceIdRatioBasedSampler(options.ratio);
     const provider = new TracerProvider({
       resource: resourceFromAttributes({ "service.name": SCOPE }),
-      // A caller's flag does not decide how much is exported.
+      // A caller's sampling flag must not decide how much is exported.
       sampler: new ParentBasedSampler({ root: sampler, remoteParentSampled: sampler }),
       spanProcessors: [this.#pending],
     });

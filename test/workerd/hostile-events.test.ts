@@ -134,7 +134,7 @@ describe("an event that contradicts its prediction", () => {
     expect(await recordOf(job)).toMatchObject({
       status: "failed",
       errorCode: "internal",
-      errorMessage: expect.stringContaining(`the worker reported what cannot be (${said.type}: `) as string,
+      errorMessage: expect.stringContaining(`the worker sent an invalid event (${said.type}: `) as string,
       outputs: [],
     });
     expect(await refused("contradictory")).toBe(before + 1);

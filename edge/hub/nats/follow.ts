@@ -89,7 +89,7 @@ export class EventFollower {
     this.#subscription?.unsubscribe();
   }
 
-  /** Makes a consumer from the cursor on; gives its generation. */
+  /** Creates a consumer that starts at the cursor, and returns its generation. */
   async #subscribe(): Promise<number> {
     const { shard, cursor, log } = this.#options;
     const generation = ++this.#generation;
@@ -170,14 +170,14 @@ export class EventFollower {
       } catch (error) {
         this.#failures++;
         this.#options.log.error("cannot apply an event", errorFields(error));
-        // If it came from an earlier consumer, the current one delivers it again.
+        // If the event came from an earlier consumer, the current one delivers it again.
         if (generation === this.#generation) void this.#restart("failure");
       }
     }
     this.#working = false;
   }
 
-  /** Creates a new consumer, starting at the cursor. Nothing that the current one delivers is applied any more. */
+  /** Creates a new consumer, starting at the cursor. Nothing more of what the current one delivers is applied. */
   async #restart(reason: string): Promise<void> {
     this.#generation++;
     this.#queue = [];
@@ -195,7 +195,7 @@ export class EventFollower {
         const delayMs = RESTART_DELAY_MS * 2 ** Math.min(this.#failures, MAX_DOUBLINGS);
         await new Promise((resolve) => setTimeout(resolve, delayMs));
         made = await this.#subscribe();
-        // Something that it delivered may have failed already.
+        // One of its events may already have failed.
       } while (made !== this.#generation && !this.#nc.isClosed());
     } catch (error) {
       // A session without events is useless; the hub opens a new one.

@@ -10,9 +10,9 @@ import type { Session } from "./session.ts";
 
 /** Age at which the copy is refreshed from the stream, which also drops removed models. */
 const MODELS_STALE_MS = 10_000;
-/** From hearing of an announcement until the stream has it, also for several that come together. */
+/** Delay between an announcement and reading it from the stream; several in quick succession are read together. */
 const HEARD_MS = 50;
-/** Announcements that are read one by one; where more come at once, the next look reads the stream as a whole. */
+/** Maximum number of announcements read one by one; beyond that, the next request reads the whole stream. */
 const MAX_HEARD = 32;
 
 export class ModelRegistry {
@@ -20,9 +20,9 @@ export class ModelRegistry {
   readonly #metrics: HubMetrics;
   readonly #log: Logger;
   readonly #models = new Map<string, ModelManifest>();
-  /** Keys that were announced and have not been read yet. */
+  /** Announced keys that have yet to be read. */
   readonly #heard = new Set<string>();
-  /** Sequences of messages that were refused: each is told of once. */
+  /** Sequence of the last rejected message by key, so that each is reported only once. */
   readonly #refused = new Map<string, number>();
   #syncedAt = 0;
 
@@ -32,7 +32,7 @@ export class ModelRegistry {
     this.#log = log;
     const stored = this.#sql.exec<{ model_key: string; manifest: string }>("SELECT * FROM models");
     for (const { model_key: key, manifest } of stored) {
-      // An earlier release may have stored what this one refuses.
+      // An earlier release may have stored a manifest that this one rejects.
       const { data } = modelManifestSchema.safeParse(JSON.parse(manifest));
       if (data !== undefined && modelKey(data) === key) this.#models.set(key, data);
     }
@@ -77,7 +77,7 @@ export class ModelRegistry {
     this.#syncedAt = Date.now();
   }
 
-  /** Reads the manifest from the stream, which knows when it arrived, and once for several in quick succession. */
+  /** Schedules reading a manifest from the stream, which knows when it arrived. */
   #hear(jsm: JetStreamManager, subject: string): void {
     if (this.#heard.size >= MAX_HEARD) {
       this.#syncedAt = 0;
@@ -89,26 +89,26 @@ export class ModelRegistry {
         this.#heard.clear();
         Promise.all(keys.map((key) => this.#read(jsm, key))).catch((error: unknown) => {
           this.#syncedAt = 0;
-          this.#log.warn("cannot read models", errorFields(error));
+          this.#log.warn("cannot read model manifests", errorFields(error));
         });
       }, HEARD_MS);
     }
     this.#heard.add(modelKeyOf(subject));
   }
 
-  /** Reads the manifest of a key from the stream, and dates it by when the broker received it. */
+  /** Reads the manifest of a key from the stream, and dates it with the time at which the broker received it. */
   async #read(jsm: JetStreamManager, key: string): Promise<void> {
     const message = await jsm.direct.getMessage(STREAMS.models, { last_by_subj: modelSubject(key) });
     if (message === null) return;
     try {
       const manifest = decodeManifest(message.data);
-      if (modelKey(manifest) !== key) throw new Error(`is of the model ${modelKey(manifest)}`);
+      if (modelKey(manifest) !== key) throw new Error(`is for the model ${modelKey(manifest)}`);
       this.#put(key, { ...manifest, announcedAt: message.time.getTime() });
     } catch (error) {
       if (this.#refused.get(key) === message.seq) return;
       this.#refused.set(key, message.seq);
       this.#metrics.count("vqd_hub_manifests_refused_total");
-      this.#log.warn("model manifest refused", { key, ...errorFields(error) });
+      this.#log.warn("rejected a model manifest", { key, ...errorFields(error) });
     }
   }
 

@@ -1,12 +1,12 @@
-// How many requests of a hub may be held open at once to follow predictions: event streams and waiting requests alike.
+// Limits how many requests a hub holds open to follow predictions: event streams and waiting requests.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 
-/** Maximum number of a hub. */
+/** Maximum number per hub. */
 const MAX_READERS = 2_000;
 /** Largest share of them for the predictions of one owner, so that nobody can shut out the others. */
 const OWNER_SHARE = 1 / 4;
-/** When it makes sense to try again. */
+/** How soon a retry makes sense. */
 export const RETRY_SECONDS = 5;
 
 export class ReaderSlots {
@@ -28,15 +28,15 @@ export class ReaderSlots {
     return this.#count < this.#max && (this.#byOwner.get(owner) ?? 0) < this.#max * OWNER_SHARE;
   }
 
-  /** Takes a slot, also where there is no room: call `hasRoom` first. Returns its release, to be called once. */
+  /** Takes a slot even if there is no room: call `hasRoom` first. Returns a function to release it, to be called once. */
   take(owner: string): () => void {
     this.#note(owner, 1);
     return () => this.#note(owner, -1);
   }
 
   /**
-   * Runs `work` in a slot. Throws a VqdError (too_many_readers) if there is no room, unless it `continues` what has been
-   * admitted before.
+   * Runs `work` in a slot. Throws a VqdError (too_many_readers) if there is no room, unless it `continues` a request that
+   * was already admitted.
    */
   async hold<T>(owner: string, continues: boolean, work: () => Promise<T>): Promise<T> {
     if (!continues && !this.hasRoom(owner)) {

@@ -3,12 +3,12 @@
 import type { OutputEvent, PreviewEvent } from "@vqd/shared/events.ts";
 import type { PredictionRow } from "./prediction-row.ts";
 
-/** A put that takes longer is given up: it holds up what comes after. */
+/** Time limit for a put: later events wait for it. */
 const PUT_LIMIT_MS = 5_000;
 
 const CONTENT_TYPES = { png: "image/png", webp: "image/webp", jpeg: "image/jpeg" } as const;
 
-/** The events that bring an image. */
+/** Events with an image. */
 export type FileEvent = OutputEvent | PreviewEvent;
 
 /** Key of a file in the bucket, unguessable because of the capability. */
@@ -32,7 +32,10 @@ export async function putImage(
   const httpMetadata = { contentType: CONTENT_TYPES[event.format] };
   const put = bucket.put(fileKey(row.fileCapability, fileName(event)), bytes, { httpMetadata });
   const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error(`no answer within ${PUT_LIMIT_MS} ms`)), PUT_LIMIT_MS);
+  const timer = setTimeout(
+    () => late.reject(new Error(`no response within ${PUT_LIMIT_MS} ms`)),
+    PUT_LIMIT_MS,
+  );
   await Promise.race([put, late.promise]).finally(() => clearTimeout(timer));
 }
 

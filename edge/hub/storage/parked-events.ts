@@ -1,5 +1,5 @@
-// Events that cannot take effect yet, for object storage does not take their image, with those that follow them: in
-// SQLite, so that the hub may read on in the stream, and other predictions with it.
+// Events that cannot be applied yet because object storage does not accept their image, and those that follow them. Kept in
+// SQLite, so that the hub can read on in the stream for other predictions.
 
 import type { StreamMessage } from "../nats/follow.ts";
 
@@ -14,7 +14,7 @@ export class ParkedEvents {
     return this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM parked_events").one().n;
   }
 
-  /** Predictions that have some. */
+  /** Predictions that have parked events. */
   ids(): string[] {
     return this.#sql
       .exec<{ id: string }>("SELECT DISTINCT prediction_id AS id FROM parked_events")
@@ -39,7 +39,7 @@ export class ParkedEvents {
     );
   }
 
-  /** The prediction's next one. */
+  /** The prediction's next parked event. */
   first(id: string): StreamMessage | undefined {
     const [row] = this.#sql
       .exec<{ sequence: number; subject: string; data: ArrayBuffer; traceparent: string | null }>(

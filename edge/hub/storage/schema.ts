@@ -133,7 +133,7 @@ const MIGRATIONS: readonly string[] = [
   `
   CREATE TABLE parked_events (
     prediction_id TEXT NOT NULL,
-    -- Of the message in the events stream.
+    -- Sequence of the message in the events stream.
     sequence INTEGER NOT NULL,
     subject TEXT NOT NULL,
     data BLOB NOT NULL,
