@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from .config import STYLES, Config
-from .evaluate import GUIDANCE_SCALE, STEPS, WORDINGS, Sampling, evaluate
-from .export import export
-from .plot import plot_logs
-from .prepare import prepare
-from .service import Service
-from .tokens import make_tokens
-from .train_transformer import train_transformer
-from .train_vqvae import train_vqvae
+from .config import Config
+from .output.evaluate import evaluate
+from .output.export import export
+from .output.pack import pack
+from .output.picture_source import PictureSource
+from .output.plot import plot_logs
+from .output.sheet import make_sheet
+from .output.snapshot import restore, snapshot
+from .scenes.sprites import prepare
+from .training.team import in_processes
+from .training.tokens import make_tokens
+from .training.train_denoiser import train_transformer
+from .training.train_reader import train_reader
+from .training.train_vqvae import train_vqvae
+from .words.synonyms import make_words
 
 
 def main() -> None:
@@ -26,26 +33,49 @@ def main() -> None:
     def add(name: str, text: str) -> argparse.ArgumentParser:
         return stages.add_parser(name, help=text, description=text, parents=[common()])
 
-    add("prepare", "fetch icons and labels, render the pictures")
+    add("prepare", "fetch icons and labels, render the sprites")
+    add("words", "find words that mean a subject without being its name")
     vqvae = add("vqvae", "train the VQ-VAE")
     vqvae.add_argument("--warm-start", type=Path, metavar="FILE", help="a VQModel's safetensors file to begin with")
-    vqvae.add_argument("--decoder-only", action="store_true", help="keep encoder and codebook (tokens stay valid)")
-    add("tokens", "encode the pictures with the averaged VQ-VAE")
+    vqvae.add_argument(
+        "--decoder-only",
+        action="store_true",
+        help="keep encoder and codebook, so that tokens stay valid; some codes are wrong, as a denoiser's are",
+    )
+    add("tokens", "encode the sprites with the averaged VQ-VAE")
     transformer = add("transformer", "train denoiser, text encoder and empty-text embedding")
-    transformer.add_argument("--warm-start", type=Path, metavar="FOLDER", help="a checkpoint of the same widths to begin with")
+    transformer.add_argument(
+        "--warm-start", type=Path, metavar="FOLDER", help="a checkpoint of the same widths to begin with"
+    )
+    transformer.add_argument(
+        "--processes", type=int, default=1, help="that train together, each with a batch of its own [1]"
+    )
     exporting = add("export", "write the averaged weights as a checkpoint in the diffusers layout")
     exporting.add_argument("folder", type=Path, help="where to")
-    evaluating = add("evaluate", "measure a checkpoint folder: figures as JSON, and grids of pictures")
+    add("reader", "train the network that judges pictures")
+    evaluating = add("evaluate", "measure a checkpoint folder: figures as JSON")
     evaluating.add_argument("folder", type=Path, help="the checkpoint")
     evaluating.add_argument("output", type=Path, help="path of the report, without its ending")
-    evaluating.add_argument("--subjects", type=int, default=300, help="how many subjects [300]")
-    evaluating.add_argument("--wordings", nargs="+", choices=tuple(WORDINGS), default=["label"], help="kinds of prompts [label]")
-    evaluating.add_argument("--steps", type=int, help=f"denoising steps [{STEPS}, or the service's default]")
-    evaluating.add_argument("--guidance-scale", type=float, help=f"[{GUIDANCE_SCALE}, or the service's default]")
-    evaluating.add_argument("--api", metavar="URL", help="let a running service with this checkpoint make the pictures: "
-                            "http://HOST:PORT/v1, its key in VQD_API_KEY")  # fmt: skip
-    evaluating.add_argument("--seed", type=int, default=0, help="[0]")
+    evaluating.add_argument("--scenes", type=int, default=100, help="of each kind [100]")
+    drawing = add("sheet", "draw a file of prompts, one a line, as one sheet of pictures")
+    drawing.add_argument("folder", type=Path, help="the checkpoint")
+    drawing.add_argument("prompts", type=Path, help="the file")
+    drawing.add_argument("output", type=Path, help="the PNG file to write")
+    for pictures in (evaluating, drawing):
+        pictures.add_argument("--steps", type=int, help="denoising steps [16, or the service's default]")
+        pictures.add_argument("--guidance-scale", type=float, help="[1, or the service's default]")
+        pictures.add_argument("--api", metavar="URL", help="let a running service with this checkpoint make the pictures: "
+                              "http://HOST:PORT/v1, its key in VQD_API_KEY")  # fmt: skip
+        pictures.add_argument("--seed", type=int, default=0, help="[0]")
     add("plot", "draw the logs of the run").add_argument("folder", type=Path, help="where to")
+    add("pack", "what the later stages need of the data, as one archive").add_argument(
+        "archive", type=Path, help="the .tar to write"
+    )
+    for name, text in (
+        ("snapshot", "keep the run's averaged weights in small files"),
+        ("restore", "begin a run with the weights of a snapshot"),
+    ):
+        add(name, text).add_argument("folder", type=Path, help="of the snapshot")
     options = parser.parse_args()
 
     config = configure(options)
@@ -53,22 +83,36 @@ def main() -> None:
     match options.stage:
         case "prepare":
             prepare(config)
+        case "words":
+            make_words(config)
         case "vqvae":
             train_vqvae(config, warm_start=options.warm_start, decoder_only=options.decoder_only)
         case "tokens":
             make_tokens(config)
         case "transformer":
-            train_transformer(config, warm_start=options.warm_start)
+            in_processes(options.processes, partial(train_transformer, config, options.warm_start))
         case "export":
             export(config, options.folder)
+        case "reader":
+            train_reader(config)
         case "evaluate":
-            service = Service(options.api) if options.api else None
-            steps, guidance_scale = (None, None) if service else (STEPS, GUIDANCE_SCALE)
-            sampling = Sampling(options.steps or steps, options.guidance_scale or guidance_scale, options.seed, service)
-            evaluate(config, options.folder, options.output, subjects=options.subjects,
-                     kinds=tuple(options.wordings), sampling=sampling)  # fmt: skip
+            evaluate(config, source_of(options), options.output, scenes=options.scenes)
+        case "sheet":
+            make_sheet(source_of(options), options.prompts, options.output)
+        case "pack":
+            pack(config, options.archive)
+        case "snapshot":
+            snapshot(config, options.folder)
+        case "restore":
+            restore(config, options.folder)
         case "plot":
             plot_logs(config.run.run, options.folder)
+
+
+def source_of(options: argparse.Namespace) -> PictureSource:
+    return PictureSource(
+        options.folder, steps=options.steps, guidance_scale=options.guidance_scale, seed=options.seed, api=options.api
+    )
 
 
 def common() -> argparse.ArgumentParser:
@@ -77,15 +121,24 @@ def common() -> argparse.ArgumentParser:
     parser.add_argument("--home", type=Path, help="folder of data and runs [VQD_TRAIN_HOME, else vqd-train]")
     parser.add_argument("--name", help="name of the run [first]")
     parser.add_argument("--threads", type=int, help="threads of torch [1]")
-    parser.add_argument("--styles", nargs="+", choices=tuple(STYLES), help="icon sets, a style each, the default one first [flat noto]")
-    parser.add_argument("--resolution", type=int, help="side of the pictures in pixels [96]")
-    parser.add_argument("--channels", type=int, nargs="+", help="of the VQ-VAE; f = 2^(their number - 1) [32 64 128]")
     parser.add_argument("--max-images", type=int, help="pictures that the VQ-VAE is trained on [28000]")
-    parser.add_argument("--max-samples", type=int, help="samples that the denoiser is trained on [90000]")
-    parser.add_argument("--token-share", type=share, help="of the latents that the denoiser sees of a picture, but for the last samples [0.5]")
+    parser.add_argument("--max-samples", type=int, help="samples that the denoiser is trained on [600000]")
+    parser.add_argument(
+        "--token-share",
+        type=share,
+        help="of the latents that the denoiser sees of a picture, but for the last samples [1/3]",
+    )
+    parser.add_argument("--max-pictures", type=int, help="pictures that the reader is trained on [120000]")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where torch computes [cpu]")
     parser.add_argument("--max-seconds", type=float, help="stop and save after so many seconds of work")
-    parser.add_argument("--no-compile", dest="compile", action="store_false", default=None, help="do not torch.compile")
+    parser.add_argument("--compile", action="store_true", default=None, help="torch.compile the denoiser")
+    parser.add_argument(
+        "--schedule-seconds", type=float, help="finish the stage after so many seconds of work, however far it comes"
+    )
+    parser.add_argument(
+        "--workers", type=int, help="processes that draw the denoiser's batches [0, or 12 with --large]"
+    )
+    parser.add_argument("--large", action="store_true", help="settings for a GPU: a larger denoiser and larger batches")
     parser.add_argument("--smoke", action="store_true", help="tiny settings: shows that the chain works")
     return parser
 
@@ -98,17 +151,20 @@ def share(text: str) -> float:
 
 
 def configure(options: argparse.Namespace) -> Config:
-    config = Config().smoke() if options.smoke else Config()
+    config = Config().large() if options.large else Config()
+    config = config.smoke() if options.smoke else config
 
     def given(*names: str) -> dict[str, object]:
-        values = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-        return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
     return replace(
         config,
-        run=replace(config.run, **given("home", "name", "threads", "device", "max_seconds", "compile")),
-        data=replace(config.data, **given("styles", "resolution")),
-        vq=replace(config.vq, **given("channels", "max_images")),
+        run=replace(
+            config.run,
+            **given("home", "name", "threads", "device", "max_seconds", "schedule_seconds", "workers", "compile"),
+        ),
+        vq=replace(config.vq, **given("max_images")),
+        reader=replace(config.reader, **given("max_pictures")),
         transformer=replace(config.transformer, **given("max_samples", "token_share")),
     )
 

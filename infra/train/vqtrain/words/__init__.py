@@ -1,0 +1,1 @@
+"""What people type for a scene: names, synonyms, captions, and their tokens."""
