@@ -103,8 +103,8 @@ export class WebhookSender {
       });
       const nextAt = store.get(delivery.id)?.nextAt ?? null;
       // If a redelivery was requested in the meantime, it is sent again whatever the outcome of this attempt.
-      const isBegunAnew = nextAt !== null && nextAt !== leaseUntil;
-      if (!isBegunAnew) {
+      const isRestarted = nextAt !== null && nextAt !== leaseUntil;
+      if (!isRestarted) {
         if ("retryAt" in step) store.retryAt(delivery.id, step.retryAt, tries);
         else if (step.state === "disabled") store.disable(row.id);
         else store.settle(delivery.id, step.state);
