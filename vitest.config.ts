@@ -33,6 +33,8 @@ export default defineConfig({
   test: {
     // The reporter lists what takes longer: most tests here run real processes.
     slowTestThreshold: 10_000,
+    // What a test logs is of interest if it fails.
+    silent: "passed-only",
     projects: [
       {
         test: {

@@ -48,7 +48,7 @@ afterEach(async () => {
 });
 
 describe("a stored key", () => {
-  it("gets the priority that it may have, and no more", async () => {
+  it("gets at most the priority that it allows", async () => {
     const [normal, low, older] = [await makeKey(), await makeKey({ priority: "low" }), await makeKey()];
     await env.KEYS.put(
       storedKeyName(await hashOf(older)),
@@ -82,7 +82,7 @@ describe("a stored key", () => {
     }
   });
 
-  it("makes and sees its owner's predictions, which other keys of the owner see and others do not", async () => {
+  it("creates and sees its owner's predictions, which other keys of the owner also see, and others do not", async () => {
     const [key, same, other] = [await makeKey(), await makeKey({ name: `owner-${count}` }), await makeKey()];
     const { id } = await (await create(key)).json<{ id: string }>();
     for (const [who, status] of [
@@ -96,7 +96,7 @@ describe("a stored key", () => {
     expect((await call(`/v1/predictions/${id}/cancel`, { method: "POST", key: other })).status).toBe(404);
   });
 
-  it("reads metrics with the scope of that name only", async () => {
+  it("reads metrics only with the scope of that name", async () => {
     const key = await makeKey({ scopes: ["metrics"] });
     expect((await call("/metrics", { key })).status).toBe(200);
     expect((await call("/v1/models", { key })).status).toBe(403);
@@ -149,7 +149,7 @@ describe("a stored key", () => {
     });
   });
 
-  it("is refused in OpenAI's form where OpenAI's clients ask", async () => {
+  it("is refused in OpenAI's format on OpenAI's endpoint", async () => {
     const key = await makeKey({ scopes: ["read"] });
     const response = await call("/v1/images/generations", { json: { prompt: "a cat" }, key });
     expect(response.status).toBe(403);
@@ -165,9 +165,9 @@ describe("a stored key", () => {
   });
 });
 
-// Where the clock is the hub's own, limits are so low that nothing fills up again before the test's time is over.
+// Tests that depend on the hub's own clock use limits so low that nothing refills before the test would time out.
 describe("limits", () => {
-  it("hold back who makes too many in a minute, and say when to come again", async () => {
+  it("refuse too many predictions per minute, and say when to retry", async () => {
     const key = await makeKey({ perMinute: 2 });
     const first = await create(key);
     expect(first.headers.get("ratelimit-policy")).toBe('"predictions";q=2;w=60');
@@ -190,11 +190,11 @@ describe("limits", () => {
     expect(images.headers.get("x-should-retry")).toBe("true");
     expect(images.headers.get("x-ratelimit-remaining-requests")).toBe("0");
     expect(await images.json()).toMatchObject({ error: { type: "requests", code: "rate_limit_exceeded" } });
-    // Reading is not making.
+    // Reading does not count.
     expect((await call("/v1/predictions", { key })).status).toBe(200);
   });
 
-  it("hold back who has too many live, until one ends", async () => {
+  it("refuse too many live predictions, until one ends", async () => {
     const key = await makeKey({ live: 1, perMinute: 3 });
     const { id } = await (await create(key)).json<{ id: string }>();
     const refused = await create(key);
@@ -207,7 +207,7 @@ describe("limits", () => {
 
   const limiter = new RateLimiter();
 
-  it("fill up again evenly", () => {
+  it("refill evenly", () => {
     const limits = { perMinute: 60, live: 5 };
     const at = (now: number): number => limiter.admit("a", 0, limits, now).remaining;
     for (let i = 0; i < 60; i++) expect(at(0)).toBe(59 - i);
@@ -217,7 +217,7 @@ describe("limits", () => {
     expect(limiter.admit("b", 0, limits, 60_000).remaining).toBe(59);
   });
 
-  it("of one owner's keys do not spoil each other", async () => {
+  it("of an owner's keys are independent of each other", async () => {
     const left = (perMinute: number): number =>
       limiter.admit("owner-of-two", 0, { perMinute, live: 5 }, 0).remaining;
     expect([left(600), left(2), left(600), left(2)]).toEqual([599, 1, 598, 0]);

@@ -91,7 +91,7 @@ describe("a prediction", () => {
     expect(again.status).toBe(304);
   });
 
-  it("tells by HEAD what GET of its event stream would", async () => {
+  it("answers HEAD of its event stream like GET", async () => {
     const { id, urls } = await create({});
     for (const url of [urls.events, urls.stream]) {
       const head = await call(path(url), { method: "HEAD", headers: { "x-request-id": "head-1" } });
@@ -115,14 +115,14 @@ describe("a prediction", () => {
     expect((await call(none, { method: "HEAD" })).status).toBe(404);
   });
 
-  it("fills in what was left open, and clamps the default steps to the model", async () => {
+  it("fills in defaults, with no more steps than the model has", async () => {
     const { input } = await create({ seed: null, negative_prompt: "" });
     expect(input.num_inference_steps).toBe(50);
     expect(input.seed).toBeGreaterThanOrEqual(0);
     expect(input.seed).toBeLessThan(2 ** 32);
   });
 
-  it("carries the sampler's settings to the worker and echoes them", async () => {
+  it("passes sampler settings to the worker and echoes them", async () => {
     const settings = { scheduler: "strided", prior_rule: 2, prior_weight: 1.5 };
     const { id, input } = await create({ ...settings, seed: 8 });
     expect(input).toMatchObject(settings);
@@ -147,13 +147,13 @@ describe("a prediction", () => {
     expect(input).toMatchObject(meant);
   });
 
-  it("says when the prompt was cut", async () => {
+  it("says when the prompt was truncated", async () => {
     const { metrics, logs } = await create({ prompt: "one two three four five six seven eight nine" });
     expect(metrics).toMatchObject({ prompt_tokens: 11, prompt_truncated: true });
     expect(logs).toMatch(/was truncated/);
   });
 
-  it("is waited for as long as asked, and starting when that runs out", async () => {
+  it("is waited for as long as requested, and still starting after that", async () => {
     const prediction = call("/v1/predictions", {
       json: { input: { prompt: "a", num_inference_steps: 1, seed: 1 } },
       headers: { prefer: "wait=1" },
@@ -165,7 +165,7 @@ describe("a prediction", () => {
     expect(late.status).toBe("starting");
   });
 
-  it("is canceled at once, waiting or running, and only by its owner", async () => {
+  it("is canceled immediately, waiting or running, and only by its owner", async () => {
     const waiting = await create({});
     const others = await call(path(waiting.urls.cancel), { method: "POST", key: "other-key" });
     expect(others.status).toBe(404);
@@ -185,7 +185,7 @@ describe("a prediction", () => {
     expect(await get(running.id)).toMatchObject({ status: "canceled", output: null });
   });
 
-  it("that ended while a worker still works stops that worker", async () => {
+  it("that has ended stops a worker that is still working on it", async () => {
     const { id, urls } = await create({});
     const job = await worker.take({ id });
     await call(path(urls.cancel), { method: "POST" });
@@ -251,7 +251,7 @@ describe("the images endpoint", () => {
     expect((await call(path(data[0]?.url ?? ""), { key: null })).status).toBe(200);
   });
 
-  it("answers although the hub is killed while it waits", async () => {
+  it("responds even if the hub is killed while it waits", async () => {
     const answered = call("/v1/images/generations", { json: { prompt: "a", seed: 105 } });
     const job = await worker.take({ seed: 105 });
     await worker.say(job, ...stepEvent(1, 50));
@@ -261,7 +261,7 @@ describe("the images endpoint", () => {
     expect((await answered).status).toBe(200);
   });
 
-  it("takes the sampler's settings too", async () => {
+  it("accepts sampler settings too", async () => {
     const settings = { scheduler: "strided", prior_rule: 1, num_inference_steps: 3 };
     const answered = call("/v1/images/generations", { json: { prompt: "a", seed: 106, ...settings } });
     const job = await worker.take({ seed: 106 });
@@ -270,7 +270,7 @@ describe("the images endpoint", () => {
     expect((await answered).status).toBe(200);
   });
 
-  it("cancels the prediction when its client leaves", async () => {
+  it("cancels the prediction when its client disconnects", async () => {
     const leaving = new AbortController();
     const answered = call("/v1/images/generations", {
       json: { prompt: "a", seed: 104 },
@@ -285,7 +285,7 @@ describe("the images endpoint", () => {
     await expect.poll(async () => (await get(job.id)).status).toBe("canceled");
   });
 
-  it("passes a worker's failure on", async () => {
+  it("reports a worker's failure", async () => {
     const answered = call("/v1/images/generations", { json: { prompt: "a", seed: 103 } });
     const job = await worker.take({ seed: 103 });
     await worker.say(job, { type: "failed", error: { code: "model_error", message: "broken" } });
@@ -315,7 +315,7 @@ describe("a NATS that cannot be reached", () => {
     await expect(linkTo("1").open()).rejects.toMatchObject(unavailable);
   });
 
-  it("is waited for as long as the caller says, and no longer, when it does not answer", async () => {
+  it("is given up after the caller's time limit when it does not respond", async () => {
     const opened = linkTo(env.RECEIVER_PORT).open(50);
     await expect(opened).rejects.toMatchObject({ ...unavailable, cause: { message: "timeout" } });
   });

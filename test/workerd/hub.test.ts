@@ -198,7 +198,7 @@ describe("ingestion", () => {
     expect(events.at(-1)?.data).toBe('{"status":"succeeded"}');
   });
 
-  it("is not moved by repeated events", async () => {
+  it("ignores repeated events", async () => {
     job = newJob(SHARD, STEPS, 2);
     await create(job);
     for (const event of script(STEPS, 2)) {
@@ -209,7 +209,7 @@ describe("ingestion", () => {
     expect(kinds(events)).toEqual(["started", "step", "step", "step", "step", "output", "output", "done"]);
   });
 
-  it("keeps the end, whatever comes later", async () => {
+  it("does not change once it has ended", async () => {
     await create(job);
     unwrap(await hub.cancel(job.id, KEY_NAME));
     for (const event of script(STEPS, 1)) await happened(event);
@@ -218,7 +218,7 @@ describe("ingestion", () => {
     expect(unwrap(await hub.cancel(job.id, KEY_NAME)).status).toBe("canceled");
   });
 
-  it("tells a failure with its code, and does not believe a success without its images", async () => {
+  it("reports a failure with its code, and a success with missing images as a failure", async () => {
     await create(job);
     await happen({ type: "failed", error: { code: "model_error", message: "no memory" } });
     expect(await record()).toMatchObject({
@@ -237,7 +237,7 @@ describe("ingestion", () => {
     expect(await record()).toMatchObject({ status: "failed", errorCode: "internal" });
   });
 
-  it("skips what it does not know", async () => {
+  it("ignores predictions it does not know", async () => {
     const unknown = newJob(SHARD, STEPS);
     await runInDurableObject(hub, (instance: Hub) =>
       instance.apply({
@@ -249,7 +249,7 @@ describe("ingestion", () => {
     expect(await hub.get(unknown.id, KEY_NAME)).toMatchObject({ ok: false, error: { code: "not_found" } });
   });
 
-  it("hides a prediction from other keys", async () => {
+  it("hides a prediction from other owners", async () => {
     await create(job);
     for (const result of [await hub.get(job.id, "other"), await hub.cancel(job.id, "other")]) {
       expect(result).toMatchObject({ ok: false, error: { code: "not_found" } });
@@ -260,7 +260,7 @@ describe("ingestion", () => {
 });
 
 describe("event streams", () => {
-  it("resumes anywhere without a gap or a double, also while events arrive", async () => {
+  it("resumes anywhere without gaps or repetitions, even while events arrive", async () => {
     await create(job);
     const events = [...script(STEPS, 1)];
     for (const event of events.slice(0, 3)) await happened(event);
@@ -280,7 +280,7 @@ describe("event streams", () => {
     await expect(seen(all.length)).rejects.toThrow("204");
   });
 
-  it("serves many readers the same", async () => {
+  it("serves the same to many readers", async () => {
     await create(job);
     const readers = Array.from({ length: 20 }, () => seen());
     for (const event of script(STEPS, 1)) await happened(event);
@@ -347,7 +347,7 @@ describe("event streams", () => {
     expect(await readerCount()).toBe(0);
   });
 
-  it("goes on after the hub has been killed", async () => {
+  it("continues after the hub has been killed", async () => {
     await create(job);
     await happened(stepEvent(1, STEPS));
     await abortAllDurableObjects();
@@ -367,7 +367,7 @@ const readerCount = async (): Promise<number | undefined> =>
 describe("deadlines and retention", () => {
   const alarm = (): Promise<boolean> => runDurableObjectAlarm(hub);
 
-  it("fails what no worker picks up", async () => {
+  it("fails a prediction that no worker picks up", async () => {
     await create(job, { queueTimeoutMs: 0 });
     const waiting = hub.wait(job.id, KEY_NAME, 10_000, false);
     expect(await alarm()).toBe(true);
@@ -377,7 +377,7 @@ describe("deadlines and retention", () => {
     expect(kinds(await seen())).toEqual(["error", "done"]);
   });
 
-  it("fails what runs too long, and stops its worker", async () => {
+  it("fails a prediction that runs too long, and stops its worker", async () => {
     await create(job);
     const stopped = worker.canceled(job.id);
     await worker.nc.flush();
@@ -391,7 +391,7 @@ describe("deadlines and retention", () => {
     await stopped;
   });
 
-  it("leaves alone what is in time", async () => {
+  it("does not touch a prediction within its deadlines", async () => {
     await create(job);
     await alarm();
     expect((await record()).status).toBe("starting");
@@ -406,7 +406,7 @@ describe("deadlines and retention", () => {
       return state.storage.setAlarm(Date.now() + 60_000);
     });
 
-  it("forgets steps first, then images, then the record", async () => {
+  it("deletes steps first, then images, then the record", async () => {
     const { fileCapability } = await create(job);
     for (const event of script(STEPS, 1)) await happened(event);
     await age(1_000);
@@ -421,7 +421,7 @@ describe("deadlines and retention", () => {
     expect(await hub.get(job.id, KEY_NAME)).toMatchObject({ ok: false, error: { code: "not_found" } });
   });
 
-  it("forgets the previews of an attempt that was started over", async () => {
+  it("deletes the previews of an attempt that started over", async () => {
     job = { ...job, previews: 1 };
     const { fileCapability } = await create(job);
     const start = { type: "started", worker: "w", total: STEPS, resumedFrom: 0 } as const;

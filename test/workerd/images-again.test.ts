@@ -26,7 +26,7 @@ async function move(column: "completed_at" | "queue_deadline_at" | "cancel_at", 
   await runDurableObjectAlarm(hub);
 }
 
-describe("images that are asked for again", () => {
+describe("images that are requested again", () => {
   it.each<[{ seed: number; response_format?: string; stream?: boolean }]>([
     [{ seed: 501, response_format: "b64_json" }],
     [{ seed: 502, response_format: "url" }],
@@ -49,7 +49,7 @@ describe("images that are asked for again", () => {
     expect(error.message).toContain(job.id);
   });
 
-  it("are not to be asked for again by themselves once their prediction has failed", async () => {
+  it("are not retried automatically once their prediction has failed", async () => {
     const ended = async (seed: number, headers: Record<string, string>): Promise<Response> => {
       const answered = generate({ seed }, headers);
       const { id } = await worker.take({ seed });
@@ -92,7 +92,7 @@ describe("Cancel-After", () => {
     }
   });
 
-  it("is refused if it is no duration", async () => {
+  it("is refused if it is not a duration", async () => {
     const response = await generate({ seed: 508 }, { "cancel-after": "bogus" });
     expect(response.status).toBe(400);
     expect(await response.json()).toMatchObject({ error: { param: "Cancel-After", code: "invalid_value" } });

@@ -47,7 +47,7 @@ const b64 = btoa(String.fromCharCode(...IMAGE));
 const SETTINGS = { num_inference_steps: 4, partial_images: 2 };
 
 describe("a stream", () => {
-  it("shows the partial images and then the complete one", async () => {
+  it("sends the partial images and then the completed one", async () => {
     const response = await open({ ...SETTINGS, seed: 401, user: "someone" });
     expect(response.status).toBe(200);
     expect(response.headers.get("content-type")).toBe("text/event-stream; charset=utf-8");
@@ -87,7 +87,7 @@ describe("a stream", () => {
     ]);
   });
 
-  it("counts the text once, and asks for no previews unless told to", async () => {
+  it("counts the prompt once, and has no previews unless requested", async () => {
     const response = await open({ seed: 402, n: 2, num_inference_steps: 1 });
     const job = await worker.take({ seed: 402 });
     expect(job.previews).toBe(0);
@@ -99,7 +99,7 @@ describe("a stream", () => {
     ]);
   });
 
-  it("gives URLs if they are asked for", async () => {
+  it("sends URLs if requested", async () => {
     const response = await open({ ...SETTINGS, seed: 403, response_format: "url" });
     const [text] = await Promise.all([response.text(), play(await worker.take({ seed: 403 }))]);
     const urls = parse(text).map(({ data }) => String(data["url"]));
@@ -109,7 +109,7 @@ describe("a stream", () => {
     }
   });
 
-  it("goes on although the hub is killed", async () => {
+  it("continues even if the hub is killed", async () => {
     const response = await open({ ...SETTINGS, seed: 404 });
     const job = await worker.take({ seed: 404 });
     await worker.say(job, ...stepEvent(1, 4));
@@ -127,14 +127,14 @@ describe("a stream", () => {
   });
 });
 
-describe("what goes wrong", () => {
-  it("before the stream is an answer with a status", async () => {
+describe("a failure", () => {
+  it("before the stream starts is a response with a status", async () => {
     const response = await open({ prompt: "" });
     expect(response.status).toBe(400);
     expect(response.headers.get("content-type")).toBe("application/json");
   });
 
-  it("in the stream is an event that clients throw", async () => {
+  it("during the stream is an event that clients throw", async () => {
     const response = await open({ seed: 405 });
     const job = await worker.take({ seed: 405 });
     await worker.say(job, { type: "failed", error: { code: "model_error", message: "broken" } });
@@ -149,7 +149,7 @@ describe("what goes wrong", () => {
     ]);
   });
 
-  it("for a reader who leaves: the prediction is canceled, unless it has a key to come back with", async () => {
+  it("of the connection cancels the prediction, unless it has an idempotency key", async () => {
     const leave = async (seed: number, headers: Record<string, string>): Promise<Job> => {
       const leaving = new AbortController();
       const response = await open({ ...SETTINGS, seed }, { headers, signal: leaving.signal });
@@ -179,7 +179,7 @@ describe("what goes wrong", () => {
   });
 });
 
-it("a compressed answer says so to the worker, and its URLs say how long they are good", async () => {
+it("a lossy format reaches the worker, and its URLs say when they expire", async () => {
   const answered = call("/v1/images/generations", {
     json: { prompt: "a", seed: 408, output_format: "webp", output_compression: 30, response_format: "url" },
   });

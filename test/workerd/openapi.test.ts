@@ -33,7 +33,7 @@ interface Document {
 }
 
 describe("/openapi.json", () => {
-  it("describes the routes of the app, all of them and no others", async () => {
+  it("describes exactly the routes of the app", async () => {
     const response = await call("/openapi.json", { key: null });
     expect(response.headers.get("content-type")).toBe("application/json");
     const document = await response.json<Document>();
@@ -57,7 +57,7 @@ async function expectAnswer<T>(response: Response, status: number, schema: z.Zod
   return body as T;
 }
 
-describe("answers are what the document says", () => {
+describe("responses match the document", () => {
   it("for a prediction from its start to its end", async () => {
     const input = { prompt: "a red apple", seed: 41, num_inference_steps: 2, prior_rule: 1 };
     const created = await expectAnswer(
@@ -140,7 +140,7 @@ describe("answers are what the document says", () => {
 });
 
 describe("the pages", () => {
-  it.each(["/", "/docs"])("%s needs no key and may load only what is its own", async (path) => {
+  it.each(["/", "/docs"])("%s needs no key, and may load only its own files", async (path) => {
     const response = await call(path, { key: null });
     expect(response.status).toBe(200);
     expect(response.headers.get("content-type")).toMatch(/^text\/html/);
@@ -159,7 +159,7 @@ describe("the pages", () => {
     }
   });
 
-  it("answers 304 to what a browser has, and 404 to what is no part of a page", async () => {
+  it("are revalidated with 304, and anything else is 404", async () => {
     const first = await call("/assets/base.css", { key: null });
     expect(first.headers.get("content-type")).toMatch(/^text\/css/);
     const etag = first.headers.get("etag") ?? "";

@@ -82,7 +82,7 @@ describe("lists", () => {
     expect(start.next).toBe(first.next);
   });
 
-  it("hold the key's own predictions only", async () => {
+  it("contain only predictions of the key's owner", async () => {
     const { id } = await created();
     const others = await (await call("/v1/predictions", { key: "other-key" })).json<Page>();
     expect(others.results.map((each) => each.id)).not.toContain(id);
@@ -108,7 +108,7 @@ describe("lists", () => {
 describe("a request with an Idempotency-Key", () => {
   const key = (): Record<string, string> => ({ "idempotency-key": crypto.randomUUID() });
 
-  it("makes one prediction, however often and at once it is sent", async () => {
+  it("creates one prediction, no matter how often or concurrently it is sent", async () => {
     const headers = key();
     const answers = await Promise.all(Array.from({ length: 5 }, () => create(headers)));
     const statuses = answers.map(({ status }) => status).toSorted((a, b) => a - b);
@@ -124,7 +124,7 @@ describe("a request with an Idempotency-Key", () => {
     expect(await created(headers)).toMatchObject({ id, status: "canceled" });
   });
 
-  it("is refused with another body, and free for another caller", async () => {
+  it("is refused with a different body, and independent of other callers", async () => {
     const headers = key();
     await create(headers);
     const reused = await create(headers, { seed: 5 });
@@ -150,7 +150,7 @@ describe("a request with an Idempotency-Key", () => {
     await expect.poll(async () => (await create(headers)).status).toBe(201);
   });
 
-  it("is refused if the key is not one", async () => {
+  it("is refused if the key is malformed", async () => {
     const response = await create({ "idempotency-key": "a b" });
     expect(response.status).toBe(422);
     expect(await response.json()).toMatchObject({ errors: [{ path: "Idempotency-Key" }] });
@@ -182,7 +182,7 @@ describe("Cancel-After", () => {
     await runDurableObjectAlarm(hub());
   }
 
-  it("aborts what has not started, and cancels what has", async () => {
+  it("aborts a prediction that has not started, and cancels one that has", async () => {
     const waiting = await created({ "cancel-after": "1h" });
     await expire(waiting.id);
     expect(await get(waiting.id)).toMatchObject({ status: "aborted", error: null, queue: null });
@@ -200,7 +200,7 @@ describe("Cancel-After", () => {
     await stopped;
   });
 
-  it("comes by itself", async () => {
+  it("takes effect on time", async () => {
     const response = await create({ "cancel-after": "1s", prefer: "wait=10" });
     expect((await response.json<Prediction>()).status).toBe("aborted");
   });
@@ -217,7 +217,7 @@ async function takeHalfASecond(): Promise<void> {
 }
 
 describe("a prediction that waits", () => {
-  it("knows its place and, from earlier ones, its time", async () => {
+  it("knows its position and, from earlier ones, its estimated wait", async () => {
     await takeHalfASecond();
 
     const [running, next, last] = [await created(), await created({}, { num_outputs: 2 }), await created()];
@@ -240,7 +240,7 @@ describe("a queue", () => {
     return prediction;
   };
 
-  it("has the urgent before the others", async () => {
+  it("serves higher priorities first", async () => {
     const [low, normal, high] = [await withPriority("low"), await created(), await withPriority("high")];
     const positions = await Promise.all(
       [high, normal, low].map(async ({ id }) => (await get(id)).queue?.position),
@@ -248,7 +248,7 @@ describe("a queue", () => {
     expect(positions).toEqual([1, 2, 3]);
   });
 
-  it("refuses what would wait longer than it may, and says when to come back", async () => {
+  it("refuses what would wait too long, and says when to retry", async () => {
     await takeHalfASecond();
     // Half a second for two steps, as the test before: 50 steps of ten images are 125 s.
     expect((await create({}, { num_outputs: 10, num_inference_steps: 50 })).status).toBe(201);
@@ -264,7 +264,7 @@ describe("a queue", () => {
   });
 });
 
-it("a prediction that has ended says how long it is kept", async () => {
+it("a prediction that has ended says when it expires", async () => {
   const { id, expires_at } = await created();
   expect(expires_at).toBeNull();
   await post(`/v1/predictions/${id}/cancel`);

@@ -12,7 +12,7 @@ afterAll(async () => {
   await worker.close();
 });
 
-it("are events with a file, in order and without repetition after another worker has gone on", async () => {
+it("are events with a file, in order and without repetition after another worker has taken over", async () => {
   const created = await call("/v1/predictions", {
     json: { input: { prompt: "a", num_inference_steps: 4, num_previews: 2, num_outputs: 2, seed: 301 } },
   });

@@ -137,7 +137,7 @@ describe("bad predictions", () => {
     expect((await problemOf(byName)).errors?.[0]?.path).toBe("model");
   });
 
-  it("takes the model's name as model or as version, not as both", async () => {
+  it("accepts the model's name as model or as version, but not both", async () => {
     expect((await predict({ prompt }, { model: MODEL.name })).status).toBe(201);
     const both = await problemOf(await predict({ prompt }, { model: MODEL.name, version: MODEL.version }));
     expect(both.errors).toEqual([{ path: "model", message: "must be omitted: the model is already given" }]);
@@ -150,7 +150,7 @@ describe("bad predictions", () => {
     }
   });
 
-  it("names an unknown field beside the input, and a body that is no object", async () => {
+  it("reports an unknown field next to the input, and a body that is not an object", async () => {
     const unknown = await problemOf(await predict({ prompt }, { webhok: "x" }));
     expect(unknown.errors).toEqual([{ path: "webhok", message: "is not a known field" }]);
     expect((await problemOf(await call("/v1/predictions", { json: [] }))).detail).toMatch(
@@ -158,7 +158,7 @@ describe("bad predictions", () => {
     );
   });
 
-  it("lists everything that is wrong at once", async () => {
+  it("lists all errors at once", async () => {
     const { errors } = await problemOf(await predict({ prompt: "", seed: "x", foo: 1 }));
     expect(errors?.map(({ path }) => path)).toEqual(["input.prompt", "input.seed", "input.foo"]);
   });
@@ -187,7 +187,7 @@ describe("bad bodies", () => {
     expect(problem.detail).toMatch(detail);
   });
 
-  it("counts a stream's bytes whatever its headers say", async () => {
+  it("counts the bytes of a stream, whatever its headers say", async () => {
     const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
     const writer = writable.getWriter();
     const pump = (async () => {
@@ -199,7 +199,7 @@ describe("bad bodies", () => {
     await pump;
   });
 
-  it("takes the longest prompts, also as escapes of six bytes a character", async () => {
+  it("accepts the longest prompts, even with six bytes per character", async () => {
     const text = "é".repeat(4_000);
     const json = { input: { prompt: Array.from({ length: 10 }, () => text), negative_prompt: text } };
     for (const body of [JSON.stringify(json), JSON.stringify(json).replaceAll("é", String.raw`\u00e9`)]) {
@@ -210,7 +210,7 @@ describe("bad bodies", () => {
     }
   });
 
-  it("wants JSON by its content type", async () => {
+  it("requires the content type of JSON", async () => {
     const response = await raw("{}", { "content-type": "text/plain" });
     expect(response.status).toBe(415);
     expect((await problemOf(response)).detail).toMatch(/application\/json/);
@@ -246,12 +246,12 @@ describe("access", () => {
     expect((await problemOf(response)).code).toBe("unauthorized");
   });
 
-  it("takes Replicate's old Token scheme", async () => {
+  it("accepts Replicate's old Token scheme", async () => {
     const response = await call("/v1/models", { key: null, headers: { authorization: `Token ${KEY}` } });
     expect(response.status).toBe(200);
   });
 
-  it("serves nobody while no key is configured, and says so", async () => {
+  it("refuses everybody while no key is configured, and says so", async () => {
     const bindings = { ...env, API_KEYS: "" };
     const request = new Request(`${ORIGIN}/v1/models`, { headers: { authorization: "Bearer " } });
     const response = await createApp().fetch(request, bindings, createExecutionContext());
@@ -259,7 +259,7 @@ describe("access", () => {
     expect((await response.json<Problem>()).detail).toBe("no API key is configured");
   });
 
-  it("names the setting that is wrong, not its value", async () => {
+  it("names an invalid setting, but not its value", async () => {
     const lines = vi.spyOn(console, "log").mockImplementation(() => {});
     const bindings = { ...env, API_KEYS: "plain-secret" };
     const request = new Request(`${ORIGIN}/v1/models`);
@@ -303,7 +303,7 @@ describe("access", () => {
 });
 
 describe("paths and methods", () => {
-  it("answers 404 to what is not there", async () => {
+  it("answers 404 for what does not exist", async () => {
     for (const path of [
       "/v1/nothing",
       "/v1/predictions/",
@@ -323,7 +323,7 @@ describe("paths and methods", () => {
     ["/v1/images/edits", ["error"]],
     ["/v1/nothing", ["code", "error"]],
     ["/v1/models/a/b/c", ["code", "error"]],
-  ])("writes the error of the unknown path %s as its clients read it", async (path, members) => {
+  ])("reports the unknown path %s in the dialect of its clients", async (path, members) => {
     const answer = await (await call(path)).json<object>();
     expect(["code", "error"].filter((member) => member in answer)).toEqual(members);
   });
@@ -345,7 +345,7 @@ describe("paths and methods", () => {
     expect((await call(`/v1/predictions/${id}/cancel`, { method: "POST" })).status).toBe(404);
   });
 
-  it("answers 405 with the methods that are allowed", async () => {
+  it("answers 405 with the allowed methods", async () => {
     const response = await call("/v1/predictions", { method: "DELETE" });
     expect(response.status).toBe(405);
     expect(response.headers.get("allow")).toBe("GET, HEAD, POST, OPTIONS");
@@ -374,7 +374,7 @@ describe("paths and methods", () => {
     expect(preflight.headers.get("access-control-allow-headers")).toBe("authorization,x-a");
   });
 
-  it("lets only the pages of CORS_ORIGINS call, and caches apart what it tells each", async () => {
+  it("lets only pages of CORS_ORIGINS call, and keeps their responses apart in caches", async () => {
     const bindings = { ...env, CORS_ORIGINS: "https://app.example, https://b.example:8443" };
     const allowed = async (origin: string | undefined, method = "GET"): Promise<Headers> => {
       const headers: Record<string, string> = { authorization: `Bearer ${KEY}` };
@@ -440,7 +440,7 @@ describe("images endpoint", () => {
       "num_inference_steps",
       /at most 50/,
     ],
-  ])("refuses %s in OpenAI's form", async (_, body, param, message) => {
+  ])("refuses %s in OpenAI's format", async (_, body, param, message) => {
     const response = await generate(body);
     expect(response.status).toBe(400);
     expect(response.headers.get("content-type")).toBe("application/json");
@@ -452,7 +452,7 @@ describe("images endpoint", () => {
     expect(error.message).toMatch(message);
   });
 
-  it("knows OpenAI's codes for keys and models", async () => {
+  it("uses OpenAI's codes for keys and models", async () => {
     const unknown = await generate({ prompt: "a", model: "gpt-image-1" });
     expect(unknown.status).toBe(404);
     expect(await unknown.json()).toMatchObject({ error: { code: "model_not_found", param: "model" } });
@@ -485,7 +485,7 @@ describe("models", () => {
     expect(list.results).toEqual(list.data);
   });
 
-  it("gives one by either kind of path", async () => {
+  it("returns one by either kind of path", async () => {
     for (const path of ["/v1/models/vqd/played", "/v1/models/vqd%2Fplayed"]) {
       expect(await (await call(path)).json()).toMatchObject({ id: MODEL.name });
     }
@@ -494,7 +494,7 @@ describe("models", () => {
     expect(await missing.json()).toMatchObject({ code: "not_found", error: { code: "model_not_found" } });
   });
 
-  it("hears of new models, and does not serve one with another vocabulary", async () => {
+  it("notices new models, and does not serve one with a different vocabulary", async () => {
     const announced = (change: object) => ({ ...MODEL, ...change });
     await worker.announce(
       announced({ name: "vqd/late", version: "cd".repeat(32), defaults: { guidanceScale: 1.5 } }),

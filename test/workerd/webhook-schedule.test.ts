@@ -14,11 +14,11 @@ describe("the signature", () => {
   };
   const expected = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
 
-  it("is that of the standard", async () => {
+  it("is as the standard defines it", async () => {
     expect(await webhookSignature([secret], message)).toBe(expected);
   });
 
-  it("is one for each secret while they rotate", async () => {
+  it("is one per secret during a rotation", async () => {
     const other = newWebhookSecret();
     expect(other).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
     const both = (await webhookSignature([other, secret], message)).split(" ");
@@ -33,21 +33,21 @@ describe("after an attempt", () => {
   const after = (status: number | null, tries = 1, retryAfterMs: number | null = null) =>
     nextStep({ status, error: null, retryAfterMs }, { tries, delaysMs, now, random: 0.5 });
 
-  it.each([200, 204, 299])("%d is the end", (status) => {
+  it.each([200, 204, 299])("%d means delivered", (status) => {
     expect(after(status)).toEqual({ state: "delivered" });
   });
 
-  it.each([null, 301, 307, 400, 404, 429, 500, 503])("%s is tried again", (status) => {
+  it.each([null, 301, 307, 400, 404, 429, 500, 503])("%s is retried", (status) => {
     expect(after(status)).toEqual({ retryAt: now + 5_250 });
     expect(after(status, 2)).toEqual({ retryAt: now + 315_000 });
     expect(after(status, 3)).toEqual({ state: "failed" });
   });
 
-  it("410 wants no more", () => {
+  it("410 means no more webhooks", () => {
     expect(after(410)).toEqual({ state: "disabled" });
   });
 
-  it("a receiver is left alone as long as it asks for, within reason", () => {
+  it("Retry-After is respected, within reason", () => {
     expect(after(503, 1, 60_000)).toEqual({ retryAt: now + 60_000 });
     expect(after(503, 1, 1_000)).toEqual({ retryAt: now + 5_250 });
     expect(after(503, 1, 1e12)).toEqual({ retryAt: now + 86_400_000 });

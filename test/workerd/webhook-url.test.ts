@@ -73,7 +73,7 @@ describe("a webhook's URL", () => {
     expect(complaint(url)).toMatch(/^must /);
   });
 
-  it("may be this machine in development, and nothing else more", () => {
+  it("may be this machine in development, but nothing else", () => {
     const rules = { allowLoopback: true };
     for (const url of [
       "http://127.0.0.1:3000/",

@@ -51,7 +51,7 @@ const end = (store: PredictionStore, id: string): void =>
   store.atomically(() => endPrediction(store, id, { status: "canceled", at: Date.now() }));
 
 describe("a receiver that hangs", () => {
-  it("holds up nobody else, however much waits for it", async () => {
+  it("delays nobody else, no matter how much waits for it", async () => {
     const ids = await inStore((store) => {
       const urls = [...Array.from({ length: 100 }, () => at("/held/many")), at("/quick", "localhost")];
       return urls.map((url) => {
@@ -71,13 +71,13 @@ describe("a receiver that hangs", () => {
   });
 });
 
-describe("the end", () => {
+describe("the completed webhook", () => {
   const ALL = ["start", "output", "logs", "completed"] as const;
   const start: [Said] = [{ type: "started", worker: "w", numericsId: "n", resumedFrom: 0, total: STEPS }];
   const events = (id: string): Promise<string[]> =>
     inStore((store) => store.webhooks.of(id).map(({ event }) => event));
 
-  it("comes last and is told once, whatever waits when it comes", async () => {
+  it("comes last and only once, whatever is pending", async () => {
     const { id } = await inStore((store) => {
       const job = insert(store, at("/held/last"), ALL);
       happen(store, job.id, start);
@@ -118,7 +118,7 @@ describe("the end", () => {
     expect(left).toMatchObject([{ event: "completed" }]);
   });
 
-  it("does not keep away what was asked for without it", async () => {
+  it("does not suppress other events where it was not requested", async () => {
     const { id } = await inStore((store) => {
       const job = insert(store, at("/held/without"), ["start", "output"]);
       happen(store, job.id, start);
@@ -132,7 +132,7 @@ describe("the end", () => {
 });
 
 describe("webhooks of one kind", () => {
-  it("are 500 ms apart, counted from when the one before was sent", async () => {
+  it("are 500 ms apart, counted from the previous attempt", async () => {
     const dueAfter = await inStore((store) => {
       const { id } = insert(store, at("/apart"), ["output"]);
       const t = Date.now();
@@ -153,26 +153,23 @@ describe("webhooks of one kind", () => {
 });
 
 describe("a redelivery", () => {
-  it.each([204, 500])(
-    "that is asked for while an attempt is under way follows one answered %d",
-    async (status) => {
-      const path = `/held/again-${status}`;
-      const { id } = await inStore((store) => {
-        const job = insert(store, at(path));
-        end(store, job.id);
-        return job;
-      });
-      const ending = () => inStore((store) => store.webhooks.of(id)[0]);
-      await pump();
-      await expect.poll(() => received(path)).toHaveLength(1);
-      unwrap(await hub.redeliverWebhook(id, KEY_NAME));
-      await answer(path, status);
-      await expect.poll(() => received(path)).toHaveLength(2);
-      expect(await ending()).toMatchObject({ state: "pending", tries: 0 });
-      await answer(path, 204);
-      await expect.poll(ending).toMatchObject({ state: "delivered" });
-      const { deliveries } = unwrap(await hub.webhookLog(id, KEY_NAME));
-      expect(deliveries[0]?.attempts).toMatchObject([{ status }, { status: 204 }]);
-    },
-  );
+  it.each([204, 500])("requested while an attempt is in progress follows one answered %d", async (status) => {
+    const path = `/held/again-${status}`;
+    const { id } = await inStore((store) => {
+      const job = insert(store, at(path));
+      end(store, job.id);
+      return job;
+    });
+    const ending = () => inStore((store) => store.webhooks.of(id)[0]);
+    await pump();
+    await expect.poll(() => received(path)).toHaveLength(1);
+    unwrap(await hub.redeliverWebhook(id, KEY_NAME));
+    await answer(path, status);
+    await expect.poll(() => received(path)).toHaveLength(2);
+    expect(await ending()).toMatchObject({ state: "pending", tries: 0 });
+    await answer(path, 204);
+    await expect.poll(ending).toMatchObject({ state: "delivered" });
+    const { deliveries } = unwrap(await hub.webhookLog(id, KEY_NAME));
+    expect(deliveries[0]?.attempts).toMatchObject([{ status }, { status: 204 }]);
+  });
 });
