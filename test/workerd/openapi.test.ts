@@ -69,7 +69,7 @@ describe("responses match the document", () => {
     await worker.play(job);
     const path = `/v1/predictions/${created.id}`;
     await expect
-      .poll(async () => (await (await call(path)).json<{ status: string }>()).status, { timeout: 10_000 })
+      .poll(async () => (await (await call(path)).json<{ status: string }>()).status)
       .toBe("succeeded");
     const ended = await expectAnswer(await call(path), 200, predictionSchema);
     expect(ended.output).toHaveLength(1);
@@ -124,9 +124,7 @@ describe("responses match the document", () => {
     await worker.announce(bare);
     // The newest is the default: the tests' own again, for the files that follow.
     await worker.announce(MODEL);
-    await expect
-      .poll(async () => (await call("/v1/models/vqd/bare")).status, { timeout: 8_000, interval: 200 })
-      .toBe(200);
+    await expect.poll(async () => (await call("/v1/models/vqd/bare")).status, { interval: 200 }).toBe(200);
     const missing = await call("/v1/models/vqd/bare/palette");
     expect((await expectAnswer(missing, 404, modelProblemSchema)).detail).toMatch(/has not published/);
   });

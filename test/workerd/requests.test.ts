@@ -503,9 +503,7 @@ describe("models", () => {
     await worker.announce(announced({ name: "vqd/foreign", version: "ef".repeat(32), tokenizer }));
     // The newest is the default: the tests' own again.
     await worker.announce(MODEL);
-    await expect
-      .poll(async () => (await call("/v1/models/vqd/late")).status, { timeout: 8_000, interval: 200 })
-      .toBe(200);
+    await expect.poll(async () => (await call("/v1/models/vqd/late")).status, { interval: 200 }).toBe(200);
     expect((await call("/v1/models/vqd/foreign")).status).toBe(404);
     expect(await (await call("/v1/models/vqd/late")).json()).toMatchObject({
       defaults: { guidance_scale: 1.5 },
