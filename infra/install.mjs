@@ -1,4 +1,4 @@
-// Installs the dependencies when package-lock.json asks for others than are there.
+// Installs the dependencies if those installed differ from package-lock.json.
 
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -7,19 +7,19 @@ import { basename, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
 const LOCK_POLL_MS = 200;
-/** A folder that has no process id in it after this time was left by a start that was killed. */
+/** A lock folder without a process id after this time was left behind by a process that was killed. */
 const LOCK_GRACE_MS = 2_000;
 
-/** Makes `node_modules` fit package-lock.json. Throws an Error that says what to do. */
+/** Makes `node_modules` match package-lock.json. Throws an Error that says what to do. */
 export async function ensureInstalled(repo) {
   if (isInstalled(repo)) return;
   const release = await lock(join(repo, ".vqd", "install.lock"));
   try {
-    // Another start may have done it while this one waited.
+    // Another process may have done it while this one waited.
     if (isInstalled(repo)) return;
     await install(repo);
     if (!existsSync(nodePath(repo))) {
-      throw new Error("npm did not put Node 24 into node_modules; run by hand: node infra/run.mjs install");
+      throw new Error("npm did not install Node 24 in node_modules; try: node infra/run.mjs install");
     }
     writeFileSync(stampPath(repo), wantedStamp(repo));
   } finally {
@@ -41,13 +41,13 @@ function isInstalled(repo) {
   if (!existsSync(nodePath(repo))) return false;
   const wanted = wantedStamp(repo);
   if (readText(stampPath(repo)) === wanted) return true;
-  // Somebody ran npm by hand. Its own record of what it installed tells whether that was enough.
+  // npm was run by hand. Its own record of what it installed tells whether that was enough.
   if (!isSameTree(repo)) return false;
   writeFileSync(stampPath(repo), wanted);
   return true;
 }
 
-/** True if each package of package-lock.json is there in its version, but for those of other platforms. */
+/** Whether each package of package-lock.json is installed in its version, except those for other platforms. */
 function isSameTree(repo) {
   try {
     const wanted = JSON.parse(readFileSync(join(repo, "package-lock.json"), "utf8")).packages;
@@ -64,8 +64,8 @@ function isSameTree(repo) {
 }
 
 /**
- * npm ci runs no install script (.npmrc): that of onnxruntime-node would fetch the CUDA library, which only machines
- * with an NVIDIA GPU need and which fails without network. The scripts that are needed are run here, by name.
+ * npm ci runs no install scripts: that of onnxruntime-node would download the CUDA library, which only machines with an
+ * NVIDIA GPU need, and fails without a network. The scripts that are needed are run here, by name.
  */
 async function install(repo) {
   const startedAt = performance.now();
@@ -80,7 +80,7 @@ async function install(repo) {
 }
 
 async function npm(repo, args) {
-  // Set inside npm's scripts; any other package manager's must not be run with npm's arguments.
+  // Set within npm's scripts; another package manager must not be run with npm's arguments.
   const npmCli = process.env.npm_execpath;
   const isNpm = npmCli !== undefined && basename(npmCli).startsWith("npm");
   const [program, programArgs] = isNpm ? [process.execPath, [npmCli, ...args]] : ["npm", args];
@@ -99,7 +99,7 @@ async function npm(repo, args) {
   );
 }
 
-/** One installation at a time. Returns how to let the next one in. */
+/** Allows one installation at a time. Returns a function that releases the lock. */
 async function lock(path) {
   mkdirSync(join(path, ".."), { recursive: true, mode: 0o700 });
   const owner = join(path, "pid");
@@ -119,7 +119,7 @@ async function lock(path) {
       rmSync(path, { recursive: true, force: true });
       continue;
     }
-    if (!isSaid) process.stderr.write("another installation is running, waiting for it ...\n");
+    if (!isSaid) process.stderr.write("another installation is running; waiting for it ...\n");
     isSaid = true;
     await delay(LOCK_POLL_MS);
   }

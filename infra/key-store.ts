@@ -55,7 +55,7 @@ export class LocalKeys implements KeyStore {
 export class CloudflareKeys implements KeyStore {
   async put(hash: string, key: ApiKey): Promise<void> {
     const value = JSON.stringify(key);
-    // With the value as metadata too, one request lists all keys.
+    // With the value as metadata too, a single request lists all keys.
     await this.#wrangler("put", storedKeyName(hash), value, "--metadata", value);
   }
 

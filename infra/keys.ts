@@ -1,4 +1,4 @@
-// `npm run keys`: makes, lists and revokes API keys, of the edge of a data folder or of one on Cloudflare.
+// `npm run keys`: creates, lists and revokes API keys, for the edge of a data folder or one on Cloudflare.
 
 import { createHash, randomBytes } from "node:crypto";
 import { join, resolve } from "node:path";
@@ -8,30 +8,30 @@ import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import { CloudflareKeys, LocalKeys } from "./key-store.ts";
 import { DEFAULT_DATA } from "./stack/paths.ts";
 
-const HELP = `Usage: npm run keys -- create NAME [options]   makes a key and prints it, once
-       npm run keys -- list [options]          shows all keys, by the first digits of their hashes
-       npm run keys -- revoke ID [options]     makes the key of that hash invalid, within a minute
+const HELP = `Usage: npm run keys -- create NAME [options]   create a key, and print it once
+       npm run keys -- list [options]          list all keys, by the first digits of their hashes
+       npm run keys -- revoke ID [options]     revoke a key, which takes effect within a minute
 
-Keys of one NAME see the same predictions.
+Keys with the same NAME see the same predictions.
 
-  --scopes LIST     what it may do: create, read, admin, metrics  [create,read,admin]
-  --per-minute N    predictions it may make in a minute           [the edge's RATE_LIMIT_PER_MINUTE]
-  --live N          predictions it may have live at once          [the edge's LIVE_LIMIT]
-  --priority P      the highest of its predictions: high, normal or low  [normal]
-  --expires DAYS    after which it is not valid any more, at most 36500  [never]
-  --data DIR        of npm start, where it keeps its files        [.vqd] (VQD_DATA)
-  --remote          the keys of the edge that wrangler deploy --env production has made, through wrangler
-  --json            the answer as JSON
+  --scopes LIST     what the key may do: create, read, admin, metrics       [create,read,admin]
+  --per-minute N    most predictions per minute                             [the edge's RATE_LIMIT_PER_MINUTE]
+  --live N          most predictions live at once                           [the edge's LIVE_LIMIT]
+  --priority P      highest priority of its predictions: high, normal or low  [normal]
+  --expires DAYS    days after which the key expires, at most 36500         [never]
+  --data DIR        data folder of npm start (VQD_DATA)                     [.vqd]
+  --remote          keys of the edge deployed by wrangler deploy --env production, through wrangler
+  --json            JSON instead of text
   -h, --help        this text
 `;
 
-/** A key of a caller does not see what others do. */
+/** A caller's key does not see the hubs' counts, which cover all callers. */
 const DEFAULT_SCOPES: readonly Scope[] = ["create", "read", "admin"];
 const KEY_BYTES = 24;
 const DAY_MS = 24 * 60 * 60 * 1_000;
-/** A century: dates end, numbers do not. */
+/** A century: numbers of days can exceed the range of dates. */
 const MAX_DAYS = 36_500;
-/** Digits of a hash that are shown, and enough to name it by. */
+/** Digits of a hash that are shown, which suffice to identify it. */
 const ID_DIGITS = 12;
 const ID = /^[0-9a-f]{12,64}$/;
 
@@ -45,13 +45,13 @@ function positive(name: string, text: string | undefined, max = Infinity): numbe
   return value;
 }
 
-/** As `npm start` takes it: a relative one is the caller's. */
+/** As for `npm start`: a relative path starts from the caller's folder. */
 function dataFolder(given: string | undefined): string {
   if (given === "") throw new UsageError("--data needs a value");
   return resolve(given ?? (process.env["VQD_DATA"] || DEFAULT_DATA));
 }
 
-/** The day; of a time beyond all dates, as earlier releases could store, that it is never. */
+/** The date, or "never", also for a time beyond the range of dates, which earlier releases could store. */
 function dayOf(ms: number | null): string {
   const date = new Date(ms ?? Number.NaN);
   return Number.isNaN(date.getTime()) ? "never" : date.toISOString().slice(0, 10);
@@ -93,7 +93,7 @@ async function main(): Promise<void> {
   }
   const takesSubject = command === "create" || command === "revoke";
   if (rest.length > 0 || (subject !== undefined) !== takesSubject) {
-    throw new UsageError(`see npm run keys -- --help for what ${command} takes`);
+    throw new UsageError(`wrong arguments for ${command}; see npm run keys -- --help`);
   }
   const store = values.remote ? new CloudflareKeys() : new LocalKeys(join(dataFolder(values.data), "edge"));
   const say = (data: unknown, lines: readonly string[]): void =>
@@ -118,7 +118,8 @@ async function main(): Promise<void> {
     const id = hash.slice(0, ID_DIGITS);
     // The key alone on stdout, for KEY=$(npm run --silent keys -- create NAME).
     say({ key: secret, id, ...key }, [secret]);
-    if (!values.json) process.stderr.write(`stored as ${id}, by its hash only: the key is not shown again\n`);
+    if (!values.json)
+      process.stderr.write(`stored as ${id}, by its hash only: the key will not be shown again\n`);
   } else if (command === "list") {
     const keys = await store.list();
     say(
@@ -135,17 +136,17 @@ async function main(): Promise<void> {
           ),
     );
   } else if (command === "revoke") {
-    if (subject === undefined || !ID.test(subject)) throw new UsageError("ID must be as list shows it");
+    if (subject === undefined || !ID.test(subject)) throw new UsageError("ID must be one that list shows");
     const [found, ...others] = (await store.list()).filter(({ hash }) => hash.startsWith(subject));
     if (found === undefined || others.length > 0) throw new Error(`there is no key ${subject}`);
     await store.delete(found.hash);
     say({ revoked: subject, name: found.key.name }, [`revoked ${subject} of ${found.key.name}`]);
   } else {
-    throw new UsageError(`unknown command ${JSON.stringify(command)}; there are: create, list, revoke`);
+    throw new UsageError(`unknown command ${JSON.stringify(command)}; the commands are create, list, revoke`);
   }
 }
 
-/** Wrangler's first error in one line, without what its own handling of it ran into; all it said if it said none. */
+/** Wrangler's first error on one line, without errors in handling it; all output if there is none. */
 function wranglerError(stderr: string): string {
   const text = stripVTControlCharacters(stderr);
   const error = /\[ERROR\](.*?)(?:\n{3}|✘|🪵|$)/s.exec(text)?.[1];
@@ -155,7 +156,7 @@ function wranglerError(stderr: string): string {
 try {
   await main();
 } catch (error) {
-  // Of a process that failed, `code` is its exit code.
+  // If a process failed, `code` is its exit code.
   const { stderr = "", message, code } = error as Error & { stderr?: string; code?: unknown };
   process.stderr.write(`keys: ${wranglerError(stderr) || message}\n`);
   const isUsage = error instanceof UsageError || String(code).startsWith("ERR_PARSE_ARGS");

@@ -1,6 +1,6 @@
-// Entry of `npm start|test` and of `npm run generate|vqd|worker|bench|chaos|keys|cluster`: installs what is missing, then runs the TypeScript entry on Node 24.
-// `install` does the first part only.
-// Plain JavaScript without dependencies, for it runs on the system's Node before anything is installed.
+// Entry point of `npm start|test` and of `npm run generate|vqd|worker|bench|chaos|keys|cluster`: installs what is missing,
+// then runs the TypeScript entry point on Node 24. `install` does only the former.
+// Plain JavaScript without dependencies, because it runs on the system's Node before anything is installed.
 
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
@@ -16,7 +16,7 @@ const REPO = join(dirname(fileURLToPath(import.meta.url)), "..");
 const DATA = join(REPO, ".vqd");
 const PARENT_POLL_MS = 500;
 
-/** `help` is what needs no installation to be said; the others answer --help themselves. */
+/** `help` can be shown without an installation; the other commands answer --help themselves. */
 const COMMANDS = {
   start: { entry: "infra/stack/main.ts", args: [], help: START_HELP },
   test: { entry: "infra/test.ts", args: [], help: TEST_HELP },
@@ -36,7 +36,7 @@ const fail = (message) => {
 };
 
 const major = Number(process.versions.node.split(".")[0]);
-if (major < MIN_NODE) fail(`Node ${MIN_NODE} or later is needed to start; this is ${process.versions.node}.`);
+if (major < MIN_NODE) fail(`Node ${MIN_NODE} or later is required; this is ${process.versions.node}.`);
 
 const [name = "", ...args] = process.argv.slice(2);
 const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
@@ -60,9 +60,9 @@ if (!existsSync(entry)) fail(`${command.entry} is missing`);
 // No other user may read what the stack's processes store.
 if (name === "start") process.umask(0o077);
 const child = spawn(join(REPO, "node_modules", ".bin", "node"), [entry, ...command.args, ...args], {
-  // The channel tells the child when this process is gone.
+  // By the channel the child notices when this process is gone.
   stdio: ["inherit", "inherit", "inherit", "ipc"],
-  // What is compiled is kept: a command starts in about 0.7 of the time.
+  // Keeps compiled code: a command starts in about 0.7 of the time.
   env: { NODE_COMPILE_CACHE: join(DATA, "compiled"), ...workerEnvironment() },
 });
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));

@@ -1,5 +1,5 @@
-// Writes docs/settings.md from what the code reads: the worker's schema, wrangler.toml, and what each command's --help says.
-// node_modules/.bin/node infra/settings.ts
+// `node_modules/.bin/node infra/settings.ts` generates docs/settings.md from the code: the worker's schema, wrangler.toml, and
+// the --help of each command.
 
 import { execFile } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -43,7 +43,7 @@ const DEVELOPMENT: Commands = {
   ),
 };
 
-/** Of `vqd`; that of the worker is in the table of variables. */
+/** Commands of `vqd`, except `worker`, whose settings are in the table of variables. */
 const CLI: readonly Command[] = [
   generate,
   pull,
@@ -60,12 +60,12 @@ const CLI: readonly Command[] = [
 export interface EdgeVariable {
   readonly name: string;
   readonly description: string;
-  /** As the development stack and the environment `production` have it; of a secret neither. */
+  /** The values in development and in the environment `production`; a secret has neither. */
   readonly value: string | undefined;
   readonly production: string | undefined;
 }
 
-/** The variables that wrangler.toml declares and, commented out, the secrets; each is explained by the comment above it. */
+/** The variables in wrangler.toml and, commented out there, the secrets; the comment above each describes it. */
 export function edgeVariables(toml: string): EdgeVariable[] {
   const section = (name: string): string => toml.split(`[${name}]\n`)[1]?.split(/^\[/m)[0] ?? "";
   const valueOf = (name: string, text: string): string | undefined =>
@@ -80,7 +80,7 @@ export function edgeVariables(toml: string): EdgeVariable[] {
   }));
 }
 
-/** A Markdown table as oxfmt writes it. */
+/** A Markdown table in oxfmt's layout. */
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const cells = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll("|", String.raw`\|`)));
   const widths = head.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));

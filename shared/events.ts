@@ -1,4 +1,4 @@
-// What a worker reports of a job: one discriminated union, published in order on the prediction's subject.
+// What a worker reports about a job: one discriminated union, published in order on the prediction's subject.
 
 import { z } from "zod";
 import { ERROR_CODES } from "./errors.ts";
@@ -7,14 +7,14 @@ import { MAX_ATTEMPT, MAX_IMAGES, MAX_PREVIEWS, MAX_SEED, MAX_TIMESTEPS, MAX_WOR
 
 const base = {
   v: z.literal(1),
-  /** Counts deliveries of the job from 1; events of a lower attempt than the newest seen are void. */
+  /** Counts attempts at the job from 1; events of an attempt lower than the latest seen are void. */
   attempt: z.int().min(1).max(MAX_ATTEMPT),
   /** Unix time in ms at the worker. */
   at: z.int(),
 };
 
 const step = z.int().min(0).max(MAX_TIMESTEPS);
-/** Place of the image in the prediction. */
+/** Index of the image in the prediction. */
 const index = z
   .int()
   .min(0)
@@ -32,16 +32,16 @@ export const predictionEventSchema = z.discriminatedUnion("type", [
     type: z.literal("started"),
     /** The worker's name, for operators. */
     worker: z.string().max(MAX_WORKER_NAME),
-    /** Names everything that decides the bits of the result: weights, provider, quantization, runtime. */
+    /** Identifies everything that determines the bits of the result: weights, provider, quantization, runtime. */
     numericsId: z.string().max(100),
-    /** Steps already done by an earlier attempt; 0 for a start from noise. */
+    /** Steps already completed by an earlier attempt; 0 for a start from noise. */
     resumedFrom: step,
     total: step,
   }),
   z.strictObject({
     ...base,
     type: z.literal("step"),
-    /** Steps done, 1 .. total. */
+    /** Completed steps, 1 .. total. */
     step,
     total: step,
     /** The diffusion timestep just left, numTrainTimesteps - 1 .. 0. */
@@ -55,12 +55,12 @@ export const predictionEventSchema = z.discriminatedUnion("type", [
     ...base,
     type: z.literal("preview"),
     index,
-    /** Counts an image's previews from 0. They come in order, all images of one before the next. */
+    /** Counts an image's previews from 0. They arrive in order, those of all images before the next. */
     preview: z
       .int()
       .min(0)
       .max(MAX_PREVIEWS - 1),
-    /** The step whose most likely result is shown; later steps may be reported before. */
+    /** The step whose most likely result is shown; later steps may be reported before it. */
     step,
     ...file,
   }),
@@ -90,19 +90,19 @@ export type StepEvent = Extract<PredictionEvent, { type: "step" }>;
 export type PreviewEvent = Extract<PredictionEvent, { type: "preview" }>;
 export type OutputEvent = Extract<PredictionEvent, { type: "output" }>;
 
-/** True for the last event of a prediction. */
+/** Whether the event is the last one of a prediction. */
 export function isTerminalEvent(event: PredictionEvent): boolean {
   return event.type === "succeeded" || event.type === "failed" || event.type === "canceled";
 }
 
 /**
- * The diffusion state of a job after `step` steps: with the job itself, all that another worker needs. Its attachment
- * holds the token ids, and nothing before the first step. Unknown fields are let be, so that workers of two versions can
- * go on from each other's.
+ * The diffusion state of a job after `step` steps: together with the job itself, everything that another worker needs. Its
+ * attachment holds the token ids, and is empty before the first step. Unknown fields are ignored, so that workers of two
+ * releases can continue from each other's states.
  */
 export const jobStateSchema = z.object({
   v: z.literal(1),
-  // The next attempt has a number too.
+  // Leaves a number for the next attempt.
   attempt: z
     .int()
     .min(1)
@@ -110,11 +110,11 @@ export const jobStateSchema = z.object({
   numericsId: z.string().max(100),
   step,
   images: z.int().min(1).max(MAX_IMAGES),
-  /** Attempts that have begun since the last step was made: what only ever kills its workers makes none. */
+  /** Attempts that have begun since the last step was completed: a job that only kills its workers completes none. */
   starts: z.int().min(0).max(MAX_ATTEMPT).default(0),
-  /** Attempts that have begun in all, but for those that were given up without being to blame. */
+  /** All attempts that have begun, except those given up through no fault of the job. */
   claims: z.int().min(0).max(MAX_ATTEMPT).default(0),
-  /** Of whoever has written it, unique. */
+  /** Unique id of the attempt that has written it. */
   owner: z.string().max(100).default(""),
 });
 

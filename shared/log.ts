@@ -1,4 +1,4 @@
-// Structured logs: one JSON object a line. Never pass a prompt, a key or a capability.
+// Structured logs: one JSON object per line. Never log a prompt, a key or a capability.
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type LogFields = Record<string, string | number | boolean | null | undefined>;
@@ -21,7 +21,7 @@ export const escapeCharacter = (character: string): string =>
 
 const ORDER: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
 
-/** Writes lines of at least `level` to `write` (without a line end). */
+/** Passes lines of at least `level` to `write`, without a line end. */
 export function createLogger(
   write: (line: string) => void,
   level: LogLevel = "info",
@@ -44,7 +44,7 @@ export function createLogger(
   };
 }
 
-/** What to log of an unknown error: its message and, if any, its code. */
+/** What to log about an unknown error: its message and its code, if any. */
 export function errorFields(error: unknown): LogFields {
   if (!(error instanceof Error)) return { error: String(error) };
   const code = "code" in error && typeof error.code === "string" ? error.code : undefined;

@@ -1,4 +1,4 @@
-// What the edge must know of a model; each worker announces it for the checkpoint it has loaded.
+// What the edge must know about a model; each worker announces it for the checkpoint that it has loaded.
 
 import { z } from "zod";
 import {
@@ -11,9 +11,9 @@ import {
   MIN_GUIDANCE_SCALE,
 } from "./limits.ts";
 
-/** `owner/name`, lower case; a double dash is kept for the model key. */
+/** `owner/name`, lower case; a double dash is reserved for the model key. */
 const MODEL_NAME_PATTERN = /^[a-z0-9](?:[a-z0-9_]|-(?!-))*\/[a-z0-9](?:[a-z0-9_]|-(?!-))*$/;
-/** The last time that a Date can hold. */
+/** The latest time that a Date can represent. */
 const MAX_DATE_MS = 8.64e15;
 export const VERSION_PATTERN = /^[0-9a-f]{64}$/;
 
@@ -26,13 +26,13 @@ export const modelManifestSchema = z
     v: z.literal(1),
     name: modelNameSchema,
     version: versionSchema,
-    /** Diffusion steps the model was trained with; `num_inference_steps` cannot exceed it. */
+    /** Diffusion steps that the model was trained with; `num_inference_steps` cannot exceed them. */
     numTrainTimesteps: z.int().min(1).max(MAX_TIMESTEPS),
-    /** What the model takes where the caller says nothing; without it, what the edge takes. */
+    /** The model's defaults, which take precedence over the edge's. */
     defaults: z
       .strictObject({ guidanceScale: z.number().min(MIN_GUIDANCE_SCALE).max(MAX_GUIDANCE_SCALE) })
       .optional(),
-    /** Classes of a latent pixel, the last one being the mask. */
+    /** Number of classes of a latent pixel, including the mask, which is the last. */
     numVectorEmbeds: z.int().min(2).max(MAX_VECTOR_EMBEDS),
     latentHeight: z.int().min(1),
     latentWidth: z.int().min(1),
@@ -45,8 +45,8 @@ export const modelManifestSchema = z
       padTokenId: z.int().min(0),
     }),
     /**
-     * Colour of each class but the mask, for showing tokens without decoding them: R, G, B bytes as base64, so four
-     * characters each. Left out by models of very many codes.
+     * Colour of each class except the mask, for displaying tokens without decoding them: R, G, B bytes in base64, four
+     * characters each. Omitted for models with very many codes.
      */
     palette: z
       .base64()
@@ -54,7 +54,7 @@ export const modelManifestSchema = z
       .optional(),
     /** Number of weights. */
     parameters: z.int().min(0),
-    /** Unix time in ms, by the worker's clock; hubs go by the broker's. */
+    /** Unix time in ms by the worker's clock; hubs use the broker's clock. */
     announcedAt: z.int().min(0).max(MAX_DATE_MS),
   })
   .refine((model) => model.latentHeight * model.latentWidth <= MAX_LATENT_PIXELS, {
@@ -72,8 +72,8 @@ export const modelManifestSchema = z
 export type ModelManifest = z.infer<typeof modelManifestSchema>;
 
 /**
- * The model's token in NATS subjects and consumer names. The version is part of it, so that a job is only
- * ever run by the weights it was made for, also while two versions of a model are served side by side.
+ * The model's token in NATS subjects and consumer names. It includes the version, so that a job only ever runs on the
+ * weights that it was created for, even while two versions of a model are served side by side.
  */
 export function modelKey(model: { name: string; version: string }): string {
   return `${model.name.replace("/", "--")}--${model.version.slice(0, 12)}`;

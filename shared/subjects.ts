@@ -5,15 +5,15 @@ import { isPredictionId, shardOfPrediction } from "./ids.ts";
 export const STREAMS = {
   /** Work queue: one message per live job. */
   jobs: "VQD_JOBS",
-  /** What happened to each job; hubs read on from the sequence they have stored. */
+  /** Events of all jobs; hubs continue reading from the sequence they have stored. */
   events: "VQD_EVENTS",
-  /** Newest diffusion state of each job, for resuming elsewhere. */
+  /** Latest diffusion state of each job, for resuming elsewhere. */
   state: "VQD_STATE",
-  /** Newest manifest of each model. */
+  /** Latest manifest of each model. */
   models: "VQD_MODELS",
 } as const;
 
-/** Wildcards that the streams capture. */
+/** Wildcard subjects that the streams capture. */
 export const STREAM_SUBJECTS = {
   jobs: "vqd.jobs.*.*",
   events: "vqd.events.*.*",
@@ -21,28 +21,28 @@ export const STREAM_SUBJECTS = {
   models: "vqd.models.*",
 } as const;
 
-/** Of jobs, the most urgent first. */
+/** Priorities of jobs, the most urgent first. */
 export const PRIORITIES = ["high", "normal", "low"] as const;
 export type Priority = (typeof PRIORITIES)[number];
 
 export const jobSubject = (modelKey: string, priority: Priority): string =>
   `vqd.jobs.${modelKey}.${priority}`;
-/** The jobs of a model, of any priority. */
+/** All jobs of a model, with any priority. */
 export const jobFilter = (modelKey: string): string => `vqd.jobs.${modelKey}.*`;
-/** The durable pull consumer that all workers of a model share, one for each priority. */
+/** The durable pull consumer, one per priority, that all workers of a model share. */
 export const jobConsumer = (modelKey: string, priority: Priority): string =>
   priority === "normal" ? `workers-${modelKey}` : `workers-${modelKey}--${priority}`;
 
 export const eventSubject = (shard: number, predictionId: string): string =>
   `vqd.events.${shard}.${predictionId}`;
 
-/** What the subject of an event says of it. */
+/** What an event's subject says about it. */
 export interface EventPlace {
   readonly shard: number;
   readonly predictionId: string;
 }
 
-/** Undefined for a subject that no event of a prediction has: one whose id is none, or belongs to another shard. */
+/** Undefined for a subject that no prediction's event has: its id is not one, or belongs to another shard. */
 export function parseEventSubject(subject: string): EventPlace | undefined {
   const [, shardToken = "", predictionId = ""] = /^vqd\.events\.(\d+)\.([^.]+)$/.exec(subject) ?? [];
   const shard = Number(shardToken);

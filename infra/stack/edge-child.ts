@@ -11,7 +11,7 @@ import { EDGE_SERVE, NODE, REPO } from "./paths.ts";
 const READY_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 5_000;
 const HEALTH_POLL_MS = 50;
-/** The name under which the edge knows the stack's key. */
+/** The name of the stack's key at the edge. */
 const KEY_ID = "dev";
 
 export interface EdgeSettings {
@@ -23,9 +23,9 @@ export interface EdgeSettings {
   readonly apiKey: string;
   readonly defaultModel: string;
   readonly dataDir: string;
-  /** Whether workers are started too; else it serves when NATS does, and models come later. */
+  /** Whether the stack starts workers too; otherwise the edge counts as ready without a model. */
   readonly expectsModel: boolean;
-  /** Wins over all others. */
+  /** Takes precedence over all other variables. */
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -42,7 +42,7 @@ export function edgeChild(settings: EdgeSettings, baseEnv: NodeJS.ProcessEnv): C
     args: [EDGE_SERVE, ...Object.entries(options).flatMap(([name, value]) => [`--${name}`, value])],
     cwd: REPO,
     env: baseEnv,
-    // It ends when the stack is gone.
+    // By this it notices that the stack is gone, and stops.
     ipc: true,
     parser: () => parseJsonLog,
     async ready({ signal }) {
@@ -62,15 +62,15 @@ function edgeVariables(settings: EdgeSettings, logLevel: string | undefined): st
     NATS_PASSWORD: settings.password,
     API_KEYS: `${KEY_ID}:${keyHash}`,
     DEFAULT_MODEL: settings.defaultModel,
-    // Whoever develops a receiver runs it here.
+    // A receiver under development runs on this machine.
     WEBHOOK_ALLOW_LOOPBACK: "true",
     ...(logLevel ? { LOG_LEVEL: logLevel } : {}),
     ...settings.env,
   };
   return Object.entries(variables)
     .map(([name, value]) => {
-      // The file's format has no way to write it within such quotes.
-      if (value.includes("'")) throw new Error(`${name}: a variable of the edge cannot hold '`);
+      // The file's format cannot represent it within such quotes.
+      if (value.includes("'")) throw new Error(`${name}: a variable of the edge must not contain '`);
       return `${name}='${value}'\n`;
     })
     .join("");

@@ -2,7 +2,7 @@
 
 import { chmodSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
 
-/** Writes `path` with mode 0600, whole or not at all. */
+/** Writes `path` atomically, with mode 0600. */
 export function writePrivateFile(path: string, text: string): void {
   const temporary = `${path}.${process.pid}.tmp`;
   writeFileSync(temporary, text, { mode: 0o600 });

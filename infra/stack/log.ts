@@ -1,4 +1,4 @@
-// Log lines of the stack: from what a child prints to what a person reads.
+// Log lines of the stack: parses what the children print, and formats it for people.
 
 import { stripVTControlCharacters } from "node:util";
 import { escapeCharacter, UNPRINTABLE } from "@vqd/shared/log.ts";
@@ -6,7 +6,7 @@ import { escapeCharacter, UNPRINTABLE } from "@vqd/shared/log.ts";
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
 export interface LogLine {
-  /** "nats", "worker 1", "edge", or "stack" for what the supervisor itself has to say. */
+  /** "nats", "worker 1", "edge", or "stack" for the supervisor's own lines. */
   readonly source: string;
   readonly level: LogLevel;
   readonly text: string;
@@ -14,7 +14,7 @@ export interface LogLine {
 
 export type LogSink = (line: LogLine) => void;
 
-/** What a child's line amounts to; undefined drops it. */
+/** Parses a child's line; undefined drops it. */
 export type LineParser = (line: string) => Pick<LogLine, "level" | "text"> | undefined;
 
 const LEVELS: ReadonlySet<string> = new Set<LogLevel>(["debug", "info", "warn", "error"]);
@@ -48,10 +48,10 @@ export const parseJsonLog: LineParser = (line) => {
   return parseJsonLine(text) ?? { level: "info", text };
 };
 
-/** Said of every start, and of no use on loopback with a private configuration file. */
+/** Printed at every start, and irrelevant on loopback with a private configuration file. */
 const NATS_EXPECTED_WARNINGS = ["Plaintext passwords detected", "Websocket not configured with TLS"];
 
-/** `[pid] date time [INF] text`; the many lines of information become debug lines. */
+/** `[pid] date time [INF] text`; the many informational lines become debug lines. */
 export const parseNatsLine: LineParser = (line) => {
   const match = /^\[\d+\] \S+ \S+ \[(\w{3})\] (.*)$/.exec(line);
   if (match === null) return line.trim() === "" ? undefined : { level: "error", text: line };

@@ -1,4 +1,4 @@
-// The whole system on one machine: nats-server, workers and edge, started together and kept running.
+// The whole system on one machine: starts nats-server, workers and edge together, and keeps them running.
 
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
@@ -27,31 +27,31 @@ const MODELS_POLL_MS = 50;
 export type Provider = "cpu" | "webgpu" | "cuda";
 
 export interface StackOptions {
-  /** Of the edge; an Error if it is in use. By default any free one. */
+  /** Port of the edge; an Error if it is in use [any free one]. */
   readonly port?: number;
-  /** Taken instead of any free one if it is free. */
+  /** Used if it is free, instead of any free one. */
   readonly preferredPort?: number;
-  /** Default 1. 0 starts none: `addWorker` does, or workers elsewhere connect. */
+  /** With 0, use `addWorker`, or let workers elsewhere connect [1]. */
   readonly workers?: number;
-  /** By default one is made. */
+  /** [a new one] */
   readonly apiKey?: string;
-  /** Checkpoint folder, or several as in PATH; the bundled model by default. */
+  /** Checkpoint folder, or several, separated as in PATH [the bundled model]. */
   readonly model?: string;
   readonly provider?: Provider;
-  /** Folder for the store, the graph cache and the edge's state; `.vqd` in the repository by default. */
+  /** Folder for the streams, the graph cache and the edge's data [`.vqd` in the repository]. */
   readonly data?: string;
   /** Jobs that may wait or run at once. */
   readonly queueLimit?: number;
-  /** Further variables of each worker's environment. */
+  /** Additional environment variables for each worker. */
   readonly workerEnv?: Readonly<Record<string, string>>;
-  /** Further variables (bindings) of the edge. */
+  /** Additional variables (bindings) for the edge. */
   readonly edgeEnv?: Readonly<Record<string, string>>;
   readonly log?: LogSink;
-  /** Ends a start that is under way. */
+  /** Aborts a start in progress. */
   readonly signal?: AbortSignal;
 }
 
-/** What is settled before anything is started. */
+/** What is determined before anything is started. */
 interface Prepared {
   readonly server: NatsServer;
   readonly lock: DataLock;
@@ -61,7 +61,7 @@ interface Prepared {
   readonly edgePort: number;
 }
 
-/** Starts the system and resolves when all of it serves; on failure nothing is left running. */
+/** Starts the system and resolves when all of it is ready; on failure, nothing is left running. */
 export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const prepared = await prepare(options);
   const stack = new Stack(options, prepared);
@@ -92,7 +92,7 @@ async function prepare(options: StackOptions): Promise<Prepared> {
   const server = await ensureNatsServer({ binDir: join(dataDir, "bin"), log: say });
   const lock = await DataLock.acquire(dataDir, say);
   try {
-    // After the lock: what a killed stack left running may have held the port until now.
+    // After the lock: what a killed stack left running may have occupied the port until now.
     const edgePort = await choosePort(options, say);
     const [client = 0, websocket = 0, monitor = 0] = await freePorts(3);
     return {
@@ -119,7 +119,7 @@ async function choosePort(
   }
   if (preferredPort !== undefined) {
     if (await isPortFree(preferredPort)) return preferredPort;
-    say(`port ${preferredPort} is in use, taking a free one`);
+    say(`port ${preferredPort} is in use; using a free one`);
   }
   const [free = 0] = await freePorts(1);
   return free;
@@ -129,10 +129,10 @@ async function choosePort(
 export class Stack implements AsyncDisposable {
   readonly url: string;
   readonly apiKey: string;
-  /** For clients in Node. */
+  /** URL of NATS for clients in Node. */
   readonly natsUrl: string;
   readonly natsPorts: NatsPorts;
-  /** Of the NATS users `edge`, `worker` and `operator`. */
+  /** Passwords of the NATS users. */
   readonly passwords: Passwords;
   readonly dataDir: string;
   readonly nats: Child;
@@ -157,7 +157,7 @@ export class Stack implements AsyncDisposable {
     this.natsPorts = natsPorts;
     this.passwords = passwords;
     this.dataDir = dataDir;
-    // The key in the clear is for nobody but who starts the stack.
+    // The key itself is only for whoever starts the stack.
     const { VQD_API_KEY: _, ...baseEnv } = process.env;
     this.#baseEnv = baseEnv;
     const workers = options.workers ?? 1;
@@ -183,7 +183,7 @@ export class Stack implements AsyncDisposable {
     );
     this.edge = new Child(edge, this.#events);
     for (let i = 0; i < workers; i++) this.#newWorker();
-    // The last resort, also for a supervisor that leaves by process.exit().
+    // The last resort, which also covers process.exit().
     process.once("exit", this.#killNow);
   }
 
@@ -191,32 +191,32 @@ export class Stack implements AsyncDisposable {
     return this.#workers;
   }
 
-  /** Called once, by `startStack`. */
+  /** To be called once, by `startStack`. */
   async start(): Promise<void> {
-    // The edge connects to NATS when it is first asked; workers need the streams.
+    // The edge connects to NATS on its first request; workers need the streams.
     await Promise.all([this.#startEdge(), this.#startNatsAndWorkers()]);
     if (this.#workers.length > 0) await this.#waitForModel();
   }
 
-  /** Starts one worker more; resolves when it serves. */
+  /** Starts another worker; resolves when it is ready. */
   async addWorker(): Promise<Child> {
     const worker = this.#newWorker();
     await worker.start();
     return worker;
   }
 
-  /** Resolves when every child serves. */
+  /** Resolves when every child is ready. */
   async waitReady(): Promise<void> {
     await Promise.all(this.#children.map((child) => child.waitReady()));
   }
 
-  /** Stops all: first what takes requests, last what the others need. Safe to repeat. */
+  /** Stops everything: first what accepts requests, last what the others depend on. Safe to repeat. */
   stop(): Promise<void> {
     this.#stopped ??= this.#stopInOrder();
     return this.#stopped;
   }
 
-  /** Kills all at once, without waiting. */
+  /** Kills everything immediately, without waiting. */
   killNow(): void {
     for (const child of this.#children) child.killNow();
   }
@@ -233,7 +233,7 @@ export class Stack implements AsyncDisposable {
     return (this.#options.model ?? BUNDLED_MODEL).split(delimiter).map((dir) => resolve(dir));
   }
 
-  /** The first one, under its name in a list of names if there is one. */
+  /** The name of the first model: the first of `names`, if any, or else derived from its folder. */
   #defaultModel(names: string | undefined): string {
     return names?.split(",")[0]?.trim() || defaultModelName(this.#models[0] ?? BUNDLED_MODEL);
   }
@@ -264,13 +264,13 @@ export class Stack implements AsyncDisposable {
     const { queueLimit } = this.#options;
     await applyStreams(
       { url: this.natsUrl, password: this.passwords.operator },
-      // The models are those of the workers about to start, whatever an earlier run served.
+      // The models are those of the workers that start next, whatever an earlier run served.
       { purgeModels: true, ...(queueLimit === undefined ? {} : { queueLimit }) },
     );
     await Promise.all(this.#workers.map((worker) => worker.start()));
   }
 
-  /** A worker's announcement takes a moment to reach the edge. */
+  /** A worker's announcement takes a moment to arrive at the edge. */
   async #waitForModel(): Promise<void> {
     const signal = AbortSignal.timeout(MODELS_LIMIT_MS);
     const headers = { authorization: `Bearer ${this.apiKey}` };

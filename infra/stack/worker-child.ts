@@ -6,9 +6,9 @@ import type { ChildSpec } from "./child.ts";
 import { parseJsonLog } from "./log.ts";
 import { NODE, REPO, WORKER_MAIN } from "./paths.ts";
 
-/** The first start with a model builds and checks its graphs. */
+/** The first start with a model builds its graphs and checks them. */
 const READY_LIMIT_MS = 300_000;
-/** It finishes the step it is at and hands the job back. */
+/** It finishes the current step and hands its jobs back. */
 const STOP_LIMIT_MS = 10_000;
 
 export interface WorkerSettings {
@@ -16,14 +16,14 @@ export interface WorkerSettings {
   readonly password: string;
   readonly model: string;
   readonly provider: string;
-  /** Unless VQD_THREADS says how many. */
+  /** Used unless VQD_THREADS is set. */
   readonly threads: number;
   readonly cacheDir: string;
-  /** Wins over all others. */
+  /** Takes precedence over all other variables. */
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** What is for the NATS of workers elsewhere; the worker takes empty ones for unset. */
+/** Unsets variables meant for workers elsewhere: to the worker, an empty variable counts as unset. */
 const NO_OTHER_NATS = { VQD_NATS_CREDS: "", VQD_NATS_CA: "", VQD_NATS_CERT: "", VQD_NATS_KEY: "" };
 
 export function workerChild(number: number, settings: WorkerSettings, baseEnv: NodeJS.ProcessEnv): ChildSpec {

@@ -113,5 +113,5 @@ it("says what to do when npm fails, and when Node was not installed", async () =
   );
   rmSync(join(repo, "broken"));
   writeFileSync(join(repo, "no-scripts"), "");
-  await expect(install()).rejects.toThrow("npm did not put Node 24 into node_modules");
+  await expect(install()).rejects.toThrow("npm did not install Node 24 in node_modules");
 });

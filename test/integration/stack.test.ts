@@ -245,7 +245,7 @@ it("takes another port if its own is taken, but not another than the one it was 
   const holder = isDefaultFree ? createServer().listen(8787, "127.0.0.1") : undefined;
   const start = new Start([]);
   expect(await start.url()).not.toContain(":8787");
-  await start.line(/^port 8787 is in use, taking a free one$/);
+  await start.line(/^port 8787 is in use; using a free one$/);
   holder?.close();
 });
 
