@@ -119,10 +119,10 @@ describe("with a slot for each worker", { timeout: 60_000 }, () => {
   afterAll(() => test.stop());
 
   it.each([
-    ["kill", /attempts in a row/],
-    ["hang", /attempts in a row/],
-    ["block", /attempts in a row/],
-    ["oom", /attempts in a row/],
+    ["kill", /consecutive attempts/],
+    ["hang", /consecutive attempts/],
+    ["block", /consecutive attempts/],
+    ["oom", /consecutive attempts/],
     ["throw", /the model failed/],
   ] as const)("gives up a job that ends its workers by %s, and holds nobody up", async (kind, message) => {
     await test.stack.waitReady();
@@ -139,7 +139,7 @@ describe("with a slot for each worker", { timeout: 60_000 }, () => {
 it("finds out which job of a pass hangs, and finishes the others", { timeout: 60_000 }, async () => {
   const test = await startFaulty(2, 2);
   try {
-    const { waits, beside } = await giveUp(test, "hang", /attempts in a row/);
+    const { waits, beside } = await giveUp(test, "hang", /consecutive attempts/);
     // Those in its pass are held up with it twice at most: then it is taken alone.
     const twice = waits
       .toSorted((a, b) => b - a)
