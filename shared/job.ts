@@ -8,15 +8,23 @@ import {
   MAX_PREVIEWS,
   MAX_PRIOR_WEIGHT,
   MAX_SEED,
+  MAX_TEMPERATURE,
   MAX_TEXT_LENGTH,
   MAX_TIMESTEPS,
   MIN_GUIDANCE_SCALE,
+  MIN_TEMPERATURE,
 } from "./limits.ts";
 import { modelNameSchema, versionSchema } from "./model.ts";
 
 /** How the steps of a run are spread over the diffusion process: over its last steps, or over all of it. */
 export const SCHEDULERS = ["reference", "strided"] as const;
 export type SchedulerName = (typeof SCHEDULERS)[number];
+/**
+ * Which masked pixels a step unmasks: those that the reverse process or purity sampling draws, those of which the model is
+ * surest, or the next of a fixed sequence that spreads over the image.
+ */
+export const ORDERS = ["posterior", "confidence", "halton"] as const;
+export type OrderName = (typeof ORDERS)[number];
 /** Purity sampling: off, positions drawn by the model's confidence, or classes sharpened by it as well. */
 export const PRIOR_RULES = [0, 1, 2] as const;
 export type PriorRule = (typeof PRIOR_RULES)[number];
@@ -52,6 +60,13 @@ export const jobSchema = z.strictObject({
   priorRule: z.literal(PRIOR_RULES),
   /** Above 0 with prior rule 2 only. */
   priorWeight: z.number().min(0).max(MAX_PRIOR_WEIGHT),
+  // Left out where they are what jobs were before there were any, so that workers of either release read each other's.
+  /** ["posterior"] */
+  order: z.enum(ORDERS).optional(),
+  /** Share of the drawn pixels that a step masks again; not with order "posterior" and prior rule 0. [0] */
+  remasking: z.number().min(0).max(1).optional(),
+  /** p(x_0) is raised to 1 / temperature. [1] */
+  temperature: z.number().min(MIN_TEMPERATURE).max(MAX_TEMPERATURE).optional(),
   outputFormat: z.enum(OUTPUT_FORMATS),
   /** Of a lossy format, 0 to 100; PNG has none. */
   outputQuality: z.int().min(0).max(100),

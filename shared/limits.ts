@@ -12,6 +12,9 @@ export const MIN_GUIDANCE_SCALE = 1;
 export const MAX_GUIDANCE_SCALE = 20;
 /** Highest r of purity sampling: beyond it the most likely class wins wherever the model is sure of anything. */
 export const MAX_PRIOR_WEIGHT = 10;
+/** Below it the likeliest class is drawn always, far above 1 a picture is noise. */
+export const MIN_TEMPERATURE = 0.01;
+export const MAX_TEMPERATURE = 2;
 /** Seeds are non-negative integers that a JSON number holds exactly. */
 export const MAX_SEED = Number.MAX_SAFE_INTEGER;
 /** Highest `num_train_timesteps` of a model. */

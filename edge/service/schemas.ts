@@ -1,7 +1,7 @@
 // Schemas of request bodies: they validate requests and describe them in the OpenAPI document.
 
 import { z } from "@hono/zod-openapi";
-import { OUTPUT_FORMATS, PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
+import { ORDERS, OUTPUT_FORMATS, PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
 import {
   MAX_GUIDANCE_SCALE,
   MAX_IMAGES,
@@ -9,8 +9,10 @@ import {
   MAX_PRIOR_WEIGHT,
   MAX_PROMPT_CHARS,
   MAX_SEED,
+  MAX_TEMPERATURE,
   MAX_TIMESTEPS,
   MIN_GUIDANCE_SCALE,
+  MIN_TEMPERATURE,
 } from "@vqd/shared/limits.ts";
 import { PRESET_NAMES } from "@vqd/shared/presets.ts";
 import { PRIORITIES } from "@vqd/shared/subjects.ts";
@@ -47,7 +49,7 @@ const sampling = {
     .enum(PRESET_NAMES)
     .nullish()
     .describe(
-      "Sets steps, scheduler and purity sampling at once: draft, fast or best. Fields given explicitly take precedence.",
+      "Sets the steps and the sampler at once: draft, fast, best, or reference, which is diffusers' sampler. Fields given explicitly take precedence.",
     ),
   num_inference_steps: integer()
     .min(1)
@@ -77,13 +79,33 @@ const sampling = {
     .enum(SCHEDULERS)
     .nullish()
     .describe("How the steps are distributed: over the end of the diffusion process, or over all of it."),
+  order: z
+    .enum(ORDERS)
+    .nullish()
+    .describe(
+      "Which masked pixels a step unmasks: those that the diffusion process draws, the most certain ones, or the next in a sequence that spreads over the image.",
+    ),
+  remasking: z
+    .number()
+    .min(0)
+    .max(1)
+    .nullish()
+    .describe(
+      "Share of the drawn pixels that a step masks again, preferring those that the model has become uncertain of. Not with the order posterior, unless prior_rule is 1 or 2.",
+    ),
+  temperature: z
+    .number()
+    .min(MIN_TEMPERATURE)
+    .max(MAX_TEMPERATURE)
+    .nullish()
+    .describe("Below 1 likely classes are drawn more often than the model says, above 1 less often."),
   prior_rule: z
     .literal(PRIOR_RULES)
     .nullish()
     // The generator only reads a literal's first value.
     .openapi({ type: ["integer", "null"], enum: [...PRIOR_RULES, null] })
     .describe(
-      "Purity sampling: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution.",
+      "Purity sampling, with the order posterior: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution.",
     ),
   prior_weight: z
     .number()

@@ -8,6 +8,7 @@ import { MAX_IMAGES } from "@vqd/shared/limits.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { PRESETS } from "@vqd/shared/presets.ts";
+import { completeSampler, samplerConflict, type SamplerSettings } from "@vqd/shared/sampler.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import type { Config } from "../config.ts";
 import type { Hubs } from "./hubs.ts";
@@ -35,6 +36,23 @@ export interface Submission {
   readonly webhook?: Webhook | null;
 }
 
+const SAMPLER_FIELDS = {
+  scheduler: "scheduler",
+  order: "order",
+  remasking: "remasking",
+  temperature: "temperature",
+  priorRule: "prior_rule",
+  priorWeight: "prior_weight",
+} as const satisfies Record<keyof SamplerSettings, keyof PredictionInput>;
+
+function readSampler(input: PredictionInput, preset: SamplerSettings, path: string): SamplerSettings {
+  const { prior_rule: priorRule, prior_weight: priorWeight, ...same } = input;
+  const sampler = completeSampler({ ...same, priorRule, priorWeight }, preset);
+  const conflict = samplerConflict(sampler, (field) => SAMPLER_FIELDS[field]);
+  if (conflict === undefined) return sampler;
+  throw invalidInput([{ path: `${path}${SAMPLER_FIELDS[conflict.field]}`, message: conflict.reason }]);
+}
+
 /** The caller's input with defaults filled in. It is returned to the caller, and reproduces the images. */
 function withDefaults(input: PredictionInput, model: ModelManifest, path: string) {
   const preset = PRESETS[input.preset ?? DEFAULTS.preset];
@@ -47,12 +65,7 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
   if (typeof outputs === "number" && typeof perPrompt === "number" && outputs !== perPrompt) {
     throw invalidInput([{ path: `${path}num_images_per_prompt`, message: "contradicts num_outputs" }]);
   }
-  const priorRule = input.prior_rule ?? preset.priorRule;
-  // A preset's weight only goes with its own rule.
-  const priorWeight = input.prior_weight ?? (priorRule === preset.priorRule ? preset.priorWeight : 0);
-  if (priorWeight > 0 && priorRule !== 2) {
-    throw invalidInput([{ path: `${path}prior_weight`, message: "only has an effect with prior_rule 2" }]);
-  }
+  const sampler = readSampler(input, preset, path);
   return {
     prompt: input.prompt,
     negative_prompt: input.negative_prompt ?? null,
@@ -61,9 +74,12 @@ function withDefaults(input: PredictionInput, model: ModelManifest, path: string
     truncation_rate: input.truncation_rate ?? DEFAULTS.truncationRate,
     num_outputs: outputs ?? perPrompt ?? DEFAULTS.numOutputs,
     seed: input.seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,
-    scheduler: input.scheduler ?? preset.scheduler,
-    prior_rule: priorRule,
-    prior_weight: priorWeight,
+    scheduler: sampler.scheduler,
+    order: sampler.order,
+    remasking: sampler.remasking,
+    temperature: sampler.temperature,
+    prior_rule: sampler.priorRule,
+    prior_weight: sampler.priorWeight,
     output_format: input.output_format ?? DEFAULTS.outputFormat,
     output_quality: input.output_quality ?? DEFAULTS.outputQuality,
     num_previews: input.num_previews ?? DEFAULTS.previews,
@@ -125,6 +141,10 @@ export async function submitPrediction(
     numImagesPerPrompt: input.num_outputs,
     seed: input.seed,
     scheduler: input.scheduler,
+    // What changes nothing is left out, for workers of a release that does not know it.
+    ...(input.order === "posterior" ? {} : { order: input.order }),
+    ...(input.remasking === 0 ? {} : { remasking: input.remasking }),
+    ...(input.temperature === 1 ? {} : { temperature: input.temperature }),
     priorRule: input.prior_rule,
     priorWeight: input.prior_weight,
     outputFormat: input.output_format,

@@ -2,17 +2,20 @@
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, extname, join, resolve } from "node:path";
-import { PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
+import { ORDERS, PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
 import {
   MAX_GUIDANCE_SCALE,
   MAX_IMAGES,
   MAX_PRIOR_WEIGHT,
   MAX_PROMPT_CHARS,
   MAX_SEED,
+  MAX_TEMPERATURE,
   MAX_TIMESTEPS,
   MIN_GUIDANCE_SCALE,
+  MIN_TEMPERATURE,
 } from "@vqd/shared/limits.ts";
-import { PRESET_NAMES, PRESETS, type PresetSettings } from "@vqd/shared/presets.ts";
+import { PRESET_NAMES, PRESETS } from "@vqd/shared/presets.ts";
+import { completeSampler, samplerConflict, type SamplerSettings } from "@vqd/shared/sampler.ts";
 import { encodeImageFile } from "../pipeline/image.ts";
 import { choiceOption, type Command, numberOption, stringOptions, UsageError } from "./command.ts";
 import { loadPipeline, MODEL_HELP, MODEL_OPTIONS } from "./model-options.ts";
@@ -25,12 +28,16 @@ Generates images of PROMPT with a VQ-Diffusion checkpoint, in this process.
 Options:
   --out FILE               output file; several images get -0, -1, ... before the extension [image.png]
   --seed N                 the same seed makes the same image                            [random]
-  --preset NAME            draft, fast or best: sets steps, scheduler and purity sampling
-  --steps N                denoising steps, at most the model's training timesteps  [100, or all]
+  --preset NAME            draft, fast, best or reference: sets the steps and the sampler  [best]
+  --steps N                denoising steps, at most the model's training timesteps [the preset's]
   --guidance-scale G       weight of the prompt, ${MIN_GUIDANCE_SCALE} (no guidance) to ${MAX_GUIDANCE_SCALE}              [the model's]
   --truncation-rate R      keep the likeliest classes up to this total probability, at most 1 [1]
-  --scheduler NAME         reference, or strided: few steps over the whole process    [reference]
-  --prior-rule N           purity sampling: 0 (off), 1 (surest pixels first), 2 (also sharpened) [0]
+  --temperature T          below 1 favours likely classes, ${MIN_TEMPERATURE} to ${MAX_TEMPERATURE}             [the preset's]
+  --scheduler NAME         reference, or strided: few steps over the whole process [the preset's]
+  --order NAME             pixels unmasked first: posterior, confidence or halton  [the preset's]
+  --remasking R            share of the drawn pixels that a step masks again, 0 to 1 [the preset's]
+  --prior-rule N           purity sampling, with the order posterior: 0 (off), 1 (surest pixels
+                           first), 2 (also sharpened)                                         [0]
   --prior-weight R         how much rule 2 sharpens, 0 to ${MAX_PRIOR_WEIGHT}                                  [0]
   --negative-prompt TEXT   what to steer away from
   --num-images N           images to generate, 1 to ${MAX_IMAGES}                                        [1]
@@ -47,7 +54,10 @@ const OPTIONS = [
   "steps",
   "guidance-scale",
   "truncation-rate",
+  "temperature",
   "scheduler",
+  "order",
+  "remasking",
   "prior-rule",
   "prior-weight",
   "negative-prompt",
@@ -69,10 +79,12 @@ export const generate: Command = {
         max: MAX_GUIDANCE_SCALE,
       }),
       truncationRate: numberOption(values, "truncation-rate", { min: Number.MIN_VALUE, max: 1 }),
-      ...readSampling(values),
       numImagesPerPrompt: numberOption(values, "num-images", { min: 1, max: MAX_IMAGES, integer: true }),
       seed: numberOption(values, "seed", { min: 0, max: MAX_SEED, integer: true }),
     };
+    const preset = PRESETS[choiceOption(values, "preset", PRESET_NAMES) ?? "best"];
+    const sampler = readSampler(values, preset);
+    const steps = numberOption(values, "steps", { min: 1, max: MAX_TIMESTEPS, integer: true });
     // If the folder cannot be created, say so before the work rather than after it.
     mkdirSync(dirname(out), { recursive: true });
     const pipeline = await loadPipeline(values);
@@ -83,15 +95,14 @@ export const generate: Command = {
           `the prompt has ${tokenCount} tokens; the model reads only the first ${pipeline.info.textLength}\n`,
         );
       }
-      const { numTrainTimesteps } = pipeline.info;
-      const preset = readPreset(values, numTrainTimesteps);
       const startedAt = performance.now();
       const progress = createProgress(process.stderr, "denoising");
       const { images, seeds } = await pipeline.call({
         prompt,
         negativePrompt: values["negative-prompt"],
-        ...preset,
         ...settings,
+        ...sampler,
+        numInferenceSteps: steps ?? Math.min(preset.numInferenceSteps, pipeline.info.numTrainTimesteps),
         onStep: (step, total) => progress.update(step, total),
       });
       progress.finish();
@@ -110,32 +121,31 @@ export const generate: Command = {
 
 type Values = Readonly<Record<string, string | undefined>>;
 
-/** The preset's settings, which any options given override one by one. */
-function readPreset(values: Values, numTrainTimesteps: number): Partial<PresetSettings> {
-  const name = choiceOption(values, "preset", PRESET_NAMES);
-  if (name === undefined) return {};
-  const { numInferenceSteps, ...rest } = PRESETS[name];
-  return { numInferenceSteps: Math.min(numInferenceSteps, numTrainTimesteps), ...rest };
-}
+const SAMPLER_OPTIONS = {
+  scheduler: "scheduler",
+  order: "order",
+  remasking: "remasking",
+  temperature: "temperature",
+  priorRule: "prior-rule",
+  priorWeight: "prior-weight",
+} as const satisfies Record<keyof SamplerSettings, string>;
 
-/** The options for steps, scheduler and purity sampling; only those that are given. */
-function readSampling(values: Values): Partial<PresetSettings> {
-  const numInferenceSteps = numberOption(values, "steps", { min: 1, max: MAX_TIMESTEPS, integer: true });
+/** What the options say of the sampler, and for the rest the preset. Throws a UsageError. */
+function readSampler(values: Values, preset: SamplerSettings): SamplerSettings {
   const rule = choiceOption(values, "prior-rule", ["0", "1", "2"]);
-  const priorRule = PRIOR_RULES.find((candidate) => String(candidate) === rule);
-  const priorWeight = numberOption(values, "prior-weight", { min: 0, max: MAX_PRIOR_WEIGHT });
-  const usesRule2 = priorRule === 2 || (priorRule === undefined && values["preset"] === "draft");
-  if (priorWeight !== undefined && priorWeight > 0 && !usesRule2) {
-    throw new UsageError("--prior-weight needs --prior-rule 2");
-  }
-  const scheduler = choiceOption(values, "scheduler", SCHEDULERS);
-  return {
-    ...(numInferenceSteps === undefined ? {} : { numInferenceSteps }),
-    ...(scheduler === undefined ? {} : { scheduler }),
-    // A preset's weight belongs to its rule.
-    ...(priorRule === undefined ? {} : { priorRule, priorWeight: 0 }),
-    ...(priorWeight === undefined ? {} : { priorWeight }),
+  const temperatures = { min: MIN_TEMPERATURE, max: MAX_TEMPERATURE };
+  const given = {
+    scheduler: choiceOption(values, "scheduler", SCHEDULERS),
+    order: choiceOption(values, "order", ORDERS),
+    remasking: numberOption(values, "remasking", { min: 0, max: 1 }),
+    temperature: numberOption(values, "temperature", temperatures),
+    priorRule: PRIOR_RULES.find((candidate) => String(candidate) === rule),
+    priorWeight: numberOption(values, "prior-weight", { min: 0, max: MAX_PRIOR_WEIGHT }),
   };
+  const sampler = completeSampler(given, preset);
+  const conflict = samplerConflict(sampler, (field) => `--${SAMPLER_OPTIONS[field]}`);
+  if (conflict === undefined) return sampler;
+  throw new UsageError(`--${SAMPLER_OPTIONS[conflict.field]} ${conflict.reason}`);
 }
 
 function readPrompt(positionals: readonly string[]): string {

@@ -99,11 +99,12 @@ async function makeSlots(name: string, run: RunDescription, context: RunContext)
         seed: 0,
         image,
         guidanceScale: run.guidance_scale,
+        temperature: 1,
         truncationRate: run.truncation_rate,
         prompt,
         negative: conditioner.unconditional,
         scheduler,
-        prior: undefined,
+        remasking: 0,
         noise: (step) => recordedNoise(name, run, { step, image, pixels, vectors }),
       };
     }),

@@ -1,6 +1,6 @@
 // What a call of the pipeline takes and gives, and how its options are read.
 
-import type { PriorRule, SchedulerName } from "@vqd/shared/job.ts";
+import type { OrderName, PriorRule, SchedulerName } from "@vqd/shared/job.ts";
 import type { DenoiseSlot } from "./denoiser.ts";
 import { InvalidInputError } from "./errors.ts";
 import type { RgbImage } from "./image.ts";
@@ -47,7 +47,13 @@ export interface CallOptions<Type extends OutputType = OutputType> {
    * serves all of them, where diffusers makes a second pipeline of the same components [the pipeline's scheduler].
    */
   readonly scheduler?: SchedulerName | DiffusionScheduler | undefined;
-  /** Purity sampling: 0 for none, 1 for positions drawn by purity, 2 for sharpened classes as well [0]. */
+  /** Which masked pixels a step unmasks ["posterior"]. */
+  readonly order?: OrderName | undefined;
+  /** Share of the drawn pixels that a step masks again, 0 to 1; not with order `posterior` alone [0]. */
+  readonly remasking?: number | undefined;
+  /** What guidance leaves of p(x_0) is raised to 1 / temperature, 0.01 to 2 [1]. */
+  readonly temperature?: number | undefined;
+  /** Purity sampling, with order `posterior`: 0 for none, 1 for positions drawn by purity, 2 for sharpened classes as well [0]. */
   readonly priorRule?: PriorRule | undefined;
   /** How much rule 2 sharpens, >= 0 [0]. */
   readonly priorWeight?: number | undefined;
@@ -79,6 +85,9 @@ export interface ResolvedCall {
     readonly guidanceScale: number;
     readonly truncationRate: number;
     readonly scheduler: SchedulerName | DiffusionScheduler | undefined;
+    readonly order: OrderName | undefined;
+    readonly remasking: number | undefined;
+    readonly temperature: number | undefined;
     readonly priorRule: PriorRule | undefined;
     readonly priorWeight: number | undefined;
   };
@@ -120,6 +129,9 @@ export function resolveCall(
       guidanceScale: options.guidanceScale ?? defaultGuidanceScale,
       truncationRate: options.truncationRate ?? 1,
       scheduler: options.scheduler,
+      order: options.order,
+      remasking: options.remasking,
+      temperature: options.temperature,
       priorRule: options.priorRule,
       priorWeight: options.priorWeight,
     },

@@ -4,14 +4,16 @@ import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import type { SessionOptions } from "../runtime/session.ts";
 import type { PromptConditioning } from "./prompt-conditioning.ts";
-import { pixelsToEvaluate } from "./sampling/pixels-to-evaluate.ts";
-import { pick } from "./sampling/jump-draw.ts";
+import { pick, sumOf } from "./sampling/jump-draw.ts";
 import { writeMostLikely } from "./sampling/most-likely.ts";
 import { type ImageLogProbs, PixelViews } from "./sampling/pixel-view.ts";
-import { type Candidate, drawByPurity, maskedAfter, type PurityPrior, sharpen } from "./sampling/purity.ts";
+import { pixelsToEvaluate } from "./sampling/pixels-to-evaluate.ts";
+import { sharpen } from "./sampling/purity.ts";
+import { type DrawnPixel, drawRemasked } from "./sampling/remasking.ts";
 import { StepNoise, type UniformSource } from "./sampling/random.ts";
 import { type Jump, jumpAt } from "./sampling/schedule.ts";
 import { type DiffusionScheduler, gumbelArgmax } from "./sampling/scheduler.ts";
+import { type Candidate, lowest, orderOf, type UnmaskingOrder, unmaskingOf } from "./sampling/unmasking.ts";
 import {
   OutputBuffer,
   type PassImage,
@@ -33,12 +35,16 @@ export interface DenoiseSlot {
   readonly image: number;
   /** Guidance applies above 1. */
   readonly guidanceScale: number;
+  /** Above 0; 1 leaves the probabilities as they are. */
+  readonly temperature: number;
   readonly truncationRate: number;
   readonly prompt: PromptConditioning;
   readonly negative: PromptConditioning;
   readonly scheduler: DiffusionScheduler;
-  /** Purity sampling, if it is wanted. */
-  readonly prior?: PurityPrior | undefined;
+  /** In which pixels are unmasked, if the posterior is not to draw that. */
+  readonly order?: UnmaskingOrder | undefined;
+  /** Share of the drawn pixels that a step in an order masks again, 0 to 1. */
+  readonly remasking: number;
   /** Noise to use instead of the seed's, for comparison with recorded runs. */
   readonly noise?: (stepIndex: number) => UniformSource;
   /** Where to write the most likely x_0 as this step sees it, class ids [L], if it is wanted. */
@@ -127,6 +133,7 @@ export class Denoiser {
         conditional: (guided ? row + 1 : row) * rowSize,
         unconditional: guided ? row * rowSize : undefined,
         guidanceScale: slot.guidanceScale,
+        temperature: slot.temperature,
         truncationRate: slot.truncationRate,
       };
       if (step.preview !== undefined) writeMostLikely(step.preview, image, this.#classes);
@@ -176,10 +183,11 @@ export class Denoiser {
   /** One slot's step, pixel by pixel, from its rows of the model's output. */
   #sample(step: SlotStep, image: ImageLogProbs): void {
     const { slot, jump, noise, asked } = step;
-    const { tokens, scheduler, prior } = slot;
+    const { tokens, scheduler } = slot;
     const recorded = slot.noise?.(slot.stepIndex);
-    if (prior !== undefined && jump.s >= 0) {
-      this.#unmaskByPurity(step, prior, image, recorded);
+    const order = orderOf(slot, jump);
+    if (order !== undefined) {
+      this.#unmask(step, order, image, recorded);
       return;
     }
     for (const [place, position] of asked.entries()) {
@@ -192,28 +200,52 @@ export class Denoiser {
     }
   }
 
-  #unmaskByPurity(
+  #unmask(
     { slot, jump, noise, asked }: SlotStep,
-    prior: PurityPrior,
+    order: UnmaskingOrder,
     image: ImageLogProbs,
     recorded: UniformSource | undefined,
   ): void {
-    const { tokens, scheduler, timesteps } = slot;
+    const { tokens } = slot;
+    const { unmasked, remasked, maskedShare } = unmaskingOf(slot, jump, this.#classes);
     const candidates: Candidate[] = [];
+    const drawn: DrawnPixel[] = [];
     for (const [place, position] of asked.entries()) {
-      if (tokens[position] !== this.#classes) continue;
+      const current = tokens[position] ?? outOfBounds();
+      const isMasked = current === this.#classes;
+      if (!isMasked && remasked === 0) continue;
       const probabilities = this.#views.at(image, place).probabilities();
-      const purity = sharpen(probabilities, prior.weight);
-      let token: number;
-      if (recorded === undefined) {
-        token = pick(probabilities, noise.ofDraw(position).choice);
-      } else {
-        recorded.fill(this.#uniforms, position);
-        token = gumbelArgmax(probabilities, this.#uniforms);
-      }
-      candidates.push({ position, purity, token });
+      if (isMasked) candidates.push(this.#candidate(position, probabilities, { order, noise, recorded }));
+      else drawn.push({ position, confidence: confidenceOf(probabilities, current) });
     }
-    const count = candidates.length - maskedAfter(scheduler, timesteps, jump.s, this.#pixels);
-    for (const { position, token } of drawByPurity(candidates, count, noise)) tokens[position] = token;
+    const step = { noise, maskedShare };
+    const chosen = lowest(candidates, unmasked, (candidate) => order.rank(candidate, step));
+    for (const { position, token } of chosen) tokens[position] = token;
+    for (const { position } of drawRemasked(drawn, remasked, noise)) tokens[position] = this.#classes;
+  }
+
+  /** A masked pixel with the class that it gets if it is unmasked; `probabilities` are sharpened in place. */
+  #candidate(
+    position: number,
+    probabilities: Float64Array,
+    {
+      order,
+      noise,
+      recorded,
+    }: { order: UnmaskingOrder; noise: StepNoise; recorded: UniformSource | undefined },
+  ): Candidate {
+    const purity = sharpen(probabilities, order.sharpening);
+    let token: number;
+    if (recorded === undefined) {
+      token = pick(probabilities, noise.ofDraw(position).choice);
+    } else {
+      recorded.fill(this.#uniforms, position);
+      token = gumbelArgmax(probabilities, this.#uniforms);
+    }
+    return { position, token, purity, confidence: confidenceOf(probabilities, token) };
   }
 }
+
+/** What the model gives a class, above 0 to 1. */
+const confidenceOf = (probabilities: Float64Array, token: number): number =>
+  (probabilities[token] ?? outOfBounds()) / sumOf(probabilities);

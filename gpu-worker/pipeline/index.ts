@@ -12,8 +12,8 @@ export {
   type SlotInit,
   VQDiffusionPipeline,
 } from "./pipeline.ts";
-export type { PurityPrior } from "./sampling/purity.ts";
 export type { UniformSource } from "./sampling/random.ts";
 export type { Jump } from "./sampling/schedule.ts";
 export { type DiffusionScheduler, VQDiffusionScheduler } from "./sampling/scheduler.ts";
+export type { UnmaskingOrder } from "./sampling/unmasking.ts";
 export { StridedVQDiffusionScheduler } from "./sampling/strided-scheduler.ts";

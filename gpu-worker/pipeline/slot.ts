@@ -1,11 +1,16 @@
 // One image's settings, checked against the model, as a slot of the denoiser.
 
-import { PRIOR_RULES, type PriorRule, type SchedulerName } from "@vqd/shared/job.ts";
+import { ORDERS, type OrderName, PRIOR_RULES, type PriorRule, type SchedulerName } from "@vqd/shared/job.ts";
+import { MAX_TEMPERATURE, MIN_TEMPERATURE } from "@vqd/shared/limits.ts";
+import { REFERENCE_SAMPLER, samplerConflict } from "@vqd/shared/sampler.ts";
 import type { DenoiseSlot } from "./denoiser.ts";
 import { InvalidInputError } from "./errors.ts";
 import type { PipelineInfo } from "./info.ts";
-import type { PurityPrior } from "./sampling/purity.ts";
+import { confidenceOrder } from "./sampling/confidence.ts";
+import { haltonOrder } from "./sampling/halton.ts";
+import { purityOrder } from "./sampling/purity.ts";
 import type { DiffusionScheduler } from "./sampling/scheduler.ts";
+import { type UnmaskingOrder, unmaskingTimesteps } from "./sampling/unmasking.ts";
 
 /** A slot's settings, as `VQDiffusionPipeline.makeSlot` takes them. */
 export interface SlotInit extends Pick<
@@ -17,9 +22,15 @@ export interface SlotInit extends Pick<
   readonly stepIndex?: number;
   /** By name, or one of the caller's own; else the pipeline's. */
   readonly scheduler?: SchedulerName | DiffusionScheduler | undefined;
-  /** Purity sampling: 0 for none, 1 for positions drawn by purity, 2 for sharpened classes as well [0]. */
+  /** Which masked pixels a step unmasks; see `confidenceOrder` and `haltonOrder` ["posterior"]. */
+  readonly order?: OrderName | undefined;
+  /** Share of the drawn pixels that a step in an order or by purity masks again, 0 to 1; see remasking.ts [0]. */
+  readonly remasking?: number | undefined;
+  /** p(x_0) is raised to 1 / temperature, 0.01 to 2 [1]. */
+  readonly temperature?: number | undefined;
+  /** Purity sampling, with order `posterior`: 0 for none, 1 for positions drawn by purity, 2 for sharpened classes as well [0]. */
   readonly priorRule?: PriorRule | undefined;
-  /** How much rule 2 sharpens, >= 0; see `PurityPrior` [0]. */
+  /** How much rule 2 sharpens, >= 0; see `purityOrder` [0]. */
   readonly priorWeight?: number | undefined;
   readonly mostLikely?: DenoiseSlot["mostLikely"];
 }
@@ -28,27 +39,35 @@ function refuse(field: string, requirement: string, value: unknown): never {
   throw new InvalidInputError(field, `must be ${requirement}, not ${String(value)}`);
 }
 
-/** The purity sampling that a rule and a weight stand for. Throws InvalidInputError. */
-function priorOf({ priorRule = 0, priorWeight = 0 }: SlotInit): PurityPrior | undefined {
+/** The order that the settings stand for; undefined for the posterior. Throws InvalidInputError. */
+function readOrder(init: SlotInit, { latentWidth, latentHeight }: PipelineInfo): UnmaskingOrder | undefined {
+  const { order = "posterior", priorRule = 0, priorWeight = 0, remasking = 0 } = init;
+  if (!ORDERS.includes(order)) refuse("order", ORDERS.join(" or "), order);
   if (!PRIOR_RULES.includes(priorRule)) refuse("priorRule", PRIOR_RULES.join(" or "), priorRule);
   if (!(Number.isFinite(priorWeight) && priorWeight >= 0)) {
     refuse("priorWeight", "a number >= 0", priorWeight);
   }
-  if (priorWeight > 0 && priorRule !== 2) {
-    throw new InvalidInputError("priorWeight", `has an effect with priorRule 2 only, not ${priorRule}`);
-  }
-  return priorRule === 0 ? undefined : { weight: priorWeight };
+  if (!(remasking >= 0 && remasking <= 1)) refuse("remasking", "from 0 to 1", remasking);
+  const settings = { ...REFERENCE_SAMPLER, order, priorRule, priorWeight, remasking };
+  const conflict = samplerConflict(settings, (field) => field);
+  if (conflict !== undefined) throw new InvalidInputError(conflict.field, conflict.reason);
+  if (order === "confidence") return confidenceOrder;
+  if (order === "halton") return haltonOrder(latentWidth, latentHeight);
+  return priorRule === 0 ? undefined : purityOrder(priorWeight);
 }
 
 /** A slot at step `stepIndex`. Throws InvalidInputError, naming the setting, if one is not for this model. */
 export function createSlot(init: SlotInit, scheduler: DiffusionScheduler, info: PipelineInfo): DenoiseSlot {
-  const { tokens, seed, guidanceScale, truncationRate, stepIndex = 0 } = init;
+  const { tokens, seed, guidanceScale, temperature = 1, truncationRate, stepIndex = 0 } = init;
   const pixels = info.latentHeight * info.latentWidth;
   if (tokens.length !== pixels || tokens.some((token) => token > info.numEmbeddings)) {
     throw new InvalidInputError("latents", `must be ${pixels} class ids from 0 to ${info.numEmbeddings}`);
   }
   if (!Number.isFinite(guidanceScale) || guidanceScale < 0) {
     refuse("guidanceScale", "a number >= 0", guidanceScale);
+  }
+  if (!(temperature >= MIN_TEMPERATURE && temperature <= MAX_TEMPERATURE)) {
+    refuse("temperature", `from ${MIN_TEMPERATURE} to ${MAX_TEMPERATURE}`, temperature);
   }
   if (!(truncationRate > 0 && truncationRate <= 1)) {
     refuse("truncationRate", "above 0 and at most 1", truncationRate);
@@ -59,8 +78,11 @@ export function createSlot(init: SlotInit, scheduler: DiffusionScheduler, info: 
   if (scheduler.numTrainTimesteps !== info.numTrainTimesteps) {
     refuse("scheduler", `for the model's ${info.numTrainTimesteps} timesteps`, scheduler.numTrainTimesteps);
   }
-  const prior = priorOf(init);
-  const timesteps = scheduler.timesteps(init.numInferenceSteps);
+  const order = readOrder(init, info);
+  const timesteps =
+    order === undefined || order.drawsAnew
+      ? scheduler.timesteps(init.numInferenceSteps)
+      : unmaskingTimesteps(scheduler, init.numInferenceSteps);
   if (!Number.isInteger(stepIndex) || stepIndex < 0 || stepIndex > timesteps.length) {
     refuse("stepIndex", `an integer from 0 to ${timesteps.length}`, stepIndex);
   }
@@ -71,11 +93,13 @@ export function createSlot(init: SlotInit, scheduler: DiffusionScheduler, info: 
     seed,
     image: init.image,
     guidanceScale,
+    temperature,
     truncationRate,
     prompt: init.prompt,
     negative: init.negative,
     scheduler,
-    prior,
+    order,
+    remasking: init.remasking ?? 0,
     mostLikely: init.mostLikely,
   };
 }

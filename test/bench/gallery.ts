@@ -4,6 +4,7 @@ import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { PRESETS } from "@vqd/shared/presets.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { type RgbImage, VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
 import { workFolder } from "./interrupt.ts";
@@ -50,22 +51,24 @@ async function main(): Promise<void> {
   try {
     const pipeline = await VQDiffusionPipeline.fromPretrained(values.model, {
       threads: availableParallelism(),
+      quantization: "int8",
       cacheDir,
     });
     const make = async (prompt: string, steps: number, guidanceScale: number): Promise<RgbImage> => {
       const { images } = await pipeline.call({
         prompt,
         seeds: [SEED],
-        numInferenceSteps: steps,
         guidanceScale,
-        scheduler: "strided",
+        ...PRESETS.best,
+        numInferenceSteps: steps,
       });
       const [image] = images;
       if (image === undefined) throw new Error("no image came out");
       return image;
     };
     const gallery: RgbImage[] = [];
-    for (const prompt of PROMPTS) gallery.push(await make(prompt, 25, GUIDANCE_SCALE));
+    for (const prompt of PROMPTS)
+      gallery.push(await make(prompt, PRESETS.best.numInferenceSteps, GUIDANCE_SCALE));
     const blank = Array<string>(8).fill("");
     writeFileSync(
       join(values.out, "gallery.png"),

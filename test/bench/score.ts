@@ -1,5 +1,6 @@
 // What can be said of images without other images to compare them with: how likely, and how different they are.
 
+import type { RgbImage } from "../../gpu-worker/pipeline/image.ts";
 import type { PromptConditioning, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
 
@@ -49,3 +50,28 @@ export function diversity(images: readonly Uint16Array[]): number {
   );
   return differing.reduce((sum, share) => sum + share, 0) / pairs.length;
 }
+
+/** An image that a prompt may show, and its class ids [L]. */
+export interface TrueImage {
+  readonly image: RgbImage;
+  readonly tokens: Uint16Array;
+}
+
+const MAX_BYTE = 255;
+
+/** Peak signal-to-noise ratio of two images of one size, in dB, over all bytes. */
+export function psnr(one: RgbImage, other: RgbImage): number {
+  const squares = one.data.reduce((sum, byte, i) => sum + (byte - (other.data[i] ?? 0)) ** 2, 0);
+  return 10 * Math.log10(MAX_BYTE ** 2 / (squares / one.data.length));
+}
+
+/** The legal image that `made` is most like. */
+export function nearest(made: RgbImage, legal: readonly TrueImage[]): TrueImage {
+  const [best] = legal.toSorted((a, b) => psnr(made, b.image) - psnr(made, a.image));
+  if (best === undefined) throw new Error("there must be an image to compare with");
+  return best;
+}
+
+/** Share of the pixels at which two images have the same class id. */
+export const shareEqual = (one: Uint16Array, other: Uint16Array): number =>
+  one.filter((token, i) => token === other[i]).length / one.length;

@@ -18,6 +18,15 @@ export type Input = Record<string, unknown> & { num_inference_steps: number; num
 
 const PROMPTS = ["dog face", "pizza", "red heart", "rocket", "grinning face"];
 
+const SAMPLERS = [
+  { preset: "reference" },
+  { preset: "reference", scheduler: "strided" },
+  { prior_rule: 2, prior_weight: 1 },
+  { order: "confidence", remasking: 0.1 },
+  { order: "halton", temperature: 1 },
+  {},
+];
+
 /** Steps, guidance, images, samplers and seeds that have no common period; `minSteps` to `minSteps` + 16 steps. */
 export const inputOf = (job: number, minSteps: number): Input => ({
   prompt: PROMPTS[job % PROMPTS.length],
@@ -25,8 +34,7 @@ export const inputOf = (job: number, minSteps: number): Input => ({
   num_inference_steps: minSteps + ((job * 5) % 17),
   guidance_scale: [1, 2.5, 5][job % 3],
   num_outputs: job % 7 === 3 ? 3 : 1,
-  ...(job % 2 === 0 ? { scheduler: "strided" } : {}),
-  ...(job % 4 === 1 ? { prior_rule: 2, prior_weight: 1 } : {}),
+  ...SAMPLERS[job % SAMPLERS.length],
 });
 
 /** Steps that a job takes without accidents, those of each image counted. */

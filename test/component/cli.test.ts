@@ -34,8 +34,29 @@ describe("vqd", () => {
     [2, /--scheduler must be one of reference, strided/, ["generate", "red apple", "--scheduler", "ddim"]],
     [2, /--prior-rule must be one of 0, 1, 2/, ["generate", "red apple", "--prior-rule", "3"]],
     [2, /--prior-weight must be a number from 0 to 10/, ["generate", "red apple", "--prior-weight", "11"]],
-    [2, /--prior-weight needs --prior-rule 2/, ["generate", "red apple", "--prior-weight", "1"]],
-    [2, /--preset must be one of draft, fast, best/, ["generate", "red apple", "--preset", "great"]],
+    [
+      2,
+      /--prior-weight only has an effect with --prior-rule 2/,
+      ["generate", "red apple", "--prior-weight", "1"],
+    ],
+    [2, /--order must be one of posterior, confidence, halton/, ["generate", "red apple", "--order", "x"]],
+    [2, /--temperature must be a number from 0.01 to 2/, ["generate", "red apple", "--temperature", "0"]],
+    [2, /--remasking must be a number from 0 to 1/, ["generate", "red apple", "--remasking", "2"]],
+    [
+      2,
+      /--remasking has no effect with --order "posterior"/,
+      ["generate", "red apple", "--order", "posterior", "--remasking", "0.1"],
+    ],
+    [
+      2,
+      /--prior-rule must be 0 with --order "halton"/,
+      ["generate", "red apple", "--order", "halton", "--prior-rule", "1"],
+    ],
+    [
+      2,
+      /--preset must be one of draft, fast, best, reference/,
+      ["generate", "red apple", "--preset", "great"],
+    ],
     [2, /--format must be one of png, webp, jpeg/, ["generate", "red apple", "--format", "gif"]],
     [2, /--out ends in ".gif"/, ["generate", "red apple", "--out", "apple.gif"]],
     [2, /--provider must be one of cpu, webgpu, cuda/, ["generate", "red apple", "--provider", "abacus"]],
@@ -131,24 +152,29 @@ describe("vqd generate", () => {
     const make = (settings: string) => generated(dir, `--steps 3 ${settings}`);
     const images = [
       await make(""),
-      await make("--scheduler strided"),
-      await make("--scheduler strided --prior-rule 1"),
-      await make("--scheduler strided --prior-rule 2 --prior-weight 9"),
+      await make("--temperature 1"),
+      await make("--order halton"),
+      await make("--remasking 0.5"),
+      await make("--preset reference"),
+      await make("--preset reference --scheduler strided"),
+      await make("--prior-rule 1"),
+      await make("--prior-rule 2 --prior-weight 9"),
     ];
-    expect(new Set(images).size).toBe(4);
+    expect(new Set(images).size).toBe(8);
   });
 
   it("takes what a preset says, but for what is given beside it, and without one what the help says", async () => {
     const dir = await temporaryFolder();
     const make = (settings: string) => generated(dir, settings);
     const plain = await make("");
-    expect(await make("--steps 100 --scheduler reference --prior-rule 0")).toBe(plain);
+    expect(await make("--steps 25 --scheduler strided --order confidence --temperature 0.5")).toBe(plain);
     expect(await make("--preset best")).toBe(plain);
-    const draft = await make("--preset draft");
-    expect(await make("--steps 10 --scheduler strided --prior-rule 2 --prior-weight 1")).toBe(draft);
-    const few = await make("--preset draft --steps 5 --prior-rule 0");
-    expect(await make("--steps 5 --scheduler strided")).toBe(few);
-    expect(new Set([plain, draft, few, await make("--preset fast")]).size).toBe(4);
+    const reference = await make("--preset reference");
+    expect(await make("--steps 100 --scheduler reference --order posterior --temperature 1")).toBe(reference);
+    const few = await make("--preset reference --steps 5 --prior-rule 1");
+    expect(await make("--steps 5 --scheduler reference --prior-rule 1 --temperature 1")).toBe(few);
+    const others = [await make("--preset draft"), await make("--preset fast")];
+    expect(new Set([plain, reference, few, ...others]).size).toBe(5);
   });
 
   it("takes all steps of a model that has fewer than 100, as vqd golden does", async () => {
@@ -159,7 +185,18 @@ describe("vqd generate", () => {
     const config = JSON.parse(await readFile(path, "utf8")) as object;
     await writeFile(path, JSON.stringify({ ...config, num_train_timesteps: 50 }));
     const out = join(dir, "few.png");
-    const made = await vqd("generate", "red apple", "--model", model, "--cache", dir, "--out", out);
+    const made = await vqd(
+      "generate",
+      "red apple",
+      "--preset",
+      "reference",
+      "--model",
+      model,
+      "--cache",
+      dir,
+      "--out",
+      out,
+    );
     expect(made).toMatchObject({ code: 0, stdout: `${out}\n` });
     expect(made.stderr).toMatch(/denoising 50\/50 /);
     const recorded = await vqd("golden", model, "--cache", dir);

@@ -206,10 +206,12 @@ describe("a whole run", () => {
         seed: 0,
         image,
         guidanceScale: run.guidance_scale,
+        temperature: 1,
         truncationRate: run.truncation_rate,
         prompt: conditionings[Math.floor(image / run.num_images_per_prompt)] as PromptConditioning,
         negative: text.unconditional,
         scheduler: ownScheduler,
+        remasking: 0,
         noise: (step) => recordedNoise(name, step, run.num_inference_steps, count, image),
       }));
       for (let step = 0; step < run.num_inference_steps; step++) {

@@ -39,7 +39,7 @@ describe("the most likely classes", () => {
 
   it("are those of the guided distribution", () => {
     const out = new Uint16Array(2);
-    const output = { logProbs, conditional: 6, truncationRate: 1 };
+    const output = { logProbs, conditional: 6, temperature: 1, truncationRate: 1 };
     writeMostLikely(out, { ...output, unconditional: undefined, guidanceScale: 1 }, 3);
     expect([...out]).toEqual([0, 2]);
     // By hand: p ~ u (c/u)^5 is 0.16, 0.65, 0.61 of the first pixel, 24.3, 24.3, 0.025 of the second.

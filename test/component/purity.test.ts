@@ -4,15 +4,11 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type DenoiseSlot, type SlotInit, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
-import {
-  type Candidate,
-  drawByPurity,
-  maskedAfter,
-  sharpen,
-} from "../../gpu-worker/pipeline/sampling/purity.ts";
+import { purityOrder, sharpen } from "../../gpu-worker/pipeline/sampling/purity.ts";
 import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
 import { VQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/scheduler.ts";
 import { StridedVQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/strided-scheduler.ts";
+import { type Candidate, lowest, maskedAfter } from "../../gpu-worker/pipeline/sampling/unmasking.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 describe("sharpening", () => {
@@ -37,8 +33,11 @@ describe("the draw of positions", () => {
   const candidates = [0.05, 0.1, 0.25, 0.6].map((purity, position): Candidate => ({
     position,
     purity,
+    confidence: purity,
     token: 10 + position,
   }));
+  const drawByPurity = (from: readonly Candidate[], count: number, noise: StepNoise): Candidate[] =>
+    lowest(from, count, (candidate) => purityOrder(0).rank(candidate, { noise, maskedShare: 0 }));
   const positions = (drawn: readonly Candidate[]): number[] => drawn.map(({ position }) => position);
 
   it("takes each first as often as its share of the purity", () => {

@@ -35,8 +35,10 @@ beforeAll(async () => {
 afterAll(() => test.stop());
 
 it.each([
-  ["SIGKILL", {}],
-  ["SIGTERM", {}],
+  ["SIGKILL", { preset: "reference" }],
+  ["SIGTERM", { preset: "reference" }],
+  ["SIGKILL", { order: "confidence", remasking: 0.1 }],
+  ["SIGTERM", { order: "halton" }],
   ["SIGTERM", { scheduler: "strided", prior_rule: 2, prior_weight: 1 }],
 ] as const)("goes on elsewhere after %s, step by step and bit by bit: %j", async (signal, settings) => {
   const input = { ...INPUT, ...settings };

@@ -9,6 +9,16 @@ import { startTestStack, type TestStack } from "./support/stack.ts";
 const JOBS = 40;
 const PROMPTS = ["dog face", "pizza", "red heart", "rocket"];
 
+const SAMPLERS = [
+  { preset: "reference" },
+  { preset: "reference", scheduler: "strided", temperature: 0.5 },
+  { prior_rule: 2, prior_weight: 1 },
+  { order: "confidence" },
+  { order: "halton", temperature: 1.2 },
+  { order: "confidence", remasking: 0.1 },
+  { order: "halton", remasking: 0.3 },
+];
+
 let test: TestStack;
 beforeAll(async () => {
   test = await startTestStack({ workers: 2, shortModel: true, workerEnv: { VQD_SLOTS: "3" } });
@@ -23,8 +33,7 @@ const input = (job: number) => ({
   guidance_scale: [1, 2.5, 5][job % 3],
   truncation_rate: job % 5 === 0 ? 0.9 : 1,
   num_outputs: 1 + ((job * 3) % 4 === 3 ? 3 : job % 2),
-  ...(job % 2 === 0 ? { scheduler: "strided" } : {}),
-  ...(job % 4 === 1 ? { prior_rule: 2, prior_weight: 1 } : {}),
+  ...SAMPLERS[job % SAMPLERS.length],
 });
 
 async function make(job: number): Promise<PredictionBody> {

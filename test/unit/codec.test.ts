@@ -15,7 +15,7 @@ import {
   encodeTokens,
 } from "../../shared/codec.ts";
 import { isTerminalEvent, type PredictionEvent } from "../../shared/events.ts";
-import { imageCount } from "../../shared/job.ts";
+import { imageCount, type Job } from "../../shared/job.ts";
 import type { ModelManifest } from "../../shared/model.ts";
 import { makeJob } from "../support/job.ts";
 
@@ -74,6 +74,10 @@ describe("frames", () => {
 
   it("bring back jobs, manifests, states and events", () => {
     expect(decodeJob(encodeJob(job))).toEqual(job);
+    // Of a release without orders, remasking and temperatures; and of one with them.
+    expect(job).not.toHaveProperty("order");
+    const newer: Job = { ...job, order: "confidence", remasking: 0.1, temperature: 0.5 };
+    expect(decodeJob(encodeJob(newer))).toEqual(newer);
     expect(imageCount(job)).toBe(4);
     expect(decodeManifest(encodeManifest(manifest))).toEqual(manifest);
     const place = { v: 1, attempt: 2, numericsId: "n", step: 3, images: 1 } as const;

@@ -118,6 +118,7 @@ describe("what is asked of the model", () => {
     }),
     guided: fc.boolean(),
     guidanceScale: fc.constantFrom(1.5, 5, 20),
+    temperature: fc.constantFrom(1, 0.5, 0.01, 2),
     truncationRate: fc.constantFrom(1, 0.86, 0.1),
   });
   it("makes no difference to the draw, and the bound holds", () => {
@@ -128,7 +129,7 @@ describe("what is asked of the model", () => {
         fc.record({ change: unit, choice: unit }),
         fc.constantFrom({ t: 19, s: 18 }, { t: 12, s: 4 }, { t: 3, s: 0 }, { t: 5, s: -1 }),
         fc.constantFrom(0.999_99, 0.9),
-        ({ logits, guided, guidanceScale, truncationRate }, current, uniforms, jump, masked) => {
+        ({ logits, guided, guidanceScale, temperature, truncationRate }, current, uniforms, jump, masked) => {
           const input: ImageLogProbs = {
             logProbs: Float32Array.from([
               ...logSoftmax(logits.slice(0, CLASSES)),
@@ -137,6 +138,7 @@ describe("what is asked of the model", () => {
             conditional: CLASSES,
             unconditional: guided ? 0 : undefined,
             guidanceScale,
+            temperature,
             truncationRate,
           };
           const all = new PixelViews(CLASSES).at(input, 0).probabilities();

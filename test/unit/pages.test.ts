@@ -66,6 +66,9 @@ describe("the playground's form", () => {
     const defaults: Record<string, unknown> = {
       num_inference_steps: best.numInferenceSteps,
       scheduler: best.scheduler,
+      order: best.order,
+      remasking: best.remasking,
+      temperature: best.temperature,
       prior_rule: best.priorRule,
       prior_weight: best.priorWeight,
       guidance_scale: DEFAULTS.guidanceScale,
@@ -94,12 +97,12 @@ describe("the playground's form", () => {
     ]);
     expect(settings).toEqual(
       PRESET_NAMES.map((name) => {
-        const { numInferenceSteps, scheduler, priorRule, priorWeight } = PRESETS[name];
+        const { numInferenceSteps, priorRule, priorWeight, ...same } = PRESETS[name];
         return [
           name,
           {
+            ...same,
             num_inference_steps: numInferenceSteps,
-            scheduler,
             prior_rule: priorRule,
             prior_weight: priorWeight,
           },

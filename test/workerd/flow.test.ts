@@ -54,7 +54,10 @@ describe("a prediction", () => {
         seed: 7,
         num_inference_steps: 3,
         guidance_scale: 5,
-        scheduler: "reference",
+        scheduler: "strided",
+        order: "confidence",
+        remasking: 0,
+        temperature: 0.5,
         prior_rule: 0,
         prior_weight: 0,
       },
@@ -115,32 +118,63 @@ describe("a prediction", () => {
     expect((await call(none, { method: "HEAD" })).status).toBe(404);
   });
 
-  it("fills in defaults, with no more steps than the model has", async () => {
+  it("fills in defaults", async () => {
     const { input } = await create({ seed: null, negative_prompt: "" });
-    expect(input.num_inference_steps).toBe(50);
+    expect(input.num_inference_steps).toBe(25);
     expect(input.seed).toBeGreaterThanOrEqual(0);
     expect(input.seed).toBeLessThan(2 ** 32);
   });
 
   it("passes sampler settings to the worker and echoes them", async () => {
-    const settings = { scheduler: "strided", prior_rule: 2, prior_weight: 1.5 };
+    const settings = {
+      scheduler: "strided",
+      prior_rule: 2,
+      prior_weight: 1.5,
+      remasking: 0.1,
+      temperature: 0.7,
+    };
     const { id, input } = await create({ ...settings, seed: 8 });
-    expect(input).toMatchObject(settings);
-    expect(await worker.take({ id })).toMatchObject({ scheduler: "strided", priorRule: 2, priorWeight: 1.5 });
+    expect(input).toMatchObject({ ...settings, order: "posterior" });
+    expect(await worker.take({ id })).toMatchObject({
+      scheduler: "strided",
+      priorRule: 2,
+      priorWeight: 1.5,
+      remasking: 0.1,
+      temperature: 0.7,
+    });
+  });
+
+  it("leaves out settings that change nothing, which older workers do not know", async () => {
+    const { id } = await create({ preset: "reference", seed: 9 });
+    const job = await worker.take({ id });
+    for (const name of ["order", "remasking", "temperature"]) expect(job).not.toHaveProperty(name);
   });
 
   it.each<[object, object]>([
-    [{ preset: "draft" }, { num_inference_steps: 10, scheduler: "strided", prior_rule: 2, prior_weight: 1 }],
-    [{ preset: "fast" }, { num_inference_steps: 25, scheduler: "strided", prior_rule: 0, prior_weight: 0 }],
-    // The model has 50 timesteps.
-    [{ preset: "best" }, { num_inference_steps: 50, scheduler: "reference" }],
     [
-      { preset: "draft", num_inference_steps: 5, prior_rule: 1 },
-      { num_inference_steps: 5, scheduler: "strided", prior_rule: 1, prior_weight: 0 },
+      { preset: "draft" },
+      { num_inference_steps: 5, scheduler: "strided", order: "confidence", temperature: 0.5 },
     ],
     [
-      { preset: "draft", prior_weight: 3 },
-      { prior_rule: 2, prior_weight: 3 },
+      { preset: "fast" },
+      { num_inference_steps: 10, scheduler: "strided", order: "confidence", temperature: 0.5 },
+    ],
+    [
+      { preset: "best" },
+      { num_inference_steps: 25, scheduler: "strided", order: "confidence", temperature: 0.5 },
+    ],
+    // The model has 50 timesteps.
+    [
+      { preset: "reference" },
+      { num_inference_steps: 50, scheduler: "reference", order: "posterior", temperature: 1, remasking: 0 },
+    ],
+    [
+      { preset: "draft", num_inference_steps: 4, prior_rule: 1 },
+      { num_inference_steps: 4, scheduler: "strided", order: "posterior", prior_rule: 1, prior_weight: 0 },
+    ],
+    [
+      { preset: "fast", order: "halton", remasking: 0.2, temperature: 1 },
+      { num_inference_steps: 10, order: "halton", remasking: 0.2, temperature: 1, prior_rule: 0 },
     ],
   ])("takes %j for %j", async (given, meant) => {
     const { input } = await create(given);
@@ -176,7 +210,13 @@ describe("a prediction", () => {
     // A canceled job that waited is no longer in the queue: the next one taken is the running one's.
     const job = await worker.take({ id: running.id });
     const stopped = worker.canceled(job.id);
-    await worker.say(job, { type: "started", worker: "a", numericsId: "n", resumedFrom: 0, total: 50 });
+    await worker.say(job, {
+      type: "started",
+      worker: "a",
+      numericsId: "n",
+      resumedFrom: 0,
+      total: job.numInferenceSteps,
+    });
     await expect.poll(async () => (await get(running.id)).status).toBe("processing");
     await call(path(running.urls.cancel), { method: "POST" });
     await stopped;
@@ -193,7 +233,7 @@ describe("a prediction", () => {
     // Subscribed too late for the first request: the hub asks again when it hears of the work.
     const stopped = worker.canceled(id);
     await worker.nc.flush();
-    await worker.say(job, ...stepEvent(1, 50));
+    await worker.say(job, ...stepEvent(1, job.numInferenceSteps));
     await stopped;
   });
 
@@ -254,7 +294,7 @@ describe("the images endpoint", () => {
   it("responds even if the hub is killed while it waits", async () => {
     const answered = call("/v1/images/generations", { json: { prompt: "a", seed: 105 } });
     const job = await worker.take({ seed: 105 });
-    await worker.say(job, ...stepEvent(1, 50));
+    await worker.say(job, ...stepEvent(1, job.numInferenceSteps));
     await expect.poll(async () => (await get(job.id)).status).toBe("processing");
     await abortAllDurableObjects();
     await worker.play(job);
@@ -262,10 +302,15 @@ describe("the images endpoint", () => {
   });
 
   it("accepts sampler settings too", async () => {
-    const settings = { scheduler: "strided", prior_rule: 1, num_inference_steps: 3 };
+    const settings = { scheduler: "strided", order: "halton", temperature: 0.8, num_inference_steps: 3 };
     const answered = call("/v1/images/generations", { json: { prompt: "a", seed: 106, ...settings } });
     const job = await worker.take({ seed: 106 });
-    expect(job).toMatchObject({ scheduler: "strided", priorRule: 1, priorWeight: 0, numInferenceSteps: 3 });
+    expect(job).toMatchObject({
+      scheduler: "strided",
+      order: "halton",
+      temperature: 0.8,
+      numInferenceSteps: 3,
+    });
     await worker.play(job);
     expect((await answered).status).toBe(200);
   });

@@ -115,6 +115,27 @@ describe("bad predictions", () => {
       "input.prior_weight",
       /with prior_rule 2/,
     ],
+    [
+      "an unknown order",
+      { prompt, order: "x" },
+      "input.order",
+      /must be "posterior" or "confidence" or "halton"/,
+    ],
+    ["a temperature of 0", { prompt, temperature: 0 }, "input.temperature", /at least 0.01/],
+    ["too high a temperature", { prompt, temperature: 2.5 }, "input.temperature", /at most 2/],
+    ["remasking more than all", { prompt, remasking: 1.5 }, "input.remasking", /at most 1/],
+    [
+      "purity in another order",
+      { prompt, prior_rule: 1, order: "confidence" },
+      "input.prior_rule",
+      /must be 0 with order "confidence"/,
+    ],
+    [
+      "remasking without an order",
+      { prompt, order: "posterior", remasking: 0.1 },
+      "input.remasking",
+      /no effect with order "posterior"/,
+    ],
     ["an unknown format", { prompt, output_format: "gif" }, "input.output_format", /png/],
   ])("refuses %s with 422", async (_, input, path, message) => {
     const response = await predict(input);

@@ -4,6 +4,9 @@ import { byId, make } from "./dom.js";
 
 const form = byId("settings", HTMLFormElement);
 
+/** The default number of steps, of a model that has so many. */
+const DEFAULT_STEPS = Number(byId("steps", HTMLInputElement).defaultValue);
+
 /** Values of controls by field of the API. @typedef {Record<string, string | number | boolean | null | undefined>} Settings */
 /** @typedef {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} Control */
 
@@ -23,7 +26,7 @@ function defaultOf(element) {
   return ([...element.options].find((option) => option.defaultSelected) ?? element.options[0])?.value ?? "";
 }
 
-const TEXTS = new Set(["prompt", "negative_prompt", "scheduler", "output_format", "model"]);
+const TEXTS = new Set(["prompt", "negative_prompt", "scheduler", "order", "output_format", "model"]);
 
 /**
  * A control's value as the API expects it. What is not a number is sent as text, so that the API rejects it.
@@ -182,7 +185,7 @@ export function showModels(models) {
     if (model === undefined) return;
     const wanted = steps.value;
     steps.max = String(model.limits.max_inference_steps);
-    steps.defaultValue = String(Math.min(100, model.limits.max_inference_steps));
+    steps.defaultValue = String(Math.min(DEFAULT_STEPS, model.limits.max_inference_steps));
     steps.value = wanted;
     const guidance = byId("guidance", HTMLInputElement);
     const isMoved = guidance.value !== guidance.defaultValue;

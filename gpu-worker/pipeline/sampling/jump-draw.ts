@@ -92,7 +92,8 @@ export class JumpDraw {
   }
 }
 
-function sumOf(weights: Float64Array): number {
+/** The sum of all weights. */
+export function sumOf(weights: Float64Array): number {
   let sum = 0;
   for (let k = 0; k < weights.length; k++) sum += weights[k] ?? 0;
   return sum;

@@ -1,4 +1,4 @@
-// What the model says of one latent pixel: p(x_0) after guidance, truncation and clamp, computed when it is asked for.
+// What the model says of one latent pixel: p(x_0) after guidance, temperature, truncation and clamp, computed when it is asked for.
 
 import { guidedLogits, guidedProbabilities, type LogProbsOf, normalise } from "./guidance.ts";
 import { truncatePixel } from "./truncate.ts";
@@ -26,6 +26,8 @@ export interface ImageLogProbs {
   /** And without, if the image is guided. */
   readonly unconditional: number | undefined;
   readonly guidanceScale: number;
+  /** Above 0; 1 leaves the probabilities as they are. */
+  readonly temperature: number;
   /** Above 0; 1 keeps every class. */
   readonly truncationRate: number;
 }
@@ -48,7 +50,7 @@ export class PixelViews {
 
   /** The view of the pixel in row `place` of the output; the one before it is of no use from then on. */
   at(image: ImageLogProbs, place: number): PixelView {
-    const { logProbs, guidanceScale, truncationRate } = image;
+    const { logProbs, guidanceScale, temperature, truncationRate } = image;
     const values = this.#probabilities;
     const row = (start: number): LogProbsOf => ({ logProbs, offset: start + place * values.length });
     const cond = row(image.conditional);
@@ -59,8 +61,8 @@ export class PixelViews {
 
     const finish = (): Float64Array => {
       if (isDone) return values;
-      if (largest === undefined) guidedProbabilities(values, cond, uncond, guidanceScale);
-      else normalise(values, largest);
+      if (largest === undefined) guidedProbabilities(values, cond, uncond, guidanceScale, temperature);
+      else normalise(values, largest, temperature);
       // Rate 1 keeps every class; what the reference drops there are rounding errors of its running sum.
       if (truncationRate < 1) this.#truncate(truncationRate);
       clampProbabilities(values);
@@ -73,9 +75,15 @@ export class PixelViews {
         if (isDone) return values[k] ?? 0;
         // What truncation removes is known only when everything is.
         if (truncationRate < 1) return 0;
-        if (uncond === undefined) return SUM_MARGIN * Math.exp(logProbs[cond.offset + k] ?? 0);
+        if (uncond === undefined) {
+          const p = Math.exp((logProbs[cond.offset + k] ?? 0) / temperature);
+          // The sum of all p^(1 / T) is at most 1 for T < 1, and at most K^(1 - 1/T) above (Jensen).
+          return temperature <= 1
+            ? SUM_MARGIN * p
+            : (SUM_MARGIN * p) / values.length ** (1 - 1 / temperature);
+        }
         largest ??= guidedLogits(values, cond, uncond, guidanceScale);
-        return (SUM_MARGIN * Math.exp((values[k] ?? 0) - largest)) / values.length;
+        return (SUM_MARGIN * Math.exp(((values[k] ?? 0) - largest) / temperature)) / values.length;
       },
     };
   }

@@ -63,6 +63,8 @@ const TWO_POW_32 = 2 ** 32;
 /** First counter words of a pixel's own numbers: the classes' counters, a quarter of their number, stay below. */
 const POSITION_DOMAIN = 0x80000000;
 const DRAW_DOMAIN = 0x80000001;
+const CONFIDENCE_DOMAIN = 0x80000002;
+const REMASKING_DOMAIN = 0x80000003;
 
 /**
  * The noise of one image at one timestep: depends on (seed, image, timestep, position, class) alone, so that an
@@ -101,8 +103,22 @@ export class StepNoise implements UniformSource {
 
   /** One number in (0, 1) of the latent pixel itself, which none of its classes has. */
   ofPosition(position: number): number {
+    return this.#single(POSITION_DOMAIN, position);
+  }
+
+  /** The same, of a sequence of its own: for how sure a draw counts as. */
+  ofConfidence(position: number): number {
+    return this.#single(CONFIDENCE_DOMAIN, position);
+  }
+
+  /** The same, of a sequence of its own: for whether a pixel is masked again. */
+  ofRemasking(position: number): number {
+    return this.#single(REMASKING_DOMAIN, position);
+  }
+
+  #single(domain: number, position: number): number {
     const words = this.#words;
-    philox4x32(words, POSITION_DOMAIN, position, this.#timestep, this.#image, this.#key0, this.#key1);
+    philox4x32(words, domain, position, this.#timestep, this.#image, this.#key0, this.#key1);
     return uniform(words[0] ?? 0);
   }
 }
