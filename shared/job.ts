@@ -1,4 +1,4 @@
-// A job: what the edge hands to a worker. The prompt travels as token ids, its text never leaves the edge.
+// A job, as the edge hands it to a worker. It holds the prompt as token ids; the text never leaves the edge.
 
 import { z } from "zod";
 import { PREDICTION_ID_PATTERN, MAX_SHARDS } from "./ids.ts";
@@ -20,18 +20,18 @@ import { modelNameSchema, versionSchema } from "./model.ts";
 export const SCHEDULERS = ["reference", "strided"] as const;
 export type SchedulerName = (typeof SCHEDULERS)[number];
 /**
- * Which masked pixels a step unmasks: those that the reverse process or purity sampling draws, those of which the model is
- * surest, or the next of a fixed sequence that spreads over the image.
+ * Which masked pixels a step unmasks: those drawn by the reverse process or by purity sampling, those of which the model is
+ * most certain, or the next ones of a fixed sequence that spreads over the image.
  */
 export const ORDERS = ["posterior", "confidence", "halton"] as const;
 export type OrderName = (typeof ORDERS)[number];
-/** Purity sampling: off, positions drawn by the model's confidence, or classes sharpened by it as well. */
+/** Purity sampling: off, positions drawn by the model's certainty, or classes sharpened by it as well. */
 export const PRIOR_RULES = [0, 1, 2] as const;
 export type PriorRule = (typeof PRIOR_RULES)[number];
 export const OUTPUT_FORMATS = ["png", "webp", "jpeg"] as const;
 export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
 
-/** Ids of one prompt, padded to the model's text length. */
+/** Token ids of one prompt, padded to the model's text length. */
 const tokenIdsSchema = z.array(z.int().min(0).max(0xffff)).min(1).max(MAX_TEXT_LENGTH);
 
 export const jobSchema = z.strictObject({
@@ -44,7 +44,7 @@ export const jobSchema = z.strictObject({
     .max(MAX_SHARDS - 1),
   model: modelNameSchema,
   version: versionSchema,
-  /** Unix times in ms; a worker drops a job whose deadline has passed. */
+  /** Unix times in ms; a worker fails a job whose deadline has passed. */
   createdAt: z.int(),
   deadlineAt: z.int(),
   prompts: z.array(tokenIdsSchema).min(1).max(MAX_IMAGES),
@@ -60,15 +60,15 @@ export const jobSchema = z.strictObject({
   priorRule: z.literal(PRIOR_RULES),
   /** Above 0 with prior rule 2 only. */
   priorWeight: z.number().min(0).max(MAX_PRIOR_WEIGHT),
-  // Left out where they are what jobs were before there were any, so that workers of either release read each other's.
+  // Omitted if they have the values that applied before they existed, so that workers of both releases can read the job.
   /** ["posterior"] */
   order: z.enum(ORDERS).optional(),
-  /** Share of the drawn pixels that a step masks again; not with order "posterior" and prior rule 0. [0] */
+  /** Fraction of the drawn pixels that a step remasks; not with order "posterior" and prior rule 0. [0] */
   remasking: z.number().min(0).max(1).optional(),
-  /** p(x_0) is raised to 1 / temperature. [1] */
+  /** p(x_0) is raised to the power 1 / temperature. [1] */
   temperature: z.number().min(MIN_TEMPERATURE).max(MAX_TEMPERATURE).optional(),
   outputFormat: z.enum(OUTPUT_FORMATS),
-  /** Of a lossy format, 0 to 100; PNG has none. */
+  /** Quality of a lossy format, 0 to 100; no effect on PNG. */
   outputQuality: z.int().min(0).max(100),
   /** Number of previews of each image, each the most likely result so far; see `previewSteps`. */
   previews: z.int().min(0).max(MAX_PREVIEWS),
@@ -76,14 +76,14 @@ export const jobSchema = z.strictObject({
 
 export type Job = z.infer<typeof jobSchema>;
 
-/** Images of a job, in the reference's order: all of the first prompt, then all of the second, ... */
+/** Number of images of a job. Their order is the reference's: all of the first prompt, then all of the second, ... */
 export function imageCount(job: Pick<Job, "prompts" | "numImagesPerPrompt">): number {
   return job.prompts.length * job.numImagesPerPrompt;
 }
 
 /**
- * The steps, 1 .. total - 1 and rising, after which an image is shown as it will most likely be: spread evenly, and
- * fewer than `previews` where there are not as many steps before the last.
+ * The steps, increasing and from 1 to total - 1, after which an image's most likely result is shown: evenly spread, and fewer
+ * than `previews` if there are not enough steps before the last.
  */
 export function previewSteps(total: number, previews: number): number[] {
   const count = Math.min(previews, total - 1);

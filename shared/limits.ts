@@ -1,31 +1,31 @@
-// Limits of one prediction, the same at the edge (which answers 422) and at the worker (which refuses the job).
+// Limits of one prediction, applied both by the edge (which answers 422) and by the worker (which rejects the job).
 
-/** Characters of one prompt; CLIP keeps at most 77 tokens, so nothing useful is longer. */
+/** Characters of a prompt; CLIP keeps at most 77 tokens, so nothing longer is useful. */
 export const MAX_PROMPT_CHARS = 4_000;
-/** Images of one prediction: prompts x images per prompt. OpenAI's `n` goes as far. */
+/** Images of one prediction: prompts x images per prompt. The maximum of OpenAI's `n`. */
 export const MAX_IMAGES = 10;
-/** Previews of one image on its way. */
+/** Previews of one image. */
 export const MAX_PREVIEWS = 10;
-/** Longest text a CLIP-like encoder takes, in tokens. */
+/** Longest input of a CLIP-like text encoder, in tokens. */
 export const MAX_TEXT_LENGTH = 256;
 export const MIN_GUIDANCE_SCALE = 1;
 export const MAX_GUIDANCE_SCALE = 20;
-/** Highest r of purity sampling: beyond it the most likely class wins wherever the model is sure of anything. */
+/** Highest r of purity sampling: beyond it, the most likely class wins wherever the model is at all certain. */
 export const MAX_PRIOR_WEIGHT = 10;
-/** Below it the likeliest class is drawn always, far above 1 a picture is noise. */
+/** Below this, the likeliest class is always drawn; far above 1, an image is noise. */
 export const MIN_TEMPERATURE = 0.01;
 export const MAX_TEMPERATURE = 2;
-/** Seeds are non-negative integers that a JSON number holds exactly. */
+/** Seeds are non-negative integers that a JSON number represents exactly. */
 export const MAX_SEED = Number.MAX_SAFE_INTEGER;
 /** Highest `num_train_timesteps` of a model. */
 export const MAX_TIMESTEPS = 1_000;
-/** Highest number of an attempt: beyond any that is made, and far from where numbers lose their last digit. */
+/** Highest attempt number: more than are ever made, and far below the numbers that lose precision. */
 export const MAX_ATTEMPT = 1_000_000;
 /** Characters of a worker's name. */
 export const MAX_WORKER_NAME = 200;
 /** Token ids travel as uint16. */
 export const MAX_VECTOR_EMBEDS = 65_536;
-/** Codes of a model that announces its palette: 64 kB of text in its manifest. */
+/** Codes of a model that announces its palette, which takes 64 kB of text in the manifest. */
 export const MAX_PALETTE_CODES = 16_384;
 /** Latent pixels of one image (64 x 64). */
 export const MAX_LATENT_PIXELS = 4_096;

@@ -1,9 +1,9 @@
-// Named settings of the sampler: how many steps, and how they are spent.
+// Named sampler settings: the number of steps, and how they are made.
 
 import { REFERENCE_SAMPLER, type SamplerSettings } from "./sampler.ts";
 
 export interface PresetSettings extends SamplerSettings {
-  /** At most the model's timesteps are made. */
+  /** Limited to the model's number of timesteps. */
   readonly numInferenceSteps: number;
 }
 
@@ -14,7 +14,7 @@ const CONFIDENCE = {
   temperature: 0.5,
 } as const;
 
-/** Chosen by what was measured on the bundled model (docs/sampling.md). `reference` is diffusers' own sampler. */
+/** Chosen by measurements on the bundled model (docs/sampling.md). `reference` is diffusers' own sampler. */
 export const PRESETS = {
   draft: { ...CONFIDENCE, numInferenceSteps: 5 },
   fast: { ...CONFIDENCE, numInferenceSteps: 10 },

@@ -1,4 +1,4 @@
-// How the steps of a run are made: the settings, how a preset's and a caller's go together, and which do not.
+// Sampler settings: what they are, how a caller's combine with a preset's, and which conflict.
 
 import type { OrderName, PriorRule, SchedulerName } from "./job.ts";
 
@@ -7,17 +7,17 @@ export interface SamplerSettings {
   readonly scheduler: SchedulerName;
   /** Which pixels a step unmasks. */
   readonly order: OrderName;
-  /** Purity sampling; an order too, and so with order `posterior` only. */
+  /** Purity sampling, which is an order itself and therefore allowed with order `posterior` only. */
   readonly priorRule: PriorRule;
   /** How much rule 2 sharpens, >= 0. */
   readonly priorWeight: number;
-  /** Share of the drawn pixels that a step masks again, 0 to 1. */
+  /** Fraction of the drawn pixels that a step remasks, 0 to 1. */
   readonly remasking: number;
-  /** Exponent 1 / temperature of p(x_0), above 0. */
+  /** Above 0: p(x_0) is raised to the power 1 / temperature. */
   readonly temperature: number;
 }
 
-/** What the reference does. */
+/** The reference's settings. */
 export const REFERENCE_SAMPLER: SamplerSettings = {
   scheduler: "reference",
   order: "posterior",
@@ -29,7 +29,7 @@ export const REFERENCE_SAMPLER: SamplerSettings = {
 
 type Given = { readonly [Name in keyof SamplerSettings]?: SamplerSettings[Name] | null | undefined };
 
-/** What is `given`, and for the rest what `preset` says; but a prior rule above 0 takes the place of the preset's order. */
+/** The settings `given`, completed by those of `preset`; a prior rule above 0 replaces the preset's order. */
 export function completeSampler(given: Given, preset: SamplerSettings): SamplerSettings {
   const priorRule = given.priorRule ?? preset.priorRule;
   return {
@@ -42,27 +42,27 @@ export function completeSampler(given: Given, preset: SamplerSettings): SamplerS
   };
 }
 
-/** A setting that does not go with the others. */
+/** A setting that conflicts with others. */
 export interface SamplerConflict {
   readonly field: keyof SamplerSettings;
-  /** Follows the field's name: "has an effect with ...". */
+  /** To be read after the field's name: "only has an effect with ...". */
   readonly reason: string;
 }
 
-/** Of settings that are each within their range; `name` says what a setting is called where the caller is. */
+/** Checks settings that are each within their range; `name` gives a setting's name in the caller's interface. */
 export function samplerConflict(
   { order, priorRule, priorWeight, remasking }: SamplerSettings,
   name: (field: keyof SamplerSettings) => string,
 ): SamplerConflict | undefined {
   if (priorRule !== 0 && order !== "posterior") {
-    const reason = `must be 0 with ${name("order")} ${JSON.stringify(order)}: purity is an order of its own`;
+    const reason = `must be 0 with ${name("order")} ${JSON.stringify(order)}: purity sampling is an order itself`;
     return { field: "priorRule", reason };
   }
   if (priorWeight > 0 && priorRule !== 2) {
     return { field: "priorWeight", reason: `only has an effect with ${name("priorRule")} 2` };
   }
   if (remasking > 0 && order === "posterior" && priorRule === 0) {
-    const reason = `has no effect with ${name("order")} "posterior" unless ${name("priorRule")} is 1 or 2: the process replaces drawn tokens itself`;
+    const reason = `has no effect with ${name("order")} "posterior" unless ${name("priorRule")} is 1 or 2: the posterior replaces drawn tokens by itself`;
     return { field: "remasking", reason };
   }
   return undefined;

@@ -1,4 +1,4 @@
-// Whole recorded runs, with their recorded noise.
+// Repeats whole recorded runs with their recorded noise.
 
 import type { SchedulerConfig } from "../checkpoint/config.ts";
 import { CheckpointError } from "../checkpoint/errors.ts";
@@ -13,13 +13,13 @@ import type { RunDescription, VectorSet } from "./vectors.ts";
 export interface RunResult {
   readonly steps: number;
   readonly images: number;
-  /** Whether the tokens of all images are the recorded ones after every step. */
+  /** Whether the tokens of all images equal the recorded ones after every step. */
   readonly latentsEqual: boolean;
-  /** The first step, from 0, after which they are not. */
+  /** The first step, counted from 0, after which they do not. */
   readonly firstDifference: number | null;
-  /** Share of the last tokens that are the recorded ones. */
+  /** Fraction of the final tokens that equal the recorded ones. */
   readonly agreement: number;
-  /** Largest difference of the pictures, in levels of a byte; null where the tokens differ or no picture is recorded. */
+  /** Largest difference between the images' bytes; null if the tokens differ or no image is recorded. */
   readonly imageLevels: number | null;
   readonly pass: boolean;
 }
@@ -70,7 +70,7 @@ async function compareImages(
   const levels = images.map(({ data }, i) =>
     maxDifference(data, vectors.get(`run.${name}.image_u8`, i).data),
   );
-  // A picture of another size has no number of levels.
+  // Images of different sizes have no difference in levels.
   return levels.some(Number.isNaN) ? Infinity : Math.max(...levels);
 }
 

@@ -13,7 +13,13 @@ import { type DrawnPixel, drawRemasked } from "./sampling/remasking.ts";
 import { StepNoise, type UniformSource } from "./sampling/random.ts";
 import { type Jump, jumpAt } from "./sampling/schedule.ts";
 import { type DiffusionScheduler, gumbelArgmax } from "./sampling/scheduler.ts";
-import { type Candidate, lowest, orderOf, type UnmaskingOrder, unmaskingOf } from "./sampling/unmasking.ts";
+import {
+  type Candidate,
+  lowestRanked,
+  orderOf,
+  type UnmaskingOrder,
+  unmaskingOf,
+} from "./sampling/unmasking.ts";
 import {
   OutputBuffer,
   type PassImage,
@@ -22,43 +28,43 @@ import {
   TransformerPass,
 } from "./transformer-pass.ts";
 
-/** One image on its way from masks to codes. `tokens` and `stepIndex` are all of its state. */
+/** One image on its way from masks to codes. Its entire state is `tokens` and `stepIndex`. */
 export interface DenoiseSlot {
   /** x_t: class ids [L], the mask being the last class. */
   readonly tokens: Uint16Array;
-  /** Steps done. */
+  /** Number of completed steps. */
   stepIndex: number;
   /** Timesteps of the whole run, first to last. */
   readonly timesteps: readonly number[];
   readonly seed: number;
-  /** Index of the image among those of its seed: the noise depends on (seed, image). */
+  /** Index of the image among those with its seed: the noise depends on (seed, image). */
   readonly image: number;
   /** Guidance applies above 1. */
   readonly guidanceScale: number;
-  /** Above 0; 1 leaves the probabilities as they are. */
+  /** Above 0; 1 leaves the probabilities unchanged. */
   readonly temperature: number;
   readonly truncationRate: number;
   readonly prompt: PromptConditioning;
   readonly negative: PromptConditioning;
   readonly scheduler: DiffusionScheduler;
-  /** In which pixels are unmasked, if the posterior is not to draw that. */
+  /** The order in which pixels are unmasked; if there is none, the posterior draws them. */
   readonly order?: UnmaskingOrder | undefined;
-  /** Share of the drawn pixels that a step in an order masks again, 0 to 1. */
+  /** Fraction of the drawn pixels that a step in an order remasks, 0 to 1. */
   readonly remasking: number;
   /** Noise to use instead of the seed's, for comparison with recorded runs. */
   readonly noise?: (stepIndex: number) => UniformSource;
-  /** Where to write the most likely x_0 as this step sees it, class ids [L], if it is wanted. */
+  /** Where to write the most likely x_0 predicted at this step, class ids [L], if wanted. */
   readonly mostLikely?: ((stepIndex: number) => Uint16Array | undefined) | undefined;
 }
 
-/** Guidance asks the transformer twice: with the prompt and without. */
+/** Guidance evaluates the transformer twice: with and without the prompt. */
 export const isGuided = (slot: DenoiseSlot): boolean => slot.guidanceScale > 1;
 
-/** A finished slot has none: stepping it would draw its codes a second time. */
+/** Throws for a finished slot, whose codes another step would draw a second time. */
 function currentJump({ stepIndex, timesteps }: DenoiseSlot): Jump {
   const jump = jumpAt(timesteps, stepIndex);
   if (jump === undefined)
-    throw new Error(`a slot that has done ${stepIndex} of ${timesteps.length} steps is done`);
+    throw new Error(`the slot has already completed ${stepIndex} of ${timesteps.length} steps`);
   return jump;
 }
 
@@ -67,8 +73,8 @@ interface SlotStep {
   readonly slot: DenoiseSlot;
   readonly jump: Jump;
   readonly noise: StepNoise;
-  readonly asked: readonly number[];
-  /** Where the most likely picture is to be written. */
+  readonly evaluated: readonly number[];
+  /** Where to write the most likely image. */
   readonly preview: Uint16Array | undefined;
 }
 
@@ -97,11 +103,11 @@ export class Denoiser {
   }
 
   /**
-   * Advances every slot by one step, in place: one pass of the transformer, guided slots taking two rows of it.
-   * Throws, leaving all slots as they were, when one is done or the model's output is not a number.
+   * Advances every slot by one step, in place: one pass of the transformer, in which guided slots take two rows. Throws,
+   * leaving all slots unchanged, if one is finished or the model's output is NaN.
    *
-   * A row's result has the same bits whatever else is in the pass: measured on onnxruntime 1.30's CPU provider for
-   * batches of 1 to 9 rows, with 1 to 4 threads, on the bundled model and on odd shapes (test/unit/pipeline.test.ts).
+   * A row's result has the same bits whatever else is in the pass: measured with onnxruntime 1.30's CPU provider for batches
+   * of 1 to 9 rows and 1 to 4 threads, on the bundled model and on odd shapes (test/component/pipeline.test.ts).
    */
   async step(slots: readonly DenoiseSlot[]): Promise<void> {
     const steps = slots.map((slot): SlotStep => {
@@ -109,20 +115,20 @@ export class Denoiser {
       const noise = new StepNoise(slot.seed, slot.image, jump.t);
       const preview = slot.mostLikely?.(slot.stepIndex);
       const isPreviewed = preview !== undefined;
-      const asked = pixelsToEvaluate(slot, { jump, noise, mask: this.#classes, isPreviewed });
-      return { slot, jump, noise, asked, preview };
+      const evaluated = pixelsToEvaluate(slot, { jump, noise, mask: this.#classes, isPreviewed });
+      return { slot, jump, noise, evaluated, preview };
     });
-    const inPass = steps.filter(({ asked }) => asked.length > 0);
-    const rows = inPass.flatMap(({ slot, asked }, image): PassRow[] => {
-      const conditional = { image, prompt: slot.prompt, asked };
-      return isGuided(slot) ? [{ image, prompt: slot.negative, asked }, conditional] : [conditional];
+    const inPass = steps.filter(({ evaluated }) => evaluated.length > 0);
+    const rows = inPass.flatMap(({ slot, evaluated }, image): PassRow[] => {
+      const conditional = { image, prompt: slot.prompt, evaluated };
+      return isGuided(slot) ? [{ image, prompt: slot.negative, evaluated }, conditional] : [conditional];
     });
     const images = inPass.map(({ slot, jump }) => ({ tokens: slot.tokens, timestep: jump.t }));
     const output = this.#takeOutput();
     const { logProbs, rowSize } = await this.pass(images, rows, output);
-    // A broken weight or provider shows in whole rows; drawn from NaN, the codes would look like codes.
+    // A broken weight or provider affects whole rows; codes drawn from NaN would look like valid codes.
     for (let row = 0; row < rows.length; row++) {
-      if (Number.isNaN(logProbs[row * rowSize])) throw new Error("the transformer's output is not a number");
+      if (Number.isNaN(logProbs[row * rowSize])) throw new Error("the transformer's output is NaN");
     }
     let row = 0;
     for (const step of inPass) {
@@ -144,16 +150,16 @@ export class Denoiser {
     this.#output = output;
   }
 
-  /** log p(x_0 | x_t, y) over the classes without the mask, [rows, L, K], for rows of tokens, timestep and prompt. */
+  /** log p(x_0 | x_t, y) over the classes without the mask, [rows, L, K]; each row has tokens, a timestep and a prompt. */
   async predict(
     tokens: readonly Uint16Array[],
     timesteps: readonly number[],
     prompts: readonly PromptConditioning[],
   ): Promise<Float32Array> {
-    const asked = Array.from({ length: this.#pixels }, (_, position) => position);
+    const evaluated = Array.from({ length: this.#pixels }, (_, position) => position);
     const { logProbs, rowSize } = await this.pass(
       tokens.map((row, image) => ({ tokens: row, timestep: timesteps[image] ?? outOfBounds() })),
-      prompts.map((prompt, image) => ({ image, prompt, asked })),
+      prompts.map((prompt, image) => ({ image, prompt, evaluated })),
     );
     const size = this.#pixels * this.#classes;
     if (rowSize === size) return logProbs;
@@ -164,7 +170,7 @@ export class Denoiser {
     return result;
   }
 
-  /** What a step asks the model. */
+  /** A pass of the transformer, as a step makes it. */
   pass(images: readonly PassImage[], rows: readonly PassRow[], output?: OutputBuffer): Promise<PassResult> {
     return this.#transformer.run(images, rows, output);
   }
@@ -173,16 +179,16 @@ export class Denoiser {
     await this.#transformer.release();
   }
 
-  /** Taken away while a step uses it, since another may begin meanwhile. */
+  /** Removed while a step uses it, because another step may begin in the meantime. */
   #takeOutput(): OutputBuffer {
     const output = this.#output ?? new OutputBuffer();
     this.#output = undefined;
     return output;
   }
 
-  /** One slot's step, pixel by pixel, from its rows of the model's output. */
+  /** Samples one slot's step, pixel by pixel, from its rows of the model's output. */
   #sample(step: SlotStep, image: ImageLogProbs): void {
-    const { slot, jump, noise, asked } = step;
+    const { slot, jump, noise, evaluated } = step;
     const { tokens, scheduler } = slot;
     const recorded = slot.noise?.(slot.stepIndex);
     const order = orderOf(slot, jump);
@@ -190,7 +196,7 @@ export class Denoiser {
       this.#unmask(step, order, image, recorded);
       return;
     }
-    for (const [place, position] of asked.entries()) {
+    for (const [place, position] of evaluated.entries()) {
       const view = this.#views.at(image, place);
       const current = tokens[position] ?? outOfBounds();
       tokens[position] =
@@ -201,7 +207,7 @@ export class Denoiser {
   }
 
   #unmask(
-    { slot, jump, noise, asked }: SlotStep,
+    { slot, jump, noise, evaluated }: SlotStep,
     order: UnmaskingOrder,
     image: ImageLogProbs,
     recorded: UniformSource | undefined,
@@ -210,7 +216,7 @@ export class Denoiser {
     const { unmasked, remasked, maskedShare } = unmaskingOf(slot, jump, this.#classes);
     const candidates: Candidate[] = [];
     const drawn: DrawnPixel[] = [];
-    for (const [place, position] of asked.entries()) {
+    for (const [place, position] of evaluated.entries()) {
       const current = tokens[position] ?? outOfBounds();
       const isMasked = current === this.#classes;
       if (!isMasked && remasked === 0) continue;
@@ -218,13 +224,13 @@ export class Denoiser {
       if (isMasked) candidates.push(this.#candidate(position, probabilities, { order, noise, recorded }));
       else drawn.push({ position, confidence: confidenceOf(probabilities, current) });
     }
-    const step = { noise, maskedShare };
-    const chosen = lowest(candidates, unmasked, (candidate) => order.rank(candidate, step));
+    const context = { noise, maskedShare };
+    const chosen = lowestRanked(candidates, unmasked, (candidate) => order.rank(candidate, context));
     for (const { position, token } of chosen) tokens[position] = token;
     for (const { position } of drawRemasked(drawn, remasked, noise)) tokens[position] = this.#classes;
   }
 
-  /** A masked pixel with the class that it gets if it is unmasked; `probabilities` are sharpened in place. */
+  /** A masked pixel with the class that it would get; `probabilities` are sharpened in place. */
   #candidate(
     position: number,
     probabilities: Float64Array,
@@ -246,6 +252,6 @@ export class Denoiser {
   }
 }
 
-/** What the model gives a class, above 0 to 1. */
+/** The normalized probability of a class, above 0 to 1. */
 const confidenceOf = (probabilities: Float64Array, token: number): number =>
   (probabilities[token] ?? outOfBounds()) / sumOf(probabilities);

@@ -1,4 +1,4 @@
-// What a loaded model is: its sizes, its tokenizer's, and the ids of its weights and of its numerics.
+// Describes a loaded model: its sizes, its tokenizer's, and the ids of its weights and numerics.
 
 import { createHash } from "node:crypto";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
@@ -6,19 +6,19 @@ import { GRAPH_FORMAT } from "../graph/cache.ts";
 import type { Quantization } from "../graph/form.ts";
 import { type Provider, RUNTIME_VERSION } from "../runtime/session.ts";
 
-/** What a checkpoint is, for those who make inputs for it. */
+/** Describes a checkpoint to code that creates inputs for it. */
 export interface PipelineInfo {
   /** Name of the checkpoint's folder. */
   readonly name: string;
   /** SHA-256 of the checkpoint, hex. */
   readonly version: string;
-  /** Names everything that decides the bits of a result. */
+  /** Identifies everything that determines the bits of a result. */
   readonly numericsId: string;
   readonly quantization: Quantization;
   readonly numTrainTimesteps: number;
-  /** Of a call that says nothing, from the checkpoint's generation_config.json; 5 without one, as in diffusers. */
+  /** For calls that give none: from the checkpoint's generation_config.json, or 5, as in diffusers. */
   readonly defaultGuidanceScale: number;
-  /** Codes of the VQ model; the mask is the class after them. */
+  /** Number of codes of the VQ model; the mask is the class after them. */
   readonly numEmbeddings: number;
   readonly latentHeight: number;
   readonly latentWidth: number;
@@ -28,23 +28,23 @@ export interface PipelineInfo {
   readonly padTokenId: number;
   readonly mergesSha256: string;
   readonly parameters: number;
-  /** Memory that one row of a pass takes beside the weights, roughly and rather too high, in bytes. */
+  /** Rough upper estimate of the memory that one row of a pass takes in addition to the weights, in bytes. */
   readonly passBytesPerRow: number;
 }
 
 const FLOAT_BYTES = 4;
-/** Activations of a pixel that are alive at once, in widths: the feed-forward's four, queries, keys, values, ... */
+/** Simultaneous activations of a pixel, in multiples of the width: four of the feed-forward, queries, keys, values, ... */
 const LIVE_WIDTHS = 12;
 
 function passBytesPerRow({ transformer }: DiffusersCheckpoint): number {
   const { sample_size, num_attention_heads: heads, attention_head_dim, num_vector_embeds } = transformer;
   const pixels = sample_size ** 2;
   const width = heads * attention_head_dim;
-  // The output, what flows through a layer, and its attention weights.
+  // The output, the activations of a layer, and its attention weights.
   return pixels * (num_vector_embeds + LIVE_WIDTHS * width + heads * pixels) * FLOAT_BYTES;
 }
 
-/** `version` is the checkpoint's hash, which the caller has at hand. */
+/** `version` is the checkpoint's hash, which the caller already has. */
 export function describeModel(
   checkpoint: DiffusersCheckpoint,
   version: string,

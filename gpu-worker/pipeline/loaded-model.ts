@@ -1,4 +1,4 @@
-// What a checkpoint loads, shared by the pipelines that are made of it.
+// The loaded parts of a checkpoint, which several pipelines can share.
 
 import { readFileSync } from "node:fs";
 import { type ClipTokenizer, createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
@@ -18,8 +18,8 @@ interface Parts {
 }
 
 /**
- * A checkpoint's sessions, tokenizer and schedulers. Every pipeline made of it is an owner, from its creation to its
- * `release()`; when the last owner lets go, the sessions are freed, and no pipeline can be made of it any more.
+ * A checkpoint's sessions, tokenizer and schedulers. Every pipeline that uses it is an owner, from its creation to its
+ * `release()`; when the last owner releases it, the sessions are freed, and no new pipeline can use it.
  */
 export class LoadedModel {
   readonly info: PipelineInfo;
@@ -41,19 +41,19 @@ export class LoadedModel {
     this.vqModel = vqModel;
   }
 
-  /** The vocabulary takes a while to read, and callers with token ids never need it. */
+  /** Created on first use: reading the vocabulary takes a while, and callers with token ids never need it. */
   get tokenizer(): ClipTokenizer {
     this.#tokenizer ??= createClipTokenizer(readFileSync(this.#mergesPath, "utf8"));
     return this.#tokenizer;
   }
 
-  /** Counts one more owner. Throws when the sessions are gone. */
+  /** Adds an owner. Throws if the sessions have been freed. */
   acquire(): void {
     if (this.#freed) throw new Error("the model has been released by all pipelines that shared it");
     this.#owners++;
   }
 
-  /** Called once by each owner. */
+  /** To be called once by each owner. */
   async release(): Promise<void> {
     this.#owners--;
     if (this.#owners > 0) return;

@@ -37,13 +37,13 @@ export interface PipelineOptions {
   readonly threads?: number;
   /** How the linear layers of transformer and text encoder are computed. */
   readonly quantization?: Quantization;
-  /** Where built graphs are kept, and the digests of the weights. */
+  /** Folder for built graphs, and for the digests of weights. */
   readonly cacheDir: string;
-  /** Memory for what the transformer sees of the prompts used last; by default 64 MiB. */
+  /** Memory for the conditionings of the most recently used prompts [64 MiB]. */
   readonly promptCacheBytes?: number;
   /**
-   * Computes steps and pictures on threads of their own, so that this one stays free and a picture is decoded beside the
-   * next step [false].
+   * Computes steps and images on threads of their own, so that the calling thread stays free and an image is decoded during
+   * the next step [false].
    */
   readonly ownThreads?: boolean;
 }
@@ -71,8 +71,8 @@ export class VQDiffusionPipeline {
   }
 
   /**
-   * Loads a checkpoint folder in the diffusers layout. Throws a CheckpointError naming the file when the folder
-   * is incomplete or damaged, and says what is missing when the provider cannot run here.
+   * Loads a checkpoint folder in the diffusers layout. Throws a CheckpointError that names the file if the folder is
+   * incomplete or damaged, and an Error that says what is missing if the provider cannot run here.
    */
   static async fromPretrained(
     dir: string,
@@ -90,7 +90,7 @@ export class VQDiffusionPipeline {
     const graphs = ensureGraphs(checkpoint, version, { cacheDir, form: graphForm(provider, quantization) });
     const options = { provider, threads };
     const threaded = { ...options, ownThread: ownThreads };
-    // Whatever else can throw comes before the sessions, which somebody would have to release.
+    // Everything else that can throw comes before the sessions, which would have to be released.
     const info = describeModel(checkpoint, version, { provider, quantization });
     const schedulers = namedSchedulers(checkpoint.scheduler);
     const { mergesPath } = checkpoint.tokenizer;
@@ -117,25 +117,25 @@ export class VQDiffusionPipeline {
     return { model: this.model, scheduler: this.scheduler };
   }
 
-  /** What is loaded, part by part. Throws once the pipeline has been released. */
+  /** The loaded model, part by part. Throws once the pipeline has been released. */
   get model(): LoadedModel {
     if (this.#released) throw new Error("the pipeline has been released");
     return this.#loaded;
   }
 
-  /** Conditioning of one prompt per list of token ids, each of `info.textLength` ids. */
+  /** The conditioning of each prompt, given as `info.textLength` token ids. */
   encodePrompt(promptIds: readonly (readonly number[])[]): Promise<PromptConditioning[]> {
     return this.model.conditioner.encode(promptIds);
   }
 
-  /** What stands for "no prompt" in guidance: the model's own unconditional embedding, or a negative prompt's. */
+  /** The "no prompt" side of guidance: the conditioning of a negative prompt, or for null the model's own unconditional one. */
   async encodeNegativePrompt(ids: readonly number[] | null): Promise<PromptConditioning> {
     if (ids === null) return this.model.conditioner.unconditional;
     const [conditioning] = await this.model.conditioner.encode([ids]);
     return conditioning ?? this.model.conditioner.unconditional;
   }
 
-  /** `count` images of masked pixels. */
+  /** `count` fully masked images. */
   prepareLatents(count: number): Uint16Array[] {
     const { latentHeight, latentWidth, numEmbeddings } = this.info;
     return Array.from({ length: count }, () =>
@@ -143,22 +143,22 @@ export class VQDiffusionPipeline {
     );
   }
 
-  /** One denoising step of each slot, in one pass, in place. Slots need not be at the same timestep. */
+  /** Makes one denoising step of each slot, in one pass and in place. Slots may be at different timesteps. */
   stepSlots(slots: readonly DenoiseSlot[]): Promise<void> {
     return this.model.denoiser.step(slots);
   }
 
-  /** Class ids without masks → pictures. */
+  /** Class ids without masks → images. */
   decode(latents: readonly Uint16Array[]): Promise<RgbImage[]> {
     return this.model.vqModel.decode(latents);
   }
 
-  /** A picture of the model's size → class ids. Throws InvalidInputError for any other. */
+  /** An image of the model's size → class ids. Throws InvalidInputError for any other size. */
   encodeImage(image: RgbImage): Promise<Uint16Array> {
     return this.model.vqModel.encode(image);
   }
 
-  /** Text → token ids as the model takes them: padded, or cut, to `info.textLength`. */
+  /** Text → token ids for the model: padded or truncated to `info.textLength`. */
   tokenize(text: string): { ids: number[]; tokenCount: number; truncated: boolean } {
     return this.model.tokenizer.encodePadded(text, {
       maxLength: this.info.textLength,
@@ -166,7 +166,7 @@ export class VQDiffusionPipeline {
     });
   }
 
-  /** The whole way, as diffusers' `__call__`. Throws InvalidInputError; rejects with the signal's reason on abort. */
+  /** From prompts to images, like diffusers' `__call__`. Rejects with an InvalidInputError, or with the signal's reason. */
   async call<Type extends OutputType = "image">(
     options: CallOptions<Type>,
   ): Promise<ImagePipelineOutput<Type>> {
@@ -183,7 +183,8 @@ export class VQDiffusionPipeline {
     const slots = latents.map((tokens, index) => {
       const prompt = conditionings[Math.floor(index / numImagesPerPrompt)];
       const seed = seeds[index];
-      if (prompt === undefined || seed === undefined) throw new Error(`nothing to make image ${index} of`);
+      if (prompt === undefined || seed === undefined)
+        throw new Error(`image ${index} has no prompt or no seed`);
       return this.makeSlot({
         ...settings,
         tokens,
@@ -198,13 +199,13 @@ export class VQDiffusionPipeline {
     return { images: images as OutputTypes[Type][], latents, seeds };
   }
 
-  /** A slot at step `stepIndex` (0 by default). Checks all settings against the model: throws InvalidInputError. */
+  /** A slot at step `stepIndex` [0]. Checks all settings against the model and throws InvalidInputError. */
   makeSlot(init: SlotInit): DenoiseSlot {
     const { schedulers } = this.model;
     return createSlot(init, resolveScheduler(init.scheduler ?? this.scheduler, schedulers), this.info);
   }
 
-  /** Steps slots to the end, each from where it is: those that are done sit out the rest. */
+  /** Steps slots to the end, each from its current step; finished ones are left out. */
   async denoise(
     slots: readonly DenoiseSlot[],
     { onStep, signal }: Pick<CallOptions, "onStep" | "signal"> = {},

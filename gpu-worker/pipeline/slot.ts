@@ -1,4 +1,4 @@
-// One image's settings, checked against the model, as a slot of the denoiser.
+// Creates a slot of the denoiser from one image's settings, checked against the model.
 
 import { ORDERS, type OrderName, PRIOR_RULES, type PriorRule, type SchedulerName } from "@vqd/shared/job.ts";
 import { MAX_TEMPERATURE, MIN_TEMPERATURE } from "@vqd/shared/limits.ts";
@@ -18,17 +18,17 @@ export interface SlotInit extends Pick<
   "tokens" | "seed" | "image" | "guidanceScale" | "truncationRate" | "prompt" | "negative"
 > {
   readonly numInferenceSteps: number;
-  /** Steps done already [0]. */
+  /** Number of steps already completed [0]. */
   readonly stepIndex?: number;
-  /** By name, or one of the caller's own; else the pipeline's. */
+  /** A name, or the caller's own scheduler [the pipeline's]. */
   readonly scheduler?: SchedulerName | DiffusionScheduler | undefined;
   /** Which masked pixels a step unmasks; see `confidenceOrder` and `haltonOrder` ["posterior"]. */
   readonly order?: OrderName | undefined;
-  /** Share of the drawn pixels that a step in an order or by purity masks again, 0 to 1; see remasking.ts [0]. */
+  /** Fraction of the drawn pixels that a step in an order or by purity remasks, 0 to 1; see remasking.ts [0]. */
   readonly remasking?: number | undefined;
-  /** p(x_0) is raised to 1 / temperature, 0.01 to 2 [1]. */
+  /** p(x_0) is raised to the power 1 / temperature, 0.01 to 2 [1]. */
   readonly temperature?: number | undefined;
-  /** Purity sampling, with order `posterior`: 0 for none, 1 for positions drawn by purity, 2 for sharpened classes as well [0]. */
+  /** Purity sampling, with order `posterior`: 0 for none, 1 to draw positions by purity, 2 to sharpen classes as well [0]. */
   readonly priorRule?: PriorRule | undefined;
   /** How much rule 2 sharpens, >= 0; see `purityOrder` [0]. */
   readonly priorWeight?: number | undefined;
@@ -39,7 +39,7 @@ function refuse(field: string, requirement: string, value: unknown): never {
   throw new InvalidInputError(field, `must be ${requirement}, not ${String(value)}`);
 }
 
-/** The order that the settings stand for; undefined for the posterior. Throws InvalidInputError. */
+/** The order that the settings specify; undefined for the posterior. Throws InvalidInputError. */
 function readOrder(init: SlotInit, { latentWidth, latentHeight }: PipelineInfo): UnmaskingOrder | undefined {
   const { order = "posterior", priorRule = 0, priorWeight = 0, remasking = 0 } = init;
   if (!ORDERS.includes(order)) refuse("order", ORDERS.join(" or "), order);
@@ -56,7 +56,7 @@ function readOrder(init: SlotInit, { latentWidth, latentHeight }: PipelineInfo):
   return priorRule === 0 ? undefined : purityOrder(priorWeight);
 }
 
-/** A slot at step `stepIndex`. Throws InvalidInputError, naming the setting, if one is not for this model. */
+/** A slot at step `stepIndex`. Throws InvalidInputError, naming the setting, if one is invalid for this model. */
 export function createSlot(init: SlotInit, scheduler: DiffusionScheduler, info: PipelineInfo): DenoiseSlot {
   const { tokens, seed, guidanceScale, temperature = 1, truncationRate, stepIndex = 0 } = init;
   const pixels = info.latentHeight * info.latentWidth;
@@ -80,7 +80,7 @@ export function createSlot(init: SlotInit, scheduler: DiffusionScheduler, info: 
   }
   const order = readOrder(init, info);
   const timesteps =
-    order === undefined || order.drawsAnew
+    order === undefined || order.redrawsAtEnd
       ? scheduler.timesteps(init.numInferenceSteps)
       : unmaskingTimesteps(scheduler, init.numInferenceSteps);
   if (!Number.isInteger(stepIndex) || stepIndex < 0 || stepIndex > timesteps.length) {

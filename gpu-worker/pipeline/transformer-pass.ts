@@ -21,7 +21,7 @@ export interface PassRow {
   readonly image: number;
   readonly prompt: PromptConditioning;
   /** Positions of the pixels to evaluate. */
-  readonly asked: readonly number[];
+  readonly evaluated: readonly number[];
 }
 
 export interface PassImage {
@@ -30,7 +30,7 @@ export interface PassImage {
   readonly timestep: number;
 }
 
-/** log p(x_0 | x_t, y) of the pixels that each row evaluates, in the order of its `asked`; what follows them is padding. */
+/** log p(x_0 | x_t, y) of the pixels that each row evaluates, in the order of its `evaluated`; what follows them is padding. */
 export interface PassResult {
   readonly logProbs: Float32Array;
   /** Distance from one row to the next: K numbers, the classes without the mask, for each place. */
@@ -38,9 +38,9 @@ export interface PassResult {
 }
 
 /** The number of pixels to evaluate is rounded up to this fraction of all pixels, so that passes come in few sizes. */
-const ASKED_SHARES = 16;
+const COUNT_SHARES = 16;
 /** It is also a multiple of this, as the runtime multiplies a single row by different code, giving different bits. */
-const ASKED_MULTIPLE = 8;
+const COUNT_MULTIPLE = 8;
 
 /**
  * Sessions that divide the rows of a pass among them, each with its share of the threads. The nodes of a small model are
@@ -60,13 +60,13 @@ export class TransformerPass {
   /** Loaded by the first pass with several rows: a worker whose jobs are single rows never needs them. */
   #lanes: Promise<Lane[]> | undefined;
   readonly #shape: PassShape;
-  readonly #askedUnit: number;
+  readonly #countUnit: number;
 
   private constructor(whole: Lane, loadLanes: (() => Promise<Lane[]>) | undefined, shape: PassShape) {
     this.#whole = whole;
     this.#loadLanes = loadLanes;
     this.#shape = shape;
-    this.#askedUnit = ASKED_MULTIPLE * Math.ceil(shape.pixels / ASKED_SHARES / ASKED_MULTIPLE);
+    this.#countUnit = COUNT_MULTIPLE * Math.ceil(shape.pixels / COUNT_SHARES / COUNT_MULTIPLE);
   }
 
   static async load(
@@ -102,8 +102,8 @@ export class TransformerPass {
     output = new OutputBuffer(),
   ): Promise<PassResult> {
     if (rows.length === 0) return { logProbs: new Float32Array(0), rowSize: 0 };
-    const most = Math.max(...rows.map(({ asked }) => asked.length));
-    const count = Math.ceil(most / this.#askedUnit) * this.#askedUnit;
+    const most = Math.max(...rows.map(({ evaluated }) => evaluated.length));
+    const count = Math.ceil(most / this.#countUnit) * this.#countUnit;
     const rowSize = count * this.#shape.classes;
     const logProbs = output.ofSize(rows.length * rowSize);
     const lanes = await this.#lanesFor(rows.length);
@@ -170,10 +170,10 @@ class Lane {
     const ids = new Uint16Array(used.length * pixels);
     for (const [place, { tokens }] of usedImages.entries()) ids.set(tokens, place * pixels);
     // Rows with fewer pixels to evaluate are padded with their first pixel.
-    const asked = new Int32Array(rows.length * count);
-    for (const [row, { asked: positions }] of rows.entries()) {
-      asked.fill(row * pixels, row * count, (row + 1) * count);
-      for (const [i, position] of positions.entries()) asked[row * count + i] = row * pixels + position;
+    const evaluated = new Int32Array(rows.length * count);
+    for (const [row, { evaluated: positions }] of rows.entries()) {
+      evaluated.fill(row * pixels, row * count, (row + 1) * count);
+      for (const [i, position] of positions.entries()) evaluated[row * count + i] = row * pixels + position;
     }
     await this.#session.run(
       {
@@ -191,7 +191,7 @@ class Lane {
           rows.map(({ prompt }) => prompts.indexOf(prompt)),
           [rows.length],
         ),
-        asked: intTensor(asked, [rows.length, count]),
+        asked: intTensor(evaluated, [rows.length, count]),
       },
       "log_probs",
       floatTensor(into, [rows.length, count, classes]),

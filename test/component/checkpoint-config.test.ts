@@ -15,7 +15,7 @@ const TOKENIZER = "tokenizer/tokenizer_config.json";
 const TRANSFORMER = "transformer/config.json";
 const VQVAE = "vqvae/config.json";
 
-/** Ends of the cumulated schedules. */
+/** Ends of the cumulative schedules. */
 const ends = (alphaStart: number, alphaEnd: number, gammaStart: number, gammaEnd: number) => ({
   alpha_cum_start: alphaStart,
   alpha_cum_end: alphaEnd,

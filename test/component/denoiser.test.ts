@@ -17,7 +17,7 @@ const CASES = QUANTIZATIONS.flatMap((quantization) => [
 
 describe.each(CASES)("$name in $quantization, $threads threads", ({ model, quantization, threads }) => {
   it(
-    "gives a pixel the same bits whatever else is asked, and rows of one image those of two images",
+    "gives a pixel the same bits whatever else is evaluated, and rows of one image those of two images",
     { timeout: TIMEOUT_MS },
     async () => {
       const checkpoint = new DiffusersCheckpoint(model);
@@ -48,7 +48,7 @@ describe.each(CASES)("$name in $quantization, $threads threads", ({ model, quant
           [17, text.unconditional],
           [60, prompt],
         ] as const) {
-          const row = { image: 0, prompt: conditioning, asked: all };
+          const row = { image: 0, prompt: conditioning, evaluated: all };
           const { logProbs } = await denoiser.pass([image(step)], [row]);
           expect(logProbs.every(Number.isFinite)).toBe(true);
           expected.set(`${step} ${conditioning === prompt}`, bytes(logProbs));
@@ -58,21 +58,21 @@ describe.each(CASES)("$name in $quantization, $threads threads", ({ model, quant
         for (const first of subsets) {
           for (const second of subsets) {
             const rows = [
-              { image: 0, prompt: text.unconditional, asked: first },
-              { image: 0, prompt, asked: first },
-              { image: 1, prompt, asked: second },
+              { image: 0, prompt: text.unconditional, evaluated: first },
+              { image: 0, prompt, evaluated: first },
+              { image: 1, prompt, evaluated: second },
             ];
             const { logProbs, rowSize } = await denoiser.pass([image(17), image(60)], rows);
-            for (const [row, { asked, prompt: conditioning, image: index }] of rows.entries()) {
+            for (const [row, { evaluated, prompt: conditioning, image: index }] of rows.entries()) {
               const whole = expected.get(`${index === 0 ? 17 : 60} ${conditioning === prompt}`);
               const size = classes * Float32Array.BYTES_PER_ELEMENT;
               const got = bytes(logProbs.subarray(row * rowSize, (row + 1) * rowSize));
-              const isEqual = asked.every((position, place) =>
+              const isEqual = evaluated.every((position, place) =>
                 got
                   .subarray(place * size, (place + 1) * size)
                   .equals(whole?.subarray(position * size, (position + 1) * size) ?? Buffer.alloc(0)),
               );
-              expect(isEqual, `row ${row}, asked ${asked.length} beside ${second.length}`).toBe(true);
+              expect(isEqual, `row ${row}, evaluated ${evaluated.length} beside ${second.length}`).toBe(true);
             }
           }
         }

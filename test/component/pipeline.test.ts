@@ -146,7 +146,7 @@ describe("the pipeline", () => {
 
   it("refuses to step a slot that is done, and leaves its neighbours alone", async () => {
     const [done, other] = [await slot({ stepIndex: 12 }), await slot()];
-    await expect(pipeline.stepSlots([other, done])).rejects.toThrow("12 of 12 steps is done");
+    await expect(pipeline.stepSlots([other, done])).rejects.toThrow("already completed 12 of 12 steps");
     expect(other.stepIndex).toBe(0);
     expect(other.tokens).toEqual(pipeline.prepareLatents(1)[0]);
   });

@@ -8,7 +8,7 @@ import { purityOrder, sharpen } from "../../gpu-worker/pipeline/sampling/purity.
 import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
 import { VQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/scheduler.ts";
 import { StridedVQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/strided-scheduler.ts";
-import { type Candidate, lowest, maskedAfter } from "../../gpu-worker/pipeline/sampling/unmasking.ts";
+import { type Candidate, lowestRanked, maskedAfter } from "../../gpu-worker/pipeline/sampling/unmasking.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 describe("sharpening", () => {
@@ -37,7 +37,7 @@ describe("the draw of positions", () => {
     token: 10 + position,
   }));
   const drawByPurity = (from: readonly Candidate[], count: number, noise: StepNoise): Candidate[] =>
-    lowest(from, count, (candidate) => purityOrder(0).rank(candidate, { noise, maskedShare: 0 }));
+    lowestRanked(from, count, (candidate) => purityOrder(0).rank(candidate, { noise, maskedShare: 0 }));
   const positions = (drawn: readonly Candidate[]): number[] => drawn.map(({ position }) => position);
 
   it("takes each first as often as its share of the purity", () => {

@@ -40,7 +40,7 @@ function run(pass: TransformerPass, count: number): Promise<PassResult> {
   const rows = images.map((_, image) => ({
     image,
     prompt: text.unconditional,
-    asked: Array.from({ length: image + 1 }, (_unused, i) => i),
+    evaluated: Array.from({ length: image + 1 }, (_unused, i) => i),
   }));
   return pass.run(images, rows);
 }

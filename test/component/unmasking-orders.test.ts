@@ -7,7 +7,7 @@ import { guidedProbabilities } from "../../gpu-worker/pipeline/sampling/guidance
 import { haltonRanks } from "../../gpu-worker/pipeline/sampling/halton.ts";
 import { type DrawnPixel, drawRemasked } from "../../gpu-worker/pipeline/sampling/remasking.ts";
 import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
-import { type Candidate, lowest, maskedAfter } from "../../gpu-worker/pipeline/sampling/unmasking.ts";
+import { type Candidate, lowestRanked, maskedAfter } from "../../gpu-worker/pipeline/sampling/unmasking.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 describe("the confidence order", () => {
@@ -18,7 +18,7 @@ describe("the confidence order", () => {
     token: 1,
   }));
   const first = (image: number, maskedShare: number, count = 1): number[] =>
-    lowest(candidates, count, (candidate) =>
+    lowestRanked(candidates, count, (candidate) =>
       confidenceOrder.rank(candidate, { noise: new StepNoise(7, image, 50), maskedShare }),
     ).map(({ position }) => position);
 

@@ -171,7 +171,7 @@ describe("the choice", () => {
     [0.43, 2],
     [0.99, 5],
     [1 - Number.EPSILON, 5],
-  ])("of u = %d by the cumulated sum is %d", (u, expected) => {
+  ])("of u = %d by the cumulative sum is %d", (u, expected) => {
     expect(pick(PROBABILITIES, u)).toBe(expected);
   });
 

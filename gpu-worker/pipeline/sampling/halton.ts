@@ -1,27 +1,26 @@
-// Halton order: pixels are unmasked in a fixed order in which neighbours come long after each other.
+// Halton order: pixels are unmasked in a fixed order in which neighbours are far apart.
 
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { UnmaskingOrder } from "./unmasking.ts";
 
 /**
- * The Halton scheduler (arXiv 2503.17076): pixels unmasked in one step are drawn independently of each other, so they should
- * say little of each other. A low-discrepancy sequence spreads them evenly, whatever the model thinks; the same one for
- * all images.
+ * The Halton scheduler (arXiv 2503.17076): pixels unmasked in the same step are drawn independently, so they should depend
+ * little on each other. A low-discrepancy sequence, the same for all images, spreads them evenly whatever the model predicts.
  */
 export function haltonOrder(width: number, height: number): UnmaskingOrder {
   const ranks = haltonRanks(width, height);
   const rankOfPosition = (position: number): number => ranks[position] ?? outOfBounds();
   return {
     sharpening: 0,
-    drawsAnew: false,
+    redrawsAtEnd: false,
     rankOfPosition,
     rank: ({ position }) => rankOfPosition(position),
   };
 }
 
 /**
- * The place of each pixel [height x width, row-major] in the order in which the Halton sequence of bases 2 (down) and 3
- * (across) comes upon the pixels for the first time: 0 to height x width - 1.
+ * The rank of each pixel [height x width, row-major], 0 to height x width - 1, in the order in which the Halton sequence
+ * with bases 2 (down) and 3 (across) first reaches the pixels.
  */
 export function haltonRanks(width: number, height: number): Uint32Array {
   const ranks = new Uint32Array(width * height);
@@ -35,13 +34,13 @@ export function haltonRanks(width: number, height: number): Uint32Array {
   return ranks;
 }
 
-/** Where the i-th number of the van der Corput sequence of a base falls among `cells` equal parts of 0 to 1. */
+/** Which of `cells` equal parts of [0, 1) contains the i-th number of the van der Corput sequence with this base. */
 function mirrored(i: number, base: number, cells: number): number {
   let [digits, size] = [0, 1];
   for (let left = i; left > 0; left = Math.floor(left / base)) {
     digits = digits * base + (left % base);
     size *= base;
   }
-  // Of integers, so that no rounding decides.
+  // Integer arithmetic, so that rounding decides nothing.
   return Math.floor((digits * cells) / size);
 }

@@ -1,32 +1,33 @@
-// Draws a latent pixel's next class from two random numbers, asking the model only for what the draw depends on.
+// Draws a latent pixel's next class from two random numbers, using the model only where the draw depends on it.
 
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { PixelView } from "./pixel-view.ts";
 import type { PixelUniforms } from "./random.ts";
 import { cumulativeAt, type Jump, transitionBetween, type TransitionTables } from "./schedule.ts";
 
 /** Stands for a probability of 0, as in the reference, where a schedule that never replaces would divide by it. */
 const TINY = 1e-30;
-/** Rounding must never keep a class that the exact comparison would change. */
+/** Ensures that rounding never keeps a class that the exact comparison would change. */
 const SAFETY = 1 + 1e-9;
 
 /**
  * Draws from the posterior p(x_s | x_t) of one jump (arXiv 2111.14822, eq. 11 with eq. 5), the distribution that
  * `VQDiffusionScheduler.samplePixel` draws from by the Gumbel-max rule and one random number per class.
  *
- * The draw has two parts. How likely a masked pixel stays masked depends on the schedule alone, and how likely a
- * class is kept on that class alone; only a pixel that changes needs the whole distribution, and then a single
- * number chooses from it by its cumulated sum. In a run of n steps over L pixels that is about L changes instead of
- * n x L x K random numbers and exponentials.
+ * The draw has two parts. The probability that a masked pixel stays masked depends only on the schedule, and the
+ * probability that a class is kept only on that class. Only a pixel that changes needs the whole distribution, from which a
+ * single number then chooses by cumulative sum. In a run of n steps over L pixels that is about L changes, instead of n x L
+ * x K random numbers and exponentials.
  */
 export class JumpDraw {
   readonly #jump: Jump;
   readonly #mask: number;
   /** Probability that a masked pixel stays masked. */
   readonly #staysMasked: number;
-  /** Most that `#leaves` gives: what a pixel leaves with whose class the model thinks impossible. */
+  /** Maximum of `#leaves`: the probability for a pixel whose class the model considers impossible. */
   readonly #leavesAtMost: number;
-  // cumA and cumB at s; then, of a pixel that is not masked, p(x_t | x_0 = k) cumulated to t and p(x_t | x_s = k),
-  // for its own class and for another one.
+  // cumA and cumB at s; then, for a pixel that is not masked, p(x_t | x_0 = k), cumulative up to t, and p(x_t | x_s = k),
+  // each for its own class and for another one.
   readonly #keepA: number;
   readonly #keepB: number;
   readonly #reachedSame: number;
@@ -34,7 +35,7 @@ export class JumpDraw {
   readonly #stepSame: number;
   readonly #stepOther: number;
 
-  /** `classes` is without the mask, whose id it is. */
+  /** `classes` excludes the mask, and is the mask's id. */
   constructor(tables: TransitionTables, jump: Jump, classes: number) {
     const { cumA, cumB, cumC } = tables;
     const { t, s } = jump;
@@ -53,8 +54,8 @@ export class JumpDraw {
   }
 
   /**
-   * Whether `draw` asks the model: otherwise the pixel keeps its class whatever the model says of it. In a run of many
-   * steps few pixels of a step do.
+   * Whether `draw` uses the model; otherwise the pixel keeps its class whatever the model predicts. In a run of many steps,
+   * this is true for few pixels of each step.
    */
   dependsOnModel(current: number, { change }: PixelUniforms): boolean {
     if (this.#jump.s < 0) return true;
@@ -62,7 +63,7 @@ export class JumpDraw {
     return change <= this.#leavesAtMost * SAFETY;
   }
 
-  /** x_s of a pixel whose x_t is `current`. The jump to the picture draws every pixel anew from p(x_0). */
+  /** x_s of a pixel whose x_t is `current`. The jump to the image redraws every pixel from p(x_0). */
   draw(view: PixelView, current: number, uniforms: PixelUniforms): number {
     if (!this.dependsOnModel(current, uniforms)) return current;
     const { change, choice } = uniforms;
@@ -71,18 +72,18 @@ export class JumpDraw {
       const probabilities = view.probabilities();
       return pickMixed(probabilities, choice, this.#keepA / sumOf(probabilities), this.#keepB);
     }
-    // The likelier the class that a pixel has, the likelier it keeps it.
+    // The likelier a pixel's class is, the likelier the pixel keeps it.
     if (change > this.#leaves(view.atLeast(current)) * SAFETY) return current;
     const probabilities = view.probabilities();
     const sum = sumOf(probabilities);
-    const own = (probabilities[current] ?? 0) / sum;
+    const own = (probabilities[current] ?? outOfBounds()) / sum;
     if (change >= this.#leaves(own)) return current;
     const total = (1 - own) / this.#reachedOther + own / this.#reachedSame;
     const weight = this.#keepA / sum / this.#reachedOther / total;
     return pickMixed(probabilities, choice, weight, this.#keepB, current);
   }
 
-  /** Probability that a pixel whose class has p(x_0) = `own` gets another one. */
+  /** Probability that a pixel whose class has p(x_0) = `own` changes to another class. */
   #leaves(own: number): number {
     const others = (1 - own) / this.#reachedOther;
     const total = others + own / this.#reachedSame;
@@ -95,29 +96,29 @@ export class JumpDraw {
 /** The sum of all weights. */
 export function sumOf(weights: Float64Array): number {
   let sum = 0;
-  for (let k = 0; k < weights.length; k++) sum += weights[k] ?? 0;
+  for (let k = 0; k < weights.length; k++) sum += weights[k] ?? outOfBounds();
   return sum;
 }
 
-/** The class at which the cumulated sum of `weights` passes `u` of the whole. */
+/** The class at which the cumulative sum of `weights` exceeds the fraction `u` of the total. */
 export function pick(weights: Float64Array, u: number): number {
   return pickMixed(weights, u, 1, 0);
 }
 
-/** The same for weights `scale * weights[k] + offset`, without class `except`. */
+/** The same for weights `scale * weights[k] + offset`, excluding class `except`; -1 excludes none. */
 function pickMixed(weights: Float64Array, u: number, scale: number, offset: number, except = -1): number {
-  const whole = sumOf(weights) - (weights[except] ?? 0);
+  const whole = sumOf(weights) - (except < 0 ? 0 : (weights[except] ?? outOfBounds()));
   const count = except < 0 ? weights.length : weights.length - 1;
   let left = u * (scale * whole + offset * count);
   let last = 0;
   for (let k = 0; k < weights.length; k++) {
     if (k === except) continue;
-    const weight = scale * (weights[k] ?? 0) + offset;
+    const weight = scale * (weights[k] ?? outOfBounds()) + offset;
     if (weight <= 0) continue;
     left -= weight;
     last = k;
     if (left < 0) break;
   }
-  // Rounding can leave a rest after the last class.
+  // Rounding can leave a remainder after the last class.
   return last;
 }

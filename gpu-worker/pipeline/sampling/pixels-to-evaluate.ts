@@ -1,18 +1,19 @@
-// Which latent pixels of a step the model is asked about.
+// Which latent pixels the model evaluates in a step.
 
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { StepNoise } from "./random.ts";
 import type { Jump } from "./schedule.ts";
-import { lowest, orderOf, type UnmaskingOrder, type UnmaskingSlot, unmaskingOf } from "./unmasking.ts";
+import { lowestRanked, orderOf, type UnmaskingOrder, type UnmaskingSlot, unmaskingOf } from "./unmasking.ts";
 
-/** What decides it of an image that is being denoised; see `DenoiseSlot`. */
+/** What this depends on of an image being denoised; see `DenoiseSlot`. */
 interface EvaluatedSlot extends UnmaskingSlot {
   readonly noise?: unknown;
 }
 
 /**
- * Positions, in rising order, whose next class depends on the model. The numbers that decide a pixel's draw are known
- * before the model has run, and most of them keep the pixel as it is whatever the model says; all pixels are asked
- * about where the run's noise is recorded or a preview is wanted.
+ * Positions, in increasing order, whose next class depends on the model. The random numbers that decide a pixel's draw are
+ * known before the model runs, and most of them keep the pixel as it is whatever the model predicts. All pixels are
+ * evaluated if the run's noise is recorded or a preview is wanted.
  */
 export function pixelsToEvaluate(
   slot: EvaluatedSlot,
@@ -22,15 +23,16 @@ export function pixelsToEvaluate(
   const positions = Array.from(tokens, (_, position) => position);
   if (isPreviewed || slot.noise !== undefined) return positions;
   const order = orderOf(slot, jump);
-  if (order !== undefined) return askedInOrder(slot, order, jump, mask);
+  if (order !== undefined) return pixelsOfOrder(slot, order, jump, mask);
   if (jump.s < 0) return positions;
   return positions.filter(
-    (position) => scheduler.dependsOnModel?.(tokens[position] ?? 0, jump, noise.ofDraw(position)) ?? true,
+    (position) =>
+      scheduler.dependsOnModel?.(tokens[position] ?? outOfBounds(), jump, noise.ofDraw(position)) ?? true,
   );
 }
 
-/** The masked pixels, or of an order that is known beforehand those that it unmasks; and the drawn ones if some are masked again. */
-function askedInOrder(slot: EvaluatedSlot, order: UnmaskingOrder, jump: Jump, mask: number): number[] {
+/** The masked pixels, or only those to be unmasked if the order is known beforehand; and the drawn ones if some are remasked. */
+function pixelsOfOrder(slot: EvaluatedSlot, order: UnmaskingOrder, jump: Jump, mask: number): number[] {
   const { tokens } = slot;
   const { unmasked, remasked } = unmaskingOf(slot, jump, mask);
   const positions = [...tokens.keys()];
@@ -40,7 +42,7 @@ function askedInOrder(slot: EvaluatedSlot, order: UnmaskingOrder, jump: Jump, ma
   const toUnmask =
     rankOfPosition === undefined
       ? masked
-      : lowest(
+      : lowestRanked(
           masked.map((position) => ({ position })),
           unmasked,
           ({ position }) => rankOfPosition(position),

@@ -1,9 +1,11 @@
-// Counter-based randomness: each number is a function of its place, never of the order of calls.
+// Counter-based random numbers: each is a function of what it is for, never of the order of calls.
+
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 
 /**
- * Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): turns a counter of four
- * and a key of two 32-bit words into four random words, written to `out`. Words are scalars, not arrays, because
- * this runs hundreds of thousands of times per image.
+ * Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): turns a counter of four and a key
+ * of two 32-bit words into four random words, written to `out`. Words are passed as scalars rather than arrays because this
+ * runs hundreds of thousands of times per image.
  */
 export function philox4x32(
   out: Uint32Array,
@@ -47,28 +49,28 @@ function multiplyHigh(high: number, low: number, word: number): number {
   return (high * wordHigh + (middle >>> 16) + (cross >>> 16)) | 0;
 }
 
-/** Where the Gumbel-max sampler takes its uniform numbers from. */
+/** The source of uniform numbers for the Gumbel-max sampler. */
 export interface UniformSource {
   /** Fills `out` with one number in (0, 1) per class for the latent pixel `position`. */
   fill(out: Float64Array, position: number): void;
 }
 
-/** Two numbers in (0, 1) for the draw of a latent pixel: whether it changes, and into what. */
+/** Two numbers in (0, 1) for the draw of a latent pixel: whether it changes, and to which class. */
 export interface PixelUniforms {
   readonly change: number;
   readonly choice: number;
 }
 
 const TWO_POW_32 = 2 ** 32;
-/** First counter words of a pixel's own numbers: the classes' counters, a quarter of their number, stay below. */
+/** First counter words of a pixel's own numbers; the counters of classes, one per four classes, stay below them. */
 const POSITION_DOMAIN = 0x80000000;
 const DRAW_DOMAIN = 0x80000001;
 const CONFIDENCE_DOMAIN = 0x80000002;
 const REMASKING_DOMAIN = 0x80000003;
 
 /**
- * The noise of one image at one timestep: depends on (seed, image, timestep, position, class) alone, so that an
- * image is the same alone or in a batch, at once or resumed.
+ * The noise of one image at one timestep: depends only on (seed, image, timestep, position, class), so that an image is the
+ * same alone or in a batch, in one go or resumed.
  */
 export class StepNoise implements UniformSource {
   readonly #key0: number;
@@ -89,29 +91,29 @@ export class StepNoise implements UniformSource {
     const words = this.#words;
     for (let i = 0; i < out.length; i += 4) {
       philox4x32(words, i >> 2, position, this.#timestep, this.#image, this.#key0, this.#key1);
-      for (let j = 0; j < 4 && i + j < out.length; j++) out[i + j] = uniform(words[j] ?? 0);
+      for (let j = 0; j < 4 && i + j < out.length; j++) out[i + j] = uniform(words[j] ?? outOfBounds());
     }
   }
 
-  /** The two numbers of a latent pixel's draw, each of 53 bits: one of 32 cannot choose a class below 2^-32. */
+  /** The two numbers of a latent pixel's draw, with 53 bits each: 32 bits could not choose a class below 2^-32. */
   ofDraw(position: number): PixelUniforms {
     const words = this.#words;
     philox4x32(words, DRAW_DOMAIN, position, this.#timestep, this.#image, this.#key0, this.#key1);
-    const [first = 0, second = 0, third = 0, fourth = 0] = words;
-    return { change: uniform53(first, second), choice: uniform53(third, fourth) };
+    const word = (i: number): number => words[i] ?? outOfBounds();
+    return { change: uniform53(word(0), word(1)), choice: uniform53(word(2), word(3)) };
   }
 
-  /** One number in (0, 1) of the latent pixel itself, which none of its classes has. */
+  /** One number in (0, 1) for the latent pixel itself, different from those of its classes. */
   ofPosition(position: number): number {
     return this.#single(POSITION_DOMAIN, position);
   }
 
-  /** The same, of a sequence of its own: for how sure a draw counts as. */
+  /** The same from a separate sequence, for the noise of confidence. */
   ofConfidence(position: number): number {
     return this.#single(CONFIDENCE_DOMAIN, position);
   }
 
-  /** The same, of a sequence of its own: for whether a pixel is masked again. */
+  /** The same from a separate sequence, for whether a pixel is remasked. */
   ofRemasking(position: number): number {
     return this.#single(REMASKING_DOMAIN, position);
   }
@@ -119,11 +121,11 @@ export class StepNoise implements UniformSource {
   #single(domain: number, position: number): number {
     const words = this.#words;
     philox4x32(words, domain, position, this.#timestep, this.#image, this.#key0, this.#key1);
-    return uniform(words[0] ?? 0);
+    return uniform(words[0] ?? outOfBounds());
   }
 }
 
-/** Half a step away from both ends: the logarithm of a logarithm follows. */
+/** Half a step away from both ends, because the logarithm of a logarithm is taken. */
 const uniform = (word: number): number => (word + 0.5) / TWO_POW_32;
 
 /** 53 bits of the two words, half a step away from both ends. */
@@ -131,7 +133,7 @@ const uniform53 = (high: number, low: number): number =>
   (high * TWO_POW_21 + (low >>> 11) + 0.5) / (TWO_POW_32 * TWO_POW_21);
 const TWO_POW_21 = 2 ** 21;
 
-/** A random seed, for callers who name none. */
+/** A random seed, for callers who give none. */
 export function randomSeed(): number {
-  return crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
+  return crypto.getRandomValues(new Uint32Array(1))[0] ?? outOfBounds();
 }
