@@ -4,7 +4,8 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import type { Logger } from "@vqd/shared/log.ts";
 import { type ModelManifest, VERSION_PATTERN } from "@vqd/shared/model.ts";
 import type { Hubs } from "./hubs.ts";
-import { mergesSha256, tokenizer } from "./tokenizer.ts";
+import { CLIP_MERGES_SHA256 } from "@vqd/shared/tokenizer/vocabulary.ts";
+import { VOCABULARY_SIZE } from "./tokenizer.ts";
 
 /** How long an isolate caches the hub's list. */
 const CACHE_MS = 3_000;
@@ -22,9 +23,9 @@ const caches = new WeakMap<Hubs["namespace"], Map<number, CachedModels>>();
 const reported = new Set<string>();
 
 /** True if the edge can tokenize for the model; otherwise logs that once. */
-async function isServed(manifest: ModelManifest, log: Logger): Promise<boolean> {
+function isServed(manifest: ModelManifest, log: Logger): boolean {
   const { mergesSha256: wanted, padTokenId } = manifest.tokenizer;
-  if (wanted === (await mergesSha256()) && padTokenId < tokenizer.vocabularySize) return true;
+  if (wanted === CLIP_MERGES_SHA256 && padTokenId < VOCABULARY_SIZE) return true;
   if (!reported.has(manifest.version)) {
     reported.add(manifest.version);
     log.warn("model not served: it uses a different vocabulary than the edge", {
@@ -48,7 +49,7 @@ export async function listModels(
   if (known !== undefined && known.until > Date.now()) return known.models;
   const models: ModelManifest[] = [];
   for (const manifest of await hubs.ofShard(shard).models()) {
-    if (await isServed(manifest, log)) models.push(manifest);
+    if (isServed(manifest, log)) models.push(manifest);
   }
   models.sort((a, b) => b.announcedAt - a.announcedAt);
   cache.set(shard, { until: Date.now() + (models.length === 0 ? EMPTY_CACHE_MS : CACHE_MS), models });

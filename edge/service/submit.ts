@@ -16,7 +16,7 @@ import type { Idempotency, PredictionRecord, Webhook } from "../prediction/recor
 import { unwrap } from "../prediction/hub-result.ts";
 import type { RateState } from "../prediction/rate-state.ts";
 import { DEFAULTS, type PredictionInput } from "./schemas.ts";
-import { tokenizer } from "./tokenizer.ts";
+import { tokenizerFor } from "./tokenizer.ts";
 import { invalidInput } from "../http/validation.ts";
 
 export interface Submission {
@@ -117,6 +117,7 @@ export async function submitPrediction(
   const priority = priorityOf(submission);
   const input = withDefaults(submission.input, model, path);
   const padding = model.tokenizer;
+  const tokenizer = tokenizerFor(padding.padTokenId);
   const prompts = [input.prompt].flat().map((prompt) => tokenizer.encodePadded(prompt, padding));
   // An empty negative prompt means none: the model then uses its own unconditional embedding.
   const negative = input.negative_prompt?.trim()

@@ -1,17 +1,21 @@
-// The edge's CLIP tokenizer, created at start-up, and the hash by which models identify its vocabulary.
+// The edge's tokenizers: CLIP's vocabulary, built at start-up, with each model's special tokens.
 
-import { encodeHex } from "../util/bytes.ts";
+import { createBpe } from "@vqd/shared/tokenizer/bpe.ts";
+import { type ClipTokenizer, clipTables, createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
 import merges from "@vqd/shared/tokenizer/clip-merges.txt";
-import { createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
 
-export const tokenizer = createClipTokenizer(merges);
+const { vocabulary, eosTokenId } = clipTables(merges);
+const bpe = createBpe(vocabulary, eosTokenId);
+const byPadToken = new Map<number, ClipTokenizer>();
 
-let hash: Promise<string> | undefined;
+export const VOCABULARY_SIZE = eosTokenId + 1;
 
-/** SHA-256 of the merges in hex. Hashing is asynchronous, so the first request does it. */
-export function mergesSha256(): Promise<string> {
-  hash ??= crypto.subtle
-    .digest("SHA-256", new TextEncoder().encode(merges))
-    .then((digest) => encodeHex(new Uint8Array(digest)));
-  return hash;
+/** The tokenizer for a model with CLIP's vocabulary and this pad token. */
+export function tokenizerFor(padTokenId: number): ClipTokenizer {
+  let tokenizer = byPadToken.get(padTokenId);
+  if (tokenizer === undefined) {
+    tokenizer = createClipTokenizer(clipTables(merges, padTokenId), { bpe });
+    byPadToken.set(padTokenId, tokenizer);
+  }
+  return tokenizer;
 }

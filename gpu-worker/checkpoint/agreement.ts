@@ -36,6 +36,8 @@ export function disagreements(
     .filter(([, , found, expected]) => found !== expected)
     .map(
       ([file, what, found, expected]) =>
-        new CheckpointError(join(dir, file), `${what} is ${found}, the other components imply ${expected}`),
+        new CheckpointError(join(dir, file), `${what} is ${found}, the other components imply ${expected}`, {
+          remedy: "take all components from the same model",
+        }),
     );
 }

@@ -1,13 +1,26 @@
 // The configs of a checkpoint's components, as diffusers and transformers write them, old keys and new.
 
-import { MAX_GUIDANCE_SCALE, MAX_VECTOR_EMBEDS, MIN_GUIDANCE_SCALE } from "@vqd/shared/limits.ts";
+import {
+  MAX_GUIDANCE_SCALE,
+  MAX_LATENT_PIXELS,
+  MAX_TIMESTEPS,
+  MAX_VECTOR_EMBEDS,
+  MIN_GUIDANCE_SCALE,
+} from "@vqd/shared/limits.ts";
 import { z } from "zod";
+import { MIN_TEXT_LENGTH } from "./tokenizer/token-schemas.ts";
 
-const count = z.int().min(1);
+const count = (max: number) => z.int().min(1).max(max);
+/** Far above real models, and low enough that nothing built from a config gets out of hand. */
+const MAX_WIDTH = 32_768;
+const MAX_LAYERS = 256;
+const MAX_HEADS = 1_024;
+const MAX_TEXT_POSITIONS = 4_096;
+const MAX_SYMBOLS = 1_000_000;
+/** Each level but the first doubles the image size: 64 latent pixels and six levels give 2,048. */
+const MAX_LEVELS = 6;
 /** Codes and the mask: one of each at least, and ids that are uint16. */
 const classes = z.int().min(2).max(MAX_VECTOR_EMBEDS);
-/** The text encoder takes a start, an end and what is between them. */
-const MIN_TEXT_LENGTH = 2;
 
 /** Refuses a `field` that does not go with the other fields, for the reason that `reasonOf` gives. */
 const refusing =
@@ -28,7 +41,7 @@ const ROUNDING = 1 + 1e-6;
 export const schedulerConfigSchema = z
   .object({
     num_vec_classes: classes,
-    num_train_timesteps: count.default(100),
+    num_train_timesteps: count(MAX_TIMESTEPS).default(100),
     alpha_cum_start: z.number().gt(0).max(1).default(0.99999),
     alpha_cum_end: z.number().min(0).max(1).default(0.000009),
     gamma_cum_start: z.number().min(0).max(1).default(0.000009),
@@ -54,12 +67,12 @@ export type SchedulerConfig = z.infer<typeof schedulerConfigSchema>;
 
 export const textEncoderConfigSchema = z
   .object({
-    vocab_size: count,
-    hidden_size: count,
-    intermediate_size: count,
-    num_hidden_layers: count,
-    num_attention_heads: count,
-    max_position_embeddings: z.int().min(MIN_TEXT_LENGTH),
+    vocab_size: count(MAX_SYMBOLS),
+    hidden_size: count(MAX_WIDTH),
+    intermediate_size: count(MAX_WIDTH),
+    num_hidden_layers: count(MAX_LAYERS),
+    num_attention_heads: count(MAX_HEADS),
+    max_position_embeddings: z.int().min(MIN_TEXT_LENGTH).max(MAX_TEXT_POSITIONS),
     hidden_act: z.enum(["quick_gelu", "gelu"]).default("quick_gelu"),
     layer_norm_eps: z.number().min(0).default(1e-5),
   })
@@ -71,16 +84,17 @@ export const textEncoderConfigSchema = z
 export type TextEncoderConfig = z.infer<typeof textEncoderConfigSchema>;
 
 export const transformerConfigSchema = z.object({
-  num_attention_heads: count,
-  attention_head_dim: count,
-  num_layers: count,
-  cross_attention_dim: count,
+  num_attention_heads: count(MAX_HEADS),
+  attention_head_dim: count(MAX_WIDTH),
+  num_layers: count(MAX_LAYERS),
+  cross_attention_dim: count(MAX_WIDTH),
   attention_bias: z.boolean().default(false),
-  sample_size: count,
+  /** Latent pixels per side; the edge accepts no more. */
+  sample_size: count(Math.sqrt(MAX_LATENT_PIXELS)),
   /** Classes of a latent pixel, the mask included. */
   num_vector_embeds: classes,
   activation_fn: z.literal("geglu-approximate"),
-  num_embeds_ada_norm: count,
+  num_embeds_ada_norm: count(MAX_TIMESTEPS),
   // "layer_norm" together with num_embeds_ada_norm is how old files say "ada_norm".
   norm_type: z.enum(["ada_norm", "layer_norm"]).default("layer_norm"),
 });
@@ -90,17 +104,27 @@ export const vqModelConfigSchema = z
   .object({
     in_channels: z.literal(3).default(3),
     out_channels: z.literal(3).default(3),
-    down_block_types: z.array(z.enum(["DownEncoderBlock2D", "AttnDownEncoderBlock2D"])).min(1),
-    up_block_types: z.array(z.enum(["UpDecoderBlock2D", "AttnUpDecoderBlock2D"])).min(1),
-    block_out_channels: z.array(count).min(1),
-    layers_per_block: count.default(1),
+    down_block_types: z
+      .array(z.enum(["DownEncoderBlock2D", "AttnDownEncoderBlock2D"]))
+      .min(1)
+      .max(MAX_LEVELS),
+    up_block_types: z
+      .array(z.enum(["UpDecoderBlock2D", "AttnUpDecoderBlock2D"]))
+      .min(1)
+      .max(MAX_LEVELS),
+    block_out_channels: z.array(count(MAX_WIDTH)).min(1).max(MAX_LEVELS),
+    layers_per_block: count(MAX_LAYERS).default(1),
     act_fn: z.literal("silu").default("silu"),
-    latent_channels: count,
-    num_vq_embeddings: count.max(MAX_VECTOR_EMBEDS - 1),
-    norm_num_groups: count.default(32),
+    latent_channels: count(MAX_WIDTH),
+    num_vq_embeddings: count(MAX_VECTOR_EMBEDS - 1),
+    norm_num_groups: count(MAX_WIDTH).default(32),
     // "spatial" is another decoder, which takes the code vectors in each of its norms.
     norm_type: z.literal("group").default("group"),
-    vq_embed_dim: count.nullish(),
+    // Without it the mid block has different layers.
+    mid_block_add_attention: z.literal(true).default(true),
+    // Another kind of model, with a different decoder input.
+    lookup_from_codebook: z.literal(false).default(false),
+    vq_embed_dim: count(MAX_WIDTH).nullish(),
   })
   .check(
     refusing("norm_num_groups", ({ norm_num_groups: groups, block_out_channels: channels }) =>
@@ -117,8 +141,8 @@ export type VQModelConfig = z.infer<typeof vqModelConfigSchema>;
 
 export const classifierFreeConfigSchema = z.object({
   learnable: z.boolean(),
-  hidden_size: count.nullish(),
-  length: count.nullish(),
+  hidden_size: count(MAX_WIDTH).nullish(),
+  length: count(MAX_TEXT_POSITIONS).nullish(),
 });
 
 /**
@@ -131,15 +155,3 @@ export const generationConfigSchema = z.object({
 });
 
 export const modelIndexSchema = z.object({ _class_name: z.literal("VQDiffusionPipeline") });
-
-/** A special token is a string or, in older files, an object that holds it. */
-const specialToken = z
-  .union([z.string(), z.object({ content: z.string() })])
-  .transform((token) => (typeof token === "string" ? token : token.content));
-
-export const tokenizerConfigSchema = z.object({
-  // transformers writes 1e30 for none, which is an integer but no safe one.
-  model_max_length: z.number().min(MIN_TEXT_LENGTH).refine(Number.isInteger, "is not an integer").optional(),
-  pad_token: specialToken.nullish(),
-});
-export const specialTokensSchema = z.object({ pad_token: specialToken.nullish() });

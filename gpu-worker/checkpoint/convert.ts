@@ -13,18 +13,19 @@ import {
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { DiffusersCheckpoint } from "./diffusers-layout.ts";
 import { CheckpointError } from "./errors.ts";
+import type { CheckpointFolder } from "./files/folder.ts";
+import { onDisk } from "./files/open.ts";
 import type { Quantization } from "../graph/form.ts";
 import { inspectCheckpoint } from "./inspect.ts";
+import { presentTexts } from "./model-files.ts";
 import { isInt8Weight, quantizeWeight, scaleName } from "./weights/int8.ts";
-import { INDEX_ENDING } from "./weights/shards.ts";
 import { type PlannedTensor, writeSafetensors } from "./weights/safetensors-writer.ts";
 import { type FloatDtype, fromFloat32, isWeight, type TensorEntry } from "./weights/tensor.ts";
 import { openWeights, safetensorsName } from "./weights/weight-files.ts";
 import type { Component } from "./weights/components.ts";
 
-/** What is copied as it is: the configs of all components and the tokenizer. */
-const COPIED_FOLDERS = ["", "scheduler", "tokenizer"] as const;
-const COPIED_FILES = /\.(?:json|txt|md)$/;
+/** Copied along with the model's configs and tables. */
+const DOCUMENTS = ["README.md", "LICENSE", "LICENSE.md", "LICENSE.txt"] as const;
 
 /** What fp16 rounds to infinity: halfway between its largest number and the next power of two. */
 const FP16_OVERFLOW = 65_520;
@@ -61,10 +62,7 @@ export function convertCheckpoint(from: string, to: string, options: ConvertOpti
   const building = mkdtempSync(join(dirname(target), `.${basename(target)}.tmp-`));
   try {
     const components = inspection.components.map(({ component }) => component);
-    for (const folder of [...COPIED_FOLDERS, ...components]) copyTexts(source, building, folder);
-    if (!checkpoint.learnableUnconditional) {
-      copyTexts(source, building, "learned_classifier_free_sampling_embeddings");
-    }
+    copyTexts(checkpoint.folder, building);
     const total = inspection.components.reduce((sum, { parameters }) => sum + parameters, 0);
     let done = 0;
     for (const component of components) {
@@ -94,11 +92,11 @@ function checkTarget(source: string, target: string, force: boolean): void {
   }
 }
 
-function copyTexts(source: string, building: string, folder: string): void {
-  mkdirSync(join(building, folder), { recursive: true });
-  for (const entry of readdirSync(join(source, folder), { withFileTypes: true })) {
-    if (entry.isDirectory() || !COPIED_FILES.test(entry.name) || INDEX_ENDING.test(entry.name)) continue;
-    copyFileSync(join(source, folder, entry.name), join(building, folder, entry.name));
+function copyTexts(folder: CheckpointFolder, building: string): void {
+  for (const name of [...presentTexts(folder), ...DOCUMENTS.filter((document) => folder.has(document))]) {
+    const path = folder.path(name);
+    mkdirSync(join(building, dirname(name)), { recursive: true });
+    onDisk(path, () => copyFileSync(path, join(building, name)));
   }
 }
 
@@ -127,7 +125,7 @@ function writeComponent(
   options: ConvertOptions,
   onWritten: (parameters: number) => void,
 ): void {
-  const source = openWeights(checkpoint.weightsPath(component));
+  const source = openWeights(checkpoint.folder, checkpoint.weightsFile(component));
   try {
     const plan = planTensors(source.entries.values(), component, options);
     let scales = new Float32Array();

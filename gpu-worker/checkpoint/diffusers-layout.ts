@@ -1,35 +1,22 @@
 // A checkpoint folder in the layout of diffusers' VQDiffusionPipeline: configs, weights, tokenizer, version.
 
 import { createHash } from "node:crypto";
-import { existsSync, statSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
-import type { z } from "zod";
-import { disagreements } from "./agreement.ts";
-import {
-  classifierFreeConfigSchema,
-  generationConfigSchema,
-  modelIndexSchema,
-  type SchedulerConfig,
-  schedulerConfigSchema,
-  type TextEncoderConfig,
-  textEncoderConfigSchema,
-  type TransformerConfig,
-  transformerConfigSchema,
-  type VQModelConfig,
-  vqModelConfigSchema,
-} from "./config.ts";
-import type { DigestCache } from "./digest-cache.ts";
+import { basename } from "node:path";
+import type { SchedulerConfig, TextEncoderConfig, TransformerConfig, VQModelConfig } from "./config.ts";
 import { CheckpointError } from "./errors.ts";
-import { readJson } from "./json.ts";
-import { hashCheckpoint } from "./hash.ts";
-import { elementCount, isWeight, type TensorSource } from "./weights/tensor.ts";
-import { readTokenizer, type TokenizerInfo } from "./tokenizer-files.ts";
-import { listFiles, openWeights, pickWeights, safetensorsName } from "./weights/weight-files.ts";
+import type { DigestCache } from "./files/digest-cache.ts";
+import { CheckpointFolder } from "./files/folder.ts";
+import { hashFiles } from "./files/hash.ts";
+import { modelFiles } from "./model-files.ts";
+import { type CheckpointParts, readParts } from "./parts.ts";
+import type { TokenizerInfo } from "./tokenizer/read-tokenizer.ts";
 import { COMPONENTS, type Component } from "./weights/components.ts";
+import { TEXT_MODEL } from "./expected-tensors.ts";
+import { elementCount, isWeight, type TensorSource } from "./weights/tensor.ts";
+import { findWeights, openWeights } from "./weights/weight-files.ts";
 
 export type { Component } from "./weights/components.ts";
 
-const GENERATION_CONFIG = "generation_config.json";
 const UNCONDITIONAL = "learned_classifier_free_sampling_embeddings" satisfies Component;
 
 /** Named weights of one component, each checked against the shape that the configs imply. */
@@ -40,7 +27,7 @@ export class Weights {
   }
 
   has(name: string): boolean {
-    return this.#source.entries.has(name);
+    return this.#source.entries.has(this.#nameIn(name));
   }
 
   /** The first of `names` that the file has: old files name some tensors differently. */
@@ -53,14 +40,15 @@ export class Weights {
 
   /** The values, row-major; throws if the tensor is missing or its shape is not `shape`. */
   tensor(name: string, shape: readonly number[]): Float32Array {
-    const found = this.#source.entries.get(name)?.shape;
+    const own = this.#nameIn(name);
+    const found = this.#source.entries.get(own)?.shape;
     if (found !== undefined && found.join() !== shape.join()) {
       throw new CheckpointError(
         this.#source.path,
-        `tensor ${name} has shape [${found.join(", ")}], the config implies [${shape.join(", ")}]`,
+        `tensor ${own} has shape [${found.join(", ")}], the config implies [${shape.join(", ")}]`,
       );
     }
-    return this.#source.read(name);
+    return this.#source.read(own);
   }
 
   get parameters(): number {
@@ -71,43 +59,44 @@ export class Weights {
   close(): void {
     this.#source.close();
   }
+
+  /** transformers 5 names the text encoder's tensors without the prefix that saved files have. */
+  #nameIn(name: string): string {
+    if (this.#source.entries.has(name) || !name.startsWith(TEXT_MODEL)) return name;
+    const bare = name.slice(TEXT_MODEL.length);
+    return this.#source.entries.has(bare) ? bare : name;
+  }
 }
 
-export class DiffusersCheckpoint {
-  /** Absolute path of the folder. */
-  readonly dir: string;
+export class DiffusersCheckpoint implements CheckpointParts {
+  readonly folder: CheckpointFolder;
   readonly scheduler: SchedulerConfig;
   readonly textEncoder: TextEncoderConfig;
   readonly transformer: TransformerConfig;
   readonly vqvae: VQModelConfig;
-  /** False where the unconditional prompt is the encoded empty text. */
   readonly learnableUnconditional: boolean;
   readonly tokenizer: TokenizerInfo;
-  /** Of a call that says nothing. */
   readonly defaultGuidanceScale: number;
   readonly #variant: string | undefined;
 
   /** Reads and checks all configs; `variant` ("fp16") is preferred where weights come in several. Throws a
    * CheckpointError that names the file and what is wrong. */
   constructor(dir: string, { variant }: { variant?: string | undefined } = {}) {
-    this.dir = resolve(dir);
+    this.folder = new CheckpointFolder(dir);
     this.#variant = variant;
-    if (!existsSync(this.dir) || !statSync(this.dir).isDirectory()) {
-      throw new CheckpointError(this.dir, "no such folder");
-    }
-    this.#json("model_index.json", modelIndexSchema);
-    this.scheduler = this.#json("scheduler/scheduler_config.json", schedulerConfigSchema);
-    this.textEncoder = this.#json("text_encoder/config.json", textEncoderConfigSchema);
-    this.transformer = this.#json("transformer/config.json", transformerConfigSchema);
-    this.vqvae = this.#json("vqvae/config.json", vqModelConfigSchema);
-    this.learnableUnconditional = this.#json(
-      `${UNCONDITIONAL}/config.json`,
-      classifierFreeConfigSchema,
-    ).learnable;
-    this.tokenizer = readTokenizer(this.dir, this.textEncoder.max_position_embeddings);
-    this.defaultGuidanceScale = readGenerationConfig(this.dir).guidance_scale;
-    const [disagreement] = disagreements(this.dir, this);
-    if (disagreement !== undefined) throw disagreement;
+    const parts = readParts(this.folder);
+    this.scheduler = parts.scheduler;
+    this.textEncoder = parts.textEncoder;
+    this.transformer = parts.transformer;
+    this.vqvae = parts.vqvae;
+    this.learnableUnconditional = parts.learnableUnconditional;
+    this.tokenizer = parts.tokenizer;
+    this.defaultGuidanceScale = parts.defaultGuidanceScale;
+  }
+
+  /** Absolute path of the folder. */
+  get dir(): string {
+    return this.folder.dir;
   }
 
   get name(): string {
@@ -116,26 +105,17 @@ export class DiffusersCheckpoint {
 
   /** Opens the weights of a component; the caller closes them. */
   weights(component: Component): Weights {
-    return new Weights(openWeights(this.weightsPath(component)));
+    return new Weights(openWeights(this.folder, this.weightsFile(component)));
   }
 
-  /** The file, or the index of files, that the weights of a component are read from. */
-  weightsPath(component: Component): string {
-    const folder = join(this.dir, component);
-    const file = pickWeights(listFiles(folder), component, this.#variant);
-    if (file === undefined) {
-      throw new CheckpointError(
-        join(folder, safetensorsName(component)),
-        "the weights are missing, and there is no .bin file of them",
-      );
-    }
-    return join(folder, file);
+  /** The weight file, or index, of a component, relative to the folder. */
+  weightsFile(component: Component): string {
+    return findWeights(this.folder, component, this.#variant);
   }
 
   /** SHA-256, hex, of all files that decide what the checkpoint computes; read anew where `digests` do not know them. */
   version(digests?: DigestCache): string {
-    const hash = hashCheckpoint(this.dir, [...COMPONENTS, "scheduler", "tokenizer"], digests);
-    // The files of all variants are in the hash, and which of them is read is not.
+    const hash = hashFiles(this.folder, modelFiles(this.folder, this.#variant), digests);
     return this.#variant === undefined
       ? hash
       : createHash("sha256").update(`${hash}\0${this.#variant}`).digest("hex");
@@ -154,14 +134,4 @@ export class DiffusersCheckpoint {
       }
     }, 0);
   }
-
-  #json<T>(file: string, schema: z.ZodType<T>): T {
-    return readJson(join(this.dir, file), schema);
-  }
-}
-
-/** The file is optional; throws a CheckpointError if it is there and wrong. */
-export function readGenerationConfig(dir: string): z.infer<typeof generationConfigSchema> {
-  const path = join(dir, GENERATION_CONFIG);
-  return existsSync(path) ? readJson(path, generationConfigSchema) : generationConfigSchema.parse({});
 }

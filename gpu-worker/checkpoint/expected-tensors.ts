@@ -32,9 +32,12 @@ const conv = (prefix: string, inputs: number, outputs: number, kernel: number): 
 const times = <T>(count: number, make: (i: number) => T[]): T[] =>
   Array.from({ length: count }, (_, i) => make(i)).flat();
 
+/** Prefix of the text encoder's tensors; transformers 5 omits it from its state_dict(). */
+export const TEXT_MODEL = "text_model.";
+
 export function textEncoderTensors(config: TextEncoderConfig): Tensors {
   const { hidden_size: width, intermediate_size: inner } = config;
-  return [
+  const tensors = [
     tensor("text_model.embeddings.token_embedding.weight", config.vocab_size, width),
     tensor("text_model.embeddings.position_embedding.weight", config.max_position_embeddings, width),
     ...times(config.num_hidden_layers, (i) => {
@@ -51,6 +54,7 @@ export function textEncoderTensors(config: TextEncoderConfig): Tensors {
     }),
     ...norm("text_model.final_layer_norm", width),
   ];
+  return tensors.map(({ names: [name], shape }) => ({ names: [name, name.slice(TEXT_MODEL.length)], shape }));
 }
 
 export function transformerTensors(config: TransformerConfig): Tensors {

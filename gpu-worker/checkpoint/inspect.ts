@@ -1,16 +1,6 @@
 // Everything about a checkpoint folder that can be said without running it, and everything that is wrong with it.
 
-import { statSync } from "node:fs";
-import { join, relative, resolve } from "node:path";
-import { disagreements } from "./agreement.ts";
-import {
-  classifierFreeConfigSchema,
-  modelIndexSchema,
-  schedulerConfigSchema,
-  textEncoderConfigSchema,
-  transformerConfigSchema,
-  vqModelConfigSchema,
-} from "./config.ts";
+import { relative } from "node:path";
 import { CheckpointError } from "./errors.ts";
 import {
   type ExpectedTensor,
@@ -19,12 +9,12 @@ import {
   unconditionalTensors,
   vqModelTensors,
 } from "./expected-tensors.ts";
-import { readGenerationConfig } from "./diffusers-layout.ts";
-import { readJson } from "./json.ts";
-import { elementCount, isWeight, type TensorEntry, type TensorSource } from "./weights/tensor.ts";
-import { readTokenizer } from "./tokenizer-files.ts";
-import { listFiles, openWeights, pickWeights } from "./weights/weight-files.ts";
+import { CheckpointFolder } from "./files/folder.ts";
+import { checkGolden } from "./golden.ts";
+import { findParts } from "./parts.ts";
 import { COMPONENTS, type Component } from "./weights/components.ts";
+import { elementCount, isWeight, type TensorEntry, type TensorSource } from "./weights/tensor.ts";
+import { findWeights, openWeights } from "./weights/weight-files.ts";
 
 export interface ComponentInspection {
   readonly component: Component;
@@ -48,18 +38,19 @@ export interface Inspection {
   readonly timesteps: number | null;
   readonly layers: number | null;
   readonly textLength: number | null;
+  /** Tokens, special ones included, that are matched in a prompt as a whole. */
+  readonly addedTokens: readonly string[];
   readonly learnableUnconditional: boolean | null;
   /** Each names its file. */
   readonly problems: readonly string[];
 }
 
 /** Reads all headers and configs of a checkpoint in the diffusers layout; nothing of it has to be in order. */
-export function inspectCheckpoint(folder: string, variant?: string): Inspection {
-  const dir = resolve(folder);
-  if (statSync(dir, { throwIfNoEntry: false })?.isDirectory() !== true) {
-    throw new CheckpointError(dir, "no such folder");
-  }
-  const problems: string[] = [];
+export function inspectCheckpoint(dir: string, variant?: string): Inspection {
+  const folder = new CheckpointFolder(dir);
+  const { parts, problems: found } = findParts(folder);
+  const { scheduler, textEncoder, transformer, vqvae, tokenizer, learnableUnconditional } = parts;
+  const problems = found.map(({ message }) => message);
   const attempt = <T>(read: () => T): T | undefined => {
     try {
       return read();
@@ -70,73 +61,56 @@ export function inspectCheckpoint(folder: string, variant?: string): Inspection 
     }
   };
 
-  attempt(() => readJson(join(dir, "model_index.json"), modelIndexSchema));
-  attempt(() => readGenerationConfig(dir));
-  const config = (component: string): string => join(dir, component, "config.json");
-  const scheduler = attempt(() =>
-    readJson(join(dir, "scheduler", "scheduler_config.json"), schedulerConfigSchema),
-  );
-  const textEncoder = attempt(() => readJson(config("text_encoder"), textEncoderConfigSchema));
-  const transformer = attempt(() => readJson(config("transformer"), transformerConfigSchema));
-  const vqvae = attempt(() => readJson(config("vqvae"), vqModelConfigSchema));
-  const unconditional = attempt(() =>
-    readJson(config("learned_classifier_free_sampling_embeddings"), classifierFreeConfigSchema),
-  );
-  const tokenizer = attempt(() => readTokenizer(dir, textEncoder?.max_position_embeddings ?? Infinity));
-  if (scheduler && textEncoder && transformer && vqvae) {
-    problems.push(
-      ...disagreements(dir, { scheduler, textEncoder, transformer, vqvae }).map(({ message }) => message),
-    );
-  }
-
   const expected: Record<Component, readonly ExpectedTensor[] | undefined> = {
     text_encoder: textEncoder && textEncoderTensors(textEncoder),
     transformer: transformer && transformerTensors(transformer),
     vqvae: vqvae && vqModelTensors(vqvae),
     learned_classifier_free_sampling_embeddings:
-      textEncoder && tokenizer && unconditional?.learnable === true
+      textEncoder && tokenizer && learnableUnconditional === true
         ? unconditionalTensors(tokenizer.maxLength, textEncoder.hidden_size)
         : undefined,
   };
   const needed = COMPONENTS.filter(
     (component) =>
-      component !== "learned_classifier_free_sampling_embeddings" || unconditional?.learnable === true,
+      component !== "learned_classifier_free_sampling_embeddings" || learnableUnconditional === true,
   );
   const components = needed.map((component): ComponentInspection => {
-    const source = attempt(() => openComponent(dir, component, variant));
+    const source = attempt(() => openWeights(folder, findWeights(folder, component, variant)));
     if (source === undefined) {
       return { component, file: null, bytes: 0, dtypes: [], tensors: [], parameters: 0, unused: [] };
     }
     try {
       const wanted = expected[component];
       if (wanted !== undefined) problems.push(...mismatches(source, wanted));
-      return describe(dir, component, source, wanted ?? []);
+      return describe(folder.dir, component, source, wanted ?? []);
     } finally {
       source.close();
     }
   });
 
-  const latentSize = transformer?.sample_size ?? null;
+  if (transformer && vqvae && scheduler && textEncoder && tokenizer) {
+    const sizes = {
+      numEmbeddings: vqvae.num_vq_embeddings,
+      numTrainTimesteps: scheduler.num_train_timesteps,
+      length: transformer.sample_size ** 2,
+      textLength: tokenizer.maxLength,
+    };
+    attempt(() => checkGolden(folder, sizes));
+  }
   return {
-    dir,
+    dir: folder.dir,
     components,
     imageSize:
       transformer && vqvae ? transformer.sample_size * 2 ** (vqvae.block_out_channels.length - 1) : null,
-    latentSize,
+    latentSize: transformer?.sample_size ?? null,
     codes: vqvae?.num_vq_embeddings ?? null,
     timesteps: scheduler?.num_train_timesteps ?? null,
     layers: transformer?.num_layers ?? null,
     textLength: textEncoder && tokenizer ? tokenizer.maxLength : null,
-    learnableUnconditional: unconditional?.learnable ?? null,
+    addedTokens: tokenizer ? tokenizer.tables.addedTokens.map(({ content }) => content) : [],
+    learnableUnconditional: learnableUnconditional ?? null,
     problems,
   };
-}
-
-function openComponent(dir: string, component: Component, variant: string | undefined): TensorSource {
-  const folder = join(dir, component);
-  const file = pickWeights(listFiles(folder), component, variant);
-  if (file === undefined) throw new CheckpointError(folder, "the weights are missing, .safetensors or .bin");
-  return openWeights(join(folder, file));
 }
 
 /** What is missing from the file, has another shape than the config implies, or is of no kind of float. */
@@ -144,15 +118,20 @@ function mismatches(source: TensorSource, expected: readonly ExpectedTensor[]): 
   return expected.flatMap(({ names, shape }) => {
     const name = names.find((candidate) => source.entries.has(candidate)) ?? names[0];
     const entry = source.entries.get(name);
-    if (entry === undefined) return [`${source.path}: tensor ${names.join(" or ")} is missing`];
+    const fail = (reason: string, remedy: string): string[] => [
+      new CheckpointError(source.path, reason, { remedy }).message,
+    ];
+    const other = "take config and weights from the same model";
+    if (entry === undefined) return fail(`tensor ${names.join(" or ")} is missing`, other);
     if (entry.shape.join() !== shape.join()) {
-      return [
-        `${source.path}: tensor ${name} has shape [${entry.shape.join(", ")}], the config implies [${shape.join(", ")}]`,
-      ];
+      const found = `tensor ${name} has shape [${entry.shape.join(", ")}]`;
+      return fail(`${found}, the config implies [${shape.join(", ")}]`, other);
     }
-    return isWeight(entry)
-      ? []
-      : [`${source.path}: tensor ${name}: weights of dtype ${entry.dtype} are not supported`];
+    if (isWeight(entry)) return [];
+    return fail(
+      `tensor ${name}: weights of dtype ${entry.dtype} are not supported`,
+      "save them as fp32, fp16 or bf16",
+    );
   });
 }
 

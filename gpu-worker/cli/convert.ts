@@ -3,6 +3,7 @@
 import { convertCheckpoint } from "../checkpoint/convert.ts";
 import { QUANTIZATIONS } from "../graph/form.ts";
 import { choiceOption, type Command, readArguments, stringOptions } from "./command.ts";
+import { withFolderLock } from "../util/folder-lock.ts";
 import { createProgress } from "./progress.ts";
 
 const USAGE = "vqd convert SRC DST";
@@ -33,13 +34,14 @@ export const convert: Command = {
     const [source, target] = readArguments(positionals, USAGE, ["SRC", "DST"]);
     const dtype = DTYPES[choiceOption(values, "dtype", ["fp32", "fp16", "bf16"]) ?? "fp32"];
     const progress = createProgress(process.stderr, "converting", "M parameters");
-    convertCheckpoint(source, target, {
+    const options = {
       dtype,
       quantization: choiceOption(values, "quantization", QUANTIZATIONS) ?? "none",
       variant: values["variant"],
       force: flags.has("force"),
-      onProgress: (done, total) => progress.update(millions(done), millions(total)),
-    });
+      onProgress: (done: number, total: number) => progress.update(millions(done), millions(total)),
+    };
+    await withFolderLock(target, () => convertCheckpoint(source, target, options));
     progress.finish();
     process.stdout.write(`${target}\n`);
   },

@@ -29,7 +29,8 @@ export const inspect: Command = {
     const [dir] = readArguments(positionals, USAGE, ["DIR"]);
     const inspection = inspectCheckpoint(dir, values["variant"]);
     const withTensors = flags.has("tensors");
-    process.stdout.write(flags.has("json") ? json(inspection, withTensors) : text(inspection, withTensors));
+    const said = flags.has("json") ? json(inspection, withTensors) : text(inspection, withTensors);
+    process.stdout.write(said);
     const count = inspection.problems.length;
     if (count > 0) throw new Error(`${dir}: ${count} ${count === 1 ? "problem" : "problems"}`);
   },
@@ -53,6 +54,7 @@ function text(inspection: Inspection, withTensors: boolean): string {
     `timesteps   ${known(inspection.timesteps)}`,
     `layers      ${known(inspection.layers)}`,
     `prompt      ${known(inspection.textLength, " tokens")}, unconditional: ${unconditional(inspection)}`,
+    `added       ${listed(inspection.addedTokens)}`,
     "",
   ];
   for (const { component, file, bytes, dtypes, tensors, parameters, unused } of inspection.components) {
@@ -69,8 +71,12 @@ function text(inspection: Inspection, withTensors: boolean): string {
   }
   const { problems } = inspection;
   lines.push("", problems.length === 0 ? "no problems" : `${problems.length} problems:`, ...problems);
-  return `${lines.join("\n")}\n`;
+  return `${lines.map(printable).join("\n")}\n`;
 }
+
+/** Tensor names and config values can contain terminal escape sequences. */
+const printable = (line: string): string =>
+  line.replaceAll(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
 /** The first of many names and the number of the others; `--json` lists all. */
 function listed(names: readonly string[]): string {

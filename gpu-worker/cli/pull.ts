@@ -1,11 +1,11 @@
 // `vqd pull`: downloads a checkpoint from a model hub.
 
 import { inspectCheckpoint } from "../checkpoint/inspect.ts";
+import { readHubSettings } from "../huggingface/settings.ts";
 import { type Command, readArguments, stringOptions, UsageError } from "./command.ts";
 import { createByteProgress } from "./progress.ts";
 
 const USAGE = "vqd pull REPO";
-const DEFAULT_ENDPOINT = "https://huggingface.co";
 
 const help = `Usage: ${USAGE} [options]
 
@@ -17,9 +17,12 @@ Options:
   --dir DIR        target folder                                             [the name of REPO]
   --revision REV   branch, tag or commit                                                 [main]
   --variant NAME   prefer weight files of this variant, such as fp16
-  --endpoint URL   another hub of the same kind (HF_ENDPOINT)          [${DEFAULT_ENDPOINT}]
-  --token TOKEN    for private repositories; better set in the environment (HF_TOKEN)
+  --endpoint URL   another hub of the same kind (HF_ENDPOINT)          [https://huggingface.co]
+  --token TOKEN    for private and gated repositories; better set in the environment (HF_TOKEN)
   -h, --help       this text
+
+Without a token, the one saved by hf auth login (huggingface-cli login) is used, except with --endpoint. Files in the
+Hugging Face cache (HF_HOME) are copied from there.
 `;
 
 export const pull: Command = {
@@ -37,7 +40,10 @@ export const pull: Command = {
     }
     const env = process.env;
     const dir = values["dir"] ?? repo.slice(repo.indexOf("/") + 1);
-    const endpoint = readEndpoint(values["endpoint"] ?? (env["HF_ENDPOINT"] || DEFAULT_ENDPOINT));
+    const settings = readHubSettings(env);
+    const endpoint = readEndpoint(values["endpoint"] ?? settings.endpoint);
+    // A saved token belongs to the hub where the user logged in.
+    const token = values["endpoint"] === undefined ? settings.token : env["HF_TOKEN"] || undefined;
     // The hub's client is large, and no other command needs it.
     const { pullCheckpoint } = await import("../huggingface/pull.ts");
     const progress = createByteProgress(process.stderr, `pulling ${repo}`);
@@ -47,7 +53,8 @@ export const pull: Command = {
       endpoint,
       variant,
       revision: values["revision"],
-      token: values["token"] ?? (env["HF_TOKEN"] || undefined),
+      token: values["token"] ?? token,
+      cacheDir: settings.cacheDir,
       onProgress: progress.update,
     });
     progress.finish();

@@ -1,9 +1,9 @@
 // Downloads one file from a model hub: resumes where it was interrupted, checks size and hash, then moves it into place.
 
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { open, rename, rm, stat } from "node:fs/promises";
-import { HubError } from "./errors.ts";
+import { constants, createReadStream } from "node:fs";
+import { copyFile, open, rename, rm, stat } from "node:fs/promises";
+import { HubError, hintOf } from "./errors.ts";
 
 /** Consecutive attempts that bring no data. */
 const MAX_ATTEMPTS = 5;
@@ -20,6 +20,8 @@ export interface RemoteFile {
 
 export interface DownloadOptions {
   readonly token?: string | undefined;
+  /** Paths where the file may already be, such as the Hugging Face cache's. */
+  readonly copies?: readonly string[];
   /** Called with the number of bytes of this file on disk. */
   readonly onProgress?: (done: number) => void;
   readonly firstRetryMs?: number;
@@ -35,12 +37,47 @@ export async function download(file: RemoteFile, path: string, options: Download
     return;
   }
   const part = `${path}.${file.hash.hex.slice(0, 12)}.part`;
-  await fetchAll(file, part, options);
-  if (!(await matches(file, part))) {
-    await rm(part);
-    throw new HubError(`${path}: the downloaded file does not have the hash that the hub lists`);
+  if (!(await copyFrom(options.copies ?? [], file, part))) {
+    const isResumed = ((await sizeOf(part)) ?? 0) > 0;
+    await fetchAll(file, part, options);
+    if (!(await matches(file, part))) {
+      await rm(part);
+      // The part left by an earlier run may be damaged, so start over once.
+      if (isResumed) return download(file, path, options);
+      throw new HubError(`${path}: the downloaded file does not have the hash that the hub lists`);
+    }
   }
-  await rename(part, path);
+  await onDisk(path, () => rename(part, path));
+}
+
+/** Copies the first of `copies` that is the file to `part`; false if there is none. */
+async function copyFrom(copies: readonly string[], file: RemoteFile, part: string): Promise<boolean> {
+  for (const copy of copies) {
+    if ((await sizeOf(copy)) !== file.size || !(await matches(file, copy))) continue;
+    await onDisk(part, () => copyFile(copy, part, constants.COPYFILE_FICLONE));
+    return true;
+  }
+  return false;
+}
+
+const DISK_ERRORS: Readonly<Record<string, string>> = {
+  ENOSPC: "the disk is full; free some space and run the command again, which resumes the download",
+  EDQUOT: "the disk quota is used up; free some space and run the command again",
+  EACCES: "this user may not write it; change the folder's owner or permissions",
+  EPERM: "this user may not write it; change the folder's owner or permissions",
+  EROFS: "the file system is read-only; give another folder with --dir",
+  EISDIR: "is a folder; remove it",
+  ENOTDIR: "its parent is not a folder; remove that",
+};
+
+/** Turns errors of the file system, which a retry does not help, into HubErrors for `path`. */
+async function onDisk<T>(path: string, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    const explanation = DISK_ERRORS[(error as NodeJS.ErrnoException).code ?? ""];
+    throw explanation === undefined ? error : new HubError(`${path}: ${explanation}`, { cause: error });
+  }
 }
 
 async function fetchAll(file: RemoteFile, part: string, options: DownloadOptions): Promise<void> {
@@ -65,7 +102,7 @@ async function fetchAll(file: RemoteFile, part: string, options: DownloadOptions
 /** One request for the missing bytes; throws a HubError for failures that a retry cannot fix. */
 async function fetchRest(file: RemoteFile, part: string, options: DownloadOptions): Promise<void> {
   const begin = (await sizeOf(part)) ?? 0;
-  const handle = await open(part, "a");
+  const handle = await onDisk(part, () => open(part, "a"));
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(new Error(`silent for ${SILENCE_MS} ms`)), SILENCE_MS);
   try {
@@ -79,6 +116,10 @@ async function fetchRest(file: RemoteFile, part: string, options: DownloadOption
         ...(options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }),
       },
     });
+    if (response.status === 416 && begin > 0) {
+      await handle.truncate(0);
+      throw new Error("the hub does not have the rest of the file (416)");
+    }
     checkStatus(file, response);
     let done = begin;
     if (response.status !== 206) {
@@ -86,7 +127,8 @@ async function fetchRest(file: RemoteFile, part: string, options: DownloadOption
       await handle.truncate(0);
       done = 0;
     } else if (!response.headers.get("content-range")?.startsWith(`bytes ${begin}-`)) {
-      throw new HubError(`${file.url}: the response is not the requested range`);
+      await handle.truncate(0);
+      throw new Error("the response is not the requested range");
     }
     for await (const chunk of response.body ?? []) {
       timer.refresh();
@@ -95,7 +137,7 @@ async function fetchRest(file: RemoteFile, part: string, options: DownloadOption
         await handle.truncate(0);
         throw new HubError(`${file.url}: is larger than the ${file.size} bytes that the hub lists`);
       }
-      await handle.appendFile(chunk);
+      await onDisk(part, () => handle.appendFile(chunk));
       options.onProgress?.(done);
     }
     if (done < file.size) throw new Error(`ended after ${done} of ${file.size} bytes`);
@@ -105,9 +147,17 @@ async function fetchRest(file: RemoteFile, part: string, options: DownloadOption
   }
 }
 
-function checkStatus({ url }: RemoteFile, { status, ok }: Response): void {
+function checkStatus({ url }: RemoteFile, { status, ok, headers }: Response): void {
   if (ok) return;
-  if (status === 401 || status === 403) throw new HubError(`${url}: access is denied (${status})`);
+  if (status === 401 || status === 403) {
+    const hint = hintOf(headers.get("x-error-message") ?? `access is denied (${status})`);
+    const page = url.slice(0, url.indexOf("/resolve/"));
+    throw new HubError(
+      headers.get("x-error-code") === "GatedRepo"
+        ? `${page}: ${hint} Accept its conditions on that page, then log in (hf auth login) or set HF_TOKEN`
+        : `${url}: ${hint}`,
+    );
+  }
   // Temporary: busy or broken.
   if (status === 429 || status >= 500) throw new Error(`the hub answered ${status}`);
   throw new HubError(`${url}: the hub answered ${status}`);

@@ -4,30 +4,18 @@ import { existsSync, mkdirSync, realpathSync, statfsSync } from "node:fs";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { HubApiError, listFiles, type ListFileEntry, modelInfo } from "@huggingface/hub";
 import { classifierFreeConfigSchema, modelIndexSchema } from "../checkpoint/config.ts";
-import { readJson } from "../checkpoint/json.ts";
+import { readJson } from "../checkpoint/files/json.ts";
+import { MODEL_TEXTS, REQUIRED_TEXTS, TOKENIZER_FILES } from "../checkpoint/model-files.ts";
+import { withFolderLock } from "../util/folder-lock.ts";
 import { INDEX_ENDING, shardNames } from "../checkpoint/weights/shards.ts";
 import { pickWeights } from "../checkpoint/weights/weight-files.ts";
 import { COMPONENTS } from "../checkpoint/weights/components.ts";
 import { download, type RemoteFile } from "./download.ts";
-import { HubError } from "./errors.ts";
+import { HubError, hintOf } from "./errors.ts";
 
 const UNCONDITIONAL = "learned_classifier_free_sampling_embeddings";
-/** Needed by every checkpoint of this kind. */
-const REQUIRED = [
-  "model_index.json",
-  "scheduler/scheduler_config.json",
-  "tokenizer/merges.txt",
-  "tokenizer/tokenizer_config.json",
-  ...COMPONENTS.map((component) => `${component}/config.json`),
-] as const;
-const OPTIONAL = [
-  "generation_config.json",
-  "golden.json",
-  "tokenizer/vocab.json",
-  "tokenizer/special_tokens_map.json",
-  "README.md",
-  "LICENSE",
-] as const;
+/** Downloaded along with the model's own files. */
+const DOCUMENTS = ["README.md", "LICENSE"];
 /** A repository with more is not a model's. */
 const MAX_FILES = 10_000;
 
@@ -40,6 +28,8 @@ export interface PullOptions {
   readonly revision?: string | undefined;
   readonly variant?: string | undefined;
   readonly token?: string | undefined;
+  /** The Hugging Face cache, whose files are copied rather than downloaded. */
+  readonly cacheDir?: string | undefined;
   /** Bytes of the weights that are on the disk; the texts before them are small. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
   readonly firstRetryMs?: number;
@@ -52,14 +42,20 @@ interface Listing {
 
 /** Returns the paths, below `dir`, of all files that make up the checkpoint. Throws HubError and CheckpointError. */
 export async function pullCheckpoint(options: PullOptions): Promise<string[]> {
-  const { repo, variant } = options;
   const dir = resolve(options.dir);
+  return withFolderLock(dir, () => pullTo(dir, options));
+}
+
+async function pullTo(dir: string, options: PullOptions): Promise<string[]> {
+  const { repo, variant } = options;
   const listing = await list(options);
-  const missing = REQUIRED.filter((path) => !listing.files.has(path));
+  const isListed = (path: string): boolean => listing.files.has(path);
+  const missing = REQUIRED_TEXTS.filter((path) => !isListed(path));
+  if (![TOKENIZER_FILES.merges, TOKENIZER_FILES.json].some(isListed)) missing.push(TOKENIZER_FILES.merges);
   if (missing.length > 0) {
     throw new HubError(`${repo} is no checkpoint in the diffusers layout: it has no ${missing.join(", ")}`);
   }
-  const texts = [...REQUIRED, ...OPTIONAL.filter((path) => listing.files.has(path))];
+  const texts = [...MODEL_TEXTS, ...DOCUMENTS].filter(isListed);
   const quiet = { ...options, onProgress: undefined };
   await fetchFiles(listing, texts, dir, quiet);
   // Before gigabytes of another model come.
@@ -118,15 +114,20 @@ function explain(error: unknown, repo: string, revision: string, token: string |
   if (error instanceof HubError) return error;
   if (error instanceof HubApiError) {
     if (error.statusCode === 401 || error.statusCode === 403) {
-      const hint = token === undefined ? "; a private one needs a token (HF_TOKEN)" : " for this token";
-      return new HubError(`${repo}: no such repository, or no access to it${hint}`, { cause: error });
+      const hint =
+        token === undefined
+          ? "; a private one needs a token (hf auth login, or HF_TOKEN)"
+          : " for this token";
+      return new HubError(`${repo}: no such repository, or no access to it${hint}${saidBy(error)}`, {
+        cause: error,
+      });
     }
     if (error.statusCode === 404) {
       return new HubError(`${repo}: no such repository, or no revision ${JSON.stringify(revision)} of it`, {
         cause: error,
       });
     }
-    return new HubError(`${repo}: the hub answered ${error.statusCode}`, { cause: error });
+    return new HubError(`${repo}: the hub answered ${error.statusCode}${saidBy(error)}`, { cause: error });
   }
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   return new HubError(`${repo}: the hub cannot be asked: ${cause instanceof Error ? cause.message : "?"}`, {
@@ -134,11 +135,17 @@ function explain(error: unknown, repo: string, revision: string, token: string |
   });
 }
 
+/** What the hub itself says of the error. */
+function saidBy({ data }: HubApiError): string {
+  const said = data?.["error"];
+  return typeof said === "string" ? ` (the hub says: ${hintOf(said)})` : "";
+}
+
 async function fetchFiles(
   { commit, files }: Listing,
   paths: readonly string[],
   dir: string,
-  { repo, endpoint, token, onProgress, firstRetryMs }: PullOptions,
+  { repo, endpoint, token, cacheDir, onProgress, firstRetryMs }: PullOptions,
 ): Promise<void> {
   const remote = paths.map((path) => {
     const entry = files.get(path);
@@ -158,12 +165,17 @@ async function fetchFiles(
     const start = before;
     await download(file, place(dir, path), {
       token,
+      copies: cacheDir === undefined ? [] : [cachedBlob(cacheDir, repo, file)],
       ...(firstRetryMs === undefined ? {} : { firstRetryMs }),
       onProgress: (done) => onProgress?.(start + done, total),
     });
     before += file.size;
   }
 }
+
+/** Where the Hugging Face cache keeps a file of this content. */
+const cachedBlob = (cacheDir: string, repo: string, { hash }: RemoteFile): string =>
+  join(cacheDir, `models--${repo.replace("/", "--")}`, "blobs", hash.hex);
 
 function remoteFile(repo: string, { path, size, oid, lfs }: ListFileEntry, url: string): RemoteFile {
   if (lfs !== undefined && /^[0-9a-f]{64}$/.test(lfs.oid)) {

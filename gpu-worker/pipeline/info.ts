@@ -26,7 +26,7 @@ export interface PipelineInfo {
   readonly imageWidth: number;
   readonly textLength: number;
   readonly padTokenId: number;
-  readonly mergesSha256: string;
+  readonly vocabularySha256: string;
   readonly parameters: number;
   /** Rough upper estimate of the memory that one row of a pass takes in addition to the weights, in bytes. */
   readonly passBytesPerRow: number;
@@ -68,7 +68,7 @@ export function describeModel(
     imageWidth: side * upscale,
     textLength: tokenizer.maxLength,
     padTokenId: tokenizer.padTokenId,
-    mergesSha256: tokenizer.mergesSha256,
+    vocabularySha256: tokenizer.vocabularySha256,
     parameters: checkpoint.parameters(),
     passBytesPerRow: passBytesPerRow(checkpoint),
   };

@@ -1,7 +1,6 @@
 // The loaded parts of a checkpoint, which several pipelines can share.
 
-import { readFileSync } from "node:fs";
-import { type ClipTokenizer, createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
+import { type ClipTokenizer, createClipTokenizer, type TokenizerTables } from "@vqd/shared/tokenizer/clip.ts";
 import type { Denoiser } from "./denoiser.ts";
 import type { PipelineInfo } from "./info.ts";
 import type { NamedSchedulers } from "./sampling/schedulers.ts";
@@ -10,7 +9,7 @@ import type { VQModel } from "./vq-model.ts";
 
 interface Parts {
   readonly info: PipelineInfo;
-  readonly mergesPath: string;
+  readonly tables: TokenizerTables;
   readonly schedulers: NamedSchedulers;
   readonly conditioner: TextConditioner;
   readonly denoiser: Denoiser;
@@ -27,14 +26,14 @@ export class LoadedModel {
   readonly conditioner: TextConditioner;
   readonly denoiser: Denoiser;
   readonly vqModel: VQModel;
-  readonly #mergesPath: string;
+  readonly #tables: TokenizerTables;
   #tokenizer: ClipTokenizer | undefined;
   #owners = 0;
   #freed = false;
 
-  constructor({ info, mergesPath, schedulers, conditioner, denoiser, vqModel }: Parts) {
+  constructor({ info, tables, schedulers, conditioner, denoiser, vqModel }: Parts) {
     this.info = info;
-    this.#mergesPath = mergesPath;
+    this.#tables = tables;
     this.schedulers = schedulers;
     this.conditioner = conditioner;
     this.denoiser = denoiser;
@@ -43,7 +42,7 @@ export class LoadedModel {
 
   /** Created on first use: reading the vocabulary takes a while, and callers with token ids never need it. */
   get tokenizer(): ClipTokenizer {
-    this.#tokenizer ??= createClipTokenizer(readFileSync(this.#mergesPath, "utf8"));
+    this.#tokenizer ??= createClipTokenizer(this.#tables);
     return this.#tokenizer;
   }
 

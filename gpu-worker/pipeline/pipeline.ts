@@ -1,6 +1,6 @@
 // VQ-Diffusion text to image: encodePrompt → prepareLatents → denoise → decode, each step public.
 
-import { DigestCache } from "../checkpoint/digest-cache.ts";
+import { DigestCache } from "../checkpoint/files/digest-cache.ts";
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { ensureGraphs } from "../graph/cache.ts";
 import { graphForm, type Quantization } from "../graph/form.ts";
@@ -93,13 +93,13 @@ export class VQDiffusionPipeline {
     // Everything else that can throw comes before the sessions, which would have to be released.
     const info = describeModel(checkpoint, version, { provider, quantization });
     const schedulers = namedSchedulers(checkpoint.scheduler);
-    const { mergesPath } = checkpoint.tokenizer;
+    const { tables } = checkpoint.tokenizer;
     const [conditioner, denoiser, vqModel] = await allOrNone<[TextConditioner, Denoiser, VQModel]>([
       TextConditioner.load(checkpoint, graphs, { ...options, cacheBytes: promptCacheBytes }),
       Denoiser.load(checkpoint, graphs, threaded),
       VQModel.load(checkpoint, graphs, threaded),
     ]);
-    const model = new LoadedModel({ info, mergesPath, schedulers, conditioner, denoiser, vqModel });
+    const model = new LoadedModel({ info, tables, schedulers, conditioner, denoiser, vqModel });
     return new VQDiffusionPipeline({ model, scheduler: schedulers.reference });
   }
 

@@ -41,7 +41,7 @@ export function modelManifest(
     imageHeight: info.imageHeight,
     imageWidth: info.imageWidth,
     tokenizer: {
-      mergesSha256: info.mergesSha256,
+      mergesSha256: info.vocabularySha256,
       maxLength: info.textLength,
       padTokenId: info.padTokenId,
     },

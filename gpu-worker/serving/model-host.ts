@@ -3,11 +3,13 @@
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
+import { CheckpointFolder } from "../checkpoint/files/folder.ts";
+import { readGolden } from "../checkpoint/golden.ts";
 import type { Quantization } from "../graph/form.ts";
 import { modelManifest } from "./manifest.ts";
 import { ensurePalette } from "./palette.ts";
 import { type PipelineInfo, VQDiffusionPipeline } from "../pipeline/pipeline.ts";
-import { readGolden, selfCheck } from "./self-check.ts";
+import { selfCheck } from "./self-check.ts";
 import { ServedModel, type ServedModelOptions } from "./served-model.ts";
 import type { Provider } from "../runtime/session.ts";
 import type { StallWatch } from "../watchdog/stall-watch.ts";
@@ -202,7 +204,7 @@ export class ModelHost {
 
   async #check({ dir }: ModelSource, pipeline: VQDiffusionPipeline): Promise<void> {
     const { watch, log } = this.#options;
-    const golden = readGolden(dir);
+    const golden = readGolden(new CheckpointFolder(dir));
     if (golden === undefined) {
       log.info("self-check skipped: the checkpoint has no golden.json");
       return;

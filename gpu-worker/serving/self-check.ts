@@ -1,15 +1,10 @@
 // Checks that the loaded model computes what its checkpoint says it should on this provider, driver and machine.
 
-import { existsSync } from "node:fs";
-import { join } from "node:path";
-import { z } from "zod";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
-import { readJson } from "../checkpoint/json.ts";
+import { type Golden, misfit } from "../checkpoint/golden.ts";
+import { GOLDEN } from "../checkpoint/model-files.ts";
 import type { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
 import { StepNoise } from "../pipeline/sampling/random.ts";
-
-/** A file in the checkpoint's folder, written by `vqd golden`. */
-export const GOLDEN_FILE = "golden.json";
 
 /** Points of the diffusion process at which the model is evaluated, as fractions of it; at 1 everything is masked. */
 const TIMES = [0.3, 0.7, 1];
@@ -19,25 +14,6 @@ const MAX_ERROR = 0.25;
 /** Share of pixels whose most likely class is the recorded one. int8 stays above 98 %; near-ties may come out differently. */
 const MIN_AGREEMENT = 0.8;
 const DECIMALS = 1e4;
-
-const ids = z.array(z.int().min(0)).min(1);
-const goldenSchema = z.object({
-  v: z.literal(1),
-  cases: z
-    .array(
-      z.object({
-        prompt_ids: ids,
-        timestep: z.int().min(0),
-        /** Class ids [L] that the model is given; the mask is the class after the codes. */
-        tokens: ids,
-        /** Most likely class of each pixel [L] and its log-probability, in fp32 on the CPU, without guidance. */
-        top_class: ids,
-        top_log_prob: z.array(z.number().max(0)).min(1),
-      }),
-    )
-    .min(1),
-});
-export type Golden = z.infer<typeof goldenSchema>;
 
 export interface SelfCheck {
   /** Mean absolute error of the recorded classes' log-probabilities, in nats. */
@@ -49,12 +25,6 @@ export interface SelfCheck {
 /** The model's results are not those that its checkpoint records. */
 export class SelfCheckError extends Error {
   override readonly name = "SelfCheckError";
-}
-
-/** The recorded steps in the checkpoint's folder, or undefined if there are none. Throws a CheckpointError if they are damaged. */
-export function readGolden(dir: string): Golden | undefined {
-  const path = join(dir, GOLDEN_FILE);
-  return existsSync(path) ? readJson(path, goldenSchema) : undefined;
 }
 
 /** Records steps computed by `pipeline`, which should use fp32 on the CPU. */
@@ -85,13 +55,13 @@ export async function recordGolden(pipeline: VQDiffusionPipeline, prompt: string
 
 /** Compares the loaded model with `golden`. Throws a SelfCheckError that says how far off it is. */
 export async function selfCheck(pipeline: VQDiffusionPipeline, golden: Golden): Promise<SelfCheck> {
+  const { numEmbeddings, numTrainTimesteps, latentHeight, latentWidth, textLength } = pipeline.info;
+  const length = latentHeight * latentWidth;
+  const reason = misfit(golden, { numEmbeddings, numTrainTimesteps, length, textLength });
+  if (reason !== undefined) throw new SelfCheckError(`${GOLDEN}: ${reason}`);
   const predicted = await predict(pipeline, golden.cases);
   let [error, agreeing, pixels] = [0, 0, 0];
-  for (const [row, { tokens, top_class: classes, top_log_prob: logProbs }] of golden.cases.entries()) {
-    if (classes.length !== tokens.length || logProbs.length !== tokens.length) {
-      throw new SelfCheckError(`${GOLDEN_FILE}: cases.${row} has lists of different lengths`);
-    }
-    if (classes.some((k) => k >= pipeline.info.numEmbeddings)) throw misfit(row);
+  for (const [row, { top_class: classes, top_log_prob: logProbs }] of golden.cases.entries()) {
     for (const [pixel, k] of classes.entries()) {
       error += Math.abs(predicted.logProb(row, pixel, k) - (logProbs[pixel] ?? outOfBounds()));
       agreeing += predicted.top(row, pixel) === k ? 1 : 0;
@@ -102,16 +72,13 @@ export async function selfCheck(pipeline: VQDiffusionPipeline, golden: Golden): 
   // Written so that NaN fails.
   if (!(result.error <= MAX_ERROR && result.agreement >= MIN_AGREEMENT)) {
     throw new SelfCheckError(
-      `the model's results differ from ${GOLDEN_FILE}: log-probabilities are off by ${result.error.toFixed(3)} on ` +
+      `the model's results differ from ${GOLDEN}: log-probabilities are off by ${result.error.toFixed(3)} on ` +
         `average (at most ${MAX_ERROR}), and the most likely class matches for ` +
         `${(100 * result.agreement).toFixed(1)} % of the pixels (at least ${100 * MIN_AGREEMENT} %)`,
     );
   }
   return result;
 }
-
-const misfit = (index: number): SelfCheckError =>
-  new SelfCheckError(`${GOLDEN_FILE}: cases.${index} does not fit the model`);
 
 interface Predicted {
   logProb(row: number, pixel: number, k: number): number;
@@ -122,16 +89,8 @@ async function predict(
   pipeline: VQDiffusionPipeline,
   cases: readonly Pick<Golden["cases"][number], "prompt_ids" | "timestep" | "tokens">[],
 ): Promise<Predicted> {
-  const { numEmbeddings, numTrainTimesteps, latentHeight, latentWidth, textLength } = pipeline.info;
+  const { numEmbeddings, latentHeight, latentWidth } = pipeline.info;
   const length = latentHeight * latentWidth;
-  for (const [index, { prompt_ids, timestep, tokens }] of cases.entries()) {
-    const fits =
-      prompt_ids.length === textLength &&
-      timestep < numTrainTimesteps &&
-      tokens.length === length &&
-      tokens.every((token) => token <= numEmbeddings);
-    if (!fits) throw misfit(index);
-  }
   const prompts = await pipeline.encodePrompt(cases.map((one) => one.prompt_ids));
   const logProbs = await pipeline.model.denoiser.predict(
     cases.map(({ tokens }) => Uint16Array.from(tokens)),

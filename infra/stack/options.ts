@@ -120,8 +120,9 @@ const MODEL_FILES = [
   "transformer/config.json",
   "text_encoder/config.json",
   "scheduler/scheduler_config.json",
-  "tokenizer/merges.txt",
 ];
+/** One of these holds the vocabulary. */
+const VOCABULARY_FILES = ["tokenizer/merges.txt", "tokenizer/tokenizer.json"];
 
 /** One folder, or several, separated as in PATH. */
 function modelFolders(given: Given | undefined): string {
@@ -133,7 +134,9 @@ function modelFolders(given: Given | undefined): string {
 function modelFolder({ source, text }: Given): string {
   const dir = resolve(text);
   if (!isDirectory(dir)) throw new UsageError(`${source}: no such folder: ${dir}`);
-  const missing = MODEL_FILES.filter((file) => !existsSync(join(dir, file)));
+  const isMissing = (file: string): boolean => !existsSync(join(dir, file));
+  const missing = MODEL_FILES.filter(isMissing);
+  if (VOCABULARY_FILES.every(isMissing)) missing.push(VOCABULARY_FILES.join(" or "));
   if (missing.length === 0) return dir;
   throw new UsageError(
     `${source}: ${dir} is not a VQ-Diffusion checkpoint in the diffusers layout: it has no ${missing.join(", ")}`,

@@ -1,75 +1,49 @@
-// Byte-level byte-pair encoding, its vocabulary derived from the list of merges alone.
+// Byte-level byte-pair encoding of one word.
 
-/** First id of each group: bytes, bytes that end a word, merges (in order), then the special tokens. */
-const WORD_END_BYTES = 256;
-const FIRST_MERGE = 512;
+import {
+  BYTE_CHARS,
+  END_OF_WORD,
+  indexSymbols,
+  mergedSymbol,
+  type Vocabulary,
+  VocabularyError,
+} from "./vocabulary.ts";
 
-const END_OF_WORD = "</w>";
-/** Pairs are keyed `left * PAIR_BASE + right`; CLIP has 49,408 ids. */
+/** Pairs are keyed `left * PAIR_BASE + right`; ids are uint16. */
 const PAIR_BASE = 65_536;
-/** Heap keys are `mergedId * POSITION_BASE + position`: exact in a double up to 2^16 ids and 2^32 bytes. */
+/** Heap keys are `rank * POSITION_BASE + position`: exact in a double up to 2^16 merges and 2^32 bytes. */
 const POSITION_BASE = 2 ** 32;
 
 /** Most distinct words remembered, and the longest word worth remembering, in UTF-8 bytes. */
 const CACHE_WORDS = 4_096;
 const CACHE_WORD_BYTES = 64;
 
-/** Printable Latin-1: ASCII 0x21 .. 0x7e, then 0xa1 .. 0xff without the soft hyphen. */
-const isPrintable = (byte: number): boolean =>
-  (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
-
-/**
- * The merges file spells bytes as printable characters (GPT-2's table): printable Latin-1 bytes stand for
- * themselves and come first in the vocabulary, the others follow as U+0100, U+0101, ...
- */
-function byteAlphabet(): { charOf: string[]; idOf: Uint8Array } {
-  const bytes = Array.from({ length: 256 }, (_, byte) => byte);
-  const printable = bytes.filter(isPrintable);
-  const others = bytes.filter((byte) => !isPrintable(byte));
-  const charOf: string[] = [];
-  const idOf = new Uint8Array(256);
-  printable.forEach((byte, id) => {
-    charOf[id] = String.fromCharCode(byte);
-    idOf[byte] = id;
-  });
-  others.forEach((byte, i) => {
-    charOf[printable.length + i] = String.fromCharCode(0x100 + i);
-    idOf[byte] = printable.length + i;
-  });
-  return { charOf, idOf };
-}
-
 export interface Bpe {
-  /** Ids below this one; the special tokens of a vocabulary come after. */
+  /** Number of symbols; ids of added tokens start here. */
   readonly size: number;
   /** Ids of one word without white space; time is n log n in its bytes. */
   encodeWord(word: string): readonly number[];
 }
 
+interface Merges {
+  /** Rank of the merge of a pair of ids, 0 being applied first. */
+  readonly rankOf: ReadonlyMap<number, number>;
+  /** Id produced by the merge of each rank. */
+  readonly idOf: Uint16Array;
+}
+
 /**
- * Builds the encoder from a merges file: one `left right` pair a line, the most frequent first.
- * Throws a RangeError for a line that is no pair of known symbols.
+ * Builds the encoder. This takes tens of milliseconds, so do it once. Bytes missing from the vocabulary become `unkTokenId`.
+ * Throws a VocabularyError if the merges do not fit the symbols.
  */
-export function createBpe(mergesText: string): Bpe {
-  const { charOf, idOf } = byteAlphabet();
-  const idOfSymbol = new Map<string, number>();
-  for (const [id, char] of charOf.entries()) {
-    idOfSymbol.set(char, id);
-    idOfSymbol.set(char + END_OF_WORD, WORD_END_BYTES + id);
-  }
-  const mergeOf = new Map<number, number>();
-  let size = FIRST_MERGE;
-  for (const line of mergesText.split("\n")) {
-    if (line === "" || line.startsWith("#version")) continue;
-    const space = line.indexOf(" ");
-    const left = idOfSymbol.get(line.slice(0, space));
-    const right = idOfSymbol.get(line.slice(space + 1));
-    if (left === undefined || right === undefined) {
-      throw new RangeError(`merge ${size - FIRST_MERGE + 1} does not join two known symbols`);
-    }
-    mergeOf.set(left * PAIR_BASE + right, size);
-    idOfSymbol.set(line.slice(0, space) + line.slice(space + 1), size);
-    size++;
+export function createBpe(vocabulary: Vocabulary, unkTokenId: number): Bpe {
+  const ids = indexSymbols(vocabulary);
+  const merges = indexMerges(vocabulary.merges, ids);
+  const inner = new Uint16Array(256);
+  const last = new Uint16Array(256);
+  for (const { byte, char } of BYTE_CHARS) {
+    inner[byte] = ids.get(char) ?? unkTokenId;
+    last[byte] = ids.get(char + END_OF_WORD) ?? unkTokenId;
   }
 
   const encoder = new TextEncoder();
@@ -79,9 +53,11 @@ export function createBpe(mergesText: string): Bpe {
     const cached = cache.get(word);
     if (cached !== undefined) return cached;
     const bytes = encoder.encode(word);
-    const ids = Int32Array.from(bytes, (byte) => idOf[byte] ?? 0);
-    if (ids.length > 0) ids[ids.length - 1] = (ids[ids.length - 1] ?? 0) + WORD_END_BYTES;
-    const merged = mergeAll(ids, mergeOf);
+    const end = bytes.length - 1;
+    const merged = mergeAll(
+      Int32Array.from(bytes, (byte, i) => (i === end ? last : inner)[byte] ?? 0),
+      merges,
+    );
     if (bytes.length <= CACHE_WORD_BYTES) {
       // First in, first out: common words come back at once, and the size stays bounded.
       if (cache.size >= CACHE_WORDS) {
@@ -94,35 +70,87 @@ export function createBpe(mergesText: string): Bpe {
     }
     return merged;
   };
-  return { size, encodeWord };
+  return { size: ids.size, encodeWord };
 }
 
 /**
- * Applies merges, lowest rank first and leftmost among equals, over a linked list with a heap of candidates.
- * The reference merges all places of the best pair before it looks again; that is the same, since a merge made
- * of a merge's result always has a later rank.
+ * If a pair is listed twice, its later rank counts, as in the reference. Throws a VocabularyError for merges that do not fit
+ * the symbols.
  */
-function mergeAll(ids: Int32Array, mergeOf: ReadonlyMap<number, number>): number[] {
+function indexMerges(merges: readonly string[], ids: ReadonlyMap<string, number>): Merges {
+  const rankOf = new Map<number, number>();
+  const idOf = new Uint16Array(merges.length);
+  for (const [rank, merge] of merges.entries()) {
+    const space = merge.indexOf(" ");
+    const left = ids.get(merge.slice(0, space));
+    const right = ids.get(merge.slice(space + 1));
+    const result = ids.get(mergedSymbol(merge));
+    if (left === undefined || right === undefined) {
+      throw new VocabularyError(
+        `merge ${rank + 1}, ${JSON.stringify(merge)}, does not join two known symbols`,
+      );
+    }
+    if (result === undefined) {
+      throw new VocabularyError(
+        `merge ${rank + 1}, ${JSON.stringify(merge)}, produces a symbol that has no id`,
+      );
+    }
+    rankOf.set(left * PAIR_BASE + right, rank);
+    idOf[rank] = result;
+  }
+  return { rankOf, idOf };
+}
+
+/**
+ * A stricter check than `createBpe` needs: also throws a VocabularyError for symbols that are neither bytes nor produced by a
+ * merge, which is how a truncated merges file shows.
+ */
+export function checkMerges(merges: readonly string[], ids: ReadonlyMap<string, number>): void {
+  const made = new Set<number | undefined>(indexMerges(merges, ids).idOf);
+  for (const { char } of BYTE_CHARS) made.add(ids.get(char)).add(ids.get(char + END_OF_WORD));
+  const rank = merges.findIndex((merge) => merge.split(" ").some((symbol) => !made.has(ids.get(symbol))));
+  if (rank >= 0) {
+    throw new VocabularyError(
+      `merge ${rank + 1}, ${JSON.stringify(merges[rank])}, joins a symbol that no merge produces`,
+    );
+  }
+  // Such a symbol could never be produced. Without the end-of-word mark it may be a special token.
+  for (const [symbol, id] of ids) {
+    if (symbol.endsWith(END_OF_WORD) && !made.has(id)) {
+      throw new VocabularyError(`no merge produces ${JSON.stringify(symbol)}, which has id ${id}`);
+    }
+  }
+}
+
+/**
+ * Applies merges, lowest rank first and leftmost among equals, over a linked list with a heap of candidates, as the
+ * reference does.
+ */
+function mergeAll(ids: Int32Array, { rankOf, idOf }: Merges): number[] {
   const { length } = ids;
   const next = Int32Array.from({ length }, (_, i) => (i + 1 < length ? i + 1 : -1));
   const prev = Int32Array.from({ length }, (_, i) => i - 1);
   const heap: number[] = [];
 
-  const consider = (left: number): void => {
+  /** Rank of the pair starting at `left`; undefined if there is no such merge. */
+  const rankAt = (left: number): number | undefined => {
     const right = next[left] ?? -1;
-    if (right < 0) return;
-    const merged = mergeOf.get((ids[left] ?? 0) * PAIR_BASE + (ids[right] ?? 0));
-    if (merged !== undefined) push(heap, merged * POSITION_BASE + left);
+    return right < 0 ? undefined : rankOf.get((ids[left] ?? 0) * PAIR_BASE + (ids[right] ?? 0));
+  };
+  const consider = (left: number): void => {
+    const rank = rankAt(left);
+    if (rank !== undefined) push(heap, rank * POSITION_BASE + left);
   };
 
   for (let i = 0; i < length; i++) consider(i);
   while (heap.length > 0) {
     const key = pop(heap);
     const left = key % POSITION_BASE;
-    const merged = (key - left) / POSITION_BASE;
+    const merged = idOf[(key - left) / POSITION_BASE] ?? 0;
     const right = next[left] ?? -1;
     // Stale if a neighbour has been merged meanwhile: dead places hold -1 and form no known pair.
-    if (right < 0 || mergeOf.get((ids[left] ?? 0) * PAIR_BASE + (ids[right] ?? 0)) !== merged) continue;
+    const rank = rankAt(left);
+    if (rank === undefined || idOf[rank] !== merged) continue;
     ids[left] = merged;
     ids[right] = -1;
     const after = next[right] ?? -1;

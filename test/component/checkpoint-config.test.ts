@@ -39,36 +39,44 @@ const open = (): DiffusersCheckpoint => new DiffusersCheckpoint(dir);
 
 describe("a checkpoint is refused", () => {
   it.each<[string, Record<string, unknown>, RegExp]>([
-    [TRANSFORMER, { num_vector_embeds: 65_537 }, /: num_vector_embeds: .*65536, found 65537$/],
-    [VQVAE, { num_vq_embeddings: 65_536 }, /: num_vq_embeddings: .*65535, found 65536$/],
-    [VQVAE, { norm_num_groups: 5 }, /: norm_num_groups: does not divide .* 32, 64, found 5$/],
-    [SCHEDULER, { num_vec_classes: 65_537 }, /: num_vec_classes: .*65536, found 65537$/],
+    [TRANSFORMER, { num_vector_embeds: 65_537 }, /: num_vector_embeds: .*65536, found 65537; correct/],
+    [VQVAE, { num_vq_embeddings: 65_536 }, /: num_vq_embeddings: .*65535, found 65536; correct/],
+    [VQVAE, { norm_num_groups: 5 }, /: norm_num_groups: does not divide .* 32, 64, found 5; correct/],
+    [SCHEDULER, { num_vec_classes: 65_537 }, /: num_vec_classes: .*65536, found 65537; correct/],
     [SCHEDULER, { alpha_cum_start: 5 }, /: alpha_cum_start: .*1, found 5/],
-    [SCHEDULER, { alpha_cum_end: -0.1 }, /: alpha_cum_end: .*0, found -0.1$/],
-    [SCHEDULER, ends(0, 0, 0.1, 0.9), /: alpha_cum_start: .*0, found 0$/],
-    [SCHEDULER, ends(0.99, 0.01, 0, 0), /: gamma_cum_end: .*0, found 0$/],
+    [SCHEDULER, { alpha_cum_end: -0.1 }, /: alpha_cum_end: .*0, found -0.1; correct/],
+    [SCHEDULER, ends(0, 0, 0.1, 0.9), /: alpha_cum_start: .*0, found 0; correct/],
+    [SCHEDULER, ends(0.99, 0.01, 0, 0), /: gamma_cum_end: .*0, found 0; correct/],
     [
       SCHEDULER,
       { gamma_cum_end: 1 },
-      /: alpha_cum_end: makes more than 1 with gamma_cum_end 1, found 0.000009$/,
+      /: alpha_cum_end: makes more than 1 with gamma_cum_end 1, found 0.000009; correct/,
     ],
     [
       SCHEDULER,
       ends(0.9, 0, 0.2, 0.9),
       /: alpha_cum_start: makes more than 1 with gamma_cum_start 0.2, found 0.9/,
     ],
-    [SCHEDULER, ends(0.4, 0.1, 0.5, 0.4), /: gamma_cum_end: is less than gamma_cum_start 0.5, found 0.4$/],
+    [
+      SCHEDULER,
+      ends(0.4, 0.1, 0.5, 0.4),
+      /: gamma_cum_end: is less than gamma_cum_start 0.5, found 0.4; correct/,
+    ],
     [
       SCHEDULER,
       ends(0.5, 0.1, 0.1, 0.9),
-      /: alpha_cum_end: is a larger part .* than alpha_cum_start, found 0.1$/,
+      /: alpha_cum_end: is a larger part .* than alpha_cum_start, found 0.1; correct/,
     ],
-    [TEXT_ENCODER, { num_attention_heads: 7 }, /: num_attention_heads: does not divide .* 24, found 7$/],
-    [TEXT_ENCODER, { max_position_embeddings: 1 }, /: max_position_embeddings: .*2, found 1$/],
-    [TEXT_ENCODER, { layer_norm_eps: -1 }, /: layer_norm_eps: .*0, found -1$/],
-    [TOKENIZER, { model_max_length: 76.5 }, /: model_max_length: is not an integer, found 76.5$/],
-    [TOKENIZER, { model_max_length: -5 }, /: model_max_length: .*2, found -5$/],
-    [TOKENIZER, { model_max_length: 1 }, /: model_max_length: .*2, found 1$/],
+    [
+      TEXT_ENCODER,
+      { num_attention_heads: 7 },
+      /: num_attention_heads: does not divide .* 24, found 7; correct/,
+    ],
+    [TEXT_ENCODER, { max_position_embeddings: 1 }, /: max_position_embeddings: .*2, found 1; correct/],
+    [TEXT_ENCODER, { layer_norm_eps: -1 }, /: layer_norm_eps: .*0, found -1; correct/],
+    [TOKENIZER, { model_max_length: 76.5 }, /: model_max_length: is not an integer, found 76.5; correct/],
+    [TOKENIZER, { model_max_length: -5 }, /: model_max_length: .*2, found -5; correct/],
+    [TOKENIZER, { model_max_length: 1 }, /: model_max_length: .*2, found 1; correct/],
   ])("whose %s says %j", async (file, change, reason) => {
     await edit(file, change);
     expect(open).toThrow(CheckpointError);

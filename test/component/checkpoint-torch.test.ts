@@ -65,7 +65,7 @@ async function imageOf(model: string) {
 /** Every float of the folder, by component and name. */
 function allWeights(checkpoint: DiffusersCheckpoint): Map<string, number[]> {
   const entries = COMPONENTS.flatMap((component) => {
-    const source = openWeights(checkpoint.weightsPath(component));
+    const source = openWeights(checkpoint.folder, checkpoint.weightsFile(component));
     try {
       return [...source.entries.values()]
         .filter(({ dtype }) => dtype !== "I64")
@@ -100,7 +100,9 @@ describe("a checkpoint of PyTorch files", () => {
   it("that runs code is refused with its file and what it refers to", async () => {
     const path = join(dir, "vqvae", "diffusion_pytorch_model.bin");
     await rename(join(dir, "vqvae", SAFETENSORS.vqvae), path);
-    expect(() => new DiffusersCheckpoint(dir).weights("vqvae")).toThrow(/it is not a zip file/);
+    expect(() => new DiffusersCheckpoint(dir).weights("vqvae")).toThrow(
+      /is a safetensors file with the wrong file name extension; rename it to \.safetensors/,
+    );
     expect(() => new DiffusersCheckpoint(dir).weights("vqvae")).toThrow(path);
   });
 });
@@ -129,6 +131,32 @@ describe("the choice among weight files", () => {
     [["toString", "__proto__"], undefined, undefined],
   ])("of %j, with variant %s, is %s", (names, variant, expected) => {
     expect(pickWeights(names, "vqvae", variant)).toBe(expected);
+  });
+
+  // Written by save_pretrained(max_shard_size="1MB", variant="fp16") of diffusers 0.42, and by older versions.
+  const parts = (name: string): string[] => [1, 2].map((n) => name.replace("N", `0000${n}-of-00002`));
+  it.each([
+    [
+      "diffusion_pytorch_model.safetensors.index.fp16.json",
+      parts("diffusion_pytorch_model.fp16-N.safetensors"),
+    ],
+    [
+      "diffusion_pytorch_model.safetensors.fp16.index.json",
+      parts("diffusion_pytorch_model-N.fp16.safetensors"),
+    ],
+    [
+      "diffusion_pytorch_model.fp16.safetensors.index.json",
+      parts("diffusion_pytorch_model.fp16-N.safetensors"),
+    ],
+    ["diffusion_pytorch_model.bin.index.fp16.json", parts("diffusion_pytorch_model.fp16-N.bin")],
+    ["diffusion_pytorch_model.bin.index.json", parts("diffusion_pytorch_model-N.bin")],
+  ])("is the index %s, and never a shard", (index, names) => {
+    for (const variant of [undefined, "fp16", "other"]) {
+      expect(pickWeights([...names, "config.json", index], "vqvae", variant)).toBe(index);
+      expect(pickWeights(names, "vqvae", variant)).toBeUndefined();
+    }
+    expect(pickWeights([...names, index, st], "vqvae", "fp16")).toBe(index.includes("fp16") ? index : st);
+    expect(pickWeights([...names, index, st], "vqvae")).toBe(st);
   });
 
   it("has the names of transformers for the text encoder", () => {
@@ -174,7 +202,7 @@ describe("weights in several files", () => {
     await writeIndex({ weight_map: { ...weightMap, more: "part-1.bin" } });
     expect(open).toThrow(/part-1\.bin: tensor more is missing, the index says it is here/);
     await writeIndex({ weight_map: { ...weightMap, more: "part-3.bin" } });
-    expect(open).toThrow(/part-3\.bin: the file is missing, the index names it/);
+    expect(open).toThrow(/part-3\.bin: the file is missing/);
     for (const file of ["../part-1.bin", "/etc/passwd", "a/b.bin", "config.json", INDEX, "..bin"]) {
       await writeIndex({ weight_map: { ...weightMap, more: file } });
       expect(open).toThrow(/index\.json: weight_map\.more: not a file beside it, found/);
@@ -182,7 +210,7 @@ describe("weights in several files", () => {
     }
     await writeIndex([]);
     expect(open).toThrow(/expected object/);
-    expect(dirname(new DiffusersCheckpoint(dir).weightsPath("vqvae"))).toBe(join(dir, "vqvae"));
+    expect(dirname(new DiffusersCheckpoint(dir).weightsFile("vqvae"))).toBe("vqvae");
     expect(await readFile(join(dir, "vqvae", INDEX), "utf8")).toBe("[]");
   });
 });

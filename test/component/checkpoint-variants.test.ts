@@ -3,8 +3,10 @@
 import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, expect, it } from "vitest";
+import { inspectCheckpoint } from "../../gpu-worker/checkpoint/inspect.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
+import { tokenizerFolder } from "../support/tokenizers.ts";
 
 const VQVAE = "vqvae/diffusion_pytorch_model.safetensors";
 const TEXT_ENCODER = "text_encoder/model.safetensors";
@@ -80,6 +82,59 @@ it("with position_ids beside the text encoder's weights, and ada_norm called lay
   });
   await edit("transformer/config.json", { norm_type: "layer_norm" });
   expect(await latentsAndImage(dir)).toEqual(await latentsAndImage(TINY_CHECKPOINT));
+});
+
+it("with the names of transformers 5, whose own state_dict() has them without text_model", async () => {
+  // save_file(CLIPTextModel.from_pretrained(FOLDER).state_dict(), "model.safetensors")
+  await rewrite(TEXT_ENCODER, (header) => {
+    for (const [name, entry] of Object.entries(header)) {
+      if (!name.startsWith("text_model.")) continue;
+      delete header[name];
+      header[name.slice("text_model.".length)] = entry;
+    }
+    return undefined;
+  });
+  expect(inspectCheckpoint(dir)).toMatchObject({ problems: [], components: [{ unused: [] }, {}, {}, {}] });
+  expect(await latentsAndImage(dir)).toEqual(await latentsAndImage(TINY_CHECKPOINT));
+});
+
+it("with a tokenizer as transformers 5 saves it, in one file", async () => {
+  await cp(join(await tokenizerFolder("five"), "tokenizer"), join(dir, "tokenizer"), { recursive: true });
+  for (const file of ["merges.txt", "vocab.json", "special_tokens_map.json"]) {
+    await rm(join(dir, "tokenizer", file));
+  }
+  expect(inspectCheckpoint(dir).problems).toEqual([]);
+  const prompt = "red apple!!";
+  expect(await latentsAndImage(dir, prompt)).toEqual(await latentsAndImage(TINY_CHECKPOINT, prompt));
+});
+
+it("with a token added by textual inversion, and its embedding", async () => {
+  // tokenizer.add_tokens("<cat-toy>"); text_encoder.resize_token_embeddings(49409)
+  const EMBEDDING = "text_model.embeddings.token_embedding.weight";
+  await rewrite(TEXT_ENCODER, (header, dataBytes) => {
+    const [, width = 0] = header[EMBEDDING]?.shape ?? [];
+    const [begin, end] = header[EMBEDDING]?.data_offsets ?? [0, 0];
+    const rows = new Uint8Array(end - begin + 4 * width);
+    header[EMBEDDING] = {
+      dtype: "F32",
+      shape: [49_409, width],
+      data_offsets: [dataBytes, dataBytes + rows.length],
+    };
+    return rows;
+  });
+  await edit("text_encoder/config.json", { vocab_size: 49_409 });
+  await writeFile(join(dir, "tokenizer", "added_tokens.json"), '{"<cat-toy>": 49408}');
+  const { problems, addedTokens } = inspectCheckpoint(dir);
+  expect(problems).toEqual([]);
+  expect(addedTokens).toContain("<cat-toy>");
+  const pipeline = await VQDiffusionPipeline.fromPretrained(dir, { cacheDir: await temporaryFolder() });
+  try {
+    expect(pipeline.tokenize("a <cat-toy>").ids.slice(0, 4)).toEqual([49_406, 320, 49_408, 49_407]);
+    const options = { prompt: "a <cat-toy>", seed: 7, numInferenceSteps: 2, outputType: "latents" } as const;
+    expect((await pipeline.call(options)).latents).toHaveLength(1);
+  } finally {
+    await pipeline.release();
+  }
 });
 
 it("without learned unconditional embeddings, where the empty prompt is what guidance moves away from", async () => {

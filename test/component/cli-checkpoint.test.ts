@@ -95,7 +95,7 @@ describe("vqd inspect", () => {
       /vqvae\/config\.json: layers_per_block: .*found 0/,
       /scheduler_config\.json: not a JSON file/,
       /merges\.txt: the file is missing/,
-      /text_encoder: the weights are missing/,
+      /text_encoder\/model\.safetensors: the weights are missing/,
       /tensor transformer_blocks\.2\.norm1\.emb\.weight is missing/,
       /tensor out\.weight has shape \[128, \d+\], the config implies \[98, \d+\]/,
     ];
@@ -137,7 +137,7 @@ describe("vqd convert", () => {
   const read = (root: string): Map<string, Float32Array> => {
     const checkpoint = new DiffusersCheckpoint(root);
     const entries = COMPONENTS.flatMap((component) => {
-      const file = SafetensorsFile.open(checkpoint.weightsPath(component));
+      const file = SafetensorsFile.open(join(checkpoint.dir, checkpoint.weightsFile(component)));
       try {
         return [...file.entries.keys()].map((name) => [`${component} ${name}`, file.read(name)] as const);
       } finally {
@@ -196,12 +196,28 @@ describe("vqd convert", () => {
     expect((await readdir(folder)).toSorted()).toEqual(["checkpoint", "out"]);
   });
 
+  it("copies the model's files alone, and waits for nobody else's work", async () => {
+    await writeFile(join(dir, "notes.txt"), "x");
+    await mkdir(join(dir, "vqvae", "old.json"));
+    const target = join(folder, "out");
+    await writeFile(join(folder, ".out.vqd-lock"), `${process.pid}\n`);
+    expect((await vqd("convert", dir, target)).stderr).toMatch(
+      /another vqd command \(process \d+\) is writing/,
+    );
+    await rm(join(folder, ".out.vqd-lock"));
+    expect((await vqd("convert", dir, target)).code).toBe(0);
+    expect(await readdir(folder)).toEqual(["checkpoint", "out"]);
+    const files = await readdir(target, { recursive: true });
+    expect(files.filter((name) => /notes|old/.test(name))).toEqual([]);
+    expect(files).toEqual(expect.arrayContaining(["tokenizer/vocab.json", "model_index.json"]));
+  });
+
   it("writes nothing of a checkpoint with a problem", async () => {
     await edit("transformer/config.json", { num_layers: 3 });
     const { code, stderr } = await vqd("convert", dir, join(folder, "out"));
     expect(code).toBe(1);
     expect(stderr).toMatch(
-      /cannot be converted: .*tensor transformer_blocks\.2\S+ is missing \(and \d+ more/,
+      /cannot be converted: .*tensor transformer_blocks\.2\S+ is missing; take config and weights from the same model \(and \d+ more/,
     );
     expect(await readdir(folder)).toEqual(["checkpoint"]);
   });

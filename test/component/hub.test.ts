@@ -1,14 +1,19 @@
 // vqd pull, against a hub on this machine: which files come, how a cut download goes on, and what is refused.
 
+import { createHash } from "node:crypto";
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type AddressInfo } from "node:net";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { HubError } from "../../gpu-worker/huggingface/errors.ts";
+import { readHubSettings } from "../../gpu-worker/huggingface/settings.ts";
 import { pullCheckpoint, type PullOptions } from "../../gpu-worker/huggingface/pull.ts";
-import { vqd } from "../support/cli.ts";
+import { vqd, vqdIn } from "../support/cli.ts";
 import { FakeHub } from "../support/hub.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
@@ -193,6 +198,117 @@ describe("pull", () => {
     expect(new DiffusersCheckpoint(dir).version()).toBe(new DiffusersCheckpoint(TINY_CHECKPOINT).version());
   });
 
+  const partOf = (path: string): string => {
+    const content = hub.files.get(path)?.content ?? new Uint8Array();
+    return join(dir, `${path}.${createHash("sha256").update(content).digest("hex").slice(0, 12)}.part`);
+  };
+  const leavePart = async (content: Uint8Array): Promise<void> => {
+    await mkdir(join(dir, "transformer"), { recursive: true });
+    await writeFile(partOf(TRANSFORMER), content);
+  };
+
+  it.each<[string, (response: ServerResponse) => void]>([
+    ["416", (response) => response.writeHead(416, { "content-range": "bytes */803808" }).end()],
+    [
+      "another range",
+      (response) => response.writeHead(206, { "content-range": "bytes 0-9/803808" }).end("0123456789"),
+    ],
+  ])("starts over where the server answers a resumed download with %s", async (_, answer) => {
+    await leavePart(hub.files.get(TRANSFORMER)?.content.subarray(0, 1_000) ?? new Uint8Array());
+    hub.intercept = (path, request, response) => {
+      if (path !== TRANSFORMER || request.headers.range === undefined) return false;
+      answer(response);
+      return true;
+    };
+    await pull();
+    const ranges = hub.requests.filter(({ path }) => path === TRANSFORMER).map(({ range }) => range);
+    expect(ranges).toEqual(["bytes=1000-", undefined]);
+    expect(new DiffusersCheckpoint(dir).version()).toBe(new DiffusersCheckpoint(TINY_CHECKPOINT).version());
+  });
+
+  it("starts over where the beginning is damaged", async () => {
+    await leavePart(new Uint8Array(1_000));
+    await pull();
+    expect(new DiffusersCheckpoint(dir).version()).toBe(new DiffusersCheckpoint(TINY_CHECKPOINT).version());
+    expect(await filesThere()).not.toContainEqual(expect.stringMatching(/\.part$/));
+  });
+
+  it("copies files from the Hugging Face cache, unless they are damaged there", async () => {
+    const cacheDir = await temporaryFolder();
+    const blobs = join(cacheDir, "models--owner--model", "blobs");
+    await mkdir(blobs, { recursive: true });
+    const nameOf = (content: Uint8Array): string => createHash("sha256").update(content).digest("hex");
+    for (const path of [TRANSFORMER, "text_encoder/model.safetensors"]) {
+      const content = hub.files.get(path)?.content ?? new Uint8Array();
+      await writeFile(join(blobs, nameOf(content)), path === TRANSFORMER ? content : content.toReversed());
+    }
+    const files = await pull({ cacheDir });
+    const asked = hub.requests.map(({ path }) => path);
+    expect(asked.toSorted()).toEqual(files.filter((path) => path !== TRANSFORMER).toSorted());
+    expect(new DiffusersCheckpoint(dir).version()).toBe(new DiffusersCheckpoint(TINY_CHECKPOINT).version());
+  });
+
+  it("brings a tokenizer of either form, with its added tokens", async () => {
+    hub.files.set("tokenizer/added_tokens.json", { content: Buffer.from("{}") });
+    hub.files.set("tokenizer/tokenizer.json", { content: Buffer.from("{}") });
+    hub.files.delete("tokenizer/merges.txt");
+    const files = await pull();
+    expect(files).toEqual(
+      expect.arrayContaining(["tokenizer/added_tokens.json", "tokenizer/tokenizer.json"]),
+    );
+    hub.files.delete("tokenizer/tokenizer.json");
+    await expectRefused(/it has no tokenizer\/merges\.txt/);
+  });
+
+  it("brings all shards of the variant asked for", async () => {
+    const file = hub.files.get(TRANSFORMER);
+    if (file === undefined) throw new Error("no weights");
+    const shards = [1, 2].map((n) => `diffusion_pytorch_model.fp16-0000${n}-of-00002.safetensors`);
+    const index = "transformer/diffusion_pytorch_model.safetensors.index.fp16.json";
+    const weightMap = { "out.weight": shards[0], "out.bias": shards[1] };
+    hub.files.set(index, { content: Buffer.from(JSON.stringify({ weight_map: weightMap })) });
+    for (const shard of shards) hub.files.set(`transformer/${shard}`, file);
+    const paths = shards.map((shard) => `transformer/${shard}`);
+    expect(await pull({ variant: "fp16" })).toEqual(expect.arrayContaining([index, ...paths]));
+    // Without other files, the variant is what there is.
+    hub.files.delete(TRANSFORMER);
+    expect(await pull()).toEqual(expect.arrayContaining([index, ...paths]));
+  });
+
+  it("passes on what the hub says of a gated repository", async () => {
+    hub.intercept = (_path, _request, response) => {
+      response
+        .writeHead(403, {
+          "x-error-code": "GatedRepo",
+          "x-error-message": "Access to model owner/model is restricted.",
+        })
+        .end();
+      return true;
+    };
+    await expectRefused(
+      new RegExp(
+        `^${hub.url}/owner/model: Access to model owner/model is restricted\\. Accept its conditions`,
+      ),
+    );
+  });
+
+  it("keeps out of the way of another command that writes the folder", async () => {
+    const lock = join(dir, "..", ".model.vqd-lock");
+    await mkdir(dir, { recursive: true });
+    // A process that is alive, and one that is not.
+    await writeFile(lock, `${process.ppid}\n`);
+    await expect(pull()).rejects.toThrow(
+      new RegExp(`another vqd command \\(process ${process.ppid}\\) is writing to this folder; wait for it`),
+    );
+    expect(hub.requests).toEqual([]);
+    const { pid } = spawnSync(process.execPath, ["--version"]);
+    await writeFile(lock, `${pid}\n`);
+    const pulling = pull();
+    await expect(pull()).rejects.toThrow(/another vqd command/);
+    await pulling;
+    expect(existsSync(lock)).toBe(false);
+  });
+
   it("sends the token, and says when one is needed", async () => {
     hub.token = "hf_secret";
     await expectRefused(/owner\/model: no such repository, or no access to it; a private one needs a token/);
@@ -254,7 +370,42 @@ describe("pull", () => {
   });
 });
 
+describe("the hub's settings", () => {
+  it("are those of the Hugging Face tools", async () => {
+    const home = await temporaryFolder();
+    await writeFile(join(home, "token"), "hf_saved\n");
+    expect(readHubSettings({ HF_HOME: home, HF_ENDPOINT: "http://mirror" })).toEqual({
+      endpoint: "http://mirror",
+      token: "hf_saved",
+      cacheDir: join(home, "hub"),
+    });
+    expect(readHubSettings({ HF_HOME: home, HF_TOKEN: " hf_env " }).token).toBe("hf_env");
+    expect(readHubSettings({ HF_HOME: home, HF_HUB_DISABLE_IMPLICIT_TOKEN: "1" }).token).toBeUndefined();
+    expect(readHubSettings({ HF_HOME: "/none", HF_TOKEN_PATH: join(home, "token") }).token).toBe("hf_saved");
+    expect(readHubSettings({ XDG_CACHE_HOME: "/cache" })).toEqual({
+      endpoint: "https://huggingface.co",
+      token: undefined,
+      cacheDir: "/cache/huggingface/hub",
+    });
+    expect(readHubSettings({ HF_HUB_CACHE: "~/hub" }).cacheDir).toBe(join(homedir(), "hub"));
+  });
+});
+
 describe("vqd pull", () => {
+  it("uses the saved token, but not for a hub given by --endpoint", async () => {
+    const home = await temporaryFolder();
+    await writeFile(join(home, "token"), "hf_secret");
+    hub.token = "hf_secret";
+    const env = { HF_HOME: home, HF_TOKEN: "" };
+    expect(
+      await vqdIn({ env: { ...env, HF_ENDPOINT: hub.url } }, "pull", "owner/model", "--dir", dir),
+    ).toMatchObject({
+      code: 0,
+    });
+    const args = ["pull", "owner/model", "--dir", dir, "--endpoint", hub.url];
+    expect((await vqdIn({ env }, ...args)).stderr).toMatch(/a private one needs a token/);
+  });
+
   it("downloads a checkpoint that can be used", async () => {
     const { code, stdout, stderr } = await vqd(
       "pull",

@@ -4,15 +4,11 @@ import { cp, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { CheckpointError } from "../../gpu-worker/checkpoint/errors.ts";
+import { CheckpointFolder } from "../../gpu-worker/checkpoint/files/folder.ts";
+import { type Golden, readGolden } from "../../gpu-worker/checkpoint/golden.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
-import {
-  type Golden,
-  readGolden,
-  recordGolden,
-  selfCheck,
-  SelfCheckError,
-} from "../../gpu-worker/serving/self-check.ts";
+import { recordGolden, selfCheck, SelfCheckError } from "../../gpu-worker/serving/self-check.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 let pipeline: VQDiffusionPipeline;
@@ -26,13 +22,13 @@ afterAll(() => pipeline.release());
 it("passes what was recorded, after a way through its file", async () => {
   const dir = join(await temporaryFolder(), "tiny");
   await cp(TINY_CHECKPOINT, dir, { recursive: true });
-  expect(readGolden(dir)).toBeUndefined();
+  expect(readGolden(new CheckpointFolder(dir))).toBeUndefined();
   await writeFile(join(dir, "golden.json"), JSON.stringify(golden));
-  const { error, agreement } = await selfCheck(pipeline, readGolden(dir) as Golden);
+  const { error, agreement } = await selfCheck(pipeline, readGolden(new CheckpointFolder(dir)) as Golden);
   expect(error).toBeLessThan(1e-4);
   expect(agreement).toBe(1);
   await writeFile(join(dir, "golden.json"), '{"v":1,"cases":[]}');
-  expect(() => readGolden(dir)).toThrow(CheckpointError);
+  expect(() => readGolden(new CheckpointFolder(dir))).toThrow(CheckpointError);
 });
 
 /** The recorded steps, each changed. */
@@ -63,7 +59,10 @@ it.each(["none", "int8"] as const)("passes the bundled model in %s", async (quan
     threads: 2,
   });
   try {
-    const { error, agreement } = await selfCheck(bundled, readGolden(BUNDLED_MODEL) as Golden);
+    const { error, agreement } = await selfCheck(
+      bundled,
+      readGolden(new CheckpointFolder(BUNDLED_MODEL)) as Golden,
+    );
     expect(error).toBeLessThan(quantization === "none" ? 1e-3 : 0.05);
     expect(agreement).toBeGreaterThan(0.98);
   } finally {

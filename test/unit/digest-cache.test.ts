@@ -5,7 +5,7 @@ import { readdir, readFile, rename, truncate, utimes, writeFile } from "node:fs/
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
-import { DigestCache } from "../../gpu-worker/checkpoint/digest-cache.ts";
+import { DigestCache } from "../../gpu-worker/checkpoint/files/digest-cache.ts";
 import { temporaryFolder } from "../support/tiny.ts";
 
 const SIZE = 2 * 1024 * 1024;

@@ -1,8 +1,9 @@
 // Reads the files of torch.save: a zip file with a pickle that names tensors, and a member per storage.
 
-import { closeSync, fstatSync, openSync } from "node:fs";
+import { closeSync, fstatSync } from "node:fs";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { CheckpointError } from "../errors.ts";
+import { openFile } from "../files/open.ts";
 import { unpickle } from "./pickle.ts";
 import { PickleTensor } from "./pickle-values.ts";
 import {
@@ -40,7 +41,7 @@ export class TorchFile implements TensorSource {
 
   /** Opens the file and checks all tensors in it; throws a CheckpointError that says what is wrong. */
   static open(path: string): TorchFile {
-    const fd = openSync(path, "r");
+    const fd = openFile(path);
     try {
       return new TorchFile(path, fd, readEntries(path, fd));
     } catch (error) {

@@ -1,7 +1,8 @@
 // Reads safetensors files: a checked header, and tensors as Float32Array one at a time.
 
-import { closeSync, fstatSync, openSync } from "node:fs";
+import { closeSync, fstatSync } from "node:fs";
 import { CheckpointError } from "../errors.ts";
+import { openFile } from "../files/open.ts";
 import { attachScales, dequantizeWeight } from "./int8.ts";
 import {
   DTYPE_BYTES,
@@ -29,7 +30,7 @@ export class SafetensorsFile implements TensorSource {
 
   /** Opens the file and checks its header; throws a CheckpointError that says what is wrong with it. */
   static open(path: string): SafetensorsFile {
-    const fd = openSync(path, "r");
+    const fd = openFile(path);
     try {
       return new SafetensorsFile(path, fd, readHeader(path, fd));
     } catch (error) {
@@ -106,7 +107,11 @@ function readEntry(
   const fail = (reason: string): CheckpointError => new CheckpointError(path, `tensor ${name}: ${reason}`);
   if (typeof value !== "object" || value === null) throw fail("its header entry is not an object");
   const { dtype, shape, data_offsets: offsets } = value as Record<string, unknown>;
-  if (!isDtype(dtype)) throw fail(`dtype ${String(dtype)} is not supported`);
+  if (!isDtype(dtype)) {
+    throw new CheckpointError(path, `tensor ${name}: dtype ${String(dtype)} is not supported`, {
+      remedy: "save the weights as fp32, fp16 or bf16",
+    });
+  }
   if (!Array.isArray(shape) || !shape.every(isCount)) throw fail("its shape is not a list of sizes");
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) {
     throw fail("its data_offsets are not two positions");

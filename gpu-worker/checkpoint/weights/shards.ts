@@ -1,14 +1,14 @@
 // Weights in several files, with an index that says which tensor is in which.
 
-import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { z } from "zod";
-import { CheckpointError } from "../errors.ts";
-import { readJson } from "../json.ts";
+import { CheckpointError, FETCH_AGAIN } from "../errors.ts";
+import { readJson } from "../files/json.ts";
 import type { TensorEntry, TensorSource } from "./tensor.ts";
 
 /** model.safetensors.index.json, diffusion_pytorch_model.bin.index.fp16.json */
-export const INDEX_ENDING = /\.index(?:\.[A-Za-z0-9_-]+)?\.json$/;
+export const INDEX_ENDING = /\.index(?:\.[\w-]+)?\.json$/;
+const MAX_INDEX_BYTES = 16 * 1024 * 1024;
 const MAX_SHARDS = 1000;
 
 const indexSchema = z.object({
@@ -20,11 +20,21 @@ const indexSchema = z.object({
 
 /** The files that an index names, each once. */
 export function shardNames(path: string): string[] {
-  const names = [...new Set(Object.values(readJson(path, indexSchema).weight_map))];
+  const names = [...new Set(Object.values(readIndex(path)))];
   if (names.length > MAX_SHARDS) {
-    throw new CheckpointError(path, `names ${names.length} files, at most ${MAX_SHARDS} are read`);
+    throw new CheckpointError(path, `names ${names.length} files, at most ${MAX_SHARDS} are read`, {
+      remedy: "save the model in larger shards",
+    });
   }
   return names;
+}
+
+function readIndex(path: string): Readonly<Record<string, string>> {
+  const { weight_map: weightMap } = readJson(path, indexSchema, MAX_INDEX_BYTES);
+  if (Object.keys(weightMap).length === 0) {
+    throw new CheckpointError(path, "names no tensors", { remedy: FETCH_AGAIN });
+  }
+  return weightMap;
 }
 
 export class ShardedFile implements TensorSource {
@@ -49,6 +59,7 @@ export class ShardedFile implements TensorSource {
         throw new CheckpointError(
           join(dirname(path), file),
           `tensor ${name} is missing, the index says it is here`,
+          { remedy: "fetch the shards and the index again, all of the same version" },
         );
       }
       entries.set(name, entry);
@@ -58,15 +69,13 @@ export class ShardedFile implements TensorSource {
     this.#sourceOf = sourceOf;
   }
 
-  /** Opens all files of the index at `path` with `open`; throws a CheckpointError. */
-  static open(path: string, open: (path: string) => TensorSource): ShardedFile {
-    const { weight_map: weightMap } = readJson(path, indexSchema);
+  /** Opens all files listed in the index at `path` by calling `open` with their names. Throws a CheckpointError. */
+  static open(path: string, open: (name: string) => TensorSource): ShardedFile {
+    const weightMap = readIndex(path);
     const shards = new Map<string, TensorSource>();
     try {
       for (const name of shardNames(path)) {
-        const shard = join(dirname(path), name);
-        if (!existsSync(shard)) throw new CheckpointError(shard, "the file is missing, the index names it");
-        shards.set(name, open(shard));
+        shards.set(name, open(name));
       }
       return new ShardedFile(path, shards, weightMap);
     } catch (error) {

@@ -3,6 +3,7 @@
 import { readSync } from "node:fs";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { CheckpointError } from "../errors.ts";
+import { onDisk } from "../files/open.ts";
 
 /** Bytes per element of the dtypes that a checkpoint of this kind can hold. */
 export const DTYPE_BYTES = {
@@ -59,7 +60,8 @@ export interface TensorSource {
 export function readExactly(path: string, fd: number, into: Uint8Array, position: number): void {
   let done = 0;
   while (done < into.length) {
-    const read = readSync(fd, into, done, Math.min(into.length - done, MAX_READ_BYTES), position + done);
+    const wanted = Math.min(into.length - done, MAX_READ_BYTES);
+    const read = onDisk(path, () => readSync(fd, into, done, wanted, position + done));
     if (read === 0) throw new CheckpointError(path, "the file ended while it was read");
     done += read;
   }

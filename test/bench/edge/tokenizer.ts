@@ -1,6 +1,6 @@
 // How many prompts the edge's tokenizer takes in a second.
 
-import { createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
+import { clipTables, createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
 import { CLIP_MERGES } from "./clip.ts";
 
 const PROMPTS = 20_000;
@@ -28,7 +28,7 @@ function prompt(index: number, isUnseen: boolean): string {
 
 export function measureTokenizer(): TokenizerReport {
   const startedAt = performance.now();
-  const tokenizer = createClipTokenizer(CLIP_MERGES);
+  const tokenizer = createClipTokenizer(clipTables(CLIP_MERGES));
   const setupMs = performance.now() - startedAt;
   const rate = (isUnseen: boolean): number => {
     const prompts = Array.from({ length: PROMPTS }, (_, i) => prompt(i, isUnseen));

@@ -1,4 +1,4 @@
-// Text cleaning before CLIP's BPE: the part of openai/CLIP's `basic_clean` that changes real prompts.
+// Repairs damaged text like ftfy's `fix_text`, except for mojibake.
 
 import { decodeHTML } from "entities/decode";
 
@@ -30,7 +30,6 @@ const DOUBLE_QUOTES = /[\u201c-\u201f]/g;
 const TERMINAL_ESCAPES = /\u001b\[[\d;]*[a-zA-Z]/g;
 // oxlint-disable-next-line no-control-regex -- as above; tab, line feed, form feed and return are white space
 const CONTROLS = /[\u0000-\u0008\u000b\u000e-\u001f\u007f\u206a-\u206f\ufeff\ufff9-\ufffc]/g;
-const WHITE_SPACE = /\p{White_Space}+/gu;
 
 const nfkc = (text: string): string => text.normalize("NFKC");
 
@@ -53,25 +52,29 @@ function repairOnce(text: string, unescape: boolean): string {
     .normalize("NFC");
 }
 
+/** Text that none of the repairs change. */
+const NOTHING_TO_MEND = /^[\n\t !-%'-~]*$/;
+
 /**
- * ftfy's `fix_text` without its detection of mojibake (text decoded with the wrong encoding): entities (only if
- * the text holds no `<`, as it may be markup), ligatures, character width, quotes, controls, NFC.
+ * ftfy's `fix_text` without its detection of mojibake (text decoded with the wrong encoding): entities (only up to the first
+ * line containing `<`, which may be markup), ligatures, character width, quotes, control characters, NFC.
  */
-function repair(text: string): string {
-  let current = text;
+export function mendText(text: string): string {
+  if (NOTHING_TO_MEND.test(text)) return text;
+  let unescape = true;
+  const lines = text.split(/(?<=\n)/).map((line) => {
+    unescape &&= !line.includes("<");
+    return mendLine(line, unescape);
+  });
+  return lines.join("");
+}
+
+function mendLine(line: string, unescape: boolean): string {
+  let current = line;
   for (let round = 0; round < MAX_ROUNDS; round++) {
-    const next = repairOnce(current, !current.includes("<"));
+    const next = repairOnce(current, unescape);
     if (next === current) break;
     current = next;
   }
   return current;
-}
-
-/**
- * Cleans a prompt as openai/CLIP does: ftfy, HTML unescaped twice, white space folded to single spaces, lower
- * case. The result has no leading or trailing space.
- */
-export function cleanText(text: string): string {
-  const unescaped = decodeHTML(decodeHTML(repair(text)));
-  return unescaped.toWellFormed().replace(WHITE_SPACE, " ").trim().toLowerCase();
 }

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { type BigIntStats, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { writeFileAtomic } from "../util/write-file-atomic.ts";
+import { writeFileAtomic } from "../../util/write-file-atomic.ts";
 
 /** Smaller files are hashed each time. */
 const MIN_BYTES = 1024 * 1024;
