@@ -15,6 +15,7 @@ keep() { stage snapshot "$out/snapshot" && cp "$VQD_TRAIN_HOME"/runs/gpu/*.jsonl
 # shellcheck disable=SC2086
 stage vqvae --schedule-seconds "${VQVAE_SECONDS:-120}" $start
 stage tokens
+stage decoder --schedule-seconds "${DECODER_SECONDS:-60}"
 stage transformer --schedule-seconds "${DENOISER_SECONDS:-330}" --compile
 keep
 stage reader --max-seconds "${READER_SECONDS:-60}"

@@ -57,6 +57,7 @@ it("trains, stops and resumes, exports and measures a tiny model that our pipeli
   expect(vqvae).not.toContain('"images": 0');
   expect(vqvae).toContain('"images": 200');
   await stage("tokens");
+  expect(await stage("decoder")).toContain('"images": 80');
   const nats = lastFigures(await stage("transformer"))["plain"];
   // 64 codes: ln 64 = 4.16 nats are those of a guess.
   expect(nats).toBeLessThan(4.1);

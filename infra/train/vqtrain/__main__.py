@@ -20,6 +20,7 @@ from .output.snapshot import restore, snapshot
 from .scenes.sprites import prepare
 from .training.team import in_processes
 from .training.tokens import make_tokens
+from .training.train_decoder import train_decoder
 from .training.train_denoiser import train_transformer
 from .training.train_reader import train_reader
 from .training.train_vqvae import train_vqvae
@@ -37,12 +38,8 @@ def main() -> None:
     add("words", "find words that mean a subject without being its name")
     vqvae = add("vqvae", "train the VQ-VAE")
     vqvae.add_argument("--warm-start", type=Path, metavar="FILE", help="a VQModel's safetensors file to begin with")
-    vqvae.add_argument(
-        "--decoder-only",
-        action="store_true",
-        help="keep encoder and codebook, so that tokens stay valid; some codes are wrong, as a denoiser's are",
-    )
     add("tokens", "encode the sprites with the averaged VQ-VAE")
+    add("decoder", "train the decoder alone, on composed latents; these stay as they are")
     transformer = add("transformer", "train denoiser, text encoder and empty-text embedding")
     transformer.add_argument(
         "--warm-start", type=Path, metavar="FOLDER", help="a checkpoint of the same widths to begin with"
@@ -86,9 +83,11 @@ def main() -> None:
         case "words":
             make_words(config)
         case "vqvae":
-            train_vqvae(config, warm_start=options.warm_start, decoder_only=options.decoder_only)
+            train_vqvae(config, warm_start=options.warm_start)
         case "tokens":
             make_tokens(config)
+        case "decoder":
+            train_decoder(config)
         case "transformer":
             in_processes(options.processes, partial(train_transformer, config, options.warm_start))
         case "export":

@@ -70,8 +70,12 @@ class VQConfig:
     codebook_decay: float = 0.99
     dead_below: float = 1e-4
     """A code whose share of the latents (EMA) falls below this restarts at an encoder output that is served badly."""
+    decoder_images: int = 20_000
+    """Scenes that the decoder is trained on alone, afterwards."""
+    decoder_learning_rate: float = 2e-4
+    decoder_final_factor: float = 0.05
     corrupted: float = 0.1
-    """Largest share of wrong codes in a picture where the decoder is trained alone."""
+    """Largest share of wrong codes in a picture that the decoder is trained on alone."""
     weight_ema_images: int = 8_000
     """Time constant, in images, of the weight average that is evaluated and exported."""
     shift_pixels: int = 6
@@ -236,7 +240,7 @@ class Config:
             run=replace(self.run, name="smoke", log_steps=5),
             data=replace(self.data, resolution=48, held_out=16, max_subjects=64, word_vectors=False),
             vq=replace(self.vq, channels=(16, 16, 32), norm_groups=8, num_codes=64, code_width=16,
-                       max_images=200, warmup_images=40, weight_ema_images=100, shift_pixels=1),
+                       max_images=200, decoder_images=80, warmup_images=40, weight_ema_images=100, shift_pixels=1),
             text=replace(self.text, width=32, layers=1, heads=2, positions=16),
             transformer=replace(self.transformer, layers=2, heads=2, head_width=16, num_timesteps=20,
                                 max_samples=1_600, warmup_samples=160, weight_ema_samples=400,

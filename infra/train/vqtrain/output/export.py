@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..config import Config
 from ..training.corpus import load_averaged, load_corpus
-from ..training.tokens import load_vqvae
+from ..training.train_decoder import load_vqvae
 from ..words.tokenizer import MERGES, ClipTokenizer
 from ..words.vocabulary import Vocabulary
 from . import tensorfile

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..config import Config
 from ..training.corpus import checkpoint_path as denoiser_path
 from ..training.runstate import load_checkpoint, save_checkpoint
+from ..training.train_decoder import load_vqvae
 from ..training.train_vqvae import checkpoint_path as vqvae_path
 from . import tensorfile
 
@@ -33,7 +34,7 @@ def snapshot(config: Config, folder: Path) -> None:
         "vqvae": {
             "seen": vqvae["seen"],
             "seconds": vqvae["seconds"],
-            "files": write(folder, "vqvae", vqvae["average"], VQVAE_BITS),
+            "files": write(folder, "vqvae", load_vqvae(config).state_dict(), VQVAE_BITS),
         }
     }
     if denoiser is not None:

@@ -27,8 +27,8 @@ Key = tuple[int, str, int, str, str]
 """Subject, colour, size, background, style."""
 
 
-def load_vqvae(config: Config) -> VQModel:
-    """The averaged weights of the run's checkpoint."""
+def load_encoder(config: Config) -> VQModel:
+    """The VQ-VAE that the latents are made with: the averaged weights of the run's checkpoint."""
     saved = load_checkpoint(checkpoint_path(config))
     if saved is None:
         raise SystemExit(f"no {checkpoint_path(config)}: run the stage `vqvae` first")
@@ -98,7 +98,7 @@ class Encoder:
 
 def make_tokens(config: Config) -> None:
     """Writes `tokens.npz`: a row of latents for each key of `wanted`, blank grids, and the codebook they refer to."""
-    sprites, model = load_sprites(config), load_vqvae(config)
+    sprites, model = load_sprites(config), load_encoder(config)
     encoder, keys = Encoder(config, sprites, model), wanted(sprites)
     codebook = model.quantize.embedding.weight.detach().cpu().numpy()
     areas, parts = FlatAreas(codebook), []

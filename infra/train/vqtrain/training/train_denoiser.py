@@ -16,7 +16,14 @@ from ..models.textmodel import NOT_TOLD, TextToLatents, attribute_sizes
 from .batches import Batch, Batches, stream
 from .conditioning import measure_conditioning
 from .corpus import checkpoint_path, load_corpus
-from .runstate import Clock, Log, WeightAverage, learning_rate_factor, load_checkpoint, save_checkpoint
+from .runstate import (
+    Clock,
+    Log,
+    WeightAverage,
+    learning_rate_factor,
+    load_checkpoint,
+    save_checkpoint,
+)
 from .team import Team
 from .warm_start import adopt, state_from
 

@@ -20,7 +20,14 @@ from ..scenes.draw import KINDS, SceneSource
 from ..scenes.held_out import number
 from ..scenes.scene import Painter
 from ..scenes.sprites import load_sprites
-from .runstate import Clock, Log, WeightAverage, learning_rate_factor, load_checkpoint, save_checkpoint
+from .runstate import (
+    Clock,
+    Log,
+    WeightAverage,
+    learning_rate_factor,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 TEST_PICTURES = 16
 """Of each kind of scene, for the figures on subjects that are held out."""
@@ -32,10 +39,10 @@ def checkpoint_path(config: Config) -> Path:
     return config.run.run / "vqvae.pt"
 
 
-def train_vqvae(config: Config, *, warm_start: Path | None = None, decoder_only: bool = False) -> None:
+def train_vqvae(config: Config, *, warm_start: Path | None = None) -> None:
     """
     Trains until `max_images` or `run.max_seconds`. `warm_start` is a VQModel's safetensors file, used when there is
-    no checkpoint yet. `decoder_only` keeps encoder and codebook, so that tokens already made stay valid.
+    no checkpoint yet.
     """
     seed = config.run.seed + time.time_ns() % 100_000
     torch.manual_seed(seed)
@@ -52,9 +59,8 @@ def train_vqvae(config: Config, *, warm_start: Path | None = None, decoder_only:
         tensorfile.require_fit(warm_start, tensors, model.state_dict())
         model.load_state_dict(tensors)
     learner = CodebookLearner(model.quantize.embedding, settings.codebook_decay, settings.dead_below).to(device)
-    trained = model.decoder if decoder_only else model
     optimizer = torch.optim.AdamW(
-        [p for p in trained.parameters() if p.requires_grad], settings.learning_rate, (0.9, 0.99), weight_decay=0.0
+        [p for p in model.parameters() if p.requires_grad], settings.learning_rate, (0.9, 0.99), weight_decay=0.0
     )
     average = WeightAverage(model, settings.weight_ema_images)
     seen, clock = 0, Clock()
@@ -62,22 +68,18 @@ def train_vqvae(config: Config, *, warm_start: Path | None = None, decoder_only:
         model.load_state_dict(saved["model"])
         average.model.load_state_dict(saved["average"])
         learner.follow(model.quantize.embedding)
-        seen, clock, was_decoder_only = saved["seen"], Clock(saved["seconds"]), saved.get("decoder_only")
+        seen, clock = saved["seen"], Clock(saved["seconds"])
         # A restored snapshot has the weights alone.
         if "learner" in saved:
             learner.load_state_dict(saved["learner"])
-        if was_decoder_only == decoder_only:
             optimizer.load_state_dict(saved["optimizer"])
-        elif decoder_only:
-            # Tokens are made with the averaged encoder, so that is the one to keep.
-            model.load_state_dict(saved["average"])
     elif warm_start is None:
         learner.start(model.quantize.embedding, sample_latents(model, pictures))
 
     def save() -> None:
         save_checkpoint(checkpoint_path(config), {
             "model": model.state_dict(), "learner": learner.state_dict(), "average": average.model.state_dict(),
-            "optimizer": optimizer.state_dict(), "seen": seen, "seconds": clock.tick(), "decoder_only": decoder_only,
+            "optimizer": optimizer.state_dict(), "seen": seen, "seconds": clock.tick(),
         })  # fmt: skip
 
     log = Log(config.run.run / "vqvae.jsonl")
@@ -93,14 +95,12 @@ def train_vqvae(config: Config, *, warm_start: Path | None = None, decoder_only:
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * factor
         batch = pictures.batch()
-        step = losses(model, batch, settings, decoder_only)
+        step = losses(model, batch, settings)
         optimizer.zero_grad(set_to_none=True)
         step.loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained.parameters(), GRADIENT_CLIP)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
         optimizer.step()
-        restarted = 0
-        if not decoder_only:
-            restarted = learner.update(model.quantize.embedding, step.rows, step.nearest)
+        restarted = learner.update(model.quantize.embedding, step.rows, step.nearest)
         seen += settings.batch_size
         average.update(model, settings.batch_size, seen)
         now = clock.tick()
@@ -128,27 +128,27 @@ class Step:
     nearest: Tensor
 
 
-def losses(model: VQModel, pictures: Tensor, settings: VQConfig, decoder_only: bool) -> Step:
-    """Reconstruction (L1, L2, gradients) and commitment on pictures [B, 3, H, W]; straight-through quantization."""
+def losses(model: VQModel, pictures: Tensor, settings: VQConfig) -> Step:
+    """Reconstruction and commitment on pictures [B, 3, H, W]; straight-through quantization."""
     with torch.autocast(pictures.device.type, torch.bfloat16):
-        with torch.set_grad_enabled(not decoder_only):
-            z = model.latents(pictures).float()
+        z = model.latents(pictures).float()
         rows = z.permute(0, 2, 3, 1).flatten(0, 2)
         nearest = model.quantize.nearest(rows.detach())
-        if decoder_only:
-            nearest = corrupted(nearest, z.shape[0], len(model.quantize.embedding.weight), settings.corrupted)
         codes = model.quantize.embedding(nearest).reshape(z.shape[0], *z.shape[2:], -1).permute(0, 3, 1, 2)
         decoded = model.decode_latents(z + (codes - z).detach()).float()
-    error = F.mse_loss(decoded, pictures)
-    edges = sum(F.l1_loss(decoded.diff(dim=d), pictures.diff(dim=d)) for d in (2, 3))
     commitment = F.mse_loss(z, codes)
-    loss = (
-        settings.l2_weight * error
+    loss = reconstruction_loss(decoded, pictures, settings) + settings.commitment_weight * commitment
+    return Step(loss, F.mse_loss(decoded, pictures).detach(), commitment.detach(), rows.detach(), nearest)
+
+
+def reconstruction_loss(decoded: Tensor, pictures: Tensor, settings: VQConfig) -> Tensor:
+    """L2, L1, and L1 of the gradients, on pictures [B, 3, H, W] in -1 .. 1."""
+    edges = sum(F.l1_loss(decoded.diff(dim=d), pictures.diff(dim=d)) for d in (2, 3))
+    return (
+        settings.l2_weight * F.mse_loss(decoded, pictures)
         + settings.l1_weight * F.l1_loss(decoded, pictures)
         + settings.gradient_weight * edges
-        + settings.commitment_weight * commitment
     )
-    return Step(loss, error.detach(), commitment.detach(), rows.detach(), nearest)
 
 
 class Pictures:
@@ -183,16 +183,6 @@ class Pictures:
         }
 
 
-def corrupted(codes: Tensor, pictures: int, num_codes: int, most: float) -> Tensor:
-    """
-    Codes [pictures * h * w] of which up to a share of `most` in each picture are replaced at random: a decoder that has seen wrong ones
-    does not show them as specks (RobusTok, arXiv 2503.08354).
-    """
-    shares = most * torch.rand(pictures, 1, device=codes.device)
-    wrong = torch.rand(pictures, len(codes) // pictures, device=codes.device) < shares
-    return torch.where(wrong.flatten(), torch.randint_like(codes, num_codes), codes)
-
-
 def to_float(pictures: np.ndarray) -> Tensor:
     """uint8 [N, H, W, 3] to float [N, 3, H, W] in -1 .. 1."""
     return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -224,6 +214,11 @@ def psnr(mean_square: float) -> float:
     return 10 * np.log10(4 / mean_square)
 
 
+def mean_psnr(errors: Tensor) -> float:
+    """Mean over pictures of the PSNR (dB) of their mean square errors [N]."""
+    return float(np.mean([psnr(error) for error in errors.tolist()]))
+
+
 @torch.no_grad()
 def evaluate_vqvae(model: VQModel, pictures: dict[str, Tensor]) -> dict[str, float]:
     """
@@ -239,9 +234,6 @@ def evaluate_vqvae(model: VQModel, pictures: dict[str, Tensor]) -> dict[str, flo
             used.append(tokens.flatten())
         by_kind[kind] = torch.cat(errors)
     error = torch.cat(list(by_kind.values()))
-
-    def mean_psnr(errors: Tensor) -> float:
-        return float(np.mean([psnr(e) for e in errors.tolist()]))
 
     return {
         "held_out_psnr": psnr(error.mean().item()),
