@@ -16,7 +16,8 @@ import { CheckpointError } from "./errors.ts";
 import type { CheckpointFolder } from "./files/folder.ts";
 import { onDisk } from "./files/open.ts";
 import type { Quantization } from "../graph/form.ts";
-import { inspectCheckpoint } from "./inspect.ts";
+import { withFolderLock } from "../util/folder-lock.ts";
+import { inspectCheckpoint, type Inspection } from "./inspect.ts";
 import { presentTexts } from "./model-files.ts";
 import { isInt8Weight, quantizeWeight, scaleName } from "./weights/int8.ts";
 import { type PlannedTensor, writeSafetensors } from "./weights/safetensors-writer.ts";
@@ -45,7 +46,7 @@ export interface ConvertOptions {
  * Writes the checkpoint `from` to the folder `to`, which appears when it is complete. Throws a CheckpointError for
  * whatever keeps `from` from being used, and if `to` is taken.
  */
-export function convertCheckpoint(from: string, to: string, options: ConvertOptions): void {
+export async function convertCheckpoint(from: string, to: string, options: ConvertOptions): Promise<void> {
   const { force = false, variant } = options;
   const source = resolve(from);
   const target = resolve(to);
@@ -55,10 +56,20 @@ export function convertCheckpoint(from: string, to: string, options: ConvertOpti
     const more = others.length === 0 ? "" : ` (and ${others.length} more; vqd inspect lists them)`;
     throw new CheckpointError(source, `cannot be converted: ${problem}${more}`);
   }
-  checkTarget(source, target, force);
-
   const checkpoint = new DiffusersCheckpoint(source, { variant });
-  mkdirSync(dirname(target), { recursive: true });
+  // Only now, since it makes the folder that the target goes into.
+  await withFolderLock(target, () => {
+    checkTarget(source, target, force);
+    write(checkpoint, inspection, target, options);
+  });
+}
+
+function write(
+  checkpoint: DiffusersCheckpoint,
+  inspection: Inspection,
+  target: string,
+  options: ConvertOptions,
+): void {
   const building = mkdtempSync(join(dirname(target), `.${basename(target)}.tmp-`));
   try {
     const components = inspection.components.map(({ component }) => component);

@@ -3,7 +3,6 @@
 import { convertCheckpoint } from "../checkpoint/convert.ts";
 import { QUANTIZATIONS } from "../graph/form.ts";
 import { choiceOption, type Command, readArguments, stringOptions } from "./command.ts";
-import { withFolderLock } from "../util/folder-lock.ts";
 import { createProgress } from "./progress.ts";
 
 const USAGE = "vqd convert SRC DST";
@@ -41,7 +40,7 @@ export const convert: Command = {
       force: flags.has("force"),
       onProgress: (done: number, total: number) => progress.update(millions(done), millions(total)),
     };
-    await withFolderLock(target, () => convertCheckpoint(source, target, options));
+    await convertCheckpoint(source, target, options);
     progress.finish();
     process.stdout.write(`${target}\n`);
   },

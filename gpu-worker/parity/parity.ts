@@ -10,7 +10,7 @@ import type { Provider } from "../runtime/session.ts";
 import type { StageResult } from "./compare.ts";
 import { LIMITS } from "./limits.ts";
 import { compareRun, type RunResult } from "./runs.ts";
-import { STAGES } from "./stages.ts";
+import { STAGES, TOKEN_IDS } from "./stages.ts";
 import { VectorSet } from "./vectors.ts";
 
 export interface ParityOptions {
@@ -90,7 +90,7 @@ function checkShapes(vectors: VectorSet, info: PipelineInfo): void {
   const { textLength, numEmbeddings, latentHeight, latentWidth, imageHeight, imageWidth } = info;
   const pixels = latentHeight * latentWidth;
   const ends: Record<string, readonly number[]> = {
-    "tokens.ids": [textLength],
+    [TOKEN_IDS]: [textLength],
     "text.ids": [textLength],
     "transformer.latents": [pixels],
     "transformer.logp": [numEmbeddings, pixels],

@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { CheckpointError } from "../checkpoint/errors.ts";
+import { createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { guidedProbabilities } from "../pipeline/sampling/guidance.ts";
 import { toRgbImage } from "../pipeline/image.ts";
@@ -35,12 +36,17 @@ const tokensOf = (data: ArrayLike<number>): Uint16Array => Uint16Array.from(data
 /** At rate 1 the reference drops classes because its running sum is rounded: less likely ones than this are not compared. */
 const ROUNDING_MASS = 1e-6;
 
+/** Ids of the current transformers, with whose tokenizer diffusers' pipeline reads prompts; openai/CLIP's differ by `!`. */
+export const TOKEN_IDS = "tokens.hf.tf5.17.0";
+
 const tokens: Stage = ({ model, vectors }) => {
   const result = new Equalities();
+  // Transformers 5 does not repair damaged text.
+  const tokenizer = createClipTokenizer(model.tables, { mend: false });
   const { textLength: maxLength, padTokenId } = model.info;
-  for (const [i, name] of vectors.input("tokens.ids", "prompts", z.array(z.string())).entries()) {
-    const { ids } = model.tokenizer.encodePadded(vectors.prompt(name), { maxLength, padTokenId });
-    result.add(name, isEqual(ids, vectors.get("tokens.ids", i).data));
+  for (const [i, name] of vectors.input(TOKEN_IDS, "prompts", z.array(z.string())).entries()) {
+    const { ids } = tokenizer.encodePadded(vectors.prompt(name), { maxLength, padTokenId });
+    result.add(name, isEqual(ids, vectors.get(TOKEN_IDS, i).data));
   }
   return result.result;
 };
@@ -227,7 +233,7 @@ const vqEncode: Stage = async ({ model, vectors }) => {
 
 /** The stages by name, each with the tensors that it requires. */
 export const STAGES: Readonly<Record<string, { readonly needs: readonly string[]; readonly run: Stage }>> = {
-  tokens: { needs: ["tokens.ids"], run: tokens },
+  tokens: { needs: [TOKEN_IDS], run: tokens },
   text: { needs: ["text.ids", "text.embeds"], run: text },
   transformer: { needs: ["transformer.cond", "transformer.latents", "transformer.logp"], run: transformer },
   unconditional: {

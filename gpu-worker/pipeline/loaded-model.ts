@@ -26,14 +26,14 @@ export class LoadedModel {
   readonly conditioner: TextConditioner;
   readonly denoiser: Denoiser;
   readonly vqModel: VQModel;
-  readonly #tables: TokenizerTables;
+  readonly tables: TokenizerTables;
   #tokenizer: ClipTokenizer | undefined;
   #owners = 0;
   #freed = false;
 
   constructor({ info, tables, schedulers, conditioner, denoiser, vqModel }: Parts) {
     this.info = info;
-    this.#tables = tables;
+    this.tables = tables;
     this.schedulers = schedulers;
     this.conditioner = conditioner;
     this.denoiser = denoiser;
@@ -42,7 +42,7 @@ export class LoadedModel {
 
   /** Created on first use: reading the vocabulary takes a while, and callers with token ids never need it. */
   get tokenizer(): ClipTokenizer {
-    this.#tokenizer ??= createClipTokenizer(this.#tables);
+    this.#tokenizer ??= createClipTokenizer(this.tables);
     return this.#tokenizer;
   }
 

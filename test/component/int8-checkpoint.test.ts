@@ -14,7 +14,7 @@ const TRANSFORMER = join("transformer", "diffusion_pytorch_model.safetensors");
 
 async function converted(): Promise<string> {
   const dir = join(await temporaryFolder(), "int8");
-  convertCheckpoint(TINY_CHECKPOINT, dir, { dtype: "F32", quantization: "int8" });
+  await convertCheckpoint(TINY_CHECKPOINT, dir, { dtype: "F32", quantization: "int8" });
   return dir;
 }
 
@@ -77,7 +77,7 @@ it("is whole to inspect, and converted back to floats", async () => {
   expect(components.map(({ parameters }) => parameters)).toEqual(before.map(({ parameters }) => parameters));
   expect(components.flatMap(({ unused }) => unused)).toEqual([]);
   const back = join(await temporaryFolder(), "back");
-  convertCheckpoint(dir, back, { dtype: "F32" });
+  await convertCheckpoint(dir, back, { dtype: "F32" });
   const [int8, floats] = [dir, back].map((folder) => SafetensorsFile.open(join(folder, TRANSFORMER)));
   try {
     expect(floats?.entries.get("out.weight")?.dtype).toBe("F32");

@@ -34,6 +34,12 @@ beforeAll(async () => {
 });
 afterAll(() => test.stop());
 
+/** Names of the workers that have logged the start of the prediction, in order. */
+const startedOn = (predictionId: string): string[] =>
+  test.lines
+    .filter(({ text }) => text.startsWith("job started") && text.includes(predictionId))
+    .map(({ source }) => source);
+
 it.each([
   ["SIGKILL", { preset: "reference" }],
   ["SIGTERM", { preset: "reference" }],
@@ -46,16 +52,16 @@ it.each([
 
   const prediction = await createPrediction(test, input);
   const events = [];
-  const workers = new Set<number>();
   for await (const event of readEvents(test, prediction.id)) {
     events.push(event);
-    if (event.event === "started") workers.add(test.workerOf(prediction.id));
     if (event.event === "step" && stepNumbers(events).length === 10) {
+      // The log comes another way than the events, and may be behind them.
+      await expect.poll(() => startedOn(prediction.id).length).toBe(1);
       await test.stack.workers[test.workerOf(prediction.id) - 1]?.kill(signal);
     }
   }
   expect(stepNumbers(events)).toEqual(upTo(STEPS));
-  expect(workers.size).toBe(2);
+  await expect.poll(() => new Set(startedOn(prediction.id)).size).toBe(2);
 
   const { status, output } = await getPrediction(test, prediction.id);
   expect(status).toBe("succeeded");

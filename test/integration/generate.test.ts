@@ -90,7 +90,7 @@ describe("an image", () => {
 
 describe("the event stream", () => {
   it("shows every step in order with its tokens", async () => {
-    const prediction = await createPrediction(test, { ...FACE, seed: 1 });
+    const prediction = await createPrediction(test, { ...FACE, preset: "reference", seed: 1 });
     const events = await allEvents(test, prediction.id);
     expect(events.map((event) => Number(event.id))).toEqual(upTo(events.length));
     expect(stepNumbers(events)).toEqual(upTo(12));

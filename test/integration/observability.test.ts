@@ -95,7 +95,7 @@ describe("a trace", () => {
 
   it("is not exported for a request without a valid key, whatever its flags", async () => {
     const asStranger = "0af7651916cd43dd8448eb211c80319c";
-    const asOwner = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const asOwner = "7d2b1c0a9e8f4d3c6b5a493827160504";
     const get = (trace: string, headers: Record<string, string>): Promise<Response> =>
       fetch(`${test.url}/v1/models`, {
         headers: { ...headers, traceparent: `00-${trace}-00f067aa0ba902b7-01` },
