@@ -64,12 +64,8 @@ export const workerVariables = {
   VQD_PASS_MEMORY_MB: integer(1_024, 1, 1_000_000).meta({
     description: "MiB that a pass may take in addition to the weights",
   }),
-  VQD_LEASE_SECONDS: seconds
-    .default(10)
-    .meta({ description: "how long a worker may be silent before its job goes to another" }),
-  VQD_STALL_SECONDS: seconds.optional().meta({
+  VQD_STALL_SECONDS: seconds.default(10).meta({
     description: "shortest time after which a call into onnxruntime may count as hung",
-    default: "VQD_LEASE_SECONDS",
   }),
   VQD_MAX_ATTEMPTS: integer(3, 1, 100).meta({
     description: "consecutive attempts without a completed step after which a job is given up",
@@ -122,10 +118,8 @@ const environmentSchema = z
     slots: env.VQD_SLOTS,
     /** Memory that a pass may take in addition to the weights. */
     passBytes: env.VQD_PASS_MEMORY_MB * MIB,
-    /** How long a silent worker keeps a job before another worker gets it. */
-    leaseMs: Math.round(env.VQD_LEASE_SECONDS * 1000),
     /** A call into onnxruntime that has taken less than this does not count as hung. */
-    stallMs: Math.round((env.VQD_STALL_SECONDS ?? env.VQD_LEASE_SECONDS) * 1000),
+    stallMs: Math.round(env.VQD_STALL_SECONDS * 1000),
     /** Consecutive attempts without a completed step after which a job is given up. */
     maxAttempts: env.VQD_MAX_ATTEMPTS,
     /** Steps between two stored states. */

@@ -83,13 +83,12 @@ async function serve(config: WorkerConfig): Promise<void> {
     }),
     connecting,
   ]);
-  const { leaseMs, maxAttempts, stateEvery, slots: maxSlots } = config;
+  const { maxAttempts, stateEvery, slots: maxSlots } = config;
   const runner = new JobRunner({ models, broker, workerName: config.workerName, log });
   const consumer = new JobConsumer({
     broker,
     runner,
     models,
-    leaseMs,
     maxAttempts,
     stateEvery,
     maxSlots,
@@ -136,7 +135,11 @@ async function serve(config: WorkerConfig): Promise<void> {
     log.error("a call into onnxruntime hangs; handing back the jobs and exiting", { ...stall });
     void consumer.abandon({ isToBlame: true }).then(killNow);
   }, STALL_CHECK_MS);
-  for (const { manifest } of models.models) await broker.announce(manifest);
+  for (const { key, manifest } of models.models) {
+    // Edges send jobs for what is announced: not before it is known that they can be taken.
+    await broker.leaseOf(key);
+    await broker.announce(manifest);
+  }
   const [first] = models.models;
   if (first === undefined) throw new Error("no model to serve");
   serveMicroService({

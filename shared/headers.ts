@@ -5,7 +5,11 @@ export const MESSAGE_HEADERS = {
   traceparent: "traceparent",
   /** The x-request-id of the HTTP request, for logs. */
   requestId: "Vqd-Request-Id",
+  /** SCOPED if the job's hub knows the subjects that name a model; hubs of 0.1.0 do not say. */
+  subjects: "Vqd-Subjects",
 } as const;
+
+export const SCOPED = "scoped";
 
 export interface SpanIds {
   readonly traceId: string;

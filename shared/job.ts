@@ -1,7 +1,7 @@
 // A job, as the edge hands it to a worker. It holds the prompt as token ids; the text never leaves the edge.
 
 import { z } from "zod";
-import { PREDICTION_ID_PATTERN, MAX_SHARDS } from "./ids.ts";
+import { PREDICTION_ID_PATTERN, MAX_SHARDS, shardOfPrediction } from "./ids.ts";
 import {
   MAX_GUIDANCE_SCALE,
   MAX_IMAGES,
@@ -34,7 +34,7 @@ export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
 /** Token ids of one prompt, padded to the model's text length. */
 const tokenIdsSchema = z.array(z.int().min(0).max(0xffff)).min(1).max(MAX_TEXT_LENGTH);
 
-export const jobSchema = z.strictObject({
+const jobFields = z.strictObject({
   v: z.literal(1),
   id: z.string().regex(PREDICTION_ID_PATTERN),
   /** Hub shard that follows the job's events. */
@@ -72,6 +72,11 @@ export const jobSchema = z.strictObject({
   outputQuality: z.int().min(0).max(100),
   /** Number of previews of each image, each the most likely result so far; see `previewSteps`. */
   previews: z.int().min(0).max(MAX_PREVIEWS),
+});
+
+export const jobSchema = jobFields.refine(({ id, shard }) => shardOfPrediction(id) === shard, {
+  message: "is not the one in the id",
+  path: ["shard"],
 });
 
 export type Job = z.infer<typeof jobSchema>;

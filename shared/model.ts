@@ -71,6 +71,9 @@ export const modelManifestSchema = z
 
 export type ModelManifest = z.infer<typeof modelManifestSchema>;
 
+export const MODEL_KEY_PATTERN =
+  /^[a-z0-9](?:[a-z0-9_]|-(?!-))*--[a-z0-9](?:[a-z0-9_]|-(?!-))*--[0-9a-f]{12}$/;
+
 /**
  * The model's token in NATS subjects and consumer names. It includes the version, so that a job only ever runs on the
  * weights that it was created for, even while two versions of a model are served side by side.

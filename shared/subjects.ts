@@ -13,13 +13,17 @@ export const STREAMS = {
   models: "VQD_MODELS",
 } as const;
 
-/** Wildcard subjects that the streams capture. */
+/** Subjects that the streams capture, including those of 0.1.0, which name no model (`UNSCOPED`). */
 export const STREAM_SUBJECTS = {
-  jobs: "vqd.jobs.*.*",
-  events: "vqd.events.*.*",
-  state: "vqd.state.*",
-  models: "vqd.models.*",
+  jobs: ["vqd.jobs.*.*"],
+  // In one piece: what a consumer filters must lie within a single subject of its stream (nats-server 2.9).
+  events: ["vqd.events.*.>"],
+  state: ["vqd.state.*.*", "vqd.state.*"],
+  models: ["vqd.models.*"],
 } as const;
+
+/** JetStream's API is at `$JS.vqd.API` in the accounts of workers and monitors, which import it (infra/nats/accounts.ts). */
+export const API_DOMAIN = "vqd";
 
 /** Priorities of jobs, the most urgent first. */
 export const PRIORITIES = ["high", "normal", "low"] as const;
@@ -33,30 +37,44 @@ export const jobFilter = (modelKey: string): string => `vqd.jobs.${modelKey}.*`;
 export const jobConsumer = (modelKey: string, priority: Priority): string =>
   priority === "normal" ? `workers-${modelKey}` : `workers-${modelKey}--${priority}`;
 
-export const eventSubject = (shard: number, predictionId: string): string =>
-  `vqd.events.${shard}.${predictionId}`;
+export const eventSubject = (shard: number, modelKey: string, predictionId: string): string =>
+  `vqd.events.${shard}.${modelKey}.${predictionId}`;
 
 /** What an event's subject says about it. */
 export interface EventPlace {
   readonly shard: number;
+  /** Of the model that its worker may serve; undefined in a subject of 0.1.0. */
+  readonly modelKey: string | undefined;
   readonly predictionId: string;
 }
 
 /** Undefined for a subject that no prediction's event has: its id is not one, or belongs to another shard. */
 export function parseEventSubject(subject: string): EventPlace | undefined {
-  const [, shardToken = "", predictionId = ""] = /^vqd\.events\.(\d+)\.([^.]+)$/.exec(subject) ?? [];
+  const [, shardToken = "", modelKey, predictionId = ""] =
+    /^vqd\.events\.(\d+)\.(?:([^.]+)\.)?([^.]+)$/.exec(subject) ?? [];
   const shard = Number(shardToken);
   if (!isPredictionId(predictionId) || shardOfPrediction(predictionId) !== shard) return undefined;
-  return { shard, predictionId };
+  return { shard, modelKey, predictionId };
 }
 
-export const eventFilter = (shard: number): string => `vqd.events.${shard}.*`;
-export const stateSubject = (predictionId: string): string => `vqd.state.${predictionId}`;
+/** The events of a shard, also those of workers of 0.1.0. */
+export const eventFilter = (shard: number): string => `vqd.events.${shard}.>`;
+export const stateSubject = (modelKey: string, predictionId: string): string =>
+  `vqd.state.${modelKey}.${predictionId}`;
 export const modelSubject = (modelKey: string): string => `vqd.models.${modelKey}`;
+export const MODELS_FILTER = modelSubject("*");
 /** The model key in a subject of `modelSubject`. */
 export const modelKeyOf = (subject: string): string => subject.slice(subject.lastIndexOf(".") + 1);
 /** Core subject on which the worker that holds a job listens for its cancellation. */
-export const controlSubject = (predictionId: string): string => `vqd.control.${predictionId}`;
+export const controlSubject = (modelKey: string, predictionId: string): string =>
+  `vqd.control.${modelKey}.${predictionId}`;
+
+/** Subjects of 0.1.0. Hubs and workers of both releases work side by side until its credentials are retired. */
+export const UNSCOPED = {
+  eventSubject: (shard: number, predictionId: string): string => `vqd.events.${shard}.${predictionId}`,
+  stateSubject: (predictionId: string): string => `vqd.state.${predictionId}`,
+  controlSubject: (predictionId: string): string => `vqd.control.${predictionId}`,
+} as const;
 
 /** Prefixes of reply inboxes: each user may only read its own. */
 export const INBOX_PREFIX = {

@@ -4,8 +4,7 @@ import { SpanKind } from "@opentelemetry/api";
 import { decodeEvent, type Framed } from "@vqd/shared/codec.ts";
 import type { PredictionEvent } from "@vqd/shared/events.ts";
 import { errorFields, type LogFields, type Logger } from "@vqd/shared/log.ts";
-import { modelKey } from "@vqd/shared/model.ts";
-import { parseEventSubject } from "@vqd/shared/subjects.ts";
+import { type EventPlace, parseEventSubject } from "@vqd/shared/subjects.ts";
 import type { Tracing } from "../telemetry/tracing.ts";
 import { contradictionOf } from "./event-check.ts";
 import { endPrediction, ingest, isFenced, isFileDue } from "./ingest.ts";
@@ -16,7 +15,7 @@ import type { ModelRegistry } from "./nats/manifests.ts";
 import { isFinal } from "../prediction/statuses.ts";
 import { type FileEvent, putImage } from "./storage/files.ts";
 import type { ParkedEvents } from "./storage/parked-events.ts";
-import type { PredictionRow } from "./storage/prediction-row.ts";
+import { keyOf, type PredictionRow } from "./storage/prediction-row.ts";
 import type { PredictionStore } from "./storage/store.ts";
 
 const RETRY_MIN_MS = 250;
@@ -39,7 +38,7 @@ export interface EventApplierOptions {
   /** Called when the prediction has just ended. */
   readonly onEnded: (id: string) => void;
   /** Called for an event without effect: its prediction is unknown, has ended, or has moved on. */
-  readonly onOrphan: (id: string, row: PredictionRow | undefined, event: PredictionEvent) => void;
+  readonly onOrphan: (place: EventPlace, row: PredictionRow | undefined, event: PredictionEvent) => void;
 }
 
 /**
@@ -61,22 +60,26 @@ export class EventApplier {
 
   /** Call in stream order, one message at a time. Throws only if SQLite fails. */
   async apply(message: StreamMessage): Promise<void> {
-    const { shard, store, cursor, parked, metrics } = this.#options;
+    const { shard, store, cursor, parked } = this.#options;
+    const settle = (): void => cursor.advance(message.sequence);
     const place = parseEventSubject(message.subject);
     if (place?.shard !== shard) {
-      metrics.count("vqd_hub_events_refused_total", "misplaced");
-      cursor.advance(message.sequence);
+      this.#ignoreMisplaced();
+      settle();
       return;
     }
     const id = place.predictionId;
-    const isTaken =
-      !parked.has(id) && (await this.#take(id, message, () => cursor.advance(message.sequence)));
-    if (isTaken) return;
+    if (!parked.has(id) && (await this.#take(place, message, settle))) return;
     store.atomically(() => {
       parked.add(id, message);
-      cursor.advance(message.sequence);
+      settle();
     });
     this.#retrySoon();
+  }
+
+  /** Of a message that is for no prediction of this shard, or from a worker that may not serve the prediction's model. */
+  #ignoreMisplaced(): void {
+    this.#options.metrics.count("vqd_hub_events_refused_total", "misplaced");
   }
 
   #retrySoon(): void {
@@ -99,7 +102,10 @@ export class EventApplier {
       try {
         for (let next = parked.first(id); next !== undefined; next = parked.first(id)) {
           const { sequence } = next;
-          if (!(await this.#take(id, next, () => parked.remove(id, sequence)))) break;
+          const place = parseEventSubject(next.subject);
+          const settle = (): void => parked.remove(id, sequence);
+          if (place === undefined) settle();
+          else if (!(await this.#take(place, next, settle))) break;
           this.#retryDelayMs = RETRY_MIN_MS;
         }
       } catch (error) {
@@ -112,13 +118,19 @@ export class EventApplier {
    * Applies an event, and calls `settle` in the same transaction. Returns false if that has to wait for object storage; then
    * nothing has changed.
    */
-  async #take(id: string, message: StreamMessage, settle: () => void): Promise<boolean> {
+  async #take(place: EventPlace, message: StreamMessage, settle: () => void): Promise<boolean> {
     const { store, models, log, onChanged, onEnded, onOrphan } = this.#options;
+    const id = place.predictionId;
     const before = store.get(id);
+    if (before !== undefined && place.modelKey !== undefined && place.modelKey !== keyOf(before)) {
+      this.#ignoreMisplaced();
+      settle();
+      return true;
+    }
     const framed = decode(message);
     if (before === undefined || isFinal(before.status)) {
       settle();
-      if (!(framed instanceof Error)) onOrphan(id, before, framed.value);
+      if (!(framed instanceof Error)) onOrphan(place, before, framed.value);
       return true;
     }
     if (framed instanceof Error) {
@@ -127,7 +139,7 @@ export class EventApplier {
     }
     const { value: event, attachment } = framed;
     if (!isFenced(before, event)) {
-      const model = models.get(modelKey({ name: before.model, version: before.version }));
+      const model = models.get(keyOf(before));
       const what = contradictionOf(before, model, framed);
       if (what !== undefined) {
         this.#reject(before, { reason: "contradictory", what: `${event.type}: ${what}` }, settle);
@@ -167,7 +179,7 @@ export class EventApplier {
     } else if (changed) {
       onChanged(id);
     } else {
-      onOrphan(id, row, event);
+      onOrphan(place, row, event);
     }
     return true;
   }

@@ -81,7 +81,7 @@ export class HubParts {
         this.settle([id]);
         ctx.waitUntil(this.tracing.flush(log));
       },
-      onOrphan: (id, row, event) => this.connection.stopOrphan(id, row, event),
+      onOrphan: (place, row, event) => this.connection.stopOrphan(place, row, event),
     });
     this.webhooks = new WebhookSender({
       predictions: store,

@@ -2,26 +2,35 @@
 
 import { createInterface } from "node:readline/promises";
 import { jetstreamManager } from "@nats-io/jetstream";
+import { executeQueuePlan, planQueues } from "../ops/queues.ts";
 import { describePlan, executePlan, immutableChanges, planStreams } from "../ops/streams.ts";
+import { DEFAULT_CACHE_DIR } from "../config.ts";
+import { keysOfModels } from "../serving/model-key.ts";
 import { type Command, numberOption, readArguments, stringOptions, UsageError } from "./command.ts";
 import { connectAs, NATS_HELP, settingsFor } from "./nats-connection.ts";
 
 const USAGE = "vqd streams apply [options]";
 const REPLICAS = [1, 3, 5];
 const MAX_QUEUE = 1_000_000;
+const MAX_LEASE_SECONDS = 600;
 
 const help = `Usage: ${USAGE}
 
-Creates missing streams and updates those whose settings differ from this release's, keeping their messages. Shows
-the changes first and asks for confirmation; safe to repeat. Run it with the operator's credentials once for a new
-NATS, and before upgrading workers and edge.
+Creates missing streams and updates those whose settings differ from this release's, keeping their messages; and
+creates the queues of models, which workers cannot. Shows the changes first and asks for confirmation; safe to repeat.
+Run it with the operator's credentials once for a new NATS, for each new version of a model, and before upgrading
+workers and edge.
 ${NATS_HELP}
 Options:
+  --model LIST       models to create queues for: keys (owner--name--12 digits) or checkpoint folders, each
+                     served as vqd/FOLDER, or as owner/name with owner/name=FOLDER; comma separated
+  --lease-seconds N  how long a worker may be silent before its job goes to another   [unchanged; new queues: 10]
   --replicas N       servers that hold each message: 1, 3 or 5   [unchanged; new streams: 3 in a cluster, else 1]
   --queue-limit N    jobs that may wait or run at once           [unchanged; new streams: 1000]
   --dry-run          only show the changes; exit code 3 if there are any
   --yes              do not ask for confirmation
   --data DIR         data folder of npm start (VQD_DATA)                              [.vqd]
+  --cache DIR        folder with the digests of checkpoints (VQD_CACHE)         [.vqd/cache]
   -h, --help         this text
 `;
 
@@ -32,7 +41,7 @@ export const streams: Command = {
   summary: "create the streams, or bring them up to date",
   help,
   options: {
-    ...stringOptions("replicas", "queue-limit", "data"),
+    ...stringOptions("replicas", "queue-limit", "model", "lease-seconds", "data", "cache"),
     "dry-run": { type: "boolean" },
     yes: { type: "boolean" },
   },
@@ -44,18 +53,27 @@ export const streams: Command = {
       throw new UsageError(`--replicas must be one of ${REPLICAS.join(", ")}, not ${replicas}`);
     }
     const queueLimit = numberOption(values, "queue-limit", { min: 1, max: MAX_QUEUE, integer: true });
+    const leaseSeconds = numberOption(values, "lease-seconds", { min: 1, max: MAX_LEASE_SECONDS });
+    const models = keysOfModels(
+      values["model"] ?? "",
+      values["cache"] ?? (process.env["VQD_CACHE"] || DEFAULT_CACHE_DIR),
+    );
+    if (leaseSeconds !== undefined && models.length === 0)
+      throw new UsageError("--lease-seconds needs --model");
+    const leaseMs = leaseSeconds === undefined ? undefined : Math.round(leaseSeconds * 1_000);
     const nc = await connectAs("operator", settingsFor("operator", values["data"]), "vqd streams");
     try {
       const jsm = await jetstreamManager(nc, { checkAPI: false });
       const plan = await planStreams(jsm, { replicas, queueLimit }, nc.info?.cluster !== undefined);
-      process.stdout.write(describePlan(plan));
+      const queues = await planQueues(jsm, { models, leaseMs });
+      process.stdout.write(describePlan([...plan, ...queues]));
       const impossible = immutableChanges(plan);
       if (impossible.length > 0) {
         throw new Error(
           `NATS cannot change this in place: ${impossible.join("; ")}. Let the queue drain, delete the stream and apply again`,
         );
       }
-      const changes = plan.filter(({ action: todo }) => todo !== "keep").length;
+      const changes = [...plan, ...queues].filter(({ action: todo }) => todo !== "keep").length;
       if (changes === 0) return;
       if (flags.has("dry-run")) {
         process.exitCode = EXIT_CHANGES;
@@ -65,6 +83,7 @@ export const streams: Command = {
         throw new Error("nothing changed");
       }
       await executePlan(jsm, plan);
+      await executeQueuePlan(jsm, queues);
       process.stdout.write("applied\n");
     } finally {
       await nc.close();

@@ -4,7 +4,7 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "nats";
 import type { WorkerStats } from "@vqd/shared/micro.ts";
 import { modelKey } from "@vqd/shared/model.ts";
-import { jobConsumer, PRIORITIES, STREAMS } from "@vqd/shared/subjects.ts";
+import { API_DOMAIN, jobConsumer, PRIORITIES, STREAMS } from "@vqd/shared/subjects.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { type AnsweringWorker, askWorkers } from "../ops/workers.ts";
 import { type Command, numberOption, readArguments, stringOptions } from "./command.ts";
@@ -49,7 +49,7 @@ export const workers: Command = {
 const keyOf = ({ model, version }: WorkerStats): string => modelKey({ name: model, version });
 
 async function withQueues(nc: NatsConnection, found: readonly AnsweringWorker[]): Promise<Listed[]> {
-  const jsm = await jetstreamManager(nc, { checkAPI: false });
+  const jsm = await jetstreamManager(nc, { checkAPI: false, domain: API_DOMAIN });
   const queues = new Map<string, number | null>();
   for (const stats of found) {
     const key = keyOf(stats);

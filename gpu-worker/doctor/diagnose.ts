@@ -8,7 +8,7 @@ import { checkEdge } from "./edge.ts";
 import { Findings, reasonOf } from "./findings.ts";
 import { checkNats } from "./nats.ts";
 import { checkStreams } from "./streams.ts";
-import { checkWorkerMachine, checkWorkerPermissions, compareVersions } from "./worker.ts";
+import { checkWorkerMachine, checkWorkerNats, compareVersions } from "./worker.ts";
 import { checkWorkers, type ServedVersion } from "./workers.ts";
 
 export interface DiagnoseOptions {
@@ -58,7 +58,7 @@ async function checkThisWorker(
     }
   }
   const nc = await checkNats(findings, config.nats, INBOX_PREFIX.worker);
-  if (nc !== undefined) await checkWorkerPermissions(findings, nc);
+  if (nc !== undefined) await checkWorkerNats(findings, nc, own);
   return own;
 }
 

@@ -2,7 +2,7 @@
 
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "nats";
-import { STREAMS } from "@vqd/shared/subjects.ts";
+import { API_DOMAIN, STREAMS } from "@vqd/shared/subjects.ts";
 import { differences, streamInfo, WANTED_STREAMS } from "../ops/streams.ts";
 import { type Findings, reasonOf } from "./findings.ts";
 
@@ -11,9 +11,9 @@ const APPLY = "run vqd streams apply with the operator's credentials";
 const NEARLY_FULL = 0.9;
 const API_LIMIT_MS = 3_000;
 
-/** Needs a connection as a user that may see the streams (monitor or operator). */
+/** Needs a connection as the monitor. */
 export async function checkStreams(findings: Findings, nc: NatsConnection): Promise<void> {
-  const jsm = await jetstreamManager(nc, { checkAPI: false, timeout: API_LIMIT_MS });
+  const jsm = await jetstreamManager(nc, { checkAPI: false, timeout: API_LIMIT_MS, domain: API_DOMAIN });
   const isCluster = nc.info?.cluster !== undefined;
   for (const wanted of WANTED_STREAMS) await checkStream(findings, jsm, wanted, isCluster);
 }

@@ -3,8 +3,20 @@
 import { accessSync, constants, existsSync, mkdtempSync, rmSync, statfsSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { JetStreamApiError, jetstreamManager } from "@nats-io/jetstream";
 import { headers, type NatsConnection } from "nats";
-import { INBOX_PREFIX, STREAMS } from "@vqd/shared/subjects.ts";
+import { modelKey } from "@vqd/shared/model.ts";
+import {
+  API_DOMAIN,
+  controlSubject,
+  eventSubject,
+  INBOX_PREFIX,
+  jobConsumer,
+  modelSubject,
+  PRIORITIES,
+  stateSubject,
+  STREAMS,
+} from "@vqd/shared/subjects.ts";
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { inspectCheckpoint } from "../checkpoint/inspect.ts";
 import type { WorkerConfig } from "../config.ts";
@@ -16,6 +28,8 @@ import type { ServedVersion } from "./workers.ts";
 
 const GIB = 1024 ** 3;
 const ID = "00000000000000000000000000";
+const CONSUMER_NOT_FOUND = 10_014;
+const API = `$JS.${API_DOMAIN}.API`;
 
 /** `minFreeGib` is the space that must be free for graphs. Returns the models that the worker would serve. */
 export async function checkWorkerMachine(
@@ -114,32 +128,47 @@ async function checkProvider(
   }
 }
 
-/** What a worker publishes, made harmless by a header that names another stream: JetStream then rejects the message. */
-const PUBLISHES = [
-  `vqd.events.0.${ID}`,
-  `vqd.state.${ID}`,
-  "vqd.models.doctor",
-  `$JS.API.CONSUMER.INFO.${STREAMS.jobs}.doctor`,
-  `$JS.API.CONSUMER.MSG.NEXT.${STREAMS.jobs}.doctor`,
-  `$JS.API.DIRECT.GET.${STREAMS.state}.vqd.state.${ID}`,
-  `$JS.API.CONSUMER.CREATE.${STREAMS.jobs}.doctor`,
+/** What a worker of a model publishes, made harmless by a header that names another stream: JetStream then rejects the message. */
+const publishes = (key: string): string[] => [
+  eventSubject(0, key, ID),
+  stateSubject(key, ID),
+  modelSubject(key),
+  `${API}.DIRECT.GET.${STREAMS.state}.${stateSubject(key, ID)}`,
+  ...PRIORITIES.flatMap((priority) =>
+    ["INFO", "MSG.NEXT"].map(
+      (verb) => `${API}.CONSUMER.${verb}.${STREAMS.jobs}.${jobConsumer(key, priority)}`,
+    ),
+  ),
 ];
-const SUBSCRIBES = [`${INBOX_PREFIX.worker}.doctor`, `vqd.control.${ID}`, "$SRV.PING.vqd-worker"];
+const subscribes = (key: string): string[] => [
+  `${INBOX_PREFIX.worker}.doctor`,
+  controlSubject(key, ID),
+  "$SRV.PING.vqd-worker",
+];
 
-/** Tries everything that a worker needs. Takes a connection with the worker's credentials, and closes it. */
-export async function checkWorkerPermissions(findings: Findings, nc: NatsConnection): Promise<void> {
+/**
+ * Tries everything that a worker of these models needs, and looks for their queues. Takes a connection with the worker's
+ * credentials, and closes it.
+ */
+export async function checkWorkerNats(
+  findings: Findings,
+  nc: NatsConnection,
+  models: readonly ServedVersion[],
+): Promise<void> {
+  const keys = models.map(modelKey);
+  for (const key of keys) await checkQueues(findings, nc, key);
   const refused: string[] = [];
   const reading = (async () => {
     for await (const status of nc.status()) {
       if (status.type === "error") refused.push(status.error.message);
     }
   })();
-  for (const subject of PUBLISHES) {
+  for (const subject of keys.flatMap(publishes)) {
     const harmless = headers();
     harmless.set("Nats-Expected-Stream", "VQD_DOCTOR");
     nc.publish(subject, "", { headers: harmless });
   }
-  for (const subject of SUBSCRIBES) nc.subscribe(subject, { callback: () => {} });
+  for (const subject of keys.flatMap(subscribes)) nc.subscribe(subject, { callback: () => {} });
   await nc.flush();
   await nc.close();
   await reading;
@@ -147,9 +176,27 @@ export async function checkWorkerPermissions(findings: Findings, nc: NatsConnect
     findings.problem(
       "worker.permissions",
       message,
-      "the worker's user lacks a permission; infra/nats/permissions.ts lists them all",
+      "its credentials must name its models: npm run cluster -- user worker --model FOLDER",
     );
   }
   if (refused.length === 0)
     findings.ok("worker.permissions", "the worker has all NATS permissions that it needs");
+}
+
+/** Whatever else keeps a queue from answering is reported by another check. */
+async function checkQueues(findings: Findings, nc: NatsConnection, key: string): Promise<void> {
+  const jsm = await jetstreamManager(nc, { checkAPI: false, domain: API_DOMAIN });
+  for (const priority of PRIORITIES) {
+    const name = jobConsumer(key, priority);
+    try {
+      await jsm.consumers.info(STREAMS.jobs, name);
+    } catch (error) {
+      if (!(error instanceof JetStreamApiError) || error.code !== CONSUMER_NOT_FOUND) continue;
+      findings.problem(
+        "worker.queue",
+        `the queue ${name} does not exist`,
+        `run vqd streams apply --model ${key} with the operator's credentials`,
+      );
+    }
+  }
 }

@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { decodeJob, isForeignJob } from "@vqd/shared/codec.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields } from "@vqd/shared/log.ts";
+import { modelKey as modelKeyOf } from "@vqd/shared/model.ts";
 import { JobGate } from "./gate.ts";
 import { JobQueue, type QueuedJob } from "../nats/job-queue.ts";
 import { DRAIN_FLUSH_MS, type HeldJob, JobHandler, type JobHandlerOptions } from "./handler.ts";
@@ -12,11 +13,11 @@ import { Lease } from "./lease.ts";
 import { continueTrace } from "../telemetry/tracing.ts";
 
 const PULL_RETRY_MS = 500;
-/** Gives another worker time to take a job that this one cannot read. */
+/** Gives another worker time to take a job that this one cannot read; more with each delivery. */
 const FOREIGN_JOB_DELAY_MS = 1_000;
+const FOREIGN_JOB_MAX_DELAY_MS = 30_000;
 
 export interface JobConsumerOptions extends JobHandlerOptions {
-  readonly leaseMs: number;
   /** Most images denoised in one pass, and most jobs denoised concurrently: each job has at least one slot. */
   readonly maxSlots: number;
 }
@@ -44,13 +45,12 @@ export class JobConsumer {
   #onRoom = (): void => {};
 
   constructor(options: JobConsumerOptions) {
-    const { broker, models, leaseMs, log } = options;
+    const { broker, models, log } = options;
     this.#options = options;
     this.#handler = new JobHandler(options);
     this.#queue = new JobQueue({
       broker,
       modelKeys: models.models.map(({ key }) => key),
-      leaseMs,
       hasRoom: (arrived) => this.#hasRoom(arrived),
       isLoaded: (key) => models.isLoaded(key),
       log,
@@ -127,8 +127,8 @@ export class JobConsumer {
     return denoising + others < maxSlots && finishing <= maxSlots;
   }
 
-  #accept({ delivery, modelKey }: QueuedJob): void {
-    const { broker, leaseMs, metrics, log } = this.#options;
+  #accept({ delivery, modelKey, leaseMs }: QueuedJob): void {
+    const { broker, metrics, log } = this.#options;
     if (this.#draining.signal.aborted) {
       delivery.nak();
       return;
@@ -142,7 +142,7 @@ export class JobConsumer {
       if (isForeignJob(delivery.data)) {
         // During an upgrade: a worker of its release takes it, or its hub ends it at its deadline.
         log.warn("handed back a job of another release", fields);
-        delivery.nak(FOREIGN_JOB_DELAY_MS);
+        delivery.nak(Math.min(delivery.count * FOREIGN_JOB_DELAY_MS, FOREIGN_JOB_MAX_DELAY_MS));
       } else {
         // No worker can run it, and it names no prediction to report to.
         log.error("dropped a message that is not a job", fields);
@@ -150,11 +150,18 @@ export class JobConsumer {
       }
       return;
     }
+    if (modelKeyOf({ name: job.model, version: job.version }) !== modelKey) {
+      metrics.messageRejected();
+      log.error("dropped a job that is for another model than its queue", { prediction: job.id, modelKey });
+      delivery.term();
+      return;
+    }
     const startedAt = performance.now();
     const held: HeldJob = {
       job,
       modelKey,
       delivery,
+      subjects: broker.subjectsOf(job, modelKey, delivery.headers),
       lease: new Lease(delivery, leaseMs, () => broker.connected),
       publisher: undefined,
       isDenoising: true,

@@ -5,9 +5,9 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import { MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
-import { controlSubject } from "@vqd/shared/subjects.ts";
 import type { Broker, StoredState } from "../nats/broker.ts";
 import type { Delivery } from "../nats/delivery.ts";
+import type { JobSubjects } from "../nats/job-subjects.ts";
 import type { JobGate } from "./gate.ts";
 import { CanceledError, DrainError, type JobRunner } from "./runner.ts";
 import { type Lease, LeaseLostError } from "./lease.ts";
@@ -34,6 +34,7 @@ export interface HeldJob {
   readonly job: Job;
   readonly modelKey: string;
   readonly delivery: Delivery;
+  readonly subjects: JobSubjects;
   readonly lease: Lease;
   /** Set once the job is claimed. */
   publisher: JobPublisher | undefined;
@@ -83,28 +84,28 @@ export class JobHandler {
     const { broker, runner, metrics, log } = this.#options;
     const receivedAt = performance.now();
     let outcome: JobOutcome = "lease_lost";
-    const { job, lease } = held;
+    const { job, lease, subjects } = held;
     const ended = new AbortController();
     const msToDeadline = job.deadlineAt - Date.now();
     const onDeadline = (): void => ended.abort(deadlineError());
     if (msToDeadline <= 0) onDeadline();
     const deadline = setTimeout(onDeadline, Math.min(msToDeadline, MAX_TIMER_MS));
     const stopListening = broker.onReconnect(() => lease.extend());
-    const control = broker.nc.subscribe(controlSubject(job.id), {
-      callback: (error, request) => {
-        // The server refuses the subscription for lack of permission: then there is no request.
-        if (error !== null) {
-          log.warn("cannot subscribe to cancellations", { prediction: job.id, ...errorFields(error) });
-          return;
-        }
-        request.respond();
-        ended.abort(new CanceledError());
-      },
-    });
+    const onControl = (error: Error | null): void => {
+      // The server refuses the subscription for lack of permission: then there is no request.
+      if (error !== null) {
+        log.warn("cannot subscribe to cancellations", { prediction: job.id, ...errorFields(error) });
+        return;
+      }
+      ended.abort(new CanceledError());
+    };
+    const controls = subjects.controls.map((subject) =>
+      broker.nc.subscribe(subject, { callback: onControl }),
+    );
     try {
       const signal = AbortSignal.any([lease.signal, ended.signal, context.draining]);
       for (let claims = 1; ; claims++) {
-        const stored = await traced("load state", {}, () => runner.loadState(job, signal));
+        const stored = await traced("load state", {}, () => runner.loadState(job, subjects, signal));
         const end = await this.#attempt(held, context, { stored, signal });
         if (end !== undefined) outcome = end;
         // Otherwise another attempt has written since the state was read: it held the job, or holds it now.
@@ -114,7 +115,7 @@ export class JobHandler {
       annotate({ "vqd.outcome": outcome });
       metrics.jobEnded(job.model, outcome, (performance.now() - receivedAt) / 1_000);
       clearTimeout(deadline);
-      control.unsubscribe();
+      for (const control of controls) control.unsubscribe();
       stopListening();
       lease.abandon();
     }
@@ -127,7 +128,7 @@ export class JobHandler {
     { stored, signal }: { stored: StoredState | undefined; signal: AbortSignal },
   ): Promise<JobOutcome | undefined> {
     const { broker, runner, models, stateEvery, maxAttempts, metrics } = this.#options;
-    const { job, lease, modelKey } = held;
+    const { job, lease, modelKey, subjects } = held;
     const { count: deliveries, headers } = held.delivery;
     const startsBefore = stored?.value?.starts ?? 0;
     // Counting deliveries would not do: they include deliveries to workers that could not run the job.
@@ -142,7 +143,8 @@ export class JobHandler {
     });
     const publisher = new JobPublisher({
       js: broker.js,
-      job,
+      subject: subjects.event,
+      predictionId: job.id,
       attempt,
       numericsId: models.get(modelKey).info.numericsId,
       startsBefore,
@@ -150,8 +152,9 @@ export class JobHandler {
       stateEvery,
       states: new StateWriter({
         js: broker.js,
-        predictionId: job.id,
-        read: () => broker.lastState(job.id),
+        // Where the last attempt has written: a fence must not be in two places.
+        subject: stored?.subject ?? subjects.states[0],
+        read: () => broker.lastState(subjects.states),
         sequence: stored?.sequence ?? 0,
         signal: lease.signal,
       }),

@@ -5,8 +5,6 @@ import type { JetStreamClient } from "@nats-io/jetstream";
 import { encodeEvent, encodeTokens } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { JobState, PredictionEvent } from "@vqd/shared/events.ts";
-import type { Job } from "@vqd/shared/job.ts";
-import { eventSubject } from "@vqd/shared/subjects.ts";
 import type { StateWriter } from "./state-writer.ts";
 import { activeTraceparent, traceHeaders } from "../telemetry/tracing.ts";
 
@@ -19,7 +17,9 @@ export type EventBody = DistributiveOmit<PredictionEvent, "v" | "attempt" | "at"
 
 export interface PublisherOptions {
   readonly js: JetStreamClient;
-  readonly job: Pick<Job, "id" | "shard">;
+  /** The subject of the job's events. */
+  readonly subject: string;
+  readonly predictionId: string;
   readonly attempt: number;
   readonly numericsId: string;
   /** Earlier attempts that have begun since the last step was completed. */
@@ -75,7 +75,7 @@ export class JobPublisher {
 
   /** Queues one event, with the `attachment` that events.ts specifies for its type. */
   publish(body: EventBody, attachment?: Uint8Array): void {
-    const { job, attempt, states, maxPayload } = this.#options;
+    const { subject, predictionId, attempt, states, maxPayload } = this.#options;
     const event = { v: 1, attempt, at: Date.now(), ...body } as PredictionEvent;
     const frame = encodeEvent(event, attachment);
     if (frame.length > maxPayload()) {
@@ -84,9 +84,8 @@ export class JobPublisher {
         `an ${body.type} event of ${frame.length} bytes exceeds the broker's limit of ${maxPayload()} bytes`,
       );
     }
-    const subject = eventSubject(job.shard, job.id);
     this.#enqueue(() =>
-      this.#send(subject, frame, `${job.id}:${attempt}:${states.owner}:${this.#sequence++}`),
+      this.#send(subject, frame, `${predictionId}:${attempt}:${states.owner}:${this.#sequence++}`),
     );
   }
 

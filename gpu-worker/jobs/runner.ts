@@ -7,6 +7,7 @@ import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { Broker, StoredState } from "../nats/broker.ts";
+import type { JobSubjects } from "../nats/job-subjects.ts";
 import { InvalidInputError } from "../pipeline/errors.ts";
 import { encodeImageFile } from "../pipeline/image.ts";
 import type { ModelHost } from "../serving/model-host.ts";
@@ -66,11 +67,11 @@ export class JobRunner {
    * The latest state that another attempt at this job has left. Undefined if it cannot be read, or if `signal` aborts
    * first: starting over costs time but never changes the result.
    */
-  async loadState(job: Job, signal: AbortSignal): Promise<StoredState | undefined> {
+  async loadState(job: Job, { states }: JobSubjects, signal: AbortSignal): Promise<StoredState | undefined> {
     const { broker, log } = this.#options;
     for (let attempt = 1; ; attempt++) {
       try {
-        return await raceAbort(broker.lastState(job.id), signal);
+        return await raceAbort(broker.lastState(states), signal);
       } catch (error) {
         if (signal.aborted) return undefined;
         if (attempt === STATE_READ_ATTEMPTS) {

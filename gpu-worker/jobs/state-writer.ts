@@ -4,7 +4,6 @@ import { setTimeout as delay } from "node:timers/promises";
 import { JetStreamApiError, type JetStreamClient } from "@nats-io/jetstream";
 import { encodeState } from "@vqd/shared/codec.ts";
 import type { JobState } from "@vqd/shared/events.ts";
-import { stateSubject } from "@vqd/shared/subjects.ts";
 import type { StoredState } from "../nats/broker.ts";
 import { raceAbort } from "../util/race-abort.ts";
 
@@ -14,7 +13,8 @@ const WRONG_LAST_SEQUENCE = 10_071;
 
 export interface StateWriterOptions {
   readonly js: JetStreamClient;
-  readonly predictionId: string;
+  /** The subject of the job's states. */
+  readonly subject: string;
   /** Reads the latest state. */
   readonly read: () => Promise<StoredState | undefined>;
   /** Stream sequence of the state that this attempt starts from; 0 for none. */
@@ -41,11 +41,11 @@ export class StateWriter {
 
   /** Resolves to false when another attempt has written since, or when `signal` aborts. Never rejects. */
   async write(state: JobState, tokens: Uint16Array, signal = this.#options.signal): Promise<boolean> {
-    const { js, predictionId } = this.#options;
+    const { js, subject } = this.#options;
     const frame = encodeState(state, tokens);
     while (!signal.aborted) {
       try {
-        const ack = await js.publish(stateSubject(predictionId), frame, {
+        const ack = await js.publish(subject, frame, {
           timeout: PUBLISH_TIMEOUT_MS,
           expect: { lastSubjectSequence: this.#sequence },
         });

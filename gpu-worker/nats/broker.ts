@@ -1,29 +1,39 @@
 // The worker's connection to NATS, re-established whenever it is lost, with the JetStream calls that a worker may make.
 
 import {
-  AckPolicy,
-  type ConsumerConfig,
-  DeliverPolicy,
+  type ConsumerInfo,
   type JetStreamClient,
   JetStreamApiError,
   type JetStreamManager,
   jetstream,
   jetstreamManager,
 } from "@nats-io/jetstream";
-import { connect, type NatsConnection, nanos, TimeoutError } from "nats";
+import {
+  connect,
+  millis,
+  type MsgHdrs,
+  nanos,
+  type NatsConnection,
+  NoRespondersError,
+  PermissionViolationError,
+  RequestError,
+  TimeoutError,
+} from "nats";
 import { decodeState, encodeManifest, type Framed } from "@vqd/shared/codec.ts";
 import type { JobState } from "@vqd/shared/events.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
+import type { Job } from "@vqd/shared/job.ts";
 import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
 import {
+  API_DOMAIN,
   INBOX_PREFIX,
-  STREAMS,
   jobConsumer,
-  jobSubject,
   modelSubject,
-  stateSubject,
+  PRIORITIES,
+  STREAMS,
 } from "@vqd/shared/subjects.ts";
 import { Delivery } from "./delivery.ts";
+import { jobSubjects, type JobSubjects } from "./job-subjects.ts";
 import { connectionOptions, type NatsSettings } from "./settings.ts";
 import type { QueueName } from "./pull-order.ts";
 
@@ -43,6 +53,7 @@ const REQUEST_TIMEOUT = 408;
 
 /** A job's state, if this release can read it, and its stream sequence, which the next write must name. */
 export interface StoredState extends Framed<JobState | undefined> {
+  readonly subject: string;
   readonly sequence: number;
 }
 
@@ -55,6 +66,19 @@ export interface BrokerOptions {
   readonly onRefused: (error: Error) => void;
 }
 
+/** JetStream's API as accounts of models import it, and as it is in the streams' own account. */
+type Managers = Readonly<Record<"scoped" | "unscoped", JetStreamManager>>;
+
+/** The server does not let these credentials ask, or their account has nothing that would answer. */
+function isRefusal(error: unknown): boolean {
+  if (error instanceof RequestError) return error.isNoResponders() || isRefusal(error.cause);
+  return (
+    error instanceof PermissionViolationError ||
+    error instanceof NoRespondersError ||
+    (error instanceof Error && error.name === "JetStreamNotEnabled")
+  );
+}
+
 /** Hosts only, without any user and password in the URLs. */
 const hostsOf = ({ servers }: NatsSettings): string =>
   servers.map((url) => URL.parse(url)?.host ?? "").join(",");
@@ -62,14 +86,15 @@ const hostsOf = ({ servers }: NatsSettings): string =>
 export class Broker {
   readonly nc: NatsConnection;
   readonly js: JetStreamClient;
-  readonly #jsm: JetStreamManager;
+  readonly #managers: Managers;
   readonly #log: Logger;
+  #isScoped = true;
   readonly #reconnectListeners = new Set<() => void>();
   #connected = true;
 
-  private constructor(nc: NatsConnection, jsm: JetStreamManager, log: Logger) {
+  private constructor(nc: NatsConnection, managers: Managers, log: Logger) {
     this.nc = nc;
-    this.#jsm = jsm;
+    this.#managers = managers;
     this.#log = log;
     this.js = jetstream(nc);
     void this.#followStatus();
@@ -94,7 +119,11 @@ export class Broker {
       if (error instanceof Error) onRefused(error);
     })();
     // checkAPI would request account information, which a worker may not read.
-    return new Broker(nc, await jetstreamManager(nc, { checkAPI: false }), log);
+    const managers = {
+      scoped: await jetstreamManager(nc, { checkAPI: false, domain: API_DOMAIN }),
+      unscoped: await jetstreamManager(nc, { checkAPI: false }),
+    };
+    return new Broker(nc, managers, log);
   }
 
   get connected(): boolean {
@@ -118,34 +147,40 @@ export class Broker {
   }
 
   /**
-   * Creates or updates the durable consumers that the workers of a model share, one per priority. The normal one comes
-   * first: in releases without priorities it received all jobs, and filters must not overlap.
+   * How long a worker may be silent before its job goes to another one, in ms: the shortest ack wait of the model's queues,
+   * which the operator creates (`vqd streams apply --model`). Rejects with an Error that says what is missing.
    */
-  async ensureJobConsumers(key: string, leaseMs: number): Promise<void> {
-    await this.#ensureJobConsumer({ modelKey: key, priority: "normal" }, leaseMs);
-    await this.#ensureJobConsumer({ modelKey: key, priority: "high" }, leaseMs);
-    await this.#ensureJobConsumer({ modelKey: key, priority: "low" }, leaseMs);
+  async leaseOf(key: string): Promise<number> {
+    const infos: ConsumerInfo[] = [];
+    for (const priority of PRIORITIES) infos.push(await this.#queueInfo({ modelKey: key, priority }));
+    return Math.min(...infos.map(({ config }) => millis(config.ack_wait ?? 0)));
   }
 
-  async #ensureJobConsumer({ modelKey: key, priority }: QueueName, leaseMs: number): Promise<void> {
+  /** Finds out on the way whether the credentials are of the model's own account or, as in 0.1.0, of the streams'. */
+  async #queueInfo({ modelKey: key, priority }: QueueName): Promise<ConsumerInfo> {
     const name = jobConsumer(key, priority);
-    const wanted = {
-      durable_name: name,
-      filter_subject: jobSubject(key, priority),
-      ack_policy: AckPolicy.Explicit,
-      deliver_policy: DeliverPolicy.All,
-      ack_wait: nanos(leaseMs),
-      // The worker counts attempts itself: a message past max_deliver would stay in the queue, never delivered.
-      max_deliver: -1,
-    } satisfies Partial<ConsumerConfig>;
-    const existing = await this.#jsm.consumers.info(STREAMS.jobs, name).catch((error: unknown) => {
-      if (error instanceof JetStreamApiError && error.code === CONSUMER_NOT_FOUND) return undefined;
-      throw error;
-    });
-    const isUpToDate =
-      existing?.config.ack_wait === wanted.ack_wait &&
-      existing.config.filter_subject === wanted.filter_subject;
-    if (!isUpToDate) await this.#jsm.consumers.add(STREAMS.jobs, wanted);
+    for (const isScoped of [this.#isScoped, !this.#isScoped]) {
+      try {
+        const info = await this.#managers[isScoped ? "scoped" : "unscoped"].consumers.info(
+          STREAMS.jobs,
+          name,
+        );
+        this.#isScoped = isScoped;
+        return info;
+      } catch (error) {
+        if (error instanceof JetStreamApiError && error.code === CONSUMER_NOT_FOUND) {
+          const how = `vqd streams apply --model ${key}, with the operator's credentials, creates it`;
+          throw new Error(`the queue ${name} does not exist: ${how}`, { cause: error });
+        }
+        if (!isRefusal(error)) throw error;
+      }
+    }
+    throw new Error(`these NATS credentials do not allow the model ${key}`);
+  }
+
+  /** Where the messages of a job go that has come from its model's queue. */
+  subjectsOf(job: Job, key: string, headers: MsgHdrs | undefined): JobSubjects {
+    return jobSubjects(job, key, { isScoped: this.#isScoped, headers });
   }
 
   /**
@@ -157,7 +192,7 @@ export class Broker {
     const request = { batch: 1, ...(waits ? { expires: nanos(waitMs) } : { no_wait: true }) };
     const answer = await this.nc
       .request(
-        `$JS.API.CONSUMER.MSG.NEXT.${STREAMS.jobs}.${jobConsumer(key, priority)}`,
+        `$JS.${this.#isScoped ? `${API_DOMAIN}.` : ""}API.CONSUMER.MSG.NEXT.${STREAMS.jobs}.${jobConsumer(key, priority)}`,
         JSON.stringify(request),
         // A job arrives under its own subject, so the client's shared inbox would not recognize it as the reply.
         { timeout: waits ? waitMs + PULL_TIMEOUT_MS : NO_WAIT_TIMEOUT_MS, noMux: true },
@@ -175,19 +210,21 @@ export class Broker {
     return new Delivery(this.nc, answer);
   }
 
-  /** The latest diffusion state stored for a prediction, if any. */
-  async lastState(predictionId: string): Promise<StoredState | undefined> {
-    const message = await this.#jsm.direct.getMessage(STREAMS.state, {
-      last_by_subj: stateSubject(predictionId),
-    });
-    if (message === null) return undefined;
-    const { data, seq: sequence } = message;
-    try {
-      return { ...decodeState(data), sequence };
-    } catch (error) {
-      this.#log.warn("cannot read a job's state", { prediction: predictionId, ...errorFields(error) });
-      return { value: undefined, attachment: new Uint8Array(0), sequence };
+  /** The latest diffusion state under the first of `subjects` that has one, if any. */
+  async lastState(subjects: readonly string[]): Promise<StoredState | undefined> {
+    const { direct } = this.#managers[this.#isScoped ? "scoped" : "unscoped"];
+    for (const subject of subjects) {
+      const message = await direct.getMessage(STREAMS.state, { last_by_subj: subject });
+      if (message === null) continue;
+      const { data, seq: sequence } = message;
+      try {
+        return { ...decodeState(data), subject, sequence };
+      } catch (error) {
+        this.#log.warn("cannot read a job's state", { subject, ...errorFields(error) });
+        return { value: undefined, attachment: new Uint8Array(0), subject, sequence };
+      }
     }
+    return undefined;
   }
 
   async close(): Promise<void> {

@@ -8,6 +8,8 @@ import { pullOrder, type QueueName } from "./pull-order.ts";
 
 /** How long a pull request waits at the server before it is renewed. */
 const PULL_EXPIRES_MS = 10_000;
+/** For a job that arrives just after a reconnect: shorter than any lease that a queue has. */
+const LEASE_UNKNOWN_MS = 1_000;
 /** nats-server 2.9 lets a no-wait request wait for the next job while other requests are waiting. */
 const ANSWER_LIMIT_MS = 500;
 
@@ -15,12 +17,13 @@ const ANSWER_LIMIT_MS = 500;
 export interface QueuedJob {
   readonly delivery: Delivery;
   readonly modelKey: string;
+  /** How long a worker may be silent before the job goes to another one. */
+  readonly leaseMs: number;
 }
 
 export interface JobQueueOptions {
-  readonly broker: Pick<Broker, "ensureJobConsumers" | "pull" | "onReconnect">;
+  readonly broker: Pick<Broker, "leaseOf" | "pull" | "onReconnect">;
   readonly modelKeys: readonly string[];
-  readonly leaseMs: number;
   /** Whether one more job could be taken now, in addition to `arrived` others. */
   readonly hasRoom: (arrived: number) => boolean;
   readonly isLoaded: (modelKey: string) => boolean;
@@ -38,8 +41,8 @@ export class JobQueue {
   readonly #options: JobQueueOptions;
   /** Queues at which a request is waiting, and which are therefore empty. */
   readonly #waiting = new Map<string, symbol>();
-  /** Models whose consumers are known to exist. */
-  readonly #ensured = new Set<string>();
+  /** Of models whose queues are known to exist. */
+  readonly #leases = new Map<string, number>();
   readonly #arrived: QueuedJob[] = [];
   readonly #stopListening: () => void;
   #reconnected = Promise.withResolvers<"reconnected">();
@@ -52,6 +55,8 @@ export class JobQueue {
     // A waiting request may have died silently with its server. If it has not, its answer is still heard.
     this.#stopListening = options.broker.onReconnect(() => {
       this.#waiting.clear();
+      // The credentials may be others than before.
+      this.#leases.clear();
       this.#reconnected.resolve("reconnected");
       this.#reconnected = Promise.withResolvers<"reconnected">();
       this.#wake();
@@ -75,7 +80,7 @@ export class JobQueue {
           const delivery = await this.#ask(queue);
           if (delivery === undefined) continue;
           this.#turn++;
-          return { delivery, modelKey: queue.modelKey };
+          return this.#queued(queue, delivery);
         }
         for (const queue of open) {
           if (this.#waiting.has(nameOf(queue))) continue;
@@ -101,6 +106,10 @@ export class JobQueue {
     this.handBack();
   }
 
+  #queued({ modelKey }: QueueName, delivery: Delivery): QueuedJob {
+    return { delivery, modelKey, leaseMs: this.#leases.get(modelKey) ?? LEASE_UNKNOWN_MS };
+  }
+
   #throwFailure(): void {
     const failure = this.#failure;
     this.#failure = undefined;
@@ -109,15 +118,16 @@ export class JobQueue {
 
   /** The queue's next job, or undefined if there is none now. */
   async #ask(queue: QueueName): Promise<Delivery | undefined> {
-    const { broker, leaseMs } = this.#options;
+    const { broker } = this.#options;
     const { modelKey } = queue;
     const reconnected = this.#reconnected.promise;
     try {
-      if (!this.#ensured.has(modelKey)) {
-        const ensuring = broker.ensureJobConsumers(modelKey, leaseMs).then(() => "ensured" as const);
-        ensuring.catch(() => {});
-        if ((await Promise.race([ensuring, reconnected])) === "reconnected") return undefined;
-        this.#ensured.add(modelKey);
+      if (!this.#leases.has(modelKey)) {
+        const asking = broker.leaseOf(modelKey);
+        asking.catch(() => {});
+        const lease = await Promise.race([asking, reconnected]);
+        if (lease === "reconnected") return undefined;
+        this.#leases.set(modelKey, lease);
       }
       const asked = broker.pull(queue);
       const answered = new AbortController();
@@ -129,7 +139,7 @@ export class JobQueue {
       return undefined;
     } catch (error) {
       // The consumer may be gone.
-      this.#ensured.delete(modelKey);
+      this.#leases.delete(modelKey);
       throw error;
     }
   }
@@ -146,7 +156,7 @@ export class JobQueue {
     try {
       const delivery = await asked;
       if (delivery !== undefined && hasRoom(this.#arrived.length)) {
-        this.#arrived.push({ delivery, modelKey: queue.modelKey });
+        this.#arrived.push(this.#queued(queue, delivery));
       } else {
         delivery?.nak();
       }
@@ -154,7 +164,7 @@ export class JobQueue {
       log.debug("a pull request failed", errorFields(error));
       // The failure of a request that a reconnect has superseded does not matter.
       if (this.#waiting.get(name) === id) this.#failure = error;
-      this.#ensured.delete(queue.modelKey);
+      this.#leases.delete(queue.modelKey);
     }
     if (this.#waiting.get(name) === id) this.#waiting.delete(name);
     this.#wake();

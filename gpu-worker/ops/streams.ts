@@ -10,11 +10,21 @@ import {
   type StreamInfo,
 } from "@nats-io/jetstream";
 import { nanos } from "nats";
+import { MAX_IMAGES, MAX_LATENT_PIXELS, MAX_PALETTE_CODES } from "@vqd/shared/limits.ts";
 import { STREAMS, STREAM_SUBJECTS } from "@vqd/shared/subjects.ts";
 
 const HOUR_MS = 3_600_000;
 const DUPLICATE_WINDOW_MS = 120_000;
 const MAX_EVENT_BYTES = 1024 ** 3;
+/** Of a message beside what takes most of it: JSON and headers. */
+const OVERHEAD_BYTES = 8 * 1024;
+const BYTES_PER_TOKEN = 2;
+const MAX_STATE_BYTES = MAX_IMAGES * MAX_LATENT_PIXELS * BYTES_PER_TOKEN + OVERHEAD_BYTES;
+/** Three thousand jobs of the largest size, or more than a hundred thousand of the usual one. */
+const MAX_STATES_BYTES = 256 * 1024 ** 2;
+/** The palette is base64. */
+const MAX_MANIFEST_BYTES = 4 * MAX_PALETTE_CODES + OVERHEAD_BYTES;
+const MAX_MANIFESTS_BYTES = 64 * 1024 ** 2;
 const STREAM_NOT_FOUND = 10_059;
 
 const DEFAULT_QUEUE_LIMIT = 1_000;
@@ -35,7 +45,7 @@ export const WANTED_STREAMS: readonly WantedStream[] = [
   {
     storage: StorageType.File,
     name: STREAMS.jobs,
-    subjects: [STREAM_SUBJECTS.jobs],
+    subjects: [...STREAM_SUBJECTS.jobs],
     retention: RetentionPolicy.Workqueue,
     // A full queue refuses the new job, so that its client is told, and never drops an accepted one.
     discard: DiscardPolicy.New,
@@ -45,7 +55,7 @@ export const WANTED_STREAMS: readonly WantedStream[] = [
   {
     storage: StorageType.File,
     name: STREAMS.events,
-    subjects: [STREAM_SUBJECTS.events],
+    subjects: [...STREAM_SUBJECTS.events],
     retention: RetentionPolicy.Limits,
     discard: DiscardPolicy.Old,
     max_bytes: MAX_EVENT_BYTES,
@@ -55,16 +65,22 @@ export const WANTED_STREAMS: readonly WantedStream[] = [
   {
     storage: StorageType.File,
     name: STREAMS.state,
-    subjects: [STREAM_SUBJECTS.state],
+    subjects: [...STREAM_SUBJECTS.state],
     max_msgs_per_subject: 1,
+    max_msg_size: MAX_STATE_BYTES,
+    max_bytes: MAX_STATES_BYTES,
     max_age: nanos(HOUR_MS),
     allow_direct: true,
   },
   {
     storage: StorageType.File,
     name: STREAMS.models,
-    subjects: [STREAM_SUBJECTS.models],
+    subjects: [...STREAM_SUBJECTS.models],
+    // A full stream takes no new model, and keeps those it has.
+    discard: DiscardPolicy.New,
     max_msgs_per_subject: 1,
+    max_msg_size: MAX_MANIFEST_BYTES,
+    max_bytes: MAX_MANIFESTS_BYTES,
     allow_direct: true,
   },
 ];
@@ -79,11 +95,15 @@ export interface Difference {
   readonly wanted: string;
 }
 
-export interface PlannedStream {
+/** What is to happen to a stream or a queue. */
+export interface Planned<Action = "create" | "update" | "keep" | "delete"> {
   readonly name: string;
-  readonly action: "create" | "update" | "keep";
-  /** What an update changes; for a new stream, all its settings. */
+  readonly action: Action;
+  /** What an update changes; for something new, all its settings. */
   readonly differences: readonly Difference[];
+}
+
+export interface PlannedStream extends Planned<"create" | "update" | "keep"> {
   readonly config: WantedStream;
 }
 
@@ -96,12 +116,15 @@ export async function streamInfo(jsm: JetStreamManager, name: string): Promise<S
 }
 
 /** Settings in which `config` differs from `wanted`. */
-export function differences(config: Partial<StreamConfig>, wanted: Partial<StreamConfig>): Difference[] {
+export function differences<Wanted extends object>(
+  config: { readonly [Setting in keyof Wanted]?: unknown },
+  wanted: Wanted,
+): Difference[] {
   return Object.entries(wanted)
     .map(([setting, value]) => ({
       setting,
-      is: JSON.stringify(config[setting as keyof StreamConfig]) ?? "unset",
-      wanted: JSON.stringify(value),
+      is: JSON.stringify(config[setting as keyof Wanted]) ?? "unset",
+      wanted: JSON.stringify(value) ?? "unset",
     }))
     .filter(({ is, wanted: other }) => is !== other);
 }
@@ -152,11 +175,12 @@ export async function executePlan(jsm: JetStreamManager, plan: readonly PlannedS
   );
 }
 
-/** The plan as text: a line for each stream and for each setting that changes. */
-export function describePlan(plan: readonly PlannedStream[]): string {
-  const sign = { create: "+", update: "~", keep: " " } as const;
+const SIGNS = { create: "+", update: "~", keep: " ", delete: "-" } as const;
+
+/** The plan as text: a line for each stream and queue, and for each setting that changes. */
+export function describePlan(plan: readonly Planned[]): string {
   const lines = plan.flatMap(({ name, action, differences: changes }) => [
-    `${sign[action]} ${name}${action === "keep" ? " is up to date" : ""}`,
+    `${SIGNS[action]} ${name}${action === "keep" ? " is up to date" : ""}`,
     ...changes.map(({ setting, is, wanted }) =>
       action === "create" ? `    ${setting}: ${wanted}` : `    ${setting}: ${is} -> ${wanted}`,
     ),

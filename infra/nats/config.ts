@@ -1,16 +1,25 @@
-// The nats-server configuration of the stack: one account with JetStream, four users, loopback only.
+// The nats-server configuration of the stack: the accounts with their four users, loopback only.
 
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { writePrivateFile } from "../stack/files.ts";
-import { USERS, type UserName } from "./permissions.ts";
+import {
+  EXPORTS,
+  type Export,
+  type Exporter,
+  type Import,
+  MONITOR_IMPORTS,
+  workerImports,
+} from "./accounts.ts";
+import { EDGE, MONITOR, OPERATOR, type Permissions, workerPermissions } from "./permissions.ts";
 
 /** 1 MiB, the server's default, stated because images travel inline up to this size. */
 export const MAX_PAYLOAD_BYTES = 1024 * 1024;
 const PASSWORD_BYTES = 24;
 
+export type UserName = "edge" | "worker" | "monitor" | "operator";
 export type Passwords = Record<UserName, string>;
 
 export interface NatsPorts {
@@ -58,13 +67,29 @@ export function loadPasswords(natsDir: string): Passwords {
   }
 }
 
+export interface NatsConfigOptions {
+  readonly storeDir: string;
+  readonly ports: NatsPorts;
+  readonly passwords: Passwords;
+  /** Of the models that workers may serve. */
+  readonly modelKeys: readonly string[];
+}
+
+const ACCOUNTS: Readonly<Record<Exporter, string>> = { streams: "VQD", monitor: "MONITOR" };
+
+const exportEntry = ({ type, subject }: Export) => ({ [type]: subject });
+const importEntry = ({ type, subject, from, local }: Import) => ({
+  [type]: { account: ACCOUNTS[from], subject },
+  ...(local === undefined ? {} : { to: local }),
+});
+
 /** The configuration as text. JSON is valid nats-server configuration, and needs no quoting rules of its own. */
-export function natsConfig(storeDir: string, ports: NatsPorts, passwords: Passwords): string {
-  const users = Object.entries(USERS).map(([user, permissions]) => ({
-    user,
-    password: passwords[user as UserName],
+export function natsConfig({ storeDir, ports, passwords, modelKeys }: NatsConfigOptions): string {
+  const user = (name: UserName, permissions: Permissions) => ({
+    user: name,
+    password: passwords[name],
     permissions,
-  }));
+  });
   const config = {
     server_name: "vqd",
     host: "127.0.0.1",
@@ -75,16 +100,32 @@ export function natsConfig(storeDir: string, ports: NatsPorts, passwords: Passwo
     // Unencrypted: workerd connects over loopback, and anything further away should bring its own TLS.
     websocket: { host: "127.0.0.1", port: ports.websocket, no_tls: true },
     // Explicit accounts, including the system's: CVE-2023-47090 affects servers on which only that one is named.
-    accounts: { VQD: { jetstream: "enabled", users }, SYS: { users: [] } },
+    accounts: {
+      [ACCOUNTS.streams]: {
+        jetstream: "enabled",
+        users: [user("edge", EDGE), user("operator", OPERATOR)],
+        exports: EXPORTS.streams.map(exportEntry),
+      },
+      WORKERS: {
+        users: [user("worker", workerPermissions(modelKeys))],
+        imports: workerImports(modelKeys).map(importEntry),
+      },
+      [ACCOUNTS.monitor]: {
+        users: [user("monitor", MONITOR)],
+        exports: EXPORTS.monitor.map(exportEntry),
+        imports: MONITOR_IMPORTS.map(importEntry),
+      },
+      SYS: { users: [] },
+    },
     system_account: "SYS",
   };
   return `${JSON.stringify(config, undefined, 2)}\n`;
 }
 
 /** Writes the configuration into `natsDir`, readable by this user only, and returns its path. */
-export function writeNatsConfig(natsDir: string, ports: NatsPorts, passwords: Passwords): string {
+export function writeNatsConfig(natsDir: string, options: Omit<NatsConfigOptions, "storeDir">): string {
   const path = join(natsDir, "nats-server.conf");
   mkdirSync(natsDir, { recursive: true, mode: 0o700 });
-  writePrivateFile(path, natsConfig(join(natsDir, "store"), ports, passwords));
+  writePrivateFile(path, natsConfig({ ...options, storeDir: join(natsDir, "store") }));
   return path;
 }

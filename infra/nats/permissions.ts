@@ -1,96 +1,95 @@
-// Who may do what on NATS: denied by default; each line says why it is there.
+// NATS permissions of each role: deny by default, with the reason for each line. Accounts (accounts.ts) are the outer wall.
 
-import { MICRO_SERVICE, MICRO_VERBS } from "@vqd/shared/micro.ts";
-import { INBOX_PREFIX, STREAMS, STREAM_SUBJECTS } from "@vqd/shared/subjects.ts";
+import { INBOX_PREFIX, STREAM_SUBJECTS, STREAMS, MODELS_FILTER } from "@vqd/shared/subjects.ts";
+import {
+  acknowledgements,
+  type Import,
+  MONITOR_IMPORTS,
+  SERVICE_SUBJECTS,
+  workerImports,
+} from "./accounts.ts";
 
 export interface Permissions {
   publish: { allow: string[] };
   subscribe: { allow: string[] };
-  /** Lets a subscriber reply to requests without publish permission on reply subjects. */
+  /** Lets a subscriber answer the requests it gets, without publish permissions for reply subjects. */
   allow_responses?: { max: number; expires: string };
 }
 
 const { jobs, events, state, models } = STREAMS;
-const CONTROL_SUBJECTS = "vqd.control.*";
 
-/**
- * What a micro service (NATS ADR-32) receives: requests to all services, to its kind, and to itself. Listed by verb,
- * because where `$SRV.*` is allowed, the server lets `$SRV.>` through as well.
- */
-const SERVICE_SUBJECTS = MICRO_VERBS.flatMap((verb) => [
-  `$SRV.${verb}`,
-  `$SRV.${verb}.${MICRO_SERVICE}`,
-  `$SRV.${verb}.${MICRO_SERVICE}.*`,
-]);
-
-/** What a client sends to a consumer; newer servers may insert domain and account before the stream's name. */
-const toConsumer = (kind: "ACK" | "FC", stream: string): string[] => [
-  `$JS.${kind}.${stream}.>`,
-  `$JS.${kind}.*.*.${stream}.>`,
-];
-
-const EDGE: Permissions = {
+export const EDGE: Permissions = {
   publish: {
     allow: [
-      STREAM_SUBJECTS.jobs, // dispatch
-      CONTROL_SUBJECTS, // cancel a running job
-      `$JS.API.STREAM.MSG.DELETE.${jobs}`, // take a waiting job out of the queue: cancelled or past its deadline
+      ...STREAM_SUBJECTS.jobs, // dispatch
+      "vqd.control.*.*", // cancel a running job
+      "vqd.control.*", // the same, of a worker of 0.1.0
+      `$JS.API.STREAM.MSG.DELETE.${jobs}`, // take a waiting job out of the queue: canceled or past its deadline
       `$JS.API.STREAM.INFO.${events}`, // is the stored sequence still in the stream?
       `$JS.API.CONSUMER.CREATE.${events}.>`, // follow the shard's events
-      `$JS.API.CONSUMER.DELETE.${events}.>`, // no longer follow them
-      ...toConsumer("FC", events), // flow control of that consumer
+      `$JS.API.CONSUMER.DELETE.${events}.>`, // stop following them
+      `$JS.FC.${events}.>`, // flow control of that consumer
+      `$JS.FC.*.*.${events}.>`, // the same, where servers insert domain and account
       `$JS.API.STREAM.INFO.${models}`, // list the announced models
-      `$JS.API.DIRECT.GET.${models}.>`, // read their manifests
+      `$JS.API.DIRECT.GET.${models}.${MODELS_FILTER}`, // read their manifests
     ],
   },
   subscribe: {
     allow: [
       `${INBOX_PREFIX.edge}.>`, // replies and events
-      STREAM_SUBJECTS.models, // learn of new models immediately
+      MODELS_FILTER, // learn of new models immediately
     ],
   },
 };
 
-const WORKER: Permissions = {
-  publish: {
-    allow: [
-      `$JS.API.CONSUMER.CREATE.${jobs}.>`, // the durable consumer that the workers of a model share
-      `$JS.API.CONSUMER.INFO.${jobs}.>`, // does it exist already?
-      `$JS.API.CONSUMER.MSG.NEXT.${jobs}.>`, // pull jobs
-      ...toConsumer("ACK", jobs), // done, still working, handed back
-      STREAM_SUBJECTS.events, // what happens to a job
-      STREAM_SUBJECTS.state, // the latest tokens, for resuming elsewhere
-      `$JS.API.DIRECT.GET.${state}.>`, // resume what another worker began
-      STREAM_SUBJECTS.models, // announce the loaded model
-    ],
-  },
-  subscribe: {
-    allow: [
-      `${INBOX_PREFIX.worker}.>`, // replies and pulled jobs
-      CONTROL_SUBJECTS, // cancellations
-      ...SERVICE_SUBJECTS, // requests for its statistics
-    ],
-  },
-  allow_responses: { max: 1, expires: "1m" }, // confirm a cancellation, report statistics
-};
+const respond = { max: 1, expires: "1m" };
 
-/** Set-up only: creates and updates the streams. No running part of the system has these credentials. */
-const OPERATOR: Permissions = {
+/** Publishes to what its account imports as a service, and hears what it imports as a stream. */
+function usePermissions(imports: readonly Import[], inbox: string): Permissions {
+  const locals = (type: Import["type"]): string[] =>
+    imports.filter((one) => one.type === type).map(({ local, subject }) => local ?? subject);
+  return {
+    publish: { allow: locals("service").filter((subject) => !subject.startsWith("_INBOX")) },
+    subscribe: { allow: [`${inbox}.>`, ...locals("stream")] },
+  };
+}
+
+export const workerPermissions = (modelKeys: readonly string[]): Permissions => ({
+  ...usePermissions(workerImports(modelKeys), INBOX_PREFIX.worker),
+  allow_responses: respond, // report its status
+});
+
+/** A leaf node passes on what workers at its site say and hear, answers to monitors included. */
+export function leafPermissions(modelKeys: readonly string[]): Permissions {
+  const { publish, subscribe } = workerPermissions(modelKeys);
+  return { publish: { allow: [...publish.allow, `${INBOX_PREFIX.monitor}.>`] }, subscribe };
+}
+
+/** Only for set-up: creates and updates streams and queues. No running part of the system has these credentials. */
+export const OPERATOR: Permissions = {
   publish: { allow: ["$JS.API.>"] },
   subscribe: { allow: [`${INBOX_PREFIX.operator}.>`] },
 };
 
-/** Read-only: `vqd workers`, `vqd doctor`. */
-const MONITOR: Permissions = {
-  publish: {
-    allow: [
-      ...SERVICE_SUBJECTS, // which workers are live, and how are they?
-      `$JS.API.CONSUMER.INFO.${jobs}.>`, // how many jobs wait?
-      ...Object.values(STREAMS).map((stream) => `$JS.API.STREAM.INFO.${stream}`), // are the streams up to date?
-    ],
-  },
+export const MONITOR: Permissions = {
+  publish: { allow: [...usePermissions(MONITOR_IMPORTS, "").publish.allow, ...SERVICE_SUBJECTS] },
   subscribe: { allow: [`${INBOX_PREFIX.monitor}.>`] },
 };
 
-export const USERS = { edge: EDGE, worker: WORKER, monitor: MONITOR, operator: OPERATOR } as const;
-export type UserName = keyof typeof USERS;
+/** Workers of 0.1.0, for any model: users of the account of the streams, until their credentials are retired. */
+export const UNSCOPED_WORKER: Permissions = {
+  publish: {
+    allow: [
+      `$JS.API.CONSUMER.CREATE.${jobs}.>`, // those workers create the queues of their models
+      `$JS.API.CONSUMER.INFO.${jobs}.>`,
+      `$JS.API.CONSUMER.MSG.NEXT.${jobs}.>`,
+      ...acknowledgements("*"),
+      ...STREAM_SUBJECTS.events,
+      ...STREAM_SUBJECTS.state,
+      `$JS.API.DIRECT.GET.${state}.>`,
+      MODELS_FILTER,
+    ],
+  },
+  subscribe: { allow: [`${INBOX_PREFIX.worker}.>`, "vqd.control.*", "vqd.control.*.*", ...SERVICE_SUBJECTS] },
+  allow_responses: respond,
+};

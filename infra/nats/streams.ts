@@ -1,6 +1,7 @@
 // Creates the stack's JetStream streams, or brings them up to date, with the operator's credentials.
 
 import { jetstreamManager } from "@nats-io/jetstream";
+import { executeQueuePlan, planQueues, type QueueOptions } from "@vqd/gpu-worker/ops/queues.ts";
 import { executePlan, planStreams, type StreamOptions } from "@vqd/gpu-worker/ops/streams.ts";
 import { INBOX_PREFIX, STREAMS } from "@vqd/shared/subjects.ts";
 import { type ConnectionOptions, connect } from "nats";
@@ -8,7 +9,7 @@ import { type ConnectionOptions, connect } from "nats";
 /** Applied at each start, whatever limit an earlier run had. */
 export const DEFAULT_QUEUE_LIMIT = 1_000;
 
-export interface ApplyOptions extends StreamOptions {
+export interface ApplyOptions extends StreamOptions, Partial<QueueOptions> {
   /** Forget the models announced earlier; the workers that start next will announce theirs. */
   readonly purgeModels?: boolean;
 }
@@ -16,13 +17,20 @@ export interface ApplyOptions extends StreamOptions {
 /** Creates missing streams and updates those whose settings differ. Safe to repeat. */
 export async function applyStreams(
   server: { url: string; password: string } | ConnectionOptions,
-  { queueLimit = DEFAULT_QUEUE_LIMIT, replicas, purgeModels = false }: ApplyOptions = {},
+  {
+    queueLimit = DEFAULT_QUEUE_LIMIT,
+    replicas,
+    models = [],
+    leaseMs,
+    purgeModels = false,
+  }: ApplyOptions = {},
 ): Promise<void> {
   const how = "url" in server ? { servers: server.url, user: "operator", pass: server.password } : server;
   const nc = await connect({ ...how, name: "vqd set-up", inboxPrefix: INBOX_PREFIX.operator });
   try {
     const jsm = await jetstreamManager(nc);
     await executePlan(jsm, await planStreams(jsm, { queueLimit, replicas }, nc.info?.cluster !== undefined));
+    await executeQueuePlan(jsm, await planQueues(jsm, { models, leaseMs }));
     if (purgeModels) await jsm.streams.purge(STREAMS.models);
   } finally {
     await nc.close();

@@ -77,6 +77,7 @@ async function run(): Promise<void> {
       provider: options.provider,
       data: options.data,
       queueLimit: options.queueLimit,
+      leaseSeconds: options.leaseSeconds,
       ...(port === undefined ? { preferredPort: DEFAULT_PORT } : {}),
       ...(port === undefined || port === 0 ? {} : { port }),
       ...(apiKey === undefined ? {} : { apiKey }),

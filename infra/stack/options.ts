@@ -3,6 +3,7 @@
 import { existsSync, statSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { DEFAULT_LEASE_MS } from "@vqd/gpu-worker/ops/queues.ts";
 import { DEFAULT_QUEUE_LIMIT } from "../nats/streams.ts";
 import { BUNDLED_MODEL, DEFAULT_DATA } from "./paths.ts";
 import type { Provider } from "./stack.ts";
@@ -10,6 +11,7 @@ import type { Provider } from "./stack.ts";
 export const DEFAULT_PORT = 8787;
 const MAX_WORKERS = 64;
 const MAX_QUEUE_LIMIT = 1_000_000;
+const MAX_LEASE_SECONDS = 600;
 const PROVIDERS: readonly string[] = ["cpu", "webgpu", "cuda"] satisfies Provider[];
 
 /** Each option with its environment variable. `queue-limit` is for tests and so only a variable. */
@@ -33,6 +35,7 @@ export interface StartOptions {
   readonly provider: Provider;
   readonly data: string;
   readonly queueLimit: number;
+  readonly leaseSeconds: number;
 }
 
 /** A mistake in the options; the message alone is shown. */
@@ -51,6 +54,7 @@ export function readStartOptions(args: readonly string[], env: NodeJS.ProcessEnv
   const port = value("port");
   const workers = value("workers");
   const queueLimit = variable(env, "VQD_QUEUE_LIMIT");
+  const lease = variable(env, "VQD_LEASE_SECONDS");
   const apiKey = value("api-key");
   if (apiKey !== undefined && !/^[\u0021-\u007E]+$/.test(apiKey.text)) {
     throw new UsageError(`${apiKey.source}: must be visible ASCII characters without spaces`);
@@ -63,6 +67,7 @@ export function readStartOptions(args: readonly string[], env: NodeJS.ProcessEnv
     provider: provider(value("provider")),
     data: dataFolder(value("data")),
     queueLimit: queueLimit === undefined ? DEFAULT_QUEUE_LIMIT : integer(queueLimit, 1, MAX_QUEUE_LIMIT),
+    leaseSeconds: lease === undefined ? DEFAULT_LEASE_MS / 1_000 : integer(lease, 1, MAX_LEASE_SECONDS),
   };
 }
 

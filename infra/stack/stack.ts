@@ -5,7 +5,9 @@ import { mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { DEFAULT_LEASE_MS } from "@vqd/gpu-worker/ops/queues.ts";
 import { defaultModelName } from "@vqd/gpu-worker/serving/manifest.ts";
+import { keyOfCheckpoint } from "@vqd/gpu-worker/serving/model-key.ts";
 import { buildProgram } from "../edge/program.ts";
 import { type NatsPorts, type Passwords, loadPasswords, writeNatsConfig } from "../nats/config.ts";
 import { type NatsServer, ensureNatsServer } from "../nats/server.ts";
@@ -38,10 +40,14 @@ export interface StackOptions {
   /** Checkpoint folder, or several, separated as in PATH [the bundled model]. */
   readonly model?: string;
   readonly provider?: Provider;
+  /** Keys of additional models that workers started elsewhere may serve. */
+  readonly otherModels?: readonly string[];
   /** Folder for the streams, the graph cache and the edge's data [`.vqd` in the repository]. */
   readonly data?: string;
   /** Jobs that may wait or run at once. */
   readonly queueLimit?: number;
+  /** How long a worker may be silent before its job goes to another [10]. */
+  readonly leaseSeconds?: number;
   /** Additional environment variables for each worker. */
   readonly workerEnv?: Readonly<Record<string, string>>;
   /** Additional variables (bindings) for the edge. */
@@ -59,6 +65,7 @@ interface Prepared {
   readonly passwords: Passwords;
   readonly natsPorts: NatsPorts;
   readonly edgePort: number;
+  readonly modelKeys: readonly string[];
 }
 
 /** Starts the system and resolves when all of it is ready; on failure, nothing is left running. */
@@ -102,12 +109,33 @@ async function prepare(options: StackOptions): Promise<Prepared> {
       passwords: loadPasswords(join(dataDir, "nats")),
       natsPorts: { client, websocket, monitor },
       edgePort,
+      modelKeys: keysOfModels(options, dataDir),
     };
   } catch (error) {
     lock.release();
     throw error;
   }
 }
+
+const foldersOf = ({ model = BUNDLED_MODEL }: StackOptions): string[] =>
+  model.split(delimiter).map((dir) => resolve(dir));
+
+/** Of the models that the workers may serve. One that cannot be read has none: its worker says what is wrong with it. */
+function keysOfModels(options: StackOptions, dataDir: string): string[] {
+  const { workerEnv = {}, otherModels = [] } = options;
+  const names = (workerEnv["VQD_MODEL_NAME"] ?? process.env["VQD_MODEL_NAME"])?.split(",");
+  const cacheDir = workerEnv["VQD_CACHE"] ?? cacheFolder(dataDir);
+  const keys = foldersOf(options).flatMap((dir, index) => {
+    try {
+      return [keyOfCheckpoint({ dir, name: names?.[index]?.trim() || undefined }, cacheDir)];
+    } catch {
+      return [];
+    }
+  });
+  return [...new Set([...keys, ...otherModels])];
+}
+
+const cacheFolder = (dataDir: string): string => join(dataDir, "cache");
 
 async function choosePort(
   { port, preferredPort }: StackOptions,
@@ -139,6 +167,7 @@ export class Stack implements AsyncDisposable {
   readonly edge: Child;
   readonly #workers: Child[] = [];
   readonly #options: StackOptions;
+  readonly #modelKeys: readonly string[];
   readonly #lock: DataLock;
   readonly #events: ChildEvents;
   readonly #baseEnv: NodeJS.ProcessEnv;
@@ -148,8 +177,9 @@ export class Stack implements AsyncDisposable {
   #stopped: Promise<void> | undefined;
 
   constructor(options: StackOptions, prepared: Prepared) {
-    const { server, lock, dataDir, passwords, natsPorts, edgePort } = prepared;
+    const { server, lock, dataDir, passwords, natsPorts, edgePort, modelKeys } = prepared;
     this.#options = options;
+    this.#modelKeys = modelKeys;
     this.#lock = lock;
     this.url = `http://127.0.0.1:${edgePort}`;
     this.apiKey = options.apiKey ?? newApiKey();
@@ -164,7 +194,7 @@ export class Stack implements AsyncDisposable {
     this.#threads = Math.max(1, Math.floor(availableParallelism() / Math.max(1, workers)));
     this.#events = { log: options.log ?? (() => {}), onProcess: () => this.#record() };
 
-    const natsConfig = writeNatsConfig(join(dataDir, "nats"), natsPorts, passwords);
+    const natsConfig = writeNatsConfig(join(dataDir, "nats"), { ports: natsPorts, passwords, modelKeys });
     this.nats = new Child(natsChild(server, natsConfig, natsPorts), this.#events);
     this.#edgeProgram = join(dataDir, "edge", "program");
     const edge = edgeChild(
@@ -229,13 +259,9 @@ export class Stack implements AsyncDisposable {
     return [this.edge, ...this.#workers, this.nats];
   }
 
-  get #models(): string[] {
-    return (this.#options.model ?? BUNDLED_MODEL).split(delimiter).map((dir) => resolve(dir));
-  }
-
   /** The name of the first model: the first of `names`, if any, or else derived from its folder. */
   #defaultModel(names: string | undefined): string {
-    return names?.split(",")[0]?.trim() || defaultModelName(this.#models[0] ?? BUNDLED_MODEL);
+    return names?.split(",")[0]?.trim() || defaultModelName(foldersOf(this.#options)[0] ?? BUNDLED_MODEL);
   }
 
   #newWorker(): Child {
@@ -243,10 +269,10 @@ export class Stack implements AsyncDisposable {
     const settings = {
       natsUrl: this.natsUrl,
       password: this.passwords.worker,
-      model: this.#models.join(delimiter),
+      model: foldersOf(this.#options).join(delimiter),
       provider,
       threads: this.#threads,
-      cacheDir: join(this.dataDir, "cache"),
+      cacheDir: cacheFolder(this.dataDir),
       env: workerEnv,
     };
     const worker = new Child(workerChild(this.#workers.length + 1, settings, this.#baseEnv), this.#events);
@@ -261,11 +287,16 @@ export class Stack implements AsyncDisposable {
 
   async #startNatsAndWorkers(): Promise<void> {
     await this.nats.start();
-    const { queueLimit } = this.#options;
+    const { queueLimit, leaseSeconds = DEFAULT_LEASE_MS / 1_000 } = this.#options;
     await applyStreams(
       { url: this.natsUrl, password: this.passwords.operator },
       // The models are those of the workers that start next, whatever an earlier run served.
-      { purgeModels: true, ...(queueLimit === undefined ? {} : { queueLimit }) },
+      {
+        purgeModels: true,
+        models: this.#modelKeys,
+        leaseMs: Math.round(leaseSeconds * 1_000),
+        ...(queueLimit === undefined ? {} : { queueLimit }),
+      },
     );
     await Promise.all(this.#workers.map((worker) => worker.start()));
   }

@@ -3,6 +3,7 @@
 import { parseArgs } from "node:util";
 import { startStack } from "../../infra/stack/stack.ts";
 import { TINY_MODEL } from "../integration/support/stack.ts";
+import { BENCH_KEY } from "./edge/played-worker.ts";
 import { measureBundle } from "./edge/bundle.ts";
 import { measureDispatch } from "./edge/dispatch.ts";
 import { measureReaders } from "./edge/readers.ts";
@@ -53,6 +54,7 @@ async function measure() {
   const stack = await startStack({
     workers: 1,
     model: TINY_MODEL,
+    otherModels: [BENCH_KEY],
     data,
     queueLimit: QUEUE_LIMIT,
     edgeEnv: NO_LIMITS,

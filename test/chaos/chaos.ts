@@ -48,7 +48,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const test = await startTestStack({
     workers,
     shortModel: true,
-    workerEnv: { VQD_LEASE_SECONDS: String(LEASE_SECONDS), VQD_SLOTS: "2", ...faultyEnvironment(stepsFile) },
+    leaseSeconds: LEASE_SECONDS,
+    workerEnv: { VQD_STALL_SECONDS: String(LEASE_SECONDS), VQD_SLOTS: "2", ...faultyEnvironment(stepsFile) },
     edgeEnv: { QUEUE_TIMEOUT_SECONDS: "600" },
   });
   try {

@@ -35,11 +35,12 @@ function startFaulty(workers: number, slots: number): Promise<TestStack> {
   return startTestStack({
     workers,
     shortModel: true,
+    leaseSeconds: LEASE_SECONDS,
     workerEnv: {
       ...faulty,
       // Of the heap: the model's weights lie outside of it.
       NODE_OPTIONS: `${faulty["NODE_OPTIONS"]} --max-old-space-size=192`,
-      VQD_LEASE_SECONDS: String(LEASE_SECONDS),
+      VQD_STALL_SECONDS: String(LEASE_SECONDS),
       VQD_MAX_ATTEMPTS: String(MAX_ATTEMPTS),
       VQD_SLOTS: String(slots),
     },

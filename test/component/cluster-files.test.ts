@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { NODE, REPO } from "../../infra/stack/paths.ts";
 
 let dir: string;
@@ -24,6 +25,8 @@ async function cluster(...args: string[]): Promise<{ code: number; stdout: strin
 }
 
 const read = (...path: string[]): string => readFileSync(join(dir, ...path), "utf8");
+const KEY = "vqd--emoji--0123456789ab";
+const MODEL = ["--model", KEY];
 const NODES = ["n1=n1.example", "n2=n2.example", "n3=n3.example"];
 
 it("holds a configuration and a certificate for each server, and credentials for each role", async () => {
@@ -45,6 +48,7 @@ it("holds a configuration and a certificate for each server, and credentials for
   expect(certificate.checkHost("n2.example")).toBe("n2.example");
   expect(certificate.checkHost("n1.example")).toBeUndefined();
   expect(certificate.verify(new X509Certificate(read("ca.pem")).publicKey)).toBe(true);
+  expect((await cluster("user", "worker", ...MODEL)).code).toBe(0);
   for (const role of ["edge", "worker", "monitor", "operator"]) {
     const path = join(dir, "creds", `${role}.creds`);
     expect(statSync(path).mode & 0o777).toBe(0o600);
@@ -71,12 +75,12 @@ it("renews certificates under the same CA, makes leaf nodes where they are liste
   const old = read("nodes", "n1", "tls", "node.pem");
   await cluster("renew");
   expect(read("nodes", "n1", "tls", "node.pem")).not.toBe(old);
-  expect((await cluster("leaf", "site=gpu.example")).stderr).toContain("--leaf-nodes");
+  expect((await cluster("leaf", "site=gpu.example", ...MODEL)).stderr).toContain("--leaf-nodes");
   await cluster("init", ...NODES, "--leaf-nodes");
-  expect((await cluster("leaf", "site=gpu.example")).code).toBe(0);
+  expect((await cluster("leaf", "site=gpu.example", ...MODEL)).code).toBe(0);
   expect(existsSync(join(dir, "leaves", "site", "leaf.creds"))).toBe(true);
 
-  const { stdout } = await cluster("user", "worker", "--name", "gpu-7", "--days", "30");
+  const { stdout } = await cluster("user", "worker", ...MODEL, "--name", "gpu-7", "--days", "30");
   const [key = ""] = /U[A-Z2-7]{55}/.exec(stdout) ?? [];
   expect((await cluster("revoke", join(dir, "creds", "gpu-7.creds"))).stdout).toContain(key);
   expect(read("operator", "keys.json")).toContain(key);
@@ -84,10 +88,10 @@ it("renews certificates under the same CA, makes leaf nodes where they are liste
 
 it("makes the certificate of a server anew when its host is another", async () => {
   await cluster("init", ...NODES, "--leaf-nodes");
-  await cluster("leaf", "site=gpu.example");
+  await cluster("leaf", "site=gpu.example", ...MODEL);
   const kept = read("nodes", "n2", "tls", "node.pem");
   await cluster("init", "n1=n1.other.example", ...NODES.slice(1));
-  await cluster("leaf", "site=gpu.other.example");
+  await cluster("leaf", "site=gpu.other.example", ...MODEL);
   for (const [server, host] of [
     ["nodes/n1", "n1"],
     ["leaves/site", "gpu"],
@@ -99,7 +103,7 @@ it("makes the certificate of a server anew when its host is another", async () =
   }
   expect(read("nodes", "n2", "tls", "node.pem")).toBe(kept);
   const leaf = read("leaves", "site", "tls", "node.pem");
-  await cluster("leaf", "site=gpu.other.example");
+  await cluster("leaf", "site=gpu.other.example", ...MODEL);
   expect(read("leaves", "site", "tls", "node.pem")).toBe(leaf);
 });
 
@@ -119,12 +123,12 @@ describe("where the files of a server lie", () => {
   it("is kept until something else is said", async () => {
     await cluster("init", ...NODES, ...SAID, "--leaf-nodes");
     await cluster("revoke", "creds/monitor.creds");
-    await cluster("leaf", "site=gpu.example");
+    await cluster("leaf", "site=gpu.example", ...MODEL);
     expect(placeOf("nodes/n1")).toEqual(KEPT);
     expect(placeOf("leaves/site")).toEqual({ ...KEPT, storeDir: undefined });
     await cluster("init", ...NODES, "n4=n4.example");
     for (const name of ["n1", "n4"]) expect(placeOf(`nodes/${name}`)).toEqual(KEPT);
-    await cluster("revoke", "creds/worker.creds", "--store-dir", "/data/new");
+    await cluster("revoke", "creds/operator.creds", "--store-dir", "/data/new");
     await cluster("revoke", "creds/edge.creds");
     expect(placeOf("nodes/n4")).toEqual({ ...KEPT, storeDir: "/data/new" });
     await cluster("init", "other=other.example");
@@ -133,7 +137,7 @@ describe("where the files of a server lie", () => {
 
   it("is said for a leaf by itself", async () => {
     await cluster("init", ...NODES, "--leaf-nodes");
-    await cluster("leaf", "site=gpu.example", "--listen", "127.0.0.3");
+    await cluster("leaf", "site=gpu.example", ...MODEL, "--listen", "127.0.0.3");
     const nodes = { listen: "0.0.0.0", configDir: "/etc/nats", storeDir: "/var/lib/nats" };
     expect(placeOf("nodes/n1")).toEqual(nodes);
     await cluster("init", ...NODES, "--listen", "127.0.0.2");
@@ -160,22 +164,62 @@ describe("where the files of a server lie", () => {
 
 it("goes on to listen for leaf nodes when a server is added", async () => {
   await cluster("init", ...NODES, "--leaf-nodes");
-  await cluster("leaf", "site=gpu.example");
+  await cluster("leaf", "site=gpu.example", ...MODEL);
   await cluster("init", ...NODES, "n4=n4.example");
   for (const name of ["n1", "n4"]) {
     expect(JSON.parse(read("nodes", name, "nats-server.conf"))).toHaveProperty("leafnodes.listen");
   }
   expect(read("leaves", "site", "nats-server.conf")).toContain("tls://n4.example:7422");
-  expect((await cluster("leaf", "other=gpu.example")).code).toBe(0);
+  expect((await cluster("leaf", "other=gpu.example", ...MODEL)).code).toBe(0);
 });
 
 it("revokes credentials that are named by their path in the cluster's folder", async () => {
   await cluster("init", ...NODES);
-  const [key = ""] = /U[A-Z2-7]{55}/.exec((await cluster("user", "worker", "--name", "gpu-7")).stdout) ?? [];
+  const [key = ""] =
+    /U[A-Z2-7]{55}/.exec((await cluster("user", "worker", ...MODEL, "--name", "gpu-7")).stdout) ?? [];
   expect(await cluster("revoke", "creds/gpu-7.creds")).toMatchObject({
     code: 0,
     stdout: expect.stringContaining(key) as string,
   });
+});
+
+it("gives each set of models an account, and says when the servers must learn of one", async () => {
+  await cluster("init", ...NODES);
+  const accounts = (): string[] => {
+    const { resolver_preload: jwts } = JSON.parse(read("nodes", "n1", "nats-server.conf")) as {
+      resolver_preload: Record<string, string>;
+    };
+    return Object.values(jwts).map((jwt) => {
+      const claims = JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()) as object;
+      return (claims as { name: string }).name;
+    });
+  };
+  expect(accounts()).toEqual(["SYS", "VQD", "MONITOR"]);
+  const other = "vqd--other--0123456789ab";
+  const first = await cluster("user", "worker", ...MODEL);
+  expect(first.stdout).toContain("copy the configurations and reload");
+  const second = await cluster("user", "worker", ...MODEL, "--name", "gpu-7");
+  expect(second.stdout).not.toContain("reload");
+  for (const list of [`${other},${KEY}`, `${KEY},${other},${KEY}`]) {
+    await cluster("user", "worker", "--model", list, "--name", "both");
+  }
+  expect(accounts()).toEqual(["SYS", "VQD", "MONITOR", KEY, `${KEY}+${other}`]);
+});
+
+it("names a model by its folder as its worker does", async () => {
+  await cluster("init", ...NODES);
+  const tiny = join(REPO, "test", "fixtures", "tiny", "checkpoint");
+  await cluster("user", "worker", "--model", `${tiny},me/tiny=${tiny}`);
+  const version = new DiffusersCheckpoint(tiny).version().slice(0, 12);
+  expect(read("operator", "keys.json")).toContain(`"vqd--checkpoint--${version}"`);
+  expect(read("operator", "keys.json")).toContain(`"me--tiny--${version}"`);
+  for (const [list, reason] of [
+    [join(tiny, "none"), /neither a model key nor a checkpoint folder/],
+    [`Me/tiny=${tiny}`, /must look like owner\/name/],
+  ] as const) {
+    const refused = await cluster("user", "worker", "--model", list);
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(reason) as string });
+  }
 });
 
 it("refuses to revoke what names no user", async () => {
@@ -183,7 +227,7 @@ it("refuses to revoke what names no user", async () => {
   const jwt = (claims: string): string =>
     `-----BEGIN NATS USER JWT-----\n${claims}\n------END NATS USER JWT------\n`;
   const base64url = (text: string): string => Buffer.from(text).toString("base64url");
-  const cut = read("creds", "worker.creds").replace(/(?<=JWT-+\n[^.]+\..{20})\S+/, "");
+  const cut = read("creds", "edge.creds").replace(/(?<=JWT-+\n[^.]+\..{20})\S+/, "");
   const nobody = jwt(`a.${base64url('{"name":"gpu-7"}')}.b`);
   for (const text of [cut, nobody, jwt(`a.${base64url("null")}.b`), jwt("a"), ""]) {
     const path = join(dir, "creds", "damaged.creds");
@@ -203,8 +247,12 @@ it.each([
   [["init", "n1=10.0.0.1"], /must be a name/],
   [["init", "n1=a.example", "n1=b.example"], /differ/],
   [["user", "root"], /ROLE/],
-  [["user", "worker", "--days", "never"], /--days/],
-  [["user", "worker", "--name", "edge"], /--name edge is the name of another role/],
+  [["user", "worker"], /user worker needs --model/],
+  [["user", "edge", ...MODEL], /user edge takes no --model/],
+  [["user", "worker", ...MODEL, "--days", "never"], /--days/],
+  [["user", "worker", ...MODEL, "--name", "edge"], /--name edge is the name of another role/],
+  [["leaf", "site=gpu.example"], /leaf needs --model/],
+  [["retire", "worker"], /retire/],
   [["dance"], /unknown command/],
 ])("refuses %j", async (args, reason) => {
   if (args[0] !== "init") await cluster("init", ...NODES);

@@ -15,8 +15,8 @@ beforeAll(async () => {
   cluster = await TestCluster.start();
   await Promise.all([
     cluster.startEdge({ QUEUE_TIMEOUT_SECONDS: "300" }),
-    cluster.startWorker({ VQD_LEASE_SECONDS: "5" }),
-    cluster.startWorker({ VQD_LEASE_SECONDS: "5" }),
+    cluster.startWorker(),
+    cluster.startWorker(),
   ]);
 }, 120_000);
 afterAll(() => cluster.stop());

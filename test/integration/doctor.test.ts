@@ -16,11 +16,13 @@ import type { Finding } from "../../gpu-worker/doctor/findings.ts";
 import { natsConfig } from "../../infra/nats/config.ts";
 import { createCa, createCertificate } from "../../infra/nats/cluster/certificates.ts";
 import { ClusterFiles } from "../../infra/nats/cluster/files.ts";
+import { applyStreams } from "../../infra/nats/streams.ts";
 import { ensureNatsServer } from "../../infra/nats/server.ts";
 import { Child } from "../../infra/stack/child.ts";
 import { parseNatsLine } from "../../infra/stack/log.ts";
 import { NODE, REPO } from "../../infra/stack/paths.ts";
 import { freePorts } from "../../infra/stack/ports.ts";
+import { TINY_KEY } from "./support/nats.ts";
 import { startTestStack, type TestStack, TINY_MODEL } from "./support/stack.ts";
 
 type Env = Record<string, string>;
@@ -93,7 +95,12 @@ const workerEnv = (env: Env = {}): Env => ({
 async function startNats(change: (config: Record<string, unknown>) => object): Promise<string> {
   const [client = 0, websocket = 0, monitor = 0] = await freePorts(3);
   const folder = mkdtempSync(join(dir, "nats-"));
-  const text = natsConfig(join(folder, "store"), { client, websocket, monitor }, test.stack.passwords);
+  const text = natsConfig({
+    storeDir: join(folder, "store"),
+    ports: { client, websocket, monitor },
+    passwords: test.stack.passwords,
+    modelKeys: [TINY_KEY],
+  });
   const path = join(folder, "nats-server.conf");
   writeFileSync(path, JSON.stringify(change(JSON.parse(text) as Record<string, unknown>)));
   await startServer(path);
@@ -187,7 +194,7 @@ describe("the way to NATS", () => {
     const url = await startNats((config) => ({
       ...config,
       jetstream: undefined,
-      accounts: { VQD: { users: (config["accounts"] as { VQD: { users: unknown } }).VQD.users } },
+      accounts: { MONITOR: { users: (config["accounts"] as { MONITOR: { users: unknown } }).MONITOR.users } },
       system_account: undefined,
     }));
     const { code, found } = await doctor([], natsEnv("monitor", url));
@@ -233,8 +240,7 @@ describe("TLS and credentials of a cluster", () => {
       storeDir: join(folder, "store"),
       listen: "127.0.0.1",
     }));
-    const key = files.issue("monitor", "revoked");
-    files.authority.revoke(key);
+    files.authority.revoke(files.issue("monitor", { name: "revoked" }).publicKey);
     files.writeConfigs();
     await startServer(files.configPath("nodes", "n1"));
     env = {
@@ -258,7 +264,7 @@ describe("TLS and credentials of a cluster", () => {
   });
 
   it("9: credentials that have expired", async () => {
-    files.issue("monitor", "expired", Math.floor(Date.now() / 1_000) - 60);
+    files.issue("monitor", { name: "expired", expires: Math.floor(Date.now() / 1_000) - 60 });
     const result = await doctor([], { ...env, VQD_NATS_CREDS: files.credentialsPath("expired") });
     expectOnly(result, "nats.credentials", /expired at 20/);
   });
@@ -301,15 +307,15 @@ describe("TLS and credentials of a cluster", () => {
   });
 });
 
-describe("streams and workers", () => {
-  const asOperator = () =>
-    connect({
-      servers: test.stack.natsUrl,
-      user: "operator",
-      pass: test.stack.passwords.operator,
-      inboxPrefix: "_INBOX_operator",
-    });
+const asOperator = () =>
+  connect({
+    servers: test.stack.natsUrl,
+    user: "operator",
+    pass: test.stack.passwords.operator,
+    inboxPrefix: "_INBOX_operator",
+  });
 
+describe("streams and workers", () => {
   it("14: a stream with other settings", async () => {
     const nc = await asOperator();
     const jsm = await jetstreamManager(nc);
@@ -370,7 +376,16 @@ describe("a worker's machine", () => {
     const config = join(model, "scheduler", "scheduler_config.json");
     writeFileSync(config, `${readFileSync(config, "utf8")}\n`);
     const other = await doctor(["worker", "--url", test.url], workerEnv({ VQD_MODEL: model }));
-    expectOnly(other, "worker.version", /vqd\/checkpoint here is version .*, at the edge/);
+    expect(other.found).toContainEqual(
+      expect.objectContaining({
+        check: "worker.version",
+        message: expect.stringMatching(/vqd\/checkpoint here is version .*, at the edge/) as string,
+      }),
+    );
+    // Another version is another model to NATS.
+    expect(new Set(other.found.map(({ check }) => check))).toEqual(
+      new Set(["worker.permissions", "worker.version"]),
+    );
   });
 
   it("21: a GPU provider without its library", async () => {
@@ -399,11 +414,10 @@ describe("a worker's machine", () => {
   it("23: a permission that is missing", async () => {
     const url = await startNats((config) => {
       const accounts = structuredClone(config["accounts"]) as {
-        VQD: { users: { user: string; permissions: { publish: { allow: string[] } } }[] };
+        WORKERS: { users: { permissions: { publish: { allow: string[] } } }[] };
       };
-      const worker = accounts.VQD.users.find(({ user }) => user === "worker");
-      if (worker !== undefined) {
-        const { publish } = worker.permissions;
+      for (const { permissions } of accounts.WORKERS.users) {
+        const { publish } = permissions;
         publish.allow = publish.allow.filter((subject) => !subject.startsWith("vqd.state"));
       }
       return { ...config, accounts };
@@ -411,32 +425,51 @@ describe("a worker's machine", () => {
     const result = await doctor(["worker"], workerEnv({ VQD_NATS_URL: url }));
     expectOnly(result, "worker.permissions", /Publish.*vqd\.state/i);
   });
+
+  it("24: credentials that do not allow the model", async () => {
+    const result = await doctor(["worker"], workerEnv({ VQD_MODEL_NAME: "vqd/another" }));
+    expectOnly(result, "worker.permissions", /vqd--another/);
+  });
+
+  it("25: a model without queues", async () => {
+    const nc = await asOperator();
+    const jsm = await jetstreamManager(nc);
+    const name = `workers-${TINY_KEY}--low`;
+    await jsm.consumers.delete("VQD_JOBS", name);
+    const result = await doctor(["worker"], workerEnv());
+    await applyStreams(
+      { url: test.stack.natsUrl, password: test.stack.passwords.operator },
+      { models: [TINY_KEY], queueLimit: 2 },
+    );
+    expectOnly(result, "worker.queue", /--low does not exist/);
+    await nc.close();
+  });
 });
 
 describe("the edge", () => {
   const asked = (url: string, env: Env = {}) =>
     doctor(["--url", url], { ...natsEnv("monitor"), VQD_API_KEY: test.apiKey, ...env });
 
-  it("24: a URL whose host has no address", async () => {
+  it("26: a URL whose host has no address", async () => {
     expectOnly(await asked("https://no-such-edge.invalid"), "edge.dns", /no-such-edge\.invalid/);
   });
 
-  it("25: a URL where nothing listens", async () => {
+  it("27: a URL where nothing listens", async () => {
     const [port] = await freePorts(1);
     expectOnly(await asked(`http://127.0.0.1:${port}`), "edge.connect", /ECONNREFUSED/);
   });
 
-  it("26: a URL of something else", async () => {
+  it("28: a URL of something else", async () => {
     const other = createHttpServer((_request, response) => response.end("<h1>Welcome</h1>"));
     stops.push(() => new Promise((resolve) => other.close(resolve)));
     expectOnly(await asked(`http://127.0.0.1:${await listen(other)}`), "edge.url", /not a vqd edge/);
   });
 
-  it("27: an API key that it does not know", async () => {
+  it("29: an API key that it does not know", async () => {
     expectOnly(await asked(test.url, { VQD_API_KEY: "unknown" }), "edge.key", /401/);
   });
 
-  it("28: a clock that is off", async () => {
+  it("30: a clock that is off", async () => {
     const target = new URL(test.url);
     const proxy = createHttpServer((request, response) => {
       void (async () => {
@@ -453,7 +486,7 @@ describe("the edge", () => {
     expectOnly(await asked(`http://127.0.0.1:${await listen(proxy)}`), "edge.clock", /90 s behind/);
   });
 
-  it("29: an edge that cannot reach NATS", async () => {
+  it("31: an edge that cannot reach NATS", async () => {
     await test.stack.nats.stop();
     // The edge reuses its last check of NATS for a moment.
     await expect

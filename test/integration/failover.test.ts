@@ -30,7 +30,7 @@ const INPUT = {
 let test: TestStack;
 beforeAll(async () => {
   // A short lease, so that the test does not wait for the default one.
-  test = await startTestStack({ workers: 2, shortModel: true, workerEnv: { VQD_LEASE_SECONDS: "3" } });
+  test = await startTestStack({ workers: 2, shortModel: true, leaseSeconds: 3 });
 });
 afterAll(() => test.stop());
 

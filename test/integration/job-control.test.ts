@@ -9,15 +9,15 @@ import { afterEach, beforeEach, expect, it } from "vitest";
 import type { Broker } from "../../gpu-worker/nats/broker.ts";
 import type { JobConsumer } from "../../gpu-worker/jobs/consumer.ts";
 import type { HostedModel, ModelHost } from "../../gpu-worker/serving/model-host.ts";
-import type { UserName } from "../../infra/nats/permissions.ts";
-import { LEASE_MS, makeConsumer, jobOf, openTinyModel, TestEdge } from "./support/jobs.ts";
-import { connectWorker, startTestNats, type TestNats } from "./support/nats.ts";
+import type { UserName } from "../../infra/nats/config.ts";
+import { makeConsumer, jobOf, openTinyModel, TestEdge } from "./support/jobs.ts";
+import { connectWorker, startTestNats, type TestNats, TINY_KEY } from "./support/nats.ts";
 
 const WAIT_MS = 20_000;
 
 /** The part of the server's configuration that says what users may hear. */
 interface NatsConfig {
-  accounts: { VQD: { users: { user: string; permissions: { subscribe: { allow: string[] } } }[] } };
+  accounts: Record<string, { users: { user: string; permissions: { subscribe: { allow: string[] } } }[] }>;
 }
 
 let nats: TestNats;
@@ -51,7 +51,6 @@ async function connectBoth(): Promise<void> {
   closing.push(() => broker.close());
   edge = await TestEdge.connect(nats);
   closing.push(() => edge.close());
-  await broker.ensureJobConsumers(model().key, LEASE_MS);
 }
 
 interface Serving {
@@ -89,7 +88,7 @@ async function refuseStates(isRefused: boolean): Promise<void> {
 async function sendInVain(msToDeadline: number): Promise<string> {
   await refuseStates(true);
   const job = jobOf(model(), { deadlineAt: Date.now() + msToDeadline });
-  const claims = edge.nc.subscribe(stateSubject(job.id), { max: 1, timeout: WAIT_MS });
+  const claims = edge.nc.subscribe(stateSubject(model().key, job.id), { max: 1, timeout: WAIT_MS });
   await edge.send(job, model().key);
   const claim = await claims[Symbol.asyncIterator]().next();
   expect(claim.done).toBe(false);
@@ -100,11 +99,11 @@ it.each([
   ["canceled", 60_000],
   ["failed: deadline_exceeded", 3_000],
 ])("ends a job that cannot be claimed: %s", async (end, msToDeadline) => {
-  await changeHearing("edge", (allowed) => [...allowed, stateSubject("*")]);
+  await changeHearing("edge", (allowed) => [...allowed, stateSubject("*", "*")]);
   await connectBoth();
   const serving = serve();
   const id = await sendInVain(msToDeadline);
-  if (end === "canceled") await edge.nc.request(controlSubject(id), "", { timeout: WAIT_MS });
+  if (end === "canceled") edge.nc.publish(controlSubject(model().key, id));
   expect(await edge.endOf(id)).toBe(end);
   // Only when its state is stored is it known to be this worker's, and acknowledged.
   expect(serving.consumer.jobs).toBe(1);
@@ -114,7 +113,7 @@ it.each([
 });
 
 it("hands a job back that cannot be claimed when told to stop", async () => {
-  await changeHearing("edge", (allowed) => [...allowed, stateSubject("*")]);
+  await changeHearing("edge", (allowed) => [...allowed, stateSubject("*", "*")]);
   await connectBoth();
   const first = serve();
   const id = await sendInVain(60_000);
@@ -127,7 +126,9 @@ it("hands a job back that cannot be claimed when told to stop", async () => {
 });
 
 it("runs jobs although it may not hear of cancellations", async () => {
-  await changeHearing("worker", (allowed) => allowed.filter((subject) => subject !== controlSubject("*")));
+  await changeHearing("worker", (allowed) =>
+    allowed.filter((subject) => subject !== controlSubject(TINY_KEY, "*")),
+  );
   await connectBoth();
   const { stop } = serve();
   const job = jobOf(model());
@@ -140,7 +141,8 @@ it("runs jobs although it may not hear of cancellations", async () => {
 /** Changes what a user may hear, and starts the server anew. */
 async function changeHearing(of: UserName, change: (allowed: string[]) => string[]): Promise<void> {
   const config = JSON.parse(await readFile(nats.configPath, "utf8")) as NatsConfig;
-  const found = config.accounts.VQD.users.find(({ user }) => user === of);
+  const users = Object.values(config.accounts).flatMap((account) => account.users);
+  const found = users.find(({ user }) => user === of);
   if (found === undefined) throw new Error(`no user ${of}`);
   const { subscribe } = found.permissions;
   subscribe.allow = change(subscribe.allow);

@@ -1,16 +1,24 @@
 // Taking jobs from a real nats-server: by priority, without loss, and over its restart.
 
-import { jetstream, jetstreamManager } from "@nats-io/jetstream";
+import {
+  AckPolicy,
+  DeliverPolicy,
+  jetstream,
+  type JetStreamManager,
+  jetstreamManager,
+} from "@nats-io/jetstream";
 import { connect, nanos, type NatsConnection } from "nats";
 import { createLogger } from "@vqd/shared/log.ts";
 import { jobConsumer, jobFilter, jobSubject, type Priority, STREAMS } from "@vqd/shared/subjects.ts";
-import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Broker } from "../../gpu-worker/nats/broker.ts";
 import { JobQueue, type QueuedJob } from "../../gpu-worker/nats/job-queue.ts";
+import { executeQueuePlan, planQueues } from "../../gpu-worker/ops/queues.ts";
 import { connectWorker, startTestNats, type TestNats } from "./support/nats.ts";
 
 const KEY = "vqd--queue--0123456789ab";
 const LEASE_MS = 30_000;
+const PLAN = { models: [KEY], leaseMs: LEASE_MS };
 
 let nats: TestNats;
 let edge: NatsConnection;
@@ -19,7 +27,7 @@ const queues: JobQueue[] = [];
 const stop = new AbortController();
 
 beforeAll(async () => {
-  nats = await startTestNats();
+  nats = await startTestNats({ models: [KEY] });
   const { url: servers, passwords } = nats;
   edge = await connect({ servers, user: "edge", pass: passwords.edge, inboxPrefix: "_INBOX_edge" });
   broker = await connectWorker(nats);
@@ -57,7 +65,6 @@ function makeQueue(hasRoom: () => boolean = () => true, of = broker): JobQueue {
   const queue = new JobQueue({
     broker: of,
     modelKeys: [KEY],
-    leaseMs: LEASE_MS,
     hasRoom,
     isLoaded: () => true,
     log,
@@ -84,23 +91,46 @@ async function reconnect(nc: NatsConnection): Promise<void> {
   for await (const { type } of nc.status()) if (type === "reconnect") return;
 }
 
-it("brings a consumer of an earlier release up to date", async () => {
-  await broker.nc.request(
-    `$JS.API.CONSUMER.CREATE.${STREAMS.jobs}.${jobConsumer(KEY, "normal")}`,
-    JSON.stringify({
-      stream_name: STREAMS.jobs,
-      config: {
+describe("queues", () => {
+  const planned = (jsm: JetStreamManager): Promise<string[]> =>
+    planQueues(jsm, PLAN).then((plan) => plan.map(({ action, name }) => `${action} ${name}`));
+  const NAMES = ["", "--high", "--low"].map((suffix) => `workers-${KEY}${suffix}`);
+
+  it("of an earlier release are brought up to date, and say how long a lease is", async () => {
+    await asOperator(async (nc) => {
+      const jsm = await jetstreamManager(nc);
+      for (const name of NAMES) await jsm.consumers.delete(STREAMS.jobs, name);
+      await jsm.consumers.add(STREAMS.jobs, {
         durable_name: jobConsumer(KEY, "normal"),
-        name: jobConsumer(KEY, "normal"),
         filter_subject: jobFilter(KEY),
-        ack_policy: "explicit",
-        deliver_policy: "all",
+        ack_policy: AckPolicy.Explicit,
+        deliver_policy: DeliverPolicy.All,
         ack_wait: nanos(1_000),
-      },
-    }),
-  );
-  await publish("low", "kept");
-  await expect(take(makeQueue())).resolves.toBe("kept");
+      });
+      await expect(broker.leaseOf(KEY)).rejects.toThrow(/vqd streams apply --model vqd--queue--0123456789ab/);
+      expect(await planned(jsm)).toEqual([`update ${NAMES[0]}`, `create ${NAMES[1]}`, `create ${NAMES[2]}`]);
+      await executeQueuePlan(jsm, await planQueues(jsm, PLAN));
+      expect(await planned(jsm)).toEqual(NAMES.map((name) => `keep ${name}`));
+    });
+    expect(await broker.leaseOf(KEY)).toBe(LEASE_MS);
+    await publish("low", "kept");
+    await expect(take(makeQueue())).resolves.toBe("kept");
+  });
+
+  it("that send jobs to where nobody has asked for them are deleted", async () => {
+    await asOperator(async (nc) => {
+      const jsm = await jetstreamManager(nc);
+      await jsm.consumers.add(STREAMS.jobs, {
+        durable_name: "thief",
+        filter_subject: "vqd.jobs.another--model--0123456789ab.normal",
+        deliver_subject: "vqd.models.mine",
+        ack_policy: AckPolicy.Explicit,
+      });
+      expect(await planned(jsm)).toEqual(["delete thief", ...NAMES.map((name) => `keep ${name}`)]);
+      await executeQueuePlan(jsm, await planQueues(jsm, PLAN));
+      expect(await planned(jsm)).toEqual(NAMES.map((name) => `keep ${name}`));
+    });
+  });
 });
 
 it("takes the urgent first, and nobody's turn for ever", async () => {

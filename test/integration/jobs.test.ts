@@ -30,7 +30,6 @@ beforeAll(async () => {
   [nats, models] = await Promise.all([startTestNats(), openTinyModel(calls)]);
   [edge, broker] = await Promise.all([TestEdge.connect(nats), connectWorker(nats)]);
   [model] = models.models as [HostedModel];
-  await broker.ensureJobConsumers(model.key, LEASE_MS);
 });
 afterAll(async () => {
   await models.close();
@@ -67,7 +66,8 @@ const stateOf = (changes: Partial<JobState> = {}): JobState => ({
   ...changes,
 });
 
-const store = (id: string, frame: Uint8Array): Promise<unknown> => broker.js.publish(stateSubject(id), frame);
+const store = (id: string, frame: Uint8Array): Promise<unknown> =>
+  broker.js.publish(stateSubject(model.key, id), frame);
 
 const masks = (): Uint16Array => new Uint16Array(pixels()).fill(model.info.numEmbeddings);
 
@@ -87,7 +87,11 @@ it("goes on from a state, as often as it was handed back by workers that could n
   }
   expect(await serving(() => edge.endOf(job.id))).toBe("succeeded");
   expect(edge.eventsOf(job.id)[0]).toMatchObject({ type: "started", resumedFrom: 1 });
-  expect((await broker.lastState(job.id))?.value).toMatchObject({ claims: 2, starts: 0, step: 3 });
+  expect((await broker.lastState([stateSubject(model.key, job.id)]))?.value).toMatchObject({
+    claims: 2,
+    starts: 0,
+    step: 3,
+  });
 });
 
 it("gives up a job that was begun too often, whatever steps it has made", async () => {
@@ -115,7 +119,7 @@ it.each([
   await edge.send(job, model.key);
   expect(await serving(() => edge.endOf(job.id))).toBe("succeeded");
   expect(edge.eventsOf(job.id)[0]).toMatchObject({ type: "started", resumedFrom: 0 });
-  expect((await broker.lastState(job.id))?.value).toMatchObject({ step: 3 });
+  expect((await broker.lastState([stateSubject(model.key, job.id)]))?.value).toMatchObject({ step: 3 });
 });
 
 it("runs a job whose deadline is further away than a timer reaches", async () => {
@@ -142,7 +146,10 @@ it.each([
   await serving(async (consumer) => {
     await edge.until(job.id, "started");
     await consumer.abandon({ isToBlame });
-    expect((await broker.lastState(job.id))?.value).toMatchObject({ starts, claims: starts });
+    expect((await broker.lastState([stateSubject(model.key, job.id)]))?.value).toMatchObject({
+      starts,
+      claims: starts,
+    });
   }, held.resolve);
   expect(await serving(() => edge.endOf(job.id))).toBe("succeeded");
 });

@@ -7,11 +7,13 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { type JetStreamManager, StorageType, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { type NatsConnection, connect, nanos } from "nats";
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { modelSubject } from "@vqd/shared/subjects.ts";
 import { loadPasswords, type Passwords } from "../../infra/nats/config.ts";
 import { applyStreams } from "../../infra/nats/streams.ts";
 import { REPO } from "../../infra/stack/paths.ts";
-import { startTestNats, type TestNats } from "./support/nats.ts";
+import { startTestNats, type TestNats, TINY_KEY } from "./support/nats.ts";
+import { allowedSubjects, matching, neededSubjects, subjectSpace } from "./support/subject-space.ts";
 
 let nats: TestNats;
 let dir: string;
@@ -39,34 +41,6 @@ async function connectAs(user: keyof Passwords, inboxPrefix = `_INBOX_${user}`):
   });
   connections.push(connection);
   return connection;
-}
-
-/** The server's word on publishing, undefined if it let the message through. Closes the connection. */
-async function refusalOfPublish(connection: NatsConnection, subject: string): Promise<string | undefined> {
-  const refusals: string[] = [];
-  const reading = (async () => {
-    for await (const event of connection.status()) {
-      if (event.type === "error") refusals.push(event.error.message);
-    }
-  })();
-  connection.publish(subject);
-  // The server answers in order: its complaint comes before the answer to this ping.
-  await connection.flush();
-  await connection.close();
-  await reading;
-  return refusals[0];
-}
-
-async function refusalOfSubscribe(connection: NatsConnection, subject: string): Promise<string | undefined> {
-  let refusal: string | undefined;
-  const subscription = connection.subscribe(subject, {
-    callback: (error) => {
-      refusal ??= error?.message;
-    },
-  });
-  await connection.flush();
-  if (!subscription.isClosed()) subscription.unsubscribe();
-  return refusal;
 }
 
 describe("files", () => {
@@ -113,140 +87,39 @@ describe("connections", () => {
   });
 });
 
-const id = "00000000000000000000000000";
+describe("permissions", () => {
+  const space = subjectSpace(TINY_KEY);
+  const needed = neededSubjects(TINY_KEY);
 
-describe.each([
-  {
-    user: "edge" as const,
-    publish: [
-      "vqd.jobs.some--model.normal",
-      `vqd.control.${id}`,
-      "$JS.API.STREAM.MSG.DELETE.VQD_JOBS",
-      "$JS.API.CONSUMER.CREATE.VQD_EVENTS.x.vqd.events.0.*",
-    ],
-    publishNot: [
-      `vqd.events.0.${id}`,
-      `vqd.state.${id}`,
-      "vqd.models.some--model",
-      "vqd.jobs.too.many.tokens",
-      "vqd.other",
-      "$JS.API.INFO",
-      "$JS.API.STREAM.CREATE.VQD_JOBS",
-      "$JS.API.STREAM.UPDATE.VQD_JOBS",
-      "$JS.API.STREAM.DELETE.VQD_JOBS",
-      "$JS.API.STREAM.PURGE.VQD_JOBS",
-      "$JS.API.STREAM.PURGE.VQD_EVENTS",
-      "$JS.API.STREAM.MSG.DELETE.VQD_EVENTS",
-      "$JS.API.STREAM.MSG.GET.VQD_JOBS",
-      "$JS.API.CONSUMER.CREATE.VQD_JOBS.thief",
-      "$JS.API.CONSUMER.MSG.NEXT.VQD_JOBS.workers-x",
-      "$JS.API.DIRECT.GET.VQD_STATE.vqd.state.x",
-      "$JS.ACK.VQD_JOBS.workers-x.1.1.1.1.0",
-      "$SYS.REQ.SERVER.PING",
-      "_INBOX_worker.x",
-    ],
-    subscribe: ["_INBOX_edge.x", "vqd.models.*"],
-    subscribeNot: [
-      ">",
-      "vqd.>",
-      "vqd.jobs.*.*",
-      "vqd.events.0.*",
-      "_INBOX_worker.>",
-      "_INBOX.>",
-      "$JS.>",
-      "$SYS.>",
-    ],
-  },
-  {
-    user: "worker" as const,
-    publish: [
-      `vqd.events.0.${id}`,
-      `vqd.state.${id}`,
-      "vqd.models.some--model",
-      "$JS.API.CONSUMER.MSG.NEXT.VQD_JOBS.workers-x",
-      "$JS.ACK.VQD_JOBS.workers-x.1.1.1.1.0",
-      "$JS.ACK.hub.acc.VQD_JOBS.workers-x.1.1.1.1.0",
-    ],
-    publishNot: [
-      "vqd.jobs.some--model.normal",
-      `vqd.control.${id}`,
-      "$JS.API.INFO",
-      "$JS.API.STREAM.CREATE.VQD_JOBS",
-      "$JS.API.STREAM.UPDATE.VQD_JOBS",
-      "$JS.API.STREAM.DELETE.VQD_EVENTS",
-      "$JS.API.STREAM.PURGE.VQD_JOBS",
-      "$JS.API.STREAM.MSG.DELETE.VQD_JOBS",
-      "$JS.API.CONSUMER.DELETE.VQD_JOBS.workers-x",
-      "$JS.API.CONSUMER.CREATE.VQD_EVENTS.spy",
-      "$JS.API.DIRECT.GET.VQD_MODELS.vqd.models.x",
-      "$JS.ACK.VQD_EVENTS.x.1.1.1.1.0",
-      "$SYS.REQ.SERVER.PING",
-      "_INBOX_edge.x",
-    ],
-    subscribe: ["_INBOX_worker.x", `vqd.control.${id}`, "$SRV.STATS.vqd-worker"],
-    subscribeNot: [
-      "$SRV.>",
-      "$SRV.STATS.another",
-      ">",
-      "vqd.>",
-      "vqd.jobs.*.*",
-      "vqd.events.>",
-      "vqd.models.*",
-      "_INBOX_edge.>",
-      "$JS.>",
-      "$SYS.>",
-    ],
-  },
-  {
-    user: "monitor" as const,
-    publish: ["$SRV.STATS.vqd-worker", "$SRV.PING", "$JS.API.CONSUMER.INFO.VQD_JOBS.workers-x"],
-    publishNot: [
-      "vqd.jobs.some--model.normal",
-      `vqd.control.${id}`,
-      `vqd.events.0.${id}`,
-      "$SRV.STATS.another",
-      "$JS.API.CONSUMER.MSG.NEXT.VQD_JOBS.workers-x",
-      "$JS.API.CONSUMER.INFO.VQD_EVENTS.x",
-      "$JS.API.STREAM.DELETE.VQD_JOBS",
-      "$JS.API.DIRECT.GET.VQD_STATE.vqd.state.x",
-      "_INBOX_worker.x",
-    ],
-    subscribe: ["_INBOX_monitor.x"],
-    subscribeNot: [">", "vqd.>", "vqd.events.>", "$SRV.>", "_INBOX_worker.>", "_INBOX_edge.>", "$SYS.>"],
-  },
-])("$user", ({ user, publish, publishNot, subscribe, subscribeNot }) => {
-  let connection: NatsConnection;
-  beforeEach(async () => {
-    connection = await connectAs(user);
+  it.each(["edge", "worker", "monitor"] as const)("of %s are what it needs and no more", async (user) => {
+    for (const kind of ["publish", "subscribe"] as const) {
+      const allowed = await allowedSubjects(await connectAs(user), kind, space[kind]);
+      expect(allowed).toEqual(matching(space[kind], needed[user][kind]));
+    }
   });
 
-  it.each(publish)("may publish %s", async (subject) => {
-    expect(await refusalOfPublish(connection, subject)).toBeUndefined();
-  });
-  it.each(publishNot)("may not publish %s", async (subject) => {
-    expect(await refusalOfPublish(connection, subject)).toMatch(/permissions violation/i);
-  });
-  it.each(subscribe)("may subscribe to %s", async (subject) => {
-    expect(await refusalOfSubscribe(connection, subject)).toBeUndefined();
-  });
-  it.each(subscribeNot)("may not subscribe to %s", async (subject) => {
-    expect(await refusalOfSubscribe(connection, subject)).toMatch(/permissions violation/i);
+  it("of the operator are to set up the streams, which it is not made to do here", async () => {
+    const allowed = await allowedSubjects(await connectAs("operator"), "subscribe", space.subscribe);
+    expect(allowed).toEqual(matching(space.subscribe, needed.operator.subscribe));
+    // Its requests would be carried out.
+    const others = space.publish.filter((subject) => !subject.startsWith("$JS.API."));
+    expect(await allowedSubjects(await connectAs("operator"), "publish", others)).toEqual([]);
   });
 });
 
-it("lets a worker answer a control request, once", async () => {
-  const [edge, worker] = await Promise.all([connectAs("edge"), connectAs("worker")]);
+it("lets a worker answer a monitor, once", async () => {
+  const [monitor, worker] = await Promise.all([connectAs("monitor"), connectAs("worker")]);
   let reply = "";
-  worker.subscribe(`vqd.control.${id}`, {
+  worker.subscribe("$SRV.STATS.vqd-worker", {
     callback: (_error, message) => {
       reply = message.reply ?? "";
-      message.respond("yes");
+      message.respond("fine");
     },
   });
   await worker.flush();
-  const answer = await edge.request(`vqd.control.${id}`, "cancel", { timeout: 2_000 });
-  expect(answer.string()).toBe("yes");
-  expect(await refusalOfPublish(worker, reply)).toMatch(/permissions violation/i);
+  const answer = await monitor.request("$SRV.STATS.vqd-worker", "", { timeout: 2_000 });
+  expect(answer.string()).toBe("fine");
+  expect(await allowedSubjects(worker, "publish", [reply, "_INBOX_monitor.x"])).toEqual([]);
 });
 
 describe("streams", () => {
@@ -271,7 +144,7 @@ describe("streams", () => {
       [
         "VQD_EVENTS",
         {
-          subjects: ["vqd.events.*.*"],
+          subjects: ["vqd.events.*.>"],
           retention: "limits",
           discard: "old",
           max_bytes: 1024 ** 3,
@@ -280,9 +153,27 @@ describe("streams", () => {
       ],
       [
         "VQD_STATE",
-        { subjects: ["vqd.state.*"], max_msgs_per_subject: 1, max_age: hour, allow_direct: true },
+        {
+          subjects: ["vqd.state.*.*", "vqd.state.*"],
+          max_msgs_per_subject: 1,
+          max_msg_size: 90_112,
+          max_bytes: 256 * 1024 ** 2,
+          max_age: hour,
+          allow_direct: true,
+        },
       ],
-      ["VQD_MODELS", { subjects: ["vqd.models.*"], max_msgs_per_subject: 1, max_age: 0, allow_direct: true }],
+      [
+        "VQD_MODELS",
+        {
+          subjects: ["vqd.models.*"],
+          discard: "new",
+          max_msgs_per_subject: 1,
+          max_msg_size: 73_728,
+          max_bytes: 64 * 1024 ** 2,
+          max_age: 0,
+          allow_direct: true,
+        },
+      ],
     ] as const;
     for (const [name, config] of wanted) {
       expect((await jsm.streams.info(name)).config).toMatchObject({ ...config, storage: "file" });
@@ -308,8 +199,8 @@ describe("streams", () => {
 
   it("forget announced models only when asked", async () => {
     const worker = jetstream(await connectAs("worker"));
-    await worker.publish("vqd.models.some--model", "old");
-    await worker.publish("vqd.models.some--model", "new");
+    await worker.publish(modelSubject(TINY_KEY), "old");
+    await worker.publish(modelSubject(TINY_KEY), "new");
     const operator = { url, password: passwords.operator };
     const count = async (): Promise<number> => (await jsm.streams.info("VQD_MODELS")).state.messages;
     await applyStreams(operator);

@@ -19,7 +19,7 @@ const FINISH_MS = 60_000;
 let test: TestStack;
 const expected = new Map<number, string>();
 beforeAll(async () => {
-  test = await startTestStack({ workers: 2, model: TINY_MODEL, workerEnv: { VQD_LEASE_SECONDS: "3" } });
+  test = await startTestStack({ workers: 2, model: TINY_MODEL, leaseSeconds: 3 });
   for (const seed of upTo(SEEDS)) {
     expected.set(seed, (await generateImage(test, input(seed))).toString("base64"));
   }

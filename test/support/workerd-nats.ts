@@ -6,14 +6,17 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
+import { modelKey } from "@vqd/shared/model.ts";
 import { loadPasswords, writeNatsConfig } from "../../infra/nats/config.ts";
 import { ensureNatsServer } from "../../infra/nats/server.ts";
 import { applyStreams } from "../../infra/nats/streams.ts";
 import { REPO } from "../../infra/stack/paths.ts";
 import { freePorts } from "../../infra/stack/ports.ts";
+import { PLAYED_MODELS } from "./played-models.ts";
 
 /** Small, so that a test can fill the queue. */
 const QUEUE_LIMIT = 12;
+const modelKeys = Object.values(PLAYED_MODELS).map(modelKey);
 const START_TIMEOUT_MS = 10_000;
 
 declare module "vitest" {
@@ -49,7 +52,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const [client = 0, websocket = 0, monitor = 0] = await freePorts(3);
   const passwords = loadPasswords(dir);
   const { path } = await ensureNatsServer({ binDir: join(REPO, ".vqd", "bin"), log: () => {} });
-  const config = writeNatsConfig(dir, { client, websocket, monitor }, passwords);
+  const config = writeNatsConfig(dir, { ports: { client, websocket, monitor }, passwords, modelKeys });
   const server = spawn(path, ["-c", config], { stdio: "ignore" });
   const stop = async (): Promise<void> => {
     const ended = new Promise((resolve) => server.once("exit", resolve));
@@ -61,7 +64,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     await ready(server, websocket);
     await applyStreams(
       { url: `nats://127.0.0.1:${client}`, password: passwords.operator },
-      { queueLimit: QUEUE_LIMIT },
+      { queueLimit: QUEUE_LIMIT, models: modelKeys },
     );
   } catch (error) {
     await stop();

@@ -24,6 +24,7 @@ it("has defaults for all", () => {
     provider: "cpu",
     data: DEFAULT_DATA,
     queueLimit: 1_000,
+    leaseSeconds: 10,
   });
 });
 
@@ -36,6 +37,7 @@ it("reads the environment, and lets the command line win", () => {
     VQD_PROVIDER: "webgpu",
     VQD_DATA: dir,
     VQD_QUEUE_LIMIT: "7",
+    VQD_LEASE_SECONDS: "3",
   };
   const fromEnv = {
     port: 1234,
@@ -45,6 +47,7 @@ it("reads the environment, and lets the command line win", () => {
     provider: "webgpu",
     data: dir,
     queueLimit: 7,
+    leaseSeconds: 3,
   };
   expect(readStartOptions([], env)).toEqual(fromEnv);
   const args = ["--port=0", "--workers", "0", "--api-key", "given", "--provider=cuda"];

@@ -33,7 +33,7 @@ it.each([
   ["VQD_THREADS", "0"],
   ["VQD_THREADS", "two"],
   ["VQD_SLOTS", "1.5"],
-  ["VQD_LEASE_SECONDS", "-1"],
+  ["VQD_STALL_SECONDS", "-1"],
   ["VQD_HEALTH_PORT", "70000"],
   ["VQD_MODEL_NAME", "no-owner"],
   ["VQD_MODEL", delimiter],

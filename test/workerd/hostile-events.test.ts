@@ -21,11 +21,14 @@ import { tracingOf } from "../../edge/telemetry/tracing.ts";
 import { newPredictionId } from "../../shared/ids.ts";
 import type { Job } from "../../shared/job.ts";
 import { createLogger } from "../../shared/log.ts";
-import { eventSubject, INBOX_PREFIX } from "../../shared/subjects.ts";
+import { modelKey } from "../../shared/model.ts";
+import { eventSubject, INBOX_PREFIX, UNSCOPED } from "../../shared/subjects.ts";
+import { PLAYED_MODELS } from "../support/played-models.ts";
 import {
   eventBytes,
   hubs,
   IMAGE,
+  MODEL_KEY,
   newJob,
   newPrediction,
   outputEvent,
@@ -61,7 +64,7 @@ afterAll(async () => {
 const messageOf = (
   to: Pick<Job, "id">,
   data: Uint8Array,
-  subject = eventSubject(SHARD, to.id),
+  subject = eventSubject(SHARD, MODEL_KEY, to.id),
 ): StreamMessage => ({ subject, sequence: ++sequence, data });
 const event = (to: Pick<Job, "id">, [said, attachment]: [Said, Uint8Array?], attempt = 1): StreamMessage =>
   messageOf(to, eventBytes(said, attempt, attachment));
@@ -86,6 +89,10 @@ async function create(made: Job, keyName: string): Promise<void> {
   await worker.take({ id: made.id });
 }
 
+const stepOf = (step: number): [Said, number, Uint8Array] => {
+  const [said, tokens] = stepEvent(step, STEPS, 2);
+  return [said, 1, tokens];
+};
 const started = (resumedFrom = 0, total = STEPS): [Said] => [
   { type: "started", worker: "w", numericsId: "n", resumedFrom, total },
 ];
@@ -168,17 +175,38 @@ it("fails the prediction of a message that is no event", async () => {
   await expectOtherUnharmed();
 });
 
-it("takes no notice of an event under the subject of another shard's prediction", async () => {
-  const elsewhere = newPredictionId(SHARD + 1);
+it("takes no notice of an event that is not for its shard, or from a worker of another model", async () => {
+  const stranger = modelKey(PLAYED_MODELS.other);
+  const subjects = [
+    eventSubject(SHARD, MODEL_KEY, newPredictionId(SHARD + 1)),
+    eventSubject(SHARD, MODEL_KEY, "x"),
+    eventSubject(SHARD, MODEL_KEY, `${job.id}.x`),
+    eventSubject(SHARD + 1, MODEL_KEY, job.id),
+    eventSubject(SHARD, stranger, job.id),
+  ];
   const told: string[] = [];
-  worker.nc.subscribe("vqd.control.*", { callback: (_, { subject }) => void told.push(subject) });
+  worker.nc.subscribe(`vqd.control.${MODEL_KEY}.*`, {
+    callback: (_, { subject }) => void told.push(subject),
+  });
   await worker.nc.flush();
   const before = await refused("misplaced");
-  for (const id of [elsewhere, "x", `${job.id}.x`]) await apply(event({ id }, stepEvent(1, STEPS)));
-  expect(await refused("misplaced")).toBe(before + 3);
+  for (const subject of subjects) {
+    for (const data of [eventBytes(...stepOf(1)), Uint8Array.of(1)])
+      await apply(messageOf(job, data, subject));
+  }
+  expect(await refused("misplaced")).toBe(before + 2 * subjects.length);
+  expect(await recordOf(job)).toMatchObject({ status: "starting" });
   // The worker of one that has ended is told to stop: by then the others would have been.
   unwrap(await hub.cancel(job.id, KEY_NAME));
-  await expect.poll(() => told).toEqual([`vqd.control.${job.id}`]);
+  await expect.poll(() => told).toEqual([`vqd.control.${MODEL_KEY}.${job.id}`]);
+});
+
+it("hears workers of 0.1.0, whose subjects name no model", async () => {
+  const subject = UNSCOPED.eventSubject(SHARD, job.id);
+  for (const [said, attachment] of script(STEPS, 2)) {
+    await apply(messageOf(job, eventBytes(said, 1, attachment), subject));
+  }
+  expect(await recordOf(job)).toMatchObject({ status: "succeeded" });
 });
 
 it("takes a time that nobody can have worked for the life of the prediction", async () => {
@@ -345,7 +373,8 @@ it("brings an event that failed again, in its place, and what follows it", async
     });
     await follower.start();
     const played = await connectAs("worker", env.WORKER_PASSWORD);
-    for (const text of texts) await jetstream(played).publish(eventSubject(FOLLOWED_SHARD, id), text);
+    for (const text of texts)
+      await jetstream(played).publish(eventSubject(FOLLOWED_SHARD, MODEL_KEY, id), text);
     await expect.poll(() => seen.length, { timeout: 12_000 }).toBe(texts.length);
     follower.stop();
     await Promise.all([nc.close(), played.close()]);

@@ -5,6 +5,7 @@ import { encodeManifest } from "../../shared/codec.ts";
 import { type ModelManifest, modelKey } from "../../shared/model.ts";
 import { modelSubject } from "../../shared/subjects.ts";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { PLAYED_MODELS } from "../support/played-models.ts";
 import { call, hubs, MODEL, PlayedWorker } from "./support.ts";
 
 /** Isolates ask their hub every three seconds, and it the stream every ten. */
@@ -24,8 +25,7 @@ const say = (key: string, data: Uint8Array | string): Promise<unknown> =>
   jetstream(worker.nc, { checkAPI: false }).publish(modelSubject(key), data);
 const other = (change: Partial<ModelManifest>): ModelManifest => ({
   ...MODEL,
-  name: "vqd/other",
-  version: "0c".repeat(32),
+  ...PLAYED_MODELS.other,
   ...change,
 });
 
@@ -47,7 +47,7 @@ it("are dated by the broker, whatever their sender says", async () => {
     expect(await at()).toBeLessThanOrEqual(Date.now() + 1_000);
   }
   // The model announced last is the newest, and not the one that says so.
-  const [second, third] = [other({ version: "0d".repeat(32) }), other({ version: "0e".repeat(32) })];
+  const [second, third] = [other(PLAYED_MODELS.otherLater), other(PLAYED_MODELS.otherLast)];
   await worker.announce({ ...second, announcedAt: 8.64e15 });
   await worker.announce({ ...third, announcedAt: 0 });
   await expect.poll(() => known(third.version), STALE).toBeDefined();
@@ -74,12 +74,4 @@ it.each<[string, () => Uint8Array | string]>([
   expect(created.status).toBe(201);
   const { id } = await created.json<{ id: string }>();
   await call(`/v1/predictions/${id}/cancel`, { method: "POST" });
-});
-
-it("under a subject of no model's key make no model", async () => {
-  const before = await refused();
-  const stranger = other({ name: "vqd/stranger" });
-  await say("vqd--stranger", encodeManifest(stranger));
-  await expect.poll(refused, STALE).toBe(before + 1);
-  expect((await hub().models()).map(({ name }) => name)).not.toContain(stranger.name);
 });

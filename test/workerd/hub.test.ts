@@ -21,6 +21,7 @@ import {
   eventBytes,
   hubs,
   IMAGE,
+  MODEL_KEY,
   newJob,
   newPrediction,
   ORIGIN,
@@ -64,7 +65,7 @@ async function happen(
   { attempt = 1, attachment }: { attempt?: number; attachment?: Uint8Array } = {},
 ): Promise<void> {
   const message = {
-    subject: eventSubject(SHARD, job.id),
+    subject: eventSubject(SHARD, MODEL_KEY, job.id),
     sequence: ++sequence,
     data: eventBytes(said, attempt, attachment),
   };
@@ -241,7 +242,7 @@ describe("ingestion", () => {
     const unknown = newJob(SHARD, STEPS);
     await runInDurableObject(hub, (instance: Hub) =>
       instance.apply({
-        subject: eventSubject(SHARD, unknown.id),
+        subject: eventSubject(SHARD, MODEL_KEY, unknown.id),
         sequence: ++sequence,
         data: eventBytes(stepEvent(1, STEPS)[0], 1),
       }),

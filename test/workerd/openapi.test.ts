@@ -20,6 +20,7 @@ import {
   webhookSecretSchema,
 } from "../../edge/api-docs/answers.ts";
 import { call, MODEL, PlayedWorker } from "./support.ts";
+import { PLAYED_MODELS } from "../support/played-models.ts";
 
 let worker: PlayedWorker;
 beforeAll(async () => {
@@ -119,7 +120,7 @@ describe("responses match the document", () => {
     const path = `/v1/models/${MODEL.name}:${MODEL.version}/palette`;
     const palette = await expectAnswer(await call(path), 200, paletteSchema);
     expect(palette).toMatchObject({ classes: 129, mask: 128, latent_width: 2, rgb: MODEL.palette });
-    const bare = { ...MODEL, name: "vqd/bare", version: "ba".repeat(32) };
+    const bare = { ...MODEL, ...PLAYED_MODELS.bare };
     delete bare.palette;
     await worker.announce(bare);
     // The newest is the default: the tests' own again, for the files that follow.

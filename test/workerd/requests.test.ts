@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { createApp } from "../../edge/app.ts";
 import { preferredWait } from "../../edge/http/prefer.ts";
 import { call, KEY, MODEL, ORIGIN, PlayedWorker } from "./support.ts";
+import { PLAYED_MODELS } from "../support/played-models.ts";
 
 let worker: PlayedWorker;
 beforeAll(async () => {
@@ -517,11 +518,9 @@ describe("models", () => {
 
   it("notices new models, and does not serve one with a different vocabulary", async () => {
     const announced = (change: object) => ({ ...MODEL, ...change });
-    await worker.announce(
-      announced({ name: "vqd/late", version: "cd".repeat(32), defaults: { guidanceScale: 1.5 } }),
-    );
+    await worker.announce(announced({ ...PLAYED_MODELS.late, defaults: { guidanceScale: 1.5 } }));
     const tokenizer = { ...MODEL.tokenizer, mergesSha256: "0".repeat(64) };
-    await worker.announce(announced({ name: "vqd/foreign", version: "ef".repeat(32), tokenizer }));
+    await worker.announce(announced({ ...PLAYED_MODELS.foreign, tokenizer }));
     // The newest is the default: the tests' own again.
     await worker.announce(MODEL);
     await expect.poll(async () => (await call("/v1/models/vqd/late")).status, { interval: 200 }).toBe(200);

@@ -1,8 +1,8 @@
 // Common parts: requests with a key, a model, and the hand-written publisher that plays a worker.
 
 import { env, exports } from "cloudflare:workers";
-import { AckPolicy, type JetStreamClient, jetstream, jetstreamManager } from "@nats-io/jetstream";
-import { type NatsConnection, wsconnect } from "@nats-io/nats-core";
+import { type JetStreamClient, jetstream } from "@nats-io/jetstream";
+import { nanos, type NatsConnection, wsconnect } from "@nats-io/nats-core";
 import { decodeJob, encodeEvent, encodeJob, encodeManifest } from "../../shared/codec.ts";
 import { Hubs } from "../../edge/service/hubs.ts";
 import type { NewPrediction } from "../../edge/prediction/records.ts";
@@ -11,15 +11,16 @@ import { newCapability } from "../../shared/ids.ts";
 import { imageCount, type Job, type OutputFormat } from "../../shared/job.ts";
 import { type ModelManifest, modelKey } from "../../shared/model.ts";
 import {
+  API_DOMAIN,
   controlSubject,
   eventSubject,
   INBOX_PREFIX,
   jobConsumer,
-  jobSubject,
   modelSubject,
   STREAMS,
 } from "../../shared/subjects.ts";
 import { makeJob } from "../support/job.ts";
+import { PLAYED_MODELS } from "../support/played-models.ts";
 
 export const KEY = "test-key";
 export const ORIGIN = "https://vqd.test";
@@ -28,8 +29,7 @@ export const hubs = new Hubs(env.HUB, Number(env.HUB_SHARDS));
 
 export const MODEL: ModelManifest = {
   v: 1,
-  name: "vqd/played",
-  version: "ab".repeat(32),
+  ...PLAYED_MODELS.played,
   numTrainTimesteps: 50,
   numVectorEmbeds: 129,
   latentHeight: 2,
@@ -45,6 +45,10 @@ export const MODEL: ModelManifest = {
   parameters: 1_000,
   announcedAt: Date.UTC(2026, 0, 1),
 };
+
+export const MODEL_KEY = modelKey(MODEL);
+const NEXT = `$JS.${API_DOMAIN}.API.CONSUMER.MSG.NEXT.${STREAMS.jobs}.${jobConsumer(MODEL_KEY, "normal")}`;
+const TAKE_LIMIT_MS = 5_000;
 
 /** Sends a request to the edge; `json` becomes its body. */
 export function call(
@@ -174,12 +178,6 @@ export class PlayedWorker {
       }),
     );
     await worker.announce(MODEL);
-    const jsm = await jetstreamManager(worker.nc, { checkAPI: false });
-    await jsm.consumers.add(STREAMS.jobs, {
-      durable_name: jobConsumer(modelKey(MODEL), "normal"),
-      filter_subject: jobSubject(modelKey(MODEL), "normal"),
-      ack_policy: AckPolicy.Explicit,
-    });
     return worker;
   }
 
@@ -189,18 +187,21 @@ export class PlayedWorker {
 
   /** Takes the job of a prediction, by its id or its seed; those before it are thrown away. */
   async take(wanted: Partial<Pick<Job, "id" | "seed">>): Promise<Job> {
-    const consumer = await this.#js.consumers.get(STREAMS.jobs, jobConsumer(modelKey(MODEL), "normal"));
+    const request = JSON.stringify({ batch: 1, expires: nanos(TAKE_LIMIT_MS) });
     for (;;) {
-      const message = await consumer.next({ expires: 5_000 });
-      if (message === null) throw new Error("no job came");
-      await message.ackAck();
+      const message = await this.nc.request(NEXT, request, { timeout: 2 * TAKE_LIMIT_MS, noMux: true });
+      if (message.headers?.code)
+        throw new Error(
+          `no job came: ${message.headers.code} ${message.headers.description} ${message.subject}`,
+        );
+      await this.nc.request(message.reply ?? "", "+ACK");
       const job = decodeJob(message.data);
       if (job.id === wanted.id || job.seed === wanted.seed) return job;
     }
   }
 
   async say(job: Pick<Job, "shard" | "id">, said: Said, attachment?: Uint8Array, attempt = 1): Promise<void> {
-    const subject = eventSubject(job.shard, job.id);
+    const subject = eventSubject(job.shard, MODEL_KEY, job.id);
     await this.#js.publish(subject, eventBytes(said, attempt, attachment));
   }
 
@@ -214,7 +215,7 @@ export class PlayedWorker {
   /** Resolves when the job is asked to stop. */
   canceled(id: string): Promise<void> {
     return new Promise((resolve) => {
-      this.nc.subscribe(controlSubject(id), { max: 1, callback: () => resolve() });
+      this.nc.subscribe(controlSubject(MODEL_KEY, id), { max: 1, callback: () => resolve() });
     });
   }
 

@@ -2,7 +2,7 @@
 
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { isTerminalEvent, type PredictionEvent } from "@vqd/shared/events.ts";
-import { STREAMS } from "@vqd/shared/subjects.ts";
+import { type EventPlace, STREAMS } from "@vqd/shared/subjects.ts";
 import type { Config } from "../../config.ts";
 import type { StreamCursor } from "./cursor.ts";
 import { EventFollower, type StreamMessage } from "./follow.ts";
@@ -11,7 +11,7 @@ import type { ModelRegistry } from "./manifests.ts";
 import { CONNECT_TIMEOUT_MS, NatsLink, type Session } from "./session.ts";
 import { cancelWorker, deleteJob } from "./queue.ts";
 import type { HubHealth } from "../../prediction/records.ts";
-import type { PredictionRow } from "../storage/prediction-row.ts";
+import { keyOf, type PredictionRow } from "../storage/prediction-row.ts";
 import type { PredictionStore } from "../storage/store.ts";
 
 /** How long the connection, which is billed, stays open without a live prediction. */
@@ -108,7 +108,7 @@ export class HubConnection {
     if (session === undefined) return;
     for (const row of store.toRelease()) {
       try {
-        cancelWorker(session, row.id);
+        for (const key of [keyOf(row), undefined]) cancelWorker(session, row.id, key);
         if (row.jobSeq !== null) await deleteJob(session, row.jobSeq);
         store.update(row.id, { release: 0 });
       } catch (error) {
@@ -122,7 +122,11 @@ export class HubConnection {
   }
 
   /** Tells a worker once to stop if its prediction has ended or is unknown. */
-  stopOrphan(id: string, row: PredictionRow | undefined, event: PredictionEvent): void {
+  stopOrphan(
+    { predictionId: id, modelKey: key }: EventPlace,
+    row: PredictionRow | undefined,
+    event: PredictionEvent,
+  ): void {
     const isWanted = row !== undefined && (row.completedAt === null || row.status === "succeeded");
     const attempt = `${id} ${event.attempt}`;
     if (isWanted || isTerminalEvent(event) || this.#told.has(attempt)) return;
@@ -131,7 +135,8 @@ export class HubConnection {
     if (session === undefined || event.at < Date.now() - this.#options.config.runTimeoutMs) return;
     if (this.#told.size >= MAX_TOLD) this.#told.clear();
     this.#told.add(attempt);
-    cancelWorker(session, id);
+    // Under the subject of its own model only: a worker must not have those of others stopped.
+    cancelWorker(session, id, key);
   }
 
   async #onOpen(session: Session): Promise<void> {

@@ -4,7 +4,7 @@ import type { JetStreamManager } from "@nats-io/jetstream";
 import { decodeManifest } from "@vqd/shared/codec.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { type ModelManifest, modelKey, modelManifestSchema } from "@vqd/shared/model.ts";
-import { modelKeyOf, modelSubject, STREAMS, STREAM_SUBJECTS } from "@vqd/shared/subjects.ts";
+import { modelKeyOf, MODELS_FILTER, modelSubject, STREAMS } from "@vqd/shared/subjects.ts";
 import type { HubMetrics } from "../metrics.ts";
 import type { Session } from "./session.ts";
 
@@ -55,7 +55,7 @@ export class ModelRegistry {
 
   /** Subscribes to announcements for as long as the connection lasts. */
   follow({ nc, jsm }: Session): void {
-    nc.subscribe(STREAM_SUBJECTS.models, {
+    nc.subscribe(MODELS_FILTER, {
       callback: (error, message) => {
         if (error !== null) this.#log.warn("cannot follow model announcements", errorFields(error));
         else this.#hear(jsm, message.subject);

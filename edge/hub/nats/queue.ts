@@ -4,10 +4,10 @@ import { JetStreamApiError } from "@nats-io/jetstream";
 import { headers, NoRespondersError, RequestError } from "@nats-io/nats-core";
 import { encodeJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
-import { MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
+import { MESSAGE_HEADERS, SCOPED } from "@vqd/shared/headers.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { modelKey } from "@vqd/shared/model.ts";
-import { controlSubject, jobSubject, type Priority, STREAMS } from "@vqd/shared/subjects.ts";
+import { controlSubject, jobSubject, type Priority, STREAMS, UNSCOPED } from "@vqd/shared/subjects.ts";
 import type { Session } from "./session.ts";
 
 /** Without a confirmation within this time it is unknown whether the queue has the job. */
@@ -79,6 +79,7 @@ async function publishJob(
 ): Promise<number> {
   const carried = headers();
   carried.set(MESSAGE_HEADERS.requestId, requestId);
+  carried.set(MESSAGE_HEADERS.subjects, SCOPED);
   if (traceparent !== undefined) carried.set(MESSAGE_HEADERS.traceparent, traceparent);
   const subject = jobSubject(modelKey({ name: job.model, version: job.version }), priority);
   try {
@@ -100,9 +101,9 @@ async function publishJob(
   }
 }
 
-/** Tells the worker that has the job, if any, to stop. */
-export function cancelWorker({ nc }: Session, id: string): void {
-  nc.publish(controlSubject(id));
+/** Tells the worker that has the job, if any, to stop. Without a `key`, only a worker of 0.1.0, whose subjects name no model. */
+export function cancelWorker({ nc }: Session, id: string, key: string | undefined): void {
+  nc.publish(key === undefined ? UNSCOPED.controlSubject(id) : controlSubject(key, id));
 }
 
 /** Removes a waiting job from the queue. It is no error if the job has already been taken or removed. */

@@ -1,17 +1,5 @@
 // The hub's single connection to NATS: opened on demand, closed when idle, and never resumed by the client library.
-//
-// Permissions of the edge's user, all of them and no more:
-//   publish    vqd.jobs.*.*                              dispatch
-//              vqd.control.*                             cancel a running job
-//              $JS.API.STREAM.MSG.DELETE.VQD_JOBS        take a waiting job back
-//              $JS.API.STREAM.INFO.VQD_EVENTS            is the stored sequence still in the stream?
-//              $JS.API.CONSUMER.CREATE.VQD_EVENTS.>      follow the shard's events
-//              $JS.API.CONSUMER.DELETE.VQD_EVENTS.>
-//              $JS.FC.VQD_EVENTS.>                       flow control of that consumer
-//              $JS.API.STREAM.INFO.VQD_MODELS            list the announced models
-//              $JS.API.DIRECT.GET.VQD_MODELS.>           read their manifests
-//   subscribe  _INBOX_edge.>                             replies and events
-//              vqd.models.*                              announcements
+// Its permissions are in infra/nats/permissions.ts.
 
 import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { credsAuthenticator, type NatsConnection, wsconnect } from "@nats-io/nats-core";

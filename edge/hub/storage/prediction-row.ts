@@ -2,6 +2,7 @@
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
+import { modelKey } from "@vqd/shared/model.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import type { NewPrediction, OutputFile, PredictionRecord } from "../../prediction/records.ts";
 import type { PredictionStatus } from "../../prediction/statuses.ts";
@@ -28,6 +29,9 @@ export interface PredictionRow extends PredictionRecord {
   /** Origin of links in webhooks. */
   readonly origin: string;
 }
+
+/** Key of the prediction's model. */
+export const keyOf = ({ model, version }: PredictionRow): string => modelKey({ name: model, version });
 
 /** Rank of a priority in the order of service; 0 is served first. */
 export const rankOf = (priority: Priority): number => PRIORITIES.indexOf(priority);

@@ -114,7 +114,7 @@ export function nodeConfig(
  * `leaf.creds` beside the configuration. It stores nothing: the streams are in the cluster.
  */
 export function leafConfig(
-  { name, ports }: { name: string; ports: Pick<Ports, "client" | "monitor"> },
+  { name, ports, account }: { name: string; ports: Pick<Ports, "client" | "monitor">; account: string },
   nodes: readonly Node[],
   trust: Trust,
   { listen, configDir }: Place,
@@ -131,7 +131,7 @@ export function leafConfig(
       remotes: [
         {
           urls: nodes.map((node) => `tls://${node.host}:${node.ports.leaf}`),
-          account: trust.account,
+          account,
           credentials: join(configDir, "leaf.creds"),
           tls: { ca_file },
         },

@@ -5,21 +5,14 @@ import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { writePrivateFile } from "../../stack/files.ts";
-import { Authority, type RoleName } from "./authority.ts";
-import {
-  DEFAULT_PLACE,
-  leafConfig,
-  type Node,
-  nodeConfig,
-  type Nodes,
-  type Place,
-  type Ports,
-} from "./config.ts";
+import { MODEL_KEY_PATTERN } from "@vqd/shared/model.ts";
+import { Authority, type RoleName, type UserOptions } from "./authority.ts";
+import { DEFAULT_PLACE, leafConfig, type Node, nodeConfig, type Nodes, type Place } from "./config.ts";
 
 const CLUSTER_FILE = "cluster.json";
 const CONFIG_FILE = "nats-server.conf";
 /** Issued by `init`. A leaf gets its own when it is created. */
-const FIRST_USERS = ["edge", "worker", "monitor", "operator"] as const satisfies RoleName[];
+const FIRST_USERS = ["edge", "monitor", "operator"] as const satisfies RoleName[];
 
 const portsSchema = z.strictObject({
   client: z.int(),
@@ -33,6 +26,8 @@ const leafSchema = z.strictObject({
   /** Host names at which the workers of its site reach it. */
   hosts: z.array(z.string()).min(1),
   ports: portsSchema.pick({ client: true, monitor: true }),
+  /** Keys of the models that its workers may serve. Those of 0.1.0 had none, and any model. */
+  models: z.array(z.string().regex(MODEL_KEY_PATTERN)).default([]),
 });
 const placeSchema = z.strictObject({ configDir: z.string(), storeDir: z.string(), listen: z.string() });
 const clusterSchema = z.strictObject({
@@ -89,7 +84,11 @@ export class ClusterFiles {
     writePrivateFile(join(dir, "ca.pem"), authority.caCertificate);
     for (const node of nodes) await files.#writeTls(join("nodes", node.name), [node.host]);
     for (const role of FIRST_USERS) {
-      if (!existsSync(files.credentialsPath(role))) files.issue(role);
+      const path = files.credentialsPath(role);
+      // Those of monitors were users of another account in 0.1.0.
+      if (!existsSync(path) || accountOf(readFileSync(path, "utf8")) !== authority.accountOf(role)) {
+        files.issue(role);
+      }
     }
     files.writeConfigs();
     return files;
@@ -110,12 +109,16 @@ export class ClusterFiles {
     return join(this.dir, "creds", `${name}.creds`);
   }
 
-  /** Writes new credentials to `creds/<name>.creds`; returns the user's public key. */
-  issue(role: RoleName, name: string = role, expires?: number): string {
-    const { credentials, publicKey } = this.authority.issue(role, name, expires);
+  /**
+   * Writes new credentials to `creds/<name>.creds`; returns the user's public key. Where `isNewAccount`, the servers'
+   * configurations have been written anew and must be reloaded before the credentials are accepted.
+   */
+  issue(role: RoleName, options: UserOptions = {}): { publicKey: string; isNewAccount: boolean } {
+    const { credentials, publicKey, isNewAccount } = this.authority.issue(role, options);
     mkdirSync(join(this.dir, "creds"), { recursive: true, mode: 0o700 });
-    writePrivateFile(this.credentialsPath(name), credentials);
-    return publicKey;
+    writePrivateFile(this.credentialsPath(options.name ?? role), credentials);
+    if (isNewAccount) this.writeConfigs();
+    return { publicKey, isNewAccount };
   }
 
   /** Writes the servers' configurations, which include the trusted accounts. Running servers must be reloaded. */
@@ -126,29 +129,35 @@ export class ClusterFiles {
       const config = nodeConfig(node, this, trust, this.#place(node.name));
       writePrivateFile(this.configPath("nodes", node.name), config);
     }
+    const leafTrust = this.authority.trust({ leaf: true });
     for (const leaf of this.#leaves) {
-      const config = leafConfig(leaf, this.nodes, trust, this.#place(leaf.name));
+      // One of 0.1.0 is a user of the account of the streams.
+      const account = this.authority.accountOf("leaf", leaf.models) ?? trust.account;
+      const config = leafConfig({ ...leaf, account }, this.nodes, leafTrust, this.#place(leaf.name));
       writePrivateFile(this.configPath("leaves", leaf.name), config);
     }
   }
 
-  /** Writes everything a leaf node needs to `leaves/<name>`; `hosts` are the names at which its workers reach it. */
-  async addLeaf(
-    name: string,
-    hosts: readonly string[],
-    ports: Pick<Ports, "client" | "monitor">,
-  ): Promise<void> {
+  /**
+   * Writes everything a leaf node needs to `leaves/<name>`; `hosts` are the names at which its workers reach it, `models` the
+   * keys of what they may serve.
+   */
+  async addLeaf({ name, hosts, ports, models }: Leaf): Promise<void> {
     if (!this.acceptsLeaves) {
       throw new Error(
         "the cluster does not accept leaf nodes: run init with --leaf-nodes and restart its servers",
       );
     }
     const known = this.#leaves.findIndex((leaf) => leaf.name === name);
-    this.#leaves.splice(known === -1 ? this.#leaves.length : known, 1, { name, hosts: [...hosts], ports });
+    this.#leaves.splice(known === -1 ? this.#leaves.length : known, 1, { name, hosts, ports, models });
     await this.#writeTls(join("leaves", name), hosts);
-    const credentialsPath = join(this.dir, "leaves", name, "leaf.creds");
-    if (!existsSync(credentialsPath)) {
-      writePrivateFile(credentialsPath, this.authority.issue("leaf", `leaf-${name}`).credentials);
+    const path = join(this.dir, "leaves", name, "leaf.creds");
+    if (
+      !existsSync(path) ||
+      accountOf(readFileSync(path, "utf8")) !== this.authority.accountOf("leaf", models)
+    ) {
+      const { credentials } = this.authority.issue("leaf", { name: `leaf-${name}`, models });
+      writePrivateFile(path, credentials);
     }
     this.writeConfigs();
   }
@@ -189,6 +198,24 @@ export class ClusterFiles {
     writePrivateFile(path, certificate);
   }
 }
+
+/** Claims of the JWT in a credentials file; undefined where the text is none. */
+export function claimsOf(
+  credentials: string,
+): { sub?: unknown; nats?: { issuer_account?: unknown } } | undefined {
+  const [, jwt] = /NATS USER JWT-+\s+(\S+)/.exec(credentials) ?? [];
+  try {
+    return (
+      (JSON.parse(Buffer.from(jwt?.split(".")[1] ?? "", "base64url").toString()) as object | null) ??
+      undefined
+    );
+  } catch {
+    return undefined;
+  }
+}
+
+/** The public key of the account that credentials are a user of. */
+const accountOf = (credentials: string): unknown => claimsOf(credentials)?.nats?.issuer_account;
 
 /** Whether the certificate (PEM) is valid for all of these hosts. */
 function isFor(certificate: Buffer, hosts: readonly string[]): boolean {

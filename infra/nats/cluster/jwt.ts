@@ -3,6 +3,7 @@
 
 import { createHash } from "node:crypto";
 import type { KeyPair } from "@nats-io/nkeys";
+import type { Export, Import } from "../accounts.ts";
 import type { Permissions } from "../permissions.ts";
 
 /** Version of the claims: what nats-server calls JWT v2. */
@@ -65,12 +66,19 @@ export interface Role {
   readonly permissions: Permissions;
 }
 
+/** Something of another account, given by its public key. */
+export interface AccountImport extends Omit<Import, "from"> {
+  readonly account: string;
+}
+
 export interface AccountOptions {
   readonly name: string;
   /** Public key. */
   readonly account: string;
   readonly jetStream: boolean;
   readonly roles: readonly Role[];
+  readonly exports?: readonly Export[];
+  readonly imports?: readonly AccountImport[];
   /** Users' public keys, and the Unix time in s up to which JWTs issued to them are rejected. */
   readonly revocations: Readonly<Record<string, number>>;
   /** Unix time in s; now by default. */
@@ -78,7 +86,7 @@ export interface AccountOptions {
 }
 
 export function accountJwt(operator: KeyPair, options: AccountOptions): string {
-  const { name, account, jetStream, roles, revocations, issuedAt } = options;
+  const { name, account, jetStream, roles, exports = [], imports = [], revocations, issuedAt } = options;
   const everything = { subs: UNLIMITED, data: UNLIMITED, payload: UNLIMITED };
   const storage = jetStream
     ? { mem_storage: UNLIMITED, disk_storage: UNLIMITED, streams: UNLIMITED, consumer: UNLIMITED }
@@ -99,6 +107,14 @@ export function accountJwt(operator: KeyPair, options: AccountOptions): string {
       key: signingKey,
       role,
       template: { ...permissionsClaim(permissions), ...everything },
+    })),
+    exports: exports.map(({ type, subject }) => ({ name: subject, type, subject })),
+    imports: imports.map(({ type, subject, account: from, local }) => ({
+      name: subject,
+      type,
+      subject,
+      account: from,
+      local_subject: local,
     })),
     ...(Object.keys(revocations).length === 0 ? {} : { revocations }),
   };

@@ -4,21 +4,24 @@ import { existsSync, readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { ROLE_NAMES, type RoleName } from "./authority.ts";
+import { DEFAULT_CACHE_DIR } from "@vqd/gpu-worker/config.ts";
+import { keysOfModels } from "@vqd/gpu-worker/serving/model-key.ts";
+import { isModelRole, ROLE_NAMES, type RoleName } from "./authority.ts";
 import { CERTIFICATE_DAYS } from "./certificates.ts";
 import { DEFAULT_PLACE, type Node, type Place, PORTS } from "./config.ts";
-import { ClusterFiles, type Places } from "./files.ts";
+import { claimsOf, ClusterFiles, type Places } from "./files.ts";
 
 const HELP = `Usage: npm run cluster -- init NAME=HOST... [options]    create a cluster of these servers, or update it
        npm run cluster -- user ROLE [options]          issue new credentials: creds/NAME.creds
        npm run cluster -- revoke FILE|KEY [options]    revoke a user's credentials
        npm run cluster -- leaf NAME=HOST [options]     add a server for the workers of another site
+       npm run cluster -- retire [options]             refuse the credentials of 0.1.0, which allow a worker any model
        npm run cluster -- renew [options]              issue new TLS certificates, valid for ${CERTIFICATE_DAYS} days
 
 Writes a folder that holds the files to copy to each server's configuration folder (nodes/NAME, leaves/NAME), ca.pem
 and creds/ROLE.creds for clients, and the keys behind all of this (operator/), which belong on no server. After every
-command except user, copy the servers' folders again and reload each server: nats-server --signal reload.
-Roles: ${ROLE_NAMES.join(", ")}.
+command, but for a user whose models have users already, copy the servers' folders again and reload each server:
+nats-server --signal reload. Roles: ${ROLE_NAMES.join(", ")}.
 
   --dir DIR             the cluster's folder                               [nats-cluster]
   --config-dir DIR      configuration folder on the servers                [${DEFAULT_PLACE.configDir}]
@@ -27,6 +30,9 @@ Roles: ${ROLE_NAMES.join(", ")}.
                         these three are remembered: init sets them for the nodes, leaf for that leaf, revoke for all
   --leaf-nodes          init: accept leaf nodes, now and when init is run again; requires nats-server 2.11.15,
                         2.12.6 or later
+  --model LIST          user worker, leaf: the models that may be served, all that one worker serves together: keys
+                        (owner--name--12 digits) or checkpoint folders, each served as vqd/FOLDER, or as owner/name
+                        with owner/name=FOLDER; comma separated
   --name NAME           user: name of the credentials                      [the role]
   --days N              user: validity in days                             [unlimited]
   -h, --help            this text
@@ -64,21 +70,10 @@ const USER_KEY = /^U[A-Z2-7]{55}$/;
 function userKey(argument: string, dir: string): string {
   if (USER_KEY.test(argument)) return argument;
   const path = [argument, resolve(dir, argument)].find((file) => existsSync(file));
-  const key = path === undefined ? undefined : subjectOf(readFileSync(path, "utf8"));
+  const key = path === undefined ? undefined : claimsOf(readFileSync(path, "utf8"))?.sub;
   if (typeof key !== "string" || !USER_KEY.test(key))
     throw new UsageError(`${argument} is neither a user's public key nor a credentials file`);
   return key;
-}
-
-/** The subject of the JWT in a credentials file; undefined if the text is not one. */
-function subjectOf(credentials: string): unknown {
-  const [, jwt] = /NATS USER JWT-+\s+(\S+)/.exec(credentials) ?? [];
-  try {
-    const claims: unknown = JSON.parse(Buffer.from(jwt?.split(".")[1] ?? "", "base64url").toString());
-    return (claims as { sub?: unknown } | null)?.sub;
-  } catch {
-    return undefined;
-  }
 }
 
 async function main(): Promise<void> {
@@ -90,6 +85,7 @@ async function main(): Promise<void> {
       listen: { type: "string" },
       "leaf-nodes": { type: "boolean", default: false },
       name: { type: "string" },
+      model: { type: "string" },
       days: { type: "string" },
       help: { type: "boolean", short: "h", default: false },
     },
@@ -110,7 +106,11 @@ async function main(): Promise<void> {
   };
   /** A leaf is at another site, so init and leaf apply to the servers that they name; revoke applies to all. */
   const places: Places = (server) =>
-    command === "revoke" || subjects.some((subject) => subject.startsWith(`${server}=`)) ? place : {};
+    command === "revoke" ||
+    command === "retire" ||
+    subjects.some((subject) => subject.startsWith(`${server}=`))
+      ? place
+      : {};
   const say = (line: string): void => void process.stdout.write(`${line}\n`);
   const only = (what: string): string => {
     const [subject, ...others] = subjects;
@@ -135,8 +135,14 @@ async function main(): Promise<void> {
     return;
   }
   const files = await ClusterFiles.open(dir, places);
+  const models = keysOfModels(values.model ?? "", process.env["VQD_CACHE"] || DEFAULT_CACHE_DIR);
   if (command === "user") {
     const role = roleOf(only("ROLE"));
+    if (isModelRole(role) !== models.length > 0) {
+      throw new UsageError(
+        isModelRole(role) ? `user ${role} needs --model: what it may serve` : `user ${role} takes no --model`,
+      );
+    }
     const days = values.days === undefined ? undefined : Number(values.days);
     if (days !== undefined && !(days > 0)) throw new UsageError("--days must be a number above 0");
     const name = values.name ?? role;
@@ -145,8 +151,9 @@ async function main(): Promise<void> {
     if (name !== role && ROLE_NAMES.some((other) => other === name))
       throw new UsageError(`--name ${name} is the name of another role`);
     const expires = days === undefined ? undefined : Math.floor(Date.now() / 1_000 + days * DAY_SECONDS);
-    const key = files.issue(role, name, expires);
-    say(`${files.credentialsPath(name)} is user ${key}`);
+    const { publicKey, isNewAccount } = files.issue(role, { name, models, expires });
+    say(`${files.credentialsPath(name)} is user ${publicKey}`);
+    if (isNewAccount) say("the first user of these models; copy the configurations and reload the servers");
   } else if (command === "revoke") {
     const key = userKey(only("credentials file or public key"), dir);
     files.authority.revoke(key);
@@ -154,13 +161,26 @@ async function main(): Promise<void> {
     say(`revoked ${key}; copy the configurations and reload the servers`);
   } else if (command === "leaf") {
     const { name, host, ports } = nodeOf(only("NAME=HOST"));
-    await files.addLeaf(name, [host], { client: ports.client, monitor: ports.monitor });
+    if (models.length === 0) throw new UsageError("leaf needs --model: what its workers may serve");
+    await files.addLeaf({
+      name,
+      hosts: [host],
+      ports: { client: ports.client, monitor: ports.monitor },
+      models,
+    });
     say(join(dir, "leaves", name));
+  } else if (command === "retire") {
+    if (subjects.length > 0) throw new UsageError("retire takes no names");
+    files.authority.retireUnscoped();
+    files.writeConfigs();
+    say("retired the credentials of 0.1.0; copy the configurations and reload the servers");
   } else if (command === "renew") {
     await files.renewCertificates();
     say("new certificates; copy them and reload the servers");
   } else {
-    throw new UsageError(`unknown command ${command}; the commands are init, user, revoke, leaf, renew`);
+    throw new UsageError(
+      `unknown command ${command}; the commands are init, user, revoke, leaf, retire, renew`,
+    );
   }
 }
 

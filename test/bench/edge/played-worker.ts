@@ -1,16 +1,16 @@
 // A worker without a model: it announces one, takes its jobs, and says of them what the bench wants said.
 
 import { setTimeout as delay } from "node:timers/promises";
-import { AckPolicy, type JetStreamClient, jetstream, jetstreamManager } from "@nats-io/jetstream";
-import { connect, type NatsConnection } from "nats";
+import { type JetStreamClient, jetstream } from "@nats-io/jetstream";
+import { connect, nanos, type NatsConnection } from "nats";
 import { decodeJob, encodeEvent, encodeManifest } from "@vqd/shared/codec.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
 import {
+  API_DOMAIN,
   eventSubject,
   INBOX_PREFIX,
   jobConsumer,
-  jobSubject,
   modelSubject,
   STREAMS,
 } from "@vqd/shared/subjects.ts";
@@ -37,6 +37,12 @@ export const MODEL: ModelManifest = {
   parameters: 0,
   announcedAt: 0,
 };
+
+/** For the stack: this worker may serve it. */
+export const BENCH_KEY = modelKey(MODEL);
+const NEXT = `$JS.${API_DOMAIN}.API.CONSUMER.MSG.NEXT.${STREAMS.jobs}.${jobConsumer(BENCH_KEY, "normal")}`;
+const DISCARD_WAIT_MS = 500;
+const DISCARD_AT_ONCE = 8;
 
 /** The edge hears of a model within seconds. */
 async function served(stack: Stack): Promise<void> {
@@ -65,41 +71,42 @@ export class PlayedWorker implements AsyncDisposable {
       inboxPrefix: INBOX_PREFIX.worker,
     });
     const worker = new PlayedWorker(nc);
-    const key = modelKey(MODEL);
-    await worker.js.publish(modelSubject(key), encodeManifest({ ...MODEL, announcedAt: Date.now() }));
-    const manager = await jetstreamManager(nc, { checkAPI: false });
-    await manager.consumers.add(STREAMS.jobs, {
-      durable_name: jobConsumer(key, "normal"),
-      filter_subject: jobSubject(key, "normal"),
-      ack_policy: AckPolicy.Explicit,
-    });
+    await worker.js.publish(modelSubject(BENCH_KEY), encodeManifest({ ...MODEL, announcedAt: Date.now() }));
     await served(stack);
     return worker;
   }
 
-  /** The next job, acknowledged. */
-  async nextJob(): Promise<Job> {
-    const consumer = await this.js.consumers.get(STREAMS.jobs, jobConsumer(modelKey(MODEL), "normal"));
-    const message = await consumer.next({ expires: JOB_LIMIT_MS });
-    if (message === null) throw new Error("no job came");
-    message.ack();
+  /** The next job, acknowledged; undefined if none comes within `waitMs`. */
+  async #pull(waitMs: number): Promise<Job | undefined> {
+    const message = await this.nc.request(NEXT, JSON.stringify({ batch: 1, expires: nanos(waitMs) }), {
+      timeout: 2 * waitMs,
+      noMux: true,
+    });
+    if (message.headers?.code) return undefined;
+    this.nc.publish(message.reply ?? "");
     return decodeJob(message.data);
+  }
+
+  async nextJob(): Promise<Job> {
+    const job = await this.#pull(JOB_LIMIT_MS);
+    if (job === undefined) throw new Error("no job came");
+    return job;
   }
 
   /** Takes all jobs that come, and ends them as canceled, until the signal aborts. */
   async discardJobs(signal: AbortSignal): Promise<void> {
-    const consumer = await this.js.consumers.get(STREAMS.jobs, jobConsumer(modelKey(MODEL), "normal"));
-    const messages = await consumer.consume({ max_messages: 64 });
-    signal.addEventListener("abort", () => messages.stop(), { once: true });
-    for await (const message of messages) {
-      message.ack();
-      await this.say(decodeJob(message.data), { type: "canceled" });
-    }
+    const discard = async (): Promise<void> => {
+      while (!signal.aborted) {
+        const job = await this.#pull(DISCARD_WAIT_MS);
+        if (job !== undefined) await this.say(job, { type: "canceled" });
+      }
+    };
+    await Promise.all(Array.from({ length: DISCARD_AT_ONCE }, discard));
   }
 
   async say(job: Job, body: EventBody, attachment?: Uint8Array): Promise<void> {
     const event = { v: 1, attempt: 1, at: Date.now(), ...body } as Parameters<typeof encodeEvent>[0];
-    await this.js.publish(eventSubject(job.shard, job.id), encodeEvent(event, attachment));
+    await this.js.publish(eventSubject(job.shard, BENCH_KEY, job.id), encodeEvent(event, attachment));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

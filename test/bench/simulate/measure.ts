@@ -15,7 +15,7 @@ import { REPO } from "../../../infra/stack/paths.ts";
 import { type Stack, startStack } from "../../../infra/stack/stack.ts";
 import { request } from "../../integration/support/client.ts";
 import { TINY_MODEL } from "../../integration/support/stack.ts";
-import { MODEL, PlayedWorker } from "../edge/played-worker.ts";
+import { BENCH_KEY, MODEL, PlayedWorker } from "../edge/played-worker.ts";
 import { onInterrupt } from "../interrupt.ts";
 import { CALLERS } from "../load/callers.ts";
 import { runJob } from "../load/client.ts";
@@ -109,8 +109,10 @@ async function measureNats({ js }: PlayedWorker) {
     const id = subjects[i % subjects.length] ?? "";
     // Events and states in turns, as workers send them.
     return i % 2 === 0
-      ? js.publish(eventSubject(UNFOLLOWED_SHARD, id), payload, { msgID: `${id}:${i}:${payload.length}` })
-      : js.publish(stateSubject(id), payload);
+      ? js.publish(eventSubject(UNFOLLOWED_SHARD, BENCH_KEY, id), payload, {
+          msgID: `${id}:${i}:${payload.length}`,
+        })
+      : js.publish(stateSubject(BENCH_KEY, id), payload);
   };
   const rate = async (count: number, bytes: number): Promise<number> => {
     const payload = new Uint8Array(bytes);
@@ -277,7 +279,13 @@ export async function measureAll() {
   const release = onInterrupt(remove);
   try {
     // The edge is ready once there is a model; then the bench plays the worker itself.
-    const options = { workers: 1, model: TINY_MODEL, queueLimit: QUEUE_LIMIT, edgeEnv: NO_LIMITS };
+    const options = {
+      workers: 1,
+      model: TINY_MODEL,
+      otherModels: [BENCH_KEY],
+      queueLimit: QUEUE_LIMIT,
+      edgeEnv: NO_LIMITS,
+    };
     await using stack = await startStack({ ...options, data });
     await stack.workers[0]?.stop();
     await using worker = await PlayedWorker.start(stack);

@@ -21,6 +21,7 @@ import { REPO } from "../../../infra/stack/paths.ts";
 import { freePorts } from "../../../infra/stack/ports.ts";
 import { workerChild } from "../../../infra/stack/worker-child.ts";
 import type { ApiClient } from "./client.ts";
+import { TINY_KEY } from "./nats.ts";
 import { TINY_MODEL } from "./stack.ts";
 
 const SERVERS = ["n1", "n2", "n3"];
@@ -29,6 +30,7 @@ const ADDRESS = "127.0.0.1";
 const HOST = "localhost";
 const API_KEY = "cluster-test-key";
 const START_LIMIT_MS = 60_000;
+const LEASE_MS = 5_000;
 const STOP_LIMIT_MS = 5_000;
 
 export class TestCluster implements ApiClient {
@@ -50,11 +52,25 @@ export class TestCluster implements ApiClient {
     this.#server = server;
   }
 
-  /** Three servers, with their streams of three replicas. */
-  static async start(): Promise<TestCluster> {
+  /**
+   * Three servers, with their streams of three replicas, or one. `models` are what the credentials of each name may serve,
+   * by the models' keys.
+   */
+  static async start({
+    servers = SERVERS.length,
+    models = { worker: [TINY_KEY] },
+    prepare = () => {},
+  }: {
+    servers?: number;
+    models?: Readonly<Record<string, readonly string[]>>;
+    /** Puts into the folder what is to be there before. */
+    prepare?: (dir: string) => void | Promise<void>;
+  } = {}): Promise<TestCluster> {
     const dir = await mkdtemp(join(tmpdir(), "vqd-cluster-"));
-    const ports = await freePorts(SERVERS.length * 5);
-    const nodes = SERVERS.map((name): Node => {
+    await prepare(dir);
+    const names = SERVERS.slice(0, servers);
+    const ports = await freePorts(names.length * 5);
+    const nodes = names.map((name): Node => {
       const [client = 0, cluster = 0, leaf = 0, websocket = 0, monitor = 0] = ports.splice(0, 5);
       return { name, host: HOST, ports: { client, cluster, leaf, websocket, monitor } };
     });
@@ -64,12 +80,17 @@ export class TestCluster implements ApiClient {
       listen: ADDRESS,
     });
     const files = await ClusterFiles.init(dir, { nodes, acceptsLeaves: true }, place);
+    for (const [name, served] of Object.entries(models)) files.issue("worker", { name, models: served });
     const server = await ensureNatsServer({ binDir: join(REPO, ".vqd", "bin"), log: () => {} });
     const cluster = new TestCluster(dir, files, server);
     try {
       await Promise.all(nodes.map((_, index) => cluster.startNode(index)));
-      await cluster.waitForLeader();
-      await applyStreams(cluster.clientOptions("operator"), { replicas: 3 });
+      if (servers > 1) await cluster.waitForLeader();
+      await applyStreams(cluster.clientOptions("operator"), {
+        replicas: servers,
+        models: Object.values(models).flat(),
+        leaseMs: LEASE_MS,
+      });
       return cluster;
     } catch (error) {
       await cluster.stop();
@@ -98,9 +119,12 @@ export class TestCluster implements ApiClient {
     };
   }
 
-  connectAs(role: RoleName, options: ConnectionOptions = {}): Promise<NatsConnection> {
+  connectAs(
+    role: RoleName,
+    { credentials = role, ...options }: ConnectionOptions & { credentials?: string } = {},
+  ): Promise<NatsConnection> {
     return connect({
-      ...this.clientOptions(role),
+      ...this.clientOptions(credentials),
       inboxPrefix: `_INBOX_${role}`,
       reconnect: false,
       ...options,
@@ -241,7 +265,7 @@ export class TestCluster implements ApiClient {
   /** Starts a leaf node at a site of its own; gives the URL for its workers. */
   async startLeaf(name: string): Promise<string> {
     const [client = 0, monitor = 0] = await freePorts(2);
-    await this.files.addLeaf(name, [HOST], { client, monitor });
+    await this.files.addLeaf({ name, hosts: [HOST], ports: { client, monitor }, models: [TINY_KEY] });
     const leaf = this.#child(serverChild(name, this.#server, this.files.configPath("leaves", name), true));
     await leaf.start();
     return `tls://${HOST}:${client}`;

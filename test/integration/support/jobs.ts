@@ -7,7 +7,7 @@ import { decodeEvent, encodeJob } from "@vqd/shared/codec.ts";
 import { isTerminalEvent, type PredictionEvent } from "@vqd/shared/events.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { createLogger, type Logger } from "@vqd/shared/log.ts";
-import { INBOX_PREFIX, jobSubject, STREAM_SUBJECTS, STREAMS } from "@vqd/shared/subjects.ts";
+import { INBOX_PREFIX, jobSubject, STREAMS } from "@vqd/shared/subjects.ts";
 import { expect } from "vitest";
 import type { Broker } from "../../../gpu-worker/nats/broker.ts";
 import { JobConsumer } from "../../../gpu-worker/jobs/consumer.ts";
@@ -48,11 +48,8 @@ export class TestEdge {
     const config = { deliver_subject: inbox, ack_policy: "none", deliver_policy: "all" };
     const request = { stream_name: STREAMS.events, config };
     await nc.request(
-      `$JS.API.CONSUMER.CREATE.${STREAMS.events}.all.${STREAM_SUBJECTS.events}`,
-      JSON.stringify({
-        ...request,
-        config: { ...config, name: "all", filter_subject: STREAM_SUBJECTS.events },
-      }),
+      `$JS.API.CONSUMER.CREATE.${STREAMS.events}.all.vqd.events.>`,
+      JSON.stringify({ ...request, config: { ...config, name: "all", filter_subject: "vqd.events.>" } }),
     );
     return edge;
   }
@@ -119,7 +116,6 @@ export function makeConsumer(broker: Broker, models: ModelHost, log: Logger = si
     broker,
     models,
     runner: new JobRunner({ broker, models, workerName: "test", log }),
-    leaseMs: LEASE_MS,
     maxAttempts: MAX_ATTEMPTS,
     stateEvery: 1,
     maxSlots: 1,

@@ -5,13 +5,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLogger } from "@vqd/shared/log.ts";
 import { Broker } from "../../../gpu-worker/nats/broker.ts";
+import { keyOfCheckpoint } from "../../../gpu-worker/serving/model-key.ts";
 import { readConfig } from "../../../gpu-worker/config.ts";
 import { loadPasswords, type Passwords, writeNatsConfig } from "../../../infra/nats/config.ts";
 import { ensureNatsServer } from "../../../infra/nats/server.ts";
 import { applyStreams } from "../../../infra/nats/streams.ts";
 import { Child } from "../../../infra/stack/child.ts";
 import { natsChild } from "../../../infra/stack/nats-child.ts";
+import { REPO } from "../../../infra/stack/paths.ts";
 import { freePorts } from "../../../infra/stack/ports.ts";
+import { TINY_MODEL } from "./stack.ts";
 
 export interface TestNats {
   readonly dir: string;
@@ -22,17 +25,21 @@ export interface TestNats {
   stop(): Promise<void>;
 }
 
-export async function startTestNats(): Promise<TestNats> {
+/** The key of the fixtures' model. */
+export const TINY_KEY = keyOfCheckpoint({ dir: TINY_MODEL }, join(REPO, ".vqd", "cache"));
+
+/** `models` are the keys of what workers may serve, each of which has its queues. */
+export async function startTestNats({ models = [TINY_KEY] }: { models?: string[] } = {}): Promise<TestNats> {
   const dir = await mkdtemp(join(tmpdir(), "vqd-nats-"));
   const [client = 0, websocket = 0, monitor = 0] = await freePorts(3);
   const ports = { client, websocket, monitor };
   const passwords = loadPasswords(dir);
-  const configPath = writeNatsConfig(dir, ports, passwords);
+  const configPath = writeNatsConfig(dir, { ports, passwords, modelKeys: models });
   const binary = await ensureNatsServer({ binDir: join(dir, "bin"), log: () => {} });
   const server = new Child(natsChild(binary, configPath, ports), { log: () => {}, onProcess: () => {} });
   await server.start();
   const url = `nats://127.0.0.1:${client}`;
-  await applyStreams({ url, password: passwords.operator });
+  await applyStreams({ url, password: passwords.operator }, { models });
   return {
     dir,
     url,

@@ -1,0 +1,12 @@
+// The models that tests in workerd announce: their worker may serve these.
+
+/** By the first characters of their versions. */
+export const PLAYED_MODELS = {
+  played: { name: "vqd/played", version: "ab".repeat(32) },
+  bare: { name: "vqd/bare", version: "ba".repeat(32) },
+  late: { name: "vqd/late", version: "cd".repeat(32) },
+  foreign: { name: "vqd/foreign", version: "ef".repeat(32) },
+  other: { name: "vqd/other", version: "0c".repeat(32) },
+  otherLater: { name: "vqd/other", version: "0d".repeat(32) },
+  otherLast: { name: "vqd/other", version: "0e".repeat(32) },
+} as const;
