@@ -11,6 +11,8 @@ const NEWLINE = 0x0a;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
+/** Characters of an error, which names unknown fields: a frame may have very many. */
+const MAX_REASONS = 500;
 const NO_ATTACHMENT = new Uint8Array(0);
 
 export interface Framed<T> {
@@ -39,7 +41,8 @@ function decodeFrame<T>(schema: z.ZodType<T>, what: string, frame: Uint8Array): 
   }
   const parsed = schema.safeParse(json);
   if (!parsed.success) {
-    throw new VqdError("internal", `${what}: ${z.prettifyError(parsed.error)}`, { cause: parsed.error });
+    const reasons = z.prettifyError(parsed.error).slice(0, MAX_REASONS);
+    throw new VqdError("internal", `${what}: ${reasons}`, { cause: parsed.error });
   }
   // A copy, so that the attachment neither retains nor shares the receive buffer.
   return {

@@ -13,10 +13,15 @@ import {
   encodeManifest,
   encodeState,
   encodeTokens,
+  isForeignJob,
 } from "../../shared/codec.ts";
+import { VqdError } from "../../shared/errors.ts";
 import { isTerminalEvent, type PredictionEvent } from "../../shared/events.ts";
 import { imageCount, type Job } from "../../shared/job.ts";
 import type { ModelManifest } from "../../shared/model.ts";
+import { isPredictionId, newPredictionId } from "../../shared/ids.ts";
+import { eventSubject, parseEventSubject, UNSCOPED } from "../../shared/subjects.ts";
+import { damaged } from "../support/frames.ts";
 import { makeJob } from "../support/job.ts";
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
@@ -134,5 +139,82 @@ describe("frames", () => {
     const huge = { ...manifest, latentHeight: 65, latentWidth: 64 };
     expect(() => decodeManifest(bytes(JSON.stringify(huge)))).toThrow(/latent pixels/);
     expect(() => decodeTokens(new Uint8Array(3))).toThrow(/odd/);
+  });
+});
+
+describe("damaged frames", () => {
+  const states = {
+    v: 1,
+    attempt: 2,
+    numericsId: "n",
+    step: 3,
+    images: 1,
+    starts: 1,
+    claims: 4,
+    owner: "me",
+  } as const;
+  const tokens = Uint16Array.of(1, 2, 3);
+  it.each<[string, (frame: Uint8Array) => unknown, Uint8Array[]]>([
+    ["events", decodeEvent, events.map((event) => encodeEvent(event, encodeTokens(tokens)))],
+    ["jobs", decodeJob, [encodeJob(job)]],
+    ["manifests", decodeManifest, [encodeManifest({ ...manifest, palette: btoa("rgb".repeat(128)) })]],
+    ["states", decodeState, [encodeState(states, tokens)]],
+  ])("of %s are read or refused in a few words, and nothing else", (_, decode, frames) => {
+    for (const frame of frames) {
+      fc.assert(
+        fc.property(damaged(frame), (data) => {
+          const before = data.slice();
+          try {
+            decode(data);
+          } catch (error) {
+            expect(error).toBeInstanceOf(VqdError);
+            expect((error as VqdError).message.length).toBeLessThan(600);
+          }
+          expect(data).toEqual(before);
+        }),
+        { numRuns: 300 },
+      );
+    }
+    expect(Reflect.has({}, "v")).toBe(false);
+  });
+
+  it("of jobs are none of another release, unless they say so", () => {
+    fc.assert(
+      fc.property(damaged(encodeJob(job)), (data) => {
+        expect(typeof isForeignJob(data)).toBe("boolean");
+      }),
+    );
+    expect(isForeignJob(bytes('{"v":2}\n'))).toBe(false);
+    expect(isForeignJob(bytes(`{"v":2,"id":"${job.id}","more":1}\n`))).toBe(true);
+  });
+});
+
+describe("subjects of events", () => {
+  const key = "vqd--tiny--0123456789ab";
+
+  it("say where an event belongs", () => {
+    for (const shard of [0, 5, 1_023]) {
+      const predictionId = newPredictionId(shard);
+      const at = { shard, predictionId };
+      expect(parseEventSubject(eventSubject(shard, key, predictionId))).toEqual({ ...at, modelKey: key });
+      expect(parseEventSubject(UNSCOPED.eventSubject(shard, predictionId))).toEqual({
+        ...at,
+        modelKey: undefined,
+      });
+      expect(parseEventSubject(eventSubject((shard + 1) % 1_024, key, predictionId))).toBeUndefined();
+    }
+  });
+
+  it("say nothing if they are made up", () => {
+    const token = fc.oneof(
+      fc.string({ maxLength: 30 }),
+      fc.constantFrom("vqd", "events", "0", "00", key, job.id),
+    );
+    fc.assert(
+      fc.property(fc.array(token, { maxLength: 7 }), (tokens) => {
+        const place = parseEventSubject(tokens.join("."));
+        if (place !== undefined) expect(isPredictionId(place.predictionId)).toBe(true);
+      }),
+    );
   });
 });
