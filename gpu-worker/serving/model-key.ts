@@ -3,7 +3,7 @@
 import { delimiter } from "node:path";
 import { MODEL_KEY_PATTERN, modelKey, modelNameSchema } from "@vqd/shared/model.ts";
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
-import { DigestCache } from "../checkpoint/digest-cache.ts";
+import { DigestCache } from "../checkpoint/files/digest-cache.ts";
 import { defaultModelName } from "./manifest.ts";
 import type { ModelSource } from "./model-host.ts";
 
