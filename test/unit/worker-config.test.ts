@@ -9,7 +9,7 @@ import { modelNameSchema } from "@vqd/shared/model.ts";
 
 it("serves the bundled model on the CPU by default, and takes an empty variable for unset", () => {
   const config = readConfig({ VQD_PROVIDER: "", VQD_THREADS: "3" });
-  expect(config).toMatchObject({ provider: "cpu", threads: 3, slots: 1, leaseMs: 10_000, maxAttempts: 3 });
+  expect(config).toMatchObject({ provider: "cpu", threads: 3, slots: 1, maxAttempts: 3 });
   expect(config).toMatchObject({ stallMs: 10_000, stateEvery: 1, modelBytes: Infinity });
   expect(config.models).toEqual([{ dir: expect.stringMatching(/emoji$/) as string, name: undefined }]);
 });
