@@ -2,17 +2,17 @@
 
 import { parseArgs } from "node:util";
 import { type Command, UsageError } from "./cli/command.ts";
-import { convert } from "./cli/convert.ts";
-import { doctor } from "./cli/doctor.ts";
-import { encode } from "./cli/encode.ts";
-import { generate } from "./cli/generate.ts";
-import { golden } from "./cli/golden.ts";
-import { inspect } from "./cli/inspect.ts";
-import { parity } from "./cli/parity.ts";
-import { pull } from "./cli/pull.ts";
-import { streams } from "./cli/streams.ts";
-import { worker } from "./cli/worker.ts";
-import { workers } from "./cli/workers.ts";
+import { convert } from "./cli/commands/convert.ts";
+import { doctor } from "./cli/commands/doctor.ts";
+import { encode } from "./cli/commands/encode.ts";
+import { generate } from "./cli/commands/generate.ts";
+import { golden } from "./cli/commands/golden.ts";
+import { inspect } from "./cli/commands/inspect.ts";
+import { parity } from "./cli/commands/parity.ts";
+import { pull } from "./cli/commands/pull.ts";
+import { streams } from "./cli/commands/streams.ts";
+import { worker } from "./cli/commands/worker.ts";
+import { workers } from "./cli/commands/workers.ts";
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   generate,

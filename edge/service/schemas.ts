@@ -14,7 +14,7 @@ import {
   MIN_GUIDANCE_SCALE,
   MIN_TEMPERATURE,
 } from "@vqd/shared/limits.ts";
-import { PRESET_NAMES } from "@vqd/shared/presets.ts";
+import { PRESET_NAMES } from "@vqd/shared/sampling/presets.ts";
 import { PRIORITIES } from "@vqd/shared/subjects.ts";
 import { WEBHOOK_EVENTS } from "../prediction/webhook-events.ts";
 

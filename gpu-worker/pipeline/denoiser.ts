@@ -3,13 +3,13 @@
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import type { SessionOptions } from "../runtime/session.ts";
-import type { PromptConditioning } from "./prompt-conditioning.ts";
+import type { PromptConditioning } from "./conditioning/prompt-conditioning.ts";
 import { pick, sumOf } from "./sampling/jump-draw.ts";
 import { writeMostLikely } from "./sampling/most-likely.ts";
 import { type ImageLogProbs, PixelViews } from "./sampling/pixel-view.ts";
 import { pixelsToEvaluate } from "./sampling/pixels-to-evaluate.ts";
 import { sharpen } from "./sampling/purity.ts";
-import { type DrawnPixel, drawRemasked } from "./sampling/remasking.ts";
+import { type DrawnPixel, drawRemasked } from "./sampling/unmasking/remasking.ts";
 import { StepNoise, type UniformSource } from "./sampling/random.ts";
 import { type Jump, jumpAt } from "./sampling/schedule.ts";
 import { type DiffusionScheduler, gumbelArgmax } from "./sampling/scheduler.ts";
@@ -19,7 +19,7 @@ import {
   orderOf,
   type UnmaskingOrder,
   unmaskingOf,
-} from "./sampling/unmasking.ts";
+} from "./sampling/unmasking/order.ts";
 import {
   OutputBuffer,
   type PassImage,

@@ -15,5 +15,5 @@ export {
 export type { UniformSource } from "./sampling/random.ts";
 export type { Jump } from "./sampling/schedule.ts";
 export { type DiffusionScheduler, VQDiffusionScheduler } from "./sampling/scheduler.ts";
-export type { UnmaskingOrder } from "./sampling/unmasking.ts";
+export type { UnmaskingOrder } from "./sampling/unmasking/order.ts";
 export { StridedVQDiffusionScheduler } from "./sampling/strided-scheduler.ts";

@@ -4,7 +4,7 @@ import { type ClipTokenizer, createClipTokenizer, type TokenizerTables } from "@
 import type { Denoiser } from "./denoiser.ts";
 import type { PipelineInfo } from "./info.ts";
 import type { NamedSchedulers } from "./sampling/schedulers.ts";
-import type { TextConditioner } from "./text-conditioner.ts";
+import type { TextConditioner } from "./conditioning/text-conditioner.ts";
 import type { VQModel } from "./vq-model.ts";
 
 interface Parts {

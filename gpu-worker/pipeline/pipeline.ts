@@ -22,14 +22,14 @@ import { LoadedModel } from "./loaded-model.ts";
 import type { DiffusionScheduler } from "./sampling/scheduler.ts";
 import { namedSchedulers, resolveScheduler } from "./sampling/schedulers.ts";
 import { createSlot, type SlotInit } from "./slot.ts";
-import type { PromptConditioning } from "./prompt-conditioning.ts";
-import { TextConditioner } from "./text-conditioner.ts";
+import type { PromptConditioning } from "./conditioning/prompt-conditioning.ts";
+import { TextConditioner } from "./conditioning/text-conditioner.ts";
 import { VQModel } from "./vq-model.ts";
 
 export type { DenoiseSlot } from "./denoiser.ts";
 export type { PipelineInfo } from "./info.ts";
 export type { SlotInit } from "./slot.ts";
-export type { PromptConditioning } from "./prompt-conditioning.ts";
+export type { PromptConditioning } from "./conditioning/prompt-conditioning.ts";
 
 export interface PipelineOptions {
   readonly provider?: Provider;

@@ -2,15 +2,15 @@
 
 import { ORDERS, type OrderName, PRIOR_RULES, type PriorRule, type SchedulerName } from "@vqd/shared/job.ts";
 import { MAX_TEMPERATURE, MIN_TEMPERATURE } from "@vqd/shared/limits.ts";
-import { REFERENCE_SAMPLER, samplerConflict } from "@vqd/shared/sampler.ts";
+import { REFERENCE_SAMPLER, samplerConflict } from "@vqd/shared/sampling/sampler.ts";
 import type { DenoiseSlot } from "./denoiser.ts";
 import { InvalidInputError } from "./errors.ts";
 import type { PipelineInfo } from "./info.ts";
-import { confidenceOrder } from "./sampling/confidence.ts";
-import { haltonOrder } from "./sampling/halton.ts";
+import { confidenceOrder } from "./sampling/unmasking/confidence.ts";
+import { haltonOrder } from "./sampling/unmasking/halton.ts";
 import { purityOrder } from "./sampling/purity.ts";
 import type { DiffusionScheduler } from "./sampling/scheduler.ts";
-import { type UnmaskingOrder, unmaskingTimesteps } from "./sampling/unmasking.ts";
+import { type UnmaskingOrder, unmaskingTimesteps } from "./sampling/unmasking/order.ts";
 
 /** A slot's settings, as `VQDiffusionPipeline.makeSlot` takes them. */
 export interface SlotInit extends Pick<

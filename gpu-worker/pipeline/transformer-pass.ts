@@ -13,7 +13,7 @@ import {
   type Tensor,
 } from "../runtime/session.ts";
 import { allOrNone } from "./all-or-none.ts";
-import type { PromptConditioning } from "./prompt-conditioning.ts";
+import type { PromptConditioning } from "./conditioning/prompt-conditioning.ts";
 
 /** An image has one row in a pass, or two if it is guided. */
 export interface PassRow {

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { PRESET_NAMES, PRESETS, type PresetName } from "@vqd/shared/presets.ts";
+import { PRESET_NAMES, PRESETS, type PresetName } from "@vqd/shared/sampling/presets.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { type RgbImage, VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
 import { workFolder } from "./interrupt.ts";

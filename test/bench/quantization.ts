@@ -9,7 +9,7 @@ import { graphForm, QUANTIZATIONS, type Quantization } from "../../gpu-worker/gr
 import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
 import type { RgbImage } from "../../gpu-worker/pipeline/image.ts";
 import { type DenoiseSlot, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
-import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
+import { TextConditioner } from "../../gpu-worker/pipeline/conditioning/text-conditioner.ts";
 import { workFolder } from "./interrupt.ts";
 
 const HELP = `Usage: node_modules/.bin/node test/bench/quantization.ts [options]

@@ -6,7 +6,7 @@ import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
 import { graphForm, QUANTIZATIONS } from "../../gpu-worker/graph/form.ts";
 import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
-import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
+import { TextConditioner } from "../../gpu-worker/pipeline/conditioning/text-conditioner.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const TIMEOUT_MS = 60_000;

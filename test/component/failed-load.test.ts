@@ -10,7 +10,7 @@ import { graphForm } from "../../gpu-worker/graph/form.ts";
 import { allOrNone } from "../../gpu-worker/pipeline/all-or-none.ts";
 import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
-import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
+import { TextConditioner } from "../../gpu-worker/pipeline/conditioning/text-conditioner.ts";
 import { VQModel } from "../../gpu-worker/pipeline/vq-model.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 

@@ -9,7 +9,7 @@ import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layou
 import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
 import { graphForm } from "../../gpu-worker/graph/form.ts";
 import { GraphBuilder } from "../../gpu-worker/graph/onnx.ts";
-import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
+import { TextConditioner } from "../../gpu-worker/pipeline/conditioning/text-conditioner.ts";
 import { floatData, floatTensor, Session } from "../../gpu-worker/runtime/session.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 

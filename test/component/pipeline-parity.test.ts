@@ -11,8 +11,8 @@ import { type DenoiseSlot, VQDiffusionPipeline } from "../../gpu-worker/pipeline
 import type { UniformSource } from "../../gpu-worker/pipeline/sampling/random.ts";
 import { gumbelArgmax, VQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/scheduler.ts";
 import { clampProbabilities } from "../../gpu-worker/pipeline/sampling/pixel-view.ts";
-import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
-import type { PromptConditioning } from "../../gpu-worker/pipeline/prompt-conditioning.ts";
+import { TextConditioner } from "../../gpu-worker/pipeline/conditioning/text-conditioner.ts";
+import type { PromptConditioning } from "../../gpu-worker/pipeline/conditioning/prompt-conditioning.ts";
 import { truncatePixel } from "../../gpu-worker/pipeline/sampling/truncate.ts";
 import { VQModel } from "../../gpu-worker/pipeline/vq-model.ts";
 import {

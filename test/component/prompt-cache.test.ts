@@ -2,7 +2,7 @@
 
 import { expect, it } from "vitest";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
-import { PromptCache } from "../../gpu-worker/pipeline/prompt-cache.ts";
+import { PromptCache } from "../../gpu-worker/pipeline/conditioning/prompt-cache.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 /** A cache of `kept` entries of four bytes, and what was made for it. */

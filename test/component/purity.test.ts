@@ -8,7 +8,11 @@ import { purityOrder, sharpen } from "../../gpu-worker/pipeline/sampling/purity.
 import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
 import { VQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/scheduler.ts";
 import { StridedVQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/strided-scheduler.ts";
-import { type Candidate, lowestRanked, maskedAfter } from "../../gpu-worker/pipeline/sampling/unmasking.ts";
+import {
+  type Candidate,
+  lowestRanked,
+  maskedAfter,
+} from "../../gpu-worker/pipeline/sampling/unmasking/order.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 describe("sharpening", () => {

@@ -12,7 +12,7 @@ import { GraphBuilder } from "../../gpu-worker/graph/onnx.ts";
 import { quantizeByColumn, RowGroup } from "../../gpu-worker/graph/quantize.ts";
 import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
-import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
+import { TextConditioner } from "../../gpu-worker/pipeline/conditioning/text-conditioner.ts";
 import { floatData, floatTensor, Session } from "../../gpu-worker/runtime/session.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 

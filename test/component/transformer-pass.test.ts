@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { ensureGraphs, graphPath } from "../../gpu-worker/graph/cache.ts";
 import { graphForm } from "../../gpu-worker/graph/form.ts";
-import { TextConditioner } from "../../gpu-worker/pipeline/text-conditioner.ts";
+import { TextConditioner } from "../../gpu-worker/pipeline/conditioning/text-conditioner.ts";
 import { type PassResult, TransformerPass } from "../../gpu-worker/pipeline/transformer-pass.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 

@@ -2,12 +2,16 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type DenoiseSlot, type SlotInit, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
-import { confidenceOrder } from "../../gpu-worker/pipeline/sampling/confidence.ts";
+import { confidenceOrder } from "../../gpu-worker/pipeline/sampling/unmasking/confidence.ts";
 import { guidedProbabilities } from "../../gpu-worker/pipeline/sampling/guidance.ts";
-import { haltonRanks } from "../../gpu-worker/pipeline/sampling/halton.ts";
-import { type DrawnPixel, drawRemasked } from "../../gpu-worker/pipeline/sampling/remasking.ts";
+import { haltonRanks } from "../../gpu-worker/pipeline/sampling/unmasking/halton.ts";
+import { type DrawnPixel, drawRemasked } from "../../gpu-worker/pipeline/sampling/unmasking/remasking.ts";
 import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
-import { type Candidate, lowestRanked, maskedAfter } from "../../gpu-worker/pipeline/sampling/unmasking.ts";
+import {
+  type Candidate,
+  lowestRanked,
+  maskedAfter,
+} from "../../gpu-worker/pipeline/sampling/unmasking/order.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 describe("the confidence order", () => {

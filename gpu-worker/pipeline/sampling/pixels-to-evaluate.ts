@@ -3,7 +3,13 @@
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { StepNoise } from "./random.ts";
 import type { Jump } from "./schedule.ts";
-import { lowestRanked, orderOf, type UnmaskingOrder, type UnmaskingSlot, unmaskingOf } from "./unmasking.ts";
+import {
+  lowestRanked,
+  orderOf,
+  type UnmaskingOrder,
+  type UnmaskingSlot,
+  unmaskingOf,
+} from "./unmasking/order.ts";
 
 /** What this depends on of an image being denoised; see `DenoiseSlot`. */
 interface EvaluatedSlot extends UnmaskingSlot {

@@ -1,7 +1,7 @@
 // Purity sampling: pixels are unmasked at random, sooner the more certain the model is of them.
 
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
-import type { UnmaskingOrder } from "./unmasking.ts";
+import type { UnmaskingOrder } from "./unmasking/order.ts";
 
 /**
  * "High-quality inference" with the purity prior of Improved VQ-Diffusion (arXiv 2205.16007). A step

@@ -1,9 +1,9 @@
 // `vqd pull`: downloads a checkpoint from a model hub.
 
-import { inspectCheckpoint } from "../checkpoint/inspect.ts";
-import { readHubSettings } from "../huggingface/settings.ts";
-import { type Command, readArguments, stringOptions, UsageError } from "./command.ts";
-import { createByteProgress } from "./progress.ts";
+import { inspectCheckpoint } from "../../checkpoint/inspect.ts";
+import { readHubSettings } from "../../huggingface/settings.ts";
+import { type Command, readArguments, stringOptions, UsageError } from "../command.ts";
+import { createByteProgress } from "../progress.ts";
 
 const USAGE = "vqd pull REPO";
 
@@ -45,7 +45,7 @@ export const pull: Command = {
     // A saved token belongs to the hub where the user logged in.
     const token = values["endpoint"] === undefined ? settings.token : env["HF_TOKEN"] || undefined;
     // The hub's client is large, and no other command needs it.
-    const { pullCheckpoint } = await import("../huggingface/pull.ts");
+    const { pullCheckpoint } = await import("../../huggingface/pull.ts");
     const progress = createByteProgress(process.stderr, `pulling ${repo}`);
     const files = await pullCheckpoint({
       repo,

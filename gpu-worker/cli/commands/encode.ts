@@ -4,9 +4,9 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, extname, resolve } from "node:path";
 import sharp from "sharp";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
-import { encodeImageFile, type RgbImage } from "../pipeline/image.ts";
-import { type Command, readArguments, stringOptions, UsageError } from "./command.ts";
-import { loadPipeline, MODEL_HELP, MODEL_OPTIONS } from "./model-options.ts";
+import { encodeImageFile, type RgbImage } from "../../pipeline/image.ts";
+import { type Command, readArguments, stringOptions, UsageError } from "../command.ts";
+import { loadPipeline, MODEL_HELP, MODEL_OPTIONS } from "../model-options.ts";
 
 const USAGE = "vqd encode IMAGE";
 

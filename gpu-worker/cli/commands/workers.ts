@@ -6,9 +6,9 @@ import type { WorkerStats } from "@vqd/shared/micro.ts";
 import { modelKey } from "@vqd/shared/model.ts";
 import { API_DOMAIN, jobConsumer, PRIORITIES, STREAMS } from "@vqd/shared/subjects.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
-import { type AnsweringWorker, askWorkers } from "../ops/workers.ts";
-import { type Command, numberOption, readArguments, stringOptions } from "./command.ts";
-import { connectAs, NATS_HELP, settingsFor } from "./nats-connection.ts";
+import { type AnsweringWorker, askWorkers } from "../../ops/workers.ts";
+import { type Command, numberOption, readArguments, stringOptions } from "../command.ts";
+import { connectAs, NATS_HELP, settingsFor } from "../nats-connection.ts";
 
 const USAGE = "vqd workers [options]";
 const DEFAULT_WAIT_MS = 500;

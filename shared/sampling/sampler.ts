@@ -1,6 +1,6 @@
 // Sampler settings: what they are, how a caller's combine with a preset's, and which conflict.
 
-import type { OrderName, PriorRule, SchedulerName } from "./job.ts";
+import type { OrderName, PriorRule, SchedulerName } from "../job.ts";
 
 export interface SamplerSettings {
   /** How the steps are spread over the diffusion process. */

@@ -1,8 +1,8 @@
 // `vqd inspect`: describes a checkpoint folder, and lists everything wrong with it.
 
-import { type Inspection, inspectCheckpoint } from "../checkpoint/inspect.ts";
-import { type Command, readArguments } from "./command.ts";
-import { formatBytes } from "./progress.ts";
+import { type Inspection, inspectCheckpoint } from "../../checkpoint/inspect.ts";
+import { type Command, readArguments } from "../command.ts";
+import { formatBytes } from "../progress.ts";
 
 const USAGE = "vqd inspect DIR";
 

@@ -1,7 +1,7 @@
 // Halton order: pixels are unmasked in a fixed order in which neighbours are far apart.
 
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
-import type { UnmaskingOrder } from "./unmasking.ts";
+import type { UnmaskingOrder } from "./order.ts";
 
 /**
  * The Halton scheduler (arXiv 2503.17076): pixels unmasked in the same step are drawn independently, so they should depend

@@ -14,12 +14,12 @@ import {
   MIN_GUIDANCE_SCALE,
   MIN_TEMPERATURE,
 } from "@vqd/shared/limits.ts";
-import { PRESET_NAMES, PRESETS } from "@vqd/shared/presets.ts";
-import { completeSampler, samplerConflict, type SamplerSettings } from "@vqd/shared/sampler.ts";
-import { encodeImageFile } from "../pipeline/image.ts";
-import { choiceOption, type Command, numberOption, stringOptions, UsageError } from "./command.ts";
-import { loadPipeline, MODEL_HELP, MODEL_OPTIONS } from "./model-options.ts";
-import { createProgress } from "./progress.ts";
+import { PRESET_NAMES, PRESETS } from "@vqd/shared/sampling/presets.ts";
+import { completeSampler, samplerConflict, type SamplerSettings } from "@vqd/shared/sampling/sampler.ts";
+import { encodeImageFile } from "../../pipeline/image.ts";
+import { choiceOption, type Command, numberOption, stringOptions, UsageError } from "../command.ts";
+import { loadPipeline, MODEL_HELP, MODEL_OPTIONS } from "../model-options.ts";
+import { createProgress } from "../progress.ts";
 
 const help = `Usage: vqd generate PROMPT [options]
 

@@ -1,11 +1,11 @@
 // Turns prompts into what the transformer sees of them: its cross-attention's keys and values, computed once per prompt.
 
-import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
-import { graphBytes, graphPath } from "../graph/cache.ts";
-import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../runtime/session.ts";
-import { InvalidInputError } from "./errors.ts";
+import type { DiffusersCheckpoint } from "../../checkpoint/diffusers-layout.ts";
+import { graphBytes, graphPath } from "../../graph/cache.ts";
+import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../../runtime/session.ts";
+import { InvalidInputError } from "../errors.ts";
 import type { PromptConditioning } from "./prompt-conditioning.ts";
-import { TransientSession } from "./transient-session.ts";
+import { TransientSession } from "../transient-session.ts";
 import { PromptCache } from "./prompt-cache.ts";
 
 /**

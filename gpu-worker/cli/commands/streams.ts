@@ -2,12 +2,12 @@
 
 import { createInterface } from "node:readline/promises";
 import { jetstreamManager } from "@nats-io/jetstream";
-import { executeQueuePlan, planQueues } from "../ops/queues.ts";
-import { describePlan, executePlan, immutableChanges, planStreams } from "../ops/streams.ts";
-import { DEFAULT_CACHE_DIR } from "../config.ts";
-import { keysOfModels } from "../serving/model-key.ts";
-import { type Command, numberOption, readArguments, stringOptions, UsageError } from "./command.ts";
-import { connectAs, NATS_HELP, settingsFor } from "./nats-connection.ts";
+import { executeQueuePlan, planQueues } from "../../ops/queues.ts";
+import { describePlan, executePlan, immutableChanges, planStreams } from "../../ops/streams.ts";
+import { DEFAULT_CACHE_DIR } from "../../config.ts";
+import { keysOfModels } from "../../serving/model-key.ts";
+import { type Command, numberOption, readArguments, stringOptions, UsageError } from "../command.ts";
+import { connectAs, NATS_HELP, settingsFor } from "../nats-connection.ts";
 
 const USAGE = "vqd streams apply [options]";
 const REPLICAS = [1, 3, 5];

@@ -1,6 +1,6 @@
 // Confidence order: pixels are unmasked first whose drawn class the model is most certain of.
 
-import type { UnmaskingOrder } from "./unmasking.ts";
+import type { UnmaskingOrder } from "./order.ts";
 
 /**
  * The parallel decoding of MaskGIT (arXiv 2202.04200, 3.2): every masked pixel draws a class, and those with the largest

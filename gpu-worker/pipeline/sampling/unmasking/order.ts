@@ -1,9 +1,9 @@
 // Unmasking in an order: how many masked pixels a step gives a class, where the reverse process does not draw that.
 
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
-import type { StepNoise } from "./random.ts";
-import type { Jump } from "./schedule.ts";
-import type { DiffusionScheduler } from "./scheduler.ts";
+import type { StepNoise } from "../random.ts";
+import type { Jump } from "../schedule.ts";
+import type { DiffusionScheduler } from "../scheduler.ts";
 
 /** A masked pixel that may be unmasked in a step. */
 export interface Candidate {

@@ -1,9 +1,9 @@
 // `vqd convert`: rewrites a checkpoint with any kind of weight files as safetensors.
 
-import { convertCheckpoint } from "../checkpoint/convert.ts";
-import { QUANTIZATIONS } from "../graph/form.ts";
-import { choiceOption, type Command, readArguments, stringOptions } from "./command.ts";
-import { createProgress } from "./progress.ts";
+import { convertCheckpoint } from "../../checkpoint/convert.ts";
+import { QUANTIZATIONS } from "../../graph/form.ts";
+import { choiceOption, type Command, readArguments, stringOptions } from "../command.ts";
+import { createProgress } from "../progress.ts";
 
 const USAGE = "vqd convert SRC DST";
 

@@ -1,8 +1,8 @@
 // `vqd doctor`: examines a deployment from its ends and reports what is wrong, without changing anything.
 
-import { diagnose } from "../doctor/diagnose.ts";
-import { describeFindings } from "../doctor/findings.ts";
-import { type Command, numberOption, stringOptions, UsageError } from "./command.ts";
+import { diagnose } from "../../doctor/diagnose.ts";
+import { describeFindings } from "../../doctor/findings.ts";
+import { type Command, numberOption, stringOptions, UsageError } from "../command.ts";
 
 const USAGE = "vqd doctor [worker] [options]";
 const DEFAULT_FREE_GIB = 1;

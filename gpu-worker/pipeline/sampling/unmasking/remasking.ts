@@ -1,7 +1,7 @@
 // Remasking: a step in an order also masks some of the drawn pixels again, so that mistakes can be redrawn.
 
-import type { StepNoise } from "./random.ts";
-import { lowestRanked } from "./unmasking.ts";
+import type { StepNoise } from "../random.ts";
+import { lowestRanked } from "./order.ts";
 
 /** A pixel that has a class. */
 export interface DrawnPixel {

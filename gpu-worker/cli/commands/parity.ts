@@ -1,10 +1,10 @@
 // `vqd parity`: checks that this build, on this provider, matches the reference.
 
-import { BUNDLED_MODEL } from "../config.ts";
-import { QUANTIZATIONS } from "../graph/form.ts";
-import { runParity } from "../parity/parity.ts";
-import { readProvider, readRuntime } from "./model-options.ts";
-import { choiceOption, type Command, stringOptions, UsageError } from "./command.ts";
+import { BUNDLED_MODEL } from "../../config.ts";
+import { QUANTIZATIONS } from "../../graph/form.ts";
+import { runParity } from "../../parity/parity.ts";
+import { readProvider, readRuntime } from "../model-options.ts";
+import { choiceOption, type Command, stringOptions, UsageError } from "../command.ts";
 
 const help = `Usage: vqd parity --vectors FILE [options]
 

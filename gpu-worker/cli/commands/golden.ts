@@ -2,13 +2,13 @@
 
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
-import { DEFAULT_CACHE_DIR } from "../config.ts";
-import { GOLDEN } from "../checkpoint/model-files.ts";
-import { writeFileAtomic } from "../util/write-file-atomic.ts";
-import { withFolderLock } from "../util/folder-lock.ts";
-import { recordGolden, selfCheck } from "../serving/self-check.ts";
-import { type Command, readArguments, stringOptions, UsageError } from "./command.ts";
+import { VQDiffusionPipeline } from "../../pipeline/pipeline.ts";
+import { DEFAULT_CACHE_DIR } from "../../config.ts";
+import { GOLDEN } from "../../checkpoint/model-files.ts";
+import { writeFileAtomic } from "../../util/write-file-atomic.ts";
+import { withFolderLock } from "../../util/folder-lock.ts";
+import { recordGolden, selfCheck } from "../../serving/self-check.ts";
+import { type Command, readArguments, stringOptions, UsageError } from "../command.ts";
 
 const USAGE = "vqd golden FOLDER [options]";
 const DEFAULT_PROMPT = "a picture";
