@@ -45,7 +45,7 @@ it("has every option of npm start, each with its variable", () => {
 });
 
 it("has every option that the commands of vqd read", async () => {
-  const folder = join(REPO, "gpu-worker", "cli");
+  const folder = join(REPO, "gpu-worker", "cli", "commands");
   const modules: object[] = await Promise.all(
     globSync("*.ts", { cwd: folder }).map((file) => import(join(folder, file)) as Promise<object>),
   );
