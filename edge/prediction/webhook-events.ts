@@ -9,7 +9,9 @@ export interface Delivery {
   readonly id: string;
   readonly predictionId: string;
   readonly event: WebhookEvent;
-  /** Host of the receiver. */
+  /** Owner of the prediction. */
+  readonly owner: string;
+  /** Host name of the receiver, without a port. */
   readonly host: string;
   /** Null until the first attempt; the same for all attempts after that. */
   readonly body: string | null;

@@ -1,12 +1,13 @@
-// Global set-up of the workerd tests: a receiver of webhooks, which tests in workerd cannot be themselves.
+// Global set-up of the workerd tests: a receiver of webhooks at two ports, which tests in workerd cannot be themselves.
 
-import { createServer, type ServerResponse } from "node:http";
+import { createServer, type RequestListener, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { TestProject } from "vitest/node";
 
 declare module "vitest" {
   interface ProvidedContext {
     receiverPort: number;
+    secondReceiverPort: number;
   }
 }
 
@@ -18,7 +19,7 @@ declare module "vitest" {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const bodies = new Map<string, string[]>();
   const held = new Map<string, ServerResponse[]>();
-  const server = createServer((incoming, response) => {
+  const listener: RequestListener = (incoming, response) => {
     if (incoming.headers.upgrade !== undefined) return;
     const { pathname, searchParams } = new URL(incoming.url ?? "", "http://receiver");
     const chunks: Buffer[] = [];
@@ -37,11 +38,18 @@ export default async function setup(project: TestProject): Promise<() => Promise
         else response.writeHead(204).end();
       }
     });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  project.provide("receiverPort", (server.address() as AddressInfo).port);
+  };
+  const servers = [createServer(listener), createServer(listener)];
+  for (const server of servers) {
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  }
+  const [first = 0, second = 0] = servers.map((server) => (server.address() as AddressInfo).port);
+  project.provide("receiverPort", first);
+  project.provide("secondReceiverPort", second);
   return async () => {
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
+    for (const server of servers) {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    }
   };
 }

@@ -8,6 +8,7 @@ declare global {
     interface Env extends EdgeEnv {
       readonly WORKER_PASSWORD: string;
       readonly RECEIVER_PORT: string;
+      readonly SECOND_RECEIVER_PORT: string;
     }
     interface GlobalProps {
       mainModule: typeof edge;

@@ -23,6 +23,7 @@ export default defineConfig({
           NATS_PASSWORD: inject("natsEdgePassword"),
           WORKER_PASSWORD: inject("natsWorkerPassword"),
           RECEIVER_PORT: String(inject("receiverPort")),
+          SECOND_RECEIVER_PORT: String(inject("secondReceiverPort")),
           API_KEYS,
           // Their receiver is on this machine.
           WEBHOOK_ALLOW_LOOPBACK: "true",

@@ -27,8 +27,9 @@ async function pump(): Promise<void> {
   await runDurableObjectAlarm(hub);
 }
 
-/** Two names of one receiver: two hosts. */
-const at = (path: string, name = "127.0.0.1"): string => `http://${name}:${env.RECEIVER_PORT}${path}`;
+/** Two names of one receiver: two hosts; each at two ports. */
+const at = (path: string, name = "127.0.0.1", port = env.RECEIVER_PORT): string =>
+  `http://${name}:${port}${path}`;
 const received = async (path: string): Promise<{ id: string; status: string }[]> =>
   (await (await fetch(at(path))).json<string[]>()).map((body) => JSON.parse(body) as never);
 /** Answers what hangs at `path`. */
@@ -36,9 +37,14 @@ const answer = async (path: string, status: number): Promise<void> => {
   await fetch(at(`${path}?status=${status}`), { method: "DELETE" });
 };
 
-function insert(store: PredictionStore, url: string, events: readonly WebhookEvent[] = ["completed"]): Job {
+function insert(
+  store: PredictionStore,
+  url: string,
+  events: readonly WebhookEvent[] = ["completed"],
+  keyName = KEY_NAME,
+): Job {
   const job = newJob(SHARD, STEPS);
-  store.insert(newRow(job, { ...newPrediction(job, KEY_NAME), webhook: { url, events } }));
+  store.insert(newRow(job, { ...newPrediction(job, keyName), webhook: { url, events } }));
   return job;
 }
 function happen(store: PredictionStore, id: string, [said, attachment]: [Said, Uint8Array?]): void {
@@ -68,6 +74,30 @@ describe("a receiver that hangs", () => {
       for (const id of ids) store.webhooks.disable(id);
     });
     await answer("/held/many", 410);
+  });
+});
+
+describe("an owner whose webhooks hang", () => {
+  it("delays no other owner's, not even at the same host and whatever its ports", async () => {
+    const [own, other] = await inStore((store) => {
+      const ended = (url: string, keyName: string): string => {
+        const { id } = insert(store, url, ["completed"], keyName);
+        end(store, id);
+        return id;
+      };
+      const ports = [env.RECEIVER_PORT, env.SECOND_RECEIVER_PORT];
+      const held = Array.from({ length: 100 }, (_, i) =>
+        ended(at("/held/greedy", "127.0.0.1", ports[i % 2]), "greedy"),
+      );
+      return [held, ended(at("/modest"), "modest")];
+    });
+    await pump();
+    await expect.poll(() => received("/modest")).toMatchObject([{ id: other }]);
+    await expect.poll(() => received("/held/greedy")).toHaveLength(4);
+    await inStore((store) => {
+      for (const id of own) store.webhooks.disable(id);
+    });
+    await answer("/held/greedy", 410);
   });
 });
 

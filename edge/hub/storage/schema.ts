@@ -141,6 +141,19 @@ const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (prediction_id, sequence)
   );
   `,
+  `
+  -- Owner of the prediction: deliveries are sent in turn by owner. The host loses its port.
+  ALTER TABLE deliveries ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+  UPDATE deliveries SET
+    owner = coalesce((SELECT key_name FROM predictions WHERE id = prediction_id), ''),
+    host = CASE WHEN host LIKE '[%' THEN substr(host, 1, instr(host, ']'))
+                ELSE substr(host, 1, instr(host || ':', ':') - 1) END
+    WHERE next_at IS NOT NULL;
+  DROP INDEX deliveries_due;
+  CREATE INDEX deliveries_due ON deliveries (next_at) WHERE next_at IS NOT NULL;
+  CREATE INDEX deliveries_by_owner ON deliveries (owner, next_at, created_at, host, prediction_id)
+    WHERE next_at IS NOT NULL;
+  `,
 ];
 
 /** Migrates the database to the newest schema. */

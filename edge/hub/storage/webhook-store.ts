@@ -26,6 +26,7 @@ const toDelivery = (row: Row): Delivery => ({
   id: text(row["id"]),
   predictionId: text(row["prediction_id"]),
   event: text(row["event"]) as WebhookEvent,
+  owner: text(row["owner"]),
   host: text(row["host"]),
   body: textOrNull(row["body"]),
   state: text(row["state"]) as DeliveryState,
@@ -49,8 +50,8 @@ export class WebhookStore {
   /** Queues a delivery, if the prediction has a webhook for the event. Call in the same transaction as what causes the event. */
   queue(predictionId: string, event: WebhookEvent, now: number): void {
     const [row] = this.#sql
-      .exec<{ url: string; events: string }>(
-        `SELECT webhook AS url, webhook_events AS events FROM predictions
+      .exec<{ owner: string; url: string; events: string }>(
+        `SELECT key_name AS owner, webhook AS url, webhook_events AS events FROM predictions
          WHERE id = ? AND webhook IS NOT NULL AND webhook_disabled = 0`,
         predictionId,
       )
@@ -62,24 +63,42 @@ export class WebhookStore {
     if (isThrottled && this.#hasUnsent(predictionId, event)) return;
     const last = isThrottled ? this.#lastSentAt(predictionId, event) : null;
     this.#sql.exec(
-      "INSERT INTO deliveries (id, prediction_id, event, host, created_at, next_at) VALUES (?, ?, ?, ?, ?, ?)",
+      "INSERT INTO deliveries (id, prediction_id, event, owner, host, created_at, next_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
       newWebhookId(),
       predictionId,
       event,
-      URL.parse(row.url)?.host ?? "",
+      row.owner,
+      URL.parse(row.url)?.hostname ?? "",
       now,
       Math.max(now, (last ?? 0) + THROTTLE_MS),
     );
   }
 
-  /** The oldest pending delivery that is due and not excluded. */
-  due(now: number, { hosts, predictionIds }: Exclusion): Delivery | undefined {
+  /** Owners with deliveries that have yet to be made, whether due or not. */
+  owners(): string[] {
+    // Looks each owner up in the index, no matter how many deliveries it has.
+    return this.#sql
+      .exec<{ owner: string }>(
+        `WITH RECURSIVE one (owner) AS (
+           SELECT min(owner) FROM deliveries WHERE next_at IS NOT NULL
+           UNION ALL
+           SELECT (SELECT min(owner) FROM deliveries WHERE next_at IS NOT NULL AND owner > one.owner) FROM one
+           WHERE one.owner IS NOT NULL
+         ) SELECT owner FROM one WHERE owner IS NOT NULL`,
+      )
+      .toArray()
+      .map(({ owner }) => owner);
+  }
+
+  /** The owner's oldest pending delivery that is due and not excluded. */
+  due(owner: string, now: number, { hosts, predictionIds }: Exclusion): Delivery | undefined {
     const [row] = this.#sql
       .exec(
         `SELECT * FROM deliveries
-         WHERE next_at <= ? AND host NOT IN (SELECT value FROM json_each(?))
+         WHERE owner = ? AND next_at <= ? AND host NOT IN (SELECT value FROM json_each(?))
            AND prediction_id NOT IN (SELECT value FROM json_each(?))
          ORDER BY next_at, created_at LIMIT 1`,
+        owner,
         now,
         JSON.stringify(hosts),
         JSON.stringify(predictionIds),

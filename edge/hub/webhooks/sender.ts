@@ -1,25 +1,23 @@
-// Sends the hub's webhooks: signed, a few at a time, and retried on schedule.
+// Sends the hub's webhooks: signed, a few at a time, in turn by owner, and retried on schedule.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { Config } from "../../config.ts";
 import { viewPrediction } from "../../prediction/view.ts";
 import { type AttemptOutcome, nextStep, parseRetryAfter } from "./schedule.ts";
+import { SendingSlots } from "./sending-slots.ts";
 import { webhookSignature } from "./sign.ts";
+import { MAX_LIMIT_MS, ReceiverTimeLimits } from "./time-limits.ts";
 import { webhookUrlComplaint } from "./url.ts";
 import type { HubMetrics } from "../metrics.ts";
 import { queuePlace } from "../admission/queue-place.ts";
 import type { PredictionRow } from "../storage/prediction-row.ts";
 import type { PredictionStore } from "../storage/store.ts";
 import type { Delivery } from "../../prediction/webhook-events.ts";
-import type { Exclusion, WebhookStore } from "../storage/webhook-store.ts";
+import type { WebhookStore } from "../storage/webhook-store.ts";
 
-const TIMEOUT_MS = 15_000;
 /** An attempt whose outcome was not recorded, because the hub was evicted, is repeated after this time. */
-const LEASE_MS = 2 * TIMEOUT_MS;
-const MAX_AT_ONCE = 16;
-/** A receiver that hangs delays only its own webhooks. */
-const MAX_PER_HOST = 4;
+const LEASE_MS = 2 * MAX_LIMIT_MS;
 const USER_AGENT = "vqd-webhooks/1";
 
 export interface WebhookSenderOptions {
@@ -36,8 +34,8 @@ export interface WebhookSenderOptions {
 
 export class WebhookSender {
   readonly #options: WebhookSenderOptions;
-  /** Deliveries being sent, by id. */
-  readonly #sending = new Map<string, { readonly predictionId: string; readonly host: string }>();
+  readonly #slots = new SendingSlots();
+  readonly #timeLimits = new ReceiverTimeLimits();
 
   constructor(options: WebhookSenderOptions) {
     this.#options = options;
@@ -46,15 +44,15 @@ export class WebhookSender {
   /** Starts sending deliveries that are due, within the limits. Returns immediately. */
   pump(): void {
     const { store, predictions, inBackground } = this.#options;
-    while (this.#sending.size < MAX_AT_ONCE) {
-      const delivery = store.due(Date.now(), this.#excluded());
+    for (;;) {
+      const delivery = this.#next(Date.now());
       if (delivery === undefined) return;
       const row = predictions.get(delivery.predictionId);
       if (row === undefined || row.webhook === null) {
         store.settle(delivery.id, "failed");
         continue;
       }
-      this.#sending.set(delivery.id, { predictionId: row.id, host: delivery.host });
+      this.#slots.take(delivery);
       inBackground(this.#send(delivery, row, row.webhook));
     }
   }
@@ -73,14 +71,18 @@ export class WebhookSender {
     onScheduled();
   }
 
-  #excluded(): Exclusion {
-    const sending = [...this.#sending.values()];
-    const perHost = Map.groupBy(sending, ({ host }) => host);
-    return {
-      hosts: [...perHost].filter(([, of]) => of.length >= MAX_PER_HOST).map(([host]) => host),
-      // One at a time per prediction, so that its events arrive in order.
-      predictionIds: sending.map(({ predictionId }) => predictionId),
-    };
+  /** The next delivery that is due and may be sent, of the owner that is sending the fewest. */
+  #next(now: number): Delivery | undefined {
+    const { store } = this.#options;
+    const soonest = store.nextAt();
+    if (soonest === null || soonest > now) return undefined;
+    // One at a time per prediction, so that its events arrive in order.
+    const predictionIds = this.#slots.predictionIds();
+    for (const owner of this.#slots.admitted(store.owners())) {
+      const due = store.due(owner, now, { hosts: this.#slots.fullHosts(owner), predictionIds });
+      if (due !== undefined) return due;
+    }
+    return undefined;
   }
 
   async #send(delivery: Delivery, row: PredictionRow, url: string): Promise<void> {
@@ -90,7 +92,7 @@ export class WebhookSender {
     try {
       const body = delivery.body ?? this.#bodyOf(row);
       store.claim(delivery.id, body, { now: startedAt, leaseUntil });
-      const outcome = await this.#attempt(delivery.id, row, url, body);
+      const outcome = await this.#attempt(delivery, row, url, body);
       const now = Date.now();
       store.recordAttempt(delivery.id, startedAt, now - startedAt, outcome);
       const tries = delivery.tries + 1;
@@ -116,13 +118,18 @@ export class WebhookSender {
     } catch (error) {
       log.error("cannot send a webhook", { prediction: row.id, ...errorFields(error) });
     } finally {
-      this.#sending.delete(delivery.id);
+      this.#slots.free(delivery.id);
       this.pump();
       onScheduled();
     }
   }
 
-  async #attempt(id: string, row: PredictionRow, url: string, body: string): Promise<AttemptOutcome> {
+  async #attempt(
+    { id, owner, host }: Delivery,
+    row: PredictionRow,
+    url: string,
+    body: string,
+  ): Promise<AttemptOutcome> {
     const { store, config } = this.#options;
     const refused = (error: string): AttemptOutcome => ({ status: null, error, retryAfterMs: null });
     const complaint = webhookUrlComplaint(url, { allowLoopback: config.webhookAllowLoopback });
@@ -130,12 +137,13 @@ export class WebhookSender {
     const now = Date.now();
     const timestamp = Math.floor(now / 1_000);
     const secrets = store.secrets(row.keyName, now);
+    const limitMs = this.#timeLimits.limitMs(owner, host, now);
     try {
       const response = await fetch(url, {
         method: "POST",
         // A redirect could point anywhere.
         redirect: "manual",
-        signal: AbortSignal.timeout(TIMEOUT_MS),
+        signal: AbortSignal.timeout(limitMs),
         headers: {
           "content-type": "application/json",
           "user-agent": USER_AGENT,
@@ -147,6 +155,7 @@ export class WebhookSender {
       });
       // Only the status of the response matters.
       await response.body?.cancel();
+      this.#timeLimits.note(owner, host, false, Date.now());
       const { status, headers } = response;
       const isRedirect = status >= 300 && status < 400;
       return {
@@ -156,7 +165,8 @@ export class WebhookSender {
       };
     } catch (error) {
       const isTimeout = error instanceof Error && error.name === "TimeoutError";
-      return refused(isTimeout ? `no response within ${TIMEOUT_MS / 1_000} s` : "no connection");
+      this.#timeLimits.note(owner, host, isTimeout, Date.now());
+      return refused(isTimeout ? `no response within ${limitMs / 1_000} s` : "no connection");
     }
   }
 
