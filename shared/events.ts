@@ -3,7 +3,8 @@
 import { z } from "zod";
 import { ERROR_CODES } from "./errors.ts";
 import { OUTPUT_FORMATS } from "./job.ts";
-import { MAX_ATTEMPT, MAX_IMAGES, MAX_PREVIEWS, MAX_SEED, MAX_TIMESTEPS, MAX_WORKER_NAME } from "./limits.ts";
+import { MAX_ATTEMPT, MAX_IMAGES, MAX_PREVIEWS, MAX_TIMESTEPS, MAX_WORKER_NAME } from "./limits.ts";
+import { seedSchema } from "./sampling/seed.ts";
 
 const base = {
   v: z.literal(1),
@@ -69,7 +70,7 @@ export const predictionEventSchema = z.discriminatedUnion("type", [
     type: z.literal("output"),
     index,
     ...file,
-    seed: z.int().min(0).max(MAX_SEED),
+    seed: seedSchema,
   }),
   z.strictObject({
     ...base,

@@ -7,7 +7,6 @@ import {
   MAX_IMAGES,
   MAX_PREVIEWS,
   MAX_PRIOR_WEIGHT,
-  MAX_SEED,
   MAX_TEMPERATURE,
   MAX_TEXT_LENGTH,
   MAX_TIMESTEPS,
@@ -15,6 +14,7 @@ import {
   MIN_TEMPERATURE,
 } from "./limits.ts";
 import { modelNameSchema, versionSchema } from "./model.ts";
+import { seedSchema } from "./sampling/seed.ts";
 
 /** How the steps of a run are spread over the diffusion process: over its last steps, or over all of it. */
 export const SCHEDULERS = ["reference", "strided"] as const;
@@ -55,12 +55,17 @@ const jobFields = z.strictObject({
   truncationRate: z.number().gt(0).max(1),
   numImagesPerPrompt: z.int().min(1).max(MAX_IMAGES),
   /** Image i of the job draws its noise from (seed, i). */
-  seed: z.int().min(0).max(MAX_SEED),
+  seed: seedSchema,
   scheduler: z.enum(SCHEDULERS),
   priorRule: z.literal(PRIOR_RULES),
   /** Above 0 with prior rule 2 only. */
   priorWeight: z.number().min(0).max(MAX_PRIOR_WEIGHT),
   // Omitted if they have the values that applied before they existed, so that workers of both releases can read the job.
+  /**
+   * One seed per image, instead of `seed`: an image draws its noise from (its seed, number of preceding images with that
+   * seed).
+   */
+  seeds: z.array(seedSchema).min(1).max(MAX_IMAGES).optional(),
   /** ["posterior"] */
   order: z.enum(ORDERS).optional(),
   /** Fraction of the drawn pixels that a step remasks; not with order "posterior" and prior rule 0. [0] */
@@ -74,12 +79,17 @@ const jobFields = z.strictObject({
   previews: z.int().min(0).max(MAX_PREVIEWS),
 });
 
-export const jobSchema = jobFields.refine(({ id, shard }) => shardOfPrediction(id) === shard, {
-  message: "is not the one in the id",
-  path: ["shard"],
-});
+export const jobSchema = jobFields
+  .refine(({ id, shard }) => shardOfPrediction(id) === shard, {
+    message: "is not the one in the id",
+    path: ["shard"],
+  })
+  .refine(({ seeds, ...job }) => seeds === undefined || seeds.length === imageCount(job), {
+    message: "must have one entry per image",
+    path: ["seeds"],
+  });
 
-export type Job = z.infer<typeof jobSchema>;
+export type Job = z.infer<typeof jobFields>;
 
 /** Number of images of a job. Their order is the reference's: all of the first prompt, then all of the second, ... */
 export function imageCount(job: Pick<Job, "prompts" | "numImagesPerPrompt">): number {

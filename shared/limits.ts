@@ -15,8 +15,6 @@ export const MAX_PRIOR_WEIGHT = 10;
 /** Below this, the likeliest class is always drawn; far above 1, an image is noise. */
 export const MIN_TEMPERATURE = 0.01;
 export const MAX_TEMPERATURE = 2;
-/** Seeds are non-negative integers that a JSON number represents exactly. */
-export const MAX_SEED = Number.MAX_SAFE_INTEGER;
 /** Highest `num_train_timesteps` of a model. */
 export const MAX_TIMESTEPS = 1_000;
 /** Highest attempt number: more than are ever made, and far below the numbers that lose precision. */

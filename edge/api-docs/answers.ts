@@ -2,11 +2,13 @@
 
 import { z } from "@hono/zod-openapi";
 import { ERROR_CODES } from "@vqd/shared/errors.ts";
+import { SEED_DIGITS } from "@vqd/shared/sampling/seed.ts";
 import { PREDICTION_STATUSES } from "../prediction/statuses.ts";
 import { WEBHOOK_EVENTS } from "../prediction/webhook-events.ts";
 import { predictionInputSchema } from "../service/schemas.ts";
 
 const time = z.iso.datetime();
+const seed = z.union([z.int().min(0), z.string().regex(SEED_DIGITS)]);
 const fieldErrorSchema = z.strictObject({
   path: z.string().describe("Dotted path from the root of the body."),
   message: z.string().describe("What is wrong with that field."),
@@ -146,7 +148,8 @@ export const imagesSchema = z
     }),
     prompt_truncated: z.boolean(),
     prediction_id: z.string(),
-    seed: z.int().describe("Reproduces these images."),
+    seed: seed.optional().describe("Reproduces these images; absent if the request gave `seeds`."),
+    seeds: z.array(seed).optional().describe("One per image, if the request gave them."),
     expires_at: z.int().optional().describe("When the URLs expire, as Unix time in seconds."),
   })
   .openapi("Images");

@@ -16,7 +16,7 @@ const ERRORS = {
   410: "The images of the earlier request with this `Idempotency-Key` have expired",
   412: "The file does not match `If-Match`",
   413: "The body is too large",
-  415: "The content type is not JSON",
+  415: "The content type is not JSON, or the content encoding neither gzip nor deflate",
   422: "A field is invalid; the response names it",
   429: "The key's limit of requests per minute, or of live predictions, is reached; see retry-after",
   500: "The model failed",

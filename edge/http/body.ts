@@ -1,6 +1,8 @@
-// Request bodies: JSON of bounded size, whatever the headers claim.
+// Request bodies: JSON of bounded size, compressed or not, whatever the headers claim.
 
 import { VqdError } from "@vqd/shared/errors.ts";
+import { contentEncoding, decodeBody } from "./content-encoding.ts";
+import { parseJson } from "./json.ts";
 
 /** Room for ten prompts and a negative prompt of 4,000 characters, each escaped as six bytes, and the other fields. */
 const MAX_BODY_BYTES = 288 * 1024;
@@ -12,7 +14,7 @@ function tooLarge(): VqdError {
 }
 
 /** All bytes of the body. Throws a VqdError (payload_too_large) if there are too many, without holding them in memory. */
-async function readBody(request: Request): Promise<Uint8Array> {
+async function readBody(request: Request): Promise<Uint8Array<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   const reader = request.body?.getReader();
@@ -51,11 +53,14 @@ function jsonComplaint(text: string): string {
 export async function readJson(request: Request): Promise<unknown> {
   const type = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
   const isJson = type === "application/json" || type.endsWith("+json");
-  const body = await readBody(request);
+  const sent = await readBody(request);
   if (!isJson) {
     const problem = type === "" ? "is missing" : "is not";
     throw new VqdError("unsupported_media_type", `content-type must be application/json, but ${problem}`);
   }
+  const encoding = contentEncoding(request.headers);
+  const body = encoding === undefined ? sent : await decodeBody(sent, encoding, MAX_BODY_BYTES);
+  if (body === undefined) throw tooLarge();
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(body);
@@ -63,7 +68,7 @@ export async function readJson(request: Request): Promise<unknown> {
     throw new VqdError("malformed_body", "the body is not valid UTF-8", { cause });
   }
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (cause) {
     throw new VqdError("malformed_body", jsonComplaint(text), { cause });
   }

@@ -2,6 +2,7 @@
 
 import type { VqdError } from "@vqd/shared/errors.ts";
 import { openaiError, openaiStatus } from "../openai/errors.ts";
+import { CONTENT_ENCODING, ENCODINGS } from "./content-encoding.ts";
 import { ERROR_STATUS, type ErrorStatus } from "./error-status.ts";
 import { problemOf } from "./problem.ts";
 
@@ -35,6 +36,10 @@ export function answerOf(error: VqdError, dialect: ErrorDialect, requestId: stri
       // OpenAI's clients go by the status unless told whether to retry.
       "x-should-retry": String(error.retryable),
       ...(retryAfterSeconds === undefined ? {} : { "retry-after": String(retryAfterSeconds) }),
+      // RFC 7694: only if the encoding is the reason.
+      ...(status === 415 && error.errors[0]?.path === CONTENT_ENCODING
+        ? { "accept-encoding": ENCODINGS.join(", ") }
+        : {}),
       ...(status === 401 ? { "www-authenticate": 'Bearer realm="vqd"' } : {}),
     },
     body: JSON.stringify(bodyOf(error, status, dialect, requestId)),

@@ -55,20 +55,21 @@ const customError: z.core.$ZodErrorMap = (issue) => {
 const article = (type: string): string => (/^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`);
 
 function firstErrors(issues: readonly Issue[]): FieldError[] {
-  const listed: FieldError[] = [];
+  /** By path: of several limits that a value exceeds, the narrowest comes last. */
+  const listed = new Map<string, FieldError>();
   for (const issue of issues) {
     for (const error of flatten(issue, [])) {
-      if (listed.length === MAX_ERRORS) {
+      if (listed.size === MAX_ERRORS && !listed.has(error.path)) {
         const message = `has further errors; only the first ${MAX_ERRORS} are listed`;
-        return [...listed, { path: "", message }];
+        return [...listed.values(), { path: "", message }];
       }
-      listed.push(error);
+      listed.set(error.path, error);
     }
   }
-  return listed;
+  return [...listed.values()];
 }
 
-/** `value` as parsed by `schema`. Throws a VqdError (invalid_input) with one entry per issue, up to a limit. */
+/** `value` as parsed by `schema`. Throws a VqdError (invalid_input) with one entry per field, up to a limit. */
 export function validate<T>(schema: z.ZodType<T>, value: unknown): T {
   const parsed = schema.safeParse(value, { error: customError });
   if (parsed.success) return parsed.data;

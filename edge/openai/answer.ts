@@ -5,7 +5,7 @@ import type { ModelManifest } from "@vqd/shared/model.ts";
 import { encodeBase64 } from "../util/bytes.ts";
 import { fileKey } from "../hub/storage/files.ts";
 import type { PredictionRecord } from "../prediction/records.ts";
-import { DEFAULTS, type GenerateImages } from "../service/schemas.ts";
+import { type GenerateImages, outputFormatOf } from "../service/schemas.ts";
 import { fileUrl } from "../prediction/urls.ts";
 
 const RETRY_SECONDS = 5;
@@ -44,7 +44,7 @@ export function commonFields({ body, size }: ImageJob) {
   const identifier = body.safety_identifier || body.user;
   return {
     size,
-    output_format: body.output_format ?? DEFAULTS.outputFormat,
+    output_format: outputFormatOf(body.output_format),
     background: "opaque",
     ...(identifier ? { safety_identifier: identifier } : {}),
   } as const;

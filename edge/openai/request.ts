@@ -1,11 +1,8 @@
 // Translates OpenAI's image request into the input of a prediction.
 
 import type { ModelManifest } from "@vqd/shared/model.ts";
-import type { FieldError } from "@vqd/shared/errors.ts";
-import { DEFAULTS, type GenerateImages, type PredictionInput } from "../service/schemas.ts";
+import { BEST_QUALITY, type GenerateImages, type PredictionInput } from "../service/schemas.ts";
 import { invalidInput } from "../http/validation.ts";
-
-const BEST_QUALITY = 100;
 
 /** Size of the model's images, such as "128x128". Throws a VqdError (invalid_input) if a different one is requested. */
 export function checkSize(size: string | null | undefined, model: ModelManifest): string {
@@ -18,25 +15,24 @@ export function checkSize(size: string | null | undefined, model: ModelManifest)
   return own;
 }
 
-/** Checks fields that depend on each other. Throws a VqdError (invalid_input). */
-function checkTogether(body: GenerateImages): void {
-  const errors: FieldError[] = [];
-  if (!body.stream && (body.partial_images ?? 0) > 0) {
-    errors.push({ path: "partial_images", message: "must be 0 or omitted unless stream is true" });
-  }
-  const format = body.output_format ?? DEFAULTS.outputFormat;
-  if (format === "png" && (body.output_compression ?? BEST_QUALITY) < BEST_QUALITY) {
-    const message = "must be 100 or omitted for png, which is lossless; jpeg and webp take 0 to 100";
-    errors.push({ path: "output_compression", message });
-  }
-  if (errors.length > 0) throw invalidInput(errors);
-}
+/** OpenAI's names of fields of the input. */
+const OPENAI_FIELDS: Partial<Record<keyof PredictionInput, string>> = {
+  num_outputs: "n",
+  output_quality: "output_compression",
+  num_previews: "partial_images",
+};
 
+export const openaiField = (field: keyof PredictionInput): string => OPENAI_FIELDS[field] ?? field;
+
+/** Throws a VqdError (invalid_input) for partial images without a stream to send them in. */
 export function toPredictionInput(body: GenerateImages): PredictionInput {
-  checkTogether(body);
+  if (!body.stream && (body.partial_images ?? 0) > 0) {
+    throw invalidInput([{ path: "partial_images", message: "must be 0 or omitted unless stream is true" }]);
+  }
   return {
     prompt: body.prompt,
     seed: body.seed,
+    seeds: body.seeds,
     preset: body.preset,
     guidance_scale: body.guidance_scale,
     num_inference_steps: body.num_inference_steps,
@@ -48,6 +44,7 @@ export function toPredictionInput(body: GenerateImages): PredictionInput {
     prior_rule: body.prior_rule,
     prior_weight: body.prior_weight,
     negative_prompt: body.negative_prompt,
+    prompt_too_long: body.prompt_too_long,
     num_outputs: body.n,
     output_format: body.output_format,
     // Despite its name it is the quality: 100 is the best, and the default.

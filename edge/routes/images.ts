@@ -5,6 +5,7 @@ import { readJson } from "../http/body.ts";
 import { cancelAfterMs } from "../http/cancel-after.ts";
 import type { AppContext } from "../http/context.ts";
 import type { PredictionRecord } from "../prediction/records.ts";
+import type { JsonSeed } from "@vqd/shared/sampling/seed.ts";
 import { idempotencyOf } from "../http/idempotency.ts";
 import { listModels, resolveModel } from "../service/models.ts";
 import {
@@ -15,7 +16,7 @@ import {
   imageContent,
   usage,
 } from "../openai/answer.ts";
-import { checkSize, toPredictionInput } from "../openai/request.ts";
+import { checkSize, openaiField, toPredictionInput } from "../openai/request.ts";
 import { imageStream } from "../openai/stream.ts";
 import { generateImagesSchema } from "../service/schemas.ts";
 import { setRateHeaders } from "../http/rate-headers.ts";
@@ -48,7 +49,7 @@ export async function generateImages(c: AppContext): Promise<Response> {
     cancelAfterMs: cancelAfterMs(c.req.header("cancel-after")),
     idempotency,
     priority: body.priority,
-    path: "",
+    pathOf: openaiField,
     origin,
   });
   if (rate !== null) setRateHeaders(c, rate);
@@ -98,6 +99,12 @@ function streamed(
   });
 }
 
+/** The seed or the seeds of the images. */
+function seedsOf({ inputJson }: PredictionRecord): { seed?: JsonSeed; seeds?: JsonSeed[] } {
+  const { seed, seeds } = JSON.parse(inputJson) as { seed?: JsonSeed; seeds?: JsonSeed[] };
+  return seeds === undefined ? { seed: seed ?? 0 } : { seeds };
+}
+
 async function answered(
   c: AppContext,
   job: ImageJob,
@@ -129,7 +136,7 @@ async function answered(
     // URLs expire.
     prompt_truncated: record.promptTruncated,
     prediction_id: record.id,
-    seed: (JSON.parse(record.inputJson) as { seed: number }).seed,
+    ...seedsOf(record),
     ...(job.body.response_format === "url" ? { expires_at: Math.floor(expiresAt / 1_000) } : {}),
   });
 }

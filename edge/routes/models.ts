@@ -12,18 +12,29 @@ import { originOf } from "../http/urls.ts";
 /** The palette of a version never changes; that of a name does when there is a new version. */
 const PALETTE_MAX_AGE_SECONDS = 300;
 
+/** What the API takes, whatever the model. */
+const INPUT = z.toJSONSchema(predictionInputSchema, { io: "input", unrepresentable: "any" });
+
 /** Replicate's clients read the input schema from here. */
-function openapiSchema(): unknown {
+function openapiSchema({ numTrainTimesteps }: ModelManifest): unknown {
+  const { num_inference_steps: steps } = INPUT.properties ?? {};
+  const ofModel = typeof steps === "object" ? withMaximum(steps, numTrainTimesteps) : {};
   return {
     openapi: "3.1.0",
     components: {
       schemas: {
-        Input: z.toJSONSchema(predictionInputSchema, { io: "input", unrepresentable: "any" }),
+        Input: { ...INPUT, properties: { ...INPUT.properties, num_inference_steps: ofModel } },
         Output: { type: "array", items: { type: "string", format: "uri" }, title: "Output" },
       },
     },
   };
 }
+
+/** The schema of a number or null, with another maximum. */
+const withMaximum = (schema: z.core.JSONSchema.JSONSchema, maximum: number) => ({
+  ...schema,
+  anyOf: schema.anyOf?.map((each) => (each.maximum === undefined ? each : { ...each, maximum })),
+});
 
 function viewModel(model: ModelManifest, origin: string) {
   const [owner = "", name = ""] = model.name.split("/");
@@ -42,7 +53,7 @@ function viewModel(model: ModelManifest, origin: string) {
     latest_version: {
       id: model.version,
       created_at: new Date(model.announcedAt).toISOString(),
-      openapi_schema: openapiSchema(),
+      openapi_schema: openapiSchema(model),
     },
     // Useful to know before asking for an image
     defaults: { guidance_scale: model.defaults?.guidanceScale ?? DEFAULTS.guidanceScale },

@@ -78,7 +78,7 @@ export async function createPrediction(c: AppContext): Promise<Response> {
     cancelAfterMs: cancelAfterMs(c.req.header("cancel-after")),
     idempotency: await idempotencyOf(c, body),
     priority: body.priority,
-    path: "input.",
+    pathOf: (field) => `input.${field}`,
     origin,
     webhook: webhookOf(c, body),
   });

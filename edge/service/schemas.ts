@@ -1,20 +1,19 @@
 // Schemas of request bodies: they validate requests and describe them in the OpenAPI document.
 
 import { z } from "@hono/zod-openapi";
-import { ORDERS, OUTPUT_FORMATS, PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
+import { ORDERS, OUTPUT_FORMATS, type OutputFormat, PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
 import {
   MAX_GUIDANCE_SCALE,
   MAX_IMAGES,
   MAX_PREVIEWS,
   MAX_PRIOR_WEIGHT,
   MAX_PROMPT_CHARS,
-  MAX_SEED,
   MAX_TEMPERATURE,
   MAX_TIMESTEPS,
-  MIN_GUIDANCE_SCALE,
   MIN_TEMPERATURE,
 } from "@vqd/shared/limits.ts";
 import { PRESET_NAMES } from "@vqd/shared/sampling/presets.ts";
+import { parseSeed, SEED_DIGITS, SEED_RANGE } from "@vqd/shared/sampling/seed.ts";
 import { PRIORITIES } from "@vqd/shared/subjects.ts";
 import { WEBHOOK_EVENTS } from "../prediction/webhook-events.ts";
 
@@ -26,7 +25,22 @@ export const DEFAULTS = {
   outputFormat: "png",
   outputQuality: 80,
   previews: 0,
+  promptTooLong: "truncate",
 } as const;
+
+/** That of a lossless file, too. */
+export const BEST_QUALITY = 100;
+
+/** What to do with a prompt that has more tokens than the model reads. */
+const LONG_PROMPTS = ["truncate", "error"] as const;
+
+/** `jpg` is another name of jpeg. */
+const FORMAT_NAMES = [...OUTPUT_FORMATS, "jpg"] as const;
+
+/** The format that a request names, png by default. */
+export function outputFormatOf(name: (typeof FORMAT_NAMES)[number] | null | undefined): OutputFormat {
+  return name === "jpg" ? "jpeg" : (name ?? DEFAULTS.outputFormat);
+}
 
 /** OpenAI's limit. */
 const MAX_PARTIAL_IMAGES = 3;
@@ -39,6 +53,17 @@ const promptText = z
 
 const integer = (): z.ZodInt =>
   z.int({ error: (issue) => (issue.code === "invalid_type" ? "must be an integer" : undefined) });
+
+/** From 0, or from -1 where it stands for a random seed. Bodies may also have more digits than a number holds (http/json.ts). */
+const seed = (min: -1 | 0) => {
+  const message = `must be ${SEED_RANGE}${min === 0 ? "" : ", or -1"}`;
+  const digits = z
+    .string()
+    .regex(SEED_DIGITS, message)
+    .refine((text) => parseSeed(text) !== undefined, message);
+  const number = z.int({ error: message }).min(min, message).max(Number.MAX_SAFE_INTEGER, message);
+  return z.union([number, digits], message);
+};
 
 const images = integer().min(1).max(MAX_IMAGES);
 const imagesMessage = `must be an integer from 1 to ${MAX_IMAGES}`;
@@ -58,11 +83,11 @@ const sampling = {
     .describe("Number of denoising steps, at most as many as the model was trained with."),
   guidance_scale: z
     .number()
-    .min(MIN_GUIDANCE_SCALE)
+    .min(0)
     .max(MAX_GUIDANCE_SCALE)
     .nullish()
     .describe(
-      "How strongly the prompt steers the image; 1 turns guidance off. Defaults to the model's own value, or 5.",
+      "How strongly the prompt steers the image; up to 1, guidance is off. Defaults to the model's own value, or 5.",
     ),
   truncation_rate: z
     .number()
@@ -70,11 +95,17 @@ const sampling = {
     .max(1)
     .nullish()
     .describe("Share of the probability mass that sampling keeps, starting with the most likely classes."),
-  seed: integer()
-    .min(0)
-    .max(MAX_SEED)
+  seed: seed(-1)
     .nullish()
-    .describe("The same seed gives the same image; random if omitted."),
+    .describe(
+      "The same seed gives the same image; random if omitted or -1. Up to 2^64 - 1: seeds above 2^53 - 1 are answered as strings, and may be sent as strings or numbers.",
+    ),
+  seeds: z
+    .array(seed(0))
+    .min(1)
+    .max(MAX_IMAGES)
+    .nullish()
+    .describe("One seed per image, instead of `seed`: all images of the first prompt, then of the second."),
   scheduler: z
     .enum(SCHEDULERS)
     .nullish()
@@ -113,7 +144,17 @@ const sampling = {
     .max(MAX_PRIOR_WEIGHT)
     .nullish()
     .describe("How much prior rule 2 sharpens the distribution; 0 means not at all."),
-  negative_prompt: z.string().max(MAX_PROMPT_CHARS).nullish().describe("What the image should not show."),
+  negative_prompt: z
+    .string()
+    .max(MAX_PROMPT_CHARS)
+    .nullish()
+    .describe("What the image should not show. Requires a guidance_scale above 1."),
+  prompt_too_long: z
+    .enum(LONG_PROMPTS)
+    .nullish()
+    .describe(
+      "What to do with a prompt of more tokens than the model reads: truncate it (default), which `metrics` and `logs` then say, or answer with an error.",
+    ),
 };
 
 const priority = z
@@ -130,17 +171,21 @@ export const predictionInputSchema = z.strictObject({
   ...sampling,
   num_outputs: images.nullish().describe("Images per prompt."),
   num_images_per_prompt: images.nullish().describe("Alias of num_outputs."),
-  output_format: z.enum(OUTPUT_FORMATS).nullish().describe("Format of the image files."),
+  output_format: z.enum(FORMAT_NAMES).nullish().describe("Format of the image files; jpg means jpeg."),
   output_quality: integer()
     .min(0)
     .max(100)
     .nullish()
-    .describe("Quality of WebP and JPEG files, 100 being the best. PNG files are lossless."),
+    .describe(
+      "Quality of WebP and JPEG files, 100 being the best. PNG files are lossless: only 100 is accepted for them.",
+    ),
   num_previews: integer()
     .min(0)
     .max(MAX_PREVIEWS)
     .nullish()
-    .describe("Previews of each image: the most likely result so far, sent as `preview` events."),
+    .describe(
+      "Previews of each image: the most likely result so far, sent as `preview` events. Fewer if there are fewer steps before the last.",
+    ),
 });
 
 export type PredictionInput = z.infer<typeof predictionInputSchema>;
@@ -198,7 +243,7 @@ export const generateImagesSchema = z.strictObject({
     .enum(["b64_json", "url"])
     .nullish()
     .describe("Whether to return the images themselves or URLs, which expire."),
-  output_format: z.enum(OUTPUT_FORMATS).nullish().describe("Format of the image files."),
+  output_format: z.enum(FORMAT_NAMES).nullish().describe("Format of the image files; jpg means jpeg."),
   user: z.string().max(1_000).nullish(),
   ...sampling,
   priority,
@@ -214,7 +259,7 @@ export const generateImagesSchema = z.strictObject({
     .min(0)
     .max(100)
     .nullish()
-    .describe("Quality of WebP and JPEG files, 100 being the best."),
+    .describe("Quality of WebP and JPEG files, 100 being the best; 100 or omitted for PNG."),
   partial_images: integer()
     .min(0)
     .max(MAX_PARTIAL_IMAGES)

@@ -1,21 +1,20 @@
-// From validated input to a dispatched prediction: defaults, limits of the model, token ids and the job.
+// From validated input to a dispatched prediction: token ids and the job.
 
 import type { ApiKey } from "@vqd/shared/api-key.ts";
 import { encodeJob } from "@vqd/shared/codec.ts";
 import { newCapability, newPredictionId } from "@vqd/shared/ids.ts";
-import { imageCount, type Job } from "@vqd/shared/job.ts";
-import { MAX_IMAGES } from "@vqd/shared/limits.ts";
+import type { Job } from "@vqd/shared/job.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
-import { PRESETS } from "@vqd/shared/sampling/presets.ts";
-import { completeSampler, samplerConflict, type SamplerSettings } from "@vqd/shared/sampling/sampler.ts";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import type { Config } from "../config.ts";
+import { completeInput, type FieldPath } from "./complete-input.ts";
 import type { Hubs } from "./hubs.ts";
 import type { Idempotency, PredictionRecord, Webhook } from "../prediction/records.ts";
 import { unwrap } from "../prediction/hub-result.ts";
 import type { RateState } from "../prediction/rate-state.ts";
-import { DEFAULTS, type PredictionInput } from "./schemas.ts";
+import { BEST_QUALITY, type PredictionInput } from "./schemas.ts";
 import { tokenizerFor } from "./tokenizer.ts";
 import { invalidInput } from "../http/validation.ts";
 
@@ -29,61 +28,11 @@ export interface Submission {
   readonly idempotency?: Idempotency | null;
   /** Normal by default, or the key's highest if that is lower. */
   readonly priority?: Priority | null | undefined;
-  /** Prefix of the input's fields in errors: "input." or "". */
-  readonly path: string;
+  /** Names the input's fields in errors. */
+  readonly pathOf: FieldPath;
   /** Origin of links to the prediction. */
   readonly origin: string;
   readonly webhook?: Webhook | null;
-}
-
-const SAMPLER_FIELDS = {
-  scheduler: "scheduler",
-  order: "order",
-  remasking: "remasking",
-  temperature: "temperature",
-  priorRule: "prior_rule",
-  priorWeight: "prior_weight",
-} as const satisfies Record<keyof SamplerSettings, keyof PredictionInput>;
-
-function readSampler(input: PredictionInput, preset: SamplerSettings, path: string): SamplerSettings {
-  const { prior_rule: priorRule, prior_weight: priorWeight, ...same } = input;
-  const sampler = completeSampler({ ...same, priorRule, priorWeight }, preset);
-  const conflict = samplerConflict(sampler, (field) => SAMPLER_FIELDS[field]);
-  if (conflict === undefined) return sampler;
-  throw invalidInput([{ path: `${path}${SAMPLER_FIELDS[conflict.field]}`, message: conflict.reason }]);
-}
-
-/** The caller's input with defaults filled in. It is returned to the caller, and reproduces the images. */
-function withDefaults(input: PredictionInput, model: ModelManifest, path: string) {
-  const preset = PRESETS[input.preset ?? DEFAULTS.preset];
-  const steps = input.num_inference_steps ?? Math.min(preset.numInferenceSteps, model.numTrainTimesteps);
-  if (steps > model.numTrainTimesteps) {
-    const message = `must be at most ${model.numTrainTimesteps}, the number of steps ${model.name} was trained with`;
-    throw invalidInput([{ path: `${path}num_inference_steps`, message }]);
-  }
-  const { num_outputs: outputs, num_images_per_prompt: perPrompt } = input;
-  if (typeof outputs === "number" && typeof perPrompt === "number" && outputs !== perPrompt) {
-    throw invalidInput([{ path: `${path}num_images_per_prompt`, message: "contradicts num_outputs" }]);
-  }
-  const sampler = readSampler(input, preset, path);
-  return {
-    prompt: input.prompt,
-    negative_prompt: input.negative_prompt ?? null,
-    num_inference_steps: steps,
-    guidance_scale: input.guidance_scale ?? model.defaults?.guidanceScale ?? DEFAULTS.guidanceScale,
-    truncation_rate: input.truncation_rate ?? DEFAULTS.truncationRate,
-    num_outputs: outputs ?? perPrompt ?? DEFAULTS.numOutputs,
-    seed: input.seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,
-    scheduler: sampler.scheduler,
-    order: sampler.order,
-    remasking: sampler.remasking,
-    temperature: sampler.temperature,
-    prior_rule: sampler.priorRule,
-    prior_weight: sampler.priorWeight,
-    output_format: input.output_format ?? DEFAULTS.outputFormat,
-    output_quality: input.output_quality ?? DEFAULTS.outputQuality,
-    num_previews: input.num_previews ?? DEFAULTS.previews,
-  };
 }
 
 /** The requested priority, if the key allows it. Throws a VqdError (forbidden). */
@@ -95,6 +44,20 @@ function priorityOf({ priority, apiKey }: Submission): Priority {
   if (!isUrgent(priority, most)) return priority;
   const message = `must be ${most} or lower, the highest that the key allows`;
   throw new VqdError("forbidden", `priority ${message}`, { errors: [{ path: "priority", message }] });
+}
+
+/** Throws a VqdError (invalid_input) if any of the tokenized prompts has been truncated. */
+function refuseTooLong(
+  prompts: readonly { readonly path: string; readonly tokenCount: number; readonly truncated: boolean }[],
+  { name, tokenizer }: ModelManifest,
+): void {
+  const errors = prompts
+    .filter(({ truncated }) => truncated)
+    .map(({ path, tokenCount }) => ({
+      path,
+      message: `has ${tokenCount} tokens, with those for begin and end; ${name} reads ${tokenizer.maxLength}`,
+    }));
+  if (errors.length > 0) throw invalidInput(errors);
 }
 
 export interface Submitted {
@@ -112,17 +75,26 @@ export async function submitPrediction(
   config: Config,
   submission: Submission,
 ): Promise<Submitted> {
-  const { model, apiKey, requestId, path } = submission;
+  const { model, apiKey, requestId, pathOf } = submission;
   const { name: keyName } = apiKey;
   const priority = priorityOf(submission);
-  const input = withDefaults(submission.input, model, path);
+  const input = completeInput(submission.input, model, pathOf);
   const padding = model.tokenizer;
   const tokenizer = tokenizerFor(padding.padTokenId);
   const prompts = [input.prompt].flat().map((prompt) => tokenizer.encodePadded(prompt, padding));
-  // An empty negative prompt means none: the model then uses its own unconditional embedding.
-  const negative = input.negative_prompt?.trim()
-    ? tokenizer.encodePadded(input.negative_prompt, padding)
-    : null;
+  // Without one the model uses its own unconditional embedding.
+  const negative =
+    input.negative_prompt === null ? null : tokenizer.encodePadded(input.negative_prompt, padding);
+  if (input.prompt_too_long === "error") {
+    const isList = Array.isArray(input.prompt);
+    refuseTooLong(
+      [
+        ...prompts.map((prompt, i) => ({ ...prompt, path: `${pathOf("prompt")}${isList ? `.${i}` : ""}` })),
+        ...(negative === null ? [] : [{ ...negative, path: pathOf("negative_prompt") }]),
+      ],
+      model,
+    );
+  }
 
   const shard = hubs.shardOfKey(keyName);
   const createdAt = Date.now();
@@ -140,7 +112,9 @@ export async function submitPrediction(
     guidanceScale: input.guidance_scale,
     truncationRate: input.truncation_rate,
     numImagesPerPrompt: input.num_outputs,
-    seed: input.seed,
+    ...("seeds" in input
+      ? { seed: input.seeds[0] ?? outOfBounds(), seeds: input.seeds }
+      : { seed: input.seed }),
     scheduler: input.scheduler,
     // What changes nothing is left out, for workers of a release that does not know it.
     ...(input.order === "posterior" ? {} : { order: input.order }),
@@ -149,13 +123,9 @@ export async function submitPrediction(
     priorRule: input.prior_rule,
     priorWeight: input.prior_weight,
     outputFormat: input.output_format,
-    outputQuality: input.output_quality,
+    outputQuality: input.output_quality ?? BEST_QUALITY,
     previews: input.num_previews,
   };
-  if (imageCount(job) > MAX_IMAGES) {
-    const message = `asks for ${imageCount(job)} images in total; a prediction makes at most ${MAX_IMAGES}`;
-    throw invalidInput([{ path: `${path}num_outputs`, message }]);
-  }
   const result = await hubs.ofShard(shard).create({
     keyName,
     inputJson: JSON.stringify(input),

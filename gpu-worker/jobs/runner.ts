@@ -6,8 +6,10 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
+import { fromJsonSeed } from "@vqd/shared/sampling/seed.ts";
 import type { Broker, StoredState } from "../nats/broker.ts";
 import type { JobSubjects } from "../nats/job-subjects.ts";
+import { placeOfSeed } from "../pipeline/call.ts";
 import { InvalidInputError } from "../pipeline/errors.ts";
 import { encodeImageFile } from "../pipeline/image.ts";
 import type { ModelHost } from "../serving/model-host.ts";
@@ -32,6 +34,12 @@ export class DrainError extends Error {
   constructor() {
     super("the worker is draining");
   }
+}
+
+/** The seed of each image. */
+function seedsOf(job: Job): (number | bigint)[] {
+  const seeds = job.seeds ?? new Array<Job["seed"]>(imageCount(job)).fill(job.seed);
+  return seeds.map(fromJsonSeed);
 }
 
 export interface JobRunnerOptions {
@@ -168,6 +176,7 @@ export class JobRunner {
         ] as const,
     );
     const pixels = model.info.latentHeight * model.info.latentWidth;
+    const seeds = seedsOf(job);
     return model.prepareLatents(imageCount(job)).map((masked, image) => {
       const prompt = prompts[Math.floor(image / job.numImagesPerPrompt)];
       if (prompt === undefined)
@@ -175,13 +184,13 @@ export class JobRunner {
       return model.makeSlot({
         tokens: resume?.tokens.slice(image * pixels, (image + 1) * pixels) ?? masked,
         stepIndex: resume?.step ?? 0,
-        image,
+        image: placeOfSeed(seeds, image),
         prompt,
         negative,
         numInferenceSteps: job.numInferenceSteps,
         guidanceScale: job.guidanceScale,
         truncationRate: job.truncationRate,
-        seed: job.seed,
+        seed: seeds[image] ?? outOfBounds(),
         scheduler: job.scheduler,
         order: job.order,
         remasking: job.remasking,
@@ -238,7 +247,8 @@ export class JobRunner {
       const bytes = await traced("encode file", { "vqd.format": format }, () =>
         encodeImageFile(image, format, quality),
       );
-      publisher.publish({ type: "output", index, format, width, height, seed: job.seed }, bytes);
+      const seed = job.seeds?.[index] ?? job.seed;
+      publisher.publish({ type: "output", index, format, width, height, seed }, bytes);
     }
   }
 }

@@ -1,6 +1,7 @@
 // The options and results of a call of the pipeline, and how options are checked and completed.
 
 import type { OrderName, PriorRule, SchedulerName } from "@vqd/shared/job.ts";
+import { negativePromptConflict } from "@vqd/shared/sampling/sampler.ts";
 import type { DenoiseSlot } from "./denoiser.ts";
 import { InvalidInputError } from "./errors.ts";
 import type { RgbImage } from "./image.ts";
@@ -21,7 +22,7 @@ export type OutputType = keyof OutputTypes;
 
 export interface CallOptions<Type extends OutputType = OutputType> {
   readonly prompt: string | readonly string[];
-  /** What to steer away from, for all prompts [the model's own unconditional embedding]. */
+  /** What to steer away from, for all prompts; requires guidance [the model's own unconditional embedding]. */
   readonly negativePrompt?: string | undefined;
   /** 1 to the model's number of training timesteps [100, or all if there are fewer]. */
   readonly numInferenceSteps?: number | undefined;
@@ -31,13 +32,13 @@ export interface CallOptions<Type extends OutputType = OutputType> {
   readonly truncationRate?: number | undefined;
   /** >= 1 [1]. */
   readonly numImagesPerPrompt?: number | undefined;
-  /** An integer from 0 to 2^53 - 1; image i draws its noise from (seed, i) [random]. */
-  readonly seed?: number | undefined;
+  /** An integer from 0 to 2^64 - 1, a bigint above 2^53 - 1; image i draws its noise from (seed, i) [random]. */
+  readonly seed?: number | bigint | undefined;
   /**
    * One seed per image, instead of `seed`. An image draws its noise from (its seed, number of preceding images with that
    * seed), so images with different seeds come out as if generated alone, and repeating one seed equals giving `seed`.
    */
-  readonly seeds?: readonly number[] | undefined;
+  readonly seeds?: readonly (number | bigint)[] | undefined;
   /** Class ids to start from, one array per image [fully masked]. */
   readonly latents?: readonly Uint16Array[] | undefined;
   /** What to turn the final class ids into ["image"]. */
@@ -71,14 +72,14 @@ export interface ImagePipelineOutput<Type extends OutputType = "image"> {
   /** Final class ids of each image, [latentHeight x latentWidth], row-major. */
   readonly latents: readonly Uint16Array[];
   /** The seed of each image. Passed as `seeds` with otherwise the same options, they reproduce the images. */
-  readonly seeds: readonly number[];
+  readonly seeds: readonly (number | bigint)[];
 }
 
 /** A call's options, completed with defaults. */
 export interface ResolvedCall {
   readonly prompts: readonly string[];
   readonly count: number;
-  readonly seeds: readonly number[];
+  readonly seeds: readonly (number | bigint)[];
   readonly numImagesPerPrompt: number;
   readonly settings: {
     readonly numInferenceSteps: number;
@@ -119,6 +120,11 @@ export function resolveCall(
     throw new InvalidInputError("outputType", `must be one of ${OUTPUT_TYPES.join(", ")}, not ${outputType}`);
   }
   const count = prompts.length * numImagesPerPrompt;
+  const guidanceScale = options.guidanceScale ?? defaultGuidanceScale;
+  if (options.negativePrompt?.trim()) {
+    const conflict = negativePromptConflict(guidanceScale, "guidanceScale");
+    if (conflict !== undefined) throw new InvalidInputError("negativePrompt", conflict);
+  }
   return {
     prompts,
     count,
@@ -126,7 +132,7 @@ export function resolveCall(
     numImagesPerPrompt,
     settings: {
       numInferenceSteps: options.numInferenceSteps ?? Math.min(DEFAULT_STEPS, numTrainTimesteps),
-      guidanceScale: options.guidanceScale ?? defaultGuidanceScale,
+      guidanceScale,
       truncationRate: options.truncationRate ?? 1,
       scheduler: options.scheduler,
       order: options.order,
@@ -138,8 +144,8 @@ export function resolveCall(
   };
 }
 
-function resolveSeeds({ seed, seeds }: CallOptions, count: number): readonly number[] {
-  if (seeds === undefined) return new Array<number>(count).fill(seed ?? randomSeed());
+function resolveSeeds({ seed, seeds }: CallOptions, count: number): readonly (number | bigint)[] {
+  if (seeds === undefined) return new Array<number | bigint>(count).fill(seed ?? randomSeed());
   if (seed !== undefined) throw new InvalidInputError("seeds", "cannot be given together with seed");
   if (seeds.length !== count) {
     throw new InvalidInputError("seeds", `must be ${count}, one per image, not ${seeds.length}`);
@@ -148,5 +154,6 @@ function resolveSeeds({ seed, seeds }: CallOptions, count: number): readonly num
 }
 
 /** The index of image `index` among those with its seed, by which its noise is drawn. */
-export const placeOfSeed = (seeds: readonly number[], index: number): number =>
-  seeds.slice(0, index).filter((seed) => seed === seeds[index]).length;
+export const placeOfSeed = (seeds: readonly (number | bigint)[], index: number): number =>
+  // As text: 5 and 5n are one seed.
+  seeds.slice(0, index).filter((seed) => String(seed) === String(seeds[index])).length;

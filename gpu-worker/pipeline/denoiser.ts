@@ -36,7 +36,7 @@ export interface DenoiseSlot {
   stepIndex: number;
   /** Timesteps of the whole run, first to last. */
   readonly timesteps: readonly number[];
-  readonly seed: number;
+  readonly seed: number | bigint;
   /** Index of the image among those with its seed: the noise depends on (seed, image). */
   readonly image: number;
   /** Guidance applies above 1. */

@@ -177,8 +177,7 @@ export class VQDiffusionPipeline {
     }
     options.signal?.throwIfAborted();
     const conditionings = await this.encodePrompt(prompts.map((prompt) => this.tokenize(prompt).ids));
-    const negativeIds =
-      options.negativePrompt === undefined ? null : this.tokenize(options.negativePrompt).ids;
+    const negativeIds = options.negativePrompt?.trim() ? this.tokenize(options.negativePrompt).ids : null;
     const negative = await this.encodeNegativePrompt(negativeIds);
     const slots = latents.map((tokens, index) => {
       const prompt = conditionings[Math.floor(index / numImagesPerPrompt)];

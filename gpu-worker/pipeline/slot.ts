@@ -3,6 +3,7 @@
 import { ORDERS, type OrderName, PRIOR_RULES, type PriorRule, type SchedulerName } from "@vqd/shared/job.ts";
 import { MAX_TEMPERATURE, MIN_TEMPERATURE } from "@vqd/shared/limits.ts";
 import { REFERENCE_SAMPLER, samplerConflict } from "@vqd/shared/sampling/sampler.ts";
+import { MAX_SEED, SEED_RANGE } from "@vqd/shared/sampling/seed.ts";
 import type { DenoiseSlot } from "./denoiser.ts";
 import { InvalidInputError } from "./errors.ts";
 import type { PipelineInfo } from "./info.ts";
@@ -39,6 +40,9 @@ function refuse(field: string, requirement: string, value: unknown): never {
   throw new InvalidInputError(field, `must be ${requirement}, not ${String(value)}`);
 }
 
+const isSeed = (seed: number | bigint): boolean =>
+  seed >= 0 && (typeof seed === "bigint" ? seed <= MAX_SEED : Number.isSafeInteger(seed));
+
 /** The order that the settings specify; undefined for the posterior. Throws InvalidInputError. */
 function readOrder(init: SlotInit, { latentWidth, latentHeight }: PipelineInfo): UnmaskingOrder | undefined {
   const { order = "posterior", priorRule = 0, priorWeight = 0, remasking = 0 } = init;
@@ -72,9 +76,7 @@ export function createSlot(init: SlotInit, scheduler: DiffusionScheduler, info: 
   if (!(truncationRate > 0 && truncationRate <= 1)) {
     refuse("truncationRate", "above 0 and at most 1", truncationRate);
   }
-  if (!Number.isSafeInteger(seed) || seed < 0) {
-    refuse("seed", `an integer from 0 to ${Number.MAX_SAFE_INTEGER}`, seed);
-  }
+  if (!isSeed(seed)) refuse("seed", `${SEED_RANGE}, as a bigint above 2^53 - 1`, seed);
   if (scheduler.numTrainTimesteps !== info.numTrainTimesteps) {
     refuse("scheduler", `for the model's ${info.numTrainTimesteps} timesteps`, scheduler.numTrainTimesteps);
   }

@@ -42,6 +42,15 @@ export function completeSampler(given: Given, preset: SamplerSettings): SamplerS
   };
 }
 
+/** Guidance applies above this scale. */
+const NO_GUIDANCE = 1;
+
+/** Why a negative prompt would have no effect, to be read after its name; undefined if it has one. `name`: of the scale. */
+export function negativePromptConflict(guidanceScale: number, name: string): string | undefined {
+  if (guidanceScale > NO_GUIDANCE) return undefined;
+  return `has no effect with ${name} ${guidanceScale}, which turns guidance off; set one above ${NO_GUIDANCE}`;
+}
+
 /** A setting that conflicts with others. */
 export interface SamplerConflict {
   readonly field: keyof SamplerSettings;

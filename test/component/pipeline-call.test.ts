@@ -42,6 +42,16 @@ describe("a call", () => {
     expect(mixed.latents[0]).not.toEqual(mixed.latents[2]);
   });
 
+  it("takes seeds of 64 bits, and small ones of either type", async () => {
+    const latentsOf = async (seed: number | bigint) => (await pipeline.call({ ...call, seed })).latents;
+    expect(await latentsOf(7n)).toEqual(await latentsOf(7));
+    const large = await Promise.all([2n ** 64n - 1n, 2n ** 64n - 2n, 2n ** 63n - 1n, 0n].map(latentsOf));
+    expect(new Set(large.map(([tokens]) => tokens?.join())).size).toBe(4);
+    // Two images of one seed differ, whatever its type.
+    const { latents } = await pipeline.call({ ...call, numImagesPerPrompt: 2, seeds: [7, 7n] });
+    expect(latents[0]).not.toEqual(latents[1]);
+  });
+
   it("makes images, their bytes, or neither", async () => {
     const options = { ...call, seed: 7 };
     const result = await pipeline.call(options);
@@ -97,6 +107,9 @@ describe("a call", () => {
     ["seeds", { seeds: [7, 8] }],
     ["seeds", { seeds: [7], seed: 7 }],
     ["seed", { seeds: [0.5] }],
+    ["seed", { seed: 2 ** 53 }],
+    ["seed", { seed: 2n ** 64n }],
+    ["negativePrompt", { negativePrompt: "blue", guidanceScale: 1 }],
     ["numImagesPerPrompt", { numImagesPerPrompt: 0 }],
     ["numImagesPerPrompt", { numImagesPerPrompt: 1.5 }],
     ["outputType", { outputType: "pil" as never }],

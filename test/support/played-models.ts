@@ -5,6 +5,7 @@ export const PLAYED_MODELS = {
   played: { name: "vqd/played", version: "ab".repeat(32) },
   bare: { name: "vqd/bare", version: "ba".repeat(32) },
   late: { name: "vqd/late", version: "cd".repeat(32) },
+  unguided: { name: "vqd/unguided", version: "dc".repeat(32) },
   foreign: { name: "vqd/foreign", version: "ef".repeat(32) },
   other: { name: "vqd/other", version: "0c".repeat(32) },
   otherLater: { name: "vqd/other", version: "0d".repeat(32) },

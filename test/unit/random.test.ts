@@ -29,7 +29,7 @@ it.each(KNOWN_ANSWERS)("turns counter %j under key %j into its published words",
 
 describe("the noise of a step", () => {
   const CLASSES = 1025;
-  const fill = (seed: number, image: number, t: number, position: number): Float64Array => {
+  const fill = (seed: number | bigint, image: number, t: number, position: number): Float64Array => {
     const out = new Float64Array(CLASSES);
     new StepNoise(seed, image, t).fill(out, position);
     return out;
@@ -50,6 +50,16 @@ describe("the noise of a step", () => {
     const chiSquare = bins.reduce((sum, n) => sum + (n - expected) ** 2 / expected, 0);
     // 15 degrees of freedom: above 37.7 in one of 1,000 seeds, and this seed is fixed.
     expect(chiSquare).toBeLessThan(37.7);
+  });
+
+  it("has the seed's 64 bits as its key, the lower half first", () => {
+    const out = new Uint32Array(4);
+    philox4x32(out, 0, 5, 50, 2, 0x89abcdef, 0x01234567);
+    const [first = 0] = out;
+    const noise = new Float64Array(CLASSES);
+    new StepNoise(0x01234567_89abcdefn, 2, 50).fill(noise, 5);
+    expect(noise[0]).toBe((first + 0.5) / 2 ** 32);
+    expect(fill(2 ** 40 + 3, 2, 50, 5)).toEqual(fill(2n ** 40n + 3n, 2, 50, 5));
   });
 
   it("does not depend on which positions were asked for before", () => {

@@ -79,6 +79,13 @@ function pathOf(operation: Operation, given: Record<string, string> = {}): strin
 const mismatches = (pattern: string): string[] =>
   ["\u0001!", " \n"].filter((text) => !new RegExp(pattern, "u").test(text));
 
+const MAX_SAFE = Number.MAX_SAFE_INTEGER;
+
+function typeName(value: unknown): string {
+  if (value === null) return "null";
+  return Array.isArray(value) ? "array" : typeof value;
+}
+
 /** Values of other types than `schema` allows, or beyond its limits. */
 function wrongValues(schema: Schema, resolve: Api["resolve"]): unknown[] {
   const { maximum, minimum, exclusiveMinimum, maxLength, maxItems, pattern, anyOf } = resolve(schema);
@@ -106,9 +113,11 @@ function wrongValues(schema: Schema, resolve: Api["resolve"]): unknown[] {
   if (pattern !== undefined) wrong.push(...mismatches(pattern));
   for (const branch of anyOf ?? []) {
     wrong.push(
-      ...wrongValues(branch, resolve).filter(
-        (value) => !types.has(Array.isArray(value) ? "array" : typeof value),
-      ),
+      ...wrongValues(branch, resolve).filter((value) => {
+        // A larger integer, written with all of its digits, is as good as they are as a string.
+        const isDigits = types.has("string") && typeof value === "number" && value > MAX_SAFE && value < 1e18;
+        return !isDigits && !types.has(typeName(value));
+      }),
     );
     if (branch.pattern !== undefined) wrong.push(...mismatches(branch.pattern));
     if (branch.maxLength !== undefined) wrong.push("a".repeat(branch.maxLength + 1));

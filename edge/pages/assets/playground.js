@@ -8,6 +8,7 @@ import {
   clearFieldErrors,
   fromFragment,
   readSettings,
+  seedOf,
   showFieldErrors,
   showModels,
   showValues,
@@ -156,7 +157,7 @@ function summary({ status, error, metrics, input }) {
   if (status !== "succeeded") return `Failed: ${error ?? "no reason given"}`;
   const seconds = metrics.predict_time === undefined ? "" : ` in ${metrics.predict_time.toFixed(1)} s`;
   const cut = metrics.prompt_truncated ? " · the prompt was too long for the model and was truncated" : "";
-  return `Done${seconds} · ${metrics.total_steps} steps · seed ${input.seed}${cut}`;
+  return `Done${seconds} · ${metrics.total_steps} steps · seed ${input[seedOf(input)]}${cut}`;
 }
 
 /** @param {string} model @param {import("./settings.js").Settings} settings */
@@ -247,7 +248,7 @@ shareButton.addEventListener("click", () => {
 });
 byId("keep-seed", HTMLButtonElement).addEventListener("click", () => {
   const seed = byId("seed", HTMLInputElement);
-  seed.value = String(shown?.settings["seed"] ?? "");
+  seed.value = String(shown?.settings[seedOf(shown.settings)] ?? "");
   seed.focus();
 });
 
@@ -286,7 +287,7 @@ const past = createHistory(({ model, settings, files, thumbnail }) => {
   writeSettings({ ...settings, model });
   show(model, settings);
   stage.start({ images: files.length, prompt: String(settings["prompt"]) });
-  stage.finish(`From the history · seed ${String(settings["seed"])}`);
+  stage.finish(`From the history · seed ${String(settings[seedOf(settings)])}`);
   for (const [i, file] of files.entries()) {
     stage.showImage(i, file).catch(() => {
       stage.finish("The image has expired; generate it again with the same settings");

@@ -7,7 +7,7 @@ const form = byId("settings", HTMLFormElement);
 /** The default number of steps, of a model that has so many. */
 const DEFAULT_STEPS = Number(byId("steps", HTMLInputElement).defaultValue);
 
-/** Values of controls by field of the API. @typedef {Record<string, string | number | boolean | null | undefined>} Settings */
+/** Values of controls by field of the API. @typedef {Record<string, string | number | boolean | (string | number)[] | null | undefined>} Settings */
 /** @typedef {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} Control */
 
 /** @returns {Control[]} */
@@ -26,7 +26,15 @@ function defaultOf(element) {
   return ([...element.options].find((option) => option.defaultSelected) ?? element.options[0])?.value ?? "";
 }
 
-const TEXTS = new Set(["prompt", "negative_prompt", "scheduler", "order", "output_format", "model"]);
+const TEXTS = new Set([
+  "prompt",
+  "negative_prompt",
+  "prompt_too_long",
+  "scheduler",
+  "order",
+  "output_format",
+  "model",
+]);
 
 /**
  * A control's value as the API expects it. What is not a number is sent as text, so that the API rejects it.
@@ -34,28 +42,39 @@ const TEXTS = new Set(["prompt", "negative_prompt", "scheduler", "order", "outpu
  */
 function valueOf({ name, value }) {
   if (TEXTS.has(name)) return value;
-  const number = Number(value);
-  return value.trim() === "" || Number.isNaN(number) ? value.trim() : number;
+  return numberOf(value);
+}
+
+/** @param {string} text a number, unless it has more digits than one holds, as a seed may @returns {number | string} */
+function numberOf(text) {
+  const number = Number(text);
+  const isExact = !Number.isInteger(number) || Number.isSafeInteger(number);
+  return text.trim() === "" || Number.isNaN(number) || !isExact ? text.trim() : number;
 }
 
 /**
  * The prompt, and the settings that differ from their defaults.
- * @returns {{ model: string | undefined, input: Record<string, string | number> }}
+ * @returns {{ model: string | undefined, input: Settings }}
  */
 export function readSettings() {
-  /** @type {Record<string, string | number>} */
+  /** @type {Settings} */
   const input = {};
   /** @type {string | undefined} */
   let model;
   for (const element of controls()) {
     if (element.name === "model") {
       if (element.value !== "" && element.value !== defaultOf(element)) model = element.value;
-    } else if (element.name === "prompt" || element.value !== defaultOf(element)) {
+    } else if (element.name === "seed" && element.value.includes(",")) {
+      input["seeds"] = element.value.split(",").map(numberOf);
+    } else if (element.name === "prompt" || (element.value !== defaultOf(element) && !element.disabled)) {
       input[element.name] = valueOf(element);
     }
   }
   return { model, input };
 }
+
+/** Which field the control of the seed stands for: a list has one seed per image. @param {Settings} values */
+export const seedOf = (values) => (values["seeds"] ? "seeds" : "seed");
 
 /**
  * Fills in the form; missing values get their defaults.
@@ -63,7 +82,7 @@ export function readSettings() {
  */
 export function writeSettings(values) {
   for (const element of controls()) {
-    const value = values[element.name];
+    const value = values[element.name === "seed" ? seedOf(values) : element.name];
     element.value = value === undefined || value === null ? defaultOf(element) : String(value);
     // A select becomes empty when set to a value it does not have.
     if (element instanceof HTMLSelectElement && element.value === "") element.value = defaultOf(element);
@@ -95,7 +114,7 @@ export const toFragment = (settings) =>
 
 /** @param {string} fragment @returns {Record<string, string>} */
 export function fromFragment(fragment) {
-  const known = new Set(controls().map(({ name }) => name));
+  const known = new Set(["seeds", ...controls().map(({ name }) => name)]);
   return Object.fromEntries(
     [...new URLSearchParams(fragment.replace(/^#/, ""))].filter(([name]) => known.has(name)),
   );
@@ -122,6 +141,8 @@ export function showValues() {
     const input = document.getElementById(output.htmlFor.value);
     if (input instanceof HTMLInputElement) output.value = input.value;
   }
+  // PNG is lossless.
+  byId("quality", HTMLInputElement).disabled = byId("format", HTMLSelectElement).value === "png";
   for (const button of presets) {
     const isChosen = Object.entries(presetOf(button)).every(
       ([name, value]) => control(name)?.value === String(value),
@@ -150,7 +171,7 @@ export function showFieldErrors(errors) {
   let first;
   const rest = errors.filter(({ path, message }) => {
     const name = path.replace(/^input\./, "").split(".")[0] ?? "";
-    const element = control(name === "num_images_per_prompt" ? "num_outputs" : name);
+    const element = control({ num_images_per_prompt: "num_outputs", seeds: "seed" }[name] ?? name);
     const field = element?.closest(".field");
     if (element === undefined || !field) return true;
     const id = `${element.id}-error`;

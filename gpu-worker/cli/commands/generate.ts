@@ -8,15 +8,21 @@ import {
   MAX_IMAGES,
   MAX_PRIOR_WEIGHT,
   MAX_PROMPT_CHARS,
-  MAX_SEED,
   MAX_TEMPERATURE,
   MAX_TIMESTEPS,
-  MIN_GUIDANCE_SCALE,
   MIN_TEMPERATURE,
 } from "@vqd/shared/limits.ts";
 import { PRESET_NAMES, PRESETS } from "@vqd/shared/sampling/presets.ts";
-import { completeSampler, samplerConflict, type SamplerSettings } from "@vqd/shared/sampling/sampler.ts";
+import {
+  completeSampler,
+  negativePromptConflict,
+  samplerConflict,
+  type SamplerSettings,
+} from "@vqd/shared/sampling/sampler.ts";
+import { parseSeed, SEED_RANGE } from "@vqd/shared/sampling/seed.ts";
+import type { CallOptions } from "../../pipeline/call.ts";
 import { encodeImageFile } from "../../pipeline/image.ts";
+import type { VQDiffusionPipeline } from "../../pipeline/pipeline.ts";
 import { choiceOption, type Command, numberOption, stringOptions, UsageError } from "../command.ts";
 import { loadPipeline, MODEL_HELP, MODEL_OPTIONS } from "../model-options.ts";
 import { createProgress } from "../progress.ts";
@@ -27,10 +33,11 @@ Generates images of PROMPT with a VQ-Diffusion checkpoint, in this process.
 
 Options:
   --out FILE               output file; several images get -0, -1, ... before the extension [image.png]
-  --seed N                 the same seed makes the same image                            [random]
+  --seed N                 the same seed makes the same image, 0 to 2^64 - 1 [random, as with -1]
+  --seeds N,N,...          one seed per image, instead of --seed
   --preset NAME            draft, fast, best or reference: sets the steps and the sampler  [best]
   --steps N                denoising steps, at most the model's training timesteps [the preset's]
-  --guidance-scale G       weight of the prompt, ${MIN_GUIDANCE_SCALE} (no guidance) to ${MAX_GUIDANCE_SCALE}              [the model's]
+  --guidance-scale G       weight of the prompt, 0 to ${MAX_GUIDANCE_SCALE}; none up to 1          [the model's]
   --truncation-rate R      keep the likeliest classes up to this total probability, at most 1 [1]
   --temperature T          below 1 favours likely classes, ${MIN_TEMPERATURE} to ${MAX_TEMPERATURE}             [the preset's]
   --scheduler NAME         reference, or strided: few steps over the whole process [the preset's]
@@ -39,9 +46,10 @@ Options:
   --prior-rule N           purity sampling, with the order posterior: 0 (off), 1 (surest pixels
                            first), 2 (also sharpened)                                         [0]
   --prior-weight R         how much rule 2 sharpens, 0 to ${MAX_PRIOR_WEIGHT}                                  [0]
-  --negative-prompt TEXT   what to steer away from
+  --negative-prompt TEXT   what to steer away from, with a guidance scale above 1
+  --prompt-too-long WHAT   truncate a prompt of more tokens than the model reads, or error [truncate]
   --num-images N           images to generate, 1 to ${MAX_IMAGES}                                        [1]
-  --format FORMAT          png, webp or jpeg                          [by the extension of --out]
+  --format FORMAT          png, webp or jpeg (or jpg)                 [by the extension of --out]
 ${MODEL_HELP}  -h, --help               this text
 `;
 
@@ -50,6 +58,7 @@ const FORMAT_BY_ENDING = { ".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpe
 const OPTIONS = [
   "out",
   "seed",
+  "seeds",
   "preset",
   "steps",
   "guidance-scale",
@@ -61,6 +70,7 @@ const OPTIONS = [
   "prior-rule",
   "prior-weight",
   "negative-prompt",
+  "prompt-too-long",
   "num-images",
   "format",
 ] as const;
@@ -75,34 +85,37 @@ export const generate: Command = {
     const format = readFormat(values, out);
     const settings = {
       guidanceScale: numberOption(values, "guidance-scale", {
-        min: MIN_GUIDANCE_SCALE,
+        min: 0,
         max: MAX_GUIDANCE_SCALE,
       }),
       truncationRate: numberOption(values, "truncation-rate", { min: Number.MIN_VALUE, max: 1 }),
       numImagesPerPrompt: numberOption(values, "num-images", { min: 1, max: MAX_IMAGES, integer: true }),
-      seed: numberOption(values, "seed", { min: 0, max: MAX_SEED, integer: true }),
+      ...readSeeds(values),
     };
+    const whenTooLong = choiceOption(values, "prompt-too-long", ["truncate", "error"]);
     const preset = PRESETS[choiceOption(values, "preset", PRESET_NAMES) ?? "best"];
     const sampler = readSampler(values, preset);
     const steps = numberOption(values, "steps", { min: 1, max: MAX_TIMESTEPS, integer: true });
+    const negativePrompt = values["negative-prompt"]?.trim() ? values["negative-prompt"] : undefined;
     // If the folder cannot be created, say so before the work rather than after it.
     mkdirSync(dirname(out), { recursive: true });
     const pipeline = await loadPipeline(values);
     try {
-      const { tokenCount, truncated } = pipeline.tokenize(prompt);
-      if (truncated) {
-        process.stderr.write(
-          `the prompt has ${tokenCount} tokens; the model reads only the first ${pipeline.info.textLength}\n`,
-        );
-      }
+      const { info } = pipeline;
+      const conflict =
+        negativePrompt &&
+        negativePromptConflict(settings.guidanceScale ?? info.defaultGuidanceScale, "--guidance-scale");
+      if (conflict) throw new UsageError(`--negative-prompt ${conflict}`);
+      checkLength(pipeline, "the prompt", prompt, whenTooLong);
+      checkLength(pipeline, "--negative-prompt", negativePrompt ?? "", whenTooLong);
       const startedAt = performance.now();
       const progress = createProgress(process.stderr, "denoising");
       const { images, seeds } = await pipeline.call({
         prompt,
-        negativePrompt: values["negative-prompt"],
+        negativePrompt,
         ...settings,
         ...sampler,
-        numInferenceSteps: steps ?? Math.min(preset.numInferenceSteps, pipeline.info.numTrainTimesteps),
+        numInferenceSteps: steps ?? Math.min(preset.numInferenceSteps, info.numTrainTimesteps),
         onStep: (step, total) => progress.update(step, total),
       });
       progress.finish();
@@ -112,7 +125,9 @@ export const generate: Command = {
         process.stdout.write(`${path}\n`);
       }
       const seconds = (performance.now() - startedAt) / 1000;
-      process.stderr.write(`seed ${seeds[0]}, ${seconds.toFixed(1)} s\n`);
+      const used = [...new Set(seeds)];
+      const named = used.length === 1 ? `seed ${used[0]}` : `seeds ${used.join(",")}`;
+      process.stderr.write(`${named}, ${seconds.toFixed(1)} s\n`);
     } finally {
       await pipeline.release();
     }
@@ -148,6 +163,38 @@ function readSampler(values: Values, preset: SamplerSettings): SamplerSettings {
   throw new UsageError(`--${SAMPLER_OPTIONS[conflict.field]} ${conflict.reason}`);
 }
 
+/** Says if the model reads only a part of a text, which is called `name`; throws a UsageError if that is to be an error. */
+function checkLength(
+  pipeline: VQDiffusionPipeline,
+  name: string,
+  text: string,
+  whenTooLong: "truncate" | "error" = "truncate",
+): void {
+  const { tokenCount, truncated } = pipeline.tokenize(text);
+  if (!truncated) return;
+  const { textLength } = pipeline.info;
+  const said = `${name} has ${tokenCount} tokens; the model reads only the first ${textLength}`;
+  if (whenTooLong === "error") throw new UsageError(said);
+  process.stderr.write(`${said}\n`);
+}
+
+/** Throws a UsageError. */
+function readSeeds(values: Values): Pick<CallOptions, "seed" | "seeds"> {
+  const { seed, seeds } = values;
+  const read = (name: string, text: string): number | bigint => {
+    const parsed = parseSeed(text.trim());
+    if (parsed !== undefined) return parsed;
+    throw new UsageError(`--${name} must be ${SEED_RANGE}, not ${JSON.stringify(text)}`);
+  };
+  if (seeds === undefined)
+    return seed === undefined || seed.trim() === "-1" ? {} : { seed: read("seed", seed) };
+  if (seed !== undefined) throw new UsageError("--seeds cannot be given together with --seed");
+  const list = seeds.split(",").map((text) => read("seeds", text));
+  const images = Number(values["num-images"] ?? 1);
+  if (list.length === images) return { seeds: list };
+  throw new UsageError(`--seeds must be ${images}, one per image of --num-images, not ${list.length}`);
+}
+
 function readPrompt(positionals: readonly string[]): string {
   const [prompt, ...rest] = positionals;
   if (prompt === undefined || prompt.trim() === "")
@@ -162,8 +209,8 @@ function readPrompt(positionals: readonly string[]): string {
 }
 
 function readFormat(values: Values, out: string) {
-  const given = choiceOption(values, "format", ["png", "webp", "jpeg"]);
-  if (given !== undefined) return given;
+  const given = choiceOption(values, "format", ["png", "webp", "jpeg", "jpg"]);
+  if (given !== undefined) return given === "jpg" ? "jpeg" : given;
   const ending = extname(out).toLowerCase();
   const format = FORMAT_BY_ENDING[ending as keyof typeof FORMAT_BY_ENDING];
   if (format === undefined) {

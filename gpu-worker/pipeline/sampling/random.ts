@@ -79,10 +79,11 @@ export class StepNoise implements UniformSource {
   readonly #timestep: number;
   readonly #words = new Uint32Array(4);
 
-  /** `seed` is a safe integer >= 0; `image` its index in the prediction. */
-  constructor(seed: number, image: number, timestep: number) {
-    this.#key0 = (seed % TWO_POW_32) | 0;
-    this.#key1 = Math.floor(seed / TWO_POW_32);
+  /** `seed` is an integer from 0 to 2^64 - 1; `image` its index among those with the seed. */
+  constructor(seed: number | bigint, image: number, timestep: number) {
+    const words = BigInt(seed);
+    this.#key0 = Number(BigInt.asIntN(32, words));
+    this.#key1 = Number(BigInt.asIntN(32, words >> 32n));
     this.#image = image;
     this.#timestep = timestep;
   }

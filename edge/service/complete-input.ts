@@ -1,0 +1,116 @@
+// Completes a caller's input with defaults. Refused is what contradicts itself or the model, and what would have no effect.
+
+import type { ModelManifest } from "@vqd/shared/model.ts";
+import { MAX_IMAGES, MIN_GUIDANCE_SCALE } from "@vqd/shared/limits.ts";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
+import { PRESETS } from "@vqd/shared/sampling/presets.ts";
+import {
+  completeSampler,
+  negativePromptConflict,
+  samplerConflict,
+  type SamplerSettings,
+} from "@vqd/shared/sampling/sampler.ts";
+import { type JsonSeed, parseSeed, toJsonSeed } from "@vqd/shared/sampling/seed.ts";
+import { invalidInput } from "../http/validation.ts";
+import { BEST_QUALITY, DEFAULTS, outputFormatOf, type PredictionInput } from "./schemas.ts";
+
+type Field = keyof PredictionInput;
+
+/** Path of a field of the input in the body that the caller has sent. */
+export type FieldPath = (field: Field) => string;
+
+const SAMPLER_FIELDS = {
+  scheduler: "scheduler",
+  order: "order",
+  remasking: "remasking",
+  temperature: "temperature",
+  priorRule: "prior_rule",
+  priorWeight: "prior_weight",
+} as const satisfies Record<keyof SamplerSettings, Field>;
+
+/**
+ * The input with its defaults, which is returned to the caller and, sent again, makes the same images. Throws a VqdError
+ * (invalid_input).
+ */
+export function completeInput(input: PredictionInput, model: ModelManifest, pathOf: FieldPath) {
+  const refuse = (field: Field, message: string): never => {
+    throw invalidInput([{ path: pathOf(field), message }]);
+  };
+  const preset = PRESETS[input.preset ?? DEFAULTS.preset];
+  const steps = input.num_inference_steps ?? Math.min(preset.numInferenceSteps, model.numTrainTimesteps);
+  if (steps > model.numTrainTimesteps) {
+    const most = `must be at most ${model.numTrainTimesteps}, the number of steps ${model.name} was trained with`;
+    refuse("num_inference_steps", most);
+  }
+  const { num_outputs: outputs, num_images_per_prompt: perPrompt } = input;
+  if (typeof outputs === "number" && typeof perPrompt === "number" && outputs !== perPrompt) {
+    refuse("num_images_per_prompt", "contradicts num_outputs");
+  }
+  const numOutputs = outputs ?? perPrompt ?? DEFAULTS.numOutputs;
+  const images = [input.prompt].flat().length * numOutputs;
+  if (images > MAX_IMAGES) {
+    const most = `asks for ${images} images in total; a prediction makes at most ${MAX_IMAGES}`;
+    refuse("num_outputs", most);
+  }
+  const { prior_rule: priorRule, prior_weight: priorWeight, ...same } = input;
+  const sampler = completeSampler({ ...same, priorRule, priorWeight }, preset);
+  const conflict = samplerConflict(sampler, (field) => SAMPLER_FIELDS[field]);
+  if (conflict !== undefined) refuse(SAMPLER_FIELDS[conflict.field], conflict.reason);
+
+  const given = input.guidance_scale ?? model.defaults?.guidanceScale ?? DEFAULTS.guidanceScale;
+  // As in diffusers, all scales up to 1 mean the same.
+  const guidance = Math.max(given, MIN_GUIDANCE_SCALE);
+  const negative = input.negative_prompt?.trim() ? input.negative_prompt : null;
+  const idle = negative === null ? undefined : negativePromptConflict(guidance, "guidance_scale");
+  if (idle !== undefined) refuse("negative_prompt", idle);
+
+  const previews = input.num_previews ?? DEFAULTS.previews;
+  if (previews > 0 && steps === 1) {
+    refuse("num_previews", "must be 0 or omitted with a single step: there is no step before the last");
+  }
+  const format = outputFormatOf(input.output_format);
+  if (format === "png" && (input.output_quality ?? BEST_QUALITY) !== BEST_QUALITY) {
+    const only = `must be ${BEST_QUALITY} or omitted for png, which is lossless; jpeg and webp take 0 to 100`;
+    refuse("output_quality", only);
+  }
+  return {
+    prompt: input.prompt,
+    negative_prompt: negative,
+    num_inference_steps: steps,
+    guidance_scale: guidance,
+    truncation_rate: input.truncation_rate ?? DEFAULTS.truncationRate,
+    num_outputs: numOutputs,
+    ...seedsOf(input, images, refuse),
+    scheduler: sampler.scheduler,
+    order: sampler.order,
+    remasking: sampler.remasking,
+    temperature: sampler.temperature,
+    prior_rule: sampler.priorRule,
+    prior_weight: sampler.priorWeight,
+    output_format: format,
+    output_quality: format === "png" ? null : (input.output_quality ?? DEFAULTS.outputQuality),
+    num_previews: previews,
+    prompt_too_long: input.prompt_too_long ?? DEFAULTS.promptTooLong,
+  };
+}
+
+/** Either `seed`, by which all images are made, or `seeds`, one per image. */
+function seedsOf(
+  { seed, seeds }: PredictionInput,
+  images: number,
+  refuse: (field: Field, message: string) => never,
+): { seed: JsonSeed } | { seeds: JsonSeed[] } {
+  if (!seeds) {
+    const isRandom = seed === undefined || seed === null || seed === -1;
+    return { seed: isRandom ? randomSeed() : canonical(seed) };
+  }
+  if (seed !== undefined && seed !== null) refuse("seeds", "cannot be given together with seed");
+  if (seeds.length !== images) {
+    refuse("seeds", `must have ${images} entries, one per image, not ${seeds.length}`);
+  }
+  return { seeds: seeds.map(canonical) };
+}
+
+const randomSeed = (): number => crypto.getRandomValues(new Uint32Array(1))[0] ?? outOfBounds();
+
+const canonical = (seed: JsonSeed): JsonSeed => toJsonSeed(parseSeed(String(seed)) ?? outOfBounds());
