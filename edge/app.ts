@@ -18,7 +18,13 @@ import { getMetrics } from "./routes/metrics.ts";
 import { getModel, getModels, getPalette } from "./routes/models.ts";
 import { getOpenApi } from "./routes/openapi.ts";
 import { getAsset, getPage } from "./routes/pages.ts";
-import { cancelPrediction, createPrediction, getPrediction, listPredictions } from "./routes/predictions.ts";
+import {
+  cancelPrediction,
+  createPrediction,
+  deletePrediction,
+  getPrediction,
+  listPredictions,
+} from "./routes/predictions.ts";
 import { capabilityStream, predictionEvents } from "./routes/streams.ts";
 import {
   getWebhookAttempts,
@@ -30,10 +36,12 @@ import {
 interface Route extends RouteTraits {
   /** Needs no key: the path itself is a secret, or there is nothing to protect. */
   readonly open?: true;
-  /** The scope that the key must have; `read` for GET and `create` for POST by default. */
+  /** The scope that the key must have; `read` for GET and `create` for others by default. */
   readonly scope?: Scope;
   readonly get?: Handler<AppEnv>;
   readonly post?: Handler<AppEnv>;
+  readonly put?: Handler<AppEnv>;
+  readonly delete?: Handler<AppEnv>;
 }
 
 /** Where several patterns match, the last one applies. Those without a handler set the error dialect of unknown paths. */
@@ -42,7 +50,13 @@ const ROUTES: readonly Route[] = [
   { path: "/v1/*", errors: "both" },
   { path: "/v1/predictions/*", errors: "problem" },
   { path: "/v1/predictions", errors: "problem", get: listPredictions, post: createPrediction },
-  { path: "/v1/predictions/:id", errors: "problem", get: getPrediction },
+  {
+    path: "/v1/predictions/:id",
+    errors: "problem",
+    get: getPrediction,
+    put: createPrediction,
+    delete: deletePrediction,
+  },
   { path: "/v1/predictions/:id/cancel", errors: "problem", post: cancelPrediction },
   { path: "/v1/predictions/:id/events", errors: "problem", get: predictionEvents },
   { path: "/v1/predictions/:id/webhook-attempts", errors: "problem", get: getWebhookAttempts },
@@ -75,16 +89,18 @@ const ROUTES: readonly Route[] = [
 ];
 
 function addRoute(app: Hono<AppEnv>, route: Route): void {
-  const { path, get, post } = route;
-  if (get === undefined && post === undefined) return;
-  const allow = [
-    ...(get === undefined ? [] : ["GET", "HEAD"]),
-    ...(post === undefined ? [] : ["POST"]),
-    "OPTIONS",
-  ].join(", ");
-  const guards = (scope: Scope) => (route.open === true ? [] : [requireKey(route.scope ?? scope)]);
-  if (get !== undefined) app.on(["GET"], [path], ...guards("read"), get);
-  if (post !== undefined) app.on(["POST"], [path], ...guards("create"), post);
+  const { path } = route;
+  const handlers = (["get", "post", "put", "delete"] as const).flatMap((method) => {
+    const handler = route[method];
+    return handler === undefined ? [] : [{ method: method.toUpperCase(), handler }];
+  });
+  if (handlers.length === 0) return;
+  for (const { method, handler } of handlers) {
+    const scope = route.scope ?? (method === "GET" ? "read" : "create");
+    app.on([method], [path], ...(route.open === true ? [] : [requireKey(scope)]), handler);
+  }
+  const methods = handlers.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method]));
+  const allow = [...methods, "OPTIONS"].join(", ");
   app.all(path, (c) => {
     c.header("allow", allow);
     if (c.req.method === "OPTIONS") return c.body(null, 204);

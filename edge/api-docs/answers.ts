@@ -64,7 +64,7 @@ const inputSchema = predictionInputSchema.openapi("Input");
 
 export const predictionSchema = z
   .strictObject({
-    id: z.string(),
+    id: z.string().describe("The service's, or the caller's own."),
     model: z.string().describe("`owner/name`"),
     version: z.string().describe("SHA-256 of the checkpoint's files."),
     status: z.enum(PREDICTION_STATUSES),

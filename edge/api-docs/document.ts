@@ -20,7 +20,7 @@ predictions and OpenAI's image generation.
 
 Send \`Authorization: Bearer <key>\`. Images and event streams have unguessable URLs that need no key.
 Every response has an \`x-request-id\`. Requests that make images also return the state of the key's rate limit
-(\`ratelimit\`, \`x-ratelimit-remaining-requests\`). Keys have scopes: \`read\` for GET, \`create\` for POST, \`admin\` for
+(\`ratelimit\`, \`x-ratelimit-remaining-requests\`). Keys have scopes: \`read\` for GET, \`create\` for POST, PUT and DELETE, \`admin\` for
 the signing secret of webhooks, and \`metrics\` for the hubs' metrics.`;
 
 /** The document; its server is the origin it is fetched from. */
@@ -42,7 +42,10 @@ export function openapiDocument(): Record<string, unknown> {
     },
     servers: [{ url: "/" }],
     tags: [
-      { name: "Predictions", description: "Replicate's resource: create, follow step by step, cancel." },
+      {
+        name: "Predictions",
+        description: "Replicate's resource: create, follow step by step, cancel, delete.",
+      },
       {
         name: "Webhooks",
         description: "Standard Webhooks: the signing secret, delivery attempts, redelivery.",

@@ -1,7 +1,7 @@
 // Parts shared by the descriptions of operations, so that each takes only a few lines.
 
 import { type RouteConfig, z } from "@hono/zod-openapi";
-import { PREDICTION_ID_PATTERN } from "@vqd/shared/ids.ts";
+import { OWN_ID_PATTERN } from "../prediction/own-id.ts";
 import { modelProblemSchema, openaiErrorSchema, problemSchema } from "./answers.ts";
 
 type Schema = z.ZodType;
@@ -63,10 +63,18 @@ const text = (description: string, example: string) =>
 export const PATH = {
   id: z
     .string()
-    .regex(PREDICTION_ID_PATTERN)
+    .regex(OWN_ID_PATTERN)
     .openapi({
-      description: "A prediction's id.",
+      description: "A prediction's id, or the caller's own for it.",
       examples: ["00f3k9x2m4t6v8y0a1b2c3d4e5"],
+    }),
+  ownId: z
+    .string()
+    .regex(OWN_ID_PATTERN)
+    .openapi({
+      description:
+        "An id of the caller's own, which no other of the owner's predictions has: letters, digits, dots, underscores and hyphens.",
+      examples: ["order-1024.cover"],
     }),
   owner: text("The model's owner.", "vqd"),
   name: text("The model's name, or `name:version` for a specific version.", "emoji"),

@@ -193,6 +193,41 @@ export const predictionOperations: readonly Operation[] = [
     },
   },
   {
+    method: "put",
+    path: "/v1/predictions/{id}",
+    operationId: "putPrediction",
+    summary: "Create a prediction with an id of your own",
+    description:
+      "As in cog. The id takes the place of an `Idempotency-Key`: sent again, the same request returns the same prediction, " +
+      "and a different one is refused. The prediction is found by this id wherever a path has one. Ids are each owner's own, and " +
+      "free again once the prediction has been deleted or has expired.",
+    tags,
+    ...KEYED,
+    request: {
+      params: z.object({ id: PATH.ownId }),
+      headers: createHeaders.omit({ "Idempotency-Key": true }),
+      body: createBody,
+    },
+    responses: {
+      200: json(predictionSchema, "The prediction created by an earlier request with this id."),
+      201: created,
+      ...problems(...CREATE_ERRORS),
+    },
+  },
+  {
+    method: "delete",
+    path: "/v1/predictions/{id}",
+    operationId: "deletePrediction",
+    summary: "Delete a prediction",
+    description:
+      "With its input, images, events and webhooks, for good. One that has not ended is canceled first; no webhook says so. " +
+      "Copies of images that caches hold are not deleted.",
+    tags,
+    ...KEYED,
+    request: { params: z.object({ id: PATH.id }) },
+    responses: { 204: { description: "It is deleted." }, ...problems(404, ...KEY_ERRORS) },
+  },
+  {
     method: "post",
     path: "/v1/predictions/{id}/cancel",
     operationId: "cancelPrediction",

@@ -2,6 +2,7 @@
 
 import { encodeHex } from "../util/bytes.ts";
 import type { AppContext } from "./context.ts";
+import { isOwnId, keyOfOwnId } from "../prediction/own-id.ts";
 import type { Idempotency } from "../prediction/records.ts";
 import { invalidInput } from "./validation.ts";
 
@@ -16,7 +17,26 @@ export async function idempotencyOf(c: AppContext, body: unknown): Promise<Idemp
     const message = "must be 1 to 255 visible ASCII characters without spaces";
     throw invalidInput([{ path: "Idempotency-Key", message }]);
   }
+  return { key, requestHash: await requestHash(c, body) };
+}
+
+/** The same for a request whose path has an id of the caller's own. Throws a VqdError (invalid_input). */
+export async function idempotencyOfId(c: AppContext, body: unknown): Promise<Idempotency> {
+  const id = c.req.param("id") ?? "";
+  if (!isOwnId(id)) {
+    const message =
+      "must be 1 to 100 letters, digits, dots, underscores and hyphens, the first a letter or digit, and not look like an id that the service assigns";
+    throw invalidInput([{ path: "id", message }]);
+  }
+  if (c.req.header("idempotency-key") !== undefined) {
+    throw invalidInput([{ path: "Idempotency-Key", message: "must be omitted: the id takes its place" }]);
+  }
+  return { key: keyOfOwnId(id), requestHash: await requestHash(c, body) };
+}
+
+/** A hash of everything that the request asks for. */
+async function requestHash(c: AppContext, body: unknown): Promise<string> {
   const request = JSON.stringify([c.req.path, c.req.header("cancel-after") ?? null, body]);
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(request));
-  return { key, requestHash: encodeHex(new Uint8Array(digest)) };
+  return encodeHex(new Uint8Array(digest));
 }

@@ -3,6 +3,7 @@
 import type { Config } from "../config.ts";
 import { type Ending, endPrediction } from "./ingest.ts";
 import type { PredictionRow } from "./storage/prediction-row.ts";
+import { TOMBSTONE_MS } from "./storage/retention.ts";
 import type { PredictionStore } from "./storage/store.ts";
 
 /** While predictions are live the alarm fires at least this often, to bring back an evicted hub. */
@@ -57,5 +58,8 @@ export function nextAlarm(store: PredictionStore, retention: Retention, now: num
   if (oldest.steps !== null) times.push(oldest.steps + retention.stepRetentionMs);
   if (oldest.files !== null) times.push(oldest.files + retention.fileRetentionMs);
   if (oldest.record !== null) times.push(oldest.record + retention.recordRetentionMs);
+  const deleted = store.tombstones.oldest();
+  // Later if its job is still in the queue, which NATS has to be reachable for.
+  if (deleted !== null) times.push(Math.max(deleted + TOMBSTONE_MS, now + LIVE_INTERVAL_MS));
   return times.length === 0 ? null : Math.max(now + MIN_INTERVAL_MS, Math.min(...times));
 }

@@ -1,6 +1,7 @@
 // The hub, a Durable Object that owns the predictions of a shard: their jobs, events, readers and webhooks.
 
 import { DurableObject } from "cloudflare:workers";
+import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields } from "@vqd/shared/log.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { asResult } from "./rpc-result.ts";
@@ -26,6 +27,8 @@ import type {
 } from "../prediction/records.ts";
 import type { HubResult } from "../prediction/hub-result.ts";
 import { isFinal } from "../prediction/statuses.ts";
+import { keyOfOwnId } from "../prediction/own-id.ts";
+import { deleteImages } from "./storage/files.ts";
 import { expire } from "./storage/retention.ts";
 
 /** Maximum number of events that one call returns. */
@@ -126,6 +129,39 @@ export class Hub extends DurableObject<HubEnv> {
       this.#parts.log.info("canceled", { prediction: id });
       this.#parts.settle([id]);
       return mustGet(this.#parts.store, id);
+    });
+  }
+
+  /**
+   * Deletes the prediction with its images, events and webhooks, for good. One that has not ended is canceled first, without a
+   * webhook. What object storage does not delete now, it is asked to delete later.
+   */
+  delete(id: string, keyName: string): Promise<HubResult<null>> {
+    return this.#result(async () => {
+      const row = this.#owned(id, keyName);
+      const { store, log } = this.#parts;
+      store.atomically(() => {
+        const at = Date.now();
+        if (!isFinal(row.status)) endPrediction(store, id, { status: "canceled", at, release: true });
+        store.tombstones.bury(id, at);
+      });
+      log.info("deleted", { prediction: id });
+      if (isFinal(row.status)) this.#parts.changes.notify(id);
+      else this.#parts.settle([id]);
+      this.#parts.alarm.arm();
+      await deleteImages(this.env.FILES, row).catch((error: unknown) => {
+        log.warn("cannot delete images yet; trying again later", { prediction: id, ...errorFields(error) });
+      });
+      return null;
+    });
+  }
+
+  /** The service's id of the prediction that its owner calls `ownId`. */
+  idOf(ownId: string, keyName: string): Promise<HubResult<string>> {
+    return this.#result(() => {
+      const row = this.#parts.store.byIdempotencyKey(keyName, keyOfOwnId(ownId));
+      if (row === undefined) throw new VqdError("not_found", "the prediction does not exist");
+      return row.id;
     });
   }
 

@@ -23,6 +23,8 @@ export interface QueuePlace {
 
 export interface PredictionRecord {
   readonly id: string;
+  /** The id that the caller has given it, if any. */
+  readonly ownId: string | null;
   readonly status: PredictionStatus;
   readonly model: string;
   readonly version: string;

@@ -65,7 +65,8 @@ export function viewPrediction(
   record: PredictionRecord,
   { origin, retention, status = record.status }: ViewOptions,
 ): PredictionView {
-  const { id, createdAt, completedAt, queue } = record;
+  const { createdAt, completedAt, queue } = record;
+  const id = record.ownId ?? record.id;
   const after = (ms: number): string | null => isoOrNull(completedAt === null ? null : completedAt + ms);
   const outputs = record.outputs.map(({ name }) => fileUrl(origin, record.fileCapability, name));
   return {
@@ -103,7 +104,7 @@ export function viewPrediction(
       get: predictionUrl(origin, id),
       cancel: cancelUrl(origin, id),
       events: eventsUrl(origin, id),
-      stream: streamUrl(origin, id, record.streamCapability),
+      stream: streamUrl(origin, record.id, record.streamCapability),
     },
   };
 }

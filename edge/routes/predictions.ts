@@ -9,13 +9,14 @@ import { isFinal } from "../prediction/statuses.ts";
 import type { PredictionRecord, Webhook } from "../prediction/records.ts";
 import { unwrap } from "../prediction/hub-result.ts";
 import { WEBHOOK_EVENTS } from "../prediction/webhook-events.ts";
-import { idempotencyOf } from "../http/idempotency.ts";
+import { idempotencyOf, idempotencyOfId } from "../http/idempotency.ts";
 import { listModels, resolveModel } from "../service/models.ts";
 import { listQuery, pageUrl } from "../http/pagination.ts";
 import { preferredWait } from "../http/prefer.ts";
 import { type PredictionView, viewPrediction, withoutContent } from "../prediction/view.ts";
 import { setRateHeaders } from "../http/rate-headers.ts";
 import { createPredictionSchema } from "../service/schemas.ts";
+import { predictionIdOf } from "../service/prediction-id.ts";
 import { submitPrediction } from "../service/submit.ts";
 import { originOf } from "../http/urls.ts";
 import { predictionUrl } from "../prediction/urls.ts";
@@ -42,7 +43,10 @@ function webhookOf(c: AppContext, body: z.infer<typeof createPredictionSchema>):
   return { url, events: filter && filter.length > 0 ? filter : WEBHOOK_EVENTS };
 }
 
-/** `POST /v1/predictions`, or `POST /v1/models/{owner}/{name}/predictions` with the model in the path. */
+/**
+ * `POST /v1/predictions`, or `POST /v1/models/{owner}/{name}/predictions` with the model in the path, or
+ * `PUT /v1/predictions/{id}` with an id of the caller's own.
+ */
 export async function createPrediction(c: AppContext): Promise<Response> {
   const body = validate(createPredictionSchema, await readJson(c.req.raw));
   const [config, hubs, keyName] = [c.get("config"), c.get("hubs"), c.get("keyName")];
@@ -76,14 +80,14 @@ export async function createPrediction(c: AppContext): Promise<Response> {
     requestId: c.get("requestId"),
     traceparent: c.get("traceparent"),
     cancelAfterMs: cancelAfterMs(c.req.header("cancel-after")),
-    idempotency: await idempotencyOf(c, body),
+    idempotency: await (c.req.method === "PUT" ? idempotencyOfId : idempotencyOf)(c, body),
     priority: body.priority,
     pathOf: (field) => `input.${field}`,
     origin,
     webhook: webhookOf(c, body),
   });
   const seconds = preferredWait(c.req.header("prefer"));
-  c.header("location", predictionUrl(origin, record.id));
+  c.header("location", predictionUrl(origin, record.ownId ?? record.id));
   if (rate === null) c.header("idempotent-replayed", "true");
   else setRateHeaders(c, rate);
   const created = rate === null ? 200 : 201;
@@ -112,7 +116,7 @@ export async function listPredictions(c: AppContext): Promise<Response> {
 
 /** `GET /v1/predictions/{id}` */
 export async function getPrediction(c: AppContext): Promise<Response> {
-  const id = c.req.param("id") ?? "";
+  const id = await predictionIdOf(c);
   const record = unwrap(await c.get("hubs").ofPrediction(id).get(id, c.get("keyName")));
   c.header("cache-control", "no-store");
   return c.json(view(c, record));
@@ -120,7 +124,14 @@ export async function getPrediction(c: AppContext): Promise<Response> {
 
 /** `POST /v1/predictions/{id}/cancel` */
 export async function cancelPrediction(c: AppContext): Promise<Response> {
-  const id = c.req.param("id") ?? "";
+  const id = await predictionIdOf(c);
   const canceled = view(c, unwrap(await c.get("hubs").ofPrediction(id).cancel(id, c.get("keyName"))));
   return c.json(c.get("apiKey").scopes.includes("read") ? canceled : withoutContent(canceled));
+}
+
+/** `DELETE /v1/predictions/{id}`: with its images, events and webhooks. */
+export async function deletePrediction(c: AppContext): Promise<Response> {
+  const id = await predictionIdOf(c);
+  unwrap(await c.get("hubs").ofPrediction(id).delete(id, c.get("keyName")));
+  return c.body(null, 204);
 }

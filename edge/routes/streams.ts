@@ -3,6 +3,7 @@
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { AppContext } from "../http/context.ts";
 import { type StreamQuery, streamRequest } from "../hub/sse/stream-request.ts";
+import { predictionIdOf } from "../service/prediction-id.ts";
 import { originOf } from "../http/urls.ts";
 
 /** Sequence number of the last event the client has seen; 0 if it is missing or not a number. */
@@ -28,8 +29,8 @@ async function open(c: AppContext, query: StreamQuery): Promise<Response> {
 }
 
 /** `GET /v1/predictions/{id}/events` */
-export function predictionEvents(c: AppContext): Promise<Response> {
-  const id = c.req.param("id") ?? "";
+export async function predictionEvents(c: AppContext): Promise<Response> {
+  const id = await predictionIdOf(c);
   const origin = originOf(c.get("config"), c.req.url);
   return open(c, { id, after: lastEventId(c), origin, keyName: c.get("keyName") });
 }

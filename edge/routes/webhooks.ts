@@ -1,6 +1,7 @@
 // The signing secret of webhooks, their delivery attempts, and redelivery.
 
 import type { AppContext } from "../http/context.ts";
+import { predictionIdOf } from "../service/prediction-id.ts";
 import { unwrap } from "../prediction/hub-result.ts";
 
 const ownHub = (c: AppContext) => c.get("hubs").ofKey(c.get("keyName"));
@@ -20,7 +21,7 @@ export async function rotateWebhookSecret(c: AppContext): Promise<Response> {
 
 /** `GET /v1/predictions/{id}/webhook-attempts` */
 export async function getWebhookAttempts(c: AppContext): Promise<Response> {
-  const id = c.req.param("id") ?? "";
+  const id = await predictionIdOf(c);
   const log = unwrap(await c.get("hubs").ofPrediction(id).webhookLog(id, c.get("keyName")));
   const iso = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
   c.header("cache-control", "no-store");
@@ -43,7 +44,7 @@ export async function getWebhookAttempts(c: AppContext): Promise<Response> {
 
 /** `POST /v1/predictions/{id}/webhook-attempts/redeliver`: sends `completed` again, with the full retry schedule. */
 export async function redeliverWebhook(c: AppContext): Promise<Response> {
-  const id = c.req.param("id") ?? "";
+  const id = await predictionIdOf(c);
   unwrap(await c.get("hubs").ofPrediction(id).redeliverWebhook(id, c.get("keyName")));
   return c.json({ status: "queued" }, 202);
 }

@@ -32,6 +32,7 @@ const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
 const BODIES: Record<string, z.ZodType> = {
   createPrediction: createPredictionSchema,
   createModelPrediction: createPredictionSchema,
+  putPrediction: createPredictionSchema,
   generateImages: generateImagesSchema,
 };
 

@@ -272,12 +272,17 @@ export function badRequests({ operations, resolve }: Api): fc.Arbitrary<BadReque
     },
     {
       weight: 1,
-      arbitrary: fc.tuple(fc.constantFrom(...operations), methods).map(([operation, method]) => ({
-        what: "a method",
-        operation,
-        path: pathOf(operation),
-        init: { method, headers: headersOf(operation) },
-      })),
+      arbitrary: fc
+        .tuple(fc.constantFrom(...operations), methods)
+        .filter(
+          ([{ path }, method]) => !operations.some((other) => other.path === path && other.method === method),
+        )
+        .map(([operation, method]) => ({
+          what: "a method",
+          operation,
+          path: pathOf(operation),
+          init: { method, headers: headersOf(operation) },
+        })),
     },
   );
 }

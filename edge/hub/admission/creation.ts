@@ -10,6 +10,7 @@ import { admitToQueue } from "./queue-place.ts";
 import { RateLimiter } from "./rate-limiter.ts";
 import type { RateState } from "../../prediction/rate-state.ts";
 import type { NewPrediction } from "../../prediction/records.ts";
+import { ownIdOf } from "../../prediction/own-id.ts";
 import type { PredictionStore } from "../storage/store.ts";
 
 export interface CreationOptions {
@@ -63,13 +64,9 @@ export class PredictionCreation {
     if (idempotency === null) return undefined;
     const known = this.#options.store.byIdempotencyKey(keyName, idempotency.key);
     if (known === undefined || known.requestHash === idempotency.requestHash) return known;
-    throw new VqdError(
-      "idempotency_key_reused",
-      "the idempotency key was already used for a different request",
-      {
-        errors: [{ path: "Idempotency-Key", message: "was already used for a different request" }],
-      },
-    );
+    const path = ownIdOf(idempotency.key) === null ? "Idempotency-Key" : "id";
+    const message = "was already used for a different request";
+    throw new VqdError("idempotency_key_reused", `${path} ${message}`, { errors: [{ path, message }] });
   }
 
   /** Waits for the request that created it, and throws what that one throws. */

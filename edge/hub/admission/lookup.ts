@@ -14,7 +14,7 @@ export function mustGet(store: PredictionStore, id: string): PredictionRow {
 /** The prediction, if the key's owner created it. Throws a VqdError (not_found) otherwise: others must not learn that it exists. */
 export function getOwned(store: PredictionStore, id: string, keyName: string): PredictionRow {
   const row = store.get(id);
-  if (row === undefined || row.keyName !== keyName) {
+  if (row === undefined || row.keyName !== keyName || row.deletedAt !== null) {
     throw new VqdError("not_found", "the prediction does not exist");
   }
   return row;

@@ -32,6 +32,7 @@ export class Readers {
     const row = store.get(query.id);
     const allowed =
       row !== undefined &&
+      row.deletedAt === null &&
       ("keyName" in query ? row.keyName === query.keyName : row.streamCapability === query.capability);
     if (!allowed) return new Response(null, { status: 404 });
     if (isFinal(row.status) && !store.events.hasAfter(row.id, query.after)) {

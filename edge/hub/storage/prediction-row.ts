@@ -5,6 +5,7 @@ import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { modelKey } from "@vqd/shared/model.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import type { NewPrediction, OutputFile, PredictionRecord } from "../../prediction/records.ts";
+import { ownIdOf } from "../../prediction/own-id.ts";
 import type { PredictionStatus } from "../../prediction/statuses.ts";
 import type { WebhookEvent } from "../../prediction/webhook-events.ts";
 import { number, numberOrNull, type Row, text, textOrNull } from "./columns.ts";
@@ -26,6 +27,8 @@ export interface PredictionRow extends PredictionRecord {
   /** Unix time in ms. */
   readonly cancelAt: number | null;
   readonly requestHash: string | null;
+  /** When its owner deleted it, as Unix time in ms: since then it exists for nobody. */
+  readonly deletedAt: number | null;
   /** Origin of links in webhooks. */
   readonly origin: string;
 }
@@ -69,6 +72,7 @@ export function newRow(job: Job, prediction: NewPrediction) {
 export function toPrediction(row: Row): PredictionRow {
   return {
     id: text(row["id"]),
+    ownId: ownIdOf(textOrNull(row["idempotency_key"])),
     keyName: text(row["key_name"]),
     status: text(row["status"]) as PredictionStatus,
     model: text(row["model"]),
@@ -102,6 +106,7 @@ export function toPrediction(row: Row): PredictionRow {
     rank: number(row["rank"]),
     cancelAt: numberOrNull(row["cancel_at"]),
     requestHash: textOrNull(row["request_hash"]),
+    deletedAt: numberOrNull(row["deleted_at"]),
     webhook: textOrNull(row["webhook"]),
     webhookEvents: JSON.parse(text(row["webhook_events"])) as WebhookEvent[],
     origin: text(row["origin"]),

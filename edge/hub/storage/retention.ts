@@ -7,6 +7,9 @@ import type { PredictionStore } from "./store.ts";
 /** Maximum number of predictions whose files one call deletes, to keep the alarm short. */
 const EXPIRE_BATCH = 100;
 
+/** How long what remains of a deleted prediction is kept: longer than an image that was under way takes to be stored. */
+export const TOMBSTONE_MS = 60_000;
+
 /** Deletes everything whose retention has ended. */
 export async function expire(
   store: PredictionStore,
@@ -18,6 +21,10 @@ export async function expire(
   for (const row of store.withExpiredFiles(now - fileRetentionMs, EXPIRE_BATCH)) {
     await deleteImages(files, row);
     store.update(row.id, { files_expired: 1 });
+  }
+  for (const row of store.tombstones.due(now - TOMBSTONE_MS, EXPIRE_BATCH)) {
+    await deleteImages(files, row);
+    store.remove(row.id);
   }
   store.atomically(() => {
     store.expireRecords(now - recordRetentionMs);

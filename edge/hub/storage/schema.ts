@@ -154,6 +154,11 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX deliveries_by_owner ON deliveries (owner, next_at, created_at, host, prediction_id)
     WHERE next_at IS NOT NULL;
   `,
+  `
+  -- When its owner deleted it.
+  ALTER TABLE predictions ADD COLUMN deleted_at INTEGER;
+  CREATE INDEX predictions_deleted ON predictions (deleted_at) WHERE deleted_at IS NOT NULL;
+  `,
 ];
 
 /** Migrates the database to the newest schema. */

@@ -2,6 +2,7 @@
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import { EventStore } from "./event-store.ts";
+import { Tombstones } from "./tombstones.ts";
 import { type NewRow, type PredictionRow, toPrediction } from "./prediction-row.ts";
 import type { ListQuery } from "../../prediction/records.ts";
 import type { PredictionStatus } from "../../prediction/statuses.ts";
@@ -47,12 +48,14 @@ export class PredictionStore {
   readonly events: EventStore;
   /** Webhooks of the predictions. */
   readonly webhooks: WebhookStore;
+  readonly tombstones: Tombstones;
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
 
   constructor(storage: DurableObjectStorage) {
     this.events = new EventStore(storage);
     this.webhooks = new WebhookStore(storage);
+    this.tombstones = new Tombstones(storage);
     this.#storage = storage;
     this.#sql = storage.sql;
   }
@@ -84,7 +87,7 @@ export class PredictionStore {
   /** An owner's predictions in the direction of `from`, nearest first. */
   page(keyName: string, { limit, from, createdAfter, createdBefore }: ListQuery): PredictionRow[] {
     const isNewer = from?.towards === "newer";
-    const conditions = ["key_name = ?"];
+    const conditions = ["key_name = ?", "deleted_at IS NULL"];
     const values: SqlStorageValue[] = [keyName];
     if (from !== null) {
       conditions.push(`(created_at, id) ${isNewer ? ">" : "<"} (?, ?)`);

@@ -131,7 +131,8 @@ function createRenderer(document) {
       path,
     );
     const parts = [`curl -sS ${new URL(`.${url ?? path}`, window.document.baseURI).href}`];
-    if (method === "post" && body === undefined) parts.push("-X POST");
+    const implied = body === undefined ? "get" : "post";
+    if (method !== implied) parts.push(`-X ${method.toUpperCase()}`);
     if (operation.security?.length > 0) parts.push('-H "authorization: Bearer $VQD_API_KEY"');
     if (body !== undefined) {
       const text = JSON.stringify(body, null, 2).replaceAll("'", String.raw`'\''`);

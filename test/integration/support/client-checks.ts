@@ -169,6 +169,37 @@ export const CHECKS = {
     expect(ids.length).toBeGreaterThan(2);
   },
 
+  "replicate: an id of one's own, deleted": async (api) => {
+    const replicate = replicateOf(api);
+    const path = `/predictions/mine-${crypto.randomUUID()}`;
+    const body = { model: await modelOf(api), input: INPUT };
+    const put = () => replicate.request(path, { method: "PUT", data: body });
+    const created = (await (await put()).json()) as Prediction;
+    expect(path).toContain(created.id);
+    const ended = await replicate.wait(created, { interval: 20 });
+    expect(ended).toMatchObject({ id: created.id, status: "succeeded" });
+    const [url] = ended.output as string[];
+    await expectImage(await download(url));
+    expect(await (await put()).json()).toMatchObject({ id: created.id, output: [url] });
+    expect((await replicate.request(path, { method: "DELETE" })).status).toBe(204);
+    await expect(replicate.predictions.get(created.id)).rejects.toThrow(/404/);
+    expect((await fetch(url ?? "")).status).toBe(404);
+  },
+
+  "openai: values of other services": async (api) => {
+    const openai = openaiOf(api);
+    const seeds = [7, "18446744073709551615"];
+    const both = await generate(openai, { seed: undefined, seeds, n: 2, output_format: "jpg" });
+    expect(both).toMatchObject({ seeds, output_format: "jpeg" });
+    for (const [i, seed] of seeds.entries()) {
+      const alone = await generate(openai, { seed, output_format: "jpeg" });
+      expect(alone).toMatchObject({ seed });
+      expect(alone.data?.[0]?.b64_json).toBe(both.data?.[i]?.b64_json);
+    }
+    const idle = generate(openai, { negative_prompt: "hat", guidance_scale: 0 });
+    await expect(idle).rejects.toMatchObject({ status: 400, param: "negative_prompt" });
+  },
+
   "replicate: a stream": async (api) => {
     const replicate = replicateOf(api);
     const kinds: string[] = [];
