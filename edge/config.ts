@@ -26,6 +26,10 @@ export interface Variables {
   readonly STEP_RETENTION_SECONDS?: string;
   readonly RATE_LIMIT_PER_MINUTE?: string;
   readonly LIVE_LIMIT?: string;
+  readonly RECORD_LIMIT_MB?: string;
+  readonly FILE_LIMIT_MB?: string;
+  readonly READ_LIMIT_PER_MINUTE?: string;
+  readonly REDELIVERY_LIMIT_PER_MINUTE?: string;
   readonly CORS_ORIGINS?: string;
   readonly WEBHOOK_RETRY_SECONDS?: string;
   readonly WEBHOOK_ALLOW_LOOPBACK?: string;
@@ -60,6 +64,18 @@ const secondsAsMs = (fallback: number) =>
 
 const countOf = (fallback: number) =>
   z.preprocess(emptyAsMissing, z.coerce.number().int().min(1).max(1_000_000).default(fallback));
+
+/** Parses MB into bytes. */
+const megabytes = (fallback: number) =>
+  z.preprocess(
+    emptyAsMissing,
+    z.coerce
+      .number()
+      .min(1)
+      .max(1_000_000_000)
+      .default(fallback)
+      .transform((mb) => mb * 1_000_000),
+  );
 
 const apiKeySchema = z
   .string()
@@ -124,6 +140,10 @@ export const configSchema = z.object({
   STEP_RETENTION_SECONDS: secondsAsMs(900),
   RATE_LIMIT_PER_MINUTE: countOf(600),
   LIVE_LIMIT: countOf(100),
+  RECORD_LIMIT_MB: megabytes(1_000),
+  FILE_LIMIT_MB: megabytes(20_000),
+  READ_LIMIT_PER_MINUTE: countOf(12_000),
+  REDELIVERY_LIMIT_PER_MINUTE: countOf(60),
   CORS_ORIGINS: z
     .string()
     .default("*")
@@ -196,6 +216,11 @@ export interface Config {
   readonly stepRetentionMs: number;
   /** For keys without limits of their own. */
   readonly rateLimits: RateLimits;
+  /** Most bytes of an owner's records and images that are stored at once. */
+  readonly recordLimitBytes: number;
+  readonly fileLimitBytes: number;
+  readonly readsPerMinute: number;
+  readonly redeliveriesPerMinute: number;
   /** Origins whose pages may call the API; "*" allows any. */
   readonly corsOrigins: readonly string[];
   /** Delay before each attempt to deliver a webhook, the first included. */
@@ -230,6 +255,10 @@ function parseConfig(env: Variables): Config {
     recordRetentionMs: Math.max(vars.RECORD_RETENTION_SECONDS, vars.FILE_RETENTION_SECONDS),
     stepRetentionMs: vars.STEP_RETENTION_SECONDS,
     rateLimits: { perMinute: vars.RATE_LIMIT_PER_MINUTE, live: vars.LIVE_LIMIT },
+    recordLimitBytes: vars.RECORD_LIMIT_MB,
+    fileLimitBytes: vars.FILE_LIMIT_MB,
+    readsPerMinute: vars.READ_LIMIT_PER_MINUTE,
+    redeliveriesPerMinute: vars.REDELIVERY_LIMIT_PER_MINUTE,
     corsOrigins: vars.CORS_ORIGINS,
     webhookDelaysMs: vars.WEBHOOK_RETRY_SECONDS,
     webhookAllowLoopback: vars.WEBHOOK_ALLOW_LOOPBACK === "true",

@@ -8,6 +8,7 @@ export const ERROR_CODES = [
   "forbidden",
   "rate_limited",
   "too_many_live",
+  "storage_full",
   "not_found",
   "idempotency_key_reused",
   "method_not_allowed",

@@ -18,7 +18,7 @@ const ERRORS = {
   413: "The body is too large",
   415: "The content type is not JSON, or the content encoding neither gzip nor deflate",
   422: "A field is invalid; the response names it",
-  429: "The key's limit of requests per minute, or of live predictions, is reached; see retry-after",
+  429: "A limit of the key's owner is reached: of requests per minute, live predictions, or what is stored; see retry-after",
   500: "The model failed",
   503:
     "Currently unavailable: the queue is full or unreachable, no worker has announced a model, too many event streams " +

@@ -158,11 +158,15 @@ export const predictionOperations: readonly Operation[] = [
     path: "/v1/predictions",
     operationId: "listPredictions",
     summary: "List your predictions",
-    description: "Newest first, in pages linked by `next` and `previous`.",
+    description:
+      "Newest first, in pages linked by `next` and `previous`. A page with long prompts may hold fewer than `limit`, also if there are more.",
     tags,
     ...KEYED,
     request: { query: listQuery },
-    responses: { 200: json(predictionListSchema, "A page of predictions."), ...problems(422, ...KEY_ERRORS) },
+    responses: {
+      200: json(predictionListSchema, "A page of predictions."),
+      ...problems(422, 429, ...KEY_ERRORS),
+    },
   },
   {
     method: "post",
@@ -189,7 +193,7 @@ export const predictionOperations: readonly Operation[] = [
     request: { params: z.object({ id: PATH.id }) },
     responses: {
       200: json(predictionSchema, "The prediction in its current state."),
-      ...problems(404, ...KEY_ERRORS),
+      ...problems(404, 429, ...KEY_ERRORS),
     },
   },
   {
@@ -249,7 +253,7 @@ export const predictionOperations: readonly Operation[] = [
     tags,
     ...KEYED,
     request: { params: z.object({ id: PATH.id }), query: lastEventId },
-    responses: { 200: eventStream, 204: noMoreEvents, ...problems(404, ...KEY_ERRORS) },
+    responses: { 200: eventStream, 204: noMoreEvents, ...problems(404, 429, ...KEY_ERRORS) },
   },
   {
     method: "get",
@@ -260,7 +264,7 @@ export const predictionOperations: readonly Operation[] = [
     tags,
     ...OPEN,
     request: { params: z.object({ id: PATH.id, capability: PATH.capability }), query: lastEventId },
-    responses: { 200: eventStream, 204: noMoreEvents, ...problems(404, 503) },
+    responses: { 200: eventStream, 204: noMoreEvents, ...problems(404, 429, 503) },
   },
   {
     method: "get",

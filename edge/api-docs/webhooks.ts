@@ -36,7 +36,7 @@ export const webhookOperations: readonly Operation[] = [
     request: ofPrediction,
     responses: {
       200: json(webhookAttemptsSchema, "All deliveries and their attempts."),
-      ...problems(404, ...KEY_ERRORS),
+      ...problems(404, 429, ...KEY_ERRORS),
     },
   },
   {
@@ -48,6 +48,6 @@ export const webhookOperations: readonly Operation[] = [
     tags,
     ...KEYED,
     request: ofPrediction,
-    responses: { 202: json(queuedSchema, "It will be sent."), ...problems(404, ...KEY_ERRORS) },
+    responses: { 202: json(queuedSchema, "It will be sent."), ...problems(404, 429, ...KEY_ERRORS) },
   },
 ];

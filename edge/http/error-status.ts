@@ -26,6 +26,7 @@ export const ERROR_STATUS: Record<ErrorCode, ErrorStatus> = {
   forbidden: 403,
   rate_limited: 429,
   too_many_live: 429,
+  storage_full: 429,
   not_found: 404,
   idempotency_key_reused: 422,
   method_not_allowed: 405,

@@ -72,14 +72,24 @@ export class Hub extends DurableObject<HubEnv> {
     });
   }
 
-  /** A page of the predictions of the key's owner. */
-  async list(keyName: string, query: ListQuery): Promise<PredictionPage> {
-    return listPredictions(this.#parts.store, keyName, query);
+  /** A page of the predictions of the key's owner. Errors of this and other reads: rate_limited. */
+  list(keyName: string, query: ListQuery): Promise<HubResult<PredictionPage>> {
+    return this.#result(() => {
+      this.#parts.reads.admit(keyName);
+      const { page, bytes } = listPredictions(this.#parts.store, keyName, query);
+      this.#parts.reads.count(keyName, bytes);
+      return page;
+    });
   }
 
   /** The prediction. This and the other methods answer not_found unless the key's owner created it. */
   get(id: string, keyName: string): Promise<HubResult<PredictionRecord>> {
-    return this.#answer(() => this.#owned(id, keyName));
+    return this.#answer(() => {
+      this.#parts.reads.admit(keyName);
+      const row = this.#owned(id, keyName);
+      this.#parts.reads.count(keyName, row.inputJson.length);
+      return row;
+    });
   }
 
   /** The prediction once it has ended, or as it is after `timeoutMs`. Errors: too_many_readers, unless it `continues`. */
@@ -177,16 +187,20 @@ export class Hub extends DurableObject<HubEnv> {
 
   webhookLog(id: string, keyName: string): Promise<HubResult<WebhookLog>> {
     return this.#result(() => {
+      this.#parts.reads.admit(keyName);
       const { webhook } = this.#owned(id, keyName);
+      this.#parts.reads.count(keyName, 0);
       return { webhook, deliveries: this.#parts.store.webhooks.log(id) };
     });
   }
 
-  /** Sends the prediction's `completed` webhook again, with the same webhook-id. */
+  /** Sends the prediction's `completed` webhook again, with the same webhook-id. Errors: rate_limited. */
   redeliverWebhook(id: string, keyName: string): Promise<HubResult<null>> {
     return this.#result(() => {
-      this.#owned(id, keyName);
+      this.#parts.redeliveries.admit(keyName);
+      const row = this.#owned(id, keyName);
       this.#parts.webhooks.sendAgain(id);
+      this.#parts.redeliveries.count(keyName, row.inputJson.length + row.logs.length);
       return null;
     });
   }

@@ -56,6 +56,7 @@ export function endPrediction(store: PredictionStore, id: string, ending: Ending
     store.events.append(id, "error", JSON.stringify({ detail: error.message, code: error.code }));
   }
   store.events.append(id, "done", JSON.stringify({ status, ...DONE_REASONS[status] }));
+  store.countSteps(id);
   store.webhooks.queue(id, "completed", Date.now());
 }
 
@@ -96,12 +97,15 @@ export function ingest(
     case "step":
       return ingestStep(store, row, event, attachment, at);
     case "preview":
-      return ingestPreview(store, row, event);
+      return ingestPreview(store, row, event, attachment);
     case "output": {
       const file: OutputFile = { index: event.index, name: fileName(event) };
       if (!isFileDue(row, event)) return false;
       const outputs = [...row.outputs, file].toSorted((a, b) => a.index - b.index);
-      store.update(row.id, { outputs: JSON.stringify(outputs) });
+      store.update(row.id, {
+        outputs: JSON.stringify(outputs),
+        file_bytes: row.fileBytes + attachment.length,
+      });
       store.events.append(row.id, "output", JSON.stringify(file));
       store.webhooks.queue(row.id, "output", Date.now());
       return true;
@@ -153,10 +157,18 @@ function ingestStep(
 }
 
 /** A worker that resumes from a state older than the last preview sends some previews again. */
-function ingestPreview(store: PredictionStore, row: PredictionRow, event: PreviewEvent): boolean {
+function ingestPreview(
+  store: PredictionStore,
+  row: PredictionRow,
+  event: PreviewEvent,
+  attachment: Uint8Array,
+): boolean {
   if (!isFileDue(row, event)) return false;
   const { index, preview, step } = event;
-  store.update(row.id, { previews_seen: placeOf(row, event) + 1 });
+  store.update(row.id, {
+    previews_seen: placeOf(row, event) + 1,
+    file_bytes: row.fileBytes + attachment.length,
+  });
   store.events.append(row.id, "preview", JSON.stringify({ index, preview, step, name: fileName(event) }));
   return true;
 }

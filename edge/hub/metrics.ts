@@ -23,7 +23,10 @@ export const HUB_METRICS = {
   vqd_hub_refused_total: {
     type: "counter",
     help: "Predictions that were refused, by error code.",
-    label: ["code", ["queue_full", "queue_unavailable", "rate_limited", "too_many_live", "other"]],
+    label: [
+      "code",
+      ["queue_full", "queue_unavailable", "rate_limited", "too_many_live", "storage_full", "other"],
+    ],
   },
   vqd_hub_predictions_live: {
     type: "gauge",

@@ -8,6 +8,7 @@ import { EventApplier } from "./apply.ts";
 import { HubAlarm } from "./alarm.ts";
 import { ChangeNotifier } from "./change-notifier.ts";
 import { HubConnection } from "./nats/connection.ts";
+import { OwnerRate } from "./admission/owner-rate.ts";
 import { PredictionCreation } from "./admission/creation.ts";
 import { StreamCursor } from "./nats/cursor.ts";
 import { Dispatcher } from "./nats/dispatcher.ts";
@@ -44,6 +45,8 @@ export class HubParts {
   readonly tracing: Tracing;
   readonly metrics = new HubMetrics();
   readonly slots = new ReaderSlots();
+  readonly reads: OwnerRate;
+  readonly redeliveries: OwnerRate;
   readonly #ctx: DurableObjectState;
 
   constructor(ctx: DurableObjectState, env: HubEnv) {
@@ -56,6 +59,8 @@ export class HubParts {
     const log = consoleLogger(config.logLevel).with({ part: "hub", shard });
     const models = new ModelRegistry(ctx.storage, this.metrics, log);
     this.config = config;
+    this.reads = new OwnerRate(config.readsPerMinute, "reads");
+    this.redeliveries = new OwnerRate(config.redeliveriesPerMinute, "redeliveries");
     this.tracing = tracingOf(config);
     this.store = store;
     this.log = log;
@@ -112,12 +117,19 @@ export class HubParts {
       onDropped: (id) => this.settle([id]),
     });
     this.creation = new PredictionCreation({
+      config,
       store,
       connection: this.connection,
       dispatcher: this.dispatcher,
       onStored: () => this.alarm.arm(),
     });
-    this.readers = new Readers({ store, changes: this.changes, slots: this.slots, log });
+    this.readers = new Readers({
+      store,
+      changes: this.changes,
+      slots: this.slots,
+      openings: new OwnerRate(config.readsPerMinute, "event streams"),
+      log,
+    });
   }
 
   /** Everything that follows from the end of predictions: notifies readers, frees the queue, sends webhooks. */

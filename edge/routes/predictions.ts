@@ -104,7 +104,7 @@ export async function createPrediction(c: AppContext): Promise<Response> {
 export async function listPredictions(c: AppContext): Promise<Response> {
   const query = listQuery(c);
   const keyName = c.get("keyName");
-  const page = await c.get("hubs").ofKey(keyName).list(keyName, query);
+  const page = unwrap(await c.get("hubs").ofKey(keyName).list(keyName, query));
   const origin = originOf(c.get("config"), c.req.url);
   c.header("cache-control", "no-store");
   return c.json({

@@ -16,11 +16,10 @@ async function open(c: AppContext, query: StreamQuery): Promise<Response> {
   const hub = c.get("hubs").ofPrediction(query.id);
   const response = await hub.fetch(streamRequest(query, c.req.raw.signal));
   if (response.status === 404) throw new VqdError("not_found", "the prediction does not exist");
+  const retry = { retryable: true, retryAfterSeconds: Number(response.headers.get("retry-after")) };
+  if (response.status === 429) throw new VqdError("rate_limited", await response.text(), retry);
   if (response.status === 503) {
-    throw new VqdError("too_many_readers", "too many event streams are open", {
-      retryable: true,
-      retryAfterSeconds: Number(response.headers.get("retry-after")),
-    });
+    throw new VqdError("too_many_readers", "too many event streams are open", retry);
   }
   if (c.req.raw.method !== "HEAD") return response;
   await response.body?.cancel();

@@ -41,7 +41,8 @@ export async function waitForEnd(
 
 /** The prediction in its current state. Throws a VqdError (not_found). */
 export function getRecord(hubs: Hubs, id: string, keyName: string): Promise<PredictionRecord> {
-  return ask(hubs, id, (hub) => hub.get(id, keyName));
+  // Not `get`: this belongs to a request that has been admitted.
+  return ask(hubs, id, (hub) => hub.wait(id, keyName, 0, true));
 }
 
 /**

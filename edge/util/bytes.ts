@@ -21,3 +21,6 @@ export function decodeHex(hex: string): Uint8Array<ArrayBuffer> {
     Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16),
   );
 }
+
+/** Bytes of a text in UTF-8. */
+export const byteLength = (text: string): number => new TextEncoder().encode(text).length;

@@ -1,5 +1,6 @@
 // The hub's record of a prediction: what each event does, and what it must not do twice.
 
+import { OwnerRate } from "../../edge/hub/admission/owner-rate.ts";
 import { env } from "cloudflare:workers";
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -297,6 +298,7 @@ describe("event streams", () => {
     await runInDurableObject(hub, async (_, state) => {
       const slots = new ReaderSlots(8);
       const readers = new Readers({
+        openings: new OwnerRate(1_000, "event streams"),
         store: new PredictionStore(state.storage),
         changes: new ChangeNotifier(),
         log: createLogger(() => {}),

@@ -2,18 +2,21 @@
 
 import { decodeJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
+import type { Config } from "../../config.ts";
 import type { HubConnection } from "../nats/connection.ts";
 import type { Dispatcher } from "../nats/dispatcher.ts";
 import { mustGet } from "./lookup.ts";
-import { newRow, type PredictionRow, rankOf } from "../storage/prediction-row.ts";
+import { newRow, type PredictionRow, rankOf, recordBytes } from "../storage/prediction-row.ts";
 import { admitToQueue } from "./queue-place.ts";
 import { RateLimiter } from "./rate-limiter.ts";
+import { admitToStorage } from "./storage-limits.ts";
 import type { RateState } from "../../prediction/rate-state.ts";
 import type { NewPrediction } from "../../prediction/records.ts";
 import { ownIdOf } from "../../prediction/own-id.ts";
 import type { PredictionStore } from "../storage/store.ts";
 
 export interface CreationOptions {
+  readonly config: Config;
   readonly store: PredictionStore;
   readonly connection: Pick<HubConnection, "open">;
   readonly dispatcher: Dispatcher;
@@ -37,7 +40,7 @@ export class PredictionCreation {
     request: NewPrediction,
     parent: string | undefined,
   ): Promise<{ row: PredictionRow; rate: RateState | null }> {
-    const { store, connection, dispatcher, onStored } = this.#options;
+    const { config, store, connection, dispatcher, onStored } = this.#options;
     const known = this.#madeBefore(request);
     if (known !== undefined) return { row: await this.#published(known), rate: null };
     // Without a connection nothing is stored, and the caller learns of it right away.
@@ -47,6 +50,7 @@ export class PredictionCreation {
     const { keyName, limits, priority, maxWaitMs, requestId } = request;
     const job = decodeJob(request.job);
     admitToQueue(store, { ...job, rank: rankOf(priority) }, maxWaitMs);
+    admitToStorage(store, keyName, recordBytes(request), config);
     const rate = this.#rates.admit(keyName, store.liveCountOf(keyName), limits, Date.now());
     store.atomically(() => {
       store.insert(newRow(job, request));

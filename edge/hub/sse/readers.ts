@@ -1,6 +1,7 @@
 // The open event streams of a hub, each fed from stored events.
 
 import type { Logger } from "@vqd/shared/log.ts";
+import type { OwnerRate } from "../admission/owner-rate.ts";
 import type { ChangeNotifier } from "../change-notifier.ts";
 import { BatchCache } from "./frames.ts";
 import { isFinal } from "../../prediction/statuses.ts";
@@ -8,12 +9,14 @@ import type { ReaderSlots } from "./reader-slots.ts";
 import { eventStream, type SseSource } from "./sse.ts";
 import type { PredictionRow } from "../storage/prediction-row.ts";
 import type { PredictionStore } from "../storage/store.ts";
-import { eventForm, parseStreamQuery, tooManyReaders } from "./stream-request.ts";
+import { eventForm, parseStreamQuery, refusedReader, tooManyReaders } from "./stream-request.ts";
 
 interface ReadersOptions {
   readonly store: PredictionStore;
   readonly changes: ChangeNotifier;
   readonly slots: ReaderSlots;
+  /** Limits the openings by owner of the prediction, whoever reads: each may replay all of its events. */
+  readonly openings: OwnerRate;
   readonly log: Logger;
 }
 
@@ -27,7 +30,7 @@ export class Readers {
 
   /** Responds to a request for a prediction's event stream. If it names a key's owner, the handler has authenticated the key. */
   open(request: Request): Response {
-    const { store } = this.#options;
+    const { store, slots, openings } = this.#options;
     const query = parseStreamQuery(new URL(request.url));
     const row = store.get(query.id);
     const allowed =
@@ -39,7 +42,13 @@ export class Readers {
       // Tells an EventSource that has seen everything not to reconnect.
       return new Response(null, { status: 204 });
     }
-    if (!this.#options.slots.hasRoom(row.keyName)) return tooManyReaders();
+    if (!slots.hasRoom(row.keyName)) return tooManyReaders();
+    try {
+      openings.admit(row.keyName);
+    } catch (error) {
+      return refusedReader(error);
+    }
+    openings.count(row.keyName, query.after === 0 ? row.stepBytes : 0);
     const source = this.#source(row, eventForm(row, query));
     return new Response(eventStream(source, query.after, request.signal), {
       headers: {

@@ -2,6 +2,7 @@
 
 import type { OutputFile, PredictionRecord, StoredEvent } from "../../prediction/records.ts";
 import { fileUrl } from "../../prediction/urls.ts";
+import { VqdError } from "@vqd/shared/errors.ts";
 import { RETRY_SECONDS } from "./reader-slots.ts";
 
 /** Either the key's owner asks, for whom `output` is `{index, url}`, or the bearer of a capability, in Replicate's format. */
@@ -49,3 +50,12 @@ export function eventForm(row: PredictionRecord, query: StreamQuery): EventForm 
 
 export const tooManyReaders = (): Response =>
   new Response(null, { status: 503, headers: { "retry-after": String(RETRY_SECONDS) } });
+
+/** For a reader that is refused with a VqdError (rate_limited); throws anything else. */
+export function refusedReader(error: unknown): Response {
+  if (!(error instanceof VqdError)) throw error;
+  return new Response(error.message, {
+    status: 429,
+    headers: { "retry-after": String(error.retryAfterSeconds ?? RETRY_SECONDS) },
+  });
+}

@@ -1,6 +1,10 @@
 // The events of predictions' streams, in SQLite. Rows in, rows out.
 
 import type { StoredEvent } from "../../prediction/records.ts";
+import { byteLength } from "../../util/bytes.ts";
+
+/** Types of events that are deleted before their prediction. */
+const EXPIRING: ReadonlySet<string> = new Set(["step", "preview", "logs"]);
 
 export class EventStore {
   readonly #sql: SqlStorage;
@@ -13,7 +17,8 @@ export class EventStore {
   append(id: string, type: string, data: string): void {
     const { seq } = this.#sql
       .exec<{ seq: number }>(
-        "UPDATE predictions SET event_seq = event_seq + 1 WHERE id = ? RETURNING event_seq AS seq",
+        "UPDATE predictions SET event_seq = event_seq + 1, step_bytes = step_bytes + ? WHERE id = ? RETURNING event_seq AS seq",
+        EXPIRING.has(type) ? byteLength(data) : 0,
         id,
       )
       .one();

@@ -8,6 +8,7 @@ import type { NewPrediction, OutputFile, PredictionRecord } from "../../predicti
 import { ownIdOf } from "../../prediction/own-id.ts";
 import type { PredictionStatus } from "../../prediction/statuses.ts";
 import type { WebhookEvent } from "../../prediction/webhook-events.ts";
+import { byteLength } from "../../util/bytes.ts";
 import { number, numberOrNull, type Row, text, textOrNull } from "./columns.ts";
 
 /** A prediction with the fields that only the hub needs. */
@@ -31,6 +32,10 @@ export interface PredictionRow extends PredictionRecord {
   readonly deletedAt: number | null;
   /** Origin of links in webhooks. */
   readonly origin: string;
+  /** Bytes of its images in object storage. */
+  readonly fileBytes: number;
+  /** Bytes of its steps, previews and log lines in the database. */
+  readonly stepBytes: number;
 }
 
 /** Key of the prediction's model. */
@@ -40,6 +45,13 @@ export const keyOf = ({ model, version }: PredictionRow): string => modelKey({ n
 export const rankOf = (priority: Priority): number => PRIORITIES.indexOf(priority);
 
 export type NewRow = ReturnType<typeof newRow>;
+
+/** Bytes that a record takes beside its input, roughly. */
+const RECORD_OVERHEAD_BYTES = 2_000;
+
+/** Bytes that a new prediction's record takes. */
+export const recordBytes = ({ inputJson }: Pick<NewPrediction, "inputJson">): number =>
+  byteLength(inputJson) + RECORD_OVERHEAD_BYTES;
 
 /** The columns of a new prediction. */
 export function newRow(job: Job, prediction: NewPrediction) {
@@ -66,6 +78,7 @@ export function newRow(job: Job, prediction: NewPrediction) {
     webhook_events: JSON.stringify(prediction.webhook?.events ?? []),
     origin: prediction.origin,
     rank: rankOf(prediction.priority),
+    record_bytes: recordBytes(prediction),
   } satisfies Row;
 }
 
@@ -110,6 +123,8 @@ export function toPrediction(row: Row): PredictionRow {
     webhook: textOrNull(row["webhook"]),
     webhookEvents: JSON.parse(text(row["webhook_events"])) as WebhookEvent[],
     origin: text(row["origin"]),
+    fileBytes: number(row["file_bytes"]),
+    stepBytes: number(row["step_bytes"]),
     filesExpired: number(row["files_expired"]) === 1,
   };
 }

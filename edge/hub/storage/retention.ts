@@ -20,7 +20,7 @@ export async function expire(
   store.atomically(() => store.expireSteps(now - stepRetentionMs));
   for (const row of store.withExpiredFiles(now - fileRetentionMs, EXPIRE_BATCH)) {
     await deleteImages(files, row);
-    store.update(row.id, { files_expired: 1 });
+    store.update(row.id, { files_expired: 1, file_bytes: 0 });
   }
   for (const row of store.tombstones.due(now - TOMBSTONE_MS, EXPIRE_BATCH)) {
     await deleteImages(files, row);

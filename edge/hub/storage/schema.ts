@@ -159,6 +159,35 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE predictions ADD COLUMN deleted_at INTEGER;
   CREATE INDEX predictions_deleted ON predictions (deleted_at) WHERE deleted_at IS NOT NULL;
   `,
+  `
+  -- What a prediction takes up: in this database (of it, what its steps, previews and log lines add, which go earlier; they are
+  -- included from its end on), and in object storage.
+  ALTER TABLE predictions ADD COLUMN record_bytes INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE predictions ADD COLUMN step_bytes INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE predictions ADD COLUMN file_bytes INTEGER NOT NULL DEFAULT 0;
+  UPDATE predictions SET record_bytes = length(CAST(input AS BLOB)) + 2000;
+
+  -- The sums by owner, kept by triggers: whatever changes or deletes a prediction, they stay true.
+  CREATE TABLE usage (
+    key_name TEXT PRIMARY KEY,
+    records INTEGER NOT NULL,
+    files INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  INSERT INTO usage SELECT key_name, sum(record_bytes), sum(file_bytes) FROM predictions GROUP BY key_name;
+  CREATE TRIGGER usage_of_new AFTER INSERT ON predictions BEGIN
+    INSERT INTO usage VALUES (new.key_name, new.record_bytes, new.file_bytes)
+      ON CONFLICT (key_name) DO UPDATE SET records = records + excluded.records, files = files + excluded.files;
+  END;
+  CREATE TRIGGER usage_of_changed AFTER UPDATE OF record_bytes, file_bytes ON predictions BEGIN
+    UPDATE usage SET records = records + new.record_bytes - old.record_bytes,
+      files = files + new.file_bytes - old.file_bytes WHERE key_name = new.key_name;
+  END;
+  CREATE TRIGGER usage_of_deleted AFTER DELETE ON predictions BEGIN
+    UPDATE usage SET records = records - old.record_bytes, files = files - old.file_bytes
+      WHERE key_name = old.key_name;
+    DELETE FROM usage WHERE key_name = old.key_name AND records <= 0 AND files <= 0;
+  END;
+  `,
 ];
 
 /** Migrates the database to the newest schema. */

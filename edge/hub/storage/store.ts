@@ -6,6 +6,7 @@ import { Tombstones } from "./tombstones.ts";
 import { type NewRow, type PredictionRow, toPrediction } from "./prediction-row.ts";
 import type { ListQuery } from "../../prediction/records.ts";
 import type { PredictionStatus } from "../../prediction/statuses.ts";
+import { byteLength } from "../../util/bytes.ts";
 import { WebhookStore } from "./webhook-store.ts";
 
 /** What determines when a waiting prediction is served. */
@@ -42,6 +43,7 @@ interface RowChanges {
   completed_at?: number;
   steps_expired?: 1;
   files_expired?: 1;
+  file_bytes?: number;
 }
 
 export class PredictionStore {
@@ -84,8 +86,15 @@ export class PredictionStore {
     return this.#rows(query, keyName, key)[0];
   }
 
-  /** An owner's predictions in the direction of `from`, nearest first. */
-  page(keyName: string, { limit, from, createdAfter, createdBefore }: ListQuery): PredictionRow[] {
+  /**
+   * An owner's predictions in the direction of `from`, nearest first: at most `limit`, and no more than have `maxBytes` of
+   * input together, but at least one. `hasMore` if there are others.
+   */
+  page(
+    keyName: string,
+    { limit, from, createdAfter, createdBefore }: ListQuery,
+    maxBytes: number,
+  ): { rows: PredictionRow[]; bytes: number; hasMore: boolean } {
     const isNewer = from?.towards === "newer";
     const conditions = ["key_name = ?", "deleted_at IS NULL"];
     const values: SqlStorageValue[] = [keyName];
@@ -102,11 +111,43 @@ export class PredictionStore {
       values.push(createdBefore);
     }
     const order = isNewer ? "created_at, id" : "created_at DESC, id DESC";
-    return this.#rows(
-      `SELECT * FROM predictions WHERE ${conditions.join(" AND ")} ORDER BY ${order} LIMIT ?`,
+    const found = this.#sql.exec(
+      `SELECT * FROM predictions WHERE ${conditions.join(" AND ")} ORDER BY ${order}`,
       ...values,
-      limit,
     );
+    const rows: PredictionRow[] = [];
+    let bytes = 0;
+    // Rows are read one by one: what does not fit stays in the database.
+    for (const one of found) {
+      const row = toPrediction(one);
+      const size = byteLength(row.inputJson);
+      if (rows.length > 0 && (rows.length === limit || bytes + size > maxBytes)) {
+        return { rows, bytes, hasMore: true };
+      }
+      rows.push(row);
+      bytes += size;
+    }
+    return { rows, bytes, hasMore: false };
+  }
+
+  /** Bytes that the owner's predictions take up in the database and in object storage. */
+  usageOf(keyName: string): { records: number; files: number } {
+    const query = "SELECT records, files FROM usage WHERE key_name = ?";
+    const [row] = this.#sql.exec<{ records: number; files: number }>(query, keyName).toArray();
+    return row ?? { records: 0, files: 0 };
+  }
+
+  /** When the owner's oldest prediction ended whose record, or whose images, are still stored; null for none. */
+  oldestEndOf(keyName: string, what: "records" | "images"): number | null {
+    const [row] = this.#sql
+      .exec<{ at: number }>(
+        `SELECT completed_at AS at FROM predictions WHERE key_name = ? AND completed_at IS NOT NULL
+         AND (file_bytes > 0 OR ?) ORDER BY created_at LIMIT 1`,
+        keyName,
+        what === "records" ? 1 : 0,
+      )
+      .toArray();
+    return row?.at ?? null;
   }
 
   /** Waiting predictions of the same version that are served earlier: those of higher priority, and older ones of the same. */
@@ -149,6 +190,14 @@ export class PredictionStore {
     const assignments = columns.map((column) => `${column} = ?`).join(", ");
     const values = Object.values(changes) as SqlStorageValue[];
     this.#sql.exec(`UPDATE predictions SET ${assignments} WHERE id = ?`, ...values, id);
+  }
+
+  /** Counts the steps, previews and log lines of a prediction that has just ended among what its record takes up. */
+  countSteps(id: string): void {
+    this.#sql.exec(
+      "UPDATE predictions SET record_bytes = record_bytes + step_bytes + length(logs) WHERE id = ?",
+      id,
+    );
   }
 
   remove(id: string): void {
@@ -212,7 +261,8 @@ export class PredictionStore {
       before,
     );
     this.#sql.exec(
-      "UPDATE predictions SET steps_expired = 1 WHERE completed_at <= ? AND steps_expired = 0",
+      `UPDATE predictions SET steps_expired = 1, record_bytes = record_bytes - step_bytes, step_bytes = 0
+       WHERE completed_at <= ? AND steps_expired = 0`,
       before,
     );
   }

@@ -8,6 +8,7 @@ import type {
   DeliveryState,
   WebhookEvent,
 } from "../../prediction/webhook-events.ts";
+import { byteLength } from "../../util/bytes.ts";
 import { number, numberOrNull, type Row, text, textOrNull } from "./columns.ts";
 
 /** Hosts and predictions whose deliveries cannot be sent now. */
@@ -19,6 +20,8 @@ export interface Exclusion {
 /** Shortest interval between deliveries of the same event; faster ones are merged. */
 const THROTTLE_MS = 500;
 const THROTTLED: ReadonlySet<WebhookEvent> = new Set(["output", "logs"]);
+/** Latest attempts of a delivery that are kept: redeliveries can add any number. */
+const MAX_ATTEMPTS_KEPT = 50;
 /** How long the previous secret keeps signing after a rotation. */
 const OLD_SECRET_MS = 24 * 60 * 60 * 1_000;
 
@@ -147,6 +150,12 @@ export class WebhookStore {
   /** Marks the start of an attempt. The delivery is not due before `leaseUntil`, so it is neither sent twice at a time nor lost. */
   claim(id: string, body: string, { now, leaseUntil }: { now: number; leaseUntil: number }): void {
     this.#sql.exec(
+      `UPDATE predictions SET record_bytes = record_bytes + ? WHERE id =
+         (SELECT prediction_id FROM deliveries WHERE id = ? AND body IS NULL)`,
+      byteLength(body),
+      id,
+    );
+    this.#sql.exec(
       "UPDATE deliveries SET body = ?, sent_at = ?, next_at = ? WHERE id = ?",
       body,
       now,
@@ -158,12 +167,18 @@ export class WebhookStore {
   recordAttempt(id: string, at: number, ms: number, { status, error }: AttemptOutcome): void {
     this.#sql.exec(
       `INSERT INTO delivery_attempts (delivery_id, n, at, status, error, ms)
-       SELECT ?5, (SELECT count(*) FROM delivery_attempts WHERE delivery_id = ?5) + 1, ?1, ?2, ?3, ?4`,
+       SELECT ?5, (SELECT coalesce(max(n), 0) FROM delivery_attempts WHERE delivery_id = ?5) + 1, ?1, ?2, ?3, ?4`,
       at,
       status,
       error,
       ms,
       id,
+    );
+    this.#sql.exec(
+      `DELETE FROM delivery_attempts WHERE delivery_id = ?1
+         AND n <= (SELECT max(n) FROM delivery_attempts WHERE delivery_id = ?1) - ?2`,
+      id,
+      MAX_ATTEMPTS_KEPT,
     );
   }
 

@@ -90,9 +90,9 @@ export class WebhookSender {
     const startedAt = Date.now();
     const leaseUntil = startedAt + LEASE_MS;
     try {
-      const body = delivery.body ?? this.#bodyOf(row);
-      store.claim(delivery.id, body, { now: startedAt, leaseUntil });
-      const outcome = await this.#attempt(delivery, row, url, body);
+      const stored = delivery.body ?? this.#bodyOf(row);
+      store.claim(delivery.id, stored, { now: startedAt, leaseUntil });
+      const outcome = await this.#attempt(delivery, row, url, withInput(stored, row));
       const now = Date.now();
       store.recordAttempt(delivery.id, startedAt, now - startedAt, outcome);
       const tries = delivery.tries + 1;
@@ -170,10 +170,18 @@ export class WebhookSender {
     }
   }
 
-  /** The prediction in its current state, with the same links that its creator got. */
+  /** The prediction in its current state, with the same links that its creator got, and without the input: see withInput. */
   #bodyOf(row: PredictionRow): string {
     const { predictions, config } = this.#options;
     const record = { ...row, queue: queuePlace(predictions, row) };
-    return JSON.stringify(viewPrediction(record, { origin: row.origin, retention: config }));
+    return JSON.stringify({
+      ...viewPrediction(record, { origin: row.origin, retention: config }),
+      input: null,
+    });
   }
+}
+
+/** A stored body with the prediction's input, which is stored only once: with its record. */
+function withInput(body: string, { inputJson }: PredictionRow): string {
+  return JSON.stringify({ ...(JSON.parse(body) as object), input: JSON.parse(inputJson) as unknown });
 }

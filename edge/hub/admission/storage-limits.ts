@@ -1,0 +1,43 @@
+// Refuses predictions of an owner that stores too much: records in the hub, and images in object storage.
+
+import { VqdError } from "@vqd/shared/errors.ts";
+import type { Config } from "../../config.ts";
+import type { PredictionStore } from "../storage/store.ts";
+
+const MIN_RETRY_SECONDS = 5;
+const MB = 1_000_000;
+
+type Limits = Pick<Config, "recordLimitBytes" | "fileLimitBytes" | "recordRetentionMs" | "fileRetentionMs">;
+
+/**
+ * Call before a prediction is stored whose record takes `newBytes`. What live predictions have yet to produce is not known, so
+ * a limit may be exceeded by as much. Throws a VqdError (storage_full) that says when the oldest of it is deleted.
+ */
+export function admitToStorage(
+  store: PredictionStore,
+  keyName: string,
+  newBytes: number,
+  { recordLimitBytes, fileLimitBytes, recordRetentionMs, fileRetentionMs }: Limits,
+): void {
+  const { records, files } = store.usageOf(keyName);
+  if (records + newBytes > recordLimitBytes) {
+    throw full(store, keyName, "records", recordLimitBytes, recordRetentionMs);
+  }
+  if (files >= fileLimitBytes) throw full(store, keyName, "images", fileLimitBytes, fileRetentionMs);
+}
+
+function full(
+  store: PredictionStore,
+  keyName: string,
+  what: "records" | "images",
+  limit: number,
+  retentionMs: number,
+): VqdError {
+  const endedAt = store.oldestEndOf(keyName, what);
+  const seconds = endedAt === null ? 0 : Math.ceil((endedAt + retentionMs - Date.now()) / 1_000);
+  return new VqdError(
+    "storage_full",
+    `the ${what} of the key's owner take up the ${limit / MB} MB that they may; they are deleted ${retentionMs / 1_000} s after their prediction's end`,
+    { retryable: true, retryAfterSeconds: Math.max(MIN_RETRY_SECONDS, seconds) },
+  );
+}
