@@ -25,7 +25,11 @@ The memory of readers is read from /proc, so that it is Linux only.
 
 const QUEUE_LIMIT = 10_000;
 /** One key makes more here than a caller may. */
-const NO_LIMITS = { RATE_LIMIT_PER_MINUTE: "1000000", LIVE_LIMIT: "1000000" };
+const NO_LIMITS = {
+  RATE_LIMIT_PER_MINUTE: "1000000",
+  LIVE_LIMIT: "1000000",
+  READ_LIMIT_PER_MINUTE: "1000000",
+};
 
 const { values } = parseArgs({
   options: {

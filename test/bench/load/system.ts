@@ -28,7 +28,11 @@ export interface System extends AsyncDisposable {
 
 const KEY_BYTES = 24;
 /** It is the queue that is to refuse, not the limits of a key. */
-const NO_LIMITS = { RATE_LIMIT_PER_MINUTE: "1000000", LIVE_LIMIT: "1000000" };
+const NO_LIMITS = {
+  RATE_LIMIT_PER_MINUTE: "1000000",
+  LIVE_LIMIT: "1000000",
+  READ_LIMIT_PER_MINUTE: "1000000",
+};
 
 const newKey = (): string => `vqd_${randomBytes(KEY_BYTES).toString("base64url")}`;
 const digestOf = (key: string): string => createHash("sha256").update(key).digest("hex");

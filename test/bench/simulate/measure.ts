@@ -28,7 +28,11 @@ const PASS_IMAGES = [1, 2, 3, 4, 6, 8, 10];
 const REPEATS = 10;
 const ROUNDS = 3;
 const QUEUE_LIMIT = 10_000;
-const NO_LIMITS = { RATE_LIMIT_PER_MINUTE: "1000000", LIVE_LIMIT: "1000000" };
+const NO_LIMITS = {
+  RATE_LIMIT_PER_MINUTE: "1000000",
+  LIVE_LIMIT: "1000000",
+  READ_LIMIT_PER_MINUTE: "1000000",
+};
 
 export interface StepFigures {
   readonly threads: number;
