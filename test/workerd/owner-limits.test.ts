@@ -66,6 +66,17 @@ describe("what an owner stores", () => {
     expect(gone).toEqual({ records: 0, files: 0 });
   });
 
+  it("is given back when it is deleted", async () => {
+    const left = await inStore((store) => {
+      const id = insert(store, "tidy", 10_000);
+      happen(store, id, outputEvent(0));
+      end(store, id);
+      store.atomically(() => store.tombstones.bury(id, Date.now()));
+      return store.usageOf("tidy");
+    });
+    expect(left).toEqual({ records: 0, files: 0 });
+  });
+
   it("is limited, with an error that says until when, and nobody else's", async () => {
     const limits = {
       recordLimitBytes: 100_000,

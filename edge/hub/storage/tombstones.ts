@@ -14,7 +14,8 @@ export class Tombstones {
   bury(id: string, now: number): void {
     this.#sql.exec(
       `UPDATE predictions SET deleted_at = ?, input = '{}', logs = '', outputs = '[]', error_message = NULL, webhook = NULL,
-         webhook_events = '[]', idempotency_key = NULL, request_hash = NULL, stream_capability = '' WHERE id = ?`,
+         webhook_events = '[]', idempotency_key = NULL, request_hash = NULL, stream_capability = '',
+         record_bytes = 0, step_bytes = 0, file_bytes = 0 WHERE id = ?`,
       now,
       id,
     );
