@@ -1,9 +1,10 @@
-// The Idempotency-Key header: a repeated request finds the prediction that it created the first time.
+// Repeated requests find the prediction that was created the first time: by the Idempotency-Key header, by an id of the
+// caller's own, or because the client says that it tries again.
 
 import { encodeHex } from "../util/bytes.ts";
 import type { AppContext } from "./context.ts";
 import { isOwnId, keyOfOwnId } from "../prediction/own-id.ts";
-import type { Idempotency } from "../prediction/records.ts";
+import type { Idempotency, Retry } from "../prediction/records.ts";
 import { invalidInput } from "./validation.ts";
 
 /** Visible ASCII; most clients send a UUID. */
@@ -32,6 +33,16 @@ export async function idempotencyOfId(c: AppContext, body: unknown): Promise<Ide
     throw invalidInput([{ path: "Idempotency-Key", message: "must be omitted: the id takes its place" }]);
   }
   return { key: keyOfOwnId(id), requestHash: await requestHash(c, body) };
+}
+
+/** How many times the client has sent this request before; sent by OpenAI's clients. */
+const RETRY_COUNT = "x-stainless-retry-count";
+
+/** The request as one that its client sends again by itself; undefined unless the client says so. */
+export async function retryOf(c: AppContext, body: unknown): Promise<Retry | undefined> {
+  const count = c.req.header(RETRY_COUNT) ?? "";
+  if (!/^\d{1,4}$/.test(count)) return undefined;
+  return { requestHash: await requestHash(c, body), isRetry: Number(count) > 0 };
 }
 
 /** A hash of everything that the request asks for. */

@@ -15,6 +15,7 @@ function overdue(row: PredictionRow, now: number): Pick<Ending, "status" | "erro
   if (row.cancelAt !== null && now >= row.cancelAt) {
     return { status: row.startedAt === null ? "aborted" : "canceled" };
   }
+  if (row.abandonedUntil !== null && now >= row.abandonedUntil) return { status: "canceled" };
   const error = overdueError(row, now);
   return error === undefined ? undefined : { status: "failed", error };
 }

@@ -34,6 +34,9 @@ import { expire } from "./storage/retention.ts";
 /** Maximum number of events that one call returns. */
 const EVENT_BATCH = 16;
 
+/** How long a client that has left is waited for: OpenAI's wait 8 s at most before they try again. */
+const RETRY_GRACE_MS = 10_000;
+
 /** How long the result of a check of NATS is reused. */
 const HEALTH_CACHE_MS = 1_000;
 
@@ -139,6 +142,16 @@ export class Hub extends DurableObject<HubEnv> {
       this.#parts.log.info("canceled", { prediction: id });
       this.#parts.settle([id]);
       return mustGet(this.#parts.store, id);
+    });
+  }
+
+  /** The prediction's client has left, and may ask again. If it does not within seconds, the prediction is canceled. */
+  abandon(id: string, keyName: string): Promise<HubResult<null>> {
+    return this.#result(() => {
+      if (isFinal(this.#owned(id, keyName).status)) return null;
+      this.#parts.store.abandoned.leave(id, Date.now() + RETRY_GRACE_MS);
+      this.#parts.alarm.arm();
+      return null;
     });
   }
 

@@ -72,6 +72,8 @@ export interface NewPrediction {
   /** Time after its creation at which it is canceled; null for never. */
   readonly cancelAfterMs: number | null;
   readonly idempotency: Idempotency | null;
+  /** Of a client that sends its request again by itself if it gets no answer. Not with an idempotency key. */
+  readonly retry?: Retry | undefined;
   readonly webhook: Webhook | null;
   readonly limits: RateLimits;
   /** Origin of links in webhooks. */
@@ -111,6 +113,14 @@ export interface Idempotency {
   readonly key: string;
   /** SHA-256 of everything the request asks for, in hex. */
   readonly requestHash: string;
+}
+
+/** A request that its client may send again, or that is sent again. */
+export interface Retry {
+  /** SHA-256 of everything the request asks for, in hex. */
+  readonly requestHash: string;
+  /** Whether the client has sent it before. */
+  readonly isRetry: boolean;
 }
 
 /** A position in a list ordered by creation: everything on one side of a prediction. */

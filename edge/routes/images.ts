@@ -6,7 +6,7 @@ import { cancelAfterMs } from "../http/cancel-after.ts";
 import type { AppContext } from "../http/context.ts";
 import type { PredictionRecord } from "../prediction/records.ts";
 import type { JsonSeed } from "@vqd/shared/sampling/seed.ts";
-import { idempotencyOf } from "../http/idempotency.ts";
+import { idempotencyOf, retryOf } from "../http/idempotency.ts";
 import { listModels, resolveModel } from "../service/models.ts";
 import {
   checkImages,
@@ -39,6 +39,7 @@ export async function generateImages(c: AppContext): Promise<Response> {
   const size = checkSize(body.size, model);
   const input = toPredictionInput(body);
   const idempotency = await idempotencyOf(c, body);
+  const retry = idempotency === null ? await retryOf(c, body) : undefined;
   const origin = originOf(config, c.req.url);
   const { record, rate } = await submitPrediction(hubs, config, {
     input,
@@ -48,6 +49,7 @@ export async function generateImages(c: AppContext): Promise<Response> {
     traceparent: c.get("traceparent"),
     cancelAfterMs: cancelAfterMs(c.req.header("cancel-after")),
     idempotency,
+    retry,
     priority: body.priority,
     pathOf: openaiField,
     origin,
@@ -62,18 +64,21 @@ export async function generateImages(c: AppContext): Promise<Response> {
     files: c.env.FILES,
     hasKey: idempotency !== null,
   };
+  // A client that has got the beginning of a stream does not try again.
+  const mayRetry = retry !== undefined && body.stream !== true;
   // With an idempotency key the caller can come back for the images, so they are completed.
-  const onDisconnect = idempotency === null ? cancellation(c, record.id) : (): void => {};
+  const onDisconnect = idempotency === null ? departure(c, record.id, mayRetry) : (): void => {};
   return body.stream ? streamed(c, job, record, onDisconnect) : answered(c, job, record, onDisconnect);
 }
 
-/** A function that cancels the prediction the first time it is called. */
-function cancellation(c: AppContext, id: string): () => void {
-  let isCanceled = false;
+/** A function that cancels the prediction the first time it is called, or leaves it to the client's next try for a while. */
+function departure(c: AppContext, id: string, mayRetry: boolean): () => void {
+  let hasLeft = false;
   return () => {
-    if (isCanceled) return;
-    isCanceled = true;
-    c.executionCtx.waitUntil(c.get("hubs").ofPrediction(id).cancel(id, c.get("keyName")));
+    if (hasLeft) return;
+    hasLeft = true;
+    const [hub, keyName] = [c.get("hubs").ofPrediction(id), c.get("keyName")];
+    c.executionCtx.waitUntil(mayRetry ? hub.abandon(id, keyName) : hub.cancel(id, keyName));
   };
 }
 

@@ -11,7 +11,7 @@ import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import type { Config } from "../config.ts";
 import { completeInput, type FieldPath } from "./complete-input.ts";
 import type { Hubs } from "./hubs.ts";
-import type { Idempotency, PredictionRecord, Webhook } from "../prediction/records.ts";
+import type { Idempotency, PredictionRecord, Retry, Webhook } from "../prediction/records.ts";
 import { unwrap } from "../prediction/hub-result.ts";
 import type { RateState } from "../prediction/rate-state.ts";
 import { BEST_QUALITY, type PredictionInput } from "./schemas.ts";
@@ -26,6 +26,7 @@ export interface Submission {
   readonly traceparent: string | undefined;
   readonly cancelAfterMs?: number | null;
   readonly idempotency?: Idempotency | null;
+  readonly retry?: Retry | undefined;
   /** Normal by default, or the key's highest if that is lower. */
   readonly priority?: Priority | null | undefined;
   /** Names the input's fields in errors. */
@@ -139,6 +140,7 @@ export async function submitPrediction(
     runTimeoutMs: config.runTimeoutMs,
     cancelAfterMs: submission.cancelAfterMs ?? null,
     idempotency: submission.idempotency ?? null,
+    retry: submission.retry,
     webhook: submission.webhook ?? null,
     limits: {
       perMinute: apiKey.perMinute ?? config.rateLimits.perMinute,

@@ -1,6 +1,6 @@
 // The openai and replicate clients, unchanged, against the running system; and against answers that are broken.
 
-import { type APIError, ConflictError, InternalServerError } from "openai";
+import OpenAI, { APIConnectionTimeoutError, type APIError, ConflictError, InternalServerError } from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { request } from "./support/client.ts";
 import { CHECKS, generate, INPUT, openaiOf, replicateOf, stream } from "./support/client-checks.ts";
@@ -111,6 +111,29 @@ describe("without a worker, openai", () => {
       .toBeInstanceOf(ConflictError);
     await done;
     expect(error).toMatchObject({ status: 409, code: "canceled" });
+  });
+
+  it("that times out and tries again has a single prediction, which is canceled once it gives up", async () => {
+    let tries = 0;
+    const openai = new OpenAI({
+      apiKey: test.apiKey,
+      baseURL: `${test.url}/v1`,
+      timeout: 2_000,
+      maxRetries: 2,
+      fetch: (url, init) => {
+        tries++;
+        return fetch(url, init);
+      },
+    });
+    const seed = 20_261_129;
+    await expect(generate(openai, { seed })).rejects.toBeInstanceOf(APIConnectionTimeoutError);
+    expect(tries).toBe(3);
+    const made = async (): Promise<string[]> => {
+      const { results } = await replicateOf(test).predictions.list();
+      return results.flatMap(({ input, status }) => ((input as typeof INPUT).seed === seed ? [status] : []));
+    };
+    expect(await made()).toEqual(["starting"]);
+    await expect.poll(made, { timeout: 40_000 }).toEqual(["canceled"]);
   });
 
   it("throws the error of a stream that had begun", async () => {

@@ -2,6 +2,7 @@
 
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Job } from "../../shared/job.ts";
 import { call, hubs, IMAGE, PlayedWorker } from "./support.ts";
 
 let worker: PlayedWorker;
@@ -16,7 +17,11 @@ const generate = (body: object, headers: Record<string, string> = {}): Promise<R
   call("/v1/images/generations", { json: { prompt: "a cat", num_inference_steps: 1, ...body }, headers });
 
 /** Moves one of a prediction's times by so many seconds, and lets the hub see it. */
-async function move(column: "completed_at" | "queue_deadline_at" | "cancel_at", id: string, seconds: number) {
+async function move(
+  column: "completed_at" | "queue_deadline_at" | "cancel_at" | "abandoned_until",
+  id: string,
+  seconds: number,
+) {
   const hub = hubs.ofKey("test");
   await runInDurableObject(hub, (_, state) => {
     const at = Date.now() + seconds * 1_000;
@@ -96,5 +101,88 @@ describe("Cancel-After", () => {
     const response = await generate({ seed: 508 }, { "cancel-after": "bogus" });
     expect(response.status).toBe(400);
     expect(await response.json()).toMatchObject({ error: { param: "Cancel-After", code: "invalid_value" } });
+  });
+});
+
+describe("a client that tries again by itself", () => {
+  const TRY = "x-stainless-retry-count";
+
+  /** Sends a request, and leaves as soon as a worker has its job. */
+  async function leave(body: { seed: number }, headers: Record<string, string>): Promise<Job> {
+    const leaving = new AbortController();
+    const json = { prompt: "a cat", num_inference_steps: 1, ...body };
+    const answer = call("/v1/images/generations", { json, headers, signal: leaving.signal });
+    const job = await worker.take({ seed: body.seed });
+    leaving.abort();
+    await expect(answer).rejects.toThrow();
+    return job;
+  }
+  const rowOf = (id: string): Promise<{ status: string; until: number | null }> =>
+    runInDurableObject(hubs.ofKey("test"), (_, state) =>
+      state.storage.sql
+        .exec<{ status: string; until: number | null }>(
+          "SELECT status, abandoned_until AS until FROM predictions WHERE id = ?",
+          id,
+        )
+        .one(),
+    );
+  const madeWith = async (seed: number): Promise<string[]> => {
+    const { results } = await (
+      await call("/v1/predictions")
+    ).json<{ results: { id: string; input: { seed: number } }[] }>();
+    return results.filter(({ input }) => input.seed === seed).map(({ id }) => id);
+  };
+
+  it("joins the prediction that it has left, once, and as its only client", async () => {
+    const job = await leave({ seed: 511 }, { [TRY]: "0" });
+    await expect.poll(async () => (await rowOf(job.id)).until).toBeGreaterThan(Date.now());
+    const again = generate({ seed: 511 }, { [TRY]: "1" });
+    await expect.poll(() => rowOf(job.id)).toEqual({ status: "starting", until: null });
+    // Another try does not find it any more: somebody is waiting for it.
+    const other = generate({ seed: 511 }, { [TRY]: "1" });
+    await expect.poll(async () => (await madeWith(511)).length).toBe(2);
+    await worker.play(job);
+    expect(await (await again).json()).toMatchObject({ prediction_id: job.id });
+    const second = await worker.take({ seed: 511 });
+    expect(second.id).not.toBe(job.id);
+    await worker.play(second);
+    expect(await (await other).json()).toMatchObject({ prediction_id: second.id });
+  });
+
+  it("finds only its own request, with its own key", async () => {
+    const job = await leave({ seed: 512 }, { [TRY]: "0" });
+    await expect.poll(async () => (await rowOf(job.id)).until).not.toBeNull();
+    const leaving = new AbortController();
+    const json = { prompt: "a cat", num_inference_steps: 1, seed: 512 };
+    const others = [
+      // The first try of somebody who asks for the same.
+      call("/v1/images/generations", { json, headers: { [TRY]: "0" }, signal: leaving.signal }),
+      call("/v1/images/generations", { json, signal: leaving.signal }),
+      call("/v1/images/generations", {
+        json: { ...json, n: 2 },
+        headers: { [TRY]: "1" },
+        signal: leaving.signal,
+      }),
+      call("/v1/images/generations", {
+        json,
+        headers: { [TRY]: "1" },
+        key: "other-key",
+        signal: leaving.signal,
+      }),
+    ];
+    await expect.poll(async () => (await madeWith(512)).length).toBe(4);
+    expect((await rowOf(job.id)).until).not.toBeNull();
+    leaving.abort();
+    await Promise.allSettled(others);
+  });
+
+  it("has what it left canceled if it does not come back", async () => {
+    const job = await leave({ seed: 513 }, { [TRY]: "0" });
+    await expect.poll(async () => (await rowOf(job.id)).until).not.toBeNull();
+    const stopped = worker.canceled(job.id);
+    await worker.nc.flush();
+    await move("abandoned_until", job.id, -1);
+    expect((await rowOf(job.id)).status).toBe("canceled");
+    await stopped;
   });
 });

@@ -33,15 +33,15 @@ export class PredictionCreation {
   }
 
   /**
-   * Stores and dispatches a prediction, or finds the one that the same idempotent request created before, with a `rate` of
-   * null. `parent` is the traceparent of the enclosing span. Throws a VqdError: see Hub.create.
+   * Stores and dispatches a prediction, or finds the one that the same idempotent request, or the one that this repeats, created
+   * before, with a `rate` of null. `parent` is the traceparent of the enclosing span. Throws a VqdError: see Hub.create.
    */
   async create(
     request: NewPrediction,
     parent: string | undefined,
   ): Promise<{ row: PredictionRow; rate: RateState | null }> {
     const { config, store, connection, dispatcher, onStored } = this.#options;
-    const known = this.#madeBefore(request);
+    const known = this.#madeBefore(request) ?? this.#abandoned(request);
     if (known !== undefined) return { row: await this.#published(known), rate: null };
     // Without a connection nothing is stored, and the caller learns of it right away.
     await connection.open();
@@ -71,6 +71,14 @@ export class PredictionCreation {
     const path = ownIdOf(idempotency.key) === null ? "Idempotency-Key" : "id";
     const message = "was already used for a different request";
     throw new VqdError("idempotency_key_reused", `${path} ${message}`, { errors: [{ path, message }] });
+  }
+
+  /** The prediction that the client has left behind, if it now sends its request again. */
+  #abandoned({ keyName, retry }: NewPrediction): PredictionRow | undefined {
+    if (retry?.isRetry !== true) return undefined;
+    const { store } = this.#options;
+    const id = store.abandoned.adopt(keyName, retry.requestHash);
+    return id === undefined ? undefined : store.get(id);
   }
 
   /** Waits for the request that created it, and throws what that one throws. */

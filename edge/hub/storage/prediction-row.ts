@@ -27,6 +27,8 @@ export interface PredictionRow extends PredictionRecord {
   readonly runTimeoutMs: number;
   /** Unix time in ms. */
   readonly cancelAt: number | null;
+  /** When it is canceled because its client has left, as Unix time in ms; null as long as somebody wants it. */
+  readonly abandonedUntil: number | null;
   readonly requestHash: string | null;
   /** When its owner deleted it, as Unix time in ms: since then it exists for nobody. */
   readonly deletedAt: number | null;
@@ -73,7 +75,7 @@ export function newRow(job: Job, prediction: NewPrediction) {
     run_timeout_ms: prediction.runTimeoutMs,
     cancel_at: prediction.cancelAfterMs === null ? null : job.createdAt + prediction.cancelAfterMs,
     idempotency_key: prediction.idempotency?.key ?? null,
-    request_hash: prediction.idempotency?.requestHash ?? null,
+    request_hash: prediction.idempotency?.requestHash ?? prediction.retry?.requestHash ?? null,
     webhook: prediction.webhook?.url ?? null,
     webhook_events: JSON.stringify(prediction.webhook?.events ?? []),
     origin: prediction.origin,
@@ -118,6 +120,7 @@ export function toPrediction(row: Row): PredictionRow {
     runTimeoutMs: number(row["run_timeout_ms"]),
     rank: number(row["rank"]),
     cancelAt: numberOrNull(row["cancel_at"]),
+    abandonedUntil: numberOrNull(row["abandoned_until"]),
     requestHash: textOrNull(row["request_hash"]),
     deletedAt: numberOrNull(row["deleted_at"]),
     webhook: textOrNull(row["webhook"]),

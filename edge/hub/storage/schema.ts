@@ -188,6 +188,12 @@ const MIGRATIONS: readonly string[] = [
     DELETE FROM usage WHERE key_name = old.key_name AND records <= 0 AND files <= 0;
   END;
   `,
+  `
+  -- When it is canceled because its client has left, unless the client asks again.
+  ALTER TABLE predictions ADD COLUMN abandoned_until INTEGER;
+  CREATE INDEX predictions_abandoned ON predictions (key_name, request_hash)
+    WHERE abandoned_until IS NOT NULL AND completed_at IS NULL;
+  `,
 ];
 
 /** Migrates the database to the newest schema. */

@@ -1,6 +1,7 @@
 // The hub's predictions in SQLite: rows in, rows out, no decisions.
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
+import { AbandonedPredictions } from "./abandoned.ts";
 import { EventStore } from "./event-store.ts";
 import { Tombstones } from "./tombstones.ts";
 import { type NewRow, type PredictionRow, toPrediction } from "./prediction-row.ts";
@@ -51,6 +52,7 @@ export class PredictionStore {
   /** Webhooks of the predictions. */
   readonly webhooks: WebhookStore;
   readonly tombstones: Tombstones;
+  readonly abandoned: AbandonedPredictions;
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
 
@@ -58,6 +60,7 @@ export class PredictionStore {
     this.events = new EventStore(storage);
     this.webhooks = new WebhookStore(storage);
     this.tombstones = new Tombstones(storage);
+    this.abandoned = new AbandonedPredictions(storage);
     this.#storage = storage;
     this.#sql = storage.sql;
   }
@@ -247,7 +250,8 @@ export class PredictionStore {
   nextDeadline(): number | null {
     return this.#sql
       .exec<{ at: number | null }>(
-        `SELECT min(min(coalesce(started_at + run_timeout_ms, queue_deadline_at), ifnull(cancel_at, 9e15))) AS at
+        `SELECT min(min(coalesce(started_at + run_timeout_ms, queue_deadline_at), ifnull(cancel_at, 9e15),
+                        ifnull(abandoned_until, 9e15))) AS at
          FROM predictions WHERE completed_at IS NULL`,
       )
       .one().at;
