@@ -34,8 +34,13 @@ class DataConfig:
 class SceneConfig:
     """The grammar's shares."""
 
-    shares: tuple[float, ...] = (0.36, 0.03, 0.17, 0.07, 0.05, 0.11, 0.12, 0.09)
+    shares: tuple[float, ...] = (0.24, 0.04, 0.17, 0.07, 0.04, 0.14, 0.17, 0.13)
     """Of the kinds: plain, small, colour, background, style, count, pair, colour pair."""
+    core_weight: float = 8.0
+    """
+    How much more often than others the subjects of words/core.txt are drawn: composition appears once each of a scene's subjects
+    was shown some hundred times in pairs, and carries over to others then (arXiv 2310.09336).
+    """
     coloured_share: float = 0.4
     """Of small things, things on backgrounds and counted things that have a colour of their own named."""
 

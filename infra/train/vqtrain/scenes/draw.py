@@ -1,8 +1,9 @@
-"""Draws scenes at random: kinds by their shares, subjects evenly, nothing that is held out unless it is asked for."""
+"""Draws scenes at random: kinds by their shares, subjects by their weights, nothing that is held out unless it is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import accumulate
 from random import Random
 
 from ..config import SceneConfig
@@ -11,7 +12,7 @@ from .recolour import COLOURS
 from .scene import BACKGROUNDS, Scene, Thing
 from .sprites import OWN
 from .styles import STYLES
-from .subjects import Subject
+from .subjects import Subject, core_names
 
 KINDS = ("plain", "small", "colour", "background", "style", "count", "pair", "colour pair")
 HELD_OUT_IN = {"colour": "colour", "background": "background", "count": "count", "pair": "pair", "colour pair": "pair"}
@@ -31,6 +32,16 @@ def backgrounds_of(subject: Subject, colour: str) -> list[str]:
     return [names[(first // 64 + i * BACKGROUND_STRIDE) % len(names)] for i in range(count)]
 
 
+class Urn:
+    """Draws of `members`, by their weights."""
+
+    def __init__(self, members: list[int], weights: list[float]) -> None:
+        self.members, self.cumulative = members, list(accumulate(weights))
+
+    def draw(self, random: Random) -> int:
+        return random.choices(self.members, cum_weights=self.cumulative)[0]
+
+
 class SceneSource:
     """Scenes of `subjects`, all that `admit` admits (by the subject's number); with `also_held_out` nothing is left out."""
 
@@ -44,12 +55,17 @@ class SceneSource:
     ) -> None:
         self.also_held_out = also_held_out
         admitted = [i for i in range(len(subjects)) if admit(i)]
+        core = core_names()
+
+        def urn(members: list[int]) -> Urn:
+            often = {i: config.core_weight for i in members if core.intersection(subjects[i].names)}
+            return Urn(members, [subjects[i].weight * often.get(i, 1) for i in members])
+
         self.subjects, self.config = subjects, config
-        self.everything = admitted
-        self.weights = [subjects[i].weight for i in admitted]
-        self.everyday = [i for i in admitted if subjects[i].is_everyday]
-        self.things = [i for i in admitted if subjects[i].is_thing]
-        self.with_colours = [i for i in admitted if subjects[i].has_colours]
+        self.everything = urn(admitted)
+        self.everyday = urn([i for i in admitted if subjects[i].is_everyday])
+        self.things = urn([i for i in admitted if subjects[i].is_thing])
+        self.with_colours = urn([i for i in admitted if subjects[i].has_colours])
 
     def draw(self, random: Random, kind: str | None = None, *, held_out: bool = False) -> Scene:
         """
@@ -71,22 +87,25 @@ class SceneSource:
 
         match kind:
             case "plain":
-                return Scene(kind, Thing(random.choices(self.everything, self.weights)[0]))
+                return Scene(kind, Thing(self.everything.draw(random)))
             case "small":
-                return Scene(kind, coloured(random.choice(self.everyday), share), is_small=True)
+                return Scene(kind, coloured(self.everyday.draw(random), share), is_small=True)
             case "colour":
-                return Scene(kind, coloured(random.choice(self.with_colours), 1))
+                return Scene(kind, coloured(self.with_colours.draw(random), 1))
             case "background":
-                thing = coloured(random.choice(self.everyday), share)
+                thing = coloured(self.everyday.draw(random), share)
                 offered = backgrounds_of(self.subjects[thing.subject], thing.colour)
                 return Scene(kind, thing, background=random.choice(offered)) if offered else self._propose(random, kind)
             case "style":
-                return Scene(kind, Thing(random.choice(self.everyday)), style=random.choice(STYLES))
+                return Scene(kind, Thing(self.everyday.draw(random)), style=random.choice(STYLES))
             case "count":
-                return Scene(kind, coloured(random.choice(self.things), share), count=random.randint(2, 5))
+                return Scene(kind, coloured(self.things.draw(random), share), count=random.randint(2, 5))
             case _:
                 is_coloured = kind == "colour pair"
-                first, second = random.sample(self.with_colours if is_coloured else self.things, 2)
+                urn = self.with_colours if is_coloured else self.things
+                first = second = urn.draw(random)
+                while second == first:
+                    second = urn.draw(random)
                 return Scene(
                     kind,
                     coloured(first, is_coloured),

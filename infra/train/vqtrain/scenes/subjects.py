@@ -81,6 +81,12 @@ def listed(path: Path) -> dict[str, tuple[tuple[str, ...], bool]]:
     return entries
 
 
+def core_names() -> frozenset[str]:
+    """The names that words/core.txt lists."""
+    lines = (WORDS / "core.txt").read_text(encoding="utf-8").splitlines()
+    return frozenset(name.strip() for line in lines if not line.startswith("#") for name in line.split(","))
+
+
 def _emoji(data: Path) -> list[tuple[Subject, str]]:
     sets = {FLAT: IconSet(fetch(FLAT, data)), NOTO: IconSet(fetch(NOTO, data))}
     labels = fetch(EMOJI_LABELS, data)
