@@ -11,15 +11,37 @@ const CACHE_MS = 30_000;
 /** The minimum that KV allows. */
 const KV_CACHE_SECONDS = 30;
 const MAX_CACHED = 10_000;
+/** Most wrong keys that are remembered, so that whoever repeats one costs no further reads of KV, which are billed. */
+const MAX_REFUSED = 1_000;
 /** No key is longer, so longer input is not even hashed. */
 const MAX_KEY_CHARS = 512;
 
 interface Cached {
   readonly until: number;
-  readonly key: ApiKey | null;
+  readonly key: ApiKey;
 }
 
-const caches = new WeakMap<Env, Map<string, Cached>>();
+interface Cache {
+  readonly valid: Map<string, Cached>;
+  /** Until when the hash of a wrong key is refused without a look. */
+  readonly refused: Map<string, number>;
+  /** Whether KV holds any key. */
+  anyStored: { readonly until: number; readonly found: boolean } | undefined;
+}
+
+const caches = new WeakMap<Env, Cache>();
+
+function cacheOf(env: Env): Cache {
+  let cache = caches.get(env);
+  if (cache === undefined)
+    caches.set(env, (cache = { valid: new Map(), refused: new Map(), anyStored: undefined }));
+  return cache;
+}
+
+/** Makes room for one more. */
+function limitSize(map: Map<string, unknown>, max: number): void {
+  if (map.size >= max) map.clear();
+}
 
 async function hashOf(key: string): Promise<string> {
   return encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key))));
@@ -54,29 +76,45 @@ async function stored(env: Env, hash: string): Promise<ApiKey | null> {
   return parsed.data;
 }
 
-/** False if there is no key at all: then the edge is not configured yet, which is not the caller's fault. */
-async function anyKey(env: Env, config: Config): Promise<boolean> {
+/**
+ * False if there is no key at all: then the edge is not configured yet, which is not the caller's fault. Strangers cause the
+ * question, and a list of KV costs more than a read, so the answer is kept for a while.
+ */
+async function anyKey(env: Env, config: Config, cache: Cache, now: number): Promise<boolean> {
   if (config.apiKeys.length > 0) return true;
-  const { keys } = await env.KEYS.list({ prefix: storedKeyName(""), limit: 1 });
-  return keys.length > 0;
+  if (cache.anyStored === undefined || cache.anyStored.until <= now) {
+    const { keys } = await env.KEYS.list({ prefix: storedKeyName(""), limit: 1 });
+    cache.anyStored = { until: now + CACHE_MS, found: keys.length > 0 };
+  }
+  return cache.anyStored.found;
+}
+
+async function lookUp(env: Env, config: Config, hash: string, cache: Cache): Promise<ApiKey | null> {
+  const now = Date.now();
+  const known = cache.valid.get(hash);
+  if (known !== undefined && known.until > now) return known.key;
+  if ((cache.refused.get(hash) ?? 0) > now) return null;
+  const key = configured(config, hash) ?? (await stored(env, hash));
+  // Guesses must not fill the memory, nor displace valid keys.
+  if (key === null) {
+    limitSize(cache.refused, MAX_REFUSED);
+    cache.refused.set(hash, now + CACHE_MS);
+  } else {
+    limitSize(cache.valid, MAX_CACHED);
+    cache.valid.set(hash, { until: now + CACHE_MS, key });
+  }
+  return key;
 }
 
 /** The key that a caller presents; null if it is unknown or expired. Throws a VqdError (not_configured). */
 export async function findKey(env: Env, config: Config, key: string): Promise<ApiKey | null> {
   if (key.length > MAX_KEY_CHARS) return null;
-  const hash = await hashOf(key);
+  const cache = cacheOf(env);
+  const found = key === "" ? null : await lookUp(env, config, await hashOf(key), cache);
   const now = Date.now();
-  let cache = caches.get(env);
-  if (cache === undefined) caches.set(env, (cache = new Map()));
-  let known = cache.get(hash);
-  if (known === undefined || known.until <= now) {
-    // Only valid keys are cached: guesses must not fill the memory.
-    if (cache.size >= MAX_CACHED) cache.clear();
-    known = { until: now + CACHE_MS, key: configured(config, hash) ?? (await stored(env, hash)) };
-    if (known.key !== null) cache.set(hash, known);
-  }
-  const found = known.key;
   if (found !== null && (found.expiresAt === null || found.expiresAt > now)) return found;
-  if (!(await anyKey(env, config))) throw new VqdError("not_configured", "no API key is configured");
+  if (!(await anyKey(env, config, cache, now))) {
+    throw new VqdError("not_configured", "no API key is configured");
+  }
   return null;
 }

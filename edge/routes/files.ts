@@ -22,6 +22,13 @@ function isMatch(tags: string | undefined, etag: string): boolean {
   return tags.split(/,\s*(?=W\/"|")/).some((tag) => tag.trim() === etag);
 }
 
+/** Caches may keep a file without asking again, but not for longer than the service keeps it. */
+function cacheControl({ uploaded }: R2Object, retentionMs: number): string {
+  // The retention begins with the end of the prediction, a little later.
+  const left = Math.floor((uploaded.getTime() + retentionMs - Date.now()) / 1_000);
+  return left > 0 ? `public, max-age=${left}, must-revalidate, immutable` : "no-store";
+}
+
 /**
  * `GET /v1/files/{capability}/{name}`. A file never changes and has no date, so only conditions on entity tags apply.
  */
@@ -40,10 +47,9 @@ export async function getFile(c: AppContext): Promise<Response> {
     if ("body" in file) await (file as R2ObjectBody).body.cancel();
     throw new VqdError("precondition_failed", "the file does not match If-Match");
   }
-  const maxAge = Math.floor(c.get("config").fileRetentionMs / 1_000);
   const headers = {
     etag: file.httpEtag,
-    "cache-control": `public, max-age=${maxAge}, immutable`,
+    "cache-control": cacheControl(file, c.get("config").fileRetentionMs),
     "cross-origin-resource-policy": "cross-origin",
   };
   if (!("body" in file)) return new Response(null, { status: 304, headers });

@@ -2,6 +2,9 @@
 
 import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
+import { findKey } from "../../edge/auth/keys.ts";
+import type { Env } from "../../edge/bindings.ts";
+import { configOf } from "../../edge/config.ts";
 import { RateLimiter } from "../../edge/hub/admission/rate-limiter.ts";
 import { type ApiKey, SCOPES, storedKeyName } from "../../shared/api-key.ts";
 import { call, PlayedWorker } from "./support.ts";
@@ -162,6 +165,32 @@ describe("a stored key", () => {
       expect(response.status).toBe(401);
       expect(response.headers.get("www-authenticate")).toMatch(/^Bearer/);
     }
+  });
+});
+
+describe("the reads of KV, which are billed,", () => {
+  /** The namespace, with a count of what is asked of it, and no keys in the settings. */
+  function counted(): { env: Env; asked: { get: number; list: number } } {
+    const asked = { get: 0, list: 0 };
+    const { KEYS } = env;
+    const namespace = {
+      get: (...args: Parameters<typeof KEYS.get>) => (asked.get++, KEYS.get(...args)),
+      list: (...args: Parameters<typeof KEYS.list>) => (asked.list++, KEYS.list(...args)),
+    };
+    return { env: { ...env, API_KEYS: "", KEYS: namespace as unknown as KVNamespace }, asked };
+  }
+
+  it("are not caused by a wrong key that is repeated, and lists are by none", async () => {
+    const key = await makeKey();
+    const { env: only, asked } = counted();
+    const find = (one: string): Promise<ApiKey | null> => findKey(only, configOf(only), one);
+    for (let i = 0; i < 50; i++) expect(await find("wrong")).toBeNull();
+    for (let i = 0; i < 50; i++) expect(await find("")).toBeNull();
+    expect(asked).toEqual({ get: 1, list: 1 });
+    for (let i = 0; i < 50; i++) expect(await find(`wrong ${i}`)).toBeNull();
+    expect(asked).toEqual({ get: 51, list: 1 });
+    // A valid one is found all the same.
+    expect(await find(key)).toMatchObject({ name: `owner-${count}` });
   });
 });
 

@@ -1,10 +1,37 @@
-// Conditions on a file: what RFC 9110 makes of them for something that never changes and has no date.
+// How long a file may be cached, and conditions on it: what RFC 9110 makes of them for something that never changes and has no date.
 
 import { env } from "cloudflare:workers";
-import { expect, it } from "vitest";
+import { afterEach, expect, it, vi } from "vitest";
 import { fileKey } from "../../edge/hub/storage/files.ts";
 import { newCapability } from "../../shared/ids.ts";
 import { call, IMAGE } from "./support.ts";
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+it("a file may be cached for as long as the service keeps it, and no longer", async () => {
+  const capability = newCapability();
+  await env.FILES.put(fileKey(capability, "0.png"), IMAGE);
+  const ask = async (seconds: number, headers: Record<string, string> = {}): Promise<[number, string]> => {
+    vi.setSystemTime(storedAt + seconds * 1_000);
+    const answer = await call(`/v1/files/${capability}/0.png`, { key: null, headers });
+    await answer.body?.cancel();
+    return [answer.status, answer.headers.get("cache-control") ?? ""];
+  };
+  const { uploaded, httpEtag } = (await env.FILES.head(fileKey(capability, "0.png"))) as R2Object;
+  const storedAt = uploaded.getTime();
+  vi.useFakeTimers({ toFake: ["Date"] });
+  const forSeconds = (seconds: number): string => `public, max-age=${seconds}, must-revalidate, immutable`;
+  const retention = 86_400;
+  expect(await ask(0)).toEqual([200, forSeconds(retention)]);
+  expect(await ask(3_600)).toEqual([200, forSeconds(retention - 3_600)]);
+  expect(await ask(3_600, { "if-none-match": httpEtag })).toEqual([304, forSeconds(retention - 3_600)]);
+  expect(await ask(retention - 1)).toEqual([200, forSeconds(1)]);
+  // Not deleted yet.
+  expect(await ask(retention)).toEqual([200, "no-store"]);
+  expect(await ask(retention + 1, { "if-none-match": httpEtag })).toEqual([304, "no-store"]);
+});
 
 it("a file is served on the conditions of entity tags only", async () => {
   const capability = newCapability();
