@@ -11,6 +11,7 @@ import { preflight } from "./http/middleware/cors.ts";
 import { requestContext } from "./http/middleware/request-context.ts";
 import { answerOf } from "./http/error-answer.ts";
 import { setRateHeaders } from "./http/rate-headers.ts";
+import { getAccount } from "./routes/account.ts";
 import { getFile } from "./routes/files.ts";
 import { getHealth } from "./routes/health.ts";
 import { generateImages } from "./routes/images.ts";
@@ -37,7 +38,7 @@ interface Route extends RouteTraits {
   /** Needs no key: the path itself is a secret, or there is nothing to protect. */
   readonly open?: true;
   /** The scope that the key must have; `read` for GET and `create` for others by default. */
-  readonly scope?: Scope;
+  readonly scope?: Scope | "any";
   readonly get?: Handler<AppEnv>;
   readonly post?: Handler<AppEnv>;
   readonly put?: Handler<AppEnv>;
@@ -48,6 +49,7 @@ interface Route extends RouteTraits {
 const ROUTES: readonly Route[] = [
   { path: "/*", errors: "problem" },
   { path: "/v1/*", errors: "both" },
+  { path: "/v1/account", errors: "problem", scope: "any", get: getAccount },
   { path: "/v1/predictions/*", errors: "problem" },
   { path: "/v1/predictions", errors: "problem", get: listPredictions, post: createPrediction },
   {

@@ -128,6 +128,14 @@ export const predictionListSchema = z
   })
   .openapi("PredictionList");
 
+export const accountSchema = z
+  .strictObject({
+    type: z.literal("user"),
+    username: z.string().describe("The name of the key's owner: keys of one name see the same predictions."),
+    name: z.string().describe("The same."),
+  })
+  .openapi("Account");
+
 export const imagesSchema = z
   .strictObject({
     created: z.int().describe("Unix time in seconds."),

@@ -1,7 +1,8 @@
-// Operations: pages, metrics and the OpenAPI document itself.
+// Operations: the account, pages, metrics and the OpenAPI document itself.
 
 import { z } from "@hono/zod-openapi";
-import { KEY_ERRORS, KEYED, OPEN, type Operation, problems } from "./operation.ts";
+import { accountSchema } from "./answers.ts";
+import { json, KEY_ERRORS, KEYED, OPEN, type Operation, problems } from "./operation.ts";
 
 const tags = ["Service"];
 const page = (description: string) => ({
@@ -10,6 +11,16 @@ const page = (description: string) => ({
 });
 
 export const pageOperations: readonly Operation[] = [
+  {
+    method: "get",
+    path: "/v1/account",
+    operationId: "getAccount",
+    summary: "Get the key's owner",
+    description: "As Replicate's client requests it. Works with a key of any scope.",
+    tags,
+    ...KEYED,
+    responses: { 200: json(accountSchema, "The owner."), ...problems(...KEY_ERRORS) },
+  },
   {
     method: "get",
     path: "/metrics",

@@ -9,8 +9,8 @@ import { findKey } from "./keys.ts";
 
 const HOW_TO = "send `Authorization: Bearer <key>`";
 
-/** Admits requests that have a valid key with the scope; sets `keyName` and `apiKey`. */
-export const requireKey = (scope: Scope): MiddlewareHandler<AppEnv> =>
+/** Admits requests that have a valid key with the scope, or with any; sets `keyName` and `apiKey`. */
+export const requireKey = (scope: Scope | "any"): MiddlewareHandler<AppEnv> =>
   createMiddleware<AppEnv>(async (c, next) => {
     const header = c.req.header("authorization");
     // Older Replicate clients send Token.
@@ -21,7 +21,7 @@ export const requireKey = (scope: Scope): MiddlewareHandler<AppEnv> =>
       throw new VqdError("unauthorized", `the Authorization header is malformed: ${HOW_TO}`);
     }
     if (found === null) throw new VqdError("unauthorized", "the API key is invalid");
-    if (!found.scopes.includes(scope)) {
+    if (scope !== "any" && !found.scopes.includes(scope)) {
       throw new VqdError("forbidden", `the API key lacks the scope ${JSON.stringify(scope)}`);
     }
     c.set("keyName", found.name);

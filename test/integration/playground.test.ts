@@ -1,6 +1,7 @@
 // The playground and the reference in a real browser, on the running system.
 
 import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -15,6 +16,8 @@ import { generateImage, getPrediction } from "./support/client.ts";
 import { startTestStack, type TestStack } from "./support/stack.ts";
 
 const PROMPT = "fox, flat style";
+const OTHER_KEY = "key-of-somebody-else";
+const THIRD_KEY = "key-of-a-third";
 /** More than any machine needs for a picture. */
 const MADE_MS = 90_000;
 const PHONE: BrowserContextOptions = {
@@ -93,10 +96,24 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
   let test: TestStack;
   let browser: Browser;
   let link: string;
-  const open = (options?: BrowserContextOptions): Promise<WatchedPage> => openPage(browser, link, options);
+  /** A page with the stack's key, which the link brings. */
+  async function open(options?: BrowserContextOptions): Promise<WatchedPage> {
+    const opened = await openPage(browser, link, options);
+    await opened.page.click("#key-offer-use");
+    await opened.page.locator("#key-state", { hasText: "of dev" }).waitFor();
+    return opened;
+  }
 
   beforeAll(async () => {
-    [test, browser] = await Promise.all([startTestStack({ workers: 1 }), launchBrowser()]);
+    const apiKey = "key-of-the-test";
+    const hash = (key: string): string => createHash("sha256").update(key).digest("hex");
+    const keys = { dev: apiKey, mallory: OTHER_KEY, third: THIRD_KEY };
+    const edgeEnv = {
+      API_KEYS: Object.entries(keys)
+        .map(([name, key]) => `${name}:${hash(key)}`)
+        .join(","),
+    };
+    [test, browser] = await Promise.all([startTestStack({ workers: 1, apiKey, edgeEnv }), launchBrowser()]);
     link = `${test.url}/#key=${encodeURIComponent(test.apiKey)}`;
   });
   afterAll(async () => {
@@ -253,6 +270,80 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
       await page.evaluate(() => [localStorage.getItem("vqd.key"), sessionStorage.getItem("vqd.key")]),
     ).toEqual([null, test.apiKey]);
     await page.context().close();
+  });
+
+  describe("asked to use the key of a link", () => {
+    const storedKeys = (page: Page): Promise<(string | null)[]> =>
+      page.evaluate(() => [localStorage.getItem("vqd.key"), sessionStorage.getItem("vqd.key")]);
+    const linkWith = (key: string): string => `${test.url}/#key=${encodeURIComponent(key)}`;
+
+    it("says whose it is and what that means, and does so only if told to", async () => {
+      const { page, troubles } = await openPage(browser, `${link}&prompt=pizza`);
+      const offer = page.locator("#key-offer");
+      await offer.waitFor();
+      expect(page.url()).toBe(`${test.url}/#prompt=pizza`);
+      expect(await storedKeys(page)).toEqual([null, null]);
+      expect(await page.textContent("#key-offer-text")).toBe(
+        `The link contains the API key …${test.apiKey.slice(-4)} of dev. What you generate with it belongs to dev, ` +
+          "who can see your prompts and images.",
+      );
+      expect(await page.locator("#key-offer-current").isVisible()).toBe(false);
+      expect((await unnamedControls(page)).unnamed).toEqual([]);
+      expect(await faintTexts(page)).toEqual([]);
+      await page.click("#key-offer-refuse");
+      expect(await storedKeys(page)).toEqual([null, null]);
+      await page.locator("#key-panel[open]").waitFor();
+
+      await page.evaluate((hash) => (location.hash = hash), new URL(link).hash);
+      await page.click("#key-offer-use");
+      await page.locator("#key-state", { hasText: "of dev" }).waitFor();
+      expect(await storedKeys(page)).toEqual([null, test.apiKey]);
+      expect(troubles).toEqual([]);
+      await page.context().close();
+    });
+
+    it("keeps the key it has, unless told otherwise, and asks one question at a time", async () => {
+      const { page, troubles } = await open();
+      await page.evaluate((hash) => (location.hash = hash), new URL(linkWith(OTHER_KEY)).hash);
+      await page.locator("#key-offer").waitFor();
+      expect(await page.textContent("#key-offer-text")).toContain("of mallory");
+      expect(await page.textContent("#key-offer-current")).toContain(`…${test.apiKey.slice(-4)}`);
+      // Enter is pressed before anything is read.
+      await page.keyboard.press("Enter");
+      expect(await page.locator("#key-offer").isVisible()).toBe(false);
+      expect(await storedKeys(page)).toEqual([null, test.apiKey]);
+
+      await page.evaluate((hash) => (location.hash = hash), new URL(linkWith(OTHER_KEY)).hash);
+      await page.locator("#key-offer").waitFor();
+      await page.keyboard.press("Escape");
+      expect(await storedKeys(page)).toEqual([null, test.apiKey]);
+
+      // One's own link asks nothing.
+      await page.evaluate((hash) => (location.hash = hash), new URL(link).hash);
+      await page.waitForFunction(() => location.hash === "");
+      expect(await page.locator("#key-offer").isVisible()).toBe(false);
+
+      await page.evaluate((hash) => (location.hash = hash), new URL(linkWith(OTHER_KEY)).hash);
+      await page.locator("#key-offer").waitFor();
+      const third = page.waitForResponse((response) => response.url().endsWith("/v1/account"));
+      await page.evaluate((hash) => (location.hash = hash), new URL(linkWith(THIRD_KEY)).hash);
+      await third;
+      expect(await page.textContent("#key-offer-text")).toContain("of mallory");
+      await page.click("#key-offer-use");
+      await page.locator("#key-state", { hasText: "of mallory" }).waitFor();
+      expect(await storedKeys(page)).toEqual([null, OTHER_KEY]);
+      expect(troubles).toEqual([]);
+      await page.context().close();
+    });
+
+    it("refuses one that is invalid", async () => {
+      for (const key of ["wrong", "not a key"]) {
+        const { page } = await openPage(browser, linkWith(key));
+        await page.locator("#key-error", { hasText: "The API key in the link is invalid." }).waitFor();
+        expect(await storedKeys(page)).toEqual([null, null]);
+        await page.context().close();
+      }
+    });
   });
 
   it("keeps a history, and links that bring the settings to another browser", async () => {

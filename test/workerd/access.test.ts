@@ -152,6 +152,16 @@ describe("a stored key", () => {
     });
   });
 
+  it("says whose it is, whatever its scopes, and to nobody without it", async () => {
+    const key = await makeKey({ name: "carol", scopes: ["metrics"] });
+    const account = await call("/v1/account", { key });
+    expect(account.status).toBe(200);
+    expect(await account.json()).toEqual({ type: "user", username: "carol", name: "carol" });
+    for (const wrong of [null, "wrong", await makeKey({ expiresAt: 1 })]) {
+      expect((await call("/v1/account", { key: wrong })).status).toBe(401);
+    }
+  });
+
   it("is refused in OpenAI's format on OpenAI's endpoint", async () => {
     const key = await makeKey({ scopes: ["read"] });
     const response = await call("/v1/images/generations", { json: { prompt: "a cat" }, key });

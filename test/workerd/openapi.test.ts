@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { z } from "zod";
 import { createApp } from "../../edge/app.ts";
 import {
+  accountSchema,
   healthSchema,
   imagesSchema,
   modelListSchema,
@@ -115,6 +116,7 @@ describe("responses match the document", () => {
 
   it("for models, their palettes and health", async () => {
     await expectAnswer(await call("/v1/models"), 200, modelListSchema);
+    await expectAnswer(await call("/v1/account"), 200, accountSchema);
     await expectAnswer(await call(`/v1/models/${MODEL.name}`), 200, modelSchema);
     await expectAnswer(await call("/healthz", { key: null }), 200, healthSchema);
     const path = `/v1/models/${MODEL.name}:${MODEL.version}/palette`;

@@ -43,10 +43,10 @@ export const local = (url) => url.replace(/^.*?\/v1\//, "v1/");
  * Sends a request with the key. Throws an ApiError.
  * @param {string} path
  * @param {unknown} [body] makes it a POST
+ * @param {string | null} [key] instead of the stored one
  * @returns {Promise<any>}
  */
-export async function request(path, body) {
-  const key = storedKey();
+export async function request(path, body, key = storedKey()) {
   /** @type {Response} */
   let response;
   try {

@@ -1,8 +1,9 @@
 // The playground: turns settings into a prediction, follows it step by step, and shows images to share and reproduce.
 
-import { ApiError, follow, isKeyRemembered, local, request, storedKey, storeKey } from "./api.js";
+import { ApiError, follow, local, request, storedKey } from "./api.js";
 import { byId, copyFrom, make } from "./dom.js";
 import { createHistory, thumbnailOf } from "./history.js";
+import { askForKey, offerKey, onKeyEntered, showKeyState } from "./key.js";
 import { paletteOf, tokensOf } from "./painter.js";
 import {
   clearFieldErrors,
@@ -24,7 +25,6 @@ const makeButton = byId("make", HTMLButtonElement);
 const cancelButton = byId("cancel", HTMLButtonElement);
 const problem = byId("problem", HTMLElement);
 const keyPanel = byId("key-panel", HTMLDetailsElement);
-const keyInput = byId("key", HTMLInputElement);
 const stage = new Stage();
 
 /** The result on display: its settings, for the link, the code and the seed. @type {{ model: string, settings: import("./settings.js").Settings } | undefined} */
@@ -53,47 +53,13 @@ function clearErrors() {
   clearFieldErrors();
 }
 
-// The key
-
-/** @param {string} [reason] */
-function askForKey(reason) {
-  const error = byId("key-error", HTMLElement);
-  error.textContent = reason ?? "";
-  error.hidden = reason === undefined;
-  keyInput.toggleAttribute("aria-invalid", false);
-  if (reason !== undefined) keyInput.setAttribute("aria-invalid", "true");
-  keyPanel.open = true;
-  keyInput.focus();
-}
-
-function showKeyState() {
-  const key = storedKey();
-  byId("key-state", HTMLElement).textContent =
-    key === null ? "API key: none yet" : `API key: …${key.slice(-4)}`;
-  byId("key-remember", HTMLInputElement).checked = isKeyRemembered();
-}
-
-byId("key-form", HTMLFormElement).addEventListener("submit", (event) => {
-  event.preventDefault();
-  const key = keyInput.value.trim();
-  if (key === "") return askForKey("Enter a key first.");
-  // Headers allow nothing else: fetch would throw.
-  if (!/^[\x21-\x7e]+$/.test(key)) return askForKey("A key has no spaces or non-ASCII characters.");
-  storeKey(key, byId("key-remember", HTMLInputElement).checked);
-  keyInput.value = "";
-  keyPanel.open = false;
-  showKeyState();
-  void loadModels();
-  byId("prompt", HTMLElement).focus();
-});
-byId("key-forget", HTMLButtonElement).addEventListener("click", () => {
-  storeKey("", false);
-  keyInput.value = "";
-  showKeyState();
-});
+// The models
 
 async function loadModels() {
-  if (storedKey() === null) return askForKey();
+  if (storedKey() === null) {
+    if (!keyPanel.open) askForKey();
+    return;
+  }
   try {
     const { data } = await request("v1/models");
     showModels(data);
@@ -297,25 +263,26 @@ const past = createHistory(({ model, settings, files, thumbnail }) => {
   byId("stage-title", HTMLElement).scrollIntoView({ block: "nearest" });
 });
 
-// Links: a key in the fragment is stored and removed from the address bar; settings stay there.
+// Links: a key in the fragment is removed from the address bar and offered; settings stay there.
 
-function readAddress() {
+/** @returns {Promise<void>} */
+async function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
   const key = given.get("key");
   if (key !== null) {
-    if (/^[\x21-\x7e]+$/.test(key)) storeKey(key, isKeyRemembered());
     given.delete("key");
     const rest = given.toString();
     history.replaceState(null, "", rest === "" ? location.pathname : `#${rest}`);
   }
   if (given.size > 0) writeSettings(fromFragment(given.toString()));
+  showKeyState();
+  if (key !== null) await offerKey(key);
 }
 
-addEventListener("hashchange", () => {
-  readAddress();
-  showKeyState();
+addEventListener("hashchange", () => void readAddress().then(loadModels));
+onKeyEntered(() => {
+  void loadModels();
+  byId("prompt", HTMLElement).focus();
 });
-readAddress();
-showKeyState();
 showValues();
-void loadModels();
+void readAddress().then(loadModels);
