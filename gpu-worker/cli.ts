@@ -1,6 +1,7 @@
 // `vqd`, the worker's command line: one file per command in cli/.
 
 import { parseArgs } from "node:util";
+import { printable } from "@vqd/shared/log.ts";
 import { type Command, UsageError } from "./cli/command.ts";
 import { convert } from "./cli/commands/convert.ts";
 import { doctor } from "./cli/commands/doctor.ts";
@@ -85,6 +86,6 @@ try {
   await main(process.argv.slice(2));
 } catch (error) {
   const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`vqd: ${message.replaceAll("\n", " ")}\n`);
+  process.stderr.write(`vqd: ${printable(message.replaceAll("\n", " "))}\n`);
   process.exitCode = error instanceof UsageError ? EXIT_USAGE : EXIT_FAILURE;
 }

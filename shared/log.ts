@@ -12,12 +12,19 @@ export interface Logger {
   with(fields: LogFields): Logger;
 }
 
-/** Characters that a terminal interprets instead of printing: controls and changes of direction. A path can contain them. */
-export const UNPRINTABLE = /[\p{Cc}\u061C\u200E\u200F\u2028-\u202E\u2066-\u2069]/gu;
+/** Characters that a terminal interprets instead of printing: controls and changes of direction. */
+const UNPRINTABLE = /[\p{Cc}\u061C\u200E\u200F\u2028-\u202E\u2066-\u2069]/gu;
 
-/** As JSON writes it: \u001b. */
-export const escapeCharacter = (character: string): string =>
-  `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+/**
+ * Text that cannot control the terminal that shows it: line ends and tabs stay, other such characters are written as in JSON
+ * (\u001b). Others choose parts of what is logged and shown: paths, models' names, tensors' names. JSON remains the same JSON.
+ */
+export const printable = (text: string): string =>
+  text.replace(UNPRINTABLE, (character) =>
+    character === "\n" || character === "\t"
+      ? character
+      : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 
 const ORDER: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
 
@@ -33,7 +40,7 @@ export function createLogger(
       if (ORDER[own] < ORDER[level]) return;
       const line = JSON.stringify({ time: new Date().toISOString(), level: own, msg, ...bound, ...fields });
       // JSON escapes few of them itself.
-      write(line.replace(UNPRINTABLE, escapeCharacter));
+      write(printable(line));
     };
   return {
     debug: at("debug"),

@@ -1,6 +1,7 @@
 // What makes up a command of the command line, and how its options are read.
 
 import type { ParseArgsOptionsConfig } from "node:util";
+import { printable } from "@vqd/shared/log.ts";
 
 /** A mistake of the caller: reported on one line, with exit code 2. */
 export class UsageError extends Error {
@@ -20,6 +21,9 @@ export interface Command {
     flags: ReadonlySet<string>,
   ): Promise<void>;
 }
+
+/** Writes a report to standard output: what others have named in it cannot control the terminal. */
+export const report = (text: string): void => void process.stdout.write(printable(text));
 
 /** Options of the type `string`. */
 export const stringOptions = (...names: readonly string[]): ParseArgsOptionsConfig =>

@@ -25,6 +25,7 @@ RUN apt-get update \
  && install -d -m 0700 -o node -g node /data
 COPY LICENSE NOTICE package.json ./
 COPY infra/edge infra/edge
+COPY shared/log.ts shared/log.ts
 COPY --from=build /program program
 USER node
 VOLUME ["/data"]

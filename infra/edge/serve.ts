@@ -1,5 +1,5 @@
 // Runs a self-hosted edge: workerd with a program from infra/edge/program.ts, and the public port in front of it. The image has
-// no packages, so this and what it imports use only Node's own modules.
+// no packages, so this and what it imports use only Node's own modules, and each other by path.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -9,6 +9,7 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs, parseEnv } from "node:util";
+import { printable } from "../../shared/log.ts";
 import { openFront } from "./front.ts";
 import { workerdEntry } from "./workerd-log.ts";
 import { FOLDERS, type ProgramSettings, SOCKET, workerdConfig } from "./workerd-config.ts";
@@ -37,9 +38,8 @@ function readOptions() {
 }
 
 function say(level: "info" | "warn" | "error", msg: string, part = "serve", fields: object = {}): void {
-  process.stdout.write(
-    `${JSON.stringify({ time: new Date().toISOString(), level, msg, part, ...fields })}\n`,
-  );
+  const line = JSON.stringify({ time: new Date().toISOString(), level, msg, part, ...fields });
+  process.stdout.write(`${printable(line)}\n`);
 }
 
 /** PEM of each authority in the file that Node reads additional ones from. */

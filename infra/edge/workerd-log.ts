@@ -19,8 +19,12 @@ const NOISE = [
   /\bconnect\(\) function\b/,
 ];
 
+/** As in the paths of images, which a failing disk would tell of. */
+const CAPABILITY = /\b[0-9a-hjkmnp-tv-z]{32}\b/g;
+
 /** Undefined for a line that is left out. */
-export function workerdEntry(line: string): WorkerdEntry | undefined {
+export function workerdEntry(raw: string): WorkerdEntry | undefined {
+  const line = raw.replace(CAPABILITY, "<capability>");
   if (NOISE.some((pattern) => pattern.test(line))) return undefined;
   const [, level, msg] = LINE.exec(line) ?? [];
   if (level === undefined || msg === undefined) return { level: "error", msg: line };

@@ -1,7 +1,7 @@
 // Log lines of the stack: parses what the children print, and formats it for people.
 
 import { stripVTControlCharacters } from "node:util";
-import { escapeCharacter, UNPRINTABLE } from "@vqd/shared/log.ts";
+import { printable } from "@vqd/shared/log.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
@@ -73,12 +73,6 @@ const LEVEL_COLORS: Record<LogLevel, string> = {
 };
 const SOURCE_COLORS: Record<string, string> = { nats: "\u001B[35m", edge: "\u001B[36m" };
 const WORKER_COLOR = "\u001B[32m";
-
-/** Callers can choose parts of a line (paths, for example); these must not control the terminal. */
-const printable = (text: string): string =>
-  text.replace(UNPRINTABLE, (character) =>
-    character === "\n" || character === "\t" ? character : escapeCharacter(character),
-  );
 
 /** One line for the terminal; the supervisor's own lines have no prefix, so that scripts can match them. */
 export function formatLine({ source, level, text: raw }: LogLine, color: boolean): string {

@@ -381,11 +381,11 @@ describe("a damaged checkpoint", () => {
   });
 
   it("is reported without the control characters in its files", async () => {
-    edit("model_index.json", { _class_name: "\u001b[2J\u009b31m" });
+    edit("model_index.json", { _class_name: "\u001b[2J\u009b31m\u202egnp.exe" });
     const { code, stdout } = await vqd("inspect", dir);
     expect(code).toBe(1);
     // oxlint-disable-next-line no-control-regex -- checks for their absence
-    expect(stdout).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
+    expect(stdout).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
     expect(stdout).toMatch(/model_index\.json: _class_name: .*\n$/);
   });
 });

@@ -141,6 +141,11 @@ it("has every binding and variable in the production environment of the edge", (
   expect(production.kv_namespaces).toEqual(local.kv_namespaces);
   expect(production.assets).toEqual(local.assets);
   expect(production.compatibility_flags).toEqual(local.compatibility_flags);
+  // Cloudflare's log of invocations has the URLs, of which some are secrets.
+  for (const { observability } of [local, production]) {
+    expect(observability).toMatchObject({ logs: { enabled: true, invocation_logs: false } });
+    expect(observability?.enabled ?? false).toBe(false);
+  }
 });
 
 it("has a hosted workflow that pins what it uses, may write nothing, and leaves the rest to .ci/run", () => {

@@ -122,6 +122,50 @@ it("lets a worker answer a monitor, once", async () => {
   expect(await allowedSubjects(worker, "publish", [reply, "_INBOX_monitor.x"])).toEqual([]);
 });
 
+it("shows what workers say of themselves without what would control the terminal", async () => {
+  const hostile = "\u001b]0;pwned\u0007\u009b2J\u202e";
+  const data = {
+    worker: hostile,
+    status: "ready",
+    model: "vqd/tiny",
+    version: "0".repeat(64),
+    numericsId: hostile,
+    provider: hostile,
+    quantization: hostile,
+    loaded: true,
+    slots: 1,
+    busySlots: 0,
+    stepMs: 1,
+    jobs: 0,
+    failedJobs: 0,
+    busyMs: 0,
+    uptimeSeconds: 1,
+  };
+  const worker = await connectAs("worker");
+  worker.subscribe("$SRV.STATS.vqd-worker", {
+    callback: (_error, message) =>
+      void message.respond(
+        JSON.stringify({ name: "vqd-worker", id: hostile, version: hostile, endpoints: [{ data }] }),
+      ),
+  });
+  await worker.flush();
+  const env = {
+    ...process.env,
+    VQD_NATS_URL: url,
+    VQD_NATS_USER: "monitor",
+    VQD_NATS_PASSWORD: passwords.monitor,
+  };
+  for (const options of [[], ["--json"]]) {
+    const args = [join(REPO, "gpu-worker", "cli.ts"), "workers", "--wait", "2000", ...options];
+    const { stdout } = await promisify(execFile)(process.execPath, args, { env });
+    // oxlint-disable-next-line no-control-regex -- checks for their absence
+    expect(stdout).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202e]/);
+    expect(stdout).toContain(String.raw`\u001b]0;pwned\u0007\u009b2J\u202e`);
+    if (options.length > 0) expect(JSON.parse(stdout)).toMatchObject([{ worker: hostile }]);
+  }
+  await worker.close();
+});
+
 describe("streams", () => {
   let jsm: JetStreamManager;
   beforeAll(async () => {

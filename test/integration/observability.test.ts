@@ -46,6 +46,33 @@ afterAll(async () => {
   await collector[Symbol.asyncDispose]();
 });
 
+/** Those of the prediction's image and of its event stream. */
+const capabilities = (): string[] =>
+  [...(prediction.output ?? []), prediction.urls.stream].map(
+    (url) => /[0-9a-hjkmnp-tv-z]{32}/.exec(url)?.[0] ?? "none",
+  );
+
+/** Requests what they allow, and what they do not, by every method; and last what is traced. */
+async function useCapabilities(): Promise<void> {
+  for (const url of [...(prediction.output ?? []), prediction.urls.stream]) {
+    for (const [method, suffix] of [
+      ["GET", ""],
+      ["HEAD", ""],
+      ["POST", ""],
+      ["OPTIONS", ""],
+      ["GET", "/more"],
+      ["GET", "?last_event_id=x"],
+    ] as const) {
+      const response = await fetch(`${url}${suffix}`, {
+        method,
+        headers: { authorization: `Bearer ${test.apiKey}` },
+      });
+      await response.body?.cancel();
+    }
+  }
+  await request(test, "/v1/account");
+}
+
 describe("a trace", () => {
   it("goes from the HTTP request through NATS to the decoded image and back into storage", async () => {
     const traced = () => collector.spans.filter(({ traceId }) => traceId === TRACE_ID);
@@ -108,8 +135,12 @@ describe("a trace", () => {
     expect(traced(asStranger)).toEqual([]);
   });
 
-  it("holds neither prompt nor key, and its routes no secrets", () => {
+  it("holds neither prompt nor key nor capability", async () => {
+    await useCapabilities();
+    const named = (name: string) => collector.spans.filter((span) => span.name === name);
+    await expect.poll(() => named("GET /v1/account").length, { timeout: 10_000 }).toBeGreaterThan(0);
     const sent = collector.bodies.join("\n");
+    for (const capability of capabilities()) expect(sent).not.toContain(capability);
     expect(sent).not.toContain("unicorn");
     expect(sent).not.toContain(test.apiKey);
     expect(sent).toContain('"POST /v1/predictions"');
@@ -117,13 +148,17 @@ describe("a trace", () => {
 });
 
 describe("logs", () => {
-  it("name request, prediction and trace in both halves, and hold neither prompt nor key", () => {
+  it("name request, prediction and trace in both halves, and hold neither prompt nor key nor capability", async () => {
+    await useCapabilities();
+    const paths = () => test.lines.filter(({ text }) => /path=\/v1\/(?:files|streams)\//.test(text));
+    await expect.poll(() => paths().length, { timeout: 10_000 }).toBeGreaterThan(5);
     const text = test.lines.map((line) => `${line.source} ${line.text}`).join("\n");
     expect(text).toMatch(new RegExp(`edge request .*requestId=${REQUEST_ID}`));
     expect(text).toMatch(new RegExp(`edge dispatched .*requestId=${REQUEST_ID}`));
     expect(text).toMatch(new RegExp(`worker 1 job started .*requestId=${REQUEST_ID} traceId=${TRACE_ID}`));
     expect(text).not.toContain("unicorn");
     expect(text).not.toContain(test.apiKey);
+    for (const capability of capabilities()) expect(text).not.toContain(capability);
   });
 });
 

@@ -75,6 +75,14 @@ describe("workerd", () => {
     });
     expect(workerdEntry("   ")).toBeUndefined();
     expect(workerdEntry("stack: /app/workerd@26b6840 /app/workerd@3739630")).toBeUndefined();
+    // A path on a disk that fails.
+    const capability = "0123456789abcdefghjkmnpqrstvwxyz";
+    const failing = `workerd/server/server.c++:9: error: openat(fd, path): Input/output error; path = ${capability}/0.png`;
+    expect(workerdEntry(failing)).toEqual({
+      level: "error",
+      msg: "openat(fd, path): Input/output error; path = <capability>/0.png",
+    });
+    expect(workerdEntry(`*** Fatal uncaught exception: ${capability}`)?.msg).not.toContain(capability);
     const refused =
       "workerd/jsg/util.c++:410: error: e = a.rs:1: failed: connecting to a.example:443 is not allowed";
     expect(workerdEntry(refused)).toBeUndefined();

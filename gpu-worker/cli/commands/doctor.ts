@@ -2,7 +2,7 @@
 
 import { diagnose } from "../../doctor/diagnose.ts";
 import { describeFindings } from "../../doctor/findings.ts";
-import { type Command, numberOption, stringOptions, UsageError } from "../command.ts";
+import { type Command, numberOption, report, stringOptions, UsageError } from "../command.ts";
 
 const USAGE = "vqd doctor [worker] [options]";
 const DEFAULT_FREE_GIB = 1;
@@ -57,9 +57,7 @@ export const doctor: Command = {
       minFreeGib: minFree,
       data: values["data"],
     });
-    process.stdout.write(
-      flags.has("json") ? `${JSON.stringify(findings.all)}\n` : describeFindings(findings.all),
-    );
+    report(flags.has("json") ? `${JSON.stringify(findings.all)}\n` : describeFindings(findings.all));
     if (findings.hasProblems) process.exitCode = 1;
   },
 };

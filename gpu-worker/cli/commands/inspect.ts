@@ -1,7 +1,7 @@
 // `vqd inspect`: describes a checkpoint folder, and lists everything wrong with it.
 
 import { type Inspection, inspectCheckpoint } from "../../checkpoint/inspect.ts";
-import { type Command, readArguments } from "../command.ts";
+import { type Command, readArguments, report } from "../command.ts";
 import { formatBytes } from "../progress.ts";
 
 const USAGE = "vqd inspect DIR";
@@ -30,7 +30,7 @@ export const inspect: Command = {
     const inspection = inspectCheckpoint(dir, values["variant"]);
     const withTensors = flags.has("tensors");
     const said = flags.has("json") ? json(inspection, withTensors) : text(inspection, withTensors);
-    process.stdout.write(said);
+    report(said);
     const count = inspection.problems.length;
     if (count > 0) throw new Error(`${dir}: ${count} ${count === 1 ? "problem" : "problems"}`);
   },
@@ -71,12 +71,8 @@ function text(inspection: Inspection, withTensors: boolean): string {
   }
   const { problems } = inspection;
   lines.push("", problems.length === 0 ? "no problems" : `${problems.length} problems:`, ...problems);
-  return `${lines.map(printable).join("\n")}\n`;
+  return `${lines.join("\n")}\n`;
 }
-
-/** Tensor names and config values can contain terminal escape sequences. */
-const printable = (line: string): string =>
-  line.replaceAll(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
 /** The first of many names and the number of the others; `--json` lists all. */
 function listed(names: readonly string[]): string {

@@ -6,7 +6,7 @@ import { executeQueuePlan, planQueues } from "../../ops/queues.ts";
 import { describePlan, executePlan, immutableChanges, planStreams } from "../../ops/streams.ts";
 import { DEFAULT_CACHE_DIR } from "../../config.ts";
 import { keysOfModels } from "../../serving/model-key.ts";
-import { type Command, numberOption, readArguments, stringOptions, UsageError } from "../command.ts";
+import { type Command, numberOption, readArguments, report, stringOptions, UsageError } from "../command.ts";
 import { connectAs, NATS_HELP, settingsFor } from "../nats-connection.ts";
 
 const USAGE = "vqd streams apply [options]";
@@ -66,7 +66,7 @@ export const streams: Command = {
       const jsm = await jetstreamManager(nc, { checkAPI: false });
       const plan = await planStreams(jsm, { replicas, queueLimit }, nc.info?.cluster !== undefined);
       const queues = await planQueues(jsm, { models, leaseMs });
-      process.stdout.write(describePlan([...plan, ...queues]));
+      report(describePlan([...plan, ...queues]));
       const impossible = immutableChanges(plan);
       if (impossible.length > 0) {
         throw new Error(

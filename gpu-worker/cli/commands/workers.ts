@@ -7,7 +7,7 @@ import { modelKey } from "@vqd/shared/model.ts";
 import { API_DOMAIN, jobConsumer, PRIORITIES, STREAMS } from "@vqd/shared/subjects.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { type AnsweringWorker, askWorkers } from "../../ops/workers.ts";
-import { type Command, numberOption, readArguments, stringOptions } from "../command.ts";
+import { type Command, numberOption, readArguments, report, stringOptions } from "../command.ts";
 import { connectAs, NATS_HELP, settingsFor } from "../nats-connection.ts";
 
 const USAGE = "vqd workers [options]";
@@ -39,7 +39,7 @@ export const workers: Command = {
     const nc = await connectAs("monitor", settingsFor("monitor", values["data"]), "vqd workers");
     try {
       const listed = await withQueues(nc, await askWorkers(nc, waitMs));
-      process.stdout.write(flags.has("json") ? `${JSON.stringify(listed)}\n` : table(listed));
+      report(flags.has("json") ? `${JSON.stringify(listed)}\n` : table(listed));
     } finally {
       await nc.close();
     }
