@@ -6,6 +6,7 @@ import type { LogLevel } from "@vqd/shared/log.ts";
 import { modelNameSchema } from "@vqd/shared/model.ts";
 import { z } from "zod";
 import { decodeHex } from "./util/bytes.ts";
+import type { UrlRules } from "./hub/webhooks/url.ts";
 import type { RateLimits } from "./prediction/rate-state.ts";
 
 /** The variables as bound; each is documented in wrangler.toml. */
@@ -33,6 +34,7 @@ export interface Variables {
   readonly CORS_ORIGINS?: string;
   readonly WEBHOOK_RETRY_SECONDS?: string;
   readonly WEBHOOK_ALLOW_LOOPBACK?: string;
+  readonly WEBHOOK_ALLOW_ORIGINS?: string;
   readonly LOG_LEVEL?: string;
   readonly OTEL_EXPORTER_OTLP_ENDPOINT?: string;
   readonly OTEL_EXPORTER_OTLP_HEADERS?: string;
@@ -101,6 +103,13 @@ const WEBHOOK_RETRY_SECONDS = [
   24 * HOUR,
 ];
 
+const listOf = (list: string): string[] =>
+  list
+    .split(",")
+    .map((item) => item.trim())
+    .filter((item) => item !== "");
+const isOrigin = (text: string): boolean => URL.parse(text)?.origin === text;
+
 const WEBSOCKET_SCHEMES = new Set(["ws:", "wss:"]);
 const NATS_CREDENTIALS = /-BEGIN NATS USER JWT-[^]+-BEGIN USER NKEY SEED-/;
 
@@ -147,14 +156,9 @@ export const configSchema = z.object({
   CORS_ORIGINS: z
     .string()
     .default("*")
-    .transform((list) =>
-      list
-        .split(",")
-        .map((origin) => origin.trim())
-        .filter((origin) => origin !== ""),
-    )
+    .transform(listOf)
     .refine(
-      (origins) => origins.every((origin) => origin === "*" || URL.parse(origin)?.origin === origin),
+      (origins) => origins.every((origin) => origin === "*" || isOrigin(origin)),
       "must be * or comma-separated origins such as https://example.com",
     ),
   WEBHOOK_RETRY_SECONDS: z
@@ -167,6 +171,14 @@ export const configSchema = z.object({
     )
     .transform((delays) => delays.map((seconds) => seconds * 1_000)),
   WEBHOOK_ALLOW_LOOPBACK: z.preprocess(emptyAsMissing, z.enum(["true", "false"]).default("false")),
+  WEBHOOK_ALLOW_ORIGINS: z
+    .string()
+    .default("")
+    .transform(listOf)
+    .refine(
+      (origins) => origins.every((origin) => /^https?:/.test(origin) && isOrigin(origin)),
+      "must be comma-separated origins such as http://hooks.internal:8080",
+    ),
   LOG_LEVEL: z.preprocess(emptyAsMissing, z.enum(LOG_LEVELS).default("info")),
   OTEL_EXPORTER_OTLP_ENDPOINT: z.preprocess(emptyAsMissing, z.url({ protocol: /^https?$/ }).optional()),
   OTEL_EXPORTER_OTLP_HEADERS: z
@@ -225,7 +237,8 @@ export interface Config {
   readonly corsOrigins: readonly string[];
   /** Delay before each attempt to deliver a webhook, the first included. */
   readonly webhookDelaysMs: readonly number[];
-  readonly webhookAllowLoopback: boolean;
+  /** Which URLs webhooks may have. */
+  readonly webhookUrls: UrlRules;
   readonly logLevel: LogLevel;
   readonly tracing: TracingOptions;
 }
@@ -261,7 +274,10 @@ function parseConfig(env: Variables): Config {
     redeliveriesPerMinute: vars.REDELIVERY_LIMIT_PER_MINUTE,
     corsOrigins: vars.CORS_ORIGINS,
     webhookDelaysMs: vars.WEBHOOK_RETRY_SECONDS,
-    webhookAllowLoopback: vars.WEBHOOK_ALLOW_LOOPBACK === "true",
+    webhookUrls: {
+      allowLoopback: vars.WEBHOOK_ALLOW_LOOPBACK === "true",
+      allowOrigins: vars.WEBHOOK_ALLOW_ORIGINS,
+    },
     logLevel: vars.LOG_LEVEL,
     tracing: {
       endpoint: vars.OTEL_EXPORTER_OTLP_ENDPOINT?.replace(/\/+$/, ""),

@@ -38,7 +38,7 @@ function webhookOf(c: AppContext, body: z.infer<typeof createPredictionSchema>):
     }
     return null;
   }
-  const complaint = webhookUrlComplaint(url, { allowLoopback: c.get("config").webhookAllowLoopback });
+  const complaint = webhookUrlComplaint(url, c.get("config").webhookUrls);
   if (complaint !== undefined) throw invalidInput([{ path: "webhook", message: complaint }]);
   return { url, events: filter && filter.length > 0 ? filter : WEBHOOK_EVENTS };
 }

@@ -36,10 +36,18 @@ function natsOrigins(urls: string): string[] {
   return origins.filter((origin) => origin !== undefined);
 }
 
+/** Of receivers of webhooks in the operator's own network. */
+const webhookOrigins = (origins: string): string[] =>
+  origins.split(",").flatMap((origin) => URL.parse(origin.trim())?.origin ?? []);
+
 /** For `workerd serve`, in Cap'n Proto's text format. */
 export function workerdConfig(options: WorkerdConfigOptions): string {
   const { programDir, settings, variables, authorities } = options;
-  const { NATS_URL = "", OTEL_EXPORTER_OTLP_ENDPOINT: collector = "" } = variables;
+  const {
+    NATS_URL = "",
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector = "",
+    WEBHOOK_ALLOW_ORIGINS = "",
+  } = variables;
   const tracesUrl = URL.parse(`${collector.replace(/\/+$/, "")}/v1/traces`)?.href ?? "";
   const worker = (name: string): string =>
     `modules = [(name = ${text(name)}, esModule = embed ${text(join(programDir, name))})],
@@ -80,6 +88,7 @@ const config :Workerd.Config = (
         (name = "PUBLIC", service = "public"),
         (name = "SETTINGS", service = "settings"),
         (name = "NATS_ORIGINS", json = ${text(JSON.stringify(natsOrigins(NATS_URL)))}),
+        (name = "WEBHOOK_ORIGINS", json = ${text(JSON.stringify(webhookOrigins(WEBHOOK_ALLOW_ORIGINS)))}),
         (name = "TRACES_URL", text = ${text(tracesUrl)})])),
     (name = "objects", disk = (path = ${text(FOLDERS.objects)}, writable = true)),
     (name = "files", disk = (path = ${text(FOLDERS.files)}, writable = true)),

@@ -199,6 +199,16 @@ it("reaches private addresses only if the settings name them", async () => {
   const developing = await Runtime.start({ WEBHOOK_ALLOW_LOOPBACK: "true" });
   expect(await developing.json(`/fetch?url=${local}/hook`)).toEqual({ status: 200 });
   expect(await developing.json(`/fetch?url=http://10.255.255.1:${port}/`)).toEqual(refused);
+
+  reached.length = 0;
+  const named = await Runtime.start({
+    WEBHOOK_ALLOW_ORIGINS: `http://other.internal, http://${hostname()}:${port}`,
+  });
+  expect(await named.json(`/fetch?url=http://${hostname()}:${port}/hook`)).toEqual({ status: 200 });
+  for (const url of [`${local}/a`, `http://localhost:${port}/b`, `https://${hostname()}:${port}/c`]) {
+    expect(await named.json(`/fetch?url=${url}`), url).toEqual(refused);
+  }
+  expect(reached).toEqual(["/hook"]);
 });
 
 it.each(["/wait", "/stream"])(

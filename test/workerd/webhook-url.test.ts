@@ -3,7 +3,8 @@
 import { describe, expect, it } from "vitest";
 import { webhookUrlComplaint } from "../../edge/hub/webhooks/url.ts";
 
-const complaint = (url: string): string | undefined => webhookUrlComplaint(url, { allowLoopback: false });
+const complaint = (url: string): string | undefined =>
+  webhookUrlComplaint(url, { allowLoopback: false, allowOrigins: [] });
 
 describe("a webhook's URL", () => {
   it.each([
@@ -73,8 +74,37 @@ describe("a webhook's URL", () => {
     expect(complaint(url)).toMatch(/^must /);
   });
 
+  it("may be an origin of the operator's own network that the settings name, and no other", () => {
+    const rules = {
+      allowLoopback: false,
+      allowOrigins: ["http://hooks.internal:8080", "https://10.0.0.5", "http://192.168.1.7:81"],
+    };
+    for (const url of [
+      "http://hooks.internal:8080/any?path",
+      "https://10.0.0.5/hook",
+      "https://10.0.0.5:443/hook",
+      "http://192.168.1.7:81/",
+      "https://example.com/",
+    ]) {
+      expect(webhookUrlComplaint(url, rules), url).toBeUndefined();
+    }
+    for (const url of [
+      "https://hooks.internal:8080/",
+      "http://hooks.internal/",
+      "http://hooks.internal.:8080/",
+      "http://a.hooks.internal:8080/",
+      "http://user@hooks.internal:8080/",
+      "http://10.0.0.5/",
+      "https://10.0.0.6/",
+      "http://192.168.1.7:80/",
+      "http://localhost/",
+    ]) {
+      expect(webhookUrlComplaint(url, rules), url).toMatch(/^must /);
+    }
+  });
+
   it("may be this machine in development, but nothing else", () => {
-    const rules = { allowLoopback: true };
+    const rules = { allowLoopback: true, allowOrigins: [] };
     for (const url of [
       "http://127.0.0.1:3000/",
       "http://localhost:3000/",

@@ -132,7 +132,7 @@ export class WebhookSender {
   ): Promise<AttemptOutcome> {
     const { store, config } = this.#options;
     const refused = (error: string): AttemptOutcome => ({ status: null, error, retryAfterMs: null });
-    const complaint = webhookUrlComplaint(url, { allowLoopback: config.webhookAllowLoopback });
+    const complaint = webhookUrlComplaint(url, config.webhookUrls);
     if (complaint !== undefined) return refused(`the URL ${complaint}`);
     const now = Date.now();
     const timestamp = Math.floor(now / 1_000);

@@ -3,6 +3,8 @@
 export interface UrlRules {
   /** Also allow http and loopback addresses, for development. */
   readonly allowLoopback: boolean;
+  /** Origins that are allowed whatever they are: the operator's own receivers. */
+  readonly allowOrigins: readonly string[];
 }
 
 const MAX_LENGTH = 2_048;
@@ -83,7 +85,7 @@ function isPublicV6(groups: readonly number[]): boolean {
   return first !== 0x2002 && !(first === 0x3fff && second < 0x1000);
 }
 
-function hostComplaint(hostname: string, { allowLoopback }: UrlRules): string | undefined {
+function hostComplaint(hostname: string, allowLoopback: boolean): string | undefined {
   const host = hostname.replace(/\.$/, "");
   if (host.startsWith("[")) {
     const groups = groupsOf(host.slice(1, -1));
@@ -110,16 +112,18 @@ export function webhookUrlComplaint(text: string, rules: UrlRules): string | und
   if (text.length > MAX_LENGTH) return `must have at most ${MAX_LENGTH} characters`;
   const url = URL.parse(text);
   if (url === null) return "must be a URL";
-  if (url.protocol !== "https:" && !(rules.allowLoopback && url.protocol === "http:")) {
+  const isNamed = rules.allowOrigins.includes(url.origin);
+  if (!isNamed && url.protocol !== "https:" && !(rules.allowLoopback && url.protocol === "http:")) {
     return "must be an https URL";
   }
   if (url.username !== "" || url.password !== "") return "must not contain a user name or password";
-  const complaint = hostComplaint(url.hostname, rules);
+  if (isNamed) return undefined;
+  const complaint = hostComplaint(url.hostname, rules.allowLoopback);
   if (complaint !== undefined) return complaint;
   if (url.port !== "" && Number(url.port) < FIRST_FREE_PORT) {
     return `must have no port, or one of at least ${FIRST_FREE_PORT}`;
   }
-  if (url.protocol === "http:" && hostComplaint(url.hostname, { allowLoopback: false }) === undefined) {
+  if (url.protocol === "http:" && hostComplaint(url.hostname, false) === undefined) {
     return "must be an https URL";
   }
   return undefined;

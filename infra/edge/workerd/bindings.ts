@@ -15,6 +15,8 @@ interface Env {
   readonly SETTINGS: Fetcher;
   /** Origins of the NATS servers, as http or https. */
   readonly NATS_ORIGINS: readonly string[];
+  /** Origins that webhooks may go to whatever their addresses. */
+  readonly WEBHOOK_ORIGINS: readonly string[];
   /** URL of the collector's traces; empty for none. */
   readonly TRACES_URL: string;
 }
@@ -217,10 +219,11 @@ export class Pages extends WorkerEntrypoint<Env> {
 /** The edge's outbound requests. Only those to servers of the settings may reach private addresses: webhooks' URLs are callers'. */
 export class Outbound extends WorkerEntrypoint<Env> {
   override fetch(request: Request): Promise<Response> {
-    const { PUBLIC, SETTINGS, NATS_ORIGINS, TRACES_URL } = this.env;
-    const isNats =
-      request.headers.get("upgrade") === "websocket" && NATS_ORIGINS.includes(new URL(request.url).origin);
-    return (isNats || request.url === TRACES_URL ? SETTINGS : PUBLIC).fetch(request);
+    const { PUBLIC, SETTINGS, NATS_ORIGINS, TRACES_URL, WEBHOOK_ORIGINS } = this.env;
+    const { origin } = new URL(request.url);
+    const isNats = request.headers.get("upgrade") === "websocket" && NATS_ORIGINS.includes(origin);
+    const isNamed = isNats || request.url === TRACES_URL || WEBHOOK_ORIGINS.includes(origin);
+    return (isNamed ? SETTINGS : PUBLIC).fetch(request);
   }
 }
 
