@@ -1,8 +1,8 @@
-// What the port of `npm start` answers: the app's routes, and none of those that wrangler's development server has of its own.
+// What the port of `npm start` answers, whoever asks: the app's routes, and none of those that wrangler's development server has.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { once } from "node:events";
-import { type IncomingMessage, request } from "node:http";
+import { type IncomingHttpHeaders, type IncomingMessage, request } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -62,6 +62,7 @@ const HEADERS = Object.fromEntries(
 interface Answer {
   readonly status: number | undefined;
   readonly body: string;
+  readonly sent: IncomingHttpHeaders;
 }
 
 async function ask(method: string, path: string, headers: Record<string, string>): Promise<Answer> {
@@ -69,7 +70,7 @@ async function ask(method: string, path: string, headers: Record<string, string>
   const outgoing = request({ host: "127.0.0.1", port, method, path, headers });
   outgoing.end(method === "POST" ? "{}" : undefined);
   const [incoming] = (await once(outgoing, "response")) as [IncomingMessage];
-  return { status: incoming.statusCode, body: await text(incoming) };
+  return { status: incoming.statusCode, body: await text(incoming), sent: incoming.headers };
 }
 
 const isOurs = ({ status, body }: Answer): boolean =>
@@ -112,6 +113,61 @@ it("answers none of its paths, whatever Host and Origin say", async () => {
 it.each(["POST", "PUT", "DELETE"])("answers %s at none of its paths", async (method) => {
   const { host, origin } = new URL(test.url);
   expect(await answered(method, { host, origin })).toEqual([]);
+});
+
+interface Document {
+  readonly paths: Record<string, Record<string, { readonly security: unknown[] }>>;
+}
+
+const METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
+/** Values of parameters that a path could have. */
+const EXAMPLES: Record<string, string> = { capability: "0".repeat(32), name: "0.png" };
+
+it("answers each of the app's routes as the app does, whatever Host and Origin say, and nothing beside them", async () => {
+  const { host } = new URL(test.url);
+  // Another test compares it with the app's own table.
+  const document = JSON.parse((await ask("GET", "/openapi.json", { host })).body) as Document;
+  const routes = Object.entries(document.paths);
+  expect(routes.length).toBeGreaterThan(20);
+  const wrong: string[] = [];
+  for (const headers of callers()) {
+    for (const [template, operations] of routes) {
+      const path = template.replaceAll(/\{(\w+)\}/g, (_, name: string) => EXAMPLES[name] ?? "x");
+      for (const method of METHODS) {
+        const operation = operations[method.toLowerCase()];
+        const { status, body, sent } = await ask(method, path, headers);
+        // Whoever has no key learns nothing, not even whether something is there.
+        const expected =
+          operation === undefined
+            ? [method === "OPTIONS" ? 204 : 405]
+            : operation.security.length > 0
+              ? [401]
+              : [200, 404, 503];
+        const isApps =
+          expected.includes(status ?? 0) &&
+          sent["x-content-type-options"] === "nosniff" &&
+          sent["x-request-id"] !== undefined &&
+          sent["access-control-allow-credentials"] === undefined &&
+          sent.location === undefined;
+        if (!isApps)
+          wrong.push(`${JSON.stringify(headers)} ${method} ${path}: ${status} ${body.slice(0, 100)}`);
+      }
+      for (const beside of [
+        `${path}/`,
+        `/${path}`,
+        `${path}/x/y/z`,
+        `/${path.slice(1).replaceAll("/", "%2f")}`,
+        `${path}%00`,
+      ]) {
+        if (beside === path || ["/", "//", "//x/y/z"].includes(beside)) continue;
+        const answer = await ask("GET", beside, headers);
+        if (![401, 404].includes(answer.status ?? 0) || answer.sent["x-request-id"] === undefined) {
+          wrong.push(`${JSON.stringify(headers)} ${beside}: ${answer.status} ${answer.body.slice(0, 100)}`);
+        }
+      }
+    }
+  }
+  expect(wrong).toEqual([]);
 });
 
 it("ignores its headers", async () => {

@@ -33,7 +33,7 @@ export class TestEdge {
     this.nc = nc;
   }
 
-  static async connect({ url: servers, passwords }: TestNats): Promise<TestEdge> {
+  static async connect({ url: servers, passwords }: Pick<TestNats, "url" | "passwords">): Promise<TestEdge> {
     const inboxPrefix = INBOX_PREFIX.edge;
     const nc = await connect({ servers, user: "edge", pass: passwords.edge, inboxPrefix });
     const edge = new TestEdge(nc);
