@@ -135,10 +135,10 @@ async function serve(config: WorkerConfig): Promise<void> {
     log.error("a call into onnxruntime hangs; handing back the jobs and exiting", { ...stall });
     void consumer.abandon({ isToBlame: true }).then(killNow);
   }, STALL_CHECK_MS);
-  for (const { key, manifest } of models.models) {
+  for (const { key, manifest, tokenizer } of models.models) {
     // Edges send jobs for what is announced: not before it is known that they can be taken.
     await broker.leaseOf(key);
-    await broker.announce(manifest);
+    await broker.announce(manifest, tokenizer);
   }
   const [first] = models.models;
   if (first === undefined) throw new Error("no model to serve");

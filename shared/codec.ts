@@ -67,9 +67,11 @@ export function isForeignJob(frame: Uint8Array): boolean {
   }
 }
 
-export const encodeManifest = (manifest: ModelManifest): Uint8Array<ArrayBuffer> => encodeFrame(manifest);
-export const decodeManifest = (frame: Uint8Array): ModelManifest =>
-  decodeFrame(modelManifestSchema, "model manifest", frame).value;
+/** `tokenizer` is described in tokenizer/announcement.ts; releases that do not know it ignore it. */
+export const encodeManifest = (manifest: ModelManifest, tokenizer?: Uint8Array): Uint8Array<ArrayBuffer> =>
+  encodeFrame(manifest, tokenizer);
+export const decodeManifest = (frame: Uint8Array): Framed<ModelManifest> =>
+  decodeFrame(modelManifestSchema, "model manifest", frame);
 
 export const encodeEvent = (event: PredictionEvent, attachment?: Uint8Array): Uint8Array<ArrayBuffer> =>
   encodeFrame(event, attachment);

@@ -10,6 +10,7 @@ import {
   MAX_VECTOR_EMBEDS,
   MIN_GUIDANCE_SCALE,
 } from "./limits.ts";
+import { MAX_VOCABULARY } from "./tokenizer/vocabulary.ts";
 
 /** `owner/name`, lower case; a double dash is reserved for the model key. */
 const MODEL_NAME_PATTERN = /^[a-z0-9](?:[a-z0-9_]|-(?!-))*\/[a-z0-9](?:[a-z0-9_]|-(?!-))*$/;
@@ -39,10 +40,13 @@ export const modelManifestSchema = z
     imageHeight: z.int().min(1),
     imageWidth: z.int().min(1),
     tokenizer: z.strictObject({
-      /** SHA-256 of the BPE merges, hex: the edge serves a model only if it has the same vocabulary. */
+      /** SHA-256 of the vocabulary, hex. One that is not CLIP's comes with the manifest (tokenizer/announcement.ts). */
       mergesSha256: z.string().regex(VERSION_PATTERN),
       maxLength: z.int().min(2).max(MAX_TEXT_LENGTH),
-      padTokenId: z.int().min(0),
+      padTokenId: z
+        .int()
+        .min(0)
+        .max(MAX_VOCABULARY - 1),
     }),
     /**
      * Colour of each class except the mask, for displaying tokens without decoding them: R, G, B bytes in base64, four

@@ -3,7 +3,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields } from "@vqd/shared/log.ts";
-import type { ModelManifest } from "@vqd/shared/model.ts";
+import type { AnnouncedModel } from "./nats/manifests.ts";
 import { asResult } from "./rpc-result.ts";
 import { endOverdue } from "./deadlines.ts";
 import type { StreamMessage } from "./nats/follow.ts";
@@ -219,8 +219,13 @@ export class Hub extends DurableObject<HubEnv> {
   }
 
   /** The models that workers have announced; the last known ones while NATS is down. */
-  models(): Promise<ModelManifest[]> {
+  models(): Promise<AnnouncedModel[]> {
     return this.#parts.models.current(() => this.#parts.connection.open());
+  }
+
+  /** A model's tokenizer as its worker announced it; null if no model has it any more. */
+  tokenizer(id: string): Uint8Array<ArrayBuffer> | null {
+    return this.#parts.models.tokenizer(id);
   }
 
   async health(): Promise<HubHealth> {

@@ -29,7 +29,7 @@ import { waitForEnd } from "../service/wait.ts";
 export async function generateImages(c: AppContext): Promise<Response> {
   const body = validate(generateImagesSchema, await readJson(c.req.raw));
   const [config, hubs] = [c.get("config"), c.get("hubs")];
-  const models = await listModels(hubs, c.get("keyName"), c.get("log"));
+  const models = await listModels(hubs, c.get("keyName"));
   const model = resolveModel(models, body.model ?? undefined, config.defaultModel);
   if (model === undefined) {
     throw new VqdError("not_found", "the model does not exist; see GET /v1/models", {

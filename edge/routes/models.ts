@@ -72,7 +72,7 @@ function viewModel(model: ModelManifest, origin: string) {
 
 /** `GET /v1/models`: the newest version of each model. */
 export async function getModels(c: AppContext): Promise<Response> {
-  const models = await listModels(c.get("hubs"), c.get("keyName"), c.get("log"));
+  const models = await listModels(c.get("hubs"), c.get("keyName"));
   const newest = new Map<string, ModelManifest>();
   for (const model of models) if (!newest.has(model.name)) newest.set(model.name, model);
   const origin = originOf(c.get("config"), c.req.url);
@@ -84,7 +84,7 @@ export async function getModels(c: AppContext): Promise<Response> {
 async function namedModel(c: AppContext): Promise<ModelManifest> {
   const owner = c.req.param("owner");
   const name = owner === undefined ? (c.req.param("id") ?? "") : `${owner}/${c.req.param("name") ?? ""}`;
-  const models = await listModels(c.get("hubs"), c.get("keyName"), c.get("log"));
+  const models = await listModels(c.get("hubs"), c.get("keyName"));
   const model = name === "" ? undefined : resolveModel(models, name, undefined);
   if (model === undefined) {
     throw new VqdError("not_found", "the model does not exist; see GET /v1/models", {

@@ -50,7 +50,7 @@ function webhookOf(c: AppContext, body: z.infer<typeof createPredictionSchema>):
 export async function createPrediction(c: AppContext): Promise<Response> {
   const body = validate(createPredictionSchema, await readJson(c.req.raw));
   const [config, hubs, keyName] = [c.get("config"), c.get("hubs"), c.get("keyName")];
-  const models = await listModels(hubs, keyName, c.get("log"));
+  const models = await listModels(hubs, keyName);
   const owner = c.req.param("owner");
   const fromPath = owner === undefined ? undefined : `${owner}/${c.req.param("name") ?? ""}`;
   const again = [

@@ -5,6 +5,7 @@ import { encodeJob } from "@vqd/shared/codec.ts";
 import { newCapability, newPredictionId } from "@vqd/shared/ids.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
+import type { AnnouncedModel } from "../hub/nats/manifests.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
@@ -15,12 +16,12 @@ import type { Idempotency, PredictionRecord, Retry, Webhook } from "../predictio
 import { unwrap } from "../prediction/hub-result.ts";
 import type { RateState } from "../prediction/rate-state.ts";
 import { BEST_QUALITY, type PredictionInput } from "./schemas.ts";
-import { tokenizerFor } from "./tokenizer.ts";
+import { tokenizerOf } from "../tokenizer/cache.ts";
 import { invalidInput } from "../http/validation.ts";
 
 export interface Submission {
   readonly input: PredictionInput;
-  readonly model: ModelManifest;
+  readonly model: AnnouncedModel;
   readonly apiKey: ApiKey;
   readonly requestId: string;
   readonly traceparent: string | undefined;
@@ -81,7 +82,8 @@ export async function submitPrediction(
   const priority = priorityOf(submission);
   const input = completeInput(submission.input, model, pathOf);
   const padding = model.tokenizer;
-  const tokenizer = tokenizerFor(padding.padTokenId);
+  const shard = hubs.shardOfKey(keyName);
+  const tokenizer = await tokenizerOf(model, (id) => hubs.ofShard(shard).tokenizer(id));
   const prompts = [input.prompt].flat().map((prompt) => tokenizer.encodePadded(prompt, padding));
   // Without one the model uses its own unconditional embedding.
   const negative =
@@ -97,7 +99,6 @@ export async function submitPrediction(
     );
   }
 
-  const shard = hubs.shardOfKey(keyName);
   const createdAt = Date.now();
   const job: Job = {
     v: 1,

@@ -24,3 +24,7 @@ export function decodeHex(hex: string): Uint8Array<ArrayBuffer> {
 
 /** Bytes of a text in UTF-8. */
 export const byteLength = (text: string): number => new TextEncoder().encode(text).length;
+
+/** SHA-256 as hexadecimal digits. */
+export const sha256Hex = async (bytes: BufferSource): Promise<string> =>
+  encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));

@@ -141,9 +141,9 @@ export class Broker {
     return () => this.#reconnectListeners.delete(listener);
   }
 
-  /** Announces the model to the edges. */
-  async announce(manifest: ModelManifest): Promise<void> {
-    await this.js.publish(modelSubject(modelKey(manifest)), encodeManifest(manifest));
+  /** Announces the model, with its tokenizer, to the edges. */
+  async announce(manifest: ModelManifest, tokenizer: Uint8Array): Promise<void> {
+    await this.js.publish(modelSubject(modelKey(manifest)), encodeManifest(manifest, tokenizer));
   }
 
   /**

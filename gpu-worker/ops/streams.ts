@@ -12,6 +12,7 @@ import {
 import { nanos } from "nats";
 import { MAX_IMAGES, MAX_LATENT_PIXELS, MAX_PALETTE_CODES } from "@vqd/shared/limits.ts";
 import { STREAMS, STREAM_SUBJECTS } from "@vqd/shared/subjects.ts";
+import { MAX_TOKENIZER_BYTES } from "@vqd/shared/tokenizer/announcement.ts";
 
 const HOUR_MS = 3_600_000;
 const DUPLICATE_WINDOW_MS = 120_000;
@@ -22,8 +23,8 @@ const BYTES_PER_TOKEN = 2;
 const MAX_STATE_BYTES = MAX_IMAGES * MAX_LATENT_PIXELS * BYTES_PER_TOKEN + OVERHEAD_BYTES;
 /** Three thousand jobs of the largest size, or more than a hundred thousand of the usual one. */
 const MAX_STATES_BYTES = 256 * 1024 ** 2;
-/** The palette is base64. */
-const MAX_MANIFEST_BYTES = 4 * MAX_PALETTE_CODES + OVERHEAD_BYTES;
+/** The palette is base64; the tokenizer is attached. */
+const MAX_MANIFEST_BYTES = 4 * MAX_PALETTE_CODES + MAX_TOKENIZER_BYTES + OVERHEAD_BYTES;
 const MAX_MANIFESTS_BYTES = 64 * 1024 ** 2;
 const STREAM_NOT_FOUND = 10_059;
 

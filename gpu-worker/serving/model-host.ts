@@ -41,6 +41,8 @@ export interface ModelSource {
 export interface HostedModel {
   readonly key: string;
   readonly manifest: ModelManifest;
+  /** What is announced of the tokenizer. */
+  readonly tokenizer: Uint8Array;
   readonly info: PipelineInfo;
   readonly isLoaded: boolean;
   /** Running mean of the duration of a transformer pass, in ms; 0 before the first. */
@@ -57,6 +59,8 @@ interface Entry {
   readonly source: ModelSource;
   readonly key: string;
   readonly manifest: ModelManifest;
+  /** What is announced of the tokenizer. */
+  readonly tokenizer: Uint8Array;
   readonly info: PipelineInfo;
   /** Set as soon as someone wants it; the load may still have to wait for room. */
   loaded: Promise<ServedModel> | undefined;
@@ -167,7 +171,8 @@ export class ModelHost {
     const { provider, quantization, threads, cacheDir, log } = this.#options;
     const startedAt = performance.now();
     // Known from the headers of its files, so that room can be made before it is loaded.
-    const parameters = new DiffusersCheckpoint(source.dir).parameters();
+    const checkpoint = new DiffusersCheckpoint(source.dir);
+    const parameters = checkpoint.parameters();
     await this.#makeRoom(weightBytes({ parameters, quantization }));
     const pipeline = await this.#pipeline(source);
     try {
@@ -187,6 +192,7 @@ export class ModelHost {
         source,
         key,
         manifest,
+        tokenizer: checkpoint.tokenizer.announcement,
         info: pipeline.info,
         loaded: undefined,
         isResident: true,
@@ -301,9 +307,10 @@ export class ModelHost {
   }
 }
 
-const hosted = ({ key, manifest, info, loaded, stepMs }: Entry): HostedModel => ({
+const hosted = ({ key, manifest, tokenizer, info, loaded, stepMs }: Entry): HostedModel => ({
   key,
   manifest,
+  tokenizer,
   info,
   isLoaded: loaded !== undefined,
   stepMs: stepMs(),

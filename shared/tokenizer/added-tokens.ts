@@ -1,7 +1,7 @@
 // Added tokens (special ones included), which are matched in a text before it is split into words.
 
 import { z } from "zod";
-import { MAX_VOCABULARY } from "./vocabulary.ts";
+import { MAX_VOCABULARY, VocabularyError } from "./vocabulary.ts";
 
 /** A textual inversion adds a few dozen at most. */
 export const MAX_ADDED_TOKENS = 1_000;
@@ -35,13 +35,20 @@ const escaped = (text: string): string => text.replaceAll(/[\\^$.*+?()[\]{}|]/g,
 
 /**
  * Splits a text at `tokens` like the tokenizers library: leftmost match first, the longest of several, and no second look at
- * a match rejected by `singleWord`. `spell` maps a token's content to the form to look for.
+ * a match rejected by `singleWord`. `spell` maps a token's content to the form to look for. Throws a VocabularyError if two
+ * tokens have the same form.
  */
 export function createSplitter(
   tokens: readonly AddedToken[],
   spell: (content: string) => string,
 ): (text: string) => Piece[] {
   const bySpelling = new Map(tokens.map((token) => [spell(token.content), token]));
+  if (bySpelling.size < tokens.length) {
+    const twice = tokens.find((token) => bySpelling.get(spell(token.content)) !== token);
+    throw new VocabularyError(
+      `the added token ${JSON.stringify(twice?.content)} is spelled like another one`,
+    );
+  }
   if (bySpelling.size === 0) return (text) => [text];
   const longestFirst = [...bySpelling.keys()].toSorted((a, b) => b.length - a.length);
   const pattern = new RegExp(longestFirst.map(escaped).join("|"), "gu");
@@ -49,6 +56,8 @@ export function createSplitter(
   return (text) => {
     const pieces: Piece[] = [];
     let done = 0;
+    /** End of the white space that was last stripped: each character is looked at once. */
+    let stripped = 0;
     for (const match of text.matchAll(pattern)) {
       const token = bySpelling.get(match[0]);
       if (token === undefined) continue;
@@ -56,7 +65,11 @@ export function createSplitter(
       let stop = start + match[0].length;
       if (token.singleWord && isWithinWord(text, start, stop)) continue;
       if (token.lstrip) while (start > done && SPACE.test(text.charAt(start - 1))) start--;
-      if (token.rstrip) while (SPACE.test(text.charAt(stop))) stop++;
+      if (token.rstrip) {
+        stop = Math.max(stop, stripped);
+        while (SPACE.test(text.charAt(stop))) stop++;
+        stripped = stop;
+      }
       if (done < start) pieces.push(text.slice(done, start));
       pieces.push(token.id);
       done = stop;

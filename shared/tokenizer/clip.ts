@@ -57,21 +57,14 @@ export interface TokenizerOptions {
 export function createClipTokenizer(tables: TokenizerTables, options: TokenizerOptions = {}): ClipTokenizer {
   const { addedTokens, bosTokenId, eosTokenId, unkTokenId } = tables;
   const { mend = true, bpe = createBpe(tables.vocabulary, unkTokenId) } = options;
-  const ofRaw = createSplitter(
-    addedTokens.filter(({ normalized }) => !normalized),
-    (content) => content,
-  );
-  const ofNormalized = createSplitter(
-    addedTokens.filter(({ normalized }) => normalized),
-    normalize,
-  );
+  const { splitRaw, splitNormalized } = createSplitters(addedTokens);
 
   const encode = (text: string): number[] => {
     const ids = [bosTokenId];
-    for (const raw of ofRaw(text.toWellFormed())) {
+    for (const raw of splitRaw(text.toWellFormed())) {
       if (typeof raw === "number") ids.push(raw);
       else {
-        for (const piece of ofNormalized(normalize(mend ? mendText(raw) : raw))) {
+        for (const piece of splitNormalized(normalize(mend ? mendText(raw) : raw))) {
           if (typeof piece === "number") ids.push(piece);
           else for (const word of wordsOf(piece)) for (const id of bpe.encodeWord(word)) ids.push(id);
         }
@@ -91,6 +84,20 @@ export function createClipTokenizer(tables: TokenizerTables, options: TokenizerO
   };
 
   return { encode, encodePadded };
+}
+
+/** Splitters for the raw and the normalized text. Throws a VocabularyError if two tokens are spelled alike. */
+export function createSplitters(addedTokens: readonly AddedToken[]) {
+  return {
+    splitRaw: createSplitter(
+      addedTokens.filter(({ normalized }) => !normalized),
+      (content) => content,
+    ),
+    splitNormalized: createSplitter(
+      addedTokens.filter(({ normalized }) => normalized),
+      normalize,
+    ),
+  };
 }
 
 /** NFC, runs of white space as one space, lower case. Case is mapped letter by letter: a final sigma is not special. */

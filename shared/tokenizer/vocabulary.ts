@@ -56,7 +56,8 @@ export function parseMerges(text: string): string[] {
   return merges;
 }
 
-const isMerge = (line: string): boolean => /^[^\s]+ [^\s]+$/.test(line);
+/** Whether it is two symbols separated by a space. */
+export const isMerge = (line: string): boolean => /^[^\s]+ [^\s]+$/.test(line);
 
 /** The first merge always joins two bytes, so any other first line starting with # is a comment. */
 const isComment = (line: string): boolean => line.startsWith("#") && !/^# \S(?:<\/w>)?$/.test(line);

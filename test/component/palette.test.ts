@@ -81,7 +81,7 @@ describe("a palette", () => {
 
     it("goes with the manifest, which takes no palette of another size", async () => {
       const manifest = modelManifest(pipeline.info, await ensurePalette(pipeline, cacheDir), "vqd/tiny");
-      expect(decodeManifest(encodeManifest(manifest))).toEqual(manifest);
+      expect(decodeManifest(encodeManifest(manifest)).value).toEqual(manifest);
       expect(() =>
         decodeManifest(encodeManifest({ ...manifest, palette: manifest.palette?.slice(4) ?? "" })),
       ).toThrow(/one colour for each class/);

@@ -212,7 +212,7 @@ describe("streams", () => {
           subjects: ["vqd.models.*"],
           discard: "new",
           max_msgs_per_subject: 1,
-          max_msg_size: 73_728,
+          max_msg_size: 860_160,
           max_bytes: 64 * 1024 ** 2,
           max_age: 0,
           allow_direct: true,

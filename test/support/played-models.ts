@@ -10,4 +10,9 @@ export const PLAYED_MODELS = {
   other: { name: "vqd/other", version: "0c".repeat(32) },
   otherLater: { name: "vqd/other", version: "0d".repeat(32) },
   otherLast: { name: "vqd/other", version: "0e".repeat(32) },
+  own: { name: "vqd/own", version: "1a".repeat(32) },
+  ownToo: { name: "vqd/own-too", version: "1b".repeat(32) },
+  inverted: { name: "vqd/inverted", version: "1c".repeat(32) },
+  refused: { name: "vqd/refused", version: "1d".repeat(32) },
+  hostile: { name: "vqd/hostile", version: "1e".repeat(32) },
 } as const;

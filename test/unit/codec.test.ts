@@ -84,7 +84,10 @@ describe("frames", () => {
     const newer: Job = { ...job, order: "confidence", remasking: 0.1, temperature: 0.5 };
     expect(decodeJob(encodeJob(newer))).toEqual(newer);
     expect(imageCount(job)).toBe(4);
-    expect(decodeManifest(encodeManifest(manifest))).toEqual(manifest);
+    expect(decodeManifest(encodeManifest(manifest))).toEqual({
+      value: manifest,
+      attachment: new Uint8Array(),
+    });
     const place = { v: 1, attempt: 2, numericsId: "n", step: 3, images: 1 } as const;
     const state = { ...place, starts: 1, claims: 4, owner: "me" };
     const { value, attachment } = decodeState(encodeState(state, Uint16Array.of(5, 6)));

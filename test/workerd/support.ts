@@ -47,7 +47,7 @@ export const MODEL: ModelManifest = {
 };
 
 export const MODEL_KEY = modelKey(MODEL);
-const NEXT = `$JS.${API_DOMAIN}.API.CONSUMER.MSG.NEXT.${STREAMS.jobs}.${jobConsumer(MODEL_KEY, "normal")}`;
+const NEXT = `$JS.${API_DOMAIN}.API.CONSUMER.MSG.NEXT.${STREAMS.jobs}`;
 const TAKE_LIMIT_MS = 5_000;
 
 /** Sends a request to the edge; `json` becomes its body. */
@@ -181,15 +181,16 @@ export class PlayedWorker {
     return worker;
   }
 
-  async announce(manifest: ModelManifest): Promise<void> {
-    await this.#js.publish(modelSubject(modelKey(manifest)), encodeManifest(manifest));
+  async announce(manifest: ModelManifest, tokenizer?: Uint8Array): Promise<void> {
+    await this.#js.publish(modelSubject(modelKey(manifest)), encodeManifest(manifest, tokenizer));
   }
 
   /** Takes the job of a prediction, by its id or its seed; those before it are thrown away. */
-  async take(wanted: Partial<Pick<Job, "id" | "seed">>): Promise<Job> {
+  async take(wanted: Partial<Pick<Job, "id" | "seed">>, model = MODEL): Promise<Job> {
+    const next = `${NEXT}.${jobConsumer(modelKey(model), "normal")}`;
     const request = JSON.stringify({ batch: 1, expires: nanos(TAKE_LIMIT_MS) });
     for (;;) {
-      const message = await this.nc.request(NEXT, request, { timeout: 2 * TAKE_LIMIT_MS, noMux: true });
+      const message = await this.nc.request(next, request, { timeout: 2 * TAKE_LIMIT_MS, noMux: true });
       if (message.headers?.code)
         throw new Error(
           `no job came: ${message.headers.code} ${message.headers.description} ${message.subject}`,

@@ -5,6 +5,8 @@ import { decodeManifest } from "@vqd/shared/codec.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { type ModelManifest, modelKey, modelManifestSchema } from "@vqd/shared/model.ts";
 import { modelKeyOf, MODELS_FILTER, modelSubject, STREAMS } from "@vqd/shared/subjects.ts";
+import { sha256Hex } from "../../util/bytes.ts";
+import { checkTokenizer, usesClip } from "../../tokenizer/announced.ts";
 import type { HubMetrics } from "../metrics.ts";
 import type { Session } from "./session.ts";
 
@@ -14,32 +16,49 @@ const MODELS_STALE_MS = 10_000;
 const HEARD_MS = 50;
 /** Maximum number of announcements read one by one; beyond that, the next request reads the whole stream. */
 const MAX_HEARD = 32;
+/**
+ * After a model's tokenizer has been read, its announcements are left to the next refresh for this long: checking one takes up
+ * to a tenth of a second, and a worker can announce thousands.
+ */
+const TOKENIZER_REST_MS = 5_000;
+
+/** A model, and the name of its tokenizer's announcement: its SHA-256, or null if it came without one. */
+export type AnnouncedModel = ModelManifest & { readonly tokenizerId: string | null };
 
 export class ModelRegistry {
   readonly #sql: SqlStorage;
   readonly #metrics: HubMetrics;
   readonly #log: Logger;
-  readonly #models = new Map<string, ModelManifest>();
+  readonly #models = new Map<string, AnnouncedModel>();
   /** Announced keys that have yet to be read. */
   readonly #heard = new Set<string>();
   /** Sequence of the last rejected message by key, so that each is reported only once. */
   readonly #refused = new Map<string, number>();
+  /** When a model's tokenizer was last read. */
+  readonly #tokenizerReadAt = new Map<string, number>();
+  #checks: Promise<unknown> = Promise.resolve();
+  #syncing: Promise<void> | undefined;
   #syncedAt = 0;
+  /** What the stream was when it was last read: messages with tokenizers are large, and rarely new. */
+  #syncedState = "";
 
   constructor(storage: DurableObjectStorage, metrics: HubMetrics, log: Logger) {
     this.#sql = storage.sql;
     this.#metrics = metrics;
     this.#log = log;
-    const stored = this.#sql.exec<{ model_key: string; manifest: string }>("SELECT * FROM models");
-    for (const { model_key: key, manifest } of stored) {
+    const stored = this.#sql.exec<{ model_key: string; manifest: string; tokenizer_id: string | null }>(
+      "SELECT model_key, manifest, tokenizer_id FROM models",
+    );
+    for (const { model_key: key, manifest, tokenizer_id: tokenizerId } of stored) {
       // An earlier release may have stored a manifest that this one rejects.
       const { data } = modelManifestSchema.safeParse(JSON.parse(manifest));
-      if (data !== undefined && modelKey(data) === key) this.#models.set(key, data);
+      if (data === undefined || modelKey(data) !== key) continue;
+      if (tokenizerId !== null || usesClip(data)) this.#models.set(key, { ...data, tokenizerId });
     }
   }
 
   /** The models, refreshed if the copy is stale; the last known ones if `open` fails. */
-  async current(open: () => Promise<Session>): Promise<ModelManifest[]> {
+  async current(open: () => Promise<Session>): Promise<AnnouncedModel[]> {
     try {
       const { jsm } = await open();
       if (Date.now() - this.#syncedAt > MODELS_STALE_MS) await this.sync(jsm);
@@ -53,6 +72,13 @@ export class ModelRegistry {
     return this.#models.get(key);
   }
 
+  /** The announcement of a tokenizer; null if no model has it any more. */
+  tokenizer(id: string): Uint8Array<ArrayBuffer> | null {
+    const query = "SELECT tokenizer FROM models WHERE tokenizer_id = ? LIMIT 1";
+    const [row] = this.#sql.exec<{ tokenizer: ArrayBuffer }>(query, id).toArray();
+    return row === undefined ? null : new Uint8Array(row.tokenizer);
+  }
+
   /** Subscribes to announcements for as long as the connection lasts. */
   follow({ nc, jsm }: Session): void {
     nc.subscribe(MODELS_FILTER, {
@@ -64,21 +90,31 @@ export class ModelRegistry {
   }
 
   /** Makes the copy match the stream. A model whose latest manifest is rejected stays as it was. */
-  async sync(jsm: JetStreamManager): Promise<void> {
+  sync(jsm: JetStreamManager): Promise<void> {
+    this.#syncing ??= this.#sync(jsm).finally(() => (this.#syncing = undefined));
+    return this.#syncing;
+  }
+
+  async #sync(jsm: JetStreamManager): Promise<void> {
     const info = await jsm.streams.info(STREAMS.models, { subjects_filter: ">" });
     const keys = new Set(Object.keys(info.state.subjects ?? {}).map(modelKeyOf));
-    for (const key of keys) await this.#read(jsm, key);
+    const state = `${info.created} ${info.state.last_seq}`;
+    if (state !== this.#syncedState) await this.#readAll(jsm, keys);
     for (const known of [...this.#models.keys(), ...this.#refused.keys()]) {
       if (keys.has(known)) continue;
       this.#refused.delete(known);
+      this.#tokenizerReadAt.delete(known);
       this.#models.delete(known);
       this.#sql.exec("DELETE FROM models WHERE model_key = ?", known);
     }
+    this.#syncedState = state;
     this.#syncedAt = Date.now();
   }
 
   /** Schedules reading a manifest from the stream, which knows when it arrived. */
   #hear(jsm: JetStreamManager, subject: string): void {
+    const key = modelKeyOf(subject);
+    if (Date.now() - (this.#tokenizerReadAt.get(key) ?? 0) < TOKENIZER_REST_MS) return;
     if (this.#heard.size >= MAX_HEARD) {
       this.#syncedAt = 0;
       return;
@@ -87,13 +123,17 @@ export class ModelRegistry {
       setTimeout(() => {
         const keys = [...this.#heard];
         this.#heard.clear();
-        Promise.all(keys.map((key) => this.#read(jsm, key))).catch((error: unknown) => {
+        this.#readAll(jsm, keys).catch((error: unknown) => {
           this.#syncedAt = 0;
           this.#log.warn("cannot read model manifests", errorFields(error));
         });
       }, HEARD_MS);
     }
-    this.#heard.add(modelKeyOf(subject));
+    this.#heard.add(key);
+  }
+
+  async #readAll(jsm: JetStreamManager, keys: Iterable<string>): Promise<void> {
+    for (const key of keys) await this.#read(jsm, key);
   }
 
   /** Reads the manifest of a key from the stream, and dates it with the time at which the broker received it. */
@@ -101,9 +141,17 @@ export class ModelRegistry {
     const message = await jsm.direct.getMessage(STREAMS.models, { last_by_subj: modelSubject(key) });
     if (message === null) return;
     try {
-      const manifest = decodeManifest(message.data);
+      const { value: manifest, attachment: tokenizer } = decodeManifest(message.data);
       if (modelKey(manifest) !== key) throw new Error(`is for the model ${modelKey(manifest)}`);
-      this.#put(key, { ...manifest, announcedAt: message.time.getTime() });
+      const tokenizerId = tokenizer.length === 0 ? null : await sha256Hex(tokenizer);
+      if (tokenizerId !== null) this.#tokenizerReadAt.set(key, Date.now());
+      const known = this.#models.get(key);
+      const isChecked =
+        tokenizerId !== null &&
+        known?.tokenizerId === tokenizerId &&
+        known.tokenizer.mergesSha256 === manifest.tokenizer.mergesSha256;
+      if (!isChecked) await this.#check(manifest, tokenizer);
+      this.#put(key, { ...manifest, tokenizerId, announcedAt: message.time.getTime() }, tokenizer);
     } catch (error) {
       if (this.#refused.get(key) === message.seq) return;
       this.#refused.set(key, message.seq);
@@ -112,13 +160,29 @@ export class ModelRegistry {
     }
   }
 
-  #put(key: string, manifest: ModelManifest): void {
-    this.#models.set(key, manifest);
+  /** One at a time: a vocabulary takes megabytes while it is checked. */
+  #check(manifest: ModelManifest, tokenizer: Uint8Array<ArrayBuffer>): Promise<void> {
+    const check = this.#checks.then(() => checkTokenizer(manifest, tokenizer));
+    this.#checks = check.catch(() => undefined);
+    return check;
+  }
+
+  #put(key: string, model: AnnouncedModel, tokenizer: Uint8Array<ArrayBuffer>): void {
+    const known = this.#models.get(key);
+    this.#models.set(key, model);
+    const { tokenizerId, ...manifest } = model;
     this.#sql.exec(
       `INSERT INTO models (model_key, manifest) VALUES (?1, ?2)
        ON CONFLICT (model_key) DO UPDATE SET manifest = ?2`,
       key,
       JSON.stringify(manifest),
+    );
+    if (known?.tokenizerId === tokenizerId) return;
+    this.#sql.exec(
+      "UPDATE models SET tokenizer_id = ?2, tokenizer = ?3 WHERE model_key = ?1",
+      key,
+      tokenizerId,
+      tokenizer.buffer,
     );
   }
 }

@@ -194,6 +194,11 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX predictions_abandoned ON predictions (key_name, request_hash)
     WHERE abandoned_until IS NOT NULL AND completed_at IS NULL;
   `,
+  `
+  -- The tokenizer as its worker announced it, and the SHA-256 of that; null for workers of releases that did not.
+  ALTER TABLE models ADD COLUMN tokenizer BLOB;
+  ALTER TABLE models ADD COLUMN tokenizer_id TEXT;
+  `,
 ];
 
 /** Migrates the database to the newest schema. */

@@ -25,6 +25,7 @@ interface Numbered {
 }
 
 export interface ListedTokens {
+  /** In order of their ids. */
   readonly tokens: readonly AddedToken[];
   readonly named: ReadonlyMap<TokenName, TokenFields>;
   /** Whether the token is matched in texts. */
@@ -93,7 +94,7 @@ export function listTokens(
   const kept = new Set(numbered.filter(({ token }) => token.special).map(({ token }) => token.content));
   const isSplit = ({ content }: AddedToken): boolean =>
     !config.split_special_tokens || !(isSpecial.has(content) || kept.has(content));
-  return { tokens: [...tokens.values()], named, isSplit };
+  return { tokens: [...tokens.values()].toSorted((a, b) => a.id - b.id), named, isSplit };
 }
 
 /** CLIP's defaults. */

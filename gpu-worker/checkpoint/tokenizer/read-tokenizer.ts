@@ -1,10 +1,12 @@
 // Reads and checks a checkpoint's tokenizer, for inspect, doctor, the worker and the command line alike.
 
 import { createHash } from "node:crypto";
+import { gzipSync } from "node:zlib";
 import { MAX_TEXT_LENGTH } from "@vqd/shared/limits.ts";
 import { checkMerges } from "@vqd/shared/tokenizer/bpe.ts";
-import type { TokenizerTables } from "@vqd/shared/tokenizer/clip.ts";
-import { canonicalMerges, MAX_VOCABULARY, type Vocabulary } from "@vqd/shared/tokenizer/vocabulary.ts";
+import { createSplitters, type TokenizerTables } from "@vqd/shared/tokenizer/clip.ts";
+import { announcementJson, MAX_TOKENIZER_BYTES, vocabularyText } from "@vqd/shared/tokenizer/announcement.ts";
+import { CLIP_MERGES_SHA256, MAX_VOCABULARY } from "@vqd/shared/tokenizer/vocabulary.ts";
 import { CheckpointError } from "../errors.ts";
 import type { CheckpointFolder } from "../files/folder.ts";
 import { TOKENIZER_FILES } from "../model-files.ts";
@@ -16,6 +18,8 @@ export interface TokenizerInfo {
   readonly tables: TokenizerTables;
   /** SHA-256 (hex) of the vocabulary's content, independent of the format of its files. */
   readonly vocabularySha256: string;
+  /** What edges are told of the tokenizer, see shared/tokenizer/announcement.ts. */
+  readonly announcement: Uint8Array;
   readonly padTokenId: number;
   readonly bosTokenId: number;
   readonly eosTokenId: number;
@@ -75,15 +79,27 @@ export function readTokenizer(folder: CheckpointFolder, encoder: EncoderSizes | 
       { remedy: `set it to ${MAX_TEXT_LENGTH} or less` },
     );
   }
+  const tables = {
+    vocabulary: files.vocabulary,
+    addedTokens: tokens.filter(isSplit),
+    bosTokenId,
+    eosTokenId,
+    unkTokenId,
+  };
+  checked(folder.path(TOKENIZER_FILES.config), () => createSplitters(tables.addedTokens));
+  const vocabularySha256 = createHash("sha256").update(vocabularyText(files.vocabulary)).digest("hex");
+  const announcement = gzipSync(announcementJson(tables, vocabularySha256 === CLIP_MERGES_SHA256));
+  if (announcement.length > MAX_TOKENIZER_BYTES) {
+    throw new CheckpointError(
+      files.path,
+      `takes ${announcement.length} bytes when compressed; the limit is ${MAX_TOKENIZER_BYTES}`,
+      { remedy: "use a smaller vocabulary" },
+    );
+  }
   return {
-    tables: {
-      vocabulary: files.vocabulary,
-      addedTokens: tokens.filter(isSplit),
-      bosTokenId,
-      eosTokenId,
-      unkTokenId,
-    },
-    vocabularySha256: vocabularySha256(files.vocabulary),
+    tables,
+    vocabularySha256,
+    announcement,
     padTokenId: idOf("pad_token"),
     bosTokenId,
     eosTokenId,
@@ -108,11 +124,4 @@ function checkIds(
       remedy: `take tokenizer and ${folder.path("text_encoder")} from the same model`,
     },
   );
-}
-
-/** If ids can be derived from the merges, the merges alone decide the hash. */
-function vocabularySha256({ merges, symbols }: Vocabulary): string {
-  const hash = createHash("sha256").update(canonicalMerges(merges));
-  if (symbols !== undefined) hash.update(JSON.stringify(symbols));
-  return hash.digest("hex");
 }

@@ -1,0 +1,45 @@
+// Tokenizers that workers announce: checked when they arrive, and built.
+
+import type { ModelManifest } from "@vqd/shared/model.ts";
+import { decodeAnnouncement, vocabularyText } from "@vqd/shared/tokenizer/announcement.ts";
+import { type ClipTokenizer, createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
+import { CLIP_MERGES_SHA256 } from "@vqd/shared/tokenizer/vocabulary.ts";
+import { sha256Hex } from "../util/bytes.ts";
+import { CLIP_BPE, CLIP_VOCABULARY, CLIP_VOCABULARY_SIZE } from "./clip.ts";
+
+/** Builds an announced tokenizer. Throws an Error or a VocabularyError that says what is wrong with it. */
+export async function buildTokenizer(announcement: Uint8Array<ArrayBuffer>): Promise<ClipTokenizer> {
+  const { vocabulary, ...rest } = await decodeAnnouncement(announcement);
+  return vocabulary === null
+    ? createClipTokenizer({ vocabulary: CLIP_VOCABULARY, ...rest }, { bpe: CLIP_BPE })
+    : createClipTokenizer({ vocabulary, ...rest });
+}
+
+/** Whether CLIP's own tokenizer is the model's, for workers of releases that do not announce tokenizers. */
+export const usesClip = ({ tokenizer: { mergesSha256, padTokenId } }: ModelManifest): boolean =>
+  mergesSha256 === CLIP_MERGES_SHA256 && padTokenId < CLIP_VOCABULARY_SIZE;
+
+/** Checks that a tokenizer can be built, and that its vocabulary is the manifest's. Throws as `buildTokenizer` does. */
+export async function checkTokenizer(
+  manifest: ModelManifest,
+  announcement: Uint8Array<ArrayBuffer>,
+): Promise<void> {
+  if (announcement.length === 0) {
+    if (!usesClip(manifest))
+      throw new Error("tokenizer: has another vocabulary than CLIP's, but does not announce it");
+    return;
+  }
+  const { vocabulary } = await decodeAnnouncement(announcement);
+  const found =
+    vocabulary === null
+      ? CLIP_MERGES_SHA256
+      : await sha256Hex(new TextEncoder().encode(vocabularyText(vocabulary)));
+  if (found !== manifest.tokenizer.mergesSha256) {
+    throw new Error(
+      `tokenizer: its vocabulary has the hash ${found}, the manifest says ${manifest.tokenizer.mergesSha256}`,
+    );
+  }
+  const tokenizer = await buildTokenizer(announcement);
+  // Added tokens are compiled at the first use.
+  tokenizer.encode("a");
+}

@@ -1,0 +1,94 @@
+// A model's tokenizer as its worker announces it: gzipped JSON, attached to the manifest.
+
+import { z } from "zod";
+import { addedTokenSchema, MAX_ADDED_TOKENS } from "./added-tokens.ts";
+import type { TokenizerTables } from "./clip.ts";
+import { canonicalMerges, isMerge, MAX_VOCABULARY, type Vocabulary } from "./vocabulary.ts";
+
+/** Compressed size; a vocabulary of CLIP's size has 210 kB. A message of NATS has 1 MiB by default. */
+export const MAX_TOKENIZER_BYTES = 768 * 1024;
+const MAX_JSON_BYTES = 4 * 1024 * 1024;
+const MAX_REASONS = 500;
+
+/** Stops at the first wrong entry, and says no more than that: a hostile list may have millions. */
+const list = (what: string, isEntry: (entry: string) => boolean): z.ZodType<string[]> =>
+  z.custom<string[]>(
+    (value) =>
+      Array.isArray(value) &&
+      value.length <= MAX_VOCABULARY &&
+      value.every((entry) => typeof entry === "string" && isEntry(entry)),
+    `must be a list of at most ${MAX_VOCABULARY} ${what}`,
+  );
+const tokenId = z
+  .int()
+  .min(0)
+  .max(MAX_VOCABULARY - 1);
+
+const announcementSchema = z.strictObject({
+  v: z.literal(1),
+  /** Null for CLIP's, which edges have. */
+  vocabulary: z
+    .strictObject({
+      merges: list("pairs of symbols", isMerge),
+      symbols: list("symbols", (symbol) => symbol !== "").optional(),
+    })
+    .nullable(),
+  addedTokens: z.array(z.unknown()).max(MAX_ADDED_TOKENS).pipe(z.array(addedTokenSchema)),
+  bosTokenId: tokenId,
+  eosTokenId: tokenId,
+  unkTokenId: tokenId,
+});
+export type TokenizerAnnouncement = z.infer<typeof announcementSchema>;
+
+/** The JSON to compress. `isClip` says that the vocabulary is CLIP's. */
+export function announcementJson({ vocabulary, ...rest }: TokenizerTables, isClip: boolean): string {
+  const announcement: TokenizerAnnouncement = {
+    v: 1,
+    vocabulary: isClip ? null : { merges: [...vocabulary.merges], symbols: vocabulary.symbols?.slice() },
+    ...rest,
+    addedTokens: [...rest.addedTokens],
+  };
+  return JSON.stringify(announcement);
+}
+
+/** Decodes an attachment. Throws an Error that says what is wrong, also for one that decompresses to too much. */
+export async function decodeAnnouncement(bytes: Uint8Array<ArrayBuffer>): Promise<TokenizerAnnouncement> {
+  if (bytes.length > MAX_TOKENIZER_BYTES) {
+    throw new Error(`tokenizer: has ${bytes.length} bytes; the limit is ${MAX_TOKENIZER_BYTES}`);
+  }
+  const parsed = announcementSchema.safeParse(parseJson(await gunzip(bytes)));
+  if (!parsed.success) {
+    throw new Error(`tokenizer: ${z.prettifyError(parsed.error).slice(0, MAX_REASONS)}`);
+  }
+  return parsed.data;
+}
+
+async function gunzip(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  const chunks = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  let text = "";
+  let length = 0;
+  try {
+    for await (const chunk of chunks) {
+      length += chunk.length;
+      if (length > MAX_JSON_BYTES) break;
+      text += decoder.decode(chunk, { stream: true });
+    }
+    if (length <= MAX_JSON_BYTES) return text + decoder.decode();
+  } catch (cause) {
+    throw new Error("tokenizer: cannot be decompressed", { cause });
+  }
+  throw new Error(`tokenizer: decompresses to more than the limit of ${MAX_JSON_BYTES} bytes`);
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new Error("tokenizer: not JSON", { cause });
+  }
+}
+
+/** What the hash of a vocabulary is computed over. If ids can be derived from the merges, the merges alone decide it. */
+export const vocabularyText = ({ merges, symbols: listed }: Vocabulary): string =>
+  canonicalMerges(merges) + (listed === undefined ? "" : JSON.stringify(listed));
