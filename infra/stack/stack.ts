@@ -24,6 +24,8 @@ import { workerChild } from "./worker-child.ts";
 
 const API_KEY_BYTES = 24;
 const MODELS_LIMIT_MS = 15_000;
+/** From the first model that the edge lists to the last: they are announced one after another. */
+const OTHER_MODELS_LIMIT_MS = 5_000;
 const MODELS_POLL_MS = 50;
 
 export type Provider = "cpu" | "webgpu" | "cuda";
@@ -65,6 +67,8 @@ interface Prepared {
   readonly passwords: Passwords;
   readonly natsPorts: NatsPorts;
   readonly edgePort: number;
+  /** Of the models of our workers. */
+  readonly ownKeys: readonly string[];
   readonly modelKeys: readonly string[];
 }
 
@@ -102,6 +106,7 @@ async function prepare(options: StackOptions): Promise<Prepared> {
     // After the lock: what a killed stack left running may have occupied the port until now.
     const edgePort = await choosePort(options, say);
     const [client = 0, websocket = 0, monitor = 0] = await freePorts(3);
+    const ownKeys = keysOfModels(options, dataDir);
     return {
       server,
       lock,
@@ -109,7 +114,8 @@ async function prepare(options: StackOptions): Promise<Prepared> {
       passwords: loadPasswords(join(dataDir, "nats")),
       natsPorts: { client, websocket, monitor },
       edgePort,
-      modelKeys: keysOfModels(options, dataDir),
+      ownKeys,
+      modelKeys: [...new Set([...ownKeys, ...(options.otherModels ?? [])])],
     };
   } catch (error) {
     lock.release();
@@ -122,19 +128,19 @@ const foldersOf = ({ model = BUNDLED_MODEL }: StackOptions): string[] =>
 
 /** Of the models that the workers may serve. One that cannot be read has none: its worker says what is wrong with it. */
 function keysOfModels(options: StackOptions, dataDir: string): string[] {
-  const { workerEnv = {}, otherModels = [] } = options;
+  const { workerEnv = {} } = options;
   const names = (workerEnv["VQD_MODEL_NAME"] ?? process.env["VQD_MODEL_NAME"])?.split(",");
   const cacheDir = workerEnv["VQD_CACHE"] ?? cacheFolder(dataDir);
-  const keys = foldersOf(options).flatMap((dir, index) => {
+  return foldersOf(options).flatMap((dir, index) => {
     try {
       return [keyOfCheckpoint({ dir, name: names?.[index]?.trim() || undefined }, cacheDir)];
     } catch {
       return [];
     }
   });
-  return [...new Set([...keys, ...otherModels])];
 }
 
+const modelNameOf = (key: string): string => key.split("--").slice(0, 2).join("/");
 const cacheFolder = (dataDir: string): string => join(dataDir, "cache");
 
 async function choosePort(
@@ -167,6 +173,7 @@ export class Stack implements AsyncDisposable {
   readonly edge: Child;
   readonly #workers: Child[] = [];
   readonly #options: StackOptions;
+  readonly #ownKeys: readonly string[];
   readonly #modelKeys: readonly string[];
   readonly #lock: DataLock;
   readonly #events: ChildEvents;
@@ -177,8 +184,9 @@ export class Stack implements AsyncDisposable {
   #stopped: Promise<void> | undefined;
 
   constructor(options: StackOptions, prepared: Prepared) {
-    const { server, lock, dataDir, passwords, natsPorts, edgePort, modelKeys } = prepared;
+    const { server, lock, dataDir, passwords, natsPorts, edgePort, ownKeys, modelKeys } = prepared;
     this.#options = options;
+    this.#ownKeys = ownKeys;
     this.#modelKeys = modelKeys;
     this.#lock = lock;
     this.url = `http://127.0.0.1:${edgePort}`;
@@ -225,7 +233,7 @@ export class Stack implements AsyncDisposable {
   async start(): Promise<void> {
     // The edge connects to NATS on its first request; workers need the streams.
     await Promise.all([this.#startEdge(), this.#startNatsAndWorkers()]);
-    if (this.#workers.length > 0) await this.#waitForModel();
+    if (this.#workers.length > 0) await this.#waitForModels();
   }
 
   /** Starts another worker; resolves when it is ready. */
@@ -301,14 +309,25 @@ export class Stack implements AsyncDisposable {
     await Promise.all(this.#workers.map((worker) => worker.start()));
   }
 
-  /** A worker's announcement takes a moment to arrive at the edge. */
-  async #waitForModel(): Promise<void> {
+  /** Announcements take a moment to arrive at the edge. A model that is refused is reported, if there are others. */
+  async #waitForModels(): Promise<void> {
     const signal = AbortSignal.timeout(MODELS_LIMIT_MS);
     const headers = { authorization: `Bearer ${this.apiKey}` };
+    let firstAt: number | undefined;
     for (;;) {
       const response = await fetch(`${this.url}/v1/models`, { headers, signal }).catch(() => undefined);
-      const body = (await response?.json().catch(() => undefined)) as { data?: unknown[] } | undefined;
-      if (response?.ok && (body?.data?.length ?? 0) > 0) return;
+      const body = (await response?.json().catch(() => undefined)) as { data?: { id: string }[] } | undefined;
+      const listed = new Set(response?.ok ? body?.data?.map(({ id }) => id) : []);
+      const missing = [...new Set(this.#ownKeys.map(modelNameOf))].filter((name) => !listed.has(name));
+      if (listed.size > 0) {
+        if (missing.length === 0) return;
+        firstAt ??= performance.now();
+        if (performance.now() - firstAt > OTHER_MODELS_LIMIT_MS) {
+          const text = `not served: ${missing.join(", ")}; the lines above say why`;
+          this.#events.log({ source: "stack", level: "warn", text });
+          return;
+        }
+      }
       if (signal.aborted) {
         throw new Error(
           `the edge does not list the workers' model (GET /v1/models: ${response?.status ?? "no answer"})`,
