@@ -3,7 +3,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields } from "@vqd/shared/log.ts";
-import type { AnnouncedModel } from "./nats/manifests.ts";
+import type { AnnouncedModel } from "../tokenizer/announced.ts";
 import { asResult } from "./rpc-result.ts";
 import { endOverdue } from "./deadlines.ts";
 import type { StreamMessage } from "./nats/follow.ts";

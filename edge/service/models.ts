@@ -2,7 +2,7 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import { VERSION_PATTERN } from "@vqd/shared/model.ts";
-import type { AnnouncedModel } from "../hub/nats/manifests.ts";
+import type { AnnouncedModel } from "../tokenizer/announced.ts";
 import type { Hubs } from "./hubs.ts";
 
 /** How long an isolate caches the hub's list. */

@@ -5,7 +5,7 @@ import { encodeJob } from "@vqd/shared/codec.ts";
 import { newCapability, newPredictionId } from "@vqd/shared/ids.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
-import type { AnnouncedModel } from "../hub/nats/manifests.ts";
+import type { AnnouncedModel } from "../tokenizer/announced.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";

@@ -7,6 +7,9 @@ import { CLIP_MERGES_SHA256 } from "@vqd/shared/tokenizer/vocabulary.ts";
 import { sha256Hex } from "../util/bytes.ts";
 import { CLIP_BPE, CLIP_VOCABULARY, CLIP_VOCABULARY_SIZE } from "./clip.ts";
 
+/** A model, and the name of its tokenizer's announcement: its SHA-256, or null if it came without one. */
+export type AnnouncedModel = ModelManifest & { readonly tokenizerId: string | null };
+
 /** Builds an announced tokenizer. Throws an Error or a VocabularyError that says what is wrong with it. */
 export async function buildTokenizer(announcement: Uint8Array<ArrayBuffer>): Promise<ClipTokenizer> {
   const { vocabulary, ...rest } = await decodeAnnouncement(announcement);

@@ -2,8 +2,7 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { ClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
-import type { AnnouncedModel } from "../hub/nats/manifests.ts";
-import { buildTokenizer } from "./announced.ts";
+import { type AnnouncedModel, buildTokenizer } from "./announced.ts";
 import { clipTokenizer } from "./clip.ts";
 
 /** One of CLIP's size takes about 8 MB, and more while it is built; an isolate has 128 MB. */

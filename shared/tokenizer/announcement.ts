@@ -7,7 +7,7 @@ import { canonicalMerges, isMerge, MAX_VOCABULARY, type Vocabulary } from "./voc
 
 /** Compressed size; a vocabulary of CLIP's size has 210 kB. A message of NATS has 1 MiB by default. */
 export const MAX_TOKENIZER_BYTES = 768 * 1024;
-const MAX_JSON_BYTES = 4 * 1024 * 1024;
+export const MAX_TOKENIZER_JSON_BYTES = 4 * 1024 * 1024;
 const MAX_REASONS = 500;
 
 /** Stops at the first wrong entry, and says no more than that: a hostile list may have millions. */
@@ -56,7 +56,18 @@ export async function decodeAnnouncement(bytes: Uint8Array<ArrayBuffer>): Promis
   if (bytes.length > MAX_TOKENIZER_BYTES) {
     throw new Error(`tokenizer: has ${bytes.length} bytes; the limit is ${MAX_TOKENIZER_BYTES}`);
   }
-  const parsed = announcementSchema.safeParse(parseJson(await gunzip(bytes)));
+  return parseAnnouncement(await gunzip(bytes));
+}
+
+/** The decompressed form. Throws an Error that says what is wrong. */
+export function parseAnnouncement(text: string): TokenizerAnnouncement {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new Error("tokenizer: not JSON", { cause });
+  }
+  const parsed = announcementSchema.safeParse(json);
   if (!parsed.success) {
     throw new Error(`tokenizer: ${z.prettifyError(parsed.error).slice(0, MAX_REASONS)}`);
   }
@@ -71,22 +82,14 @@ async function gunzip(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   try {
     for await (const chunk of chunks) {
       length += chunk.length;
-      if (length > MAX_JSON_BYTES) break;
+      if (length > MAX_TOKENIZER_JSON_BYTES) break;
       text += decoder.decode(chunk, { stream: true });
     }
-    if (length <= MAX_JSON_BYTES) return text + decoder.decode();
+    if (length <= MAX_TOKENIZER_JSON_BYTES) return text + decoder.decode();
   } catch (cause) {
     throw new Error("tokenizer: cannot be decompressed", { cause });
   }
-  throw new Error(`tokenizer: decompresses to more than the limit of ${MAX_JSON_BYTES} bytes`);
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new Error("tokenizer: not JSON", { cause });
-  }
+  throw new Error(`tokenizer: decompresses to more than the limit of ${MAX_TOKENIZER_JSON_BYTES} bytes`);
 }
 
 /** What the hash of a vocabulary is computed over. If ids can be derived from the merges, the merges alone decide it. */

@@ -44,7 +44,9 @@ it("serves both, whichever is loaded, and the first by default", async () => {
     { prompt: "pizza", num_inference_steps: 1 },
     { prefer: "wait" },
   );
-  expect(test.lines.some(({ text }) => text.startsWith("job done") && text.includes(id))).toBe(true);
+  const isDone = (): boolean =>
+    test.lines.some(({ text }) => text.startsWith("job done") && text.includes(id));
+  await expect.poll(isDone).toBe(true);
 
   const alone: Record<string, string> = {};
   for (const [model, width] of Object.entries(MODELS)) {

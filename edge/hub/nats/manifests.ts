@@ -6,7 +6,7 @@ import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { type ModelManifest, modelKey, modelManifestSchema } from "@vqd/shared/model.ts";
 import { modelKeyOf, MODELS_FILTER, modelSubject, STREAMS } from "@vqd/shared/subjects.ts";
 import { sha256Hex } from "../../util/bytes.ts";
-import { checkTokenizer, usesClip } from "../../tokenizer/announced.ts";
+import { type AnnouncedModel, checkTokenizer, usesClip } from "../../tokenizer/announced.ts";
 import type { HubMetrics } from "../metrics.ts";
 import type { Session } from "./session.ts";
 
@@ -21,9 +21,6 @@ const MAX_HEARD = 32;
  * to a tenth of a second, and a worker can announce thousands.
  */
 const TOKENIZER_REST_MS = 5_000;
-
-/** A model, and the name of its tokenizer's announcement: its SHA-256, or null if it came without one. */
-export type AnnouncedModel = ModelManifest & { readonly tokenizerId: string | null };
 
 export class ModelRegistry {
   readonly #sql: SqlStorage;

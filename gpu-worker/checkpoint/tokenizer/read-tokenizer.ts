@@ -1,13 +1,13 @@
 // Reads and checks a checkpoint's tokenizer, for inspect, doctor, the worker and the command line alike.
 
 import { createHash } from "node:crypto";
-import { gzipSync } from "node:zlib";
 import { MAX_TEXT_LENGTH } from "@vqd/shared/limits.ts";
 import { checkMerges } from "@vqd/shared/tokenizer/bpe.ts";
 import { createSplitters, type TokenizerTables } from "@vqd/shared/tokenizer/clip.ts";
-import { announcementJson, MAX_TOKENIZER_BYTES, vocabularyText } from "@vqd/shared/tokenizer/announcement.ts";
+import { vocabularyText } from "@vqd/shared/tokenizer/announcement.ts";
 import { CLIP_MERGES_SHA256, MAX_VOCABULARY } from "@vqd/shared/tokenizer/vocabulary.ts";
 import { CheckpointError } from "../errors.ts";
+import { announce } from "./announce.ts";
 import type { CheckpointFolder } from "../files/folder.ts";
 import { TOKENIZER_FILES } from "../model-files.ts";
 import { listTokens } from "./list-tokens.ts";
@@ -88,14 +88,7 @@ export function readTokenizer(folder: CheckpointFolder, encoder: EncoderSizes | 
   };
   checked(folder.path(TOKENIZER_FILES.config), () => createSplitters(tables.addedTokens));
   const vocabularySha256 = createHash("sha256").update(vocabularyText(files.vocabulary)).digest("hex");
-  const announcement = gzipSync(announcementJson(tables, vocabularySha256 === CLIP_MERGES_SHA256));
-  if (announcement.length > MAX_TOKENIZER_BYTES) {
-    throw new CheckpointError(
-      files.path,
-      `takes ${announcement.length} bytes when compressed; the limit is ${MAX_TOKENIZER_BYTES}`,
-      { remedy: "use a smaller vocabulary" },
-    );
-  }
+  const announcement = announce(tables, vocabularySha256 === CLIP_MERGES_SHA256, files.path);
   return {
     tables,
     vocabularySha256,

@@ -1,0 +1,35 @@
+// What is announced of a tokenizer, which must be what edges accept.
+
+import { gzipSync } from "node:zlib";
+import {
+  announcementJson,
+  MAX_TOKENIZER_BYTES,
+  MAX_TOKENIZER_JSON_BYTES,
+  parseAnnouncement,
+} from "@vqd/shared/tokenizer/announcement.ts";
+import type { TokenizerTables } from "@vqd/shared/tokenizer/clip.ts";
+import { CheckpointError } from "../errors.ts";
+
+/** `path` is the vocabulary's file. Throws a CheckpointError if edges would refuse it. */
+export function announce(tables: TokenizerTables, isClip: boolean, path: string): Uint8Array {
+  const json = announcementJson(tables, isClip);
+  const refuse = (reason: string): never => {
+    throw new CheckpointError(path, reason, { remedy: "use a smaller vocabulary" });
+  };
+  const length = Buffer.byteLength(json);
+  if (length > MAX_TOKENIZER_JSON_BYTES) {
+    refuse(`the tokenizer takes ${length} bytes as JSON; the limit is ${MAX_TOKENIZER_JSON_BYTES}`);
+  }
+  const announcement = gzipSync(json);
+  if (announcement.length > MAX_TOKENIZER_BYTES) {
+    refuse(
+      `the tokenizer takes ${announcement.length} bytes when compressed; the limit is ${MAX_TOKENIZER_BYTES}`,
+    );
+  }
+  try {
+    parseAnnouncement(json);
+  } catch (error) {
+    refuse(error instanceof Error ? error.message : String(error));
+  }
+  return announcement;
+}
