@@ -141,10 +141,22 @@ describe("permissions", () => {
   const space = subjectSpace(TINY_KEY);
   const needed = neededSubjects(TINY_KEY);
 
-  it.each(["edge", "worker", "monitor"] as const)("of %s are what it needs and no more", async (role) => {
-    for (const kind of ["publish", "subscribe"] as const) {
-      const allowed = await allowedSubjects(await cluster.connectAs(role), kind, space[kind]);
-      expect(allowed).toEqual(matching(space[kind], needed[role][kind]));
-    }
+  it.each(["edge", "worker", "monitor", "leaf"] as const)(
+    "of %s are what it needs and no more",
+    async (role) => {
+      if (role === "leaf") cluster.files.issue(role, { name: role, models: [TINY_KEY] });
+      for (const kind of ["publish", "subscribe"] as const) {
+        const allowed = await allowedSubjects(await cluster.connectAs(role), kind, space[kind]);
+        expect(allowed).toEqual(matching(space[kind], needed[role][kind]));
+      }
+    },
+  );
+
+  it("of the operator are to set up the streams, which it is not made to do here", async () => {
+    const connect = () => cluster.connectAs("operator");
+    const heard = await allowedSubjects(await connect(), "subscribe", space.subscribe);
+    expect(heard).toEqual(matching(space.subscribe, needed.operator.subscribe));
+    const others = space.publish.filter((subject) => !subject.startsWith("$JS.API."));
+    expect(await allowedSubjects(await connect(), "publish", others)).toEqual([]);
   });
 });

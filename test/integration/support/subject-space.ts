@@ -71,7 +71,7 @@ export function subjectSpace(own: string): { publish: string[]; subscribe: strin
         ...keys.map((key) => `CONSUMER.CREATE.${stream}.${consumer}.${jobSubject(key, "normal")}`),
         `CONSUMER.CREATE.${stream}.${consumer}.vqd.events.0.>`,
         `CONSUMER.DURABLE.CREATE.${stream}.${consumer}`,
-        ...["INFO", "DELETE", "MSG.NEXT", "LEADER.STEPDOWN", "PAUSE", "UNPIN"].map(
+        ...["INFO", "DELETE", "MSG.NEXT", "LEADER.STEPDOWN", "PAUSE", "UNPIN", "RESET"].map(
           (verb) => `CONSUMER.${verb}.${stream}.${consumer}`,
         ),
       ]),
@@ -101,7 +101,15 @@ export function subjectSpace(own: string): { publish: string[]; subscribe: strin
     "$SYS.REQ.SERVER.PING",
     "$SYS.REQ.ACCOUNT.PING.CONNZ",
     "$SYS.REQ.USER.INFO",
+    "$SYS.REQ.CLAIMS.UPDATE",
+    "$SYS.ACCOUNT.a.CONNECT",
     "$JS.EVENT.ADVISORY.x",
+    "$JS.SNAPSHOT.ACK.VQD_JOBS.x",
+    "$JSC.R.x",
+    "$NRG.P.x",
+    "$KV.VQD_STATE.x",
+    "$MQTT.JSA.x",
+    "$LDS.x",
   ];
   const acknowledging = streams.flatMap((stream) =>
     consumers.flatMap((consumer) => [
@@ -139,6 +147,17 @@ export function neededSubjects(own: string) {
   const key = literal(own);
   const vqdApi = String.raw`\$JS\.vqd\.API`;
   const queue = `workers-${key}(--high|--low)?`;
+  const worker = {
+    publish: [
+      new RegExp(String.raw`^vqd\.events\.0\.${key}\.0+$`),
+      new RegExp(String.raw`^vqd\.state\.${key}\.0+$`),
+      new RegExp(String.raw`^vqd\.models\.${key}$`),
+      new RegExp(String.raw`^${vqdApi}\.CONSUMER\.(INFO|MSG\.NEXT)\.VQD_JOBS\.${queue}$`),
+      new RegExp(String.raw`^\$JS\.ACK\.(d\.a\.)?VQD_JOBS\.${queue}\.`),
+      new RegExp(String.raw`^${vqdApi}\.DIRECT\.GET\.VQD_STATE\.vqd\.state\.${key}\.(0+|\*)$`),
+    ],
+    subscribe: [/^_INBOX_worker\./, new RegExp(String.raw`^vqd\.control\.${key}\.(0+|\*)$`), SERVICE],
+  };
   return {
     edge: {
       publish: [
@@ -152,16 +171,10 @@ export function neededSubjects(own: string) {
       ],
       subscribe: [/^_INBOX_edge\./, /^vqd\.models\.[^.]+$/],
     },
-    worker: {
-      publish: [
-        new RegExp(String.raw`^vqd\.events\.0\.${key}\.0+$`),
-        new RegExp(String.raw`^vqd\.state\.${key}\.0+$`),
-        new RegExp(String.raw`^vqd\.models\.${key}$`),
-        new RegExp(String.raw`^${vqdApi}\.CONSUMER\.(INFO|MSG\.NEXT)\.VQD_JOBS\.${queue}$`),
-        new RegExp(String.raw`^\$JS\.ACK\.(d\.a\.)?VQD_JOBS\.${queue}\.`),
-        new RegExp(String.raw`^${vqdApi}\.DIRECT\.GET\.VQD_STATE\.vqd\.state\.${key}\.(0+|\*)$`),
-      ],
-      subscribe: [/^_INBOX_worker\./, new RegExp(String.raw`^vqd\.control\.${key}\.(0+|\*)$`), SERVICE],
+    worker,
+    leaf: {
+      publish: [...worker.publish, /^_INBOX_monitor\./],
+      subscribe: worker.subscribe,
     },
     monitor: {
       publish: [
