@@ -27,6 +27,8 @@ export interface Variables {
   readonly STEP_RETENTION_SECONDS?: string;
   readonly RATE_LIMIT_PER_MINUTE?: string;
   readonly LIVE_LIMIT?: string;
+  readonly WORK_LIMIT?: string;
+  readonly DISPATCH_AHEAD?: string;
   readonly RECORD_LIMIT_MB?: string;
   readonly FILE_LIMIT_MB?: string;
   readonly READ_LIMIT_PER_MINUTE?: string;
@@ -149,6 +151,8 @@ export const configSchema = z.object({
   STEP_RETENTION_SECONDS: secondsAsMs(900),
   RATE_LIMIT_PER_MINUTE: countOf(600),
   LIVE_LIMIT: countOf(100),
+  WORK_LIMIT: z.preprocess(emptyAsMissing, z.coerce.number().int().min(1).max(1e12).default(20_000)),
+  DISPATCH_AHEAD: countOf(4),
   RECORD_LIMIT_MB: megabytes(1_000),
   FILE_LIMIT_MB: megabytes(20_000),
   READ_LIMIT_PER_MINUTE: countOf(12_000),
@@ -228,6 +232,10 @@ export interface Config {
   readonly stepRetentionMs: number;
   /** For keys without limits of their own. */
   readonly rateLimits: RateLimits;
+  /** Most image-steps that an owner's live predictions may have. */
+  readonly workLimit: number;
+  /** Jobs of a model and priority that wait in the workers' queue when few are running. */
+  readonly dispatchAhead: number;
   /** Most bytes of an owner's records and images that are stored at once. */
   readonly recordLimitBytes: number;
   readonly fileLimitBytes: number;
@@ -268,6 +276,8 @@ function parseConfig(env: Variables): Config {
     recordRetentionMs: Math.max(vars.RECORD_RETENTION_SECONDS, vars.FILE_RETENTION_SECONDS),
     stepRetentionMs: vars.STEP_RETENTION_SECONDS,
     rateLimits: { perMinute: vars.RATE_LIMIT_PER_MINUTE, live: vars.LIVE_LIMIT },
+    workLimit: vars.WORK_LIMIT,
+    dispatchAhead: vars.DISPATCH_AHEAD,
     recordLimitBytes: vars.RECORD_LIMIT_MB,
     fileLimitBytes: vars.FILE_LIMIT_MB,
     readsPerMinute: vars.READ_LIMIT_PER_MINUTE,

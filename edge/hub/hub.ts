@@ -242,6 +242,7 @@ export class Hub extends DurableObject<HubEnv> {
   async metrics(): Promise<Sample[]> {
     return this.#parts.metrics.samples({
       vqd_hub_predictions_live: this.#parts.store.liveByStatus(),
+      vqd_hub_predictions_held: this.#parts.store.queue.heldCount(),
       vqd_hub_webhooks_pending: this.#parts.store.webhooks.pendingCount(),
       vqd_hub_readers: this.#parts.slots.count,
       vqd_hub_events_parked: this.#parts.parked.count,
@@ -262,6 +263,7 @@ export class Hub extends DurableObject<HubEnv> {
       const overdue = endOverdue(this.#parts.store, now);
       for (const id of overdue) this.#parts.log.warn("overdue", { prediction: id });
       this.#parts.settle(overdue);
+      this.#parts.dispatcher.dispatchHeld();
       this.#parts.webhooks.pump();
       await expire(this.#parts.store, this.env.FILES, this.#parts.config, now);
       await this.#parts.connection.release();

@@ -45,6 +45,7 @@ const DONE_REASONS = {
 /** Ends a prediction for good. Call within a transaction. */
 export function endPrediction(store: PredictionStore, id: string, ending: Ending): void {
   const { status, at, error, predictSeconds } = ending;
+  store.queue.forget(id);
   store.update(id, {
     status,
     completed_at: at,

@@ -33,6 +33,10 @@ export const HUB_METRICS = {
     help: "Predictions that have not ended, by state.",
     label: ["state", ["starting", "processing"]],
   },
+  vqd_hub_predictions_held: {
+    type: "gauge",
+    help: "Predictions that wait in the hub for their owner's turn; not in the workers' queue yet.",
+  },
   vqd_hub_dispatch_duration_seconds: {
     type: "histogram",
     help: "Time until the queue confirms a prediction.",

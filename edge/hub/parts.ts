@@ -79,6 +79,7 @@ export class HubParts {
       log,
       onChanged: (id) => {
         this.changes.notify(id);
+        this.dispatcher.dispatchHeld();
         this.webhooks.pump();
         this.alarm.arm();
       },
@@ -106,6 +107,7 @@ export class HubParts {
       models,
       metrics: this.metrics,
       apply: (message) => this.applier.apply(message),
+      onReady: () => this.dispatcher.dispatchHeld(),
       log,
     });
     this.dispatcher = new Dispatcher({
@@ -114,6 +116,9 @@ export class HubParts {
       tracing: this.tracing,
       metrics: this.metrics,
       log,
+      ahead: config.dispatchAhead,
+      inBackground: (work) => ctx.waitUntil(work),
+      onReleasable: () => ctx.waitUntil(this.connection.release()),
       onDropped: (id) => this.settle([id]),
     });
     this.creation = new PredictionCreation({
@@ -141,6 +146,7 @@ export class HubParts {
       if (status !== undefined && isFinal(status)) this.metrics.count("vqd_hub_predictions_total", status);
     }
     this.dispatcher.storeSequences();
+    this.dispatcher.dispatchHeld();
     this.#ctx.waitUntil(this.connection.release());
     this.webhooks.pump();
     this.alarm.arm();

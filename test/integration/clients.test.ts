@@ -12,7 +12,13 @@ const QUEUE_LIMIT = 4;
 
 let test: TestStack;
 beforeAll(async () => {
-  test = await startTestStack({ workers: 1, model: TINY_MODEL, queueLimit: QUEUE_LIMIT });
+  test = await startTestStack({
+    workers: 1,
+    model: TINY_MODEL,
+    queueLimit: QUEUE_LIMIT,
+    // The queue is to fill, not the hub.
+    edgeEnv: { DISPATCH_AHEAD: "100" },
+  });
 });
 afterAll(() => test.stop());
 

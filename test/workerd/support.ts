@@ -1,7 +1,7 @@
 // Common parts: requests with a key, a model, and the hand-written publisher that plays a worker.
 
 import { env, exports } from "cloudflare:workers";
-import { type JetStreamClient, jetstream } from "@nats-io/jetstream";
+import { type JetStreamClient, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { nanos, type NatsConnection, wsconnect } from "@nats-io/nats-core";
 import { decodeJob, encodeEvent, encodeJob, encodeManifest } from "../../shared/codec.ts";
 import { Hubs } from "../../edge/service/hubs.ts";
@@ -16,6 +16,7 @@ import {
   eventSubject,
   INBOX_PREFIX,
   jobConsumer,
+  jobSubject,
   modelSubject,
   STREAMS,
 } from "../../shared/subjects.ts";
@@ -157,6 +158,34 @@ export const previewEvent = (preview: number, step: number, index = 0): [Said, U
   IMAGE,
 ];
 
+/** Fills the queue, as another hub would. Gives a function that empties it of these jobs. */
+export async function fillQueue(): Promise<() => Promise<void>> {
+  const nc = await wsconnect({
+    servers: env.NATS_URL,
+    user: "edge",
+    pass: env.NATS_PASSWORD ?? "",
+    inboxPrefix: INBOX_PREFIX.edge,
+    reconnect: false,
+  });
+  const js = jetstream(nc, { checkAPI: false });
+  const jsm = await jetstreamManager(nc, { checkAPI: false });
+  const sequences: number[] = [];
+  try {
+    for (;;) {
+      const job = newJob(Number(env.HUB_SHARDS), 1);
+      sequences.push(
+        (await js.publish(jobSubject(MODEL_KEY, "normal"), encodeJob(job), { msgID: job.id })).seq,
+      );
+    }
+  } catch {
+    // It is full.
+  }
+  return async () => {
+    for (const sequence of sequences) await jsm.streams.deleteMessage(STREAMS.jobs, sequence);
+    await nc.close();
+  };
+}
+
 /** Plays a worker on the real NATS, as its user, with its permissions. */
 export class PlayedWorker {
   readonly nc: NatsConnection;
@@ -187,18 +216,23 @@ export class PlayedWorker {
 
   /** Takes the job of a prediction, by its id or its seed; those before it are thrown away. */
   async take(wanted: Partial<Pick<Job, "id" | "seed">>, model = MODEL): Promise<Job> {
-    const next = `${NEXT}.${jobConsumer(modelKey(model), "normal")}`;
-    const request = JSON.stringify({ batch: 1, expires: nanos(TAKE_LIMIT_MS) });
     for (;;) {
-      const message = await this.nc.request(next, request, { timeout: 2 * TAKE_LIMIT_MS, noMux: true });
-      if (message.headers?.code)
-        throw new Error(
-          `no job came: ${message.headers.code} ${message.headers.description} ${message.subject}`,
-        );
-      await this.nc.request(message.reply ?? "", "+ACK");
-      const job = decodeJob(message.data);
+      const job = await this.next(model);
       if (job.id === wanted.id || job.seed === wanted.seed) return job;
     }
+  }
+
+  /** Takes the next job. */
+  async next(model = MODEL): Promise<Job> {
+    const next = `${NEXT}.${jobConsumer(modelKey(model), "normal")}`;
+    const request = JSON.stringify({ batch: 1, expires: nanos(TAKE_LIMIT_MS) });
+    const message = await this.nc.request(next, request, { timeout: 2 * TAKE_LIMIT_MS, noMux: true });
+    if (message.headers?.code)
+      throw new Error(
+        `no job came: ${message.headers.code} ${message.headers.description} ${message.subject}`,
+      );
+    await this.nc.request(message.reply ?? "", "+ACK");
+    return decodeJob(message.data);
   }
 
   async say(job: Pick<Job, "shard" | "id">, said: Said, attachment?: Uint8Array, attempt = 1): Promise<void> {

@@ -2,12 +2,14 @@
 
 import { decodeJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
+import { imageCount } from "@vqd/shared/job.ts";
 import type { Config } from "../../config.ts";
 import type { HubConnection } from "../nats/connection.ts";
 import type { Dispatcher } from "../nats/dispatcher.ts";
 import { mustGet } from "./lookup.ts";
 import { newRow, type PredictionRow, rankOf, recordBytes } from "../storage/prediction-row.ts";
-import { admitToQueue } from "./queue-place.ts";
+import { mayDispatch } from "./dispatch-window.ts";
+import { admitToQueue, admitWork } from "./queue-place.ts";
 import { RateLimiter } from "./rate-limiter.ts";
 import { admitToStorage } from "./storage-limits.ts";
 import type { RateState } from "../../prediction/rate-state.ts";
@@ -49,17 +51,26 @@ export class PredictionCreation {
     if (twin !== undefined) return { row: await this.#published(twin), rate: null };
     const { keyName, limits, priority, maxWaitMs, requestId } = request;
     const job = decodeJob(request.job);
-    admitToQueue(store, { ...job, rank: rankOf(priority) }, maxWaitMs);
+    const imageSteps = imageCount(job) * job.numInferenceSteps;
+    const { queue } = store;
+    const of = { version: job.version, rank: rankOf(priority) };
+    const turn = queue.turnOf(keyName, of, imageSteps);
+    admitToQueue(store, { ...of, turn, id: job.id }, imageSteps, maxWaitMs);
     admitToStorage(store, keyName, recordBytes(request), config);
-    const rate = this.#rates.admit(keyName, store.liveCountOf(keyName), limits, Date.now());
+    const live = queue.liveOf(keyName);
+    admitWork(live, imageSteps, config.workLimit);
+    const rate = this.#rates.admit(keyName, live.count, limits, Date.now());
+    const isHeld = queue.isHolding(of) || !mayDispatch(queue, of, config.dispatchAhead);
     store.atomically(() => {
-      store.insert(newRow(job, request));
+      store.insert(newRow(job, request, { turn, isHeld }));
+      if (isHeld) queue.hold({ id: job.id, job: request.job, requestId, traceparent: parent });
       if (request.promptTruncated) {
         store.events.appendLog(job.id, "The prompt exceeds the model's length and was truncated.\n");
       }
     });
     onStored();
-    await dispatcher.dispatch(job, { requestId, priority }, parent);
+    if (isHeld) dispatcher.dispatchHeld();
+    else await dispatcher.dispatch(job, { requestId, priority }, parent);
     return { row: mustGet(store, job.id), rate };
   }
 

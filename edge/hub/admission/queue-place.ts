@@ -1,9 +1,11 @@
 // Estimates how long a prediction will wait, from the work ahead of it and the pace of recent predictions.
 
 import { VqdError } from "@vqd/shared/errors.ts";
+import { LIVE_RETRY_SECONDS } from "./rate-limiter.ts";
 import type { QueuePlace } from "../../prediction/records.ts";
 import type { PredictionRow } from "../storage/prediction-row.ts";
-import type { PredictionStore, QueueTicket } from "../storage/store.ts";
+import type { QueueTicket, Work } from "../storage/queue-store.ts";
+import type { PredictionStore } from "../storage/store.ts";
 
 /**
  * The queue position of a prediction that has not started; null for others. Only predictions of this hub are counted: with
@@ -16,11 +18,18 @@ export function queuePlace(store: PredictionStore, row: PredictionRow): QueuePla
 }
 
 /**
- * Refuses a prediction that would wait too long, since it would only fail later, after its caller has waited for nothing.
+ * Refuses a prediction of `imageSteps` that would wait too long, since it would only fail later, after its caller has waited for
+ * nothing. Turns are fair between owners, so this refuses whoever has much waiting, and not a newcomer. For the same reason a
+ * running prediction counts as no more work than this one: there may be a free slot beside it, which is known only once it is tried.
  * Throws a VqdError (queue_full) that says when to retry. While the model's pace is unknown everything is admitted.
  */
-export function admitToQueue(store: PredictionStore, ticket: QueueTicket, maxWaitMs: number): void {
-  const { seconds } = estimate(store, ticket);
+export function admitToQueue(
+  store: PredictionStore,
+  ticket: QueueTicket,
+  imageSteps: number,
+  maxWaitMs: number,
+): void {
+  const { seconds } = estimate(store, ticket, imageSteps);
   const most = maxWaitMs / 1_000;
   if (seconds === null || seconds <= most) return;
   throw new VqdError(
@@ -31,13 +40,30 @@ export function admitToQueue(store: PredictionStore, ticket: QueueTicket, maxWai
 }
 
 /**
- * Work is measured in image steps: those remaining in running predictions plus those of predictions ahead, processed at the
- * recent pace by as many predictions in parallel as are running now.
+ * Refuses a prediction with which an owner would have more live work than it may; one alone is always admitted. Throws a VqdError
+ * (too_many_live).
  */
-function estimate(store: PredictionStore, ticket: QueueTicket): { position: number; seconds: number | null } {
-  const ahead = store.aheadOf(ticket);
-  const running = store.running(ticket.version);
-  const pace = store.secondsPerImageStep(ticket.version);
+export function admitWork(live: Work, imageSteps: number, limit: number): void {
+  if (live.count === 0 || live.imageSteps + imageSteps <= limit) return;
+  throw new VqdError(
+    "too_many_live",
+    `${live.imageSteps} image-steps are live, this has ${imageSteps}, and the limit is ${limit}; wait for a prediction to end, or cancel one`,
+    { retryable: true, retryAfterSeconds: LIVE_RETRY_SECONDS },
+  );
+}
+
+/**
+ * Work is measured in image-steps: that of predictions ahead, plus what remains of running ones, of each no more than `most`,
+ * processed at the recent pace by as many predictions in parallel as are running now.
+ */
+function estimate(
+  { queue }: PredictionStore,
+  ticket: QueueTicket,
+  most?: number,
+): { position: number; seconds: number | null } {
+  const ahead = queue.aheadOf(ticket);
+  const running = queue.running(ticket.version, most);
+  const pace = queue.secondsPerImageStep(ticket.version);
   const seconds =
     pace === null ? null : (pace * (ahead.imageSteps + running.imageSteps)) / (running.count || 1);
   return { position: ahead.count + 1, seconds };

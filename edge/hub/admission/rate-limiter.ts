@@ -4,7 +4,7 @@ import { type RateLimits, RateRefusal, type RateState } from "../../prediction/r
 import { msUntil, TokenBuckets } from "./token-buckets.ts";
 
 /** How soon a retry makes sense when too many predictions are live. */
-const LIVE_RETRY_SECONDS = 5;
+export const LIVE_RETRY_SECONDS = 5;
 
 /**
  * Buckets of `perMinute` requests. Keys of one owner share a bucket if they have the same limit: a key with a low limit

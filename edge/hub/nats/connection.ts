@@ -33,6 +33,8 @@ export interface HubConnectionOptions {
   readonly models: ModelRegistry;
   readonly metrics: HubMetrics;
   readonly apply: (message: StreamMessage) => Promise<void>;
+  /** Called once the events so far have been applied, after each opening. */
+  readonly onReady: () => void;
   readonly log: Logger;
 }
 
@@ -140,7 +142,7 @@ export class HubConnection {
   }
 
   async #onOpen(session: Session): Promise<void> {
-    const { shard, cursor, models, metrics, apply, log } = this.#options;
+    const { shard, cursor, models, metrics, apply, onReady, log } = this.#options;
     metrics.count("vqd_hub_nats_connections_total");
     models.follow(session);
     const follower = new EventFollower({ session, shard, cursor, handle: apply, log });
@@ -152,6 +154,7 @@ export class HubConnection {
     });
     this.#reconnectDelayMs = RECONNECT_MIN_MS;
     this.#armIdleClose();
+    void follower.caughtUp.then(onReady);
   }
 
   #onClosed(): void {

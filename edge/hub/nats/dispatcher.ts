@@ -1,5 +1,6 @@
-// Dispatches stored predictions to the job queue, exactly once despite retries and failures.
+// Dispatches stored predictions to the job queue, exactly once despite retries and failures: at once, or when it is their turn.
 
+import { decodeJob } from "@vqd/shared/codec.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { SpanKind } from "@opentelemetry/api";
@@ -7,11 +8,16 @@ import type { Tracing } from "../../telemetry/tracing.ts";
 import type { HubConnection } from "./connection.ts";
 import { endPrediction } from "../ingest.ts";
 import type { HubMetrics } from "../metrics.ts";
+import { PRIORITIES } from "@vqd/shared/subjects.ts";
+import { mayDispatch } from "../admission/dispatch-window.ts";
+import type { HeldJob } from "../storage/queue-store.ts";
 import { dispatchJob, type JobOrigin, PublishError } from "./queue.ts";
 import type { PredictionStore } from "../storage/store.ts";
 
 /** How long a job's sequence may wait to be stored together with others. */
 const SEQUENCES_MS = 100;
+/** When to offer a held job again that the queue did not take. */
+const HELD_RETRY_MS = 2_000;
 
 export interface DispatcherOptions {
   readonly store: PredictionStore;
@@ -19,6 +25,12 @@ export interface DispatcherOptions {
   readonly tracing: Tracing;
   readonly metrics: HubMetrics;
   readonly log: Logger;
+  /** See mayDispatch. */
+  readonly ahead: number;
+  /** Keeps work running after the call that started it. */
+  readonly inBackground: (work: Promise<void>) => void;
+  /** Called for a job that was dispatched while its prediction ended. */
+  readonly onReleasable: () => void;
   /** Called for a prediction that ended because the queue refused its job, or did not confirm it. */
   readonly onDropped: (id: string) => void;
 }
@@ -27,6 +39,8 @@ export class Dispatcher {
   readonly #options: DispatcherOptions;
   /** Predictions that the queue has yet to confirm. */
   readonly #publishing = new Map<string, Promise<void>>();
+  #retryTimer: number | null = null;
+  #hasRecovered = false;
   /** Sequences of jobs that have yet to be stored. */
   readonly #sequences = new Map<string, number>();
 
@@ -42,12 +56,66 @@ export class Dispatcher {
   ): Promise<void> {
     const { metrics, log } = this.#options;
     const offeredAt = Date.now();
-    const publishing = this.#publish(job, origin, parent);
+    const publishing = this.#publishNew(job, origin, parent);
     this.#publishing.set(job.id, publishing);
     await publishing.finally(() => this.#publishing.delete(job.id));
     metrics.count("vqd_hub_predictions_created_total");
     metrics.observe("vqd_hub_dispatch_duration_seconds", (Date.now() - offeredAt) / 1_000);
     log.info("dispatched", { prediction: job.id, requestId: origin.requestId });
+  }
+
+  /**
+   * Starts dispatching held jobs, in their turn, as far as the workers' queue has room. Returns immediately. Call whenever
+   * there may be more room: when a prediction has started or ended, and when the connection has been opened.
+   */
+  dispatchHeld(): void {
+    const { store, ahead, inBackground } = this.#options;
+    const { queue } = store;
+    if (!this.#hasRecovered) {
+      this.#hasRecovered = true;
+      for (const held of queue.unconfirmed()) inBackground(this.#dispatchOne(held));
+    }
+    for (const of of queue.heldClasses()) {
+      while (mayDispatch(queue, of, ahead)) {
+        const held = queue.nextHeld(of);
+        if (held === undefined) break;
+        // From now on it counts as waiting in the queue.
+        queue.mark(held.id, false);
+        inBackground(this.#dispatchOne(held));
+      }
+    }
+  }
+
+  /** Never rejects: a job that the queue does not take is held again, until its prediction's deadline. */
+  async #dispatchOne(held: HeldJob): Promise<void> {
+    const { store, metrics, log, onReleasable } = this.#options;
+    const { id, requestId } = held;
+    const offeredAt = Date.now();
+    const origin = { requestId, priority: PRIORITIES[held.rank] ?? "normal" };
+    try {
+      const sequence = await this.#publish(decodeJob(held.job), origin, held.traceparent);
+      store.atomically(() => {
+        store.queue.drop(id);
+        store.update(id, { job_seq: sequence });
+      });
+      metrics.count("vqd_hub_predictions_created_total");
+      metrics.observe("vqd_hub_dispatch_duration_seconds", (Date.now() - offeredAt) / 1_000);
+      log.info("dispatched", { prediction: id, requestId });
+      if (store.isLive(id)) return;
+      // It ended in the meantime, when there was nothing to remove from the queue yet.
+      store.update(id, { release: 1 });
+      onReleasable();
+    } catch (error) {
+      // Offered again with the same id, which the queue recognizes if it has the job after all.
+      store.queue.mark(id, true);
+      log.warn("cannot dispatch a held prediction yet", { prediction: id, ...errorFields(error) });
+      if (this.#retryTimer === null) {
+        this.#retryTimer = setTimeout(() => {
+          this.#retryTimer = null;
+          this.dispatchHeld();
+        }, HELD_RETRY_MS);
+      }
+    }
   }
 
   /** Waits for a dispatch in progress, if there is one; throws what `dispatch` throws. */
@@ -65,20 +133,26 @@ export class Dispatcher {
     this.#sequences.clear();
   }
 
-  async #publish(
+  /** Publishes a job; gives its sequence in the queue. Throws a PublishError. */
+  #publish(
+    job: Job,
+    origin: Pick<JobOrigin, "requestId" | "priority">,
+    parent: string | undefined,
+  ): Promise<number> {
+    const { tracing, connection } = this.#options;
+    const attributes = { "messaging.system": "nats", "vqd.prediction.id": job.id, "vqd.model": job.model };
+    return tracing.traced("publish job", { kind: SpanKind.PRODUCER, parent, attributes }, (traceparent) =>
+      dispatchJob(() => connection.open(), job, { ...origin, traceparent }),
+    );
+  }
+
+  async #publishNew(
     job: Job,
     origin: Pick<JobOrigin, "requestId" | "priority">,
     parent: string | undefined,
   ): Promise<void> {
-    const { tracing, connection } = this.#options;
-    const attributes = { "messaging.system": "nats", "vqd.prediction.id": job.id, "vqd.model": job.model };
     try {
-      const sequence = await tracing.traced(
-        "publish job",
-        { kind: SpanKind.PRODUCER, parent, attributes },
-        (traceparent) => dispatchJob(() => connection.open(), job, { ...origin, traceparent }),
-      );
-      this.#noteSequence(job.id, sequence);
+      this.#noteSequence(job.id, await this.#publish(job, origin, parent));
     } catch (error) {
       this.#drop(job.id, error);
       throw error;

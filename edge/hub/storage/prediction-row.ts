@@ -24,6 +24,8 @@ export interface PredictionRow extends PredictionRecord {
   readonly queueDeadlineAt: number;
   /** Rank of its priority; 0 is served first. */
   readonly rank: number;
+  /** When it is served among those of its version and rank, in image-steps. */
+  readonly turn: number;
   readonly runTimeoutMs: number;
   /** Unix time in ms. */
   readonly cancelAt: number | null;
@@ -56,7 +58,11 @@ export const recordBytes = ({ inputJson }: Pick<NewPrediction, "inputJson">): nu
   byteLength(inputJson) + RECORD_OVERHEAD_BYTES;
 
 /** The columns of a new prediction. */
-export function newRow(job: Job, prediction: NewPrediction) {
+export function newRow(
+  job: Job,
+  prediction: NewPrediction,
+  { turn, isHeld }: { turn: number; isHeld: boolean } = { turn: 0, isHeld: false },
+) {
   return {
     id: job.id,
     key_name: prediction.keyName,
@@ -81,6 +87,8 @@ export function newRow(job: Job, prediction: NewPrediction) {
     origin: prediction.origin,
     rank: rankOf(prediction.priority),
     record_bytes: recordBytes(prediction),
+    turn,
+    held: isHeld ? 1 : 0,
   } satisfies Row;
 }
 
@@ -119,6 +127,7 @@ export function toPrediction(row: Row): PredictionRow {
     queueDeadlineAt: number(row["queue_deadline_at"]),
     runTimeoutMs: number(row["run_timeout_ms"]),
     rank: number(row["rank"]),
+    turn: number(row["turn"]),
     cancelAt: numberOrNull(row["cancel_at"]),
     abandonedUntil: numberOrNull(row["abandoned_until"]),
     requestHash: textOrNull(row["request_hash"]),

@@ -199,6 +199,21 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE models ADD COLUMN tokenizer BLOB;
   ALTER TABLE models ADD COLUMN tokenizer_id TEXT;
   `,
+  `
+  -- held: 1 until the job is dispatched. turn: when it is served among those of its version and rank; see QueueStore.
+  ALTER TABLE predictions ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE predictions ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
+  DROP INDEX predictions_live;
+  CREATE INDEX predictions_live ON predictions (held, status, version, rank, turn, key_name)
+    WHERE completed_at IS NULL;
+  -- Jobs that wait here, until the queue has confirmed them.
+  CREATE TABLE held_jobs (
+    prediction_id TEXT PRIMARY KEY,
+    job BLOB NOT NULL,
+    request_id TEXT NOT NULL,
+    traceparent TEXT
+  );
+  `,
 ];
 
 /** Migrates the database to the newest schema. */

@@ -4,25 +4,12 @@ import type { ErrorCode } from "@vqd/shared/errors.ts";
 import { AbandonedPredictions } from "./abandoned.ts";
 import { EventStore } from "./event-store.ts";
 import { Tombstones } from "./tombstones.ts";
+import { QueueStore } from "./queue-store.ts";
 import { type NewRow, type PredictionRow, toPrediction } from "./prediction-row.ts";
 import type { ListQuery } from "../../prediction/records.ts";
 import type { PredictionStatus } from "../../prediction/statuses.ts";
 import { byteLength } from "../../util/bytes.ts";
 import { WebhookStore } from "./webhook-store.ts";
-
-/** What determines when a waiting prediction is served. */
-export type QueueTicket = Pick<PredictionRow, "version" | "rank" | "createdAt" | "id">;
-
-/** An amount of work. */
-interface Work {
-  /** Number of predictions. */
-  readonly count: number;
-  /** Their remaining work: images times remaining steps. */
-  readonly imageSteps: number;
-}
-
-/** Number of recently ended predictions that the pace is computed from. */
-const PACE_SAMPLE = 100;
 
 /** Columns that change after creation. */
 interface RowChanges {
@@ -49,6 +36,8 @@ interface RowChanges {
 
 export class PredictionStore {
   readonly events: EventStore;
+  /** What waits and what runs. */
+  readonly queue: QueueStore;
   /** Webhooks of the predictions. */
   readonly webhooks: WebhookStore;
   readonly tombstones: Tombstones;
@@ -58,6 +47,7 @@ export class PredictionStore {
 
   constructor(storage: DurableObjectStorage) {
     this.events = new EventStore(storage);
+    this.queue = new QueueStore(storage);
     this.webhooks = new WebhookStore(storage);
     this.tombstones = new Tombstones(storage);
     this.abandoned = new AbandonedPredictions(storage);
@@ -153,40 +143,6 @@ export class PredictionStore {
     return row?.at ?? null;
   }
 
-  /** Waiting predictions of the same version that are served earlier: those of higher priority, and older ones of the same. */
-  aheadOf({ version, rank, createdAt, id }: QueueTicket): Work {
-    return this.#work(
-      `SELECT count(*) AS count, coalesce(sum(images * total_steps), 0) AS steps FROM predictions
-       WHERE completed_at IS NULL AND status = 'starting' AND version = ? AND (rank, created_at, id) < (?, ?, ?)`,
-      version,
-      rank,
-      createdAt,
-      id,
-    );
-  }
-
-  /** Running predictions of the version, and their remaining work. */
-  running(version: string): Work {
-    return this.#work(
-      `SELECT count(*) AS count, coalesce(sum(images * (total_steps - step)), 0) AS steps FROM predictions
-       WHERE completed_at IS NULL AND status = 'processing' AND version = ?`,
-      version,
-    );
-  }
-
-  /** Seconds per step and image in the version's recent successes; null if there are none. */
-  secondsPerImageStep(version: string): number | null {
-    return this.#sql
-      .exec<{ pace: number | null }>(
-        `SELECT sum(predict_seconds) / sum(images * total_steps) AS pace FROM
-           (SELECT * FROM predictions WHERE completed_at IS NOT NULL ORDER BY completed_at DESC LIMIT ?)
-         WHERE version = ? AND status = 'succeeded'`,
-        PACE_SAMPLE,
-        version,
-      )
-      .one().pace;
-  }
-
   update(id: string, changes: RowChanges): void {
     const columns = Object.keys(changes);
     // Column names come from the RowChanges type, never from a caller.
@@ -204,6 +160,7 @@ export class PredictionStore {
   }
 
   remove(id: string): void {
+    this.queue.forget(id);
     this.#sql.exec("DELETE FROM events WHERE prediction_id = ?", id);
     this.#sql.exec("DELETE FROM predictions WHERE id = ?", id);
   }
@@ -231,15 +188,6 @@ export class PredictionStore {
       )
       .toArray();
     return Object.fromEntries(rows.map(({ status, n }) => [status, n]));
-  }
-
-  liveCountOf(keyName: string): number {
-    return this.#sql
-      .exec<{ n: number }>(
-        "SELECT count(*) AS n FROM predictions WHERE completed_at IS NULL AND key_name = ?",
-        keyName,
-      )
-      .one().n;
   }
 
   toRelease(): PredictionRow[] {
@@ -309,11 +257,6 @@ export class PredictionStore {
       key,
       value,
     );
-  }
-
-  #work(query: string, ...values: SqlStorageValue[]): Work {
-    const { count, steps } = this.#sql.exec<{ count: number; steps: number }>(query, ...values).one();
-    return { count, imageSteps: steps };
   }
 
   #rows(query: string, ...values: SqlStorageValue[]): PredictionRow[] {
