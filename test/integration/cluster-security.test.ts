@@ -153,10 +153,10 @@ describe("permissions", () => {
   );
 
   it("of the operator are to set up the streams, which it is not made to do here", async () => {
-    const connect = () => cluster.connectAs("operator");
-    const heard = await allowedSubjects(await connect(), "subscribe", space.subscribe);
+    const opened = () => cluster.connectAs("operator");
+    const heard = await allowedSubjects(await opened(), "subscribe", space.subscribe);
     expect(heard).toEqual(matching(space.subscribe, needed.operator.subscribe));
     const others = space.publish.filter((subject) => !subject.startsWith("$JS.API."));
-    expect(await allowedSubjects(await connect(), "publish", others)).toEqual([]);
+    expect(await allowedSubjects(await opened(), "publish", others)).toEqual([]);
   });
 });
