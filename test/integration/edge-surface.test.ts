@@ -6,6 +6,8 @@ import { type IncomingHttpHeaders, type IncomingMessage, request } from "node:ht
 import { connect } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
+import { jetstreamManager } from "@nats-io/jetstream";
+import { connect as connectToNats } from "nats";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { formatLine } from "../../infra/stack/log.ts";
 import { REPO } from "../../infra/stack/paths.ts";
@@ -168,6 +170,24 @@ it("answers each of the app's routes as the app does, whatever Host and Origin s
     }
   }
   expect(wrong).toEqual([]);
+});
+
+it("asks JetStream little for /healthz, however often anybody calls", async () => {
+  const nats = await connectToNats({
+    servers: test.stack.natsUrl,
+    user: "operator",
+    pass: test.stack.passwords.operator,
+    inboxPrefix: "_INBOX_operator",
+  });
+  const jsm = await jetstreamManager(nats);
+  const asked = async (): Promise<number> => (await jsm.getAccountInfo()).api.total;
+  const calls = 1_000;
+  const before = await asked();
+  for (let done = 0; done < calls; done += 50) {
+    await Promise.all(Array.from({ length: 50 }, () => ask("GET", "/healthz", { host: "a" })));
+  }
+  expect((await asked()) - before).toBeLessThan(calls / 10);
+  await nats.close();
 });
 
 it("ignores its headers", async () => {
