@@ -1,7 +1,7 @@
 # A GPU worker for NVIDIA: CUDA 12 and cuDNN 9, and the runtime's CUDA library.
 #   docker build -f infra/docker/worker-cuda.Dockerfile -t vqd-worker:cuda .
 #   docker run --gpus all ... vqd-worker:cuda
-FROM node:24-bookworm-slim AS dependencies
+FROM node:24-bookworm-slim@sha256:235600a8101ab264e117b1768e925532262668dc9b581ef1dd7d96ced463b8e7 AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 COPY shared/package.json shared/
@@ -12,7 +12,7 @@ RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund --workspace=@vqd/gpu
 # The package's own installer fetches the library that belongs to its version.
 RUN ONNXRUNTIME_NODE_INSTALL=cuda12 node node_modules/onnxruntime-node/script/install.js
 
-FROM nvidia/cuda:12.6.3-cudnn-runtime-ubuntu24.04
+FROM nvidia/cuda:12.6.3-cudnn-runtime-ubuntu24.04@sha256:8aef630a54bc5c5146ae5ce68e6af5caa3df0fb690bb91544175c91f307e4356
 WORKDIR /app
 ENV NODE_ENV=production \
     VQD_PROVIDER=cuda \

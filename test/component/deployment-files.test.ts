@@ -94,6 +94,27 @@ describe("containers", () => {
     }
   });
 
+  it("come from images that are pinned by digest, each by one", () => {
+    const compose = yaml("docker", "compose.yaml") as { services: Record<string, { image?: string }> };
+    const workflow = parse(readFileSync(join(REPO, ".github", "workflows", "ci.yml"), "utf8")) as {
+      jobs: Record<string, { container?: string }>;
+    };
+    const stages = dockerfiles.flatMap((file) => {
+      const froms = [...read("docker", file).matchAll(/^FROM (\S+)(?: AS (\S+))?$/gm)];
+      const names = new Set(froms.map(([, , name]) => name));
+      return froms.flatMap(([, image = ""]) => (names.has(image) ? [] : [image]));
+    });
+    const images = [
+      ...stages,
+      ...Object.values(compose.services).flatMap(({ image }) => image ?? []),
+      ...Object.values(workflow.jobs).flatMap(({ container }) => container ?? []),
+    ];
+    expect(images.length).toBeGreaterThan(7);
+    for (const image of images) expect(image).toMatch(/^[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}$/);
+    const distinct = new Set(images);
+    expect(new Set(images.map((image) => image.split("@")[0])).size).toBe(distinct.size);
+  });
+
   it("has a compose file that fits its schema and names what there is", () => {
     // The schema is older than a project's name.
     const { name: _, ...compose } = yaml("docker", "compose.yaml") as {
