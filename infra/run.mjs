@@ -1,4 +1,4 @@
-// Entry point of `npm start|test` and of `npm run generate|vqd|worker|bench|chaos|keys|cluster`: installs what is missing,
+// Entry point of `npm start|test` and of `npm run generate|vqd|worker|bench|chaos|keys|cluster|audit|sbom`: installs what is missing,
 // then runs the TypeScript entry point on Node 24. `install` does only the former.
 // Plain JavaScript without dependencies, because it runs on the system's Node before anything is installed.
 
@@ -24,6 +24,8 @@ const COMMANDS = {
   vqd: { entry: "gpu-worker/cli.ts", args: [] },
   worker: { entry: "gpu-worker/cli.ts", args: ["worker"] },
   keys: { entry: "infra/keys.ts", args: [] },
+  audit: { entry: "infra/dependencies/main.ts", args: [] },
+  sbom: { entry: "infra/dependencies/sbom.ts", args: [] },
   cluster: { entry: "infra/nats/cluster/main.ts", args: [] },
   bench: { entry: "test/bench/main.ts", args: [] },
   chaos: { entry: "test/chaos/main.ts", args: [] },
