@@ -83,7 +83,9 @@ async function npm(repo, args) {
   // Set within npm's scripts; another package manager must not be run with npm's arguments.
   const npmCli = process.env.npm_execpath;
   const isNpm = npmCli !== undefined && basename(npmCli).startsWith("npm");
-  const [program, programArgs] = isNpm ? [process.execPath, [npmCli, ...args]] : ["npm", args];
+  // Not this process' Node: within npm's scripts that is the one in node_modules, which npm ci removes.
+  const { npm_node_execpath: node = process.execPath } = process.env;
+  const [program, programArgs] = isNpm ? [node, [npmCli, ...args]] : ["npm", args];
   const child = spawn(program, programArgs, { cwd: repo, stdio: ["ignore", "ignore", 2] });
   const forward = (signal) => child.kill(signal);
   process.once("SIGINT", forward).once("SIGTERM", forward);

@@ -1,6 +1,6 @@
 # The edge in workerd, for a single host without Cloudflare, with SQLite, images and keys on a volume.
 #   docker build -f infra/docker/edge.Dockerfile -t vqd-edge .
-FROM node:24-bookworm-slim@sha256:235600a8101ab264e117b1768e925532262668dc9b581ef1dd7d96ced463b8e7 AS build
+FROM node:24-bookworm-slim@sha256:d6aa754f16b3197301076f047b5def2f02ea1dbbc2ca920407d46d7ec7f87b20 AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 COPY shared/package.json shared/
@@ -17,7 +17,7 @@ COPY infra/stack/paths.ts infra/stack/
 RUN node infra/edge/build.ts /built && cp -rL /built /program
 
 # No packages, no sources of the edge: Node, the runtime, and the program.
-FROM node:24-bookworm-slim@sha256:235600a8101ab264e117b1768e925532262668dc9b581ef1dd7d96ced463b8e7
+FROM node:24-bookworm-slim@sha256:d6aa754f16b3197301076f047b5def2f02ea1dbbc2ca920407d46d7ec7f87b20
 WORKDIR /app
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates \

@@ -1,7 +1,7 @@
 # A GPU worker for NVIDIA: CUDA 12 and cuDNN 9, and the runtime's CUDA library.
 #   docker build -f infra/docker/worker-cuda.Dockerfile -t vqd-worker:cuda .
 #   docker run --gpus all ... vqd-worker:cuda
-FROM node:24-bookworm-slim@sha256:235600a8101ab264e117b1768e925532262668dc9b581ef1dd7d96ced463b8e7 AS dependencies
+FROM node:24-bookworm-slim@sha256:d6aa754f16b3197301076f047b5def2f02ea1dbbc2ca920407d46d7ec7f87b20 AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 COPY shared/package.json shared/

@@ -1,6 +1,6 @@
 # A GPU worker on the CPU provider. Build from the repository's root:
 #   docker build -f infra/docker/worker.Dockerfile -t vqd-worker .
-FROM node:24-bookworm-slim@sha256:235600a8101ab264e117b1768e925532262668dc9b581ef1dd7d96ced463b8e7 AS dependencies
+FROM node:24-bookworm-slim@sha256:d6aa754f16b3197301076f047b5def2f02ea1dbbc2ca920407d46d7ec7f87b20 AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 COPY shared/package.json shared/
@@ -10,7 +10,7 @@ COPY gpu-worker/package.json gpu-worker/
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund --workspace=@vqd/gpu-worker --workspace=@vqd/shared \
  && npm cache clean --force
 
-FROM node:24-bookworm-slim@sha256:235600a8101ab264e117b1768e925532262668dc9b581ef1dd7d96ced463b8e7
+FROM node:24-bookworm-slim@sha256:d6aa754f16b3197301076f047b5def2f02ea1dbbc2ca920407d46d7ec7f87b20
 WORKDIR /app
 ENV NODE_ENV=production \
     VQD_CACHE=/var/cache/vqd \

@@ -4,7 +4,7 @@ import { execFile } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { REPO } from "../../infra/stack/paths.ts";
@@ -52,14 +52,10 @@ beforeEach(async () => {
 });
 afterEach(() => rm(repo, { recursive: true, force: true }));
 
-async function install(): Promise<string> {
-  const { stderr } = await promisify(execFile)(
-    process.execPath,
-    [join(repo, "infra", "run.mjs"), "install"],
-    {
-      env: { PATH: process.env["PATH"], npm_execpath: join(repo, "npm-cli.js") },
-    },
-  );
+async function install(node = process.execPath, env: NodeJS.ProcessEnv = {}): Promise<string> {
+  const { stderr } = await promisify(execFile)(node, [join(repo, "infra", "run.mjs"), "install"], {
+    env: { PATH: process.env["PATH"], npm_execpath: join(repo, "npm-cli.js"), ...env },
+  });
   return stderr;
 }
 
@@ -77,6 +73,15 @@ it("installs once, and again when package-lock.json has changed", async () => {
   writeFileSync(join(repo, "package-lock.json"), JSON.stringify(LOCK("2.0.0")));
   await install();
   expect(calls()).toEqual([CI, REBUILD, CI, REBUILD]);
+});
+
+it("outlives the removal of the Node that runs it, which is that of node_modules within npm's scripts", async () => {
+  const installed = join(repo, "node_modules", "node", "bin", "node");
+  mkdirSync(dirname(installed), { recursive: true });
+  cpSync(process.execPath, installed, { dereference: true });
+  await install(installed, { npm_node_execpath: process.execPath });
+  expect(existsSync(installed)).toBe(false);
+  expect(calls()).toEqual([CI, REBUILD]);
 });
 
 it("is content with what npm installed when called by hand", async () => {
