@@ -37,6 +37,7 @@ export interface Variables {
   readonly WEBHOOK_RETRY_SECONDS?: string;
   readonly WEBHOOK_ALLOW_LOOPBACK?: string;
   readonly WEBHOOK_ALLOW_ORIGINS?: string;
+  readonly EMBED_SETTINGS?: string;
   readonly LOG_LEVEL?: string;
   readonly OTEL_EXPORTER_OTLP_ENDPOINT?: string;
   readonly OTEL_EXPORTER_OTLP_HEADERS?: string;
@@ -183,6 +184,7 @@ export const configSchema = z.object({
       (origins) => origins.every((origin) => /^https?:/.test(origin) && isOrigin(origin)),
       "must be comma-separated origins such as http://hooks.internal:8080",
     ),
+  EMBED_SETTINGS: z.preprocess(emptyAsMissing, z.enum(["true", "false"]).default("true")),
   LOG_LEVEL: z.preprocess(emptyAsMissing, z.enum(LOG_LEVELS).default("info")),
   OTEL_EXPORTER_OTLP_ENDPOINT: z.preprocess(emptyAsMissing, z.url({ protocol: /^https?$/ }).optional()),
   OTEL_EXPORTER_OTLP_HEADERS: z
@@ -247,6 +249,8 @@ export interface Config {
   readonly webhookDelaysMs: readonly number[];
   /** Which URLs webhooks may have. */
   readonly webhookUrls: UrlRules;
+  /** Whether PNG files hold the settings of their images, prompts included, unless a request says otherwise. */
+  readonly embedSettings: boolean;
   readonly logLevel: LogLevel;
   readonly tracing: TracingOptions;
 }
@@ -288,6 +292,7 @@ function parseConfig(env: Variables): Config {
       allowLoopback: vars.WEBHOOK_ALLOW_LOOPBACK === "true",
       allowOrigins: vars.WEBHOOK_ALLOW_ORIGINS,
     },
+    embedSettings: vars.EMBED_SETTINGS === "true",
     logLevel: vars.LOG_LEVEL,
     tracing: {
       endpoint: vars.OTEL_EXPORTER_OTLP_ENDPOINT?.replace(/\/+$/, ""),

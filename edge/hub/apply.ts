@@ -13,7 +13,7 @@ import type { StreamCursor } from "./nats/cursor.ts";
 import type { StreamMessage } from "./nats/follow.ts";
 import type { ModelRegistry } from "./nats/manifests.ts";
 import { isFinal } from "../prediction/statuses.ts";
-import { type FileEvent, putImage } from "./storage/files.ts";
+import { type FileEvent, fileOf, putImage } from "./storage/files.ts";
 import type { ParkedEvents } from "./storage/parked-events.ts";
 import { keyOf, type PredictionRow } from "./storage/prediction-row.ts";
 import type { PredictionStore } from "./storage/store.ts";
@@ -138,6 +138,7 @@ export class EventApplier {
       return true;
     }
     const { value: event, attachment } = framed;
+    const file = event.type === "output" ? fileOf(before, event, attachment) : attachment;
     if (!isFenced(before, event)) {
       const model = models.get(keyOf(before));
       const what = contradictionOf(before, model, framed);
@@ -145,7 +146,7 @@ export class EventApplier {
         this.#reject(before, { reason: "contradictory", what: `${event.type}: ${what}` }, settle);
         return true;
       }
-      if (isFileDue(before, event) && !(await this.#storeFile(before, event, message, attachment))) {
+      if (isFileDue(before, event) && !(await this.#storeFile(before, event, message, file))) {
         const tries = (this.#tries.get(id) ?? 0) + 1;
         this.#tries.set(id, tries);
         if (event.type !== "preview" || tries < PREVIEW_TRIES) return false;
@@ -162,7 +163,7 @@ export class EventApplier {
     const changed = store.atomically(() => {
       settle();
       try {
-        return store.atomically(() => ingest(store, row, event, attachment));
+        return store.atomically(() => ingest(store, row, event, file));
       } catch (error) {
         // If the cause is SQLite itself, this fails too, and nothing has changed.
         failPrediction(store, id, event.type);

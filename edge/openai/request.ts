@@ -45,6 +45,7 @@ export function toPredictionInput(body: GenerateImages): PredictionInput {
     prior_weight: body.prior_weight,
     negative_prompt: body.negative_prompt,
     prompt_too_long: body.prompt_too_long,
+    embed_settings: body.embed_settings,
     num_outputs: body.n,
     output_format: body.output_format,
     // Despite its name it is the quality: 100 is the best, and the default.

@@ -19,6 +19,12 @@ type Field = keyof PredictionInput;
 /** Path of a field of the input in the body that the caller has sent. */
 export type FieldPath = (field: Field) => string;
 
+export interface CompletionOptions {
+  readonly pathOf: FieldPath;
+  /** Whether files may hold settings. */
+  readonly mayEmbed: boolean;
+}
+
 const SAMPLER_FIELDS = {
   scheduler: "scheduler",
   order: "order",
@@ -32,7 +38,11 @@ const SAMPLER_FIELDS = {
  * The input with its defaults, which is returned to the caller and, sent again, makes the same images. Throws a VqdError
  * (invalid_input).
  */
-export function completeInput(input: PredictionInput, model: ModelManifest, pathOf: FieldPath) {
+export function completeInput(
+  input: PredictionInput,
+  model: ModelManifest,
+  { pathOf, mayEmbed }: CompletionOptions,
+) {
   const refuse = (field: Field, message: string): never => {
     throw invalidInput([{ path: pathOf(field), message }]);
   };
@@ -73,6 +83,12 @@ export function completeInput(input: PredictionInput, model: ModelManifest, path
     const only = `must be ${BEST_QUALITY} or omitted for png, which is lossless; jpeg and webp take 0 to 100`;
     refuse("output_quality", only);
   }
+  if (input.embed_settings && format !== "png") {
+    refuse("embed_settings", `must be false or omitted for ${format}: only png files hold settings`);
+  }
+  if (input.embed_settings && !mayEmbed) {
+    refuse("embed_settings", "must be false or omitted: this service puts no settings into files");
+  }
   return {
     prompt: input.prompt,
     negative_prompt: negative,
@@ -89,6 +105,7 @@ export function completeInput(input: PredictionInput, model: ModelManifest, path
     prior_weight: sampler.priorWeight,
     output_format: format,
     output_quality: format === "png" ? null : (input.output_quality ?? DEFAULTS.outputQuality),
+    embed_settings: format === "png" ? (input.embed_settings ?? mayEmbed) : null,
     num_previews: previews,
     prompt_too_long: input.prompt_too_long ?? DEFAULTS.promptTooLong,
   };

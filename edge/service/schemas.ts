@@ -149,6 +149,12 @@ const sampling = {
     .max(MAX_PROMPT_CHARS)
     .nullish()
     .describe("What the image should not show. Requires a guidance_scale above 1."),
+  embed_settings: z
+    .boolean()
+    .nullish()
+    .describe(
+      "Whether PNG files hold the prompt and the settings they were made with, as text for image browsers, AUTOMATIC1111 and ComfyUI. By default they do, unless the service is set otherwise.",
+    ),
   prompt_too_long: z
     .enum(LONG_PROMPTS)
     .nullish()

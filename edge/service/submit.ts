@@ -80,7 +80,7 @@ export async function submitPrediction(
   const { model, apiKey, requestId, pathOf } = submission;
   const { name: keyName } = apiKey;
   const priority = priorityOf(submission);
-  const input = completeInput(submission.input, model, pathOf);
+  const input = completeInput(submission.input, model, { pathOf, mayEmbed: config.embedSettings });
   const padding = model.tokenizer;
   const shard = hubs.shardOfKey(keyName);
   const tokenizer = await tokenizerOf(model, (id) => hubs.ofShard(shard).tokenizer(id));

@@ -59,7 +59,7 @@ describe("the playground's form", () => {
         const values = options.map((option) => attribute(option, "value"));
         // jpg is another name of jpeg.
         const choices = field.enum?.filter((value) => value !== null && value !== "jpg");
-        expect(values, name).toEqual(choices?.map(String));
+        expect(values, name).toEqual(choices?.map(String) ?? ["true", "false"]);
       }
     }
   });
@@ -83,6 +83,7 @@ describe("the playground's form", () => {
       prompt: "",
       negative_prompt: "",
       seed: "",
+      embed_settings: true,
       prompt_too_long: DEFAULTS.promptTooLong,
     };
     for (const { name, tag, options } of controls) {

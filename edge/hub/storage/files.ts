@@ -1,6 +1,8 @@
 // Stores images of predictions in object storage under their capability, and deletes them later.
 
 import type { OutputEvent, PreviewEvent } from "@vqd/shared/events.ts";
+import { withSettings } from "@vqd/shared/metadata/settings.ts";
+import { imageSettings } from "../../prediction/image-settings.ts";
 import type { PredictionRow } from "./prediction-row.ts";
 
 /** Time limit for a put: later events wait for it. */
@@ -20,6 +22,17 @@ export function fileName(event: FileEvent): string {
   return event.type === "output"
     ? `${event.index}.${extension}`
     : `${event.index}-${event.preview}.${extension}`;
+}
+
+/** The file of an image: as the worker sent it, but with its settings if the prediction wants them. Workers know no prompts. */
+export function fileOf(
+  row: PredictionRow,
+  event: OutputEvent,
+  image: Uint8Array<ArrayBuffer>,
+): Uint8Array<ArrayBuffer> {
+  if (event.format !== "png" || event.index >= row.images) return image;
+  const settings = imageSettings(row, event.index, event);
+  return settings === undefined ? image : withSettings(image, settings);
 }
 
 /** Stores an image, overwriting any with the same name. Throws if that fails or takes too long. */

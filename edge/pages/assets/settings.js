@@ -42,6 +42,7 @@ const TEXTS = new Set([
  */
 function valueOf({ name, value }) {
   if (TEXTS.has(name)) return value;
+  if (name === "embed_settings") return value === "true";
   return numberOf(value);
 }
 
@@ -141,8 +142,10 @@ export function showValues() {
     const input = document.getElementById(output.htmlFor.value);
     if (input instanceof HTMLInputElement) output.value = input.value;
   }
-  // PNG is lossless.
-  byId("quality", HTMLInputElement).disabled = byId("format", HTMLSelectElement).value === "png";
+  // PNG is lossless, and holds settings as only it does.
+  const isPng = byId("format", HTMLSelectElement).value === "png";
+  byId("quality", HTMLInputElement).disabled = isPng;
+  byId("embed", HTMLSelectElement).disabled = !isPng;
   for (const button of presets) {
     const isChosen = Object.entries(presetOf(button)).every(
       ([name, value]) => control(name)?.value === String(value),

@@ -10,6 +10,7 @@ import {
   MAX_PROMPT_CHARS,
   MAX_TEMPERATURE,
   MAX_TIMESTEPS,
+  MIN_GUIDANCE_SCALE,
   MIN_TEMPERATURE,
 } from "@vqd/shared/limits.ts";
 import { PRESET_NAMES, PRESETS } from "@vqd/shared/sampling/presets.ts";
@@ -19,10 +20,13 @@ import {
   samplerConflict,
   type SamplerSettings,
 } from "@vqd/shared/sampling/sampler.ts";
-import { parseSeed, SEED_RANGE } from "@vqd/shared/sampling/seed.ts";
-import type { CallOptions } from "../../pipeline/call.ts";
+import { type ImageSettings, withSettings } from "@vqd/shared/metadata/settings.ts";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
+import { parseSeed, SEED_RANGE, toJsonSeed } from "@vqd/shared/sampling/seed.ts";
+import { type CallOptions, placeOfSeed } from "../../pipeline/call.ts";
 import { encodeImageFile } from "../../pipeline/image.ts";
 import type { VQDiffusionPipeline } from "../../pipeline/pipeline.ts";
+import { defaultModelName } from "../../serving/manifest.ts";
 import { choiceOption, type Command, numberOption, stringOptions, UsageError } from "../command.ts";
 import { loadPipeline, MODEL_HELP, MODEL_OPTIONS } from "../model-options.ts";
 import { createProgress } from "../progress.ts";
@@ -50,6 +54,7 @@ Options:
   --prompt-too-long WHAT   truncate a prompt of more tokens than the model reads, or error [truncate]
   --num-images N           images to generate, 1 to ${MAX_IMAGES}                                        [1]
   --format FORMAT          png, webp or jpeg (or jpg)                 [by the extension of --out]
+  --no-settings            PNG files without the prompt and the settings they were made with
 ${MODEL_HELP}  -h, --help               this text
 `;
 
@@ -78,8 +83,8 @@ const OPTIONS = [
 export const generate: Command = {
   summary: "generate images from a prompt",
   help,
-  options: { ...stringOptions(...OPTIONS), ...MODEL_OPTIONS },
-  async run(positionals, values) {
+  options: { ...stringOptions(...OPTIONS), "no-settings": { type: "boolean" }, ...MODEL_OPTIONS },
+  async run(positionals, values, flags) {
     const prompt = readPrompt(positionals);
     const out = resolve(values["out"] ?? "image.png");
     const format = readFormat(values, out);
@@ -102,9 +107,9 @@ export const generate: Command = {
     const pipeline = await loadPipeline(values);
     try {
       const { info } = pipeline;
-      const conflict =
-        negativePrompt &&
-        negativePromptConflict(settings.guidanceScale ?? info.defaultGuidanceScale, "--guidance-scale");
+      const guidanceScale = settings.guidanceScale ?? info.defaultGuidanceScale;
+      const numInferenceSteps = steps ?? Math.min(preset.numInferenceSteps, info.numTrainTimesteps);
+      const conflict = negativePrompt && negativePromptConflict(guidanceScale, "--guidance-scale");
       if (conflict) throw new UsageError(`--negative-prompt ${conflict}`);
       checkLength(pipeline, "the prompt", prompt, whenTooLong);
       checkLength(pipeline, "--negative-prompt", negativePrompt ?? "", whenTooLong);
@@ -115,13 +120,28 @@ export const generate: Command = {
         negativePrompt,
         ...settings,
         ...sampler,
-        numInferenceSteps: steps ?? Math.min(preset.numInferenceSteps, info.numTrainTimesteps),
+        numInferenceSteps,
         onStep: (step, total) => progress.update(step, total),
       });
       progress.finish();
       for (const [index, image] of images.entries()) {
         const path = images.length === 1 ? out : numbered(out, index);
-        writeFileSync(path, await encodeImageFile(image, format));
+        const file = new Uint8Array(await encodeImageFile(image, format));
+        const described: ImageSettings = {
+          ...sampler,
+          prompt,
+          negativePrompt: negativePrompt ?? null,
+          numInferenceSteps,
+          guidanceScale: Math.max(guidanceScale, MIN_GUIDANCE_SCALE),
+          truncationRate: settings.truncationRate ?? 1,
+          seed: toJsonSeed(seeds[index] ?? outOfBounds()),
+          place: placeOfSeed(seeds, index),
+          width: image.width,
+          height: image.height,
+          model: defaultModelName(info.name),
+          version: info.version,
+        };
+        writeFileSync(path, flags.has("no-settings") ? file : withSettings(file, described));
         process.stdout.write(`${path}\n`);
       }
       const seconds = (performance.now() - startedAt) / 1000;

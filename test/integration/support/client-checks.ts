@@ -52,6 +52,9 @@ export const CHECKS = {
     expect(answer.data).toHaveLength(2);
     for (const { b64_json = "" } of answer.data ?? []) await expectImage(Buffer.from(b64_json, "base64"));
     expect(answer.data?.[0]?.b64_json).not.toBe(answer.data?.[1]?.b64_json);
+    const { comments } = await sharp(Buffer.from(answer.data?.[1]?.b64_json ?? "", "base64")).metadata();
+    const parameters = comments?.find(({ keyword }) => keyword === "parameters")?.text;
+    expect(parameters).toMatch(new RegExp(`^${PROMPT}\nSteps: ${STEPS}, .*Seed: 7, .*Batch pos: 1,`));
     expect(answer).toMatchObject({
       size: `${SIDE}x${SIDE}`,
       output_format: "png",
