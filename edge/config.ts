@@ -17,6 +17,7 @@ export interface Variables {
   readonly NATS_CREDS?: string;
   readonly API_KEYS?: string;
   readonly DEFAULT_MODEL?: string;
+  readonly MODEL_ALIASES?: string;
   readonly HUB_SHARDS?: string;
   readonly PUBLIC_URL?: string;
   readonly QUEUE_TIMEOUT_SECONDS?: string;
@@ -116,6 +117,14 @@ const isOrigin = (text: string): boolean => URL.parse(text)?.origin === text;
 const WEBSOCKET_SCHEMES = new Set(["ws:", "wss:"]);
 const NATS_CREDENTIALS = /-BEGIN NATS USER JWT-[^]+-BEGIN USER NKEY SEED-/;
 
+/** Any name that a client may have for a model, and what it stands for: `owner/name`, `owner/name:version` or a version. */
+const ALIAS = /^[^=,\s]{1,200}=[a-z0-9][\w:/-]{0,199}$/;
+
+const aliasOf = (pair: string): [string, string] => {
+  const at = pair.indexOf("=");
+  return [pair.slice(0, at), pair.slice(at + 1)];
+};
+
 export const configSchema = z.object({
   NATS_URL: z
     .string()
@@ -142,6 +151,15 @@ export const configSchema = z.object({
     .transform((list) => list.split(",").filter((pair) => pair.trim() !== ""))
     .pipe(z.array(apiKeySchema)),
   DEFAULT_MODEL: z.preprocess(emptyAsMissing, modelNameSchema.optional()),
+  MODEL_ALIASES: z
+    .string()
+    .default("")
+    .transform(listOf)
+    .refine(
+      (pairs) => pairs.every((pair) => ALIAS.test(pair)),
+      "must be comma-separated alias=owner/name pairs, such as dall-e-3=vqd/emoji",
+    )
+    .transform((pairs) => new Map(pairs.map(aliasOf))),
   HUB_SHARDS: z.preprocess(emptyAsMissing, z.coerce.number().int().min(1).max(MAX_SHARDS).default(1)),
   PUBLIC_URL: z.preprocess(emptyAsMissing, z.url({ protocol: /^https?$/ }).optional()),
   QUEUE_TIMEOUT_SECONDS: secondsAsMs(120),
@@ -223,6 +241,8 @@ export interface Config {
   readonly natsCredentials: string | undefined;
   readonly apiKeys: readonly ConfiguredKey[];
   readonly defaultModel: string | undefined;
+  /** Other names of models, with what they stand for. */
+  readonly modelAliases: ReadonlyMap<string, string>;
   readonly hubShards: number;
   readonly publicUrl: string | undefined;
   readonly queueTimeoutMs: number;
@@ -270,6 +290,7 @@ function parseConfig(env: Variables): Config {
     natsCredentials: vars.NATS_CREDS,
     apiKeys: vars.API_KEYS,
     defaultModel: vars.DEFAULT_MODEL,
+    modelAliases: vars.MODEL_ALIASES,
     hubShards: vars.HUB_SHARDS,
     publicUrl: vars.PUBLIC_URL?.replace(/\/+$/, ""),
     queueTimeoutMs: vars.QUEUE_TIMEOUT_SECONDS,

@@ -12,10 +12,10 @@ Starts nats-server, GPU workers and the edge, and keeps them running until Ctrl-
   --data DIR         folder for queue, graphs and images (VQD_DATA)    [.vqd in the repository]
   -h, --help         this text
 
-Further variables: VQD_NATS_SERVER (path of nats-server), VQD_QUEUE_LIMIT (jobs in the queue [1000]),
-VQD_LEASE_SECONDS (how long a worker may be silent before its job goes to another [10]),
-VQD_THREADS (per worker), VQD_QUANTIZATION (none or int8 [int8 on the cpu provider, else none]),
-VQD_LOG_LEVEL (debug, info, warn, error), NO_COLOR.
+Further variables: MODEL_ALIASES (other names of models, such as gpt-image-1=vqd/emoji,dall-e-3=vqd/emoji),
+VQD_NATS_SERVER (path of nats-server), VQD_QUEUE_LIMIT (jobs in the queue [1000]), VQD_LEASE_SECONDS (how long a
+worker may be silent before its job goes to another [10]), VQD_THREADS (per worker), VQD_QUANTIZATION (none or int8
+[int8 on the cpu provider, else none]), VQD_LOG_LEVEL (debug, info, warn, error), NO_COLOR.
 `;
 
 export const TEST_HELP = `Usage: npm test -- [vitest arguments]

@@ -4,9 +4,11 @@ import { z } from "zod";
 import { PREDICTION_ID_PATTERN, MAX_SHARDS, shardOfPrediction } from "./ids.ts";
 import {
   MAX_GUIDANCE_SCALE,
+  MAX_IMAGE_SIDE,
   MAX_IMAGES,
   MAX_PREVIEWS,
   MAX_PRIOR_WEIGHT,
+  MAX_RESAMPLED_PIXELS,
   MAX_TEMPERATURE,
   MAX_TEXT_LENGTH,
   MAX_TIMESTEPS,
@@ -30,6 +32,8 @@ export const PRIOR_RULES = [0, 1, 2] as const;
 export type PriorRule = (typeof PRIOR_RULES)[number];
 export const OUTPUT_FORMATS = ["png", "webp", "jpeg"] as const;
 export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
+
+const sideSchema = z.int().min(1).max(MAX_IMAGE_SIDE);
 
 /** Token ids of one prompt, padded to the model's text length. */
 const tokenIdsSchema = z.array(z.int().min(0).max(0xffff)).min(1).max(MAX_TEXT_LENGTH);
@@ -73,6 +77,8 @@ const jobFields = z.strictObject({
   /** p(x_0) is raised to the power 1 / temperature. [1] */
   temperature: z.number().min(MIN_TEMPERATURE).max(MAX_TEMPERATURE).optional(),
   outputFormat: z.enum(OUTPUT_FORMATS),
+  /** Pixels of the files, to which images and previews are resampled. [the model's own] */
+  outputSize: z.strictObject({ width: sideSchema, height: sideSchema }).optional(),
   /** Quality of a lossy format, 0 to 100; no effect on PNG. */
   outputQuality: z.int().min(0).max(100),
   /** Number of previews of each image, each the most likely result so far; see `previewSteps`. */
@@ -87,7 +93,22 @@ export const jobSchema = jobFields
   .refine(({ seeds, ...job }) => seeds === undefined || seeds.length === imageCount(job), {
     message: "must have one entry per image",
     path: ["seeds"],
-  });
+  })
+  .refine(
+    ({ outputSize, previews, ...job }) =>
+      outputSize === undefined ||
+      resampledPixels(imageCount(job), previews, outputSize) <= MAX_RESAMPLED_PIXELS,
+    { message: "has too many pixels in all", path: ["outputSize"] },
+  );
+
+/** Pixels of all files that are made by resampling. */
+export function resampledPixels(
+  images: number,
+  previews: number,
+  { width, height }: { readonly width: number; readonly height: number },
+): number {
+  return images * (1 + previews) * width * height;
+}
 
 export type Job = z.infer<typeof jobFields>;
 

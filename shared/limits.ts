@@ -6,6 +6,10 @@ export const MAX_PROMPT_CHARS = 4_000;
 export const MAX_IMAGES = 10;
 /** Previews of one image. */
 export const MAX_PREVIEWS = 10;
+/** Pixels per side of an image that is resampled to a size other than the model's. */
+export const MAX_IMAGE_SIDE = 1_536;
+/** Pixels of all images and previews of a prediction that resamples them: ten of the largest, or one and its previews. */
+export const MAX_RESAMPLED_PIXELS = 26_000_000;
 /** Longest input of a CLIP-like text encoder, in tokens. */
 export const MAX_TEXT_LENGTH = 256;
 export const MIN_GUIDANCE_SCALE = 1;

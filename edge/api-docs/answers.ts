@@ -142,7 +142,16 @@ export const imagesSchema = z
     data: z.array(z.union([z.strictObject({ b64_json: z.base64() }), z.strictObject({ url: z.url() })])),
     output_format: z.enum(["png", "webp", "jpeg"]),
     size: z.string(),
+    quality: z.enum(["low", "medium", "high"]).describe("The quality that the preset stands for."),
     background: z.literal("opaque"),
+    resampled_from: z
+      .string()
+      .optional()
+      .describe("The size of the model's images, from which these were resampled to `size`."),
+    ignored: z
+      .array(z.string())
+      .optional()
+      .describe("Parameters that had no effect; also in the header `x-ignored-parameters`."),
     safety_identifier: z
       .string()
       .optional()

@@ -1,7 +1,7 @@
 // Operations: OpenAI's images endpoint.
 
 import { z } from "@hono/zod-openapi";
-import { generateImagesSchema } from "../service/schemas.ts";
+import { generateImagesSchema } from "../openai/schema.ts";
 import { imagesSchema } from "./answers.ts";
 import {
   cancelAfter,

@@ -17,6 +17,9 @@ const BYTES_PER_TOKEN = 2;
 const askedSchema = z.object({
   output_format: z.enum(OUTPUT_FORMATS),
   num_previews: z.int(),
+  // Null or, in inputs of earlier releases, absent: the model's own.
+  width: z.int().nullish(),
+  height: z.int().nullish(),
 });
 
 /**
@@ -78,7 +81,8 @@ function imageContradiction(
   if (event.format !== asked.output_format)
     return `a ${event.format} image instead of ${asked.output_format}`;
   const { width, height } = event;
-  if (model !== undefined && (width !== model.imageWidth || height !== model.imageHeight)) {
+  const isAsked = (asked.width ?? model?.imageWidth ?? width) === width;
+  if (!isAsked || (asked.height ?? model?.imageHeight ?? height) !== height) {
     return `an image of ${width}x${height} pixels`;
   }
   return attachment.length === 0 ? "an empty image" : undefined;

@@ -5,8 +5,10 @@ import type { ModelManifest } from "@vqd/shared/model.ts";
 import { encodeBase64 } from "../util/bytes.ts";
 import { fileKey } from "../hub/storage/files.ts";
 import type { PredictionRecord } from "../prediction/records.ts";
-import { type GenerateImages, outputFormatOf } from "../service/schemas.ts";
+import { outputFormatOf } from "../service/schemas.ts";
 import { fileUrl } from "../prediction/urls.ts";
+import { presetOf, QUALITIES_OF_PRESET } from "./request.ts";
+import { type GenerateImages, ignoredOf } from "./schema.ts";
 
 const RETRY_SECONDS = 5;
 /** Failures that a retry may well not run into again. */
@@ -16,8 +18,6 @@ const RETRYABLE = new Set(["no_worker", "queue_unavailable", "queue_full", "atte
 export interface ImageJob {
   readonly body: GenerateImages;
   readonly model: ModelManifest;
-  /** "128x128" */
-  readonly size: string;
   /** Origin for links. */
   readonly origin: string;
   readonly files: R2Bucket;
@@ -40,13 +40,20 @@ export async function imageContent(
 }
 
 /** Fields that say how the images were made and are the same in all responses. */
-export function commonFields({ body, size }: ImageJob) {
+export function commonFields({ body, model }: ImageJob) {
   const identifier = body.safety_identifier || body.user;
+  const own = `${model.imageWidth}x${model.imageHeight}`;
+  const size = !body.size || body.size === "auto" ? own : body.size;
+  const ignored = ignoredOf(body);
   return {
     size,
+    quality: QUALITIES_OF_PRESET[presetOf(body)],
     output_format: outputFormatOf(body.output_format),
     background: "opaque",
     ...(identifier ? { safety_identifier: identifier } : {}),
+    // In addition to OpenAI's fields.
+    ...(size === own ? {} : { resampled_from: own }),
+    ...(ignored.length === 0 ? {} : { ignored }),
   } as const;
 }
 

@@ -1,18 +1,54 @@
 // Translates OpenAI's image request into the input of a prediction.
 
 import type { ModelManifest } from "@vqd/shared/model.ts";
-import { BEST_QUALITY, type GenerateImages, type PredictionInput } from "../service/schemas.ts";
+import { MAX_IMAGE_SIDE } from "@vqd/shared/limits.ts";
+import type { PresetName } from "@vqd/shared/sampling/presets.ts";
+import { BEST_QUALITY, DEFAULTS, type PredictionInput } from "../service/schemas.ts";
 import { invalidInput } from "../http/validation.ts";
+import type { GenerateImages } from "./schema.ts";
 
-/** Size of the model's images, such as "128x128". Throws a VqdError (invalid_input) if a different one is requested. */
-export function checkSize(size: string | null | undefined, model: ModelManifest): string {
-  const own = `${model.imageWidth}x${model.imageHeight}`;
-  if (size !== undefined && size !== null && size !== "auto" && size !== own) {
-    throw invalidInput([
-      { path: "size", message: `must be "auto" or "${own}", the size of ${model.name}'s images` },
-    ]);
+/** The presets that qualities stand for; others, the default. */
+const PRESETS_OF_QUALITY: Partial<Record<NonNullable<GenerateImages["quality"]>, PresetName>> = {
+  low: "draft",
+  medium: "fast",
+  high: "best",
+  hd: "best",
+  xhigh: "best",
+  max: "best",
+};
+/** The qualities by which OpenAI's answers name them. */
+export const QUALITIES_OF_PRESET = {
+  draft: "low",
+  fast: "medium",
+  best: "high",
+  reference: "high",
+} as const satisfies Record<PresetName, string>;
+
+/** The preset that the request names, in either way. Throws a VqdError (invalid_input) if they differ. */
+export function presetOf({ preset, quality }: GenerateImages): PresetName {
+  const named = PRESETS_OF_QUALITY[quality ?? "auto"];
+  if (preset && named !== undefined && named !== preset) {
+    const message = `contradicts preset: ${quality} means the preset ${named}`;
+    throw invalidInput([{ path: "quality", message }]);
   }
-  return own;
+  return preset ?? named ?? DEFAULTS.preset;
+}
+
+/** Width and height that `size` asks for; none for the model's own. Throws a VqdError (invalid_input). */
+function sizeOf(
+  { size }: GenerateImages,
+  { imageWidth, imageHeight }: ModelManifest,
+): Pick<PredictionInput, "width" | "height"> {
+  if (!size || size === "auto") return {};
+  const [width = 0, height = 0] = size.split("x").map(Number);
+  if (width === imageWidth && height === imageHeight) return {};
+  if (Math.max(width, height) > MAX_IMAGE_SIDE) {
+    const scale = Math.min(MAX_IMAGE_SIDE / imageWidth, MAX_IMAGE_SIDE / imageHeight);
+    const largest = [imageWidth, imageHeight].map((side) => Math.floor(side * scale)).join("x");
+    const message = `must have at most ${MAX_IMAGE_SIDE} pixels per side; the largest is ${largest}`;
+    throw invalidInput([{ path: "size", message }]);
+  }
+  return { width, height };
 }
 
 /** OpenAI's names of fields of the input. */
@@ -20,12 +56,14 @@ const OPENAI_FIELDS: Partial<Record<keyof PredictionInput, string>> = {
   num_outputs: "n",
   output_quality: "output_compression",
   num_previews: "partial_images",
+  width: "size",
+  height: "size",
 };
 
 export const openaiField = (field: keyof PredictionInput): string => OPENAI_FIELDS[field] ?? field;
 
-/** Throws a VqdError (invalid_input) for partial images without a stream to send them in. */
-export function toPredictionInput(body: GenerateImages): PredictionInput {
+/** Throws a VqdError (invalid_input), among others for partial images without a stream to send them in. */
+export function toPredictionInput(body: GenerateImages, model: ModelManifest): PredictionInput {
   if (!body.stream && (body.partial_images ?? 0) > 0) {
     throw invalidInput([{ path: "partial_images", message: "must be 0 or omitted unless stream is true" }]);
   }
@@ -33,7 +71,7 @@ export function toPredictionInput(body: GenerateImages): PredictionInput {
     prompt: body.prompt,
     seed: body.seed,
     seeds: body.seeds,
-    preset: body.preset,
+    preset: presetOf(body),
     guidance_scale: body.guidance_scale,
     num_inference_steps: body.num_inference_steps,
     truncation_rate: body.truncation_rate,
@@ -47,6 +85,7 @@ export function toPredictionInput(body: GenerateImages): PredictionInput {
     prompt_too_long: body.prompt_too_long,
     embed_settings: body.embed_settings,
     num_outputs: body.n,
+    ...sizeOf(body, model),
     output_format: body.output_format,
     // Despite its name it is the quality: 100 is the best, and the default.
     output_quality: body.output_compression ?? BEST_QUALITY,

@@ -26,7 +26,7 @@ function frame(type: string, data: object): string {
 }
 
 async function* frames({ hubs, job, record, keyName }: ImageStreamOptions): AsyncGenerator<string> {
-  const common = { ...commonFields(job), quality: "auto", created_at: Math.floor(record.createdAt / 1_000) };
+  const common = { ...commonFields(job), created_at: Math.floor(record.createdAt / 1_000) };
   let after = 0;
   for (let continues = false; ; continues = true) {
     const reader = { id: record.id, keyName, after, types: TYPES };

@@ -16,9 +16,10 @@ import {
   imageContent,
   usage,
 } from "../openai/answer.ts";
-import { checkSize, openaiField, toPredictionInput } from "../openai/request.ts";
+import { openaiField, toPredictionInput } from "../openai/request.ts";
+import { generateImagesSchema, ignoredOf } from "../openai/schema.ts";
 import { imageStream } from "../openai/stream.ts";
-import { generateImagesSchema } from "../service/schemas.ts";
+import { setIgnored } from "../http/ignored.ts";
 import { setRateHeaders } from "../http/rate-headers.ts";
 import { submitPrediction } from "../service/submit.ts";
 import { originOf } from "../http/urls.ts";
@@ -30,14 +31,14 @@ export async function generateImages(c: AppContext): Promise<Response> {
   const body = validate(generateImagesSchema, await readJson(c.req.raw));
   const [config, hubs] = [c.get("config"), c.get("hubs")];
   const models = await listModels(hubs, c.get("keyName"));
-  const model = resolveModel(models, body.model ?? undefined, config.defaultModel);
+  const model = resolveModel(models, body.model ?? undefined, config);
   if (model === undefined) {
     throw new VqdError("not_found", "the model does not exist; see GET /v1/models", {
       errors: [{ path: "model", message: "is not the name of an available model" }],
     });
   }
-  const size = checkSize(body.size, model);
-  const input = toPredictionInput(body);
+  const input = toPredictionInput(body, model);
+  setIgnored(c, ignoredOf(body));
   const idempotency = await idempotencyOf(c, body);
   const retry = idempotency === null ? await retryOf(c, body) : undefined;
   const origin = originOf(config, c.req.url);
@@ -59,7 +60,6 @@ export async function generateImages(c: AppContext): Promise<Response> {
   const job: ImageJob = {
     body,
     model,
-    size,
     origin,
     files: c.env.FILES,
     hasKey: idempotency !== null,

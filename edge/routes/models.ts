@@ -85,7 +85,7 @@ async function namedModel(c: AppContext): Promise<ModelManifest> {
   const owner = c.req.param("owner");
   const name = owner === undefined ? (c.req.param("id") ?? "") : `${owner}/${c.req.param("name") ?? ""}`;
   const models = await listModels(c.get("hubs"), c.get("keyName"));
-  const model = name === "" ? undefined : resolveModel(models, name, undefined);
+  const model = name === "" ? undefined : resolveModel(models, name, c.get("config"));
   if (model === undefined) {
     throw new VqdError("not_found", "the model does not exist; see GET /v1/models", {
       errors: [{ path: "model", message: "is not the name of an available model" }],

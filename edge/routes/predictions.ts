@@ -62,7 +62,7 @@ export async function createPrediction(c: AppContext): Promise<Response> {
     throw invalidInput(again.map((path) => ({ path, message })));
   }
   const reference = fromPath ?? body.version ?? body.model ?? undefined;
-  const model = resolveModel(models, reference, config.defaultModel);
+  const model = resolveModel(models, reference, config);
   if (model === undefined) {
     if (fromPath !== undefined) throw new VqdError("not_found", `the model ${fromPath} does not exist`);
     throw invalidInput([

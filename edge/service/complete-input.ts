@@ -1,7 +1,8 @@
 // Completes a caller's input with defaults. Refused is what contradicts itself or the model, and what would have no effect.
 
 import type { ModelManifest } from "@vqd/shared/model.ts";
-import { MAX_IMAGES, MIN_GUIDANCE_SCALE } from "@vqd/shared/limits.ts";
+import { resampledPixels } from "@vqd/shared/job.ts";
+import { MAX_IMAGES, MAX_RESAMPLED_PIXELS, MIN_GUIDANCE_SCALE } from "@vqd/shared/limits.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { PRESETS } from "@vqd/shared/sampling/presets.ts";
 import {
@@ -12,6 +13,7 @@ import {
 } from "@vqd/shared/sampling/sampler.ts";
 import { type JsonSeed, parseSeed, toJsonSeed } from "@vqd/shared/sampling/seed.ts";
 import { invalidInput } from "../http/validation.ts";
+import { isOwnSize, outputSizeOf } from "./output-size.ts";
 import { BEST_QUALITY, DEFAULTS, outputFormatOf, type PredictionInput } from "./schemas.ts";
 
 type Field = keyof PredictionInput;
@@ -78,6 +80,14 @@ export function completeInput(
   if (previews > 0 && steps === 1) {
     refuse("num_previews", "must be 0 or omitted with a single step: there is no step before the last");
   }
+  const size = outputSizeOf(input, model, refuse);
+  if (size.width !== null && size.height !== null && !isOwnSize(size, model)) {
+    const pixels = resampledPixels(images, previews, { width: size.width, height: size.height });
+    if (pixels > MAX_RESAMPLED_PIXELS) {
+      const most = `a prediction that resamples them makes at most ${MAX_RESAMPLED_PIXELS}`;
+      refuse("width", `asks for ${pixels} pixels in all images and previews; ${most}`);
+    }
+  }
   const format = outputFormatOf(input.output_format);
   if (format === "png" && (input.output_quality ?? BEST_QUALITY) !== BEST_QUALITY) {
     const only = `must be ${BEST_QUALITY} or omitted for png, which is lossless; jpeg and webp take 0 to 100`;
@@ -103,6 +113,7 @@ export function completeInput(
     temperature: sampler.temperature,
     prior_rule: sampler.priorRule,
     prior_weight: sampler.priorWeight,
+    ...size,
     output_format: format,
     output_quality: format === "png" ? null : (input.output_quality ?? DEFAULTS.outputQuality),
     embed_settings: format === "png" ? (input.embed_settings ?? mayEmbed) : null,

@@ -3,6 +3,7 @@
 import { VqdError } from "@vqd/shared/errors.ts";
 import { VERSION_PATTERN } from "@vqd/shared/model.ts";
 import type { AnnouncedModel } from "../tokenizer/announced.ts";
+import type { Config } from "../config.ts";
 import type { Hubs } from "./hubs.ts";
 
 /** How long an isolate caches the hub's list. */
@@ -32,14 +33,14 @@ export async function listModels(hubs: Hubs, keyName: string): Promise<readonly 
 }
 
 /**
- * The model that `reference` names: a version (64 hexadecimal digits), `owner/name` (its newest version), or
- * `owner/name:version`; undefined means the default. Returns undefined if there is no such model.
- * Throws a VqdError (no_worker) if no model is known at all.
+ * The model that `reference` names: a version (64 hexadecimal digits), `owner/name` (its newest version),
+ * `owner/name:version`, or an alias of one of these; undefined means the default. Returns undefined if there is no such
+ * model. Throws a VqdError (no_worker) if no model is known at all.
  */
 export function resolveModel(
   models: readonly AnnouncedModel[],
   reference: string | undefined,
-  defaultModel: string | undefined,
+  { defaultModel, modelAliases }: Pick<Config, "defaultModel" | "modelAliases">,
 ): AnnouncedModel | undefined {
   const [newest] = models;
   if (newest === undefined) {
@@ -50,6 +51,11 @@ export function resolveModel(
   }
   const wanted = reference ?? defaultModel;
   if (wanted === undefined) return newest;
+  const alias = modelAliases.get(wanted);
+  return named(models, wanted) ?? (alias === undefined ? undefined : named(models, alias));
+}
+
+function named(models: readonly AnnouncedModel[], wanted: string): AnnouncedModel | undefined {
   if (VERSION_PATTERN.test(wanted)) return models.find(({ version }) => version === wanted);
   const [name, version, ...rest] = wanted.split(":");
   if (rest.length > 0) return undefined;

@@ -4,6 +4,7 @@ import { z } from "@hono/zod-openapi";
 import { ORDERS, OUTPUT_FORMATS, type OutputFormat, PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
 import {
   MAX_GUIDANCE_SCALE,
+  MAX_IMAGE_SIDE,
   MAX_IMAGES,
   MAX_PREVIEWS,
   MAX_PRIOR_WEIGHT,
@@ -35,23 +36,20 @@ export const BEST_QUALITY = 100;
 const LONG_PROMPTS = ["truncate", "error"] as const;
 
 /** `jpg` is another name of jpeg. */
-const FORMAT_NAMES = [...OUTPUT_FORMATS, "jpg"] as const;
+export const FORMAT_NAMES = [...OUTPUT_FORMATS, "jpg"] as const;
 
 /** The format that a request names, png by default. */
 export function outputFormatOf(name: (typeof FORMAT_NAMES)[number] | null | undefined): OutputFormat {
   return name === "jpg" ? "jpeg" : (name ?? DEFAULTS.outputFormat);
 }
 
-/** OpenAI's limit. */
-const MAX_PARTIAL_IMAGES = 3;
-
-const promptText = z
+export const promptText = z
   .string()
   .max(MAX_PROMPT_CHARS)
   .refine((text) => text.trim() !== "", "must not be empty")
   .openapi({ pattern: String.raw`\S` });
 
-const integer = (): z.ZodInt =>
+export const integer = (): z.ZodInt =>
   z.int({ error: (issue) => (issue.code === "invalid_type" ? "must be an integer" : undefined) });
 
 /** From 0, or from -1 where it stands for a random seed. Bodies may also have more digits than a number holds (http/json.ts). */
@@ -66,10 +64,10 @@ const seed = (min: -1 | 0) => {
 };
 
 const images = integer().min(1).max(MAX_IMAGES);
-const imagesMessage = `must be an integer from 1 to ${MAX_IMAGES}`;
+const side = integer().min(1).max(MAX_IMAGE_SIDE).nullish();
 
 /** Sampler settings accepted in both dialects; null means the default. */
-const sampling = {
+export const sampling = {
   preset: z
     .enum(PRESET_NAMES)
     .nullish()
@@ -163,7 +161,7 @@ const sampling = {
     ),
 };
 
-const priority = z
+export const priority = z
   .enum(PRIORITIES)
   .nullish()
   .describe("Order of service: high, normal or low. The key may limit how high it can be.");
@@ -177,6 +175,12 @@ export const predictionInputSchema = z.strictObject({
   ...sampling,
   num_outputs: images.nullish().describe("Images per prompt."),
   num_images_per_prompt: images.nullish().describe("Alias of num_outputs."),
+  width: side.describe(
+    "Width of the files in pixels, if not the model's own: the images are resampled to it, and keep their proportions.",
+  ),
+  height: side.describe(
+    "Height of the files in pixels; by itself it implies the width, and the width implies it.",
+  ),
   output_format: z.enum(FORMAT_NAMES).nullish().describe("Format of the image files; jpg means jpeg."),
   output_quality: integer()
     .min(0)
@@ -216,63 +220,3 @@ export const createPredictionSchema = z.strictObject({
   priority,
   input: predictionInputSchema,
 });
-
-/** A parameter of OpenAI's API that cannot be varied here: only its neutral values are accepted. */
-const only = (...values: (string | number)[]) => {
-  const message = `must be ${values.map((value) => `${JSON.stringify(value)} or `).join("")}omitted`;
-  return z
-    .union([z.string(), z.number(), z.boolean(), z.object({})], message)
-    .nullish()
-    .refine(
-      (value) => value === undefined || value === null || values.some((neutral) => neutral === value),
-      message,
-    )
-    .openapi({ type: ["string", "number", "null"], enum: [...values, null] })
-    .describe("Accepted for compatibility; only the listed values are supported.");
-};
-
-export const generateImagesSchema = z.strictObject({
-  prompt: promptText,
-  model: z.string().min(1).max(200).nullish().describe("`owner/name`; defaults to the default model."),
-  n: z
-    .int({ error: imagesMessage })
-    .min(1, imagesMessage)
-    .max(MAX_IMAGES, `must be at most ${MAX_IMAGES}, the most images that a prediction makes`)
-    .nullish()
-    .describe("Number of images."),
-  size: z
-    .string()
-    .regex(/^(?:auto|[1-9]\d{0,4}x[1-9]\d{0,4})$/, 'must be "auto" or a size such as "256x256"')
-    .nullish()
-    .describe("`auto`, or the size of the model's images."),
-  response_format: z
-    .enum(["b64_json", "url"])
-    .nullish()
-    .describe("Whether to return the images themselves or URLs, which expire."),
-  output_format: z.enum(FORMAT_NAMES).nullish().describe("Format of the image files; jpg means jpeg."),
-  user: z.string().max(1_000).nullish(),
-  ...sampling,
-  priority,
-  quality: only("auto", "standard"),
-  background: only("auto", "opaque"),
-  moderation: only("auto", "low"),
-  style: only(),
-  complexity: only(),
-  frame_count: only(1),
-  frame_duration_ms: only(),
-  svg: only(),
-  output_compression: integer()
-    .min(0)
-    .max(100)
-    .nullish()
-    .describe("Quality of WebP and JPEG files, 100 being the best; 100 or omitted for PNG."),
-  partial_images: integer()
-    .min(0)
-    .max(MAX_PARTIAL_IMAGES)
-    .nullish()
-    .describe("Number of previews, each the most likely result so far; requires stream."),
-  stream: z.boolean().nullish().describe("Respond with server-sent events."),
-  safety_identifier: z.string().max(1_000).nullish(),
-});
-
-export type GenerateImages = z.infer<typeof generateImagesSchema>;

@@ -15,6 +15,7 @@ import type { Hubs } from "./hubs.ts";
 import type { Idempotency, PredictionRecord, Retry, Webhook } from "../prediction/records.ts";
 import { unwrap } from "../prediction/hub-result.ts";
 import type { RateState } from "../prediction/rate-state.ts";
+import { isOwnSize, type OutputSize } from "./output-size.ts";
 import { BEST_QUALITY, type PredictionInput } from "./schemas.ts";
 import { tokenizerOf } from "../tokenizer/cache.ts";
 import { invalidInput } from "../http/validation.ts";
@@ -60,6 +61,13 @@ function refuseTooLong(
       message: `has ${tokenCount} tokens, with those for begin and end; ${name} reads ${tokenizer.maxLength}`,
     }));
   if (errors.length > 0) throw invalidInput(errors);
+}
+
+/** The job's size of the files, unless it is the model's own. */
+function outputSize(size: OutputSize, model: ModelManifest): Pick<Job, "outputSize"> {
+  const { width, height } = size;
+  if (width === null || height === null || isOwnSize(size, model)) return {};
+  return { outputSize: { width, height } };
 }
 
 export interface Submitted {
@@ -124,6 +132,7 @@ export async function submitPrediction(
     ...(input.temperature === 1 ? {} : { temperature: input.temperature }),
     priorRule: input.prior_rule,
     priorWeight: input.prior_weight,
+    ...outputSize(input, model),
     outputFormat: input.output_format,
     outputQuality: input.output_quality ?? BEST_QUALITY,
     previews: input.num_previews,

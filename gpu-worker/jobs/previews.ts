@@ -65,9 +65,10 @@ export class Previews {
     try {
       const [image] = await pipeline.decode([codes]);
       if (image === undefined) throw new Error("the decoder returned no image");
-      const bytes = await encodeImageFile(image, job.outputFormat, job.outputQuality);
+      const { outputSize = image } = job;
+      const bytes = await encodeImageFile(image, job.outputFormat, job.outputQuality, outputSize);
       if (signal.aborted) return;
-      const { width, height } = image;
+      const { width, height } = outputSize;
       publisher.publish(
         { type: "preview", index, preview, step, format: job.outputFormat, width, height },
         bytes,

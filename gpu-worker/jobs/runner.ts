@@ -242,10 +242,10 @@ export class JobRunner {
       signal.throwIfAborted();
       const [image] = await traced("decode image", { "vqd.image": index }, () => model.decode([slot.tokens]));
       if (image === undefined) throw new Error("the decoder returned no image");
-      const { width, height } = image;
-      const { outputFormat: format, outputQuality: quality } = job;
+      const { outputFormat: format, outputQuality: quality, outputSize = image } = job;
+      const { width, height } = outputSize;
       const bytes = await traced("encode file", { "vqd.format": format }, () =>
-        encodeImageFile(image, format, quality),
+        encodeImageFile(image, format, quality, outputSize),
       );
       const seed = job.seeds?.[index] ?? job.seed;
       publisher.publish({ type: "output", index, format, width, height, seed }, bytes);

@@ -11,6 +11,8 @@ export interface RgbImage {
   readonly data: Uint8Array;
 }
 
+export type ImageSize = Pick<RgbImage, "width" | "height">;
+
 const CHANNELS = 3;
 
 /** The number of bytes that an image's data must have. */
@@ -55,17 +57,23 @@ const DEFAULT_QUALITY = 80;
 
 /**
  * Encodes the image as a file without metadata: the same pixels give the same bytes. `quality` is 0 to 100 and has no
- * effect on PNG, which is lossless.
+ * effect on PNG, which is lossless. An image that has another `size` is resampled to it: bicubic (Catmull-Rom) where it
+ * is enlarged, Lanczos with a = 3 where it is reduced.
  */
 export function encodeImageFile(
   image: RgbImage,
   format: OutputFormat,
   quality = DEFAULT_QUALITY,
+  size: ImageSize = image,
 ): Promise<Uint8Array> {
   const { width, height, data } = image;
-  // The encoders count from 1. For PNG, quality would mean a palette.
-  const options = format === "png" ? {} : { quality: Math.max(1, quality) };
-  return sharp(data, { raw: { width, height, channels: CHANNELS } })
-    .toFormat(format, options)
-    .toBuffer();
+  const isResampled = size.width !== width || size.height !== height;
+  // Filtered rows halve a PNG of smooth gradients, which a resampled image has, and do nothing for the model's own pixels.
+  // For PNG, quality would mean a palette; the other encoders count it from 1.
+  const options = format === "png" ? { adaptiveFiltering: isResampled } : { quality: Math.max(1, quality) };
+  const source = sharp(data, { raw: { width, height, channels: CHANNELS } });
+  const sized = isResampled
+    ? source.resize(size.width, size.height, { fit: "fill", kernel: "lanczos3" })
+    : source;
+  return sized.toFormat(format, options).toBuffer();
 }

@@ -40,6 +40,7 @@ function announce(stack: Stack, { workers }: StartOptions): void {
   } else {
     say(`Generate an image; this writes ${IMAGE}:`);
     say(`  ${curlLine(stack)}`);
+    say("Apps with a fixed model name: MODEL_ALIASES=gpt-image-1=vqd/emoji,dall-e-3=vqd/emoji npm start");
   }
   say("");
   say(`ready on ${stack.url}`);
@@ -78,6 +79,7 @@ async function run(): Promise<void> {
       data: options.data,
       queueLimit: options.queueLimit,
       leaseSeconds: options.leaseSeconds,
+      edgeEnv: { MODEL_ALIASES: process.env["MODEL_ALIASES"] ?? "" },
       ...(port === undefined ? { preferredPort: DEFAULT_PORT } : {}),
       ...(port === undefined || port === 0 ? {} : { port }),
       ...(apiKey === undefined ? {} : { apiKey }),

@@ -6,7 +6,8 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { z } from "zod";
 import { openapiDocument } from "../../edge/api-docs/document.ts";
-import { createPredictionSchema, generateImagesSchema } from "../../edge/service/schemas.ts";
+import { generateImagesSchema } from "../../edge/openai/schema.ts";
+import { createPredictionSchema } from "../../edge/service/schemas.ts";
 
 interface Media {
   schema?: object;

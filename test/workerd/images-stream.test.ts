@@ -61,7 +61,7 @@ describe("a stream", () => {
       size: "16x16",
       output_format: "png",
       background: "opaque",
-      quality: "auto",
+      quality: "high",
       safety_identifier: "someone",
       created_at: Math.floor(job.createdAt / 1_000),
       image_index: 0,

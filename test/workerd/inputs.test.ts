@@ -1,5 +1,6 @@
 // Inputs as people bring them from other services: names, seeds and encodings that mean something else, or more, elsewhere.
 
+import type { Job } from "../../shared/job.ts";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { call, MODEL, PlayedWorker } from "./support.ts";
 import { PLAYED_MODELS } from "../support/played-models.ts";
@@ -64,12 +65,46 @@ describe("values of other services", () => {
     });
   });
 
+  it("give a size, of which one side is enough", async () => {
+    /** The job of a prediction that is then over, so that the next one is not kept waiting. */
+    const jobOf = async (size: object): Promise<{ input: object; job: Job }> => {
+      const response = await send(JSON.stringify({ input: { prompt: "a", ...size } }));
+      const { id, input } = await response.json<Answer>();
+      const job = await worker.take({ id });
+      await (await call(`/v1/predictions/${id}/cancel`, { method: "POST" })).body?.cancel();
+      return { input, job };
+    };
+    for (const size of [{ width: 640, height: 640 }, { width: 640 }, { height: 640 }]) {
+      const { input, job } = await jobOf(size);
+      expect(input).toMatchObject({ width: 640, height: 640 });
+      expect(job).toMatchObject({ outputSize: { width: 640, height: 640 } });
+    }
+    for (const size of [{}, { width: null, height: null }, { width: 16, height: 16 }]) {
+      // A worker of a release without sizes can run it.
+      expect((await jobOf(size)).job).not.toHaveProperty("outputSize");
+    }
+    const many = await send(
+      '{"input": {"prompt": "a", "width": 1536, "num_outputs": 10, "num_previews": 1}}',
+    );
+    expect((await many.json<Answer>()).detail).toMatch(/^input.width asks for 47185920 pixels in all/);
+    const wide = await send('{"input": {"prompt": "a", "width": 640, "height": 320}}');
+    expect(wide.status).toBe(422);
+    expect((await wide.json<Answer>()).errors).toEqual([
+      {
+        path: "input.height",
+        message:
+          "must have the proportions of vqd/played's images, 16x16: the largest within 640x320 is 320x320",
+      },
+    ]);
+  });
+
   it("come back such that the answer's input can be sent again", async () => {
     for (const input of [
       {},
       { output_format: "jpg" },
       { seeds: ["18446744073709551615"] },
       { guidance_scale: 0 },
+      { width: 32 },
     ]) {
       const first = await completed(input);
       expect(await completed(first)).toEqual(first);

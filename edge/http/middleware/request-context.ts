@@ -8,6 +8,7 @@ import { configOf } from "../../config.ts";
 import { consoleLogger } from "../../telemetry/log.ts";
 import { Hubs } from "../../service/hubs.ts";
 import { answerOf } from "../error-answer.ts";
+import { IGNORED_HEADER } from "../ignored.ts";
 import { type Tracing, tracingOf } from "../../telemetry/tracing.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 
@@ -29,6 +30,7 @@ const EXPOSED_HEADERS = [
   "idempotent-replayed",
   "content-disposition",
   "x-should-retry",
+  IGNORED_HEADER,
   "ratelimit",
   "ratelimit-policy",
   "x-ratelimit-limit-requests",

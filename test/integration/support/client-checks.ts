@@ -104,7 +104,7 @@ export const CHECKS = {
     expect(bad).toBeInstanceOf(BadRequestError);
     expect(bad).toMatchObject({ status: 400, param: "prompt", type: "invalid_request_error" });
     expect((bad as APIError).requestID).toMatch(/^[\w-]{8,}$/);
-    expect(await thrownBy({ size: "17x17" })).toMatchObject({ status: 400, param: "size" });
+    expect(await thrownBy({ size: "17x16" })).toMatchObject({ status: 400, param: "size" });
     expect(await thrownBy({ colour: "red" })).toMatchObject({ status: 400, param: "colour" });
     const unknown = await thrownBy({ model: "dall-e-3" });
     expect(unknown).toBeInstanceOf(NotFoundError);
