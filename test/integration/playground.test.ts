@@ -242,12 +242,18 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await fill(page, { seed: "seven", steps: 2 });
     await page.click("#make");
     await page.locator("#seed-error").waitFor();
-    expect(await page.textContent("#seed-error")).toBe("This must be an integer.");
+    expect(await page.textContent("#seed-error")).toBe("This must be an integer from 0 to 2^64 - 1, or -1.");
     expect(await page.locator("#prompt-error").count()).toBe(0);
-    await page.fill("#seed", "7");
+    // One seed per image, with all of their digits.
+    await page.fill("#seed", "7, 18446744073709551615");
+    await page.fill("#outputs", "2");
     await page.keyboard.press("Control+Enter");
     await done(page);
+    expect(await page.textContent("#progress-text")).toContain("seed 7,18446744073709551615");
+    expect(new URL(page.url()).hash).toContain("seeds=7%2C18446744073709551615");
     expect(await page.locator(".error:visible").count()).toBe(0);
+    // PNG has no quality to choose.
+    expect(await page.isDisabled("#quality")).toBe(true);
     // The browser itself notes the two refusals; nothing else is wrong.
     const refusals = troubles.filter((trouble) => trouble.includes("422"));
     expect(troubles).toEqual(refusals);
@@ -483,7 +489,7 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     const create = page.locator("#createPrediction");
     expect(await create.textContent()).toContain("input.guidance_scale");
     expect(await create.locator("tr", { hasText: "input.guidance_scale" }).first().textContent()).toMatch(
-      /from 1 to 20/,
+      /from 0 to 20/,
     );
     await page.evaluate(() =>
       document.querySelectorAll("details").forEach((details) => (details.open = true)),
