@@ -4,7 +4,7 @@ import { INBOX_PREFIX } from "@vqd/shared/subjects.ts";
 import { settingsFor } from "../cli/nats-connection.ts";
 import { readConfig, type WorkerConfig } from "../config.ts";
 import packageJson from "../package.json" with { type: "json" };
-import { checkEdge } from "./edge.ts";
+import { checkEdge, checkListed } from "./edge.ts";
 import { Findings, reasonOf } from "./findings.ts";
 import { checkNats } from "./nats.ts";
 import { checkStreams } from "./streams.ts";
@@ -29,10 +29,12 @@ export interface DiagnoseOptions {
 export async function diagnose(options: DiagnoseOptions): Promise<Findings> {
   const { part, url, apiKey } = options;
   const findings = new Findings();
-  const own = part === "worker" ? await checkThisWorker(findings, options) : [];
-  if (part === "system") await checkSystem(findings, options);
-  if (url !== undefined)
-    compareVersions(findings, own, await checkEdge(findings, url, apiKey), "at the edge");
+  const served =
+    part === "worker" ? await checkThisWorker(findings, options) : await checkSystem(findings, options);
+  if (url === undefined) return findings;
+  const known = await checkEdge(findings, url, apiKey);
+  if (part === "worker") compareVersions(findings, served, known, "at the edge");
+  else if (known.length > 0) checkListed(findings, served, known);
   return findings;
 }
 

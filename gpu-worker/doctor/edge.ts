@@ -16,6 +16,24 @@ const healthSchema = z.object({
   models: z.array(z.object({ name: z.string(), version: z.string() })),
 });
 
+/** Checks that the edge knows the models that workers serve. */
+export function checkListed(
+  findings: Findings,
+  served: readonly ServedVersion[],
+  known: readonly ServedVersion[],
+): void {
+  const reported = new Set(known.map(({ version }) => version));
+  for (const { name, version } of served) {
+    if (reported.has(version)) continue;
+    reported.add(version);
+    findings.problem(
+      "edge.models",
+      `the edge does not know ${name} in version ${version}, which workers serve`,
+      "a few seconds after a worker's start this is normal; otherwise the edge's log says why it rejected the manifest",
+    );
+  }
+}
+
 /** Returns the models that the edge knows. `key` is an API key to test, if any. */
 export async function checkEdge(
   findings: Findings,
@@ -73,7 +91,7 @@ export async function checkEdge(
     findings.problem(
       "edge.models",
       "the edge knows no model",
-      "no worker has announced one yet: start a worker",
+      "start a worker; if one is running, the edge's log says why it rejected the manifest",
     );
   } else findings.ok("edge.models", models.map(({ name }) => name).join(", "));
   if (key !== undefined) await checkKey(findings, url, key);

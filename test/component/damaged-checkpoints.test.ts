@@ -169,7 +169,7 @@ const DAMAGES: Damage[] = [
     "transformer",
     () =>
       renameSync(at(TRANSFORMER), at("transformer/diffusion_pytorch_model.fp16-00001-of-00002.safetensors")),
-    /has a shard of the weights, .*; also fetch \S+\.index\.json/,
+    /has a shard of the weights, .*; also fetch diffusion_pytorch_model\.safetensors\.index\.fp16\.json/,
   ],
   [
     "a missing part",

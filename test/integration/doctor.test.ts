@@ -469,24 +469,34 @@ describe("the edge", () => {
     expectOnly(await asked(test.url, { VQD_API_KEY: "unknown" }), "edge.key", /401/);
   });
 
-  it("30: a clock that is off", async () => {
-    const target = new URL(test.url);
+  /** The edge, as if its clock were `aheadMs` ahead, and its answers changed by `edit`. Resolves to its URL. */
+  async function altered(aheadMs: number, edit: (body: string) => string): Promise<string> {
     const proxy = createHttpServer((request, response) => {
       void (async () => {
-        const answer = await fetch(new URL(request.url ?? "/", target), {
+        const answer = await fetch(new URL(request.url ?? "/", test.url), {
           headers: { authorization: request.headers.authorization ?? "" },
         });
-        const date = new Date(Date.now() + 90_000).toUTCString();
+        const date = new Date(Date.now() + aheadMs).toUTCString();
         response
           .writeHead(answer.status, { "content-type": "application/json", date })
-          .end(await answer.text());
+          .end(edit(await answer.text()));
       })();
     });
     stops.push(() => new Promise((resolve) => proxy.close(resolve)));
-    expectOnly(await asked(`http://127.0.0.1:${await listen(proxy)}`), "edge.clock", /90 s behind/);
+    return `http://127.0.0.1:${await listen(proxy)}`;
+  }
+
+  it("30: a clock that is off", async () => {
+    expectOnly(await asked(await altered(90_000, (body) => body)), "edge.clock", /90 s behind/);
   });
 
-  it("31: an edge that cannot reach NATS", async () => {
+  it("31: a model that workers serve and the edge has refused", async () => {
+    const [model] = (await (await fetch(`${test.url}/healthz`)).json()).models as { version: string }[];
+    const url = await altered(0, (body) => body.replaceAll(model?.version ?? "", "0".repeat(64)));
+    expectOnly(await asked(url), "edge.models", /does not know vqd\/\S+ in version /);
+  });
+
+  it("32: an edge that cannot reach NATS", async () => {
     await test.stack.nats.stop();
     // The edge reuses its last check of NATS for a moment.
     await expect

@@ -29,7 +29,8 @@ export const safetensorsName = (component: Component): string =>
   `${STEMS[component].safetensors}.safetensors`;
 
 /** model-00001-of-00002.safetensors, model.fp16-00001-of-00002.safetensors, model-00001-of-00002.fp16.safetensors */
-const SHARD_NAME = /-\d+-of-\d+(?:\.[\w-]+)?\.(?:safetensors|bin)$/;
+const SHARD_NAME =
+  /^(?<stem>\w+)(?:\.(?<variant>[\w-]+?))?-\d+-of-\d+(?:\.(?<middle>[\w-]+))?\.(?<format>safetensors|bin)$/;
 /** Stem, optional variant, extension. An index can have the variant in any of three places. */
 const WEIGHT_NAME =
   /^(?<stem>\w+)(?:\.(?<variant>[\w-]+))?\.(?<format>safetensors|bin)(?<index>(?:\.(?<middle>[\w-]+))?\.index(?:\.(?<last>[\w-]+))?\.json)?$/;
@@ -71,12 +72,14 @@ export function findWeights(folder: CheckpointFolder, component: Component, vari
   const names = folder.names(component);
   const file = pickWeights(names, component, variant);
   if (file !== undefined) return `${component}/${file}`;
-  const shard = names.find((name) => SHARD_NAME.test(name));
-  if (shard !== undefined) {
+  const shard = names.map((name) => SHARD_NAME.exec(name)).find((match) => match !== null);
+  if (shard) {
+    const { stem, variant: first, middle, format } = shard.groups ?? {};
+    const ending = [first ?? middle, "json"].filter((part) => part !== undefined).join(".");
     throw new CheckpointError(
       join(folder.dir, component),
-      `has a shard of the weights, ${shard}, but no index`,
-      { remedy: `also fetch ${safetensorsName(component)}.index.json` },
+      `has a shard of the weights, ${shard[0]}, but no index`,
+      { remedy: `also fetch ${stem}.${format}.index.${ending}` },
     );
   }
   throw new CheckpointError(

@@ -70,7 +70,8 @@ function text(inspection: Inspection, withTensors: boolean): string {
     }
   }
   const { problems } = inspection;
-  lines.push("", problems.length === 0 ? "no problems" : `${problems.length} problems:`, ...problems);
+  const count = problems.length === 1 ? "1 problem:" : `${problems.length} problems:`;
+  lines.push("", problems.length === 0 ? "no problems" : count, ...problems);
   return `${lines.join("\n")}\n`;
 }
 
