@@ -69,7 +69,8 @@ export function parseAnnouncement(text: string): TokenizerAnnouncement {
   }
   const parsed = announcementSchema.safeParse(json);
   if (!parsed.success) {
-    throw new Error(`tokenizer: ${z.prettifyError(parsed.error).slice(0, MAX_REASONS)}`);
+    const reasons = parsed.error.issues.map(({ path, message }) => [...path, message].join(": "));
+    throw new Error(`tokenizer: ${reasons.join("; ").slice(0, MAX_REASONS)}`);
   }
   return parsed.data;
 }

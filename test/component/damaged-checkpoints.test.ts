@@ -347,6 +347,15 @@ const DAMAGES: Damage[] = [
     /has id 49410, but the vocabulary .* imply 49408; number/,
   ],
   [
+    "an endless added token",
+    "tokenizer/added_tokens.json",
+    () => {
+      write("tokenizer/added_tokens.json", JSON.stringify({ ["x".repeat(300)]: 49408 }));
+      edit("text_encoder/config.json", { vocab_size: 49_409 });
+    },
+    /addedTokens: \d+: content: Too big.*; correct/,
+  ],
+  [
     "padding on the left",
     "tokenizer/tokenizer_config.json",
     () => edit("tokenizer/tokenizer_config.json", { padding_side: "left" }),

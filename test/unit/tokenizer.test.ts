@@ -117,8 +117,8 @@ describe("tokenizers as transformers writes them give its ids", () => {
   it.each<[string, string | Uint8Array, RegExp]>([
     ["not compressed", new Uint8Array(100), /./],
     ["not JSON", "{", /JSON/],
-    ["of a later release", '{"v":2}', /tokenizer: .*\n.*at v/],
-    ["with a field too many", '{"v":1,"x":1}', /x/],
+    ["of a later release", '{"v":2}', /tokenizer: v: /],
+    ["with a field too many", '{"v":1,"x":1}', /"x"/],
     ["far too large once decompressed", " ".repeat(64 * 1024 * 1024), /more than the limit of 4194304 bytes/],
     ["far too large as it is", new Uint8Array(2 ** 20), /has 1048576 bytes; the limit is 786432/],
   ])("but not from an announcement that is %s", async (_, content, message) => {

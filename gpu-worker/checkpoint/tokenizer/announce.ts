@@ -13,8 +13,8 @@ import { CheckpointError } from "../errors.ts";
 /** `path` is the vocabulary's file. Throws a CheckpointError if edges would refuse it. */
 export function announce(tables: TokenizerTables, isClip: boolean, path: string): Uint8Array {
   const json = announcementJson(tables, isClip);
-  const refuse = (reason: string): never => {
-    throw new CheckpointError(path, reason, { remedy: "use a smaller vocabulary" });
+  const refuse = (reason: string, remedy = "use a smaller vocabulary"): never => {
+    throw new CheckpointError(path, reason, { remedy });
   };
   const length = Buffer.byteLength(json);
   if (length > MAX_TOKENIZER_JSON_BYTES) {
@@ -29,7 +29,7 @@ export function announce(tables: TokenizerTables, isClip: boolean, path: string)
   try {
     parseAnnouncement(json);
   } catch (error) {
-    refuse(error instanceof Error ? error.message : String(error));
+    refuse(error instanceof Error ? error.message : String(error), "correct it");
   }
   return announcement;
 }
