@@ -41,8 +41,9 @@ const controls = [...form.matchAll(/<(input|textarea|select)\s[\s\S]*?>/g)].flat
 describe("the playground's form", () => {
   it("has a control for each field of the input", () => {
     const names = controls.map(({ name }) => name).filter((name) => name !== "model");
-    // A preset is a button that sets others; seeds are a list in the control of the seed; the last one is another name.
-    const others = new Set(["preset", "seeds", "num_images_per_prompt"]);
+    // A preset is a button that sets others; seeds are a list in the control of the seed; num_images_per_prompt is another
+    // name; the page shows images of any size in the same frame.
+    const others = new Set(["preset", "seeds", "num_images_per_prompt", "width", "height"]);
     const known = Object.keys(fields).filter((name) => !others.has(name));
     expect(names.toSorted()).toEqual(known.toSorted());
   });
