@@ -26,6 +26,7 @@ const API_KEY_BYTES = 24;
 const MODELS_LIMIT_MS = 15_000;
 /** From the first model that the edge lists to the last: they are announced one after another. */
 const OTHER_MODELS_LIMIT_MS = 5_000;
+const OTHER_MODELS_POLL_MS = 500;
 const MODELS_POLL_MS = 50;
 
 export type Provider = "cpu" | "webgpu" | "cuda";
@@ -333,7 +334,8 @@ export class Stack implements AsyncDisposable {
           `the edge does not list the workers' model (GET /v1/models: ${response?.status ?? "no answer"})`,
         );
       }
-      await delay(MODELS_POLL_MS);
+      // The edge looks for more only every few seconds, and logs each request.
+      await delay(listed.size > 0 ? OTHER_MODELS_POLL_MS : MODELS_POLL_MS);
     }
   }
 
