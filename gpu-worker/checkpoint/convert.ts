@@ -11,6 +11,7 @@ import {
   rmSync,
 } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { DiffusersCheckpoint } from "./diffusers-layout.ts";
 import { CheckpointError } from "./errors.ts";
 import type { CheckpointFolder } from "./files/folder.ts";
@@ -146,7 +147,7 @@ function writeComponent(
       const values = source.read(tensor.source);
       onWritten(values.length);
       if (tensor.dtype === "I8") {
-        const quantized = quantizeWeight(values, tensor.shape[0] ?? 1);
+        const quantized = quantizeWeight(values, tensor.shape[0] ?? outOfBounds());
         scales = quantized.scales;
         return new Uint8Array(quantized.values.buffer);
       }
@@ -161,7 +162,7 @@ function writeComponent(
 function checkRange(path: string, name: string, values: Float32Array): void {
   // By index: over a billion weights, find() takes minutes.
   for (let i = 0; i < values.length; i++) {
-    const value = values[i] ?? 0;
+    const value = values[i] ?? outOfBounds();
     if (Math.abs(value) >= FP16_OVERFLOW && Number.isFinite(value)) {
       throw new CheckpointError(path, `tensor ${name} holds ${value}, which fp16 cannot hold; bf16 can`);
     }

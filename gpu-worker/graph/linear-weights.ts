@@ -34,7 +34,7 @@ export function readLinear(weights: Weights, prefix: string, inputs: number, out
 
 /** Merges linear layers with the same input into one, so that a single matrix product computes them all. */
 export function concatLinear(layers: readonly LinearWeights[]): LinearWeights {
-  const inputs = layers[0]?.inputs ?? 0;
+  const inputs = layers[0]?.inputs ?? outOfBounds();
   const outputs = layers.reduce((sum, layer) => sum + layer.outputs, 0);
   const weight = new Float32Array(inputs * outputs);
   const bias = new Float32Array(outputs);

@@ -65,10 +65,6 @@ export class Engine<Slot extends EngineSlot> {
     this.#maxRows = options.maxRows ?? Infinity;
   }
 
-  get activeSlots(): number {
-    return [...this.#runs].reduce((sum, run) => sum + run.slots.length, 0);
-  }
-
   /** Running mean of a tick's duration in ms; 0 before the first. */
   get stepMs(): number {
     return this.#stepMs;

@@ -1,5 +1,6 @@
 // Byte-level byte-pair encoding of one word.
 
+import { outOfBounds } from "../out-of-bounds.ts";
 import {
   BYTE_CHARS,
   END_OF_WORD,
@@ -55,7 +56,7 @@ export function createBpe(vocabulary: Vocabulary, unkTokenId: number): Bpe {
     const bytes = encoder.encode(word);
     const end = bytes.length - 1;
     const merged = mergeAll(
-      Int32Array.from(bytes, (byte, i) => (i === end ? last : inner)[byte] ?? 0),
+      Int32Array.from(bytes, (byte, i) => (i === end ? last : inner)[byte] ?? outOfBounds()),
       merges,
     );
     if (bytes.length <= CACHE_WORD_BYTES) {
@@ -134,8 +135,10 @@ function mergeAll(ids: Int32Array, { rankOf, idOf }: Merges): number[] {
 
   /** Rank of the pair starting at `left`; undefined if there is no such merge. */
   const rankAt = (left: number): number | undefined => {
-    const right = next[left] ?? -1;
-    return right < 0 ? undefined : rankOf.get((ids[left] ?? 0) * PAIR_BASE + (ids[right] ?? 0));
+    const right = next[left] ?? outOfBounds();
+    return right < 0
+      ? undefined
+      : rankOf.get((ids[left] ?? outOfBounds()) * PAIR_BASE + (ids[right] ?? outOfBounds()));
   };
   const consider = (left: number): void => {
     const rank = rankAt(left);
@@ -146,23 +149,23 @@ function mergeAll(ids: Int32Array, { rankOf, idOf }: Merges): number[] {
   while (heap.length > 0) {
     const key = pop(heap);
     const left = key % POSITION_BASE;
-    const merged = idOf[(key - left) / POSITION_BASE] ?? 0;
-    const right = next[left] ?? -1;
+    const merged = idOf[(key - left) / POSITION_BASE] ?? outOfBounds();
+    const right = next[left] ?? outOfBounds();
     // Stale if a neighbour has been merged meanwhile: dead places hold -1 and form no known pair.
     const rank = rankAt(left);
     if (rank === undefined || idOf[rank] !== merged) continue;
     ids[left] = merged;
     ids[right] = -1;
-    const after = next[right] ?? -1;
+    const after = next[right] ?? outOfBounds();
     next[left] = after;
     next[right] = -1;
     if (after >= 0) prev[after] = left;
-    const before = prev[left] ?? -1;
+    const before = prev[left] ?? outOfBounds();
     if (before >= 0) consider(before);
     consider(left);
   }
   const result: number[] = [];
-  for (let i = 0; i >= 0 && i < length; i = next[i] ?? -1) result.push(ids[i] ?? 0);
+  for (let i = 0; i >= 0 && i < length; i = next[i] ?? outOfBounds()) result.push(ids[i] ?? outOfBounds());
   return result;
 }
 
@@ -172,7 +175,7 @@ function push(heap: number[], key: number): void {
   heap.push(key);
   while (i > 0) {
     const parent = (i - 1) >> 1;
-    const parentKey = heap[parent] ?? 0;
+    const parentKey = heap[parent] ?? outOfBounds();
     if (parentKey <= key) break;
     heap[i] = parentKey;
     i = parent;
@@ -181,16 +184,16 @@ function push(heap: number[], key: number): void {
 }
 
 function pop(heap: number[]): number {
-  const top = heap[0] ?? 0;
-  const last = heap.pop() ?? 0;
+  const top = heap[0] ?? outOfBounds();
+  const last = heap.pop() ?? outOfBounds();
   const { length } = heap;
   if (length === 0) return top;
   let i = 0;
   for (;;) {
     let child = 2 * i + 1;
     if (child >= length) break;
-    if (child + 1 < length && (heap[child + 1] ?? 0) < (heap[child] ?? 0)) child++;
-    const childKey = heap[child] ?? 0;
+    if (child + 1 < length && (heap[child + 1] ?? outOfBounds()) < (heap[child] ?? outOfBounds())) child++;
+    const childKey = heap[child] ?? outOfBounds();
     if (childKey >= last) break;
     heap[i] = childKey;
     i = child;

@@ -13,8 +13,6 @@ import { REPO } from "../../infra/stack/paths.ts";
 import { isPortFree } from "../../infra/stack/ports.ts";
 
 const TINY = join(REPO, "test", "fixtures", "tiny", "checkpoint");
-/** What the start promises on two cores, with dependencies installed. */
-const START_LIMIT_MS = 15_000;
 const PNG_SIGNATURE = "89504e470d0a1a0a";
 
 let dir: string;
@@ -93,11 +91,9 @@ class Start {
   }
 }
 
-it("is ready in time, prints what one needs, and its curl line makes an image", async () => {
-  const startedAt = performance.now();
+it("prints what one needs when it is ready, and its curl line makes an image", async () => {
   const start = new Start(["--port", "0", "--workers", "2"]);
   const url = await start.url();
-  expect(performance.now() - startedAt).toBeLessThan(START_LIMIT_MS);
   expect(start.lines.at(-1)).toBe(`ready on ${url}`);
   expect(start.pids).toHaveLength(4);
   await start.line(/^nats pid \d+$/);

@@ -25,7 +25,9 @@ export interface Jump {
 /** The jump that step `stepIndex` of a run makes: to the next timestep, or from the last one to the image. */
 export function jumpAt(timesteps: readonly number[], stepIndex: number): Jump | undefined {
   const t = timesteps[stepIndex];
-  return t === undefined ? undefined : { t, s: timesteps[stepIndex + 1] ?? -1 };
+  if (t === undefined) return undefined;
+  const [next = -1] = timesteps.slice(stepIndex + 1);
+  return { t, s: next };
 }
 
 /** The entry of timestep `t` >= -1 in a cumulative table, whose last entry is that of t = -1. */
