@@ -34,6 +34,7 @@ const OPERATION: Commands = {
 const DEVELOPMENT: Commands = {
   "npm test": ["infra/run.mjs", "test"],
   "npm run chaos": ["test/chaos/main.ts"],
+  "npm run abuse": ["test/bench/abuse.ts"],
   "npm run bench": ["test/bench/main.ts"],
   ...Object.fromEntries(
     ["parts", "edge", "load", "cancel", "simulate"].map((name) => [

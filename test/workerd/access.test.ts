@@ -256,6 +256,13 @@ describe("limits", () => {
     expect(limiter.admit("b", 0, limits, 60_000).remaining).toBe(59);
   });
 
+  it("count one per 16 KiB of input", () => {
+    const limits = { perMinute: 60, live: 5 };
+    const large = (now: number): number => limiter.admit("large", 0, limits, now, 32 * 1024).remaining;
+    for (let i = 1; i <= 20; i++) expect(large(0)).toBe(60 - 3 * i);
+    expect(() => large(0)).toThrow(/60 predictions per minute/);
+  });
+
   it("of an owner's keys are independent of each other", async () => {
     const left = (perMinute: number): number =>
       limiter.admit("owner-of-two", 0, { perMinute, live: 5 }, 0).remaining;

@@ -27,6 +27,8 @@ export default defineConfig({
           API_KEYS,
           // Their receiver is on this machine.
           WEBHOOK_ALLOW_LOOPBACK: "true",
+          // Jobs that a test takes and does not start count as waiting in the queue.
+          DISPATCH_AHEAD: "8",
           LOG_LEVEL: "error",
         },
       },

@@ -59,7 +59,7 @@ export class PredictionCreation {
     admitToStorage(store, keyName, recordBytes(request), config);
     const live = queue.liveOf(keyName);
     admitWork(live, imageSteps, config.workLimit);
-    const rate = this.#rates.admit(keyName, live.count, limits, Date.now());
+    const rate = this.#rates.admit(keyName, live.count, limits, Date.now(), request.inputJson.length);
     const isHeld = queue.isHolding(of) || !mayDispatch(queue, of, config.dispatchAhead);
     store.atomically(() => {
       store.insert(newRow(job, request, { turn, isHeld }));

@@ -1,9 +1,8 @@
 // Limits what an owner may ask for per minute, where requests differ in size: each counts one, and one more per 16 KiB.
 
 import { VqdError } from "@vqd/shared/errors.ts";
-import { type BucketSize, msUntil, TokenBuckets } from "./token-buckets.ts";
+import { type BucketSize, msUntil, TokenBuckets, unitsOf } from "./token-buckets.ts";
 
-const UNIT_BYTES = 16 * 1024;
 /** The share of a minute's worth that may come all at once. */
 const BURST = 1 / 6;
 
@@ -31,6 +30,6 @@ export class OwnerRate {
 
   /** Counts a request of that many bytes. */
   count(owner: string, bytes: number, now = Date.now()): void {
-    this.#buckets.refilled(owner, this.#size, now).tokens -= 1 + Math.floor(bytes / UNIT_BYTES);
+    this.#buckets.refilled(owner, this.#size, now).tokens -= unitsOf(bytes);
   }
 }

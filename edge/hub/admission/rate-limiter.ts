@@ -1,7 +1,7 @@
 // Counts the predictions of a key: per minute and live at once. Exact, since an owner has a single hub.
 
 import { type RateLimits, RateRefusal, type RateState } from "../../prediction/rate-state.ts";
-import { msUntil, TokenBuckets } from "./token-buckets.ts";
+import { msUntil, TokenBuckets, unitsOf } from "./token-buckets.ts";
 
 /** How soon a retry makes sense when too many predictions are live. */
 export const LIVE_RETRY_SECONDS = 5;
@@ -13,14 +13,14 @@ export const LIVE_RETRY_SECONDS = 5;
 export class RateLimiter {
   readonly #buckets = new TokenBuckets();
 
-  /** Counts a request. Throws a RateRefusal if it exceeds the limits; then it is not counted. */
-  admit(keyName: string, live: number, limits: RateLimits, now: number): RateState {
+  /** Counts a request with that many bytes of input. Throws a RateRefusal if it exceeds the limits; then it is not counted. */
+  admit(keyName: string, live: number, limits: RateLimits, now: number, bytes = 0): RateState {
     const { perMinute } = limits;
     const size = { perMinute, capacity: perMinute };
     const bucket = this.#buckets.refilled(`${perMinute} ${keyName}`, size, now);
     const state = (): RateState => ({
       limit: perMinute,
-      remaining: Math.floor(bucket.tokens),
+      remaining: Math.max(0, Math.floor(bucket.tokens)),
       resetMs: Math.ceil(msUntil(perMinute, bucket, size)),
     });
     if (live >= limits.live) {
@@ -32,7 +32,7 @@ export class RateLimiter {
       const message = `the key is limited to ${perMinute} predictions per minute`;
       throw new RateRefusal("rate_limited", message, seconds, state());
     }
-    bucket.tokens -= 1;
+    bucket.tokens -= unitsOf(bytes);
     return state();
   }
 }

@@ -1,7 +1,11 @@
 // Token buckets by name, kept in memory: a restarted hub forgets, in the caller's favour, at most one bucket's worth.
 
 const MINUTE_MS = 60_000;
+const UNIT_BYTES = 16 * 1024;
 const MAX_BUCKETS = 10_000;
+
+/** What a request of that many bytes counts, where size matters: one, and one more per 16 KiB. */
+export const unitsOf = (bytes: number): number => 1 + Math.floor(bytes / UNIT_BYTES);
 
 export interface Bucket {
   /** May be negative: what has been taken in excess must refill first. */
