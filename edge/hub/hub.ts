@@ -103,7 +103,7 @@ export class Hub extends DurableObject<HubEnv> {
     continues: boolean,
   ): Promise<HubResult<PredictionRecord>> {
     return this.#answer(async () => {
-      const ended = await this.#parts.slots.hold(keyName, id, continues, () =>
+      const ended = await this.#parts.slots.hold(keyName, continues, () =>
         this.#parts.changes.until(id, timeoutMs, () => {
           const row = this.#owned(id, keyName);
           return isFinal(row.status) ? row : undefined;
@@ -120,7 +120,7 @@ export class Hub extends DurableObject<HubEnv> {
   events(query: EventQuery, timeoutMs: number, continues: boolean): Promise<HubResult<StoredEvent[]>> {
     return this.#result(async () => {
       const { id, keyName, types, after } = query;
-      const events = await this.#parts.slots.hold(keyName, id, continues, () =>
+      const events = await this.#parts.slots.hold(keyName, continues, () =>
         this.#parts.changes.until(id, timeoutMs, () => {
           this.#owned(id, keyName);
           const found = this.#parts.store.events.ofTypes(id, types, after, EVENT_BATCH);

@@ -15,7 +15,7 @@ import { freePorts } from "../../infra/stack/ports.ts";
 import { PLAYED_MODELS } from "./played-models.ts";
 
 /** Small, so that a test can fill the queue. */
-const QUEUE_LIMIT = 12;
+const QUEUE_LIMIT = 40;
 const modelKeys = Object.values(PLAYED_MODELS).map(modelKey);
 const START_TIMEOUT_MS = 10_000;
 

@@ -4,7 +4,6 @@ import { runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
 import { OwnerRate } from "../../edge/hub/admission/owner-rate.ts";
 import { admitToStorage } from "../../edge/hub/admission/storage-limits.ts";
-import { ReaderSlots } from "../../edge/hub/sse/reader-slots.ts";
 import { endPrediction, ingest } from "../../edge/hub/ingest.ts";
 import { listPredictions } from "../../edge/hub/storage/list.ts";
 import { newRow } from "../../edge/hub/storage/prediction-row.ts";
@@ -148,22 +147,6 @@ describe("a list", () => {
     });
     expect(page.records).toHaveLength(1);
     expect(page.next).not.toBeNull();
-  });
-});
-
-describe("requests that wait", () => {
-  it("are limited for each prediction", async () => {
-    const slots = new ReaderSlots();
-    const over = Promise.withResolvers<void>();
-    const wait = (id: string, continues = false): Promise<void> =>
-      slots.hold("owner", id, continues, () => over.promise);
-    const waiting = Array.from({ length: 16 }, () => wait("one"));
-    await expect(wait("one")).rejects.toMatchObject({ code: "too_many_readers" });
-    waiting.push(wait("one", true), wait("other"));
-    over.resolve();
-    await Promise.all(waiting);
-    await wait("one");
-    expect(slots.count).toBe(0);
   });
 });
 

@@ -28,7 +28,7 @@ export default defineConfig({
           // Their receiver is on this machine.
           WEBHOOK_ALLOW_LOOPBACK: "true",
           // Jobs that a test takes and does not start count as waiting in the queue.
-          DISPATCH_AHEAD: "8",
+          DISPATCH_AHEAD: "14",
           LOG_LEVEL: "error",
         },
       },

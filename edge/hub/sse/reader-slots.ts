@@ -6,8 +6,6 @@ import { VqdError } from "@vqd/shared/errors.ts";
 const MAX_READERS = 2_000;
 /** Largest share of them for the predictions of one owner, so that nobody can shut out the others. */
 const OWNER_SHARE = 1 / 4;
-/** Requests that may wait for one prediction: each hears of every change, so they multiply the work of its events. */
-const MAX_PER_PREDICTION = 16;
 /** How soon a retry makes sense. */
 export const RETRY_SECONDS = 5;
 
@@ -16,8 +14,6 @@ export class ReaderSlots {
   #count = 0;
   /** Number of held requests by owner of the prediction. */
   readonly #byOwner = new Map<string, number>();
-  /** Number of requests that wait for a prediction, by its id. */
-  readonly #waiting = new Map<string, number>();
 
   constructor(max = MAX_READERS) {
     this.#max = max;
@@ -39,26 +35,21 @@ export class ReaderSlots {
   }
 
   /**
-   * Runs `work`, which waits for the prediction, in a slot. Throws a VqdError (too_many_readers) if there is no room, unless it `continues` a request that
+   * Runs `work` in a slot. Throws a VqdError (too_many_readers) if there is no room, unless it `continues` a request that
    * was already admitted.
    */
-  async hold<T>(owner: string, id: string, continues: boolean, work: () => Promise<T>): Promise<T> {
-    const waiting = this.#waiting.get(id) ?? 0;
-    if (!continues && (waiting >= MAX_PER_PREDICTION || !this.hasRoom(owner))) {
+  async hold<T>(owner: string, continues: boolean, work: () => Promise<T>): Promise<T> {
+    if (!continues && !this.hasRoom(owner)) {
       throw new VqdError("too_many_readers", "too many requests are waiting for predictions", {
         retryable: true,
         retryAfterSeconds: RETRY_SECONDS,
       });
     }
     const release = this.take(owner);
-    this.#waiting.set(id, waiting + 1);
     try {
       return await work();
     } finally {
       release();
-      const left = (this.#waiting.get(id) ?? 1) - 1;
-      if (left === 0) this.#waiting.delete(id);
-      else this.#waiting.set(id, left);
     }
   }
 
