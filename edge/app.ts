@@ -1,10 +1,14 @@
 // The HTTP app: its middleware, the table of routes, and the response to every error.
 
-import type { Scope } from "@vqd/shared/api-key.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields } from "@vqd/shared/log.ts";
-import { type Handler, Hono } from "hono";
-import type { AppEnv, RouteTraits } from "./http/context.ts";
+import { Hono } from "hono";
+import type { AppEnv } from "./http/context.ts";
+import { PROBLEMS } from "./http/problem.ts";
+import type { Route } from "./http/route.ts";
+import { huggingfaceRoutes } from "./huggingface/routes.ts";
+import { PROBLEMS_AND_OPENAI_ERRORS } from "./openai/errors.ts";
+import { openaiRoutes } from "./openai/routes.ts";
 import { RateRefusal } from "./prediction/rate-state.ts";
 import { requireKey } from "./auth/bearer.ts";
 import { preflight } from "./http/middleware/cors.ts";
@@ -14,7 +18,6 @@ import { setRateHeaders } from "./http/rate-headers.ts";
 import { getAccount } from "./routes/account.ts";
 import { getFile } from "./routes/files.ts";
 import { getHealth } from "./routes/health.ts";
-import { generateImages } from "./routes/images.ts";
 import { getMetrics } from "./routes/metrics.ts";
 import { getModel, getModels, getPalette } from "./routes/models.ts";
 import { getOpenApi } from "./routes/openapi.ts";
@@ -34,61 +37,52 @@ import {
   rotateWebhookSecret,
 } from "./routes/webhooks.ts";
 
-interface Route extends RouteTraits {
-  /** Needs no key: the path itself is a secret, or there is nothing to protect. */
-  readonly open?: true;
-  /** The scope that the key must have; `read` for GET and `create` for others by default. */
-  readonly scope?: Scope | "any";
-  readonly get?: Handler<AppEnv>;
-  readonly post?: Handler<AppEnv>;
-  readonly put?: Handler<AppEnv>;
-  readonly delete?: Handler<AppEnv>;
-}
-
 /** Where several patterns match, the last one applies. Those without a handler set the error dialect of unknown paths. */
 const ROUTES: readonly Route[] = [
-  { path: "/*", errors: "problem" },
-  { path: "/v1/*", errors: "both" },
-  { path: "/v1/account", errors: "problem", scope: "any", get: getAccount },
-  { path: "/v1/predictions/*", errors: "problem" },
-  { path: "/v1/predictions", errors: "problem", get: listPredictions, post: createPrediction },
+  { path: "/*", errors: PROBLEMS },
+  { path: "/v1/*", errors: PROBLEMS_AND_OPENAI_ERRORS },
+  { path: "/v1/account", errors: PROBLEMS, scope: "any", get: getAccount },
+  { path: "/v1/predictions/*", errors: PROBLEMS },
+  { path: "/v1/predictions", errors: PROBLEMS, get: listPredictions, post: createPrediction },
   {
     path: "/v1/predictions/:id",
-    errors: "problem",
+    errors: PROBLEMS,
     get: getPrediction,
     put: createPrediction,
     delete: deletePrediction,
   },
-  { path: "/v1/predictions/:id/cancel", errors: "problem", post: cancelPrediction },
-  { path: "/v1/predictions/:id/events", errors: "problem", get: predictionEvents },
-  { path: "/v1/predictions/:id/webhook-attempts", errors: "problem", get: getWebhookAttempts },
-  { path: "/v1/predictions/:id/webhook-attempts/redeliver", errors: "problem", post: redeliverWebhook },
-  { path: "/v1/webhooks/*", errors: "problem" },
-  { path: "/v1/webhooks/default/secret", errors: "problem", scope: "admin", get: getWebhookSecret },
+  { path: "/v1/predictions/:id/cancel", errors: PROBLEMS, post: cancelPrediction },
+  { path: "/v1/predictions/:id/events", errors: PROBLEMS, get: predictionEvents },
+  { path: "/v1/predictions/:id/webhook-attempts", errors: PROBLEMS, get: getWebhookAttempts },
+  { path: "/v1/predictions/:id/webhook-attempts/redeliver", errors: PROBLEMS, post: redeliverWebhook },
+  { path: "/v1/webhooks/*", errors: PROBLEMS },
+  { path: "/v1/webhooks/default/secret", errors: PROBLEMS, scope: "admin", get: getWebhookSecret },
   {
     path: "/v1/webhooks/default/secret/rotate",
-    errors: "problem",
+    errors: PROBLEMS,
     scope: "admin",
     post: rotateWebhookSecret,
   },
-  { path: "/v1/streams/*", errors: "problem", secret: true },
-  { path: "/v1/streams/:id/:capability", errors: "problem", secret: true, open: true, get: capabilityStream },
-  { path: "/v1/files/*", errors: "problem", secret: true },
-  { path: "/v1/files/:capability/:name", errors: "problem", secret: true, open: true, get: getFile },
-  { path: "/v1/images/*", errors: "openai" },
-  { path: "/v1/images/generations", errors: "openai", post: generateImages },
-  { path: "/v1/models", errors: "both", get: getModels },
-  { path: "/v1/models/:id", errors: "both", get: getModel },
-  { path: "/v1/models/:owner/:name", errors: "both", get: getModel },
-  { path: "/v1/models/:owner/:name/predictions", errors: "both", post: createPrediction },
-  { path: "/v1/models/:owner/:name/palette", errors: "both", get: getPalette },
-  { path: "/healthz", errors: "problem", open: true, quiet: true, get: getHealth },
-  { path: "/metrics", errors: "problem", scope: "metrics", quiet: true, get: getMetrics },
-  { path: "/openapi.json", errors: "problem", open: true, get: getOpenApi },
-  { path: "/", errors: "problem", open: true, get: getPage("index") },
-  { path: "/docs", errors: "problem", open: true, get: getPage("docs") },
-  { path: "/assets/:name", errors: "problem", open: true, get: getAsset },
+  { path: "/v1/streams/*", errors: PROBLEMS, secret: true },
+  { path: "/v1/streams/:id/:capability", errors: PROBLEMS, secret: true, open: true, get: capabilityStream },
+  { path: "/v1/files/*", errors: PROBLEMS, secret: true },
+  { path: "/v1/files/:capability/:name", errors: PROBLEMS, secret: true, open: true, get: getFile },
+  ...openaiRoutes,
+  { path: "/v1/models", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getModels },
+  { path: "/v1/models/:id", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getModel },
+  { path: "/v1/models/:owner/:name", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getModel },
+  { path: "/v1/models/:owner/:name/predictions", errors: PROBLEMS_AND_OPENAI_ERRORS, post: createPrediction },
+  { path: "/v1/models/:owner/:name/palette", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getPalette },
+  { path: "/healthz", errors: PROBLEMS, open: true, quiet: true, get: getHealth },
+  { path: "/metrics", errors: PROBLEMS, scope: "metrics", quiet: true, get: getMetrics },
+  { path: "/openapi.json", errors: PROBLEMS, open: true, get: getOpenApi },
+  ...huggingfaceRoutes,
+  { path: "/docs", errors: PROBLEMS, open: true, get: getPage("docs") },
+  { path: "/assets/:name", errors: PROBLEMS, open: true, get: getAsset },
 ];
+
+const isOpen = ({ open }: Route, method: string): boolean =>
+  open === true || (open === "get" && method === "GET");
 
 function addRoute(app: Hono<AppEnv>, route: Route): void {
   const { path } = route;
@@ -99,7 +93,7 @@ function addRoute(app: Hono<AppEnv>, route: Route): void {
   if (handlers.length === 0) return;
   for (const { method, handler } of handlers) {
     const scope = route.scope ?? (method === "GET" ? "read" : "create");
-    app.on([method], [path], ...(route.open === true ? [] : [requireKey(scope)]), handler);
+    app.on([method], [path], ...(isOpen(route, method) ? [] : [requireKey(scope)]), handler);
   }
   const methods = handlers.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method]));
   const allow = [...methods, "OPTIONS"].join(", ");

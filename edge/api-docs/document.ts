@@ -1,7 +1,8 @@
 // The OpenAPI 3.1 document, generated from the schemas that validate requests.
 
 import { OpenAPIHono } from "@hono/zod-openapi";
-import { imageOperations } from "./images.ts";
+import { huggingfaceOperations } from "../huggingface/operations.ts";
+import { openaiOperations } from "../openai/operations.ts";
 import { modelOperations } from "./models.ts";
 import { pageOperations } from "./pages.ts";
 import { predictionOperations } from "./predictions.ts";
@@ -10,13 +11,14 @@ import { webhookOperations } from "./webhooks.ts";
 const OPERATIONS = [
   ...predictionOperations,
   ...webhookOperations,
-  ...imageOperations,
+  ...openaiOperations,
+  ...huggingfaceOperations,
   ...modelOperations,
   ...pageOperations,
 ];
 
 const DESCRIPTION = `Text-to-image generation with VQ-Diffusion, compatible with existing clients: Replicate's
-predictions and OpenAI's image generation.
+predictions, OpenAI's image generation and Hugging Face's text-to-image.
 
 Send \`Authorization: Bearer <key>\`. Images and event streams have unguessable URLs that need no key.
 Every response has an \`x-request-id\`. Requests that make images also return the state of the key's rate limit
@@ -51,6 +53,11 @@ export function openapiDocument(): Record<string, unknown> {
         description: "Standard Webhooks: the signing secret, delivery attempts, redelivery.",
       },
       { name: "Images", description: "OpenAI's endpoint: one request, whose response contains the images." },
+      {
+        name: "Hugging Face",
+        description:
+          "The text-to-image task of Hugging Face's inference: one request, whose response is the image.",
+      },
       { name: "Models", description: "The models that workers have announced." },
       { name: "Service", description: "Health, metrics, pages and this document." },
     ],

@@ -28,18 +28,18 @@ const ERRORS = {
 
 type ErrorStatus = keyof typeof ERRORS;
 
-const answers = (statuses: readonly ErrorStatus[], type: string, schema: Schema) =>
+export const errorAnswers = (statuses: readonly ErrorStatus[], type: string, schema: Schema) =>
   Object.fromEntries(
     statuses.map((status) => [status, { description: ERRORS[status], content: { [type]: { schema } } }]),
   );
 
 /** Errors in the three dialects of http/error-answer.ts. */
 export const problems = (...statuses: ErrorStatus[]) =>
-  answers(statuses, "application/problem+json", problemSchema);
+  errorAnswers(statuses, "application/problem+json", problemSchema);
 export const openaiErrors = (...statuses: ErrorStatus[]) =>
-  answers(statuses, "application/json", openaiErrorSchema);
+  errorAnswers(statuses, "application/json", openaiErrorSchema);
 export const modelProblems = (...statuses: ErrorStatus[]) =>
-  answers(statuses, "application/problem+json", modelProblemSchema);
+  errorAnswers(statuses, "application/problem+json", modelProblemSchema);
 
 /** Errors of any operation that requires a key. */
 export const KEY_ERRORS = [401, 403, 503] as const;

@@ -1,16 +1,15 @@
 // The HTTP response to an error, in the dialect of its route.
 
 import type { VqdError } from "@vqd/shared/errors.ts";
-import { openaiError, openaiStatus } from "../openai/errors.ts";
 import { CONTENT_ENCODING, ENCODINGS } from "./content-encoding.ts";
-import { ERROR_STATUS, type ErrorStatus } from "./error-status.ts";
-import { problemOf } from "./problem.ts";
+import type { ErrorStatus } from "./error-status.ts";
 
-/**
- * `problem`: problem details. `openai`: OpenAI's error. `both`: problem details with OpenAI's object as an extension
- * member, for resources that both kinds of client read.
- */
-export type ErrorDialect = "problem" | "openai" | "both";
+/** How a kind of client expects errors. */
+export interface ErrorDialect {
+  readonly contentType: string;
+  readonly statusOf: (error: VqdError) => ErrorStatus;
+  readonly bodyOf: (error: VqdError, status: ErrorStatus, requestId: string) => object;
+}
 
 export interface ErrorAnswer {
   readonly status: ErrorStatus;
@@ -18,20 +17,14 @@ export interface ErrorAnswer {
   readonly body: string;
 }
 
-function bodyOf(error: VqdError, status: ErrorStatus, dialect: ErrorDialect, requestId: string): object {
-  if (dialect === "problem") return problemOf(error, status, requestId);
-  const openai = { error: openaiError(error, status) };
-  return dialect === "openai" ? openai : { ...problemOf(error, status, requestId), ...openai };
-}
-
 /** The response to `error`. */
 export function answerOf(error: VqdError, dialect: ErrorDialect, requestId: string): ErrorAnswer {
-  const status = dialect === "openai" ? openaiStatus(error) : ERROR_STATUS[error.code];
+  const status = dialect.statusOf(error);
   const { retryAfterSeconds } = error;
   return {
     status,
     headers: {
-      "content-type": dialect === "openai" ? "application/json" : "application/problem+json",
+      "content-type": dialect.contentType,
       "cache-control": "no-store",
       // OpenAI's clients go by the status unless told whether to retry.
       "x-should-retry": String(error.retryable),
@@ -42,6 +35,6 @@ export function answerOf(error: VqdError, dialect: ErrorDialect, requestId: stri
         : {}),
       ...(status === 401 ? { "www-authenticate": 'Bearer realm="vqd"' } : {}),
     },
-    body: JSON.stringify(bodyOf(error, status, dialect, requestId)),
+    body: JSON.stringify(dialect.bodyOf(error, status, requestId)),
   };
 }

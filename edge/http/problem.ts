@@ -1,7 +1,8 @@
 // Errors as problem details (RFC 9457).
 
 import type { VqdError } from "@vqd/shared/errors.ts";
-import type { ErrorStatus } from "./error-status.ts";
+import type { ErrorDialect } from "./error-answer.ts";
+import { ERROR_STATUS, type ErrorStatus } from "./error-status.ts";
 
 const TITLES: Record<ErrorStatus, string> = {
   400: "Bad Request",
@@ -22,7 +23,7 @@ const TITLES: Record<ErrorStatus, string> = {
 };
 
 /** Members of the problem object; `errors` has one entry per invalid field. */
-export function problemOf(error: VqdError, status: ErrorStatus, requestId: string): Record<string, unknown> {
+function problemOf(error: VqdError, status: ErrorStatus, requestId: string): Record<string, unknown> {
   return {
     title: TITLES[status],
     status,
@@ -32,3 +33,9 @@ export function problemOf(error: VqdError, status: ErrorStatus, requestId: strin
     ...(error.errors.length === 0 ? {} : { errors: error.errors }),
   };
 }
+
+export const PROBLEMS: ErrorDialect = {
+  contentType: "application/problem+json",
+  statusOf: ({ code }) => ERROR_STATUS[code],
+  bodyOf: problemOf,
+};

@@ -4,15 +4,10 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { encodeBase64 } from "../util/bytes.ts";
 import { fileKey } from "../hub/storage/files.ts";
-import type { PredictionRecord } from "../prediction/records.ts";
 import { outputFormatOf } from "../service/schemas.ts";
 import { fileUrl } from "../prediction/urls.ts";
 import { presetOf, QUALITIES_OF_PRESET } from "./request.ts";
 import { type GenerateImages, ignoredOf } from "./schema.ts";
-
-const RETRY_SECONDS = 5;
-/** Failures that a retry may well not run into again. */
-const RETRYABLE = new Set(["no_worker", "queue_unavailable", "queue_full", "attempts_exhausted"]);
 
 /** An image request that has been dispatched. */
 export interface ImageJob {
@@ -67,23 +62,4 @@ export function usage({ model }: ImageJob, images: number, textTokens: number) {
     input_tokens_details: { text_tokens: textTokens, image_tokens: 0 },
     output_tokens_details: { text_tokens: 0, image_tokens: imageTokens },
   };
-}
-
-/** Throws a VqdError (images_expired) if the images of an earlier idempotent request have expired. */
-export function checkImages({ id, status, filesExpired }: PredictionRecord): void {
-  if (status !== "succeeded" || !filesExpired) return;
-  const message = `the images of prediction ${id} have expired; use a new Idempotency-Key to make new ones`;
-  throw new VqdError("images_expired", message);
-}
-
-/** Why an ended prediction has no images. `hasKey`: with its idempotency key every retry gets this same failure. */
-export function failureOf(record: PredictionRecord, hasKey: boolean): VqdError {
-  const isCanceled = record.status === "canceled" || record.status === "aborted";
-  const code = record.errorCode ?? (isCanceled ? "canceled" : "internal");
-  const message = record.errorMessage ?? "the prediction was canceled";
-  const retryable = !hasKey && RETRYABLE.has(code);
-  return new VqdError(code, message, {
-    retryable,
-    ...(retryable ? { retryAfterSeconds: RETRY_SECONDS } : {}),
-  });
 }

@@ -1,7 +1,9 @@
 // Errors in OpenAI's format: `{error: {message, type, param, code}}`.
 
 import type { ErrorCode, VqdError } from "@vqd/shared/errors.ts";
+import type { ErrorDialect } from "../http/error-answer.ts";
 import { ERROR_STATUS, type ErrorStatus } from "../http/error-status.ts";
+import { PROBLEMS } from "../http/problem.ts";
 
 /** The codes that OpenAI's API uses for the same failures. */
 const OPENAI_CODES: Partial<Record<ErrorCode, string>> = {
@@ -16,7 +18,7 @@ const OPENAI_CODES: Partial<Record<ErrorCode, string>> = {
 };
 
 /** OpenAI's API has no 422: it answers an invalid value with 400. */
-export function openaiStatus(error: VqdError): ErrorStatus {
+function openaiStatus(error: VqdError): ErrorStatus {
   const status = ERROR_STATUS[error.code];
   return status === 422 ? 400 : status;
 }
@@ -36,3 +38,18 @@ export function openaiError(error: VqdError, status = openaiStatus(error)): Reco
     code,
   };
 }
+
+export const OPENAI_ERRORS: ErrorDialect = {
+  contentType: "application/json",
+  statusOf: openaiStatus,
+  bodyOf: (error, status) => ({ error: openaiError(error, status) }),
+};
+
+/** Problem details with OpenAI's object as an extension member, for resources that both kinds of client read. */
+export const PROBLEMS_AND_OPENAI_ERRORS: ErrorDialect = {
+  ...PROBLEMS,
+  bodyOf: (error, status, requestId) => ({
+    ...PROBLEMS.bodyOf(error, status, requestId),
+    error: openaiError(error, status),
+  }),
+};

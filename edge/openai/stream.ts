@@ -6,7 +6,8 @@ import type { OutputFile, PredictionRecord } from "../prediction/records.ts";
 import { openaiError } from "./errors.ts";
 import type { Hubs } from "../service/hubs.ts";
 import { getRecord, nextEvents } from "../service/wait.ts";
-import { commonFields, failureOf, type ImageJob, imageContent, usage } from "./answer.ts";
+import { failureOf } from "../service/outcome.ts";
+import { commonFields, type ImageJob, imageContent, usage } from "./answer.ts";
 
 const KEEP_ALIVE_MS = 15_000;
 const TYPES = ["preview", "output", "done"] as const;

@@ -6,6 +6,7 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { z } from "zod";
 import { openapiDocument } from "../../edge/api-docs/document.ts";
+import { textToImageSchema } from "../../edge/huggingface/schema.ts";
 import { generateImagesSchema } from "../../edge/openai/schema.ts";
 import { createPredictionSchema } from "../../edge/service/schemas.ts";
 
@@ -35,6 +36,8 @@ const BODIES: Record<string, z.ZodType> = {
   createModelPrediction: createPredictionSchema,
   putPrediction: createPredictionSchema,
   generateImages: generateImagesSchema,
+  textToImage: textToImageSchema,
+  textToImageOfModel: textToImageSchema,
 };
 
 const ajv = new Ajv2020({ strict: false, validateFormats: false });

@@ -43,15 +43,25 @@ async function expectRefused({ what, operation, path, init, field }: BadRequest)
     expect(Object.keys(operation.responses), told).toContain(String(response.status));
   }
   const isOpenai = operation.path.startsWith("/v1/images");
-  const type = isOpenai ? "application/json" : "application/problem+json";
+  const isHuggingface = operation.path === "/" || operation.path.startsWith("/models");
+  const type = isOpenai || isHuggingface ? "application/json" : "application/problem+json";
   expect(response.headers.get("content-type"), told).toBe(type);
   expect([...errorTypes(operation), type], told).toContain(type);
   const body = await response.json<{
     status?: number;
     detail?: string;
     errors?: { path: string; message: string }[];
-    error?: { message: string; param: string | null };
+    error?: string | { message: string; param: string | null };
+    error_type?: string;
   }>();
+  if (typeof body.error === "string") {
+    expect(isHuggingface, told).toBe(true);
+    expect(Object.keys(body)).toEqual(["error", "error_type"]);
+    // It begins with the path, of which the field is the beginning.
+    if (field !== undefined) expect(body.error.startsWith(field), told).toBe(true);
+    return response.status;
+  }
+  expect(isHuggingface, told).toBe(false);
   if (isOpenai) {
     expect(Object.keys(body)).toEqual(["error"]);
     expect(body.error?.message, told).toMatch(/\w/);

@@ -132,6 +132,9 @@ function wrongValues(schema: Schema, resolve: Api["resolve"]): unknown[] {
 
 type Body = Record<string, unknown>;
 
+const members = (body: Body): string[] =>
+  Object.entries(body).map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`);
+
 /** A good body with one thing wrong in it, and the path of that thing. */
 function badBodies(
   schema: Schema,
@@ -147,7 +150,7 @@ function badBodies(
       const found = wrongValues(property, resolve);
       const wrong = fc.constantFrom(...found).map((value) => ({ body: { ...good, [name]: value }, field }));
       if (nested.properties === undefined) return [wrong];
-      const inner = badBodies(property, good[name] as Body, resolve, `${field}.`);
+      const inner = badBodies(property, (good[name] ?? {}) as Body, resolve, `${field}.`);
       return [inner.map(({ body, field: at }) => ({ body: { ...good, [name]: body }, field: at })), wrong];
     },
   );
@@ -157,8 +160,8 @@ function badBodies(
       fc.tuple(unknown, fc.jsonValue()).map(([name, value]) => ({
         // As JSON has it: `__proto__` is a key like any other.
         body: JSON.parse(
-          `{${JSON.stringify(name)}:${JSON.stringify(value)},${JSON.stringify(good).slice(1)}`,
-        ),
+          `{${[`${JSON.stringify(name)}:${JSON.stringify(value)}`, ...members(good)].join(",")}}`,
+        ) as unknown,
         field: prefix + name,
       })),
     );

@@ -8,23 +8,17 @@ import type { PredictionRecord } from "../prediction/records.ts";
 import type { JsonSeed } from "@vqd/shared/sampling/seed.ts";
 import { idempotencyOf, retryOf } from "../http/idempotency.ts";
 import { listModels, resolveModel } from "../service/models.ts";
-import {
-  checkImages,
-  commonFields,
-  failureOf,
-  type ImageJob,
-  imageContent,
-  usage,
-} from "../openai/answer.ts";
-import { openaiField, toPredictionInput } from "../openai/request.ts";
-import { generateImagesSchema, ignoredOf } from "../openai/schema.ts";
-import { imageStream } from "../openai/stream.ts";
+import { commonFields, type ImageJob, imageContent, usage } from "./answer.ts";
+import { openaiField, toPredictionInput } from "./request.ts";
+import { generateImagesSchema, ignoredOf } from "./schema.ts";
+import { imageStream } from "./stream.ts";
+import { checkImages, failureOf } from "../service/outcome.ts";
 import { setIgnored } from "../http/ignored.ts";
 import { setRateHeaders } from "../http/rate-headers.ts";
 import { submitPrediction } from "../service/submit.ts";
 import { originOf } from "../http/urls.ts";
 import { validate } from "../http/validation.ts";
-import { waitForEnd } from "../service/wait.ts";
+import { departure, endOf } from "../http/departure.ts";
 
 /** `POST /v1/images/generations` */
 export async function generateImages(c: AppContext): Promise<Response> {
@@ -71,17 +65,6 @@ export async function generateImages(c: AppContext): Promise<Response> {
   return body.stream ? streamed(c, job, record, onDisconnect) : answered(c, job, record, onDisconnect);
 }
 
-/** A function that cancels the prediction the first time it is called, or leaves it to the client's next try for a while. */
-function departure(c: AppContext, id: string, mayRetry: boolean): () => void {
-  let hasLeft = false;
-  return () => {
-    if (hasLeft) return;
-    hasLeft = true;
-    const [hub, keyName] = [c.get("hubs").ofPrediction(id), c.get("keyName")];
-    c.executionCtx.waitUntil(mayRetry ? hub.abandon(id, keyName) : hub.cancel(id, keyName));
-  };
-}
-
 function streamed(
   c: AppContext,
   job: ImageJob,
@@ -116,15 +99,7 @@ async function answered(
   created: PredictionRecord,
   onDisconnect: () => void,
 ): Promise<Response> {
-  const { signal } = c.req.raw;
-  signal.addEventListener("abort", onDisconnect);
-  let record: PredictionRecord;
-  try {
-    // Not forever: every prediction has deadlines.
-    record = await waitForEnd(c.get("hubs"), created.id, c.get("keyName"), Infinity);
-  } finally {
-    signal.removeEventListener("abort", onDisconnect);
-  }
+  const record = await endOf(c, created.id, onDisconnect);
   if (record.status !== "succeeded") throw failureOf(record, job.hasKey);
 
   const data = await Promise.all(

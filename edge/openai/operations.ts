@@ -1,8 +1,8 @@
 // Operations: OpenAI's images endpoint.
 
 import { z } from "@hono/zod-openapi";
-import { generateImagesSchema } from "../openai/schema.ts";
-import { imagesSchema } from "./answers.ts";
+import { generateImagesSchema } from "./schema.ts";
+import { imagesSchema } from "../api-docs/answers.ts";
 import {
   cancelAfter,
   idempotencyKey,
@@ -11,9 +11,9 @@ import {
   KEYED,
   openaiErrors,
   type Operation,
-} from "./operation.ts";
+} from "../api-docs/operation.ts";
 
-export const imageOperations: readonly Operation[] = [
+export const openaiOperations: readonly Operation[] = [
   {
     method: "post",
     path: "/v1/images/generations",

@@ -1,0 +1,28 @@
+// What becomes of a prediction whose client leaves before it has its answer.
+
+import type { PredictionRecord } from "../prediction/records.ts";
+import { waitForEnd } from "../service/wait.ts";
+import type { AppContext } from "./context.ts";
+
+/** A function that cancels the prediction the first time it is called, or leaves it to the client's next try for a while. */
+export function departure(c: AppContext, id: string, mayRetry: boolean): () => void {
+  let hasLeft = false;
+  return () => {
+    if (hasLeft) return;
+    hasLeft = true;
+    const [hub, keyName] = [c.get("hubs").ofPrediction(id), c.get("keyName")];
+    c.executionCtx.waitUntil(mayRetry ? hub.abandon(id, keyName) : hub.cancel(id, keyName));
+  };
+}
+
+/** The prediction once it has ended; `onDisconnect` is called if the client leaves before that. */
+export async function endOf(c: AppContext, id: string, onDisconnect: () => void): Promise<PredictionRecord> {
+  const { signal } = c.req.raw;
+  signal.addEventListener("abort", onDisconnect);
+  try {
+    // Not forever: every prediction has deadlines.
+    return await waitForEnd(c.get("hubs"), id, c.get("keyName"), Infinity);
+  } finally {
+    signal.removeEventListener("abort", onDisconnect);
+  }
+}

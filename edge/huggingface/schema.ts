@@ -1,0 +1,48 @@
+// The body of a text-to-image request in Hugging Face's dialect, whose parameters have diffusers' names.
+
+import { z } from "@hono/zod-openapi";
+import { predictionInputSchema, promptText, sampling } from "../service/schemas.ts";
+
+const { width, height } = predictionInputSchema.shape;
+
+export const textToImageSchema = z.strictObject({
+  inputs: promptText.describe("What the image should show."),
+  parameters: z
+    .strictObject({
+      ...sampling,
+      width,
+      height,
+      num_images_per_prompt: z
+        .int({ error: "must be 1 or omitted: the response is an image" })
+        .min(1)
+        .max(1)
+        .nullish()
+        .describe("The response is one image."),
+    })
+    .nullish(),
+  options: z
+    .strictObject({
+      wait_for_model: z.boolean().nullish().describe("The same as `x-wait-for-model: true`."),
+      use_cache: z
+        .boolean()
+        .nullish()
+        .describe("Ignored, as `x-ignored-parameters` says: images are never cached."),
+    })
+    .nullish(),
+});
+
+export type TextToImage = z.infer<typeof textToImageSchema>;
+
+export const huggingfaceErrorSchema = z
+  .strictObject({
+    error: z.string().describe("What is wrong; about a field, it begins with the field's dotted path."),
+    error_type: z.string().describe("Stable error code for programs."),
+    estimated_time: z
+      .number()
+      .optional()
+      .describe("Seconds after which a model may have been loaded; only with 503."),
+  })
+  .openapi("HuggingFaceError", {
+    description: "An error in Hugging Face's format.",
+    examples: [{ error: "parameters.seed must be an integer", error_type: "invalid_input" }],
+  });

@@ -1,0 +1,96 @@
+// Hugging Face's text-to-image task: a prediction of one image, followed to its end within one request.
+
+import { VqdError } from "@vqd/shared/errors.ts";
+import type { OutputFormat } from "@vqd/shared/job.ts";
+import { fileKey } from "../hub/storage/files.ts";
+import { readJson } from "../http/body.ts";
+import { cancelAfterMs } from "../http/cancel-after.ts";
+import type { AppContext } from "../http/context.ts";
+import { departure, endOf } from "../http/departure.ts";
+import { idempotencyOf } from "../http/idempotency.ts";
+import { setIgnored } from "../http/ignored.ts";
+import { setRateHeaders } from "../http/rate-headers.ts";
+import { originOf } from "../http/urls.ts";
+import { validate } from "../http/validation.ts";
+import { listModels, resolveModel } from "../service/models.ts";
+import { checkImages, failureOf } from "../service/outcome.ts";
+import type { PredictionInput } from "../service/schemas.ts";
+import { submitPrediction } from "../service/submit.ts";
+import type { AnnouncedModel } from "../tokenizer/announced.ts";
+import { type TextToImage, textToImageSchema } from "./schema.ts";
+
+/** How long a request that waits for a model does so. */
+const MODEL_WAIT_MS = 60_000;
+/** One that does not: Hugging Face's client sends a request that is answered with 503 again at once. */
+const SHORT_WAIT_MS = 1_000;
+const POLL_MS = 500;
+
+const FORMATS: Readonly<Record<string, OutputFormat>> = {
+  "image/png": "png",
+  "image/webp": "webp",
+  "image/jpeg": "jpeg",
+};
+
+/** The first image format that the Accept header names; png if it names none. */
+function formatOf(c: AppContext): OutputFormat {
+  const types = (c.req.header("accept") ?? "").split(",").map((range) => range.split(";")[0]?.trim() ?? "");
+  return FORMATS[types.find((type) => Object.hasOwn(FORMATS, type)) ?? ""] ?? "png";
+}
+
+/** The model in the path, or the default. Throws a VqdError: not_found, or no_worker if none is announced in time. */
+async function modelOf(c: AppContext, waits: boolean): Promise<AnnouncedModel> {
+  const owner = c.req.param("owner");
+  const reference = owner === undefined ? undefined : `${owner}/${c.req.param("name") ?? ""}`;
+  const until = Date.now() + (waits ? MODEL_WAIT_MS : SHORT_WAIT_MS);
+  for (;;) {
+    const models = await listModels(c.get("hubs"), c.get("keyName"));
+    if (models.length > 0 || Date.now() >= until || c.req.raw.signal.aborted) {
+      const model = resolveModel(models, reference, c.get("config"));
+      if (model !== undefined) return model;
+      throw new VqdError("not_found", `the model ${reference} does not exist; see GET /v1/models`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+/** Path of the input's field in the body. */
+const pathOf = (field: keyof PredictionInput): string =>
+  field === "prompt" ? "inputs" : `parameters.${field}`;
+
+function toPredictionInput({ inputs, parameters }: TextToImage, format: OutputFormat): PredictionInput {
+  return { prompt: inputs, ...parameters, output_format: format };
+}
+
+/** `POST /` with the default model, and `POST /models/{owner}/{name}` */
+export async function textToImage(c: AppContext): Promise<Response> {
+  const body = validate(textToImageSchema, await readJson(c.req.raw));
+  const { use_cache: cache, wait_for_model: waits } = body.options ?? {};
+  const model = await modelOf(c, waits === true || c.req.header("x-wait-for-model") === "true");
+  if (cache !== undefined && cache !== null) setIgnored(c, ["options.use_cache"]);
+  const idempotency = await idempotencyOf(c, body);
+  const [config, hubs] = [c.get("config"), c.get("hubs")];
+  const format = formatOf(c);
+  const { record: created, rate } = await submitPrediction(hubs, config, {
+    input: toPredictionInput(body, format),
+    model,
+    apiKey: c.get("apiKey"),
+    requestId: c.get("requestId"),
+    traceparent: c.get("traceparent"),
+    cancelAfterMs: cancelAfterMs(c.req.header("cancel-after")),
+    idempotency,
+    pathOf,
+    origin: originOf(config, c.req.url),
+  });
+  if (rate !== null) setRateHeaders(c, rate);
+  checkImages(created);
+  const hasKey = idempotency !== null;
+  const record = await endOf(c, created.id, hasKey ? () => {} : departure(c, created.id, false));
+  if (record.status !== "succeeded") throw failureOf(record, hasKey);
+  const [output] = record.outputs;
+  const file =
+    output === undefined ? null : await c.env.FILES.get(fileKey(record.fileCapability, output.name));
+  if (file === null) throw new VqdError("internal", "the image is missing from storage");
+  c.header("x-prediction-id", record.id);
+  c.header("cache-control", "no-store");
+  return c.body(file.body, 200, { "content-type": `image/${format}` });
+}

@@ -1,0 +1,10 @@
+// The paths of OpenAI's dialect.
+
+import type { Route } from "../http/route.ts";
+import { OPENAI_ERRORS } from "./errors.ts";
+import { generateImages } from "./generate.ts";
+
+export const openaiRoutes: readonly Route[] = [
+  { path: "/v1/images/*", errors: OPENAI_ERRORS },
+  { path: "/v1/images/generations", errors: OPENAI_ERRORS, post: generateImages },
+];
