@@ -54,7 +54,7 @@ const percentilesOf = (rounds: readonly Samples[]): Record<Measure, number> => {
   return { create: of("create"), result: of("result"), webhook: of("webhook"), list: of("list") };
 };
 
-async function measure(
+async function measureAttack(
   system: AbuseSystem,
   attack: (typeof ATTACKS)[number],
   { samples, rounds }: { samples: number; rounds: number },
@@ -99,7 +99,7 @@ if (help) {
   await behave(system, 5);
   for (const attack of attacks) {
     process.stderr.write(`${attack.name}\n`);
-    results.push(await measure(system, attack, { samples, rounds }));
+    results.push(await measureAttack(system, attack, { samples, rounds }));
   }
   const machine = describeMachine();
   process.stdout.write(
