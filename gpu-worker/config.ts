@@ -59,7 +59,7 @@ export const workerVariables = {
     default: ".vqd/cache",
   }),
   VQD_SLOTS: integer(1, 1, 64).meta({
-    description: "most images to denoise in one pass, and most jobs to take at once",
+    description: "maximum number of images to denoise in one pass, and of jobs to take at once",
   }),
   VQD_PASS_MEMORY_MB: integer(1_024, 1, 1_000_000).meta({
     description: "MiB that a pass may take in addition to the weights",

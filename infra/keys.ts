@@ -12,11 +12,11 @@ const HELP = `Usage: npm run keys -- create NAME [options]   create a key, and p
        npm run keys -- list [options]          list all keys, by the first digits of their hashes
        npm run keys -- revoke ID [options]     revoke a key, which takes effect within a minute
 
-Keys with the same NAME see the same predictions.
+Keys with the same NAME share predictions.
 
   --scopes LIST     what the key may do: create, read, admin, metrics       [create,read,admin]
-  --per-minute N    most predictions per minute                             [the edge's RATE_LIMIT_PER_MINUTE]
-  --live N          most predictions live at once                           [the edge's LIVE_LIMIT]
+  --per-minute N    maximum predictions per minute                          [the edge's RATE_LIMIT_PER_MINUTE]
+  --live N          maximum predictions live at once                        [the edge's LIVE_LIMIT]
   --priority P      highest priority of its predictions: high, normal or low  [normal]
   --expires DAYS    days after which the key expires, at most 36500         [never]
   --data DIR        data folder of npm start (VQD_DATA)                     [.vqd]

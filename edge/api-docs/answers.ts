@@ -41,7 +41,7 @@ const PROBLEM = {
   errors: [{ path: "input.guidance_scale", message: "must be at most 20" }],
 };
 const OPENAI_ERROR = {
-  message: "n must be at most 10, the most images that a prediction makes",
+  message: "n must be at most 10, the maximum per prediction",
   type: "invalid_request_error",
   param: "n",
   code: "invalid_value",

@@ -159,7 +159,7 @@ export const predictionOperations: readonly Operation[] = [
     operationId: "listPredictions",
     summary: "List your predictions",
     description:
-      "Newest first, in pages linked by `next` and `previous`. A page with long prompts may hold fewer than `limit`, also if there are more.",
+      "Newest first, in pages linked by `next` and `previous`. A page with long prompts may hold fewer than `limit`, even if there are more.",
     tags,
     ...KEYED,
     request: { query: listQuery },
@@ -203,7 +203,7 @@ export const predictionOperations: readonly Operation[] = [
     summary: "Create a prediction with an id of your own",
     description:
       "As in cog. The id takes the place of an `Idempotency-Key`: sent again, the same request returns the same prediction, " +
-      "and a different one is refused. The prediction is found by this id wherever a path has one. Ids are each owner's own, and " +
+      "and a different one is rejected. The prediction is found by this id wherever a path has one. Ids are unique per owner, and " +
       "free again once the prediction has been deleted or has expired.",
     tags,
     ...KEYED,
@@ -224,7 +224,7 @@ export const predictionOperations: readonly Operation[] = [
     operationId: "deletePrediction",
     summary: "Delete a prediction",
     description:
-      "With its input, images, events and webhooks, for good. One that has not ended is canceled first; no webhook says so. " +
+      "With its input, images, events and webhooks, for good. One that has not ended is canceled first, without a webhook. " +
       "Copies of images that caches hold are not deleted.",
     tags,
     ...KEYED,

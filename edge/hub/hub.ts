@@ -34,7 +34,7 @@ import { expire } from "./storage/retention.ts";
 /** Maximum number of events that one call returns. */
 const EVENT_BATCH = 16;
 
-/** How long a client that has left is waited for: OpenAI's wait 8 s at most before they try again. */
+/** How long a client that has disconnected is waited for: OpenAI's wait 8 s at most before they try again. */
 const RETRY_GRACE_MS = 10_000;
 
 /** How long the result of a check of NATS is reused. */
@@ -145,7 +145,7 @@ export class Hub extends DurableObject<HubEnv> {
     });
   }
 
-  /** The prediction's client has left, and may ask again. If it does not within seconds, the prediction is canceled. */
+  /** The prediction's client has disconnected, and may ask again. If it does not within seconds, the prediction is canceled. */
   abandon(id: string, keyName: string): Promise<HubResult<null>> {
     return this.#result(() => {
       if (isFinal(this.#owned(id, keyName).status)) return null;

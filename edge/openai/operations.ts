@@ -23,7 +23,7 @@ export const openaiOperations: readonly Operation[] = [
       "OpenAI's API: one request, whose response contains the images. If the client disconnects first, the prediction is " +
       "canceled as soon as the edge notices (a proxy in between may report it late or not at all), unless the request has an " +
       "`Idempotency-Key`. A client that counts its tries in `X-Stainless-Retry-Count`, as OpenAI's do, has 10 seconds to send " +
-      "the same request again: it then joins the prediction that it has left. As in OpenAI's API, an invalid field is answered " +
+      "the same request again: it then rejoins its prediction. As in OpenAI's API, an invalid field is answered " +
       "with 400.\n\n" +
       "With `stream`, the response is a stream of server-sent events: `image_generation.partial_image`, up to " +
       "`partial_images` times per image (fewer if there are fewer steps), then `image_generation.completed` for each " +

@@ -47,7 +47,7 @@ export const generateImagesSchema = z.strictObject({
   n: z
     .int({ error: imagesMessage })
     .min(1, imagesMessage)
-    .max(MAX_IMAGES, `must be at most ${MAX_IMAGES}, the most images that a prediction makes`)
+    .max(MAX_IMAGES, `must be at most ${MAX_IMAGES}, the maximum per prediction`)
     .nullish()
     .describe("Number of images."),
   size: z

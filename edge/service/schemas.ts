@@ -32,7 +32,7 @@ export const DEFAULTS = {
 /** That of a lossless file, too. */
 export const BEST_QUALITY = 100;
 
-/** What to do with a prompt that has more tokens than the model reads. */
+/** What to do with a prompt longer than the model's limit. */
 const LONG_PROMPTS = ["truncate", "error"] as const;
 
 /** `jpg` is another name of jpeg. */
@@ -96,7 +96,7 @@ export const sampling = {
   seed: seed(-1)
     .nullish()
     .describe(
-      "The same seed gives the same image; random if omitted or -1. Up to 2^64 - 1: seeds above 2^53 - 1 are answered as strings, and may be sent as strings or numbers.",
+      "The same seed gives the same image; random if omitted or -1. Up to 2^64 - 1: seeds above 2^53 - 1 are returned as strings, and may be sent as strings or numbers.",
     ),
   seeds: z
     .array(seed(0))
@@ -157,7 +157,7 @@ export const sampling = {
     .enum(LONG_PROMPTS)
     .nullish()
     .describe(
-      "What to do with a prompt of more tokens than the model reads: truncate it (default), which `metrics` and `logs` then say, or answer with an error.",
+      "What to do with a prompt longer than the model's limit: truncate it (default; reported in `metrics` and `logs`) or answer with an error.",
     ),
 };
 

@@ -45,7 +45,7 @@ export async function tokenizerOf(
 
 /**
  * Requests wait for the first that wants the tokenizer, each by a timer of its own: a promise made by another request never
- * settles if that request's client leaves.
+ * settles if that request's client disconnects.
  */
 async function build(id: string, fetch: Fetch): Promise<ClipTokenizer> {
   while ((building.get(id) ?? 0) > Date.now()) {

@@ -36,8 +36,12 @@ export function disagreements(
     .filter(([, , found, expected]) => found !== expected)
     .map(
       ([file, what, found, expected]) =>
-        new CheckpointError(join(dir, file), `${what} is ${found}, the other components imply ${expected}`, {
-          remedy: "take all components from the same model",
-        }),
+        new CheckpointError(
+          join(dir, file),
+          `${what} is ${found}, but the other components imply ${expected}`,
+          {
+            remedy: "take all components from the same model",
+          },
+        ),
     );
 }

@@ -97,10 +97,10 @@ function checkTarget(source: string, target: string, force: boolean): void {
     throw new CheckpointError(target, "holds the checkpoint that is to be converted");
   }
   if (!existsSync(target) || readdirSync(target).length === 0) return;
-  if (!force) throw new CheckpointError(target, "is there and not empty; --force replaces it");
+  if (!force) throw new CheckpointError(target, "already exists and is not empty; --force replaces it");
   // What is replaced is deleted: only what is a checkpoint itself.
   if (!existsSync(join(target, "model_index.json"))) {
-    throw new CheckpointError(target, "is not a checkpoint, and not replaced by one");
+    throw new CheckpointError(target, "is not a checkpoint, so --force will not replace it");
   }
 }
 

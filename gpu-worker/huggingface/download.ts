@@ -1,9 +1,10 @@
-// Downloads one file from a model hub: resumes where it was interrupted, checks size and hash, then moves it into place.
+// Downloads one file from the Hugging Face Hub: resumes where it was interrupted, checks size and hash, then moves it into
+// place.
 
 import { createHash } from "node:crypto";
 import { constants, createReadStream } from "node:fs";
 import { copyFile, open, rename, rm, stat } from "node:fs/promises";
-import { HubError, hintOf } from "./errors.ts";
+import { DownloadError, hintOf } from "./errors.ts";
 
 /** Consecutive attempts that bring no data. */
 const MAX_ATTEMPTS = 5;
@@ -29,7 +30,7 @@ export interface DownloadOptions {
 
 /**
  * Downloads `file` to `path`, unless it is already there. An interrupted download is kept beside it, named by the hash, and
- * the next one resumes from it. Throws a HubError.
+ * the next one resumes from it. Throws a DownloadError.
  */
 export async function download(file: RemoteFile, path: string, options: DownloadOptions = {}): Promise<void> {
   if ((await sizeOf(path)) === file.size && (await matches(file, path))) {
@@ -44,7 +45,7 @@ export async function download(file: RemoteFile, path: string, options: Download
       await rm(part);
       // The part left by an earlier run may be damaged, so start over once.
       if (isResumed) return download(file, path, options);
-      throw new HubError(`${path}: the downloaded file does not have the hash that the hub lists`);
+      throw new DownloadError(`${path}: the downloaded file does not have the hash that the server lists`);
     }
   }
   await onDisk(path, () => rename(part, path));
@@ -70,13 +71,13 @@ const DISK_ERRORS: Readonly<Record<string, string>> = {
   ENOTDIR: "its parent is not a folder; remove that",
 };
 
-/** Turns errors of the file system, which a retry does not help, into HubErrors for `path`. */
+/** Turns errors of the file system, which a retry does not help, into DownloadErrors for `path`. */
 async function onDisk<T>(path: string, act: () => Promise<T>): Promise<T> {
   try {
     return await act();
   } catch (error) {
     const explanation = DISK_ERRORS[(error as NodeJS.ErrnoException).code ?? ""];
-    throw explanation === undefined ? error : new HubError(`${path}: ${explanation}`, { cause: error });
+    throw explanation === undefined ? error : new DownloadError(`${path}: ${explanation}`, { cause: error });
   }
 }
 
@@ -90,16 +91,17 @@ async function fetchAll(file: RemoteFile, part: string, options: DownloadOptions
       await fetchRest(file, part, options);
       return;
     } catch (error) {
-      if (error instanceof HubError) throw error;
+      if (error instanceof DownloadError) throw error;
       failures = ((await sizeOf(part)) ?? 0) > before ? 1 : failures + 1;
-      if (failures === MAX_ATTEMPTS) throw new HubError(`${file.url}: ${reason(error)}`, { cause: error });
+      if (failures === MAX_ATTEMPTS)
+        throw new DownloadError(`${file.url}: ${reason(error)}`, { cause: error });
       const delay = (options.firstRetryMs ?? FIRST_RETRY_MS) * 2 ** (failures - 1);
       await new Promise((resolve) => setTimeout(resolve, delay));
     }
   }
 }
 
-/** One request for the missing bytes; throws a HubError for failures that a retry cannot fix. */
+/** One request for the missing bytes; throws a DownloadError for failures that a retry cannot fix. */
 async function fetchRest(file: RemoteFile, part: string, options: DownloadOptions): Promise<void> {
   const begin = (await sizeOf(part)) ?? 0;
   const handle = await onDisk(part, () => open(part, "a"));
@@ -118,7 +120,7 @@ async function fetchRest(file: RemoteFile, part: string, options: DownloadOption
     });
     if (response.status === 416 && begin > 0) {
       await handle.truncate(0);
-      throw new Error("the hub does not have the rest of the file (416)");
+      throw new Error("the server does not have the rest of the file (416)");
     }
     checkStatus(file, response);
     let done = begin;
@@ -135,7 +137,7 @@ async function fetchRest(file: RemoteFile, part: string, options: DownloadOption
       done += chunk.length;
       if (done > file.size) {
         await handle.truncate(0);
-        throw new HubError(`${file.url}: is larger than the ${file.size} bytes that the hub lists`);
+        throw new DownloadError(`${file.url}: is larger than the ${file.size} bytes that the server lists`);
       }
       await onDisk(part, () => handle.appendFile(chunk));
       options.onProgress?.(done);
@@ -152,15 +154,15 @@ function checkStatus({ url }: RemoteFile, { status, ok, headers }: Response): vo
   if (status === 401 || status === 403) {
     const hint = hintOf(headers.get("x-error-message") ?? `access is denied (${status})`);
     const page = url.slice(0, url.indexOf("/resolve/"));
-    throw new HubError(
+    throw new DownloadError(
       headers.get("x-error-code") === "GatedRepo"
         ? `${page}: ${hint} Accept its conditions on that page, then log in (hf auth login) or set HF_TOKEN`
         : `${url}: ${hint}`,
     );
   }
   // Temporary: busy or broken.
-  if (status === 429 || status >= 500) throw new Error(`the hub answered ${status}`);
-  throw new HubError(`${url}: the hub answered ${status}`);
+  if (status === 429 || status >= 500) throw new Error(`the server responded ${status}`);
+  throw new DownloadError(`${url}: the server responded ${status}`);
 }
 
 async function matches({ size, hash }: RemoteFile, path: string): Promise<boolean> {

@@ -1,10 +1,10 @@
-// Errors in downloading from a model hub.
+// Errors in downloading from the Hugging Face Hub.
 
-export class HubError extends Error {
-  override readonly name = "HubError";
+export class DownloadError extends Error {
+  override readonly name = "DownloadError";
 }
 
 const MAX_HINT = 300;
 
-/** A message of the hub, in a form that can be shown. */
+/** A message of the server, in a form that can be shown. */
 export const hintOf = (message: string): string => message.replaceAll(/\p{Cc}+/gu, " ").slice(0, MAX_HINT);

@@ -1,4 +1,4 @@
-// Brings the files of a VQ-Diffusion checkpoint from a model hub to a folder: those of the layout, and no others.
+// Brings the files of a VQ-Diffusion checkpoint from the Hugging Face Hub to a folder: those of the layout, and no others.
 
 import { existsSync, mkdirSync, realpathSync, statfsSync } from "node:fs";
 import { basename, dirname, join, resolve, sep } from "node:path";
@@ -11,7 +11,7 @@ import { INDEX_ENDING, shardNames } from "../checkpoint/weights/shards.ts";
 import { pickWeights } from "../checkpoint/weights/weight-files.ts";
 import { COMPONENTS } from "../checkpoint/weights/components.ts";
 import { download, type RemoteFile } from "./download.ts";
-import { HubError, hintOf } from "./errors.ts";
+import { DownloadError, hintOf } from "./errors.ts";
 
 const UNCONDITIONAL = "learned_classifier_free_sampling_embeddings";
 /** Downloaded along with the model's own files. */
@@ -40,7 +40,7 @@ interface Listing {
   readonly files: ReadonlyMap<string, ListFileEntry>;
 }
 
-/** Returns the paths, below `dir`, of all files that make up the checkpoint. Throws HubError and CheckpointError. */
+/** Returns the paths, below `dir`, of all files that make up the checkpoint. Throws DownloadError and CheckpointError. */
 export async function pullCheckpoint(options: PullOptions): Promise<string[]> {
   const dir = resolve(options.dir);
   return withFolderLock(dir, () => pullTo(dir, options));
@@ -53,7 +53,9 @@ async function pullTo(dir: string, options: PullOptions): Promise<string[]> {
   const missing = REQUIRED_TEXTS.filter((path) => !isListed(path));
   if (![TOKENIZER_FILES.merges, TOKENIZER_FILES.json].some(isListed)) missing.push(TOKENIZER_FILES.merges);
   if (missing.length > 0) {
-    throw new HubError(`${repo} is no checkpoint in the diffusers layout: it has no ${missing.join(", ")}`);
+    throw new DownloadError(
+      `${repo} is not a checkpoint in the diffusers layout: it has no ${missing.join(", ")}`,
+    );
   }
   const texts = [...MODEL_TEXTS, ...DOCUMENTS].filter(isListed);
   const quiet = { ...options, onProgress: undefined };
@@ -71,11 +73,11 @@ async function pullTo(dir: string, options: PullOptions): Promise<string[]> {
       component,
       variant,
     );
-    if (file === undefined) throw new HubError(`${repo} has no weights in ${component}`);
+    if (file === undefined) throw new DownloadError(`${repo} has no weights in ${component}`);
     return prefix + file;
   });
   if (variant !== undefined && !chosen.some((path) => basename(path).includes(`.${variant}.`))) {
-    throw new HubError(`${repo} has no files of the variant ${JSON.stringify(variant)}`);
+    throw new DownloadError(`${repo} has no files of the variant ${JSON.stringify(variant)}`);
   }
   const indexes = chosen.filter((path) => INDEX_ENDING.test(path));
   await fetchFiles(listing, indexes, dir, quiet);
@@ -92,7 +94,8 @@ async function list({ repo, revision = "main", endpoint, token }: PullOptions): 
   try {
     // All files of one commit, even if the branch moves meanwhile.
     const { sha } = await modelInfo({ name: repo, revision, additionalFields: ["sha"], ...common });
-    if (typeof sha !== "string" || !/^[0-9a-f]{40}$/.test(sha)) throw new HubError(`${repo} has no commit`);
+    if (typeof sha !== "string" || !/^[0-9a-f]{40}$/.test(sha))
+      throw new DownloadError(`${repo} has no commit`);
     const files = new Map<string, ListFileEntry>();
     const entries = listFiles({
       repo: { type: "model", name: repo },
@@ -102,7 +105,7 @@ async function list({ repo, revision = "main", endpoint, token }: PullOptions): 
     });
     for await (const entry of entries) {
       if (entry.type === "file") files.set(entry.path, entry);
-      if (files.size > MAX_FILES) throw new HubError(`${repo} has more than ${MAX_FILES} files`);
+      if (files.size > MAX_FILES) throw new DownloadError(`${repo} has more than ${MAX_FILES} files`);
     }
     return { commit: sha, files };
   } catch (error) {
@@ -111,34 +114,42 @@ async function list({ repo, revision = "main", endpoint, token }: PullOptions): 
 }
 
 function explain(error: unknown, repo: string, revision: string, token: string | undefined): Error {
-  if (error instanceof HubError) return error;
+  if (error instanceof DownloadError) return error;
   if (error instanceof HubApiError) {
     if (error.statusCode === 401 || error.statusCode === 403) {
       const hint =
         token === undefined
           ? "; a private one needs a token (hf auth login, or HF_TOKEN)"
           : " for this token";
-      return new HubError(`${repo}: no such repository, or no access to it${hint}${saidBy(error)}`, {
+      return new DownloadError(`${repo}: no such repository, or no access to it${hint}${saidBy(error)}`, {
         cause: error,
       });
     }
     if (error.statusCode === 404) {
-      return new HubError(`${repo}: no such repository, or no revision ${JSON.stringify(revision)} of it`, {
-        cause: error,
-      });
+      return new DownloadError(
+        `${repo}: no such repository, or no revision ${JSON.stringify(revision)} of it`,
+        {
+          cause: error,
+        },
+      );
     }
-    return new HubError(`${repo}: the hub answered ${error.statusCode}${saidBy(error)}`, { cause: error });
+    return new DownloadError(`${repo}: the server responded ${error.statusCode}${saidBy(error)}`, {
+      cause: error,
+    });
   }
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return new HubError(`${repo}: the hub cannot be asked: ${cause instanceof Error ? cause.message : "?"}`, {
-    cause: error,
-  });
+  return new DownloadError(
+    `${repo}: cannot reach the Hugging Face Hub: ${cause instanceof Error ? cause.message : "?"}`,
+    {
+      cause: error,
+    },
+  );
 }
 
-/** What the hub itself says of the error. */
+/** What the server itself says of the error. */
 function saidBy({ data }: HubApiError): string {
   const said = data?.["error"];
-  return typeof said === "string" ? ` (the hub says: ${hintOf(said)})` : "";
+  return typeof said === "string" ? ` (the server says: ${hintOf(said)})` : "";
 }
 
 async function fetchFiles(
@@ -149,7 +160,7 @@ async function fetchFiles(
 ): Promise<void> {
   const remote = paths.map((path) => {
     const entry = files.get(path);
-    if (entry === undefined) throw new HubError(`${repo} has no ${path}`);
+    if (entry === undefined) throw new DownloadError(`${repo} has no ${path}`);
     const url = `${endpoint}/${repo}/resolve/${commit}/${path.split("/").map(encodeURIComponent).join("/")}`;
     return { path, file: remoteFile(repo, entry, url) };
   });
@@ -159,7 +170,7 @@ async function fetchFiles(
   const present = remote.filter(({ path }) => existsSync(join(dir, path)));
   const wanted = total - present.reduce((sum, { file }) => sum + file.size, 0);
   if (wanted > bavail * bsize)
-    throw new HubError(`${dir}: ${wanted} bytes are needed, ${bavail * bsize} are free`);
+    throw new DownloadError(`${dir}: ${wanted} bytes are needed, ${bavail * bsize} are free`);
   let before = 0;
   for (const { path, file } of remote) {
     const start = before;
@@ -182,7 +193,7 @@ function remoteFile(repo: string, { path, size, oid, lfs }: ListFileEntry, url: 
     return { url, size: lfs.size, hash: { algorithm: "sha256", hex: lfs.oid } };
   }
   if (oid === undefined || !/^[0-9a-f]{40}$/.test(oid)) {
-    throw new HubError(`${repo} has no hash of ${path}, so that it cannot be checked`);
+    throw new DownloadError(`${repo} has no hash of ${path}, so it cannot be verified`);
   }
   return { url, size, hash: { algorithm: "git-sha1", hex: oid } };
 }
@@ -194,7 +205,7 @@ function place(dir: string, path: string): string {
   const real = realpathSync(dirname(target));
   const root = realpathSync(dir);
   if (real !== root && !real.startsWith(root + sep)) {
-    throw new HubError(`${dirname(target)} is a link out of ${dir}; nothing is written there`);
+    throw new DownloadError(`${dirname(target)} is a link out of ${dir}; nothing is written there`);
   }
   return target;
 }

@@ -26,7 +26,7 @@ export interface StateWriterOptions {
 /**
  * Each write names the state that it follows, and the server accepts it only if that is the latest. After the server
  * was killed and has forgotten who held a job, two attempts may both believe they hold it; only one can continue,
- * because the first to write ends the other. The acknowledgement of a delivery cannot tell them apart.
+ * because the first to write wins, and the other stops. The acknowledgement of a delivery cannot tell them apart.
  */
 export class StateWriter {
   readonly #options: StateWriterOptions;

@@ -1,8 +1,8 @@
 // The public port of a self-hosted edge: forwards each connection, byte for byte, to a connection of its own to workerd's
 // Unix socket.
 //
-// On a TCP connection workerd does not notice that a client has left: it treats a FIN as a half-close, which HTTP permits, and
-// goes on computing a response for nobody. When a Unix socket is closed, it notices at once.
+// On a TCP connection workerd does not notice that a client has disconnected: it treats a FIN as a half-close, which HTTP
+// permits, and continues computing a response for nobody. When a Unix socket is closed, it notices at once.
 
 import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";

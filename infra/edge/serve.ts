@@ -117,7 +117,7 @@ async function main(): Promise<void> {
   const ended = once(workerd, "exit");
   await Promise.race([open(), ended]);
   const [code, signal] = await ended;
-  if (!isStopping) throw new Error(`workerd ended: ${String(signal ?? `code ${code}`)}`);
+  if (!isStopping) throw new Error(`workerd exited: ${String(signal ?? `code ${code}`)}`);
 }
 
 try {

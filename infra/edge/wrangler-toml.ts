@@ -35,5 +35,5 @@ export type WranglerToml = z.infer<typeof schema>;
 export function readWranglerToml(): WranglerToml {
   const parsed = schema.safeParse(parse(readFileSync(join(REPO, "wrangler.toml"), "utf8")));
   if (parsed.success) return parsed.data;
-  throw new Error(`wrangler.toml: not as infra/edge expects it: ${z.prettifyError(parsed.error)}`);
+  throw new Error(`wrangler.toml: unexpected content: ${z.prettifyError(parsed.error)}`);
 }

@@ -74,7 +74,7 @@ export function joinMerges(merges: readonly (string | readonly string[])[]): str
 
 function checkCount(count: number): void {
   if (count > MAX_VOCABULARY) {
-    throw new VocabularyError(`has ${count} merges, at most ${MAX_VOCABULARY} are read`);
+    throw new VocabularyError(`has ${count} merges; the limit is ${MAX_VOCABULARY}`);
   }
 }
 
@@ -90,7 +90,7 @@ export function derivedSymbols(merges: readonly string[]): string[] {
 /** Ids by symbol. Throws a VocabularyError for duplicate symbols. */
 export function indexSymbols({ merges, symbols = derivedSymbols(merges) }: Vocabulary): Map<string, number> {
   if (symbols.length > MAX_VOCABULARY) {
-    throw new VocabularyError(`has ${symbols.length} symbols, at most ${MAX_VOCABULARY} are read`);
+    throw new VocabularyError(`has ${symbols.length} symbols; the limit is ${MAX_VOCABULARY}`);
   }
   const ids = new Map(symbols.map((symbol, id) => [symbol, id]));
   if (ids.size < symbols.length) {

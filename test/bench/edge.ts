@@ -20,7 +20,7 @@ const HELP = `Usage: npm run bench -- edge [options]
   --json           JSON alone on stdout (with npm run -s)
   -h, --help       this text
 
-The memory of readers is read from /proc, so that it is Linux only.
+The memory of readers is read from /proc, so this option is Linux-only.
 `;
 
 const QUEUE_LIMIT = 10_000;

@@ -16,7 +16,7 @@ const HELP = `Usage: npm run bench -- [options]             the whole suite: a t
        npm run bench -- edge [--help]           dispatch, readers, tokenizer, size and start of the edge
        npm run bench -- load [--help]           the whole system from a fraction to a multiple of its capacity
        npm run bench -- cancel [--help]         how long a canceled job keeps its slot
-       npm run bench -- simulate [--help]       one to a thousand workers, and where NATS and hubs end
+       npm run bench -- simulate [--help]       one to a thousand workers, and where NATS and hubs saturate
 
   --shape NAME       bundled, or ithq: the published model's, with random weights
   --layers N         of the transformer, with --shape ithq       [2]
@@ -24,7 +24,7 @@ const HELP = `Usage: npm run bench -- [options]             the whole suite: a t
   --guidance         with classifier-free guidance: two rows of the pass for each image
   --threads N        of the CPU provider                         [all cores]
   --quantization Q   none or int8                                [int8]
-  --last             the last step of a run, which asks about every pixel, instead of one in its middle
+  --last             the last step of a run, which evaluates every pixel, instead of one in its middle
   --repeats N        counted runs of a case                      [10]
   --rounds N         of the suite, each with every case          [3]
   --python FILE      with torch and diffusers, for comparison    [python3] (VQD_PYTHON)

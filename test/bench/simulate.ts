@@ -1,4 +1,5 @@
-// `npm run bench -- simulate`: one to a thousand workers, simulated from measured times; and where NATS and hubs end.
+// `npm run bench -- simulate`: one to a thousand workers, simulated from measured times, and where NATS and hubs
+// saturate.
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -17,7 +18,7 @@ const LOADS = [0.5, 0.8, 0.95];
 const HELP = `Usage: npm run bench -- simulate [options]
 
 Simulates 1 to 1,000 workers that share a queue: throughput and waits, messages and events a second, and how many
-workers a nats-server and a hub bear. Starts from figures measured on a machine, which --measure takes anew (2 minutes).
+workers a nats-server and a hub can sustain. Starts from figures measured on a machine, which --measure repeats (2 minutes).
 The same seed gives the same result.
 
   --measured FILE  the figures              [those in test/bench/simulate/recorded]

@@ -8,12 +8,12 @@ const HELP = `Usage: npm run chaos -- [options]
 
 Starts the whole system and runs the same jobs twice, the second time while workers are killed, suspended for longer than
 their lease, drained and added, nats-server is killed three times, and the edge with its hubs twice. Every job must end
-once, with the images of the first run, and hardly any step may be made twice.
+once, with the images of the first run, and almost no step may be repeated.
 
-  --jobs N      jobs                                  [50]
-  --rounds N    repeat the accidents so many times    [1]
-  --steps N     least steps of a job; 16 more at most [14]
-  --workers N   at the start                          [3]
+  --jobs N      jobs                                             [50]
+  --rounds N    times to repeat the faults                       [1]
+  --steps N     minimum steps per job; up to 16 more are added   [14]
+  --workers N   at the start                                     [3]
   --json        the figures as JSON
   -h, --help    this text
 `;

@@ -185,9 +185,11 @@ describe("vqd convert", () => {
     const out = join(folder, "out");
     await mkdir(out);
     await writeFile(join(out, "thesis.txt"), "hello");
-    expect((await vqd("convert", dir, out)).stderr).toMatch(/is there and not empty; --force replaces it/);
+    expect((await vqd("convert", dir, out)).stderr).toMatch(
+      /already exists and is not empty; --force replaces it/,
+    );
     expect((await vqd("convert", dir, out, "--force")).stderr).toMatch(
-      /is not a checkpoint, and not replaced/,
+      /is not a checkpoint, so --force will not replace it/,
     );
     expect(await readdir(out)).toEqual(["thesis.txt"]);
     await writeFile(join(out, "model_index.json"), "{}");

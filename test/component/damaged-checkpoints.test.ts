@@ -100,7 +100,7 @@ const DAMAGES: Damage[] = [
     /error message instead of the file; read it/,
   ],
   [
-    "the hub's refusal",
+    "the Hugging Face Hub's refusal",
     TRANSFORMER,
     () => write(TRANSFORMER, "Entry not found"),
     /error message instead of the file; read it/,

@@ -25,7 +25,7 @@ afterAll(() => test.stop());
 describe("a client", () => {
   it.each(Object.entries(CHECKS))("%s", (_, check) => check(test));
 
-  it("openai: that leaves its stream cancels the prediction", async () => {
+  it("openai: a client that disconnects from its stream cancels the prediction", async () => {
     const leaving = await stream(openaiOf(test), { num_inference_steps: 100, n: 4, partial_images: 3 });
     for await (const event of leaving) {
       expect(event.type).toBe("image_generation.partial_image");

@@ -212,7 +212,7 @@ it("reaches private addresses only if the settings name them", async () => {
 });
 
 it.each(["/wait", "/stream"])(
-  "notices at once when the client of %s leaves, however it does",
+  "notices at once when the client of %s disconnects, however it does",
   async (path) => {
     const runtime = await Runtime.start();
     const heard = (): number => runtime.lines.filter((line) => line === "left").length;
@@ -283,5 +283,5 @@ it("says why it ends: workerd has died, or the port is taken", async () => {
     "SIGKILL",
   );
   expect(await runtime.exited).toEqual([1, null]);
-  await runtime.says("workerd ended: SIGKILL");
+  await runtime.says("workerd exited: SIGKILL");
 });

@@ -1,4 +1,4 @@
-// Under `npm start` as on Cloudflare: an image whose client has left is not computed to the end.
+// Under `npm start` as on Cloudflare: an image whose client has disconnected is not computed to the end.
 
 import { once } from "node:events";
 import { connect } from "node:net";
@@ -68,7 +68,7 @@ it("stops when the client only closes its connection", async () => {
   await expectStopped(id);
 });
 
-it("continues if the client has an idempotency key, and if only a reader of its events leaves", async () => {
+it("continues if the client has an idempotency key, and if only a reader of its events disconnects", async () => {
   const before = begun();
   const leaving = new AbortController();
   const steps = { prompt: "a tree", num_inference_steps: 20 };

@@ -1,4 +1,4 @@
-// Many readers of one prediction at once: quick, slow, leaving and coming back. Those that stay see all, once.
+// Many readers of one prediction at once: quick, slow, disconnecting and coming back. Those that stay see all, once.
 
 import type { EventSourceMessage } from "eventsource-parser";
 import { afterAll, beforeAll, expect, it } from "vitest";

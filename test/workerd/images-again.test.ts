@@ -107,7 +107,7 @@ describe("Cancel-After", () => {
 describe("a client that tries again by itself", () => {
   const TRY = "x-stainless-retry-count";
 
-  /** Sends a request, and leaves as soon as a worker has its job. */
+  /** Sends a request, and disconnects as soon as a worker has its job. */
   async function leave(body: { seed: number }, headers: Record<string, string>): Promise<Job> {
     const leaving = new AbortController();
     const json = { prompt: "a cat", num_inference_steps: 1, ...body };
@@ -133,7 +133,7 @@ describe("a client that tries again by itself", () => {
     return results.filter(({ input }) => input.seed === seed).map(({ id }) => id);
   };
 
-  it("joins the prediction that it has left, once, and as its only client", async () => {
+  it("rejoins its prediction, once, and as its only client", async () => {
     const job = await leave({ seed: 511 }, { [TRY]: "0" });
     await expect.poll(async () => (await rowOf(job.id)).until).toBeGreaterThan(Date.now());
     const again = generate({ seed: 511 }, { [TRY]: "1" });

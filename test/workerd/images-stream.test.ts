@@ -1,4 +1,4 @@
-// OpenAI's image stream: its frames, its failures, and what follows from a client that leaves.
+// OpenAI's image stream: its frames, its failures, and what follows from a client that disconnects.
 
 import { abortAllDurableObjects } from "cloudflare:test";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";

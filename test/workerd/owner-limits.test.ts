@@ -93,7 +93,9 @@ describe("what an owner stores", () => {
       expect(() => another(10_000)).toThrow(
         expect.objectContaining({ code: "storage_full", retryAfterSeconds: 60 }) as Error,
       );
-      expect(() => another(10_000)).toThrow("the records of the key's owner take up the 0.1 MB");
+      expect(() => another(10_000)).toThrow(
+        "the records of the key's owner have reached the limit of 0.1 MB",
+      );
       another(10_000, "modest");
       const drawn = insert(store, "painter");
       happen(store, drawn, outputEvent(0));

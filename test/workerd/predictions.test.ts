@@ -255,7 +255,7 @@ describe("a queue", () => {
     expect(Number(refused.headers.get("retry-after"))).toBeLessThanOrEqual(5);
     expect(await refused.json()).toMatchObject({
       code: "queue_full",
-      detail: "the queue is too long: it would start in about 125 s, but may wait 120 s at most",
+      detail: "the queue is too long: the prediction would start in about 125 s; the limit is 120 s",
     });
     // Nothing waits before an urgent one.
     await expect(withPriority("high")).resolves.toMatchObject({ status: "starting" });

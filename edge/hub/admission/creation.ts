@@ -84,7 +84,7 @@ export class PredictionCreation {
     throw new VqdError("idempotency_key_reused", `${path} ${message}`, { errors: [{ path, message }] });
   }
 
-  /** The prediction that the client has left behind, if it now sends its request again. */
+  /** The prediction from which the client disconnected, if it now sends its request again. */
   #abandoned({ keyName, retry }: NewPrediction): PredictionRow | undefined {
     if (retry?.isRetry !== true) return undefined;
     const { store } = this.#options;

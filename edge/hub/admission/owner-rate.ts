@@ -23,7 +23,7 @@ export class OwnerRate {
     if (bucket.tokens >= 1) return;
     throw new VqdError(
       "rate_limited",
-      `the key's owner is limited to ${this.#size.perMinute} ${this.#what} per minute, and a large one counts as several`,
+      `the key's owner is limited to ${this.#size.perMinute} ${this.#what} per minute; large requests count as several`,
       { retryable: true, retryAfterSeconds: Math.ceil(msUntil(1, bucket, this.#size) / 1_000) },
     );
   }

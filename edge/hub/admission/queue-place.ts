@@ -34,7 +34,7 @@ export function admitToQueue(
   if (seconds === null || seconds <= most) return;
   throw new VqdError(
     "queue_full",
-    `the queue is too long: it would start in about ${Math.ceil(seconds)} s, but may wait ${most} s at most`,
+    `the queue is too long: the prediction would start in about ${Math.ceil(seconds)} s; the limit is ${most} s`,
     { retryable: true, retryAfterSeconds: Math.ceil(seconds - most) },
   );
 }

@@ -37,7 +37,7 @@ function full(
   const seconds = endedAt === null ? 0 : Math.ceil((endedAt + retentionMs - Date.now()) / 1_000);
   return new VqdError(
     "storage_full",
-    `the ${what} of the key's owner take up the ${limit / MB} MB that they may; they are deleted ${retentionMs / 1_000} s after their prediction's end`,
+    `the ${what} of the key's owner have reached the limit of ${limit / MB} MB; they are deleted ${retentionMs / 1_000} s after their prediction ends`,
     { retryable: true, retryAfterSeconds: Math.max(MIN_RETRY_SECONDS, seconds) },
   );
 }

@@ -1,4 +1,4 @@
-// Predictions whose clients have left without an answer, and may be about to send their request again.
+// Predictions whose clients have disconnected without an answer, and may be about to send their request again.
 
 export class AbandonedPredictions {
   readonly #sql: SqlStorage;

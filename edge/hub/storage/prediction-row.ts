@@ -29,7 +29,7 @@ export interface PredictionRow extends PredictionRecord {
   readonly runTimeoutMs: number;
   /** Unix time in ms. */
   readonly cancelAt: number | null;
-  /** When it is canceled because its client has left, as Unix time in ms; null as long as somebody wants it. */
+  /** When it is canceled because its client has disconnected, as Unix time in ms; null as long as somebody wants it. */
   readonly abandonedUntil: number | null;
   readonly requestHash: string | null;
   /** When its owner deleted it, as Unix time in ms: since then it exists for nobody. */

@@ -42,7 +42,7 @@ const MISTAKES: readonly Mistake[] = [
   {
     is: says(/^\s*<(?:!doctype html|html|head)/i),
     what: "is a web page instead of the file",
-    remedy: "download the file itself (on the hub: /resolve/, not /blob/), or use vqd pull",
+    remedy: "download the file itself (on the Hugging Face Hub: /resolve/, not /blob/), or use vqd pull",
   },
   {
     is: says(/^\s*<(?:\?xml|Error>)/),

@@ -115,7 +115,7 @@ function checkMagic(path: string, fd: number): void {
 
 function readMember(path: string, fd: number, { name, begin, end }: ZipMember, limit: number): Buffer {
   if (end - begin > limit) {
-    throw new CheckpointError(path, `member ${name} has ${end - begin} bytes, at most ${limit} are read`);
+    throw new CheckpointError(path, `member ${name} has ${end - begin} bytes; the limit is ${limit}`);
   }
   const bytes = Buffer.alloc(end - begin);
   readExactly(path, fd, bytes, begin);
@@ -139,7 +139,7 @@ function readEntry(
   const count = elementCount(shape);
   // A stride of 0 repeats values: a few bytes could stand for a tensor of any size.
   if (shape.length > MAX_DIMENSIONS)
-    throw fail(`has ${shape.length} dimensions, at most ${MAX_DIMENSIONS} are read`);
+    throw fail(`has ${shape.length} dimensions; the limit is ${MAX_DIMENSIONS}`);
   if (!(count <= size))
     throw fail(`shape [${shape.join(", ")}] is larger than its storage of ${size} elements`);
   const last = shape.reduce(

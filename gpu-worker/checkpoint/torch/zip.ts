@@ -39,7 +39,7 @@ export function readZipDirectory(path: string, fd: number): Map<string, ZipMembe
   const fileBytes = fstatSync(fd).size;
   const directory = findDirectory(path, fd, fileBytes);
   if (directory.count > MAX_MEMBERS) {
-    throw new CheckpointError(path, `claims ${directory.count} members, at most ${MAX_MEMBERS} are read`);
+    throw new CheckpointError(path, `claims ${directory.count} members; the limit is ${MAX_MEMBERS}`);
   }
   if (directory.bytes > MAX_DIRECTORY_BYTES || directory.offset + directory.bytes > fileBytes) {
     throw new CheckpointError(

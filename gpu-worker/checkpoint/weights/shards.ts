@@ -22,7 +22,7 @@ const indexSchema = z.object({
 export function shardNames(path: string): string[] {
   const names = [...new Set(Object.values(readIndex(path)))];
   if (names.length > MAX_SHARDS) {
-    throw new CheckpointError(path, `names ${names.length} files, at most ${MAX_SHARDS} are read`, {
+    throw new CheckpointError(path, `names ${names.length} files; the limit is ${MAX_SHARDS}`, {
       remedy: "save the model in larger shards",
     });
   }
@@ -58,7 +58,7 @@ export class ShardedFile implements TensorSource {
       if (source === undefined || entry === undefined) {
         throw new CheckpointError(
           join(dirname(path), file),
-          `tensor ${name} is missing, the index says it is here`,
+          `tensor ${name} is missing, although the index says that it is here`,
           { remedy: "fetch the shards and the index again, all of the same version" },
         );
       }

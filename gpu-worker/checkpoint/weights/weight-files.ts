@@ -84,7 +84,7 @@ export function findWeights(folder: CheckpointFolder, component: Component, vari
   }
   throw new CheckpointError(
     join(folder.dir, component, safetensorsName(component)),
-    "the weights are missing, also as a .bin file",
+    "the weights are missing: there is neither a .safetensors nor a .bin weight file",
     { remedy: "fetch either; files with other names are ignored" },
   );
 }

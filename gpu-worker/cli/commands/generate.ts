@@ -51,7 +51,7 @@ Options:
                            first), 2 (also sharpened)                                         [0]
   --prior-weight R         how much rule 2 sharpens, 0 to ${MAX_PRIOR_WEIGHT}                                  [0]
   --negative-prompt TEXT   what to steer away from, with a guidance scale above 1
-  --prompt-too-long WHAT   truncate a prompt of more tokens than the model reads, or error [truncate]
+  --prompt-too-long WHAT   truncate a prompt longer than the model's limit, or error [truncate]
   --num-images N           images to generate, 1 to ${MAX_IMAGES}                                        [1]
   --format FORMAT          png, webp or jpeg (or jpg)                 [by the extension of --out]
   --no-settings            PNG files without the prompt and the settings they were made with

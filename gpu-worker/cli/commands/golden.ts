@@ -11,7 +11,7 @@ import { recordGolden, selfCheck } from "../../serving/self-check.ts";
 import { type Command, readArguments, stringOptions, UsageError } from "../command.ts";
 
 const USAGE = "vqd golden FOLDER [options]";
-const DEFAULT_PROMPT = "a picture";
+const DEFAULT_PROMPT = "an image";
 
 const help = `Usage: ${USAGE}
 

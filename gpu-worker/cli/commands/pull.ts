@@ -1,4 +1,4 @@
-// `vqd pull`: downloads a checkpoint from a model hub.
+// `vqd pull`: downloads a checkpoint from the Hugging Face Hub.
 
 import { inspectCheckpoint } from "../../checkpoint/inspect.ts";
 import { readHubSettings } from "../../huggingface/settings.ts";
@@ -9,15 +9,15 @@ const USAGE = "vqd pull REPO";
 
 const help = `Usage: ${USAGE} [options]
 
-Downloads the VQ-Diffusion checkpoint REPO (owner/name) from the Hugging Face hub: only the files that are needed,
+Downloads the VQ-Diffusion checkpoint REPO (owner/name) from the Hugging Face Hub: only the files that are needed,
 with weights as safetensors where available. An interrupted download resumes where it stopped. All files are checked
-against the hashes that the hub lists.
+against the hashes that the server lists.
 
 Options:
   --dir DIR        target folder                                             [the name of REPO]
   --revision REV   branch, tag or commit                                                 [main]
   --variant NAME   prefer weight files of this variant, such as fp16
-  --endpoint URL   another hub of the same kind (HF_ENDPOINT)          [https://huggingface.co]
+  --endpoint URL   another server of the same kind (HF_ENDPOINT)       [https://huggingface.co]
   --token TOKEN    for private and gated repositories; better set in the environment (HF_TOKEN)
   -h, --help       this text
 
@@ -26,7 +26,7 @@ Hugging Face cache (HF_HOME) are copied from there.
 `;
 
 export const pull: Command = {
-  summary: "download a checkpoint from the Hugging Face hub",
+  summary: "download a checkpoint from the Hugging Face Hub",
   help,
   options: stringOptions("dir", "revision", "variant", "endpoint", "token"),
   async run(positionals, values) {
@@ -42,9 +42,9 @@ export const pull: Command = {
     const dir = values["dir"] ?? repo.slice(repo.indexOf("/") + 1);
     const settings = readHubSettings(env);
     const endpoint = readEndpoint(values["endpoint"] ?? settings.endpoint);
-    // A saved token belongs to the hub where the user logged in.
+    // A saved token belongs to the server where the user logged in.
     const token = values["endpoint"] === undefined ? settings.token : env["HF_TOKEN"] || undefined;
-    // The hub's client is large, and no other command needs it.
+    // The Hugging Face Hub's client is large, and no other command needs it.
     const { pullCheckpoint } = await import("../../huggingface/pull.ts");
     const progress = createByteProgress(process.stderr, `pulling ${repo}`);
     const files = await pullCheckpoint({

@@ -39,7 +39,7 @@ async function diskFetch(disk: Fetcher, path: string, init?: RequestInit): Promi
   if (response.ok) return response;
   await response.body?.cancel();
   if (response.status === 404) return null;
-  throw new Error(`the disk answers ${init?.method ?? "GET"} with ${response.status}`);
+  throw new Error(`the disk service responded ${response.status} to ${init?.method ?? "GET"}`);
 }
 
 async function namesIn(disk: Fetcher, folder: string): Promise<string[]> {
@@ -103,7 +103,7 @@ function r2Answer(
     writer.releaseLock();
     await file.body.pipeTo(writable);
   };
-  // Fails if the reader leaves.
+  // Fails if the reader disconnects.
   ctx.waitUntil(write().catch(() => {}));
   return new Response(readable, { headers: { [METADATA_SIZE]: String(json.length) } });
 }

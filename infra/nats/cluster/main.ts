@@ -19,9 +19,9 @@ const HELP = `Usage: npm run cluster -- init NAME=HOST... [options]    create a 
        npm run cluster -- renew [options]              issue new TLS certificates, valid for ${CERTIFICATE_DAYS} days
 
 Writes a folder that holds the files to copy to each server's configuration folder (nodes/NAME, leaves/NAME), ca.pem
-and creds/ROLE.creds for clients, and the keys behind all of this (operator/), which belong on no server. After every
-command, but for a user whose models have users already, copy the servers' folders again and reload each server:
-nats-server --signal reload. Roles: ${ROLE_NAMES.join(", ")}.
+and creds/ROLE.creds for clients, and the signing keys (operator/), which must never be copied to a server. After every
+command, except \`user\` for models that already have credentials, copy the servers' folders again and reload each
+server: nats-server --signal reload. Roles: ${ROLE_NAMES.join(", ")}.
 
   --dir DIR             the cluster's folder                               [nats-cluster]
   --config-dir DIR      configuration folder on the servers                [${DEFAULT_PLACE.configDir}]

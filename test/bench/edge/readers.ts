@@ -1,4 +1,4 @@
-// Many readers of one prediction's event stream: quick, slow, leaving and resuming, and what they cost the edge.
+// Many readers of one prediction's event stream: quick, slow, disconnecting and resuming, and what they cost the edge.
 
 import { setTimeout as delay } from "node:timers/promises";
 import type { Stack } from "../../../infra/stack/stack.ts";

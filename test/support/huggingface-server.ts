@@ -1,4 +1,4 @@
-// A model hub on this machine: it speaks the Hugging Face hub's protocol as far as downloads need it.
+// A server on this machine that speaks the Hugging Face Hub's protocol, as far as downloads need it.
 
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
@@ -22,18 +22,18 @@ const hash = (algorithm: string, ...parts: (string | Uint8Array)[]): string => {
   return digest.digest("hex");
 };
 
-export class FakeHub {
+export class FakeHuggingFace {
   readonly files = new Map<string, HubFile>();
   /** "GET /path" with the range, of every request for a file. */
   readonly requests: { path: string; range: string | undefined; authorization: string | undefined }[] = [];
   /** The repository is private to this token. */
   token: string | undefined;
-  /** Answers in place of the hub if it returns true. */
+  /** Answers in place of the server if it returns true. */
   intercept: (path: string, request: IncomingMessage, response: ServerResponse) => boolean = () => false;
   url = "";
 
-  static async start(): Promise<FakeHub> {
-    const hub = new FakeHub();
+  static async start(): Promise<FakeHuggingFace> {
+    const hub = new FakeHuggingFace();
     const server = createServer((request, response) => hub.#answer(request, response));
     await new Promise<void>((resolve) => {
       server.listen(0, "127.0.0.1", resolve);
@@ -69,7 +69,7 @@ export class FakeHub {
     if (!this.intercept(file, request, response)) this.send(file, request, response);
   }
 
-  /** In pages, as the hub does for long lists. */
+  /** In pages, as the Hugging Face Hub does for long lists. */
   #list(response: ServerResponse, from: number): void {
     const all = [...this.files].map(([path, { content, large, listed }]) => {
       const size = content.length;

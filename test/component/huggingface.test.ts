@@ -1,4 +1,4 @@
-// vqd pull, against a hub on this machine: which files come, how a cut download goes on, and what is refused.
+// vqd pull, against a server on this machine: which files come, how a cut download goes on, and what is refused.
 
 import { createHash } from "node:crypto";
 import { spawnSync } from "node:child_process";
@@ -10,11 +10,11 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
-import { HubError } from "../../gpu-worker/huggingface/errors.ts";
+import { DownloadError } from "../../gpu-worker/huggingface/errors.ts";
 import { readHubSettings } from "../../gpu-worker/huggingface/settings.ts";
 import { pullCheckpoint, type PullOptions } from "../../gpu-worker/huggingface/pull.ts";
 import { vqd, vqdIn } from "../support/cli.ts";
-import { FakeHub } from "../support/hub.ts";
+import { FakeHuggingFace } from "../support/huggingface-server.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors";
@@ -25,10 +25,10 @@ const COMPONENT_FOLDERS = [
   "learned_classifier_free_sampling_embeddings",
 ];
 
-let hub: FakeHub;
+let hub: FakeHuggingFace;
 let dir: string;
 beforeEach(async () => {
-  hub = await FakeHub.start();
+  hub = await FakeHuggingFace.start();
   dir = join(await temporaryFolder(), "model");
   for (const entry of await readdir(TINY_CHECKPOINT, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue;
@@ -55,7 +55,7 @@ const filesThere = async (): Promise<string[]> => {
 
 async function expectRefused(message: RegExp, options: Partial<PullOptions> = {}): Promise<void> {
   const error: unknown = await pull(options).catch((thrown: unknown) => thrown);
-  expect(error).toBeInstanceOf(HubError);
+  expect(error).toBeInstanceOf(DownloadError);
   expect((error as Error).message).toMatch(message);
 }
 
@@ -73,7 +73,7 @@ async function closedEndpoint(): Promise<string> {
 }
 
 describe("pull", () => {
-  it("brings a checkpoint that is equal to the hub's, and nothing else", async () => {
+  it("brings a checkpoint that is equal to the server's, and nothing else", async () => {
     hub.files.set("transformer/diffusion_pytorch_model.bin", {
       content: Buffer.from("not needed"),
       large: true,
@@ -275,7 +275,7 @@ describe("pull", () => {
     expect(await pull()).toEqual(expect.arrayContaining([index, ...paths]));
   });
 
-  it("passes on what the hub says of a gated repository", async () => {
+  it("passes on what the server says of a gated repository", async () => {
     hub.intercept = (_path, _request, response) => {
       response
         .writeHead(403, {
@@ -318,7 +318,7 @@ describe("pull", () => {
   });
 
   it("does not send the token to where a download is redirected", async () => {
-    const store = await FakeHub.start();
+    const store = await FakeHuggingFace.start();
     store.files.set(TRANSFORMER, hub.files.get(TRANSFORMER) ?? { content: new Uint8Array() });
     const other = store.url.replace("127.0.0.1", "localhost");
     hub.token = "hf_secret";
@@ -331,10 +331,12 @@ describe("pull", () => {
     expect(store.requests).toEqual([{ path: TRANSFORMER, range: undefined, authorization: undefined }]);
   });
 
-  it("refuses what does not exist or is no checkpoint of this kind", async () => {
+  it("refuses what does not exist or is not a checkpoint of this kind", async () => {
     await expectRefused(/owner\/none: no such repository/, { repo: "owner/none" });
     await expectRefused(/no revision "v2" of it/, { revision: "v2" });
-    await expectRefused(/the hub cannot be asked: .*ECONNREFUSED/, { endpoint: await closedEndpoint() });
+    await expectRefused(/cannot reach the Hugging Face Hub: .*ECONNREFUSED/, {
+      endpoint: await closedEndpoint(),
+    });
     hub.files.delete("vqvae/config.json");
     await expectRefused(/no checkpoint in the diffusers layout: it has no vqvae\/config\.json/);
     hub.files.set("vqvae/config.json", { content: Buffer.from("{}") });
@@ -349,9 +351,9 @@ describe("pull", () => {
     const size = original.content.length;
     const lfs = (oid: string, bytes = size): Record<string, unknown> => ({ lfs: { oid, size: bytes } });
     hub.files.set(TRANSFORMER, { ...original, listed: lfs("0".repeat(64)) });
-    await expectRefused(/does not have the hash that the hub lists/);
+    await expectRefused(/does not have the hash that the server lists/);
     hub.files.set(TRANSFORMER, { ...original, listed: lfs("0".repeat(64), size - 1) });
-    await expectRefused(/is larger than the \d+ bytes that the hub lists/);
+    await expectRefused(/is larger than the \d+ bytes that the server lists/);
     hub.files.set(TRANSFORMER, { ...original, large: false, listed: { oid: "x" } });
     await expectRefused(/no hash of transformer/);
     hub.files.set(TRANSFORMER, { ...original, listed: lfs("0".repeat(64), 2 ** 50) });
@@ -370,7 +372,7 @@ describe("pull", () => {
   });
 });
 
-describe("the hub's settings", () => {
+describe("the Hugging Face settings", () => {
   it("are those of the Hugging Face tools", async () => {
     const home = await temporaryFolder();
     await writeFile(join(home, "token"), "hf_saved\n");
@@ -392,7 +394,7 @@ describe("the hub's settings", () => {
 });
 
 describe("vqd pull", () => {
-  it("uses the saved token, but not for a hub given by --endpoint", async () => {
+  it("uses the saved token, but not for a server given by --endpoint", async () => {
     const home = await temporaryFolder();
     await writeFile(join(home, "token"), "hf_secret");
     hub.token = "hf_secret";
