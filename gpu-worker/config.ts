@@ -114,7 +114,7 @@ const environmentSchema = z
     quantization: env.VQD_QUANTIZATION ?? defaultQuantization(env.VQD_PROVIDER),
     threads: env.VQD_THREADS,
     cacheDir: env.VQD_CACHE,
-    /** Most images in a pass that jobs share, and most jobs taken at once; a job that runs alone is stepped as a whole. */
+    /** Maximum numbers of images in a pass that jobs share and of jobs taken at once; a job that runs alone is stepped as a whole. */
     slots: env.VQD_SLOTS,
     /** Memory that a pass may take in addition to the weights. */
     passBytes: env.VQD_PASS_MEMORY_MB * MIB,

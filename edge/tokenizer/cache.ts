@@ -60,7 +60,7 @@ async function build(id: string, fetch: Fetch): Promise<ClipTokenizer> {
   } finally {
     building.delete(id);
   }
-  throw new VqdError("no_worker", "the model has just been announced anew; try again", {
+  throw new VqdError("no_worker", "the model has just been announced again; try again", {
     retryable: true,
     retryAfterSeconds: RETRY_SECONDS,
   });

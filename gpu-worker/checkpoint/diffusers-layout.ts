@@ -113,7 +113,7 @@ export class DiffusersCheckpoint implements CheckpointParts {
     return findWeights(this.folder, component, this.#variant);
   }
 
-  /** SHA-256, hex, of all files that decide what the checkpoint computes; read anew where `digests` do not know them. */
+  /** SHA-256, hex, of all files that decide what the checkpoint computes; read again where `digests` do not know them. */
   version(digests?: DigestCache): string {
     const hash = hashFiles(this.folder, modelFiles(this.folder, this.#variant), digests);
     return this.#variant === undefined

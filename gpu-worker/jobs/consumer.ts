@@ -18,7 +18,7 @@ const FOREIGN_JOB_DELAY_MS = 1_000;
 const FOREIGN_JOB_MAX_DELAY_MS = 30_000;
 
 export interface JobConsumerOptions extends JobHandlerOptions {
-  /** Most images denoised in one pass, and most jobs denoised concurrently: each job has at least one slot. */
+  /** Maximum numbers of images denoised in one pass and of jobs denoised concurrently: each job has at least one slot. */
   readonly maxSlots: number;
 }
 

@@ -21,7 +21,7 @@ import { activeTraceId, annotate, traced } from "../telemetry/tracing.ts";
 const RETRY_DELAY_MS = 1_000;
 /** While draining: how long the last messages of a job may take to reach NATS. */
 export const DRAIN_FLUSH_MS = 1_500;
-/** How often a job is claimed anew from its latest state while another attempt keeps writing. */
+/** How often a job is claimed again from its latest state while another attempt keeps writing. */
 const MAX_CLAIMS = 5;
 /** Attempts after which a job is given up even if each of them completed steps, in units of `maxAttempts`. */
 const CLAIMS_FACTOR = 10;

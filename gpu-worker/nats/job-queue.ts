@@ -52,7 +52,7 @@ export class JobQueue {
 
   constructor(options: JobQueueOptions) {
     this.#options = options;
-    // A waiting request may have died silently with its server. If it has not, its answer is still heard.
+    // A waiting request may have died silently with its server. If it has not, its answer is still received.
     this.#stopListening = options.broker.onReconnect(() => {
       this.#waiting.clear();
       // The credentials may be others than before.

@@ -15,7 +15,7 @@ export interface JobSubjects {
 
 /**
  * `isScoped` is false for credentials of 0.1.0. They may do both, so that workers of both releases continue each other's
- * jobs, and hubs of 0.1.0, which do not send the header, hear their events.
+ * jobs, and hubs of 0.1.0, which do not send the header, receive their events.
  */
 export function jobSubjects(
   { id, shard }: Pick<Job, "id" | "shard">,

@@ -44,7 +44,7 @@ export const EDGE: Permissions = {
 
 const respond = { max: 1, expires: "1m" };
 
-/** Publishes to what its account imports as a service, and hears what it imports as a stream. */
+/** Publishes to what its account imports as a service, and receives what it imports as a stream. */
 function usePermissions(imports: readonly Import[], inbox: string): Permissions {
   const locals = (type: Import["type"]): string[] =>
     imports.filter((one) => one.type === type).map(({ local, subject }) => local ?? subject);
@@ -59,7 +59,7 @@ export const workerPermissions = (modelKeys: readonly string[]): Permissions => 
   allow_responses: respond, // report its status
 });
 
-/** A leaf node passes on what workers at its site say and hear, answers to monitors included. */
+/** A leaf node passes on what workers at its site send and receive, answers to monitors included. */
 export function leafPermissions(modelKeys: readonly string[]): Permissions {
   const { publish, subscribe } = workerPermissions(modelKeys);
   return { publish: { allow: [...publish.allow, `${INBOX_PREFIX.monitor}.>`] }, subscribe };

@@ -98,7 +98,7 @@ export class Child {
     return this.#ready.promise;
   }
 
-  /** Signals the process only, as an accident would; resolves when it has ended. It is then restarted. */
+  /** Signals the process only, as a fault would; resolves when it has ended. It is then restarted. */
   async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
     this.#process?.kill(signal);
     await this.#exited;

@@ -9,7 +9,7 @@ import { TransientSession } from "../transient-session.ts";
 import { PromptCache } from "./prompt-cache.ts";
 
 /**
- * A cross-attention graph larger than this is loaded anew for each new prompt on the CPU: that of the published model
+ * A cross-attention graph larger than this is loaded again for each new prompt on the CPU: that of the published model
  * takes 208 MB and a few tenths of a second, and an image takes minutes.
  */
 const MAX_STAYING_BYTES = 64 * 2 ** 20;

@@ -111,7 +111,7 @@ export class ClusterFiles {
 
   /**
    * Writes new credentials to `creds/<name>.creds`; returns the user's public key. Where `isNewAccount`, the servers'
-   * configurations have been written anew and must be reloaded before the credentials are accepted.
+   * configurations have been rewritten and must be reloaded before the credentials are accepted.
    */
   issue(role: RoleName, options: UserOptions = {}): { publicKey: string; isNewAccount: boolean } {
     const { credentials, publicKey, isNewAccount } = this.authority.issue(role, options);
