@@ -24,6 +24,6 @@ Runs all tests, or those that the arguments select, such as a part of a file's n
 -t "part of a test's name". The last line counts them: N passed, N failed.
 
 Variables: VQD_CHROMIUM (path of the browser that tests the pages), VQD_PROMTOOL (path of Prometheus' tool),
-VQD_TRAIN_PYTHON (a Python with torch, numpy and pillow), VQD_SCREENSHOTS=1 (writes docs/images anew),
+VQD_TRAIN_PYTHON (a Python with torch, numpy and pillow), VQD_SCREENSHOTS=1 (rewrites docs/images),
 VQD_SHOW_TRACE=1 (prints a trace), VQD_NATS_SERVER (path of nats-server).
 `;

@@ -338,7 +338,7 @@ describe("pull", () => {
       endpoint: await closedEndpoint(),
     });
     hub.files.delete("vqvae/config.json");
-    await expectRefused(/no checkpoint in the diffusers layout: it has no vqvae\/config\.json/);
+    await expectRefused(/is not a checkpoint in the diffusers layout: it has no vqvae\/config\.json/);
     hub.files.set("vqvae/config.json", { content: Buffer.from("{}") });
     hub.files.set("model_index.json", { content: Buffer.from('{"_class_name":"StableDiffusionPipeline"}') });
     hub.requests.length = 0;
