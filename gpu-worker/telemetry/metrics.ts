@@ -149,7 +149,11 @@ export class WorkerMetrics {
           for (const stats of describe().models) this.set({ model: stats.model }, value(stats));
         },
       });
-    gauge("vqd_slots", "Maximum number of images denoised in one pass.", ({ models }) => models[0]?.slots ?? 0);
+    gauge(
+      "vqd_slots",
+      "Maximum number of images denoised in one pass.",
+      ({ models }) => models[0]?.slots ?? 0,
+    );
     modelGauge("vqd_slots_busy", "Slots that currently hold an image.", ({ busySlots }) => busySlots);
     modelGauge("vqd_model_loaded", "1 while the model is in memory.", ({ loaded }) => (loaded ? 1 : 0));
     gauge("vqd_nats_connected", "1 while the connection to NATS is up.", ({ natsConnected }) =>
