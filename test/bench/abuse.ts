@@ -1,4 +1,4 @@
-// `npm run abuse`: what an honest tenant has to suffer from its neighbours, attack by attack.
+// `npm run abuse`: how its neighbours affect an honest tenant, attack by attack.
 
 import { parseArgs } from "node:util";
 import { ATTACKS } from "./abuse/attacks.ts";
