@@ -293,7 +293,7 @@ describe("a zip file", () => {
     [
       "with a pickle beyond the limit",
       () => zipFile(torchMembers(Buffer.alloc(65 * 2 ** 20))),
-      /at most 67108864/,
+      /the limit is 67108864/,
     ],
   ])("%s is refused", async (_, content, message) => {
     await expectRefused(content(), message);
