@@ -19,7 +19,7 @@ it("are events with a file, in order and without repetition after another worker
   expect(created.status).toBe(201);
   const { id } = await created.json<{ id: string }>();
   const job = await worker.take({ id });
-  expect(job).toMatchObject({ previews: 2, outputQuality: 80 });
+  expect(job).toMatchObject({ previews: 2, outputQuality: 100 });
 
   const start = { type: "started", worker: "w", numericsId: "n", total: 4 } as const;
   const say = (said: [Parameters<PlayedWorker["say"]>[1], Uint8Array?], attempt = 1): Promise<void> =>
