@@ -131,7 +131,7 @@ export const predictionListSchema = z
 export const accountSchema = z
   .strictObject({
     type: z.literal("user"),
-    username: z.string().describe("The name of the key's owner: keys of one name see the same predictions."),
+    username: z.string().describe("The name of the key's owner: keys with the same name share predictions."),
     name: z.string().describe("The same."),
   })
   .openapi("Account");
