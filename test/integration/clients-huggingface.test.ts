@@ -88,16 +88,23 @@ describe("JavaScript", () => {
     });
   });
 
-  it("that leaves has its prediction canceled", async () => {
+  it("that disconnects has its prediction canceled", async () => {
     const leaving = new AbortController();
+    // The worker has others to make first, so that the client is gone before its own is made.
+    const replicate = replicateOf(test);
+    const first = { prompt, num_outputs: 10, num_inference_steps: 100 };
+    const others = await Promise.all(
+      [1, 2, 3].map((seed) => replicate.predictions.create({ model: MODEL, input: { ...first, seed } })),
+    );
     const client = new InferenceClient(test.apiKey, { endpointUrl: test.url });
     const slow = { inputs: prompt, parameters: { ...parameters, num_inference_steps: 100, seed: 4_711 } };
     const made = client.textToImage(slow, { signal: leaving.signal }).catch((error: unknown) => error);
-    const newest = async () => (await replicateOf(test).predictions.list()).results[0];
+    const newest = async () => (await replicate.predictions.list()).results[0];
     await expect.poll(newest, { interval: 20 }).toMatchObject({ input: { seed: 4_711 } });
     leaving.abort();
     expect(await made).toBeInstanceOf(Error);
     await expect.poll(async () => (await newest())?.status).toBe("canceled");
+    await Promise.all(others.map(({ id }) => replicate.predictions.cancel(id)));
   });
 
   it("chooses the format by Accept, and is told what had no effect", async () => {
