@@ -1,6 +1,6 @@
 // The Cancel-After header: how long after its creation a prediction is canceled automatically.
 
-import { invalidInput } from "./validation.ts";
+import { invalidInput } from "./body/validation.ts";
 
 const DURATION = /^(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s?)?$/;
 const MIN_MS = 1_000;

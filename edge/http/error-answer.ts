@@ -1,7 +1,7 @@
 // The HTTP response to an error, in the dialect of its route.
 
 import type { VqdError } from "@vqd/shared/errors.ts";
-import { CONTENT_ENCODING, ENCODINGS } from "./content-encoding.ts";
+import { CONTENT_ENCODING, ENCODINGS } from "./body/content-encoding.ts";
 import type { ErrorStatus } from "./error-status.ts";
 
 /** How a kind of client expects errors. */

@@ -5,7 +5,7 @@ import { encodeHex } from "../util/bytes.ts";
 import type { AppContext } from "./context.ts";
 import { isOwnId, keyOfOwnId } from "../prediction/own-id.ts";
 import type { Idempotency, Retry } from "../prediction/records.ts";
-import { invalidInput } from "./validation.ts";
+import { invalidInput } from "./body/validation.ts";
 
 /** Visible ASCII; most clients send a UUID. */
 const KEY = /^[\x21-\x7e]{1,255}$/;

@@ -2,7 +2,7 @@
 
 import type { AppContext } from "./context.ts";
 import type { ListPlace, ListQuery } from "../prediction/records.ts";
-import { invalidInput } from "./validation.ts";
+import { invalidInput } from "./body/validation.ts";
 import { PREDICTION_ID_PATTERN } from "@vqd/shared/ids.ts";
 
 const MAX_LIMIT = 100;

@@ -3,7 +3,7 @@
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { OutputFormat } from "@vqd/shared/job.ts";
 import { fileKey } from "../hub/storage/files.ts";
-import { readJson } from "../http/body.ts";
+import { readJson } from "../http/body/body.ts";
 import { cancelAfterMs } from "../http/cancel-after.ts";
 import type { AppContext } from "../http/context.ts";
 import { departure, endOf } from "../http/departure.ts";
@@ -11,7 +11,7 @@ import { idempotencyOf } from "../http/idempotency.ts";
 import { setIgnored } from "../http/ignored.ts";
 import { setRateHeaders } from "../http/rate-headers.ts";
 import { originOf } from "../http/urls.ts";
-import { validate } from "../http/validation.ts";
+import { validate } from "../http/body/validation.ts";
 import { listModels, resolveModel } from "../service/models.ts";
 import { checkImages, failureOf } from "../service/outcome.ts";
 import type { PredictionInput } from "../service/schemas.ts";

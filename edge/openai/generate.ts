@@ -1,7 +1,7 @@
 // OpenAI's images endpoint: a prediction created and followed to its end within one request.
 
 import { VqdError } from "@vqd/shared/errors.ts";
-import { readJson } from "../http/body.ts";
+import { readJson } from "../http/body/body.ts";
 import { cancelAfterMs } from "../http/cancel-after.ts";
 import type { AppContext } from "../http/context.ts";
 import type { PredictionRecord } from "../prediction/records.ts";
@@ -17,7 +17,7 @@ import { setIgnored } from "../http/ignored.ts";
 import { setRateHeaders } from "../http/rate-headers.ts";
 import { submitPrediction } from "../service/submit.ts";
 import { originOf } from "../http/urls.ts";
-import { validate } from "../http/validation.ts";
+import { validate } from "../http/body/validation.ts";
 import { departure, endOf } from "../http/departure.ts";
 
 /** `POST /v1/images/generations` */

@@ -2,7 +2,7 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { z } from "zod";
-import { readJson } from "../http/body.ts";
+import { readJson } from "../http/body/body.ts";
 import { cancelAfterMs } from "../http/cancel-after.ts";
 import type { AppContext } from "../http/context.ts";
 import { isFinal } from "../prediction/statuses.ts";
@@ -20,7 +20,7 @@ import { predictionIdOf } from "../service/prediction-id.ts";
 import { submitPrediction } from "../service/submit.ts";
 import { originOf } from "../http/urls.ts";
 import { predictionUrl } from "../prediction/urls.ts";
-import { invalidInput, validate } from "../http/validation.ts";
+import { invalidInput, validate } from "../http/body/validation.ts";
 import { waitForEnd } from "../service/wait.ts";
 import { webhookUrlComplaint } from "../hub/webhooks/url.ts";
 

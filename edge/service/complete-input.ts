@@ -12,7 +12,7 @@ import {
   type SamplerSettings,
 } from "@vqd/shared/sampling/sampler.ts";
 import { type JsonSeed, parseSeed, toJsonSeed } from "@vqd/shared/sampling/seed.ts";
-import { invalidInput } from "../http/validation.ts";
+import { invalidInput } from "../http/body/validation.ts";
 import { isOwnSize, outputSizeOf } from "./output-size.ts";
 import { BEST_QUALITY, DEFAULTS, outputFormatOf, type PredictionInput } from "./schemas.ts";
 

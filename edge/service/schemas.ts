@@ -52,7 +52,7 @@ export const promptText = z
 export const integer = (): z.ZodInt =>
   z.int({ error: (issue) => (issue.code === "invalid_type" ? "must be an integer" : undefined) });
 
-/** From 0, or from -1 where it stands for a random seed. Bodies may also have more digits than a number holds (http/json.ts). */
+/** From 0, or from -1 where it stands for a random seed. Bodies may also have more digits than a number holds (http/body/json.ts). */
 const seed = (min: -1 | 0) => {
   const message = `must be ${SEED_RANGE}${min === 0 ? "" : ", or -1"}`;
   const digits = z

@@ -18,7 +18,7 @@ import type { RateState } from "../prediction/rate-state.ts";
 import { isOwnSize, type OutputSize } from "./output-size.ts";
 import { BEST_QUALITY, type PredictionInput } from "./schemas.ts";
 import { tokenizerOf } from "../tokenizer/cache.ts";
-import { invalidInput } from "../http/validation.ts";
+import { invalidInput } from "../http/body/validation.ts";
 
 export interface Submission {
   readonly input: PredictionInput;
