@@ -21,8 +21,8 @@ Options:
   --token TOKEN    for private and gated repositories; better set in the environment (HF_TOKEN)
   -h, --help       this text
 
-Without a token, the one saved by hf auth login (huggingface-cli login) is used, except with --endpoint. Files in the
-Hugging Face cache (HF_HOME) are copied from there.
+Without a token, the one saved by hf auth login (huggingface-cli login; HF_TOKEN_PATH) is used, except with --endpoint
+or HF_HUB_DISABLE_IMPLICIT_TOKEN=1. Files in the Hugging Face cache (HF_HUB_CACHE, or hub in HF_HOME) are copied from there.
 `;
 
 export const pull: Command = {
