@@ -1,6 +1,7 @@
 // A model's tokenizer as its worker announces it: gzipped JSON, attached to the manifest.
 
 import { z } from "zod";
+import { decompress } from "../decompress.ts";
 import { addedTokenSchema, MAX_ADDED_TOKENS } from "./added-tokens.ts";
 import type { TokenizerTables } from "./clip.ts";
 import { canonicalMerges, isMerge, MAX_VOCABULARY, type Vocabulary } from "./vocabulary.ts";
@@ -77,16 +78,9 @@ export function parseAnnouncement(text: string): TokenizerAnnouncement {
 
 async function gunzip(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   const decoder = new TextDecoder("utf-8", { fatal: true });
-  const chunks = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  let text = "";
-  let length = 0;
   try {
-    for await (const chunk of chunks) {
-      length += chunk.length;
-      if (length > MAX_TOKENIZER_JSON_BYTES) break;
-      text += decoder.decode(chunk, { stream: true });
-    }
-    if (length <= MAX_TOKENIZER_JSON_BYTES) return text + decoder.decode();
+    const decoded = await decompress(bytes, "gzip", MAX_TOKENIZER_JSON_BYTES);
+    if (decoded !== undefined) return decoder.decode(decoded);
   } catch (cause) {
     throw new Error("tokenizer: cannot be decompressed", { cause });
   }

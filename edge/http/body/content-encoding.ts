@@ -1,5 +1,6 @@
 // Decodes compressed request bodies, of which a few bytes can stand for gigabytes.
 
+import { decompress } from "@vqd/shared/decompress.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 
 export const ENCODINGS = ["gzip", "deflate"] as const;
@@ -7,9 +8,6 @@ type Encoding = (typeof ENCODINGS)[number];
 
 /** The header, as errors name it. */
 export const CONTENT_ENCODING = "Content-Encoding";
-
-/** Bytes decoded at a time: deflate turns one into 1,032 at most, and what a write yields may be held in memory. */
-const PIECE_BYTES = 512;
 
 /**
  * The body's encoding; undefined if it has none. Throws a VqdError (unsupported_media_type) for others, and for several on top of
@@ -35,29 +33,9 @@ export async function decodeBody(
   encoding: Encoding,
   limit: number,
 ): Promise<Uint8Array | undefined> {
-  const { readable, writable } = new DecompressionStream(encoding);
-  const writer = writable.getWriter();
-  const writing = write(writer, body);
-  // Reported by the reading side, or of no interest after the limit.
-  writing.catch(() => {});
-  const decoded = new Uint8Array(limit);
-  let size = 0;
   try {
-    for await (const chunk of readable) {
-      if (size + chunk.length > limit) return undefined;
-      decoded.set(chunk, size);
-      size += chunk.length;
-    }
-    await writing;
+    return await decompress(body, encoding, limit);
   } catch (cause) {
     throw new VqdError("malformed_body", `the body is not valid ${encoding}`, { cause });
   }
-  return decoded.subarray(0, size);
-}
-
-async function write(writer: WritableStreamDefaultWriter, body: Uint8Array<ArrayBuffer>): Promise<void> {
-  for (let start = 0; start < body.length; start += PIECE_BYTES) {
-    await writer.write(body.subarray(start, start + PIECE_BYTES));
-  }
-  await writer.close();
 }
