@@ -2,7 +2,7 @@
 
 import { type ApiKey, apiKeySchema, SCOPES, storedKeyName } from "@vqd/shared/api-key.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
-import { encodeHex } from "../util/bytes.ts";
+import { encodeHex, sha256Hex } from "../util/bytes.ts";
 import type { Env } from "../bindings.ts";
 import type { Config } from "../config.ts";
 
@@ -41,10 +41,6 @@ function cacheOf(env: Env): Cache {
 /** Makes room for one more. */
 function limitSize(map: Map<string, unknown>, max: number): void {
   if (map.size >= max) map.clear();
-}
-
-async function hashOf(key: string): Promise<string> {
-  return encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key))));
 }
 
 /** Keys in the settings have every scope. All of them are compared, so that timing does not reveal a near match. */
@@ -110,7 +106,7 @@ async function lookUp(env: Env, config: Config, hash: string, cache: Cache): Pro
 export async function findKey(env: Env, config: Config, key: string): Promise<ApiKey | null> {
   if (key.length > MAX_KEY_CHARS) return null;
   const cache = cacheOf(env);
-  const found = key === "" ? null : await lookUp(env, config, await hashOf(key), cache);
+  const found = key === "" ? null : await lookUp(env, config, await sha256Hex(key), cache);
   const now = Date.now();
   if (found !== null && (found.expiresAt === null || found.expiresAt > now)) return found;
   if (!(await anyKey(env, config, cache, now))) {

@@ -1,7 +1,7 @@
 // Repeated requests find the prediction that was created the first time: by the Idempotency-Key header, by an id of the
 // caller's own, or because the client says that it tries again.
 
-import { encodeHex } from "../util/bytes.ts";
+import { sha256Hex } from "../util/bytes.ts";
 import type { AppContext } from "./context.ts";
 import { isOwnId, keyOfOwnId } from "../prediction/own-id.ts";
 import type { Idempotency, Retry } from "../prediction/records.ts";
@@ -46,8 +46,6 @@ export async function retryOf(c: AppContext, body: unknown): Promise<Retry | und
 }
 
 /** A hash of everything that the request asks for. */
-async function requestHash(c: AppContext, body: unknown): Promise<string> {
-  const request = JSON.stringify([c.req.path, c.req.header("cancel-after") ?? null, body]);
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(request));
-  return encodeHex(new Uint8Array(digest));
+function requestHash(c: AppContext, body: unknown): Promise<string> {
+  return sha256Hex(JSON.stringify([c.req.path, c.req.header("cancel-after") ?? null, body]));
 }

@@ -4,13 +4,12 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import type { OutputFormat } from "@vqd/shared/job.ts";
 import { fileKey } from "../hub/storage/files.ts";
 import { readJson } from "../http/body/body.ts";
-import { cancelAfterMs } from "../http/cancel-after.ts";
+import { submissionOf } from "../http/submission.ts";
 import type { AppContext } from "../http/context.ts";
 import { departure, endOf } from "../http/departure.ts";
 import { idempotencyOf } from "../http/idempotency.ts";
 import { setIgnored } from "../http/ignored.ts";
 import { setRateHeaders } from "../http/rate-headers.ts";
-import { originOf } from "../http/urls.ts";
 import { validate } from "../http/body/validation.ts";
 import { listModels, resolveModel } from "../service/models.ts";
 import { checkImages, failureOf } from "../service/outcome.ts";
@@ -73,13 +72,9 @@ export async function textToImage(c: AppContext): Promise<Response> {
   const { record: created, rate } = await submitPrediction(hubs, config, {
     input: toPredictionInput(body, format),
     model,
-    apiKey: c.get("apiKey"),
-    requestId: c.get("requestId"),
-    traceparent: c.get("traceparent"),
-    cancelAfterMs: cancelAfterMs(c.req.header("cancel-after")),
+    ...submissionOf(c),
     idempotency,
     pathOf,
-    origin: originOf(config, c.req.url),
   });
   if (rate !== null) setRateHeaders(c, rate);
   checkImages(created);

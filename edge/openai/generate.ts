@@ -2,7 +2,7 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import { readJson } from "../http/body/body.ts";
-import { cancelAfterMs } from "../http/cancel-after.ts";
+import { submissionOf } from "../http/submission.ts";
 import type { AppContext } from "../http/context.ts";
 import type { PredictionRecord } from "../prediction/records.ts";
 import type { JsonSeed } from "@vqd/shared/sampling/seed.ts";
@@ -39,15 +39,11 @@ export async function generateImages(c: AppContext): Promise<Response> {
   const { record, rate } = await submitPrediction(hubs, config, {
     input,
     model,
-    apiKey: c.get("apiKey"),
-    requestId: c.get("requestId"),
-    traceparent: c.get("traceparent"),
-    cancelAfterMs: cancelAfterMs(c.req.header("cancel-after")),
+    ...submissionOf(c),
     idempotency,
     retry,
     priority: body.priority,
     pathOf: openaiField,
-    origin,
   });
   if (rate !== null) setRateHeaders(c, rate);
   checkImages(record);

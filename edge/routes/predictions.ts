@@ -3,7 +3,7 @@
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { z } from "zod";
 import { readJson } from "../http/body/body.ts";
-import { cancelAfterMs } from "../http/cancel-after.ts";
+import { submissionOf } from "../http/submission.ts";
 import type { AppContext } from "../http/context.ts";
 import { isFinal } from "../prediction/statuses.ts";
 import type { PredictionRecord, Webhook } from "../prediction/records.ts";
@@ -76,14 +76,10 @@ export async function createPrediction(c: AppContext): Promise<Response> {
   const { record, rate } = await submitPrediction(hubs, config, {
     input: body.input,
     model,
-    apiKey: c.get("apiKey"),
-    requestId: c.get("requestId"),
-    traceparent: c.get("traceparent"),
-    cancelAfterMs: cancelAfterMs(c.req.header("cancel-after")),
+    ...submissionOf(c),
     idempotency: await (c.req.method === "PUT" ? idempotencyOfId : idempotencyOf)(c, body),
     priority: body.priority,
     pathOf: (field) => `input.${field}`,
-    origin,
     webhook: webhookOf(c, body),
   });
   const seconds = preferredWait(c.req.header("prefer"));

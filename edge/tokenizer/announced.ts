@@ -1,7 +1,11 @@
 // Tokenizers that workers announce: checked when they arrive, and built.
 
 import type { ModelManifest } from "@vqd/shared/model.ts";
-import { decodeAnnouncement, vocabularyText } from "@vqd/shared/tokenizer/announcement.ts";
+import {
+  decodeAnnouncement,
+  type TokenizerAnnouncement,
+  vocabularyText,
+} from "@vqd/shared/tokenizer/announcement.ts";
 import { type ClipTokenizer, createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
 import { CLIP_MERGES_SHA256 } from "@vqd/shared/tokenizer/vocabulary.ts";
 import { sha256Hex } from "../util/bytes.ts";
@@ -11,8 +15,10 @@ import { CLIP_BPE, CLIP_VOCABULARY, CLIP_VOCABULARY_SIZE } from "./clip.ts";
 export type AnnouncedModel = ModelManifest & { readonly tokenizerId: string | null };
 
 /** Builds an announced tokenizer. Throws an Error or a VocabularyError that says what is wrong with it. */
-export async function buildTokenizer(announcement: Uint8Array<ArrayBuffer>): Promise<ClipTokenizer> {
-  const { vocabulary, ...rest } = await decodeAnnouncement(announcement);
+export const buildTokenizer = async (announcement: Uint8Array<ArrayBuffer>): Promise<ClipTokenizer> =>
+  tokenizerFrom(await decodeAnnouncement(announcement));
+
+function tokenizerFrom({ vocabulary, ...rest }: TokenizerAnnouncement): ClipTokenizer {
   return vocabulary === null
     ? createClipTokenizer({ vocabulary: CLIP_VOCABULARY, ...rest }, { bpe: CLIP_BPE })
     : createClipTokenizer({ vocabulary, ...rest });
@@ -32,17 +38,15 @@ export async function checkTokenizer(
       throw new Error("tokenizer: has another vocabulary than CLIP's, but does not announce it");
     return;
   }
-  const { vocabulary } = await decodeAnnouncement(announcement);
-  const found =
-    vocabulary === null
-      ? CLIP_MERGES_SHA256
-      : await sha256Hex(new TextEncoder().encode(vocabularyText(vocabulary)));
+  const decoded = await decodeAnnouncement(announcement);
+  const { vocabulary } = decoded;
+  const found = vocabulary === null ? CLIP_MERGES_SHA256 : await sha256Hex(vocabularyText(vocabulary));
   if (found !== manifest.tokenizer.mergesSha256) {
     throw new Error(
       `tokenizer: its vocabulary has the hash ${found}, the manifest says ${manifest.tokenizer.mergesSha256}`,
     );
   }
-  const tokenizer = await buildTokenizer(announcement);
+  const tokenizer = tokenizerFrom(decoded);
   // Added tokens are compiled at the first use.
   tokenizer.encode("a");
 }

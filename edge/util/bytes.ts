@@ -25,6 +25,8 @@ export function decodeHex(hex: string): Uint8Array<ArrayBuffer> {
 /** Bytes of a text in UTF-8. */
 export const byteLength = (text: string): number => new TextEncoder().encode(text).length;
 
-/** SHA-256 as hexadecimal digits. */
-export const sha256Hex = async (bytes: BufferSource): Promise<string> =>
-  encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
+/** SHA-256 of bytes, or of a text in UTF-8, as hexadecimal digits. */
+export async function sha256Hex(data: BufferSource | string): Promise<string> {
+  const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
+  return encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
+}

@@ -7,10 +7,11 @@ import { admitToQueue, admitWork, queuePlace } from "../../edge/hub/admission/qu
 import { mayDispatch } from "../../edge/hub/admission/dispatch-window.ts";
 import { endPrediction } from "../../edge/hub/ingest.ts";
 import { newRow } from "../../edge/hub/storage/prediction-row.ts";
-import { PredictionStore } from "../../edge/hub/storage/store.ts";
+import type { PredictionStore } from "../../edge/hub/storage/store.ts";
 import { unwrap } from "../../edge/prediction/hub-result.ts";
 import type { Job } from "../../shared/job.ts";
 import { hubs, newJob, newPrediction, PlayedWorker } from "./support.ts";
+import { inStoreOf } from "./stored.ts";
 
 /** Hubs of their own: one whose jobs a played worker takes, one whose store is only looked at. */
 const [SHARD, STORE_SHARD] = [4, 3];
@@ -85,8 +86,7 @@ describe("a hub", () => {
 });
 
 describe("the order of service", () => {
-  const inStore = <T>(work: (store: PredictionStore) => T): Promise<T> =>
-    runInDurableObject(hubs.ofShard(STORE_SHARD), (_, state) => work(new PredictionStore(state.storage)));
+  const inStore = inStoreOf(STORE_SHARD);
   const of = { version: newJob(STORE_SHARD, 1).version, rank: 1 };
   /** Stores a waiting prediction, held unless it says otherwise, and gives its id. */
   function wait(store: PredictionStore, owner: string, steps: number, isHeld = true): string {

@@ -1,24 +1,21 @@
 // What an owner may store, read and have sent again: limits in bytes, not only in requests.
 
-import { runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
 import { OwnerRate } from "../../edge/hub/admission/owner-rate.ts";
 import { admitToStorage } from "../../edge/hub/admission/storage-limits.ts";
-import { endPrediction, ingest } from "../../edge/hub/ingest.ts";
 import { listPredictions } from "../../edge/hub/storage/list.ts";
 import { newRow } from "../../edge/hub/storage/prediction-row.ts";
-import { PredictionStore } from "../../edge/hub/storage/store.ts";
+import type { PredictionStore } from "../../edge/hub/storage/store.ts";
 import { unwrap } from "../../edge/prediction/hub-result.ts";
 import type { PredictionPage } from "../../edge/prediction/records.ts";
-import type { PredictionEvent } from "../../shared/events.ts";
-import { hubs, IMAGE, newJob, newPrediction, outputEvent, type Said, stepEvent } from "./support.ts";
+import { hubs, IMAGE, newJob, newPrediction, outputEvent, stepEvent } from "./support.ts";
+import { end, happen, inStoreOf } from "./stored.ts";
 
 /** A hub of its own, without a worker. */
 const SHARD = 5;
 const STEPS = 4;
 const hub = hubs.ofShard(SHARD);
-const inStore = <T>(work: (store: PredictionStore) => T): Promise<T> =>
-  runInDurableObject(hub, (_, state) => work(new PredictionStore(state.storage)));
+const inStore = inStoreOf(SHARD);
 
 /** Stores a prediction with a prompt of that many characters, and gives its id. */
 function insert(store: PredictionStore, keyName: string, promptChars = 1, webhook?: string): string {
@@ -28,14 +25,6 @@ function insert(store: PredictionStore, keyName: string, promptChars = 1, webhoo
   store.insert(newRow(job, { ...newPrediction(job, keyName), inputJson, webhook: wanted }));
   return job.id;
 }
-function happen(store: PredictionStore, id: string, [said, attachment]: [Said, Uint8Array?]): void {
-  const row = store.get(id);
-  if (row === undefined) throw new Error("no such prediction");
-  const event = { ...said, v: 1, attempt: 1, at: Date.now() } as PredictionEvent;
-  store.atomically(() => ingest(store, row, event, attachment ?? new Uint8Array()));
-}
-const end = (store: PredictionStore, id: string): void =>
-  store.atomically(() => endPrediction(store, id, { status: "canceled", at: Date.now() }));
 
 describe("what an owner stores", () => {
   it("is counted exactly, from the first record to the last", async () => {

@@ -3,14 +3,13 @@
 import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
-import { endPrediction, ingest } from "../../edge/hub/ingest.ts";
 import { unwrap } from "../../edge/prediction/hub-result.ts";
 import { newRow } from "../../edge/hub/storage/prediction-row.ts";
-import { PredictionStore } from "../../edge/hub/storage/store.ts";
+import type { PredictionStore } from "../../edge/hub/storage/store.ts";
 import type { WebhookEvent } from "../../edge/prediction/webhook-events.ts";
 import type { Job } from "../../shared/job.ts";
-import type { PredictionEvent } from "../../shared/events.ts";
 import { hubs, newJob, newPrediction, outputEvent, type Said, stepEvent } from "./support.ts";
+import { end, happen, inStoreOf } from "./stored.ts";
 
 /** A hub of its own, whose predictions no worker is to see. */
 const SHARD = 6;
@@ -18,8 +17,7 @@ const STEPS = 4;
 const KEY_NAME = "test";
 
 const hub = hubs.ofShard(SHARD);
-const inStore = <T>(work: (store: PredictionStore) => T): Promise<T> =>
-  runInDurableObject(hub, (_, state) => work(new PredictionStore(state.storage)));
+const inStore = inStoreOf(SHARD);
 
 /** Lets the hub send what is due. */
 async function pump(): Promise<void> {
@@ -47,14 +45,6 @@ function insert(
   store.insert(newRow(job, { ...newPrediction(job, keyName), webhook: { url, events } }));
   return job;
 }
-function happen(store: PredictionStore, id: string, [said, attachment]: [Said, Uint8Array?]): void {
-  const row = store.get(id);
-  if (row === undefined) throw new Error("no such prediction");
-  const event = { ...said, v: 1, attempt: 1, at: Date.now() } as PredictionEvent;
-  store.atomically(() => ingest(store, row, event, attachment ?? new Uint8Array()));
-}
-const end = (store: PredictionStore, id: string): void =>
-  store.atomically(() => endPrediction(store, id, { status: "canceled", at: Date.now() }));
 
 describe("a receiver that hangs", () => {
   it("delays nobody else, no matter how much waits for it", async () => {

@@ -54,14 +54,11 @@ export class Dispatcher {
     origin: Pick<JobOrigin, "requestId" | "priority">,
     parent: string | undefined,
   ): Promise<void> {
-    const { metrics, log } = this.#options;
     const offeredAt = Date.now();
     const publishing = this.#publishNew(job, origin, parent);
     this.#publishing.set(job.id, publishing);
     await publishing.finally(() => this.#publishing.delete(job.id));
-    metrics.count("vqd_hub_predictions_created_total");
-    metrics.observe("vqd_hub_dispatch_duration_seconds", (Date.now() - offeredAt) / 1_000);
-    log.info("dispatched", { prediction: job.id, requestId: origin.requestId });
+    this.#noteDispatched(job.id, origin.requestId, offeredAt);
   }
 
   /**
@@ -88,7 +85,7 @@ export class Dispatcher {
 
   /** Never rejects: a job that the queue does not take is held again, until its prediction's deadline. */
   async #dispatchOne(held: HeldJob): Promise<void> {
-    const { store, metrics, log, onReleasable } = this.#options;
+    const { store, log, onReleasable } = this.#options;
     const { id, requestId } = held;
     const offeredAt = Date.now();
     const origin = { requestId, priority: PRIORITIES[held.rank] ?? "normal" };
@@ -98,9 +95,7 @@ export class Dispatcher {
         store.queue.drop(id);
         store.update(id, { job_seq: sequence });
       });
-      metrics.count("vqd_hub_predictions_created_total");
-      metrics.observe("vqd_hub_dispatch_duration_seconds", (Date.now() - offeredAt) / 1_000);
-      log.info("dispatched", { prediction: id, requestId });
+      this.#noteDispatched(id, requestId, offeredAt);
       if (store.isLive(id)) return;
       // It ended in the meantime, when there was nothing to remove from the queue yet.
       store.update(id, { release: 1 });
@@ -116,6 +111,13 @@ export class Dispatcher {
         }, HELD_RETRY_MS);
       }
     }
+  }
+
+  #noteDispatched(id: string, requestId: string, offeredAt: number): void {
+    const { metrics, log } = this.#options;
+    metrics.count("vqd_hub_predictions_created_total");
+    metrics.observe("vqd_hub_dispatch_duration_seconds", (Date.now() - offeredAt) / 1_000);
+    log.info("dispatched", { prediction: id, requestId });
   }
 
   /** Waits for a dispatch in progress, if there is one; throws what `dispatch` throws. */
