@@ -1,6 +1,6 @@
 // What a caller sees when NATS is away, the queue is full, or no worker is there.
 
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterEach, beforeEach, expect, it } from "vitest";
 import {
   createPrediction,
   generateImage,
@@ -15,7 +15,8 @@ import { startTestStack, type TestStack } from "./support/stack.ts";
 const INPUT = { prompt: "grinning face, flat style", num_inference_steps: 5, guidance_scale: 3, seed: 5 };
 
 let test: TestStack;
-beforeAll(async () => {
+beforeEach(async () => {
+  // For each test its own: a server that was killed may keep a finished job in its queue.
   test = await startTestStack({
     workers: 1,
     shortModel: true,
@@ -23,7 +24,7 @@ beforeAll(async () => {
     edgeEnv: { QUEUE_TIMEOUT_SECONDS: "4" },
   });
 });
-afterAll(() => test.stop());
+afterEach(() => test.stop());
 
 it("answers 503 while NATS is away, and serves again after its restart", async () => {
   const before = await generateImage(test, INPUT);
