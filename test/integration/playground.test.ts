@@ -494,11 +494,12 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await page.evaluate(() =>
       document.querySelectorAll("details").forEach((details) => (details.open = true)),
     );
-    await expectAccessible(page);
     await page.setViewportSize({ width: 390, height: 844 });
     expect(await overflow(page)).toBeLessThanOrEqual(0);
+    await page.setViewportSize({ width: 1280, height: 900 });
+    // Last: where axe has looked through so long a page, a change of its size crashes Chromium 156 in every second run.
+    await expectAccessible(page);
     if (colorScheme === "light") {
-      await page.setViewportSize({ width: 1280, height: 900 });
       await page.goto(`${test.url}/docs`);
       await page.locator("#createPrediction").waitFor();
       await screenshot(page, "reference");
