@@ -34,12 +34,12 @@ class DataConfig:
 class SceneConfig:
     """The grammar's shares."""
 
-    shares: tuple[float, ...] = (0.24, 0.04, 0.17, 0.07, 0.04, 0.14, 0.17, 0.13)
+    shares: tuple[float, ...] = (0.2, 0.03, 0.14, 0.06, 0.03, 0.15, 0.24, 0.15)
     """Of the kinds: plain, small, colour, background, style, count, pair, colour pair."""
-    core_weight: float = 8.0
+    core_weights: tuple[float, ...] = (48.0, 4.0)
     """
-    How much more often than others the subjects of words/core.txt are drawn: composition appears once each of a scene's subjects
-    was shown some hundred times in pairs, and carries over to others then (arXiv 2310.09336).
+    How much more often than others the subjects of words/core.txt are drawn, by paragraph: composition appears once each of a
+    scene's subjects was shown some hundred times in pairs, and carries over to others then (arXiv 2310.09336).
     """
     coloured_share: float = 0.4
     """Of small things, things on backgrounds and counted things that have a colour of their own named."""

@@ -55,11 +55,14 @@ class SceneSource:
     ) -> None:
         self.also_held_out = also_held_out
         admitted = [i for i in range(len(subjects)) if admit(i)]
-        core = core_names()
+        tiers = list(zip(core_names(), config.core_weights, strict=True))
+
+        def weight(subject: Subject) -> float:
+            factor = next((often for names, often in tiers if names.intersection(subject.names)), 1)
+            return subject.weight * factor
 
         def urn(members: list[int]) -> Urn:
-            often = {i: config.core_weight for i in members if core.intersection(subjects[i].names)}
-            return Urn(members, [subjects[i].weight * often.get(i, 1) for i in members])
+            return Urn(members, [weight(subjects[i]) for i in members])
 
         self.subjects, self.config = subjects, config
         self.everything = urn(admitted)

@@ -81,10 +81,14 @@ def listed(path: Path) -> dict[str, tuple[tuple[str, ...], bool]]:
     return entries
 
 
-def core_names() -> frozenset[str]:
-    """The names that words/core.txt lists."""
-    lines = (WORDS / "core.txt").read_text(encoding="utf-8").splitlines()
-    return frozenset(name.strip() for line in lines if not line.startswith("#") for name in line.split(","))
+def core_names() -> list[frozenset[str]]:
+    """The names that words/core.txt lists, by paragraph."""
+    text = (WORDS / "core.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return [
+        frozenset(name for line in paragraph.splitlines() for name in line.split(", "))
+        for paragraph in "\n".join(lines).split("\n\n")
+    ]
 
 
 def _emoji(data: Path) -> list[tuple[Subject, str]]:
