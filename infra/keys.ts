@@ -7,6 +7,7 @@ import { type ApiKey, keyNameSchema, type Scope, SCOPES } from "@vqd/shared/api-
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import { CloudflareKeys, LocalKeys } from "./key-store.ts";
 import { DEFAULT_DATA } from "./stack/paths.ts";
+import { UsageError } from "./usage-error.ts";
 
 const HELP = `Usage: npm run keys -- create NAME [options]   create a key, and print it once
        npm run keys -- list [options]          list all keys, by the first digits of their hashes
@@ -34,8 +35,6 @@ const MAX_DAYS = 36_500;
 /** Digits of a hash that are shown, which suffice to identify it. */
 const ID_DIGITS = 12;
 const ID = /^[0-9a-f]{12,64}$/;
-
-class UsageError extends Error {}
 
 function positive(name: string, text: string | undefined, max = Infinity): number | null {
   if (text === undefined) return null;

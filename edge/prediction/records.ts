@@ -4,7 +4,7 @@ import type { ErrorCode } from "@vqd/shared/errors.ts";
 import type { Priority } from "@vqd/shared/subjects.ts";
 import type { RateLimits, RateState } from "./rate-state.ts";
 import type { PredictionStatus } from "./statuses.ts";
-import type { Delivery, DeliveryAttempt, WebhookEvent } from "./webhook-events.ts";
+import type { WebhookDelivery, DeliveryAttempt, WebhookEvent } from "./webhook-events.ts";
 
 export interface OutputFile {
   /** Index of the image within the prediction. */
@@ -103,7 +103,7 @@ export interface Webhook {
 export interface WebhookLog {
   readonly webhook: string | null;
   readonly deliveries: readonly {
-    readonly delivery: Delivery;
+    readonly delivery: WebhookDelivery;
     readonly attempts: readonly DeliveryAttempt[];
   }[];
 }

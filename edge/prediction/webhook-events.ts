@@ -4,7 +4,7 @@ export const WEBHOOK_EVENTS = ["start", "output", "logs", "completed"] as const;
 export type WebhookEvent = (typeof WEBHOOK_EVENTS)[number];
 export type DeliveryState = "pending" | "delivered" | "failed" | "disabled";
 
-export interface Delivery {
+export interface WebhookDelivery {
   /** The webhook-id. */
   readonly id: string;
   readonly predictionId: string;

@@ -5,7 +5,7 @@ import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
-import { killGroup, isGroupAlive } from "./group.ts";
+import { killGroup, isGroupAlive } from "./children/group.ts";
 import { writePrivateFile } from "./files.ts";
 import { processIdentity } from "./process-identity.ts";
 

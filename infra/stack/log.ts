@@ -1,9 +1,7 @@
 // Log lines of the stack: parses what the children print, and formats it for people.
 
 import { stripVTControlCharacters } from "node:util";
-import { printable } from "@vqd/shared/log.ts";
-
-export type LogLevel = "debug" | "info" | "warn" | "error";
+import { type LogLevel, printable } from "@vqd/shared/log.ts";
 
 export interface LogLine {
   /** "nats", "worker 1", "edge", or "stack" for the supervisor's own lines. */

@@ -1,7 +1,8 @@
 // `npm start`: runs the stack in the foreground until it is told to stop.
 
 import { formatLine, type LogLine } from "./log.ts";
-import { DEFAULT_PORT, type StartOptions, UsageError, readStartOptions } from "./options.ts";
+import { DEFAULT_PORT, type StartOptions, readStartOptions } from "./options.ts";
+import { UsageError } from "../usage-error.ts";
 import { type Stack, startStack } from "./stack.ts";
 
 /** Ctrl-C reaches the process from the terminal and again through npm; that is one request, not two. */

@@ -5,14 +5,15 @@ import { delimiter, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { DEFAULT_LEASE_MS } from "@vqd/gpu-worker/ops/queues.ts";
 import { DEFAULT_QUEUE_LIMIT } from "../nats/streams.ts";
+import { UsageError } from "../usage-error.ts";
 import { BUNDLED_MODEL, DEFAULT_DATA } from "./paths.ts";
-import type { Provider } from "./stack.ts";
 
 export const DEFAULT_PORT = 8787;
 const MAX_WORKERS = 64;
 const MAX_QUEUE_LIMIT = 1_000_000;
 const MAX_LEASE_SECONDS = 600;
-const PROVIDERS: readonly string[] = ["cpu", "webgpu", "cuda"] satisfies Provider[];
+const PROVIDERS = ["cpu", "webgpu", "cuda"] as const;
+export type Provider = (typeof PROVIDERS)[number];
 
 /** Each option with its environment variable. `queue-limit` is for tests and so only a variable. */
 export const START_VARIABLES = {
@@ -36,11 +37,6 @@ export interface StartOptions {
   readonly data: string;
   readonly queueLimit: number;
   readonly leaseSeconds: number;
-}
-
-/** A mistake in the options; the message alone is shown. */
-export class UsageError extends Error {
-  override readonly name = "UsageError";
 }
 
 /** Throws a `UsageError` that names the invalid option or variable and the reason. */
@@ -114,7 +110,8 @@ function integer({ source, text }: Given, min: number, max: number): number {
 
 function provider(given: Given | undefined): Provider {
   if (given === undefined) return "cpu";
-  if (PROVIDERS.includes(given.text)) return given.text as Provider;
+  const known = PROVIDERS.find((name) => name === given.text);
+  if (known !== undefined) return known;
   throw new UsageError(`${given.source}: must be one of ${PROVIDERS.join(", ")}, not "${given.text}"`);
 }
 

@@ -5,7 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import type { Child } from "../../infra/stack/child.ts";
+import type { Child } from "../../infra/stack/children/child.ts";
 import { startTestStack, type TestStack } from "../integration/support/stack.ts";
 import { faultyEnvironment } from "./faults.ts";
 import { inputOf, insist, type Outcome, stepsOf } from "./jobs.ts";

@@ -1,8 +1,8 @@
 // A supervised child: starts, restarts, and ends with all that it has started.
 
 import { afterEach, expect, it } from "vitest";
-import { Child, type ChildSpec } from "../../infra/stack/child.ts";
-import { isGroupAlive } from "../../infra/stack/group.ts";
+import { Child, type ChildSpec } from "../../infra/stack/children/child.ts";
+import { isGroupAlive } from "../../infra/stack/children/group.ts";
 import { type LogLine, parseJsonLog } from "../../infra/stack/log.ts";
 
 const lines: LogLine[] = [];

@@ -7,7 +7,7 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { isGroupAlive } from "../../infra/stack/group.ts";
+import { isGroupAlive } from "../../infra/stack/children/group.ts";
 import { DataLock, recordOf } from "../../infra/stack/lock.ts";
 import { processIdentity } from "../../infra/stack/process-identity.ts";
 

@@ -18,7 +18,7 @@ import { createCa, createCertificate } from "../../infra/nats/cluster/certificat
 import { ClusterFiles } from "../../infra/nats/cluster/files.ts";
 import { applyStreams } from "../../infra/nats/streams.ts";
 import { ensureNatsServer } from "../../infra/nats/server.ts";
-import { Child } from "../../infra/stack/child.ts";
+import { Child } from "../../infra/stack/children/child.ts";
 import { parseNatsLine } from "../../infra/stack/log.ts";
 import { NODE, REPO } from "../../infra/stack/paths.ts";
 import { freePorts } from "../../infra/stack/ports.ts";

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { buildProgram } from "../../infra/edge/program.ts";
-import { isGroupAlive } from "../../infra/stack/group.ts";
+import { isGroupAlive } from "../../infra/stack/children/group.ts";
 import { EDGE_SERVE } from "../../infra/stack/paths.ts";
 import { freePorts, isPortFree } from "../../infra/stack/ports.ts";
 

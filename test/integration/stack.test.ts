@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { isGroupAlive } from "../../infra/stack/group.ts";
+import { isGroupAlive } from "../../infra/stack/children/group.ts";
 import { REPO } from "../../infra/stack/paths.ts";
 import { isPortFree } from "../../infra/stack/ports.ts";
 

@@ -1,7 +1,7 @@
 // Waiting times between restarts.
 
 import { expect, it } from "vitest";
-import { Backoff } from "../../infra/stack/backoff.ts";
+import { Backoff } from "../../infra/stack/children/backoff.ts";
 
 it("doubles from a quarter of a second up to a limit", () => {
   const backoff = new Backoff();

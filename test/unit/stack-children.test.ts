@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { readConfig } from "../../gpu-worker/config.ts";
-import { edgeChild } from "../../infra/stack/edge-child.ts";
-import { workerChild } from "../../infra/stack/worker-child.ts";
+import { edgeChild } from "../../infra/stack/children/edge.ts";
+import { workerChild } from "../../infra/stack/children/worker.ts";
 
 let dir: string;
 beforeAll(() => {

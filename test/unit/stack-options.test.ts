@@ -4,7 +4,8 @@ import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { UsageError, readStartOptions } from "../../infra/stack/options.ts";
+import { readStartOptions } from "../../infra/stack/options.ts";
+import { UsageError } from "../../infra/usage-error.ts";
 import { BUNDLED_MODEL, DEFAULT_DATA, REPO } from "../../infra/stack/paths.ts";
 
 const TINY = join(REPO, "test", "fixtures", "tiny", "checkpoint");

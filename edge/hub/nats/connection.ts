@@ -8,7 +8,7 @@ import type { StreamCursor } from "./cursor.ts";
 import { EventFollower, type StreamMessage } from "./follow.ts";
 import type { HubMetrics } from "../metrics.ts";
 import type { ModelRegistry } from "./manifests.ts";
-import { CONNECT_TIMEOUT_MS, NatsLink, type Session } from "./session.ts";
+import { CONNECT_TIMEOUT_MS, NatsLink, type NatsSession } from "./session.ts";
 import { cancelWorker, deleteJob } from "./queue.ts";
 import type { HubHealth } from "../../prediction/records.ts";
 import { keyOf, type PredictionRow } from "../storage/prediction-row.ts";
@@ -65,7 +65,7 @@ export class HubConnection {
   }
 
   /** A session that follows the shard's events. Throws a VqdError (queue_unavailable). */
-  async open(): Promise<Session> {
+  async open(): Promise<NatsSession> {
     const session = await this.#link.open();
     this.#armIdleClose();
     return session;
@@ -77,7 +77,7 @@ export class HubConnection {
 
   /** Whether a job could be dispatched now: NATS accepts connections, and its streams have a leader. */
   async check(): Promise<HubHealth["nats"]> {
-    let session: Session;
+    let session: NatsSession;
     try {
       session = await this.open();
     } catch {
@@ -141,7 +141,7 @@ export class HubConnection {
     cancelWorker(session, id, key);
   }
 
-  async #onOpen(session: Session): Promise<void> {
+  async #onOpen(session: NatsSession): Promise<void> {
     const { shard, cursor, models, metrics, apply, onReady, log } = this.#options;
     metrics.count("vqd_hub_nats_connections_total");
     models.follow(session);

@@ -6,7 +6,7 @@ import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
 import { eventFilter, INBOX_PREFIX, STREAMS } from "@vqd/shared/subjects.ts";
 import type { StreamCursor } from "./cursor.ts";
-import type { Session } from "./session.ts";
+import type { NatsSession } from "./session.ts";
 
 const HEARTBEAT_MS = 3_000;
 /** Silence after which the consumer is recreated: this is how the loss of a consumer on the server shows. */
@@ -28,7 +28,7 @@ export interface StreamMessage {
 }
 
 export interface FollowerOptions {
-  readonly session: Session;
+  readonly session: NatsSession;
   readonly shard: number;
   readonly cursor: StreamCursor;
   /** Applies a message and advances the cursor; the next message waits for it. */

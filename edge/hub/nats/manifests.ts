@@ -8,7 +8,7 @@ import { modelKeyOf, MODELS_FILTER, modelSubject, STREAMS } from "@vqd/shared/su
 import { sha256Hex } from "../../util/bytes.ts";
 import { type AnnouncedModel, checkTokenizer, usesClip } from "../../tokenizer/announced.ts";
 import type { HubMetrics } from "../metrics.ts";
-import type { Session } from "./session.ts";
+import type { NatsSession } from "./session.ts";
 
 /** Age at which the copy is refreshed from the stream, which also drops removed models. */
 const MODELS_STALE_MS = 10_000;
@@ -55,7 +55,7 @@ export class ModelRegistry {
   }
 
   /** The models, refreshed if the copy is stale; the last known ones if `open` fails. */
-  async current(open: () => Promise<Session>): Promise<AnnouncedModel[]> {
+  async current(open: () => Promise<NatsSession>): Promise<AnnouncedModel[]> {
     try {
       const { jsm } = await open();
       if (Date.now() - this.#syncedAt > MODELS_STALE_MS) await this.sync(jsm);
@@ -77,7 +77,7 @@ export class ModelRegistry {
   }
 
   /** Subscribes to announcements for as long as the connection lasts. */
-  follow({ nc, jsm }: Session): void {
+  follow({ nc, jsm }: NatsSession): void {
     nc.subscribe(MODELS_FILTER, {
       callback: (error, message) => {
         if (error !== null) this.#log.warn("cannot follow model announcements", errorFields(error));

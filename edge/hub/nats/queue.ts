@@ -8,7 +8,7 @@ import { MESSAGE_HEADERS, SCOPED } from "@vqd/shared/headers.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { modelKey } from "@vqd/shared/model.ts";
 import { controlSubject, jobSubject, type Priority, STREAMS, UNSCOPED } from "@vqd/shared/subjects.ts";
-import type { Session } from "./session.ts";
+import type { NatsSession } from "./session.ts";
 
 /** Without a confirmation within this time it is unknown whether the queue has the job. */
 const PUBLISH_TIMEOUT_MS = 2_500;
@@ -50,7 +50,7 @@ export class PublishError extends VqdError {
  * deduplicated. `open` returns a session. Throws a PublishError.
  */
 export async function dispatchJob(
-  open: () => Promise<Session>,
+  open: () => Promise<NatsSession>,
   job: Job,
   origin: JobOrigin,
 ): Promise<number> {
@@ -73,7 +73,7 @@ export async function dispatchJob(
 }
 
 async function publishJob(
-  { js }: Session,
+  { js }: NatsSession,
   job: Job,
   { requestId, traceparent, priority }: JobOrigin,
 ): Promise<number> {
@@ -102,12 +102,12 @@ async function publishJob(
 }
 
 /** Tells the worker that has the job, if any, to stop. Without a `key`, only a worker of 0.1.0, whose subjects name no model. */
-export function cancelWorker({ nc }: Session, id: string, key: string | undefined): void {
+export function cancelWorker({ nc }: NatsSession, id: string, key: string | undefined): void {
   nc.publish(key === undefined ? UNSCOPED.controlSubject(id) : controlSubject(key, id));
 }
 
 /** Removes a waiting job from the queue. It is no error if the job has already been taken or removed. */
-export async function deleteJob({ jsm }: Session, sequence: number): Promise<void> {
+export async function deleteJob({ jsm }: NatsSession, sequence: number): Promise<void> {
   try {
     await jsm.streams.deleteMessage(STREAMS.jobs, sequence);
   } catch (error) {

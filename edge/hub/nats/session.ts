@@ -14,7 +14,7 @@ const API_TIMEOUT_MS = 3_000;
 const PING_INTERVAL_MS = 5_000;
 const MAX_PINGS_OUT = 2;
 
-export interface Session {
+export interface NatsSession {
   readonly nc: NatsConnection;
   readonly js: JetStreamClient;
   readonly jsm: JetStreamManager;
@@ -31,27 +31,27 @@ export interface NatsLinkOptions {
   readonly name: string;
   readonly log: Logger;
   /** Called with each new session before anyone else gets it; if it rejects, so does `open`. */
-  readonly onOpen: (session: Session) => Promise<void>;
+  readonly onOpen: (session: NatsSession) => Promise<void>;
   /** Called when an open session has ended, for whatever reason. */
   readonly onClosed: () => void;
 }
 
 export class NatsLink {
   readonly #options: NatsLinkOptions;
-  #session: Session | undefined;
-  #opening: Promise<Session> | undefined;
+  #session: NatsSession | undefined;
+  #opening: Promise<NatsSession> | undefined;
 
   constructor(options: NatsLinkOptions) {
     this.#options = options;
   }
 
   /** The open session, if there is one. */
-  get session(): Session | undefined {
+  get session(): NatsSession | undefined {
     return this.#session;
   }
 
   /** An open session. Throws a retryable VqdError (queue_unavailable) if there is none within `timeoutMs`. */
-  async open(timeoutMs: number = CONNECT_TIMEOUT_MS): Promise<Session> {
+  async open(timeoutMs: number = CONNECT_TIMEOUT_MS): Promise<NatsSession> {
     if (this.#session !== undefined) return this.#session;
     this.#opening ??= this.#connect().finally(() => {
       this.#opening = undefined;
@@ -75,7 +75,7 @@ export class NatsLink {
     await this.#session?.nc.close();
   }
 
-  async #connect(): Promise<Session> {
+  async #connect(): Promise<NatsSession> {
     const { urls, user, password, credentials, name, log, onOpen } = this.#options;
     try {
       const nc = await wsconnect({

@@ -3,7 +3,7 @@
 import { newWebhookId, newWebhookSecret } from "../webhooks/sign.ts";
 import type { AttemptOutcome } from "../webhooks/schedule.ts";
 import type {
-  Delivery,
+  WebhookDelivery,
   DeliveryAttempt,
   DeliveryState,
   WebhookEvent,
@@ -25,7 +25,7 @@ const MAX_ATTEMPTS_KEPT = 50;
 /** How long the previous secret keeps signing after a rotation. */
 const OLD_SECRET_MS = 24 * 60 * 60 * 1_000;
 
-const toDelivery = (row: Row): Delivery => ({
+const toDelivery = (row: Row): WebhookDelivery => ({
   id: text(row["id"]),
   predictionId: text(row["prediction_id"]),
   event: text(row["event"]) as WebhookEvent,
@@ -94,7 +94,7 @@ export class WebhookStore {
   }
 
   /** The owner's oldest pending delivery that is due and not excluded. */
-  due(owner: string, now: number, { hosts, predictionIds }: Exclusion): Delivery | undefined {
+  due(owner: string, now: number, { hosts, predictionIds }: Exclusion): WebhookDelivery | undefined {
     const [row] = this.#sql
       .exec(
         `SELECT * FROM deliveries
@@ -114,13 +114,13 @@ export class WebhookStore {
     return this.#sql.exec<{ at: number | null }>("SELECT min(next_at) AS at FROM deliveries").one().at;
   }
 
-  get(id: string): Delivery | undefined {
+  get(id: string): WebhookDelivery | undefined {
     const [row] = this.#sql.exec("SELECT * FROM deliveries WHERE id = ?", id).toArray();
     return row === undefined ? undefined : toDelivery(row);
   }
 
   /** All deliveries of a prediction, in order of their events. */
-  of(predictionId: string): Delivery[] {
+  of(predictionId: string): WebhookDelivery[] {
     return this.#sql
       .exec("SELECT * FROM deliveries WHERE prediction_id = ? ORDER BY created_at, rowid", predictionId)
       .toArray()
@@ -128,7 +128,7 @@ export class WebhookStore {
   }
 
   /** All deliveries of a prediction, with their attempts. */
-  log(predictionId: string): { delivery: Delivery; attempts: DeliveryAttempt[] }[] {
+  log(predictionId: string): { delivery: WebhookDelivery; attempts: DeliveryAttempt[] }[] {
     return this.of(predictionId).map((delivery) => ({ delivery, attempts: this.attempts(delivery.id) }));
   }
 

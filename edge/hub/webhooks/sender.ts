@@ -13,7 +13,7 @@ import type { HubMetrics } from "../metrics.ts";
 import { queuePlace } from "../admission/queue-place.ts";
 import type { PredictionRow } from "../storage/prediction-row.ts";
 import type { PredictionStore } from "../storage/store.ts";
-import type { Delivery } from "../../prediction/webhook-events.ts";
+import type { WebhookDelivery } from "../../prediction/webhook-events.ts";
 import type { WebhookStore } from "../storage/webhook-store.ts";
 
 /** An attempt whose outcome was not recorded, because the hub was evicted, is repeated after this time. */
@@ -72,7 +72,7 @@ export class WebhookSender {
   }
 
   /** The next delivery that is due and may be sent, of the owner that is sending the fewest. */
-  #next(now: number): Delivery | undefined {
+  #next(now: number): WebhookDelivery | undefined {
     const { store } = this.#options;
     const soonest = store.nextAt();
     if (soonest === null || soonest > now) return undefined;
@@ -85,7 +85,7 @@ export class WebhookSender {
     return undefined;
   }
 
-  async #send(delivery: Delivery, row: PredictionRow, url: string): Promise<void> {
+  async #send(delivery: WebhookDelivery, row: PredictionRow, url: string): Promise<void> {
     const { store, config, metrics, log, onScheduled } = this.#options;
     const startedAt = Date.now();
     const leaseUntil = startedAt + LEASE_MS;
@@ -125,7 +125,7 @@ export class WebhookSender {
   }
 
   async #attempt(
-    { id, owner, host }: Delivery,
+    { id, owner, host }: WebhookDelivery,
     row: PredictionRow,
     url: string,
     body: string,

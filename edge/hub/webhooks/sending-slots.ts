@@ -1,13 +1,13 @@
 // The webhooks being sent, and who may send another: fair between owners, and between the owners at one host.
 
-import type { Delivery } from "../../prediction/webhook-events.ts";
+import type { WebhookDelivery } from "../../prediction/webhook-events.ts";
 
 /** Webhooks that a hub sends at once. */
 const MAX_AT_ONCE = 32;
 /** Of them to one host name, whatever the port. */
 const MAX_PER_HOST = 8;
 
-type Sending = Pick<Delivery, "owner" | "host" | "predictionId">;
+type Sending = Pick<WebhookDelivery, "owner" | "host" | "predictionId">;
 
 /**
  * Slots are shared by dynamic thresholds (Choudhury and Hahne, 1998): an owner may take another slot while it holds fewer
@@ -18,7 +18,7 @@ export class SendingSlots {
   /** By the delivery's id. */
   readonly #sending = new Map<string, Sending>();
 
-  take({ id, owner, host, predictionId }: Delivery): void {
+  take({ id, owner, host, predictionId }: WebhookDelivery): void {
     this.#sending.set(id, { owner, host, predictionId });
   }
 

@@ -129,7 +129,7 @@ function permissionsClaim({ publish, subscribe, allow_responses: responses }: Pe
   };
 }
 
-export interface UserOptions {
+export interface UserClaims {
   readonly name: string;
   /** Public key. */
   readonly user: string;
@@ -139,7 +139,7 @@ export interface UserOptions {
 }
 
 /** A user of the role whose signing key signs it; it must have no permissions of its own. */
-export function userJwt(signingKey: KeyPair, { name, user, account, expires }: UserOptions): string {
+export function userJwt(signingKey: KeyPair, { name, user, account, expires }: UserClaims): string {
   return sign(signingKey, {
     name,
     subject: user,

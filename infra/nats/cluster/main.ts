@@ -6,6 +6,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { DEFAULT_CACHE_DIR } from "@vqd/gpu-worker/config.ts";
 import { keysOfModels } from "@vqd/gpu-worker/serving/model-key.ts";
+import { UsageError } from "../../usage-error.ts";
 import { isModelRole, ROLE_NAMES, type RoleName } from "./authority.ts";
 import { CERTIFICATE_DAYS } from "./certificates.ts";
 import { DEFAULT_PLACE, type Node, type Place, PORTS } from "./config.ts";
@@ -41,8 +42,6 @@ server: nats-server --signal reload. Roles: ${ROLE_NAMES.join(", ")}.
 const NAME = /^[a-z0-9][a-z0-9-]{0,62}$/;
 const HOST = /^[\w.-]+$/;
 const DAY_SECONDS = 86_400;
-
-class UsageError extends Error {}
 
 function nodeOf(argument: string): Node {
   const [name = "", host = "", ...rest] = argument.split("=");

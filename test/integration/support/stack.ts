@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { LogLine } from "../../../infra/stack/log.ts";
 import { REPO } from "../../../infra/stack/paths.ts";
-import { type Stack, type StackOptions, startStack } from "../../../infra/stack/stack.ts";
+import type { StackOptions } from "../../../infra/stack/prepare.ts";
+import { type Stack, startStack } from "../../../infra/stack/stack.ts";
 import { writeShortModel } from "./short-model.ts";
 
 /** Checkpoint of the fixtures: random weights, 16 x 16 pixels, quick. */

@@ -1,11 +1,11 @@
 // nats-server as a child of the stack.
 
 import { setTimeout as delay } from "node:timers/promises";
-import type { NatsPorts } from "../nats/config.ts";
-import type { NatsServer } from "../nats/server.ts";
+import type { NatsPorts } from "../../nats/config.ts";
+import type { NatsServer } from "../../nats/server.ts";
 import type { ChildSpec } from "./child.ts";
-import { parseNatsLine } from "./log.ts";
-import { REPO } from "./paths.ts";
+import { parseNatsLine } from "../log.ts";
+import { REPO } from "../paths.ts";
 
 /** After a crash, reading a store of several GiB takes a while. */
 const READY_LIMIT_MS = 60_000;

@@ -4,9 +4,9 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ChildSpec } from "./child.ts";
-import { privateFolder, writePrivateFile } from "./files.ts";
-import { parseJsonLog } from "./log.ts";
-import { EDGE_SERVE, NODE, REPO } from "./paths.ts";
+import { privateFolder, writePrivateFile } from "../files.ts";
+import { parseJsonLog } from "../log.ts";
+import { EDGE_SERVE, NODE, REPO } from "../paths.ts";
 
 const READY_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 5_000;

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { Backoff } from "./backoff.ts";
 import { killGroup } from "./group.ts";
-import { type LineParser, type LogLine, type LogSink, lineSplitter } from "./log.ts";
+import { type LineParser, type LogLine, type LogSink, lineSplitter } from "../log.ts";
 
 /** Last lines of output kept for the error of a child that does not become ready. */
 const TAIL_LINES = 15;

@@ -3,8 +3,8 @@
 import { once } from "node:events";
 import type { ReadyMessage } from "@vqd/gpu-worker/main.ts";
 import type { ChildSpec } from "./child.ts";
-import { parseJsonLog } from "./log.ts";
-import { NODE, REPO, WORKER_MAIN } from "./paths.ts";
+import { parseJsonLog } from "../log.ts";
+import { NODE, REPO, WORKER_MAIN } from "../paths.ts";
 
 /** The first start with a model builds its graphs and checks them. */
 const READY_LIMIT_MS = 300_000;

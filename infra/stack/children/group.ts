@@ -1,7 +1,7 @@
 // Signals process groups: a child and everything that it has started.
 
 import { readdirSync } from "node:fs";
-import { isLivingMember } from "./process-identity.ts";
+import { isLivingMember } from "../process-identity.ts";
 
 /** Signals all processes of a group, if there are any. `group` is the id of its first process. */
 export function killGroup(group: number, signal: NodeJS.Signals): void {
