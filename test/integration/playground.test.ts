@@ -18,14 +18,14 @@ import { startTestStack, type TestStack } from "./support/stack.ts";
 const PROMPT = "fox, flat style";
 const OTHER_KEY = "key-of-somebody-else";
 const THIRD_KEY = "key-of-a-third";
-/** More than any machine needs for a picture. */
+/** More than any machine needs for an image. */
 const MADE_MS = 90_000;
 const PHONE: BrowserContextOptions = {
   viewport: { width: 390, height: 844 },
   hasTouch: true,
   isMobile: true,
 };
-/** Pictures for the documentation are written if this is set. */
+/** Images for the documentation are written if this is set. */
 const SCREENSHOTS = process.env["VQD_SCREENSHOTS"] ? join(REPO, "docs", "images") : undefined;
 
 if (chromiumPath === undefined) {
@@ -76,7 +76,7 @@ const progress = (page: Page, text: RegExp): Promise<void> =>
   page.locator("#progress-text", { hasText: text }).waitFor({ timeout: MADE_MS });
 const done = (page: Page): Promise<void> => progress(page, /^Done/);
 
-/** Fills in what makes a picture quickly. */
+/** Fills in what makes an image quickly. */
 async function fill(page: Page, { prompt = PROMPT, steps = 10, seed = "7" } = {}): Promise<void> {
   await page.fill("#prompt", prompt);
   await page.fill("#steps", String(steps));
@@ -139,7 +139,7 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await page.keyboard.type("7");
     await tabTo(page, "make");
     await page.keyboard.press("Enter");
-    // Half-way, for the picture of it: a step takes a few hundredths of a second.
+    // Half-way, for the image of it: a step takes a few hundredths of a second.
     await page.waitForFunction(
       () => /^(?:Step [5-9]|Step 10|Done)/.test(document.querySelector("#progress-text")?.textContent ?? ""),
       undefined,
@@ -152,7 +152,7 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     expect(steps.map(({ text }) => Number(/^Step (\d+) of 10/.exec(text)?.[1]))).toEqual(
       Array.from({ length: 10 }, (_, i) => i + 1),
     );
-    // A token shown is a token that the text counts as unmasked. Steps can be quicker than frames: then the picture is
+    // A token shown is a token that the text counts as unmasked. Steps can be quicker than frames: then the image is
     // behind the text, at a step that was told before, and it never goes back.
     const counts = steps.map(({ text }) =>
       Number(new RegExp(`· (\\d+) of ${BUNDLED.tokens}`).exec(text)?.[1]),

@@ -1,1 +1,1 @@
-"""Trains the bundled VQ-Diffusion model: emoji pictures, a VQ-VAE, and a text-conditioned discrete diffusion model."""
+"""Trains the bundled VQ-Diffusion model: emoji images, a VQ-VAE, and a text-conditioned discrete diffusion model."""

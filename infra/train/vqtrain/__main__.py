@@ -13,7 +13,7 @@ from .config import Config
 from .output.evaluate import evaluate
 from .output.export import export
 from .output.pack import pack
-from .output.picture_source import PictureSource
+from .output.image_source import ImageSource
 from .output.plot import plot_logs
 from .output.sheet import make_sheet
 from .output.snapshot import restore, snapshot
@@ -49,21 +49,21 @@ def main() -> None:
     )
     exporting = add("export", "write the averaged weights as a checkpoint in the diffusers layout")
     exporting.add_argument("folder", type=Path, help="where to")
-    add("reader", "train the network that judges pictures")
+    add("reader", "train the network that judges images")
     evaluating = add("evaluate", "measure a checkpoint folder: figures as JSON")
     evaluating.add_argument("folder", type=Path, help="the checkpoint")
     evaluating.add_argument("output", type=Path, help="path of the report, without its ending")
     evaluating.add_argument("--scenes", type=int, default=100, help="of each kind [100]")
-    drawing = add("sheet", "draw a file of prompts, one a line, as one sheet of pictures")
+    drawing = add("sheet", "draw a file of prompts, one a line, as one sheet of images")
     drawing.add_argument("folder", type=Path, help="the checkpoint")
     drawing.add_argument("prompts", type=Path, help="the file")
     drawing.add_argument("output", type=Path, help="the PNG file to write")
-    for pictures in (evaluating, drawing):
-        pictures.add_argument("--steps", type=int, help="denoising steps [16, or the service's default]")
-        pictures.add_argument("--guidance-scale", type=float, help="[1, or the service's default]")
-        pictures.add_argument("--api", metavar="URL", help="let a running service with this checkpoint make the pictures: "
+    for images in (evaluating, drawing):
+        images.add_argument("--steps", type=int, help="denoising steps [16, or the service's default]")
+        images.add_argument("--guidance-scale", type=float, help="[1, or the service's default]")
+        images.add_argument("--api", metavar="URL", help="let a running service with this checkpoint make the images: "
                               "http://HOST:PORT/v1, its key in VQD_API_KEY")  # fmt: skip
-        pictures.add_argument("--seed", type=int, default=0, help="[0]")
+        images.add_argument("--seed", type=int, default=0, help="[0]")
     add("plot", "draw the logs of the run").add_argument("folder", type=Path, help="where to")
     add("pack", "what the later stages need of the data, as one archive").add_argument(
         "archive", type=Path, help="the .tar to write"
@@ -108,8 +108,8 @@ def main() -> None:
             plot_logs(config.run.run, options.folder)
 
 
-def source_of(options: argparse.Namespace) -> PictureSource:
-    return PictureSource(
+def source_of(options: argparse.Namespace) -> ImageSource:
+    return ImageSource(
         options.folder, steps=options.steps, guidance_scale=options.guidance_scale, seed=options.seed, api=options.api
     )
 
@@ -120,14 +120,14 @@ def common() -> argparse.ArgumentParser:
     parser.add_argument("--home", type=Path, help="folder of data and runs [VQD_TRAIN_HOME, else vqd-train]")
     parser.add_argument("--name", help="name of the run [first]")
     parser.add_argument("--threads", type=int, help="threads of torch [1]")
-    parser.add_argument("--max-images", type=int, help="pictures that the VQ-VAE is trained on [28000]")
+    parser.add_argument("--max-images", type=int, help="images that the VQ-VAE is trained on [28000]")
     parser.add_argument("--max-samples", type=int, help="samples that the denoiser is trained on [600000]")
     parser.add_argument(
         "--token-share",
         type=share,
-        help="of the latents that the denoiser sees of a picture, but for the last samples [1/3]",
+        help="of the latents that the denoiser sees of an image, but for the last samples [1/3]",
     )
-    parser.add_argument("--max-pictures", type=int, help="pictures that the reader is trained on [120000]")
+    parser.add_argument("--max-renders", type=int, help="images that the reader is trained on [120000]")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where torch computes [cpu]")
     parser.add_argument("--max-seconds", type=float, help="stop and save after so many seconds of work")
     parser.add_argument("--compile", action="store_true", default=None, help="torch.compile the denoiser")
@@ -163,7 +163,7 @@ def configure(options: argparse.Namespace) -> Config:
             **given("home", "name", "threads", "device", "max_seconds", "schedule_seconds", "workers", "compile"),
         ),
         vq=replace(config.vq, **given("max_images")),
-        reader=replace(config.reader, **given("max_pictures")),
+        reader=replace(config.reader, **given("max_renders")),
         transformer=replace(config.transformer, **given("max_samples", "token_share")),
     )
 

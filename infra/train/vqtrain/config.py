@@ -24,7 +24,7 @@ class DataConfig:
 
     resolution: int = 96
     held_out: int = 64
-    """Subjects whose pictures the VQ-VAE never sees, chosen by a hash of their key."""
+    """Subjects whose images the VQ-VAE never sees, chosen by a hash of their key."""
     max_subjects: int | None = None
     word_vectors: bool = True
     """Whether words are known by their vectors, and synonyms by WordNet."""
@@ -80,13 +80,13 @@ class VQConfig:
     decoder_learning_rate: float = 2e-4
     decoder_final_factor: float = 0.05
     corrupted: float = 0.1
-    """Largest share of wrong codes in a picture that the decoder is trained on alone."""
+    """Largest share of wrong codes in an image that the decoder is trained on alone."""
     weight_ema_images: int = 8_000
     """Time constant, in images, of the weight average that is evaluated and exported."""
     shift_pixels: int = 6
     """Augmentation: random shift up to this many pixels, horizontal flip, and zoom by up to 10 %."""
     augmented: float = 0.25
-    """Share of the pictures that are augmented: scenes stand on the grid of latents, and are wanted best there."""
+    """Share of the images that are augmented: scenes stand on the grid of latents, and are wanted best there."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class TransformerConfig:
     """As in the paper: a tenth of the latents is replaced, not masked, at the last step, so errors can be undone."""
 
     def shown(self, latents: int, progress: float) -> int:
-        """Of `latents`, those that the denoiser sees of a picture, where `progress` of all samples are seen."""
+        """Of `latents`, those that the denoiser sees of an image, where `progress` of all samples are seen."""
         return latents if progress >= 1 - self.whole_samples else round(latents * self.token_share)
 
     def part_size(self, latents: int) -> int:
@@ -154,7 +154,7 @@ class TransformerConfig:
     kept_weight: float = 0.1
     """
     Weight of the loss on latents that noise has left as they are. Replaced ones count as masked ones do: putting errors right is
-    what keeps a run's pictures clean (GIDD, arXiv 2503.04482).
+    what keeps a run's images clean (GIDD, arXiv 2503.04482).
     """
     vectors_alone: float = 0.35
     """Share of samples whose words are known by their word vectors only."""
@@ -165,11 +165,11 @@ class TransformerConfig:
 
 @dataclass(frozen=True)
 class ReaderConfig:
-    """The network that judges pictures."""
+    """The network that judges images."""
 
     batch_size: int = 32
-    max_pictures: int = 120_000
-    warmup_pictures: int = 1_000
+    max_renders: int = 120_000
+    warmup_renders: int = 1_000
     learning_rate: float = 1e-3
 
 
@@ -227,7 +227,7 @@ class Config:
     reader: ReaderConfig = ReaderConfig()
 
     def large(self) -> Config:
-        """For a GPU: a larger denoiser, batches that fill it, more of each picture."""
+        """For a GPU: a larger denoiser, batches that fill it, more of each image."""
         return replace(
             self,
             run=replace(self.run, workers=12, log_steps=20, evaluate_seconds=60),
@@ -235,7 +235,7 @@ class Config:
             transformer=replace(self.transformer, layers=10, heads=9, batch_size=256, part_latents=200_000,
                                 token_share=0.5, learning_rate=1.2e-3, muon_learning_rate=0.02, warmup_samples=20_000,
                                 weight_ema_samples=40_000),
-            reader=replace(self.reader, batch_size=128, max_pictures=400_000),
+            reader=replace(self.reader, batch_size=128, max_renders=400_000),
         )  # fmt: skip
 
     def smoke(self) -> Config:
@@ -250,5 +250,5 @@ class Config:
             transformer=replace(self.transformer, layers=2, heads=2, head_width=16, num_timesteps=20,
                                 max_samples=1_600, warmup_samples=160, weight_ema_samples=400,
                                 cross_gain=5.7),
-            reader=replace(self.reader, max_pictures=320, warmup_pictures=32),
+            reader=replace(self.reader, max_renders=320, warmup_renders=32),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A small convolutional network that says what a picture shows. It judges; nothing that it judges has learned from it."""
+"""A small convolutional network that says what an image shows. It judges; nothing that it judges has learned from it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Block(nn.Module):
 
 
 class Reader(nn.Module):
-    """Pictures [B, 3, H, W] in -1 .. 1 -> logits of each answer, a list of [B, classes]."""
+    """Images [B, 3, H, W] in -1 .. 1 -> logits of each answer, a list of [B, classes]."""
 
     def __init__(self, num_subjects: int) -> None:
         super().__init__()
@@ -70,11 +70,11 @@ class Reader(nn.Module):
         self.answer = nn.Linear(HIDDEN, sum(sizes_of_answers(num_subjects)))
         self.num_subjects = num_subjects
 
-    def forward(self, pictures: Tensor) -> list[Tensor]:
-        features = F.adaptive_avg_pool2d(self.blocks(pictures), POOLED).flatten(1)
+    def forward(self, images: Tensor) -> list[Tensor]:
+        features = F.adaptive_avg_pool2d(self.blocks(images), POOLED).flatten(1)
         return list(self.answer(F.relu(self.hidden(features))).split(sizes_of_answers(self.num_subjects), -1))
 
     @torch.no_grad()
-    def read(self, pictures: Tensor) -> Tensor:
+    def read(self, images: Tensor) -> Tensor:
         """The likeliest answers, [B, 8]."""
-        return torch.cat([torch.stack([a.argmax(-1) for a in self(part)], 1) for part in pictures.split(32)])
+        return torch.cat([torch.stack([a.argmax(-1) for a in self(part)], 1) for part in images.split(32)])

@@ -157,7 +157,7 @@ class Quantizer(nn.Module):
 
 
 class VQModel(nn.Module):
-    """Pictures are float, [B, 3, H, W] in -1 .. 1; tokens are int64, [B, H / f, W / f]."""
+    """Images are float, [B, 3, H, W] in -1 .. 1; tokens are int64, [B, H / f, W / f]."""
 
     def __init__(self, config: VQConfig) -> None:
         super().__init__()
@@ -167,12 +167,12 @@ class VQModel(nn.Module):
         self.post_quant_conv = nn.Conv2d(config.code_width, config.code_width, 1)
         self.decoder = Decoder(config)
 
-    def latents(self, pictures: Tensor) -> Tensor:
+    def latents(self, images: Tensor) -> Tensor:
         """The encoder's output before quantization, [B, width, h, w]."""
-        return self.quant_conv(self.encoder(pictures))
+        return self.quant_conv(self.encoder(images))
 
-    def encode(self, pictures: Tensor) -> Tensor:
-        z = self.latents(pictures)
+    def encode(self, images: Tensor) -> Tensor:
+        z = self.latents(images)
         return self.quantize.nearest(z.permute(0, 2, 3, 1).flatten(0, 2)).reshape(z.shape[0], *z.shape[2:])
 
     def decode(self, tokens: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""What comes out of a run: checkpoints, pictures, figures."""
+"""What comes out of a run: checkpoints, images, figures."""

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: what a checkpoint's pictures show, as the reader reads them, beside what it reads of the true ones."""
+"""Stage `evaluate`: what a checkpoint's images show, as the reader reads them, beside what it reads of the true ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..training.corpus import Corpus, load_corpus
 from ..training.train_reader import ReaderScenes, load_reader
 from ..training.train_vqvae import psnr
 from ..words.synonyms import load_words
-from .picture_source import PictureSource
+from .image_source import ImageSource
 
 SUBJECT, COLOUR, OTHER, OTHER_COLOUR, COUNT, RELATION, BACKGROUND, STYLE = range(8)
 """Columns of the reader's answers."""
@@ -32,12 +32,12 @@ JUDGED: dict[str, tuple[int, ...]] = {
     "pair": (SUBJECT, OTHER, RELATION),
     "colour pair": (SUBJECT, COLOUR, OTHER, OTHER_COLOUR, RELATION),
 }
-"""The answers that must all be right for a picture of a kind to count as right."""
+"""The answers that must all be right for an image of a kind to count as right."""
 NAMES = ("subject", "colour", "other", "other_colour", "count", "relation", "background", "style")
 
 
-def evaluate(config: Config, source: PictureSource, output: Path, *, scenes: int) -> None:
-    """Writes `output`.json, and prints it: shares of right pictures by kind, with their ceilings."""
+def evaluate(config: Config, source: ImageSource, output: Path, *, scenes: int) -> None:
+    """Writes `output`.json, and prints it: shares of right images by kind, with their ceilings."""
     evaluation = Evaluation(config, source)
     figures: dict[str, object] = {"settings": source.settings(), "scenes": scenes}
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -50,14 +50,14 @@ def evaluate(config: Config, source: PictureSource, output: Path, *, scenes: int
 class Evaluation:
     """One checkpoint beside the corpus that it was trained on."""
 
-    def __init__(self, config: Config, source: PictureSource) -> None:
+    def __init__(self, config: Config, source: ImageSource) -> None:
         self.source, self.reader = source, load_reader(config)
         self.corpus: Corpus = load_corpus(config)
         self.painter = ReaderScenes(config, 0)
         _, self.unseen_words = load_words(config)
 
     def measures(self, count: int) -> dict[str, Callable[[], dict[str, float]]]:
-        """By name; each makes and judges its pictures when it is called."""
+        """By name; each makes and judges its images when it is called."""
         found: dict[str, Callable[[], dict[str, float]]] = {}
         for kind in KINDS:
             for held_out in (False, True) if kind in HELD_OUT_IN else (False,):
@@ -74,13 +74,13 @@ class Evaluation:
 
     def judge(self, scenes: list[Scene], prompts: list[str], *, ceilings: bool) -> dict[str, float]:
         """
-        Share of pictures that are right, and of each answer; `painted` and `decoded`: the same of the true pictures, and of the true
-        latents; PSNR (dB, mean error) to the true picture.
+        Share of images that are right, and of each answer; `painted` and `decoded`: the same of the true images, and of the true
+        latents; PSNR (dB, mean error) to the true image.
         """
-        pictures = self.source.draw(prompts)
+        images = self.source.draw(prompts)
         true = self.painter.paint(scenes)
-        figures = self.shares(pictures, scenes)
-        figures["psnr"] = psnr(((pictures - true) ** 2).mean().item())
+        figures = self.shares(images, scenes)
+        figures["psnr"] = psnr(((images - true) ** 2).mean().item())
         if ceilings:
             latents, _ = self.corpus.compose(scenes)
             decoded = torch.cat([self.source.pipeline.decode(part) for part in latents.split(12)])
@@ -89,9 +89,9 @@ class Evaluation:
             figures["psnr_decoded"] = psnr(((decoded - true) ** 2).mean().item())
         return figures
 
-    def shares(self, pictures: Tensor, scenes: list[Scene]) -> dict[str, float]:
+    def shares(self, images: Tensor, scenes: list[Scene]) -> dict[str, float]:
         judged = JUDGED[scenes[0].kind]
         wanted = torch.tensor([answers(scene, self.corpus.num_subjects) for scene in scenes])
-        hits = (self.reader.read(pictures) == wanted)[:, list(judged)]
+        hits = (self.reader.read(images) == wanted)[:, list(judged)]
         by_name = {NAMES[column]: hits[:, i].float().mean().item() for i, column in enumerate(judged)}
         return {"right": hits.all(1).float().mean().item(), **by_name}

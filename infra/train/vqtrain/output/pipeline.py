@@ -1,4 +1,4 @@
-"""A checkpoint folder in the diffusers layout, loaded back into this recipe's modules: text to pictures."""
+"""A checkpoint folder in the diffusers layout, loaded back into this recipe's modules: text to images."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Pipeline:
         return logits.float().log_softmax(-1)
 
     def generate(self, prompts: list[str], *, steps: int, guidance_scale: float, seed: int = 0) -> Tensor:
-        """Pictures [B, 3, H, W] in -1 .. 1, from one generator for the whole batch."""
+        """Images [B, 3, H, W] in -1 .. 1, from one generator for the whole batch."""
         return self.decode(self.latents(prompts, steps=steps, guidance_scale=guidance_scale, seed=seed))
 
     def latents(self, prompts: list[str], *, steps: int, guidance_scale: float, seed: int = 0) -> Tensor:

@@ -1,4 +1,4 @@
-"""Small line plots of the training logs and picture grids, as PNG, with nothing but Pillow."""
+"""Small line plots of the training logs and image grids, as PNG, with nothing but Pillow."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def plot_logs(run: Path, folder: Path) -> None:
     """A plot of each measure, from the logs of a run that exist."""
     folder.mkdir(parents=True, exist_ok=True)
     plots = (
-        ("vqvae", "images", ("held_out_psnr", "held_out_mean_psnr"), "VQ-VAE: PSNR on held-out pictures, dB, by images"),
+        ("vqvae", "images", ("held_out_psnr", "held_out_mean_psnr"), "VQ-VAE: PSNR on held-out images, dB, by images"),
         ("transformer", "samples", SEEN, "Denoiser: nats at full mask by kind of scene, by samples"),
         ("transformer", "samples", tuple(f"held_{kind}" for kind in SEEN if kind != "plain"), "The same of held-out scenes"),
-        ("reader", "pictures", ("subject", "colour", "other"), "Reader: share of right answers, by pictures"),
+        ("reader", "images", ("subject", "colour", "other"), "Reader: share of right answers, by images"),
     )  # fmt: skip
     for name, x, fields, title in plots:
         log = run / f"{name}.jsonl"
@@ -69,6 +69,6 @@ def plot_logs(run: Path, folder: Path) -> None:
             line_plot(series, title, folder / f"{name}{held_out}.png")
 
 
-def to_bytes(pictures: Tensor) -> np.ndarray:
-    """Pictures [N, 3, H, W] in -1 .. 1 to uint8 [N, H, W, 3]."""
-    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+def to_bytes(images: Tensor) -> np.ndarray:
+    """Images [N, 3, H, W] in -1 .. 1 to uint8 [N, H, W, 3]."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,4 +1,4 @@
-"""Sampling in the order of confidence (MaskGIT, arXiv 2202.04200): what the recipe looks at its own pictures with."""
+"""Sampling in the order of confidence (MaskGIT, arXiv 2202.04200): what the recipe looks at its own images with."""
 
 from __future__ import annotations
 

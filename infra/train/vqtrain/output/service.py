@@ -1,4 +1,4 @@
-"""A running vqd service as a source of pictures: what its users get, quantization and all, in place of this recipe's own sampler."""
+"""A running vqd service as a source of images: what its users get, quantization and all, in place of this recipe's own sampler."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Service:
     """The predictions of an API (`http://host:port/v1`), with the key in VQD_API_KEY."""
 
     BATCH = 10
-    """Pictures of one prediction, at most."""
+    """Images of one prediction, at most."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -35,7 +35,7 @@ class Service:
             raise SystemExit(f"{API_KEY} must hold the key of {url}")
 
     def generate(self, prompts: list[str], *, steps: int | None, guidance_scale: float | None, seed: int) -> Tensor:
-        """Pictures [B, 3, H, W] in -1 .. 1. What is None is left to the service; steps that are given are strided."""
+        """Images [B, 3, H, W] in -1 .. 1. What is None is left to the service; steps that are given are strided."""
         wanted = {"prompt": prompts, "seed": seed, "output_format": "png"}
         if steps is not None:
             wanted |= {"num_inference_steps": steps, "scheduler": "strided"}
@@ -47,7 +47,7 @@ class Service:
             prediction = self._json(f"/predictions/{prediction['id']}")
         if prediction["status"] != "succeeded":
             raise SystemExit(f"prediction {prediction['id']}: {prediction['status']}: {prediction['error']}")
-        return to_float(np.stack([picture(url) for url in prediction["output"]]))
+        return to_float(np.stack([image(url) for url in prediction["output"]]))
 
     def _json(self, path: str, body: dict | None = None) -> dict:
         data = None if body is None else json.dumps(body).encode()
@@ -59,8 +59,8 @@ class Service:
         return json.loads(read(Request(self.url + path, data, headers)))
 
 
-def picture(url: str) -> np.ndarray:
-    """[H, W, 3], uint8. A picture's address needs no key, and may be another host's, which must not get it."""
+def image(url: str) -> np.ndarray:
+    """[H, W, 3], uint8. An image's address needs no key, and may be another host's, which must not get it."""
     return np.array(Image.open(BytesIO(read(Request(url)))).convert("RGB"))
 
 

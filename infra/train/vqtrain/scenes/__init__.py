@@ -1,1 +1,1 @@
-"""What pictures show: subjects, sprites, and the scenes that are composed of them."""
+"""What images show: subjects, sprites, and the scenes that are composed of them."""

@@ -1,4 +1,4 @@
-"""What a picture shows, where it stands on the grid of latents, and how it is painted in pixels."""
+"""What an image shows, where it stands on the grid of latents, and how it is painted in pixels."""
 
 from __future__ import annotations
 
@@ -98,16 +98,16 @@ class Painter:
     def paint(self, scene: Scene) -> np.ndarray:
         """uint8 [resolution, resolution, 3]."""
         background = BACKGROUNDS[scene.background] if scene.background else WHITE
-        picture = np.empty((self.resolution, self.resolution, 3), np.uint8)
-        picture[:] = background
+        image = np.empty((self.resolution, self.resolution, 3), np.uint8)
+        image[:] = background
         for place in placements(scene, self.resolution // self.factor):
             sprite = self.sprite(place.thing, place.size)
             if scene.style:
                 sprite = apply_style(sprite, scene.style, self.factor)
             margin = (self.sizes[place.size].cells * self.factor - len(sprite)) // 2
             top, left = (place.top * self.factor + margin, place.left * self.factor + margin)
-            picture[top : top + len(sprite), left : left + len(sprite)] = on(background, sprite)
-        return picture
+            image[top : top + len(sprite), left : left + len(sprite)] = on(background, sprite)
+        return image
 
     def sprite(self, thing: Thing, size: int) -> np.ndarray:
         return self.sprites.pixels[size][self.sprites.row[thing.subject, thing.colour]]

@@ -22,21 +22,21 @@ JUDGED_AT = 48
 
 @dataclass(frozen=True)
 class Size:
-    """Side of the square of latents that a sprite takes, and of the picture in its middle."""
+    """Side of the square of latents that a sprite takes, and of the image in its middle."""
 
     cells: int
     pixels: int
 
 
 def sizes(config: Config) -> tuple[Size, Size, Size]:
-    """Large, medium, small: the whole picture, half and a third of its side, the latter two with a margin."""
+    """Large, medium, small: the whole image, half and a third of its side, the latter two with a margin."""
     side, factor = config.data.resolution // config.vq.factor, config.vq.factor
     return Size(side, side * factor), Size(side // 2, side // 2 * factor - 4), Size(side // 3, side // 3 * factor - 4)
 
 
 @dataclass(frozen=True)
 class Sprites:
-    """Subjects with their pictures, uint8 RGBA [N, pixels, pixels, 4] a size; row `row[subject, colour]` of each."""
+    """Subjects with their images, uint8 RGBA [N, pixels, pixels, 4] a size; row `row[subject, colour]` of each."""
 
     subjects: list[Subject]
     rows: list[tuple[int, str]]
@@ -53,7 +53,7 @@ def prepare(config: Config) -> None:
     """Writes `sprites-<pixels>.npy` and `subjects.json`; what is there already is made anew."""
     subjects, svgs = choose(config.data, config.run.data)
     rows, drawn = [], []
-    colours = [dominant(picture) for picture in render(svgs, JUDGED_AT)]
+    colours = [dominant(image) for image in render(svgs, JUDGED_AT)]
     for index, (subject, svg, colour) in enumerate(zip(subjects, svgs, colours, strict=True)):
         rows.append((index, OWN))
         drawn.append(svg)

@@ -1,4 +1,4 @@
-"""Styles that can be derived from any picture: a silhouette, an outline, shades of grey, coarse pixels."""
+"""Styles that can be derived from any image: a silhouette, an outline, shades of grey, coarse pixels."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def apply_style(sprite: np.ndarray, style: str, block: int) -> np.ndarray:
         return join(coarse(rgb * alpha[..., None], block) / np.maximum(coarse(alpha, block), 1e-3)[..., None],
                     np.where(coarse(alpha, block) >= 0.5, 1.0, 0.0))  # fmt: skip
     if style == "outline":
-        picture = np.pad(rgb * alpha[..., None] + 255 * (1 - alpha[..., None]), ((1, 1), (1, 1), (0, 0)), mode="edge")
-        across, down = picture[1:-1, 2:] - picture[1:-1, :-2], picture[2:, 1:-1] - picture[:-2, 1:-1]
+        image = np.pad(rgb * alpha[..., None] + 255 * (1 - alpha[..., None]), ((1, 1), (1, 1), (0, 0)), mode="edge")
+        across, down = image[1:-1, 2:] - image[1:-1, :-2], image[2:, 1:-1] - image[:-2, 1:-1]
         strength = np.sqrt(across**2 + down**2).max(-1) / 255
         return join(np.full_like(rgb, INK), np.clip(strength * LINE_GAIN - 0.2, 0, 1))
     raise ValueError(f"no style {style}")

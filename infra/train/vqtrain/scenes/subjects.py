@@ -1,4 +1,4 @@
-"""The subjects: what each is called, where its picture comes from, and how often it is shown."""
+"""The subjects: what each is called, where its image comes from, and how often it is shown."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LEFT_OUT = re.compile(
     r"|^(pink|orange|yellow|green|blue|light blue|purple|brown|black|grey|white) heart$|^(green|blue|orange) book$"
     r"|square button|hands?,? .*holding hands|^(wo)?m[ae]n (holding hands|and man)|gesturing|^oncoming |^heart suit$"
 )
-"""Labels of pictures that others show as well, in another colour or direction; subjects that words/ lists stay."""
+"""Labels of images that others show as well, in another colour or direction; subjects that words/ lists stay."""
 TWINS = ("person-gesture", "person-activity", "person-sport", "person-fantasy", "person-role")
-"""Subgroups where a person's, a man's and a woman's picture differ little."""
+"""Subgroups where a person's, a man's and a woman's image differ little."""
 THINGS = ("animals-nature/", "food-drink/", "travel-places/transport", "travel-places/place-building", "travel-places/hotel",
           "activities/", "objects/", "people-body/person-role", "people-body/person-fantasy", "people-body/body-parts")  # fmt: skip
 """Groups whose subjects have names that can be counted."""
@@ -132,7 +132,7 @@ def _game_icons(data: Path) -> list[tuple[Subject, str]]:
 
 
 def is_twin(label: str, subgroup: str, known: set[str]) -> bool:
-    """A man's or woman's picture beside the same one of a person."""
+    """A man's or woman's image beside the same one of a person."""
     role = re.sub(r"^(wo)?m[ae]n ", "", label)
     return subgroup in TWINS and role != label and bool({role, f"person {role}", f"people {role}"} & known)
 

@@ -1,4 +1,4 @@
-"""Does the text say what the picture will be? Cross-entropy at full mask, by kind of scene, seen and held out."""
+"""Does the text say what the image will be? Cross-entropy at full mask, by kind of scene, seen and held out."""
 
 from __future__ import annotations
 

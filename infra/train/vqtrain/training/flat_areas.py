@@ -1,5 +1,5 @@
 """
-One code for each flat colour. The encoder, which sees the whole picture, gives flat areas of one colour hundreds of different codes that
+One code for each flat colour. The encoder, which sees the whole image, gives flat areas of one colour hundreds of different codes that
 decode alike: 3.5 nats of noise in two cells of five, which a denoiser would have to learn by heart. Settled, they cost 0.4 dB.
 """
 
@@ -20,13 +20,13 @@ def colour_key(rgb: np.ndarray) -> np.ndarray:
     return (level[..., 0] * LEVELS + level[..., 1]) * LEVELS + level[..., 2]
 
 
-def flat_colours(picture: np.ndarray, factor: int, margin: int) -> np.ndarray:
+def flat_colours(image: np.ndarray, factor: int, margin: int) -> np.ndarray:
     """
-    Of a picture, uint8 [S, S, 3], without `margin` cells on each side: int32 [cells, cells], keys of the colours of cells that have one
+    Of an image, uint8 [S, S, 3], without `margin` cells on each side: int32 [cells, cells], keys of the colours of cells that have one
     colour together with their eight neighbours, or NOT_FLAT.
     """
-    side = len(picture) // factor
-    padded = np.pad(picture, ((factor, factor), (factor, factor), (0, 0)), mode="edge")
+    side = len(image) // factor
+    padded = np.pad(image, ((factor, factor), (factor, factor), (0, 0)), mode="edge")
     cells = padded.reshape(side + 2, factor, side + 2, factor, 3)
     least, most = cells.min((1, 3)), cells.max((1, 3))
     around = [(slice(y, y + side), slice(x, x + side)) for y in range(3) for x in range(3)]

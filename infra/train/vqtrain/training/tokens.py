@@ -21,7 +21,7 @@ from .runstate import load_checkpoint
 from .train_vqvae import checkpoint_path, to_float
 
 MARGIN_CELLS = {LARGE: 0, MEDIUM: 3, SMALL: 2}
-"""Empty cells around a sprite when it is encoded: with so many its picture is as full as a scene of several is."""
+"""Empty cells around a sprite when it is encoded: with so many its image is as full as a scene of several is."""
 BATCH = 16
 Key = tuple[int, str, int, str, str]
 """Subject, colour, size, background, style."""
@@ -83,11 +83,11 @@ class Encoder:
     def encode(self, keys: list[Key]) -> np.ndarray:
         """int16 [N, cells, cells] of keys of one size."""
         margin = MARGIN_CELLS[keys[0][2]]
-        pictures = to_float(np.stack([self.canvas(key) for key in keys])).to(
+        images = to_float(np.stack([self.canvas(key) for key in keys])).to(
             self.device, memory_format=torch.channels_last
         )
         with torch.autocast(self.device, torch.bfloat16):
-            z = self.model.latents(pictures).float()
+            z = self.model.latents(images).float()
         tokens = self.model.quantize.nearest(z.permute(0, 2, 3, 1).flatten(0, 2)).reshape(len(keys), *z.shape[2:])
         return tokens[:, margin : z.shape[2] - margin, margin : z.shape[3] - margin].cpu().numpy().astype(np.int16)
 

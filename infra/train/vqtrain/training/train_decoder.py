@@ -26,7 +26,7 @@ from .runstate import (
 from .tokens import load_encoder, load_tokens
 from .train_vqvae import (
     GRADIENT_CLIP,
-    TEST_PICTURES,
+    TEST_IMAGES,
     mean_psnr,
     reconstruction_loss,
     to_float,
@@ -70,11 +70,11 @@ def train_decoder(config: Config) -> None:
         factor = learning_rate_factor(seen, settings.warmup_images, total, settings.decoder_final_factor)
         for group in optimizer.param_groups:
             group["lr"] = settings.decoder_learning_rate * factor
-        pictures, codes = (values.to(device) for values in pairs.draw(settings.batch_size))
+        images, codes = (values.to(device) for values in pairs.draw(settings.batch_size))
         codes = corrupted(codes, settings)
         with torch.autocast(device, torch.bfloat16):
             decoded = model.decode(codes).float()
-        loss = reconstruction_loss(decoded, pictures, settings)
+        loss = reconstruction_loss(decoded, images, settings)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, GRADIENT_CLIP)
@@ -103,7 +103,7 @@ def load_vqvae(config: Config) -> VQModel:
 
 
 class Pairs:
-    """Scenes as pictures [B, 3, H, W] in -1 .. 1 and as composed codes [B, h, w]."""
+    """Scenes as images [B, 3, H, W] in -1 .. 1 and as composed codes [B, h, w]."""
 
     def __init__(self, config: Config, seed: int) -> None:
         sprites = load_sprites(config)
@@ -116,17 +116,17 @@ class Pairs:
     def fixed(self) -> dict[str, list[Scene]]:
         """The same in every run, by kind."""
         random = Random(0)
-        return {kind: [self.source.draw(random, kind) for _ in range(TEST_PICTURES)] for kind in KINDS}
+        return {kind: [self.source.draw(random, kind) for _ in range(TEST_IMAGES)] for kind in KINDS}
 
     def of(self, scenes: list[Scene]) -> tuple[Tensor, Tensor]:
-        pictures = to_float(np.stack([self.painter.paint(scene) for scene in scenes]))
+        images = to_float(np.stack([self.painter.paint(scene) for scene in scenes]))
         codes = np.stack([self.tokens.compose(scene)[0] for scene in scenes]).astype(np.int64)
-        return pictures, torch.from_numpy(codes).unflatten(1, (self.tokens.side, self.tokens.side))
+        return images, torch.from_numpy(codes).unflatten(1, (self.tokens.side, self.tokens.side))
 
 
 def corrupted(codes: Tensor, settings: VQConfig) -> Tensor:
     """
-    Codes [B, h, w] of which up to a share of `corrupted` in each picture are replaced at random: a decoder that has seen wrong ones does
+    Codes [B, h, w] of which up to a share of `corrupted` in each image are replaced at random: a decoder that has seen wrong ones does
     not show them as specks (RobusTok, arXiv 2503.08354).
     """
     shares = settings.corrupted * torch.rand(len(codes), 1, 1, device=codes.device)
@@ -139,7 +139,7 @@ def measure(model: VQModel, test: dict[str, tuple[Tensor, Tensor]]) -> dict[str,
     """Mean PSNR in dB of the right codes decoded, by kind of scene."""
     device = next(model.parameters()).device
     figures = {}
-    for kind, (pictures, codes) in test.items():
+    for kind, (images, codes) in test.items():
         decoded = model.decode(codes.to(device)).clamp(-1, 1).cpu()
-        figures[f"psnr_{kind.replace(' ', '_')}"] = mean_psnr(((decoded - pictures) ** 2).mean(dim=(1, 2, 3)))
+        figures[f"psnr_{kind.replace(' ', '_')}"] = mean_psnr(((decoded - images) ** 2).mean(dim=(1, 2, 3)))
     return figures

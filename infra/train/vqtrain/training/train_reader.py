@@ -24,7 +24,7 @@ FINAL_FACTOR = 0.02
 
 
 def train_reader(config: Config) -> None:
-    """Trains until `reader.max_pictures` or `run.max_seconds`."""
+    """Trains until `reader.max_renders` or `run.max_seconds`."""
     settings = config.reader
     torch.manual_seed(config.run.seed)
     scenes = ReaderScenes(config, config.run.seed)
@@ -46,23 +46,23 @@ def train_reader(config: Config) -> None:
     log = Log(config.run.run / "reader.jsonl")
     first_second = saved_at = clock.tick()
     steps, recent = 0, []
-    while seen < settings.max_pictures and clock.seconds - first_second < config.run.max_seconds:
-        factor = learning_rate_factor(seen, settings.warmup_pictures, settings.max_pictures, FINAL_FACTOR)
+    while seen < settings.max_renders and clock.seconds - first_second < config.run.max_seconds:
+        factor = learning_rate_factor(seen, settings.warmup_renders, settings.max_renders, FINAL_FACTOR)
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * factor
-        pictures, wanted = scenes.batch(settings.batch_size)
-        pictures, wanted = spoil(pictures).to(config.run.device), wanted.to(config.run.device)
+        images, wanted = scenes.batch(settings.batch_size)
+        images, wanted = spoil(images).to(config.run.device), wanted.to(config.run.device)
         with torch.autocast(config.run.device, torch.bfloat16):
-            given = model(pictures.contiguous(memory_format=torch.channels_last))
+            given = model(images.contiguous(memory_format=torch.channels_last))
         loss = sum(F.cross_entropy(answer.float(), wanted[:, i]) for i, answer in enumerate(given))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        seen, steps, now = seen + len(pictures), steps + 1, clock.tick()
+        seen, steps, now = seen + len(images), steps + 1, clock.tick()
         recent.append([(a.argmax(-1) == wanted[:, i]).float().mean().item() for i, a in enumerate(given)])
         if steps % config.run.log_steps == 0:
             subject, colour, other, *_ = np.mean(recent, 0).tolist()
-            log.write(pictures=seen, seconds=now, loss=loss.item(), subject=subject, colour=colour, other=other)
+            log.write(images=seen, seconds=now, loss=loss.item(), subject=subject, colour=colour, other=other)
             recent = []
         if now - saved_at > config.run.checkpoint_seconds:
             save()
@@ -79,7 +79,7 @@ class ReaderScenes:
         self.source = SceneSource(sprites.subjects, config.scenes, also_held_out=True)
 
     def batch(self, count: int) -> tuple[Tensor, Tensor]:
-        """Pictures [B, 3, H, W] and answers [B, 8]."""
+        """Images [B, 3, H, W] and answers [B, 8]."""
         scenes = [self.source.draw(self.random) for _ in range(count)]
         return self.paint(scenes), torch.tensor([answers(scene, len(self.source.subjects)) for scene in scenes])
 
@@ -87,14 +87,14 @@ class ReaderScenes:
         return to_float(np.stack([self.painter.paint(scene) for scene in scenes]))
 
 
-def spoil(pictures: Tensor) -> Tensor:
-    """What a decoder does to pictures, roughly: half of them blurred, all noisy, shifted by up to SHIFT pixels."""
+def spoil(images: Tensor) -> Tensor:
+    """What a decoder does to images, roughly: half of them blurred, all noisy, shifted by up to SHIFT pixels."""
     down, right = torch.randint(-SHIFT, SHIFT + 1, (2,)).tolist()
-    pictures = pictures.roll((down, right), (2, 3))
-    blurred = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    chosen = (torch.rand(len(pictures)) < 0.5)[:, None, None, None]
-    return torch.where(chosen, blurred, pictures) + NOISE * torch.randn_like(pictures) * torch.rand(
-        len(pictures), 1, 1, 1
+    images = images.roll((down, right), (2, 3))
+    blurred = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    chosen = (torch.rand(len(images)) < 0.5)[:, None, None, None]
+    return torch.where(chosen, blurred, images) + NOISE * torch.randn_like(images) * torch.rand(
+        len(images), 1, 1, 1
     )
 
 

@@ -29,7 +29,7 @@ from .runstate import (
     save_checkpoint,
 )
 
-TEST_PICTURES = 16
+TEST_IMAGES = 16
 """Of each kind of scene, for the figures on subjects that are held out."""
 KMEANS_BATCHES = 24
 GRADIENT_CLIP = 1.0
@@ -47,8 +47,8 @@ def train_vqvae(config: Config, *, warm_start: Path | None = None) -> None:
     seed = config.run.seed + time.time_ns() % 100_000
     torch.manual_seed(seed)
     device = config.run.device
-    pictures = Pictures(config, seed)
-    test = {kind: rows.to(device) for kind, rows in pictures.held_out().items()}
+    images = Images(config, seed)
+    test = {kind: rows.to(device) for kind, rows in images.held_out().items()}
 
     settings = config.vq
     # Channels last is quicker on a CPU by a twentieth.
@@ -74,7 +74,7 @@ def train_vqvae(config: Config, *, warm_start: Path | None = None) -> None:
             learner.load_state_dict(saved["learner"])
             optimizer.load_state_dict(saved["optimizer"])
     elif warm_start is None:
-        learner.start(model.quantize.embedding, sample_latents(model, pictures))
+        learner.start(model.quantize.embedding, sample_latents(model, images))
 
     def save() -> None:
         save_checkpoint(checkpoint_path(config), {
@@ -94,7 +94,7 @@ def train_vqvae(config: Config, *, warm_start: Path | None = None) -> None:
         factor = learning_rate_factor(seen, settings.warmup_images, total, final)
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * factor
-        batch = pictures.batch()
+        batch = images.batch()
         step = losses(model, batch, settings)
         optimizer.zero_grad(set_to_none=True)
         step.loss.backward()
@@ -128,30 +128,30 @@ class Step:
     nearest: Tensor
 
 
-def losses(model: VQModel, pictures: Tensor, settings: VQConfig) -> Step:
-    """Reconstruction and commitment on pictures [B, 3, H, W]; straight-through quantization."""
-    with torch.autocast(pictures.device.type, torch.bfloat16):
-        z = model.latents(pictures).float()
+def losses(model: VQModel, images: Tensor, settings: VQConfig) -> Step:
+    """Reconstruction and commitment on images [B, 3, H, W]; straight-through quantization."""
+    with torch.autocast(images.device.type, torch.bfloat16):
+        z = model.latents(images).float()
         rows = z.permute(0, 2, 3, 1).flatten(0, 2)
         nearest = model.quantize.nearest(rows.detach())
         codes = model.quantize.embedding(nearest).reshape(z.shape[0], *z.shape[2:], -1).permute(0, 3, 1, 2)
         decoded = model.decode_latents(z + (codes - z).detach()).float()
     commitment = F.mse_loss(z, codes)
-    loss = reconstruction_loss(decoded, pictures, settings) + settings.commitment_weight * commitment
-    return Step(loss, F.mse_loss(decoded, pictures).detach(), commitment.detach(), rows.detach(), nearest)
+    loss = reconstruction_loss(decoded, images, settings) + settings.commitment_weight * commitment
+    return Step(loss, F.mse_loss(decoded, images).detach(), commitment.detach(), rows.detach(), nearest)
 
 
-def reconstruction_loss(decoded: Tensor, pictures: Tensor, settings: VQConfig) -> Tensor:
-    """L2, L1, and L1 of the gradients, on pictures [B, 3, H, W] in -1 .. 1."""
-    edges = sum(F.l1_loss(decoded.diff(dim=d), pictures.diff(dim=d)) for d in (2, 3))
+def reconstruction_loss(decoded: Tensor, images: Tensor, settings: VQConfig) -> Tensor:
+    """L2, L1, and L1 of the gradients, on images [B, 3, H, W] in -1 .. 1."""
+    edges = sum(F.l1_loss(decoded.diff(dim=d), images.diff(dim=d)) for d in (2, 3))
     return (
-        settings.l2_weight * F.mse_loss(decoded, pictures)
-        + settings.l1_weight * F.l1_loss(decoded, pictures)
+        settings.l2_weight * F.mse_loss(decoded, images)
+        + settings.l1_weight * F.l1_loss(decoded, images)
         + settings.gradient_weight * edges
     )
 
 
-class Pictures:
+class Images:
     """Painted scenes: batches of subjects that are trained on, and fixed ones of subjects that are held out."""
 
     def __init__(self, config: Config, seed: int) -> None:
@@ -175,21 +175,21 @@ class Pictures:
         return batch.contiguous(memory_format=torch.channels_last)
 
     def held_out(self) -> dict[str, Tensor]:
-        """The same pictures in every run, by kind of scene."""
+        """The same images in every run, by kind of scene."""
         random = Random(0)
         return {
-            kind: to_float(np.stack([self.painter.paint(self.test.draw(random, kind)) for _ in range(TEST_PICTURES)]))
+            kind: to_float(np.stack([self.painter.paint(self.test.draw(random, kind)) for _ in range(TEST_IMAGES)]))
             for kind in KINDS
         }
 
 
-def to_float(pictures: np.ndarray) -> Tensor:
+def to_float(images: np.ndarray) -> Tensor:
     """uint8 [N, H, W, 3] to float [N, 3, H, W] in -1 .. 1."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def augment(batch: Tensor, shift: int) -> Tensor:
-    """Pictures [B, 3, H, W], each flipped, zoomed and shifted at random; its top left colour comes in at the borders."""
+    """Images [B, 3, H, W], each flipped, zoomed and shifted at random; its top left colour comes in at the borders."""
     count, size, device = len(batch), batch.shape[-1], batch.device
     if not count:
         return batch
@@ -204,9 +204,9 @@ def augment(batch: Tensor, shift: int) -> Tensor:
 
 
 @torch.no_grad()
-def sample_latents(model: VQModel, pictures: Pictures) -> Tensor:
+def sample_latents(model: VQModel, images: Images) -> Tensor:
     """Encoder outputs [N, width] of some batches, for the codebook's start."""
-    return torch.cat([model.latents(pictures.batch()).permute(0, 2, 3, 1).flatten(0, 2) for _ in range(KMEANS_BATCHES)])
+    return torch.cat([model.latents(images.batch()).permute(0, 2, 3, 1).flatten(0, 2) for _ in range(KMEANS_BATCHES)])
 
 
 def psnr(mean_square: float) -> float:
@@ -215,18 +215,18 @@ def psnr(mean_square: float) -> float:
 
 
 def mean_psnr(errors: Tensor) -> float:
-    """Mean over pictures of the PSNR (dB) of their mean square errors [N]."""
+    """Mean over images of the PSNR (dB) of their mean square errors [N]."""
     return float(np.mean([psnr(error) for error in errors.tolist()]))
 
 
 @torch.no_grad()
-def evaluate_vqvae(model: VQModel, pictures: dict[str, Tensor]) -> dict[str, float]:
+def evaluate_vqvae(model: VQModel, images: dict[str, Tensor]) -> dict[str, float]:
     """
-    Float32 figures on pictures [N, 3, H, W] by kind: PSNR of the mean error and mean of the PSNRs over all, mean PSNR by kind, and
+    Float32 figures on images [N, 3, H, W] by kind: PSNR of the mean error and mean of the PSNRs over all, mean PSNR by kind, and
     the share of codes used.
     """
     by_kind, used = {}, []
-    for kind, rows in pictures.items():
+    for kind, rows in images.items():
         errors = []
         for batch in rows.split(16):
             tokens = model.encode(batch)

@@ -41,7 +41,7 @@ GRAMMAR = frozenset({
 })  # fmt: skip
 """Words that say something else of a scene, or too little."""
 GENERAL = frozenset(
-    {"person", "man", "woman", "child", "boy", "girl", "rock", "picture", "ribbon", "package", "label", "building"}
+    {"person", "man", "woman", "child", "boy", "girl", "rock", "image", "ribbon", "package", "label", "building"}
 )
 """Subjects that much is a kind of, and that show none of it."""
 FILES = {

@@ -1,4 +1,4 @@
-"""Where the measured pictures come from: this recipe's own sampler, or a running service with the checkpoint."""
+"""Where the measured images come from: this recipe's own sampler, or a running service with the checkpoint."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ STEPS, GUIDANCE_SCALE = 16, 1.0
 BATCH = 12
 
 
-class PictureSource:
-    """Prompts to pictures. Steps and guidance that are None are the service's defaults, or STEPS and GUIDANCE_SCALE."""
+class ImageSource:
+    """Prompts to images. Steps and guidance that are None are the service's defaults, or STEPS and GUIDANCE_SCALE."""
 
     def __init__(
         self, folder: Path, *, steps: int | None = None, guidance_scale: float | None = None, seed: int = 0,
