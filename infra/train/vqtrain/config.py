@@ -116,7 +116,10 @@ class TransformerConfig:
 
     def shown(self, latents: int, progress: float) -> int:
         """Of `latents`, those that the denoiser sees of an image, where `progress` of all samples are seen."""
-        return latents if progress >= 1 - self.whole_samples else round(latents * self.token_share)
+        return latents if self.is_whole(progress) else round(latents * self.token_share)
+
+    def is_whole(self, progress: float) -> bool:
+        return progress >= 1 - self.whole_samples
 
     def part_size(self, latents: int) -> int:
         """Samples of a part: a divisor of `batch_size`."""
@@ -137,6 +140,8 @@ class TransformerConfig:
     """Share of the latents shown that differ from the empty background, as far as a scene has so many."""
     whole_samples: float = 0.08
     """The last samples of a run, as a share of `max_samples`, have all latents, as the pipeline has them."""
+    own_draws: float = 0.5
+    """Of those samples, the share that shows latents which the model itself has drawn, so that it learns to put its errors right."""
     learning_rate: float = 6e-4
     text_learning_rate: float = 2e-3
     muon_learning_rate: float = 0.01

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,9 +91,11 @@ def train_transformer(config: Config, warm_start: Path | None = None, team: Team
         if shown != (now_shown := settings.shown(corpus.tokens.side**2, seen / total)):
             shown = now_shown
             batches = stream(Batches(corpus, process, settings, shown, seed), config.run.workers)
+        own_draws = settings.own_draws if settings.is_whole(seen / total) else 0
         parts = next(batches).parts(settings.part_size(shown))
         for part in parts:
-            loss, figures = forward(model, part.to(device), settings.kept_weight, corpus.num_subjects)
+            part = with_own_draws(model, part.to(device), own_draws, process.mask)
+            loss, figures = forward(model, part, settings.kept_weight, corpus.num_subjects)
             (loss / len(parts)).backward()
             recent.append(figures.tolist())
         seen, steps = seen + settings.batch_size * team.size, steps + 1
@@ -144,6 +147,25 @@ def make_optimizers(model: TextToLatents, settings: TransformerConfig) -> list[t
         for group in optimizer.param_groups:
             group["first_lr"] = group["lr"]
     return [muon, adamw]
+
+
+@torch.no_grad()
+def with_own_draws(model: TextToLatents, batch: Batch, share: float, mask: int) -> Batch:
+    """
+    The batch with a share of its samples taken some steps on by the model itself: some of their masked latents are drawn from
+    p(x_0 | x_t), errors included, and t falls with the number of those that stay masked, as it does in a run.
+    """
+    own = torch.rand(len(batch.t), device=batch.t.device) < share
+    if not own.any():
+        return batch
+    with torch.autocast(batch.noisy.device.type, torch.bfloat16):
+        logits, _ = model(batch.noisy, batch.ids, batch.t, batch.empty, batch.places, batch.vectors_alone)
+    drawn = torch.distributions.Categorical(logits=logits.float()).sample()
+    unmasked = torch.rand(len(own), device=own.device) * own
+    chosen = (batch.noisy == mask) & (torch.rand_like(batch.noisy, dtype=torch.float) < unmasked[:, None])
+    return replace(
+        batch, noisy=torch.where(chosen, drawn, batch.noisy), t=((1 - unmasked) * batch.t).round().to(batch.t.dtype)
+    )
 
 
 def losses(model: TextToLatents, batch: Batch, kept_weight: float, num_subjects: int) -> tuple[Tensor, Tensor]:
