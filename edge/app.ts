@@ -9,6 +9,8 @@ import type { Route } from "./http/route.ts";
 import { huggingfaceRoutes } from "./huggingface/routes.ts";
 import { PROBLEMS_AND_OPENAI_ERRORS } from "./openai/errors.ts";
 import { openaiRoutes } from "./openai/routes.ts";
+import { searchModels } from "./replicate/resources.ts";
+import { replicateRoutes } from "./replicate/routes.ts";
 import { RateRefusal } from "./prediction/rate-state.ts";
 import { requireKey } from "./auth/bearer.ts";
 import { preflight } from "./http/middleware/cors.ts";
@@ -68,11 +70,12 @@ const ROUTES: readonly Route[] = [
   { path: "/v1/files/*", errors: PROBLEMS, secret: true },
   { path: "/v1/files/:capability/:name", errors: PROBLEMS, secret: true, open: true, get: getFile },
   ...openaiRoutes,
-  { path: "/v1/models", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getModels },
+  { path: "/v1/models", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getModels, query: searchModels },
   { path: "/v1/models/:id", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getModel },
   { path: "/v1/models/:owner/:name", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getModel },
   { path: "/v1/models/:owner/:name/predictions", errors: PROBLEMS_AND_OPENAI_ERRORS, post: createPrediction },
   { path: "/v1/models/:owner/:name/palette", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getPalette },
+  ...replicateRoutes,
   { path: "/healthz", errors: PROBLEMS, open: true, quiet: true, get: getHealth },
   { path: "/metrics", errors: PROBLEMS, scope: "metrics", quiet: true, get: getMetrics },
   { path: "/openapi.json", errors: PROBLEMS, open: true, get: getOpenApi },
@@ -81,18 +84,20 @@ const ROUTES: readonly Route[] = [
   { path: "/assets/:name", errors: PROBLEMS, open: true, get: getAsset },
 ];
 
+const READING: ReadonlySet<string> = new Set(["GET", "QUERY"]);
+
 const isOpen = ({ open }: Route, method: string): boolean =>
   open === true || (open === "get" && method === "GET");
 
 function addRoute(app: Hono<AppEnv>, route: Route): void {
   const { path } = route;
-  const handlers = (["get", "post", "put", "delete"] as const).flatMap((method) => {
+  const handlers = (["get", "post", "put", "delete", "query"] as const).flatMap((method) => {
     const handler = route[method];
     return handler === undefined ? [] : [{ method: method.toUpperCase(), handler }];
   });
   if (handlers.length === 0) return;
   for (const { method, handler } of handlers) {
-    const scope = route.scope ?? (method === "GET" ? "read" : "create");
+    const scope = route.scope ?? (READING.has(method) ? "read" : "create");
     app.on([method], [path], ...(isOpen(route, method) ? [] : [requireKey(scope)]), handler);
   }
   const methods = handlers.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method]));

@@ -171,6 +171,15 @@ export const imagesSchema = z
   })
   .openapi("Images");
 
+export const versionSchema = z
+  .strictObject({
+    id: z.string().describe("SHA-256 of the checkpoint's files."),
+    created_at: time.describe("When a worker last announced it."),
+    cog_version: z.literal("").describe("Empty: models are not packaged with Cog."),
+    openapi_schema: z.record(z.string(), z.unknown()).describe("Schemas of input and output."),
+  })
+  .openapi("Version");
+
 export const modelSchema = z
   .strictObject({
     id: z.string().describe("`owner/name`"),
@@ -182,11 +191,9 @@ export const modelSchema = z
     name: z.string(),
     description: z.string(),
     visibility: z.literal("public"),
-    latest_version: z.strictObject({
-      id: z.string().describe("SHA-256 of the checkpoint's files."),
-      created_at: time,
-      openapi_schema: z.record(z.string(), z.unknown()).describe("Schemas of input and output."),
-    }),
+    is_official: z.literal(false).describe("A field of Replicate's without a meaning here."),
+    run_count: z.literal(0).describe("Not counted; clients of Replicate require it."),
+    latest_version: versionSchema,
     defaults: z.strictObject({
       guidance_scale: z.number().describe("Used where a request does not set it."),
     }),

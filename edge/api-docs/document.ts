@@ -3,6 +3,7 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { huggingfaceOperations } from "../huggingface/operations.ts";
 import { openaiOperations } from "../openai/operations.ts";
+import { replicateOperations } from "../replicate/operations.ts";
 import { modelOperations } from "./models.ts";
 import { pageOperations } from "./pages.ts";
 import { predictionOperations } from "./predictions.ts";
@@ -14,6 +15,7 @@ const OPERATIONS = [
   ...openaiOperations,
   ...huggingfaceOperations,
   ...modelOperations,
+  ...replicateOperations,
   ...pageOperations,
 ];
 
@@ -59,6 +61,11 @@ export function openapiDocument(): Record<string, unknown> {
           "The text-to-image task of Hugging Face's inference: one request, whose response is the image.",
       },
       { name: "Models", description: "The models that workers have announced." },
+      {
+        name: "Replicate",
+        description:
+          "Replicate's other resources, for its clients: versions, deployments, hardware, collections.",
+      },
       { name: "Service", description: "Health, metrics, pages and this document." },
     ],
   });

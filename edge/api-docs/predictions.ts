@@ -140,6 +140,12 @@ const replayed = json(
 );
 const created = json(predictionSchema, "Created; with `Prefer: wait`, in its state at the end of the wait.");
 
+/** What all ways to create a prediction have in common. */
+export const creation = {
+  request: { headers: createHeaders, body: createBody },
+  responses: { 200: replayed, 201: created },
+};
+
 export const predictionOperations: readonly Operation[] = [
   {
     method: "post",
@@ -150,8 +156,8 @@ export const predictionOperations: readonly Operation[] = [
       "Replicate's API: responds immediately, or with `Prefer: wait` once the images are complete.",
     tags,
     ...KEYED,
-    request: { headers: createHeaders, body: createBody },
-    responses: { 200: replayed, 201: created, ...problems(...CREATE_ERRORS) },
+    request: creation.request,
+    responses: { ...creation.responses, ...problems(...CREATE_ERRORS) },
   },
   {
     method: "get",
@@ -176,12 +182,8 @@ export const predictionOperations: readonly Operation[] = [
     description: "The same, with the model in the path; `version` and `model` must be omitted.",
     tags,
     ...KEYED,
-    request: {
-      params: z.object({ owner: PATH.owner, name: PATH.name }),
-      headers: createHeaders,
-      body: createBody,
-    },
-    responses: { 200: replayed, 201: created, ...modelProblems(404, ...CREATE_ERRORS) },
+    request: { params: z.object({ owner: PATH.owner, name: PATH.name }), ...creation.request },
+    responses: { ...creation.responses, ...modelProblems(404, ...CREATE_ERRORS) },
   },
   {
     method: "get",

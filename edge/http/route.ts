@@ -7,10 +7,11 @@ import type { AppEnv, RouteTraits } from "./context.ts";
 export interface Route extends RouteTraits {
   /** Needs no key: the path itself is a secret, or there is nothing to protect; "get": only GET needs none. */
   readonly open?: true | "get";
-  /** The scope that the key must have; `read` for GET and `create` for others by default. */
+  /** The scope that the key must have; `read` for GET and QUERY, and `create` for others by default. */
   readonly scope?: Scope | "any";
   readonly get?: Handler<AppEnv>;
   readonly post?: Handler<AppEnv>;
   readonly put?: Handler<AppEnv>;
   readonly delete?: Handler<AppEnv>;
+  readonly query?: Handler<AppEnv>;
 }

@@ -4,7 +4,7 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { z } from "zod";
 import type { AppContext } from "../http/context.ts";
-import { listModels, resolveModel } from "../service/models.ts";
+import { listModels, newestOfEach, resolveModel } from "../service/models.ts";
 import { DEFAULTS, predictionInputSchema } from "../service/schemas.ts";
 import { modelUrl } from "../prediction/urls.ts";
 import { originOf } from "../http/urls.ts";
@@ -36,6 +36,14 @@ const withMaximum = (schema: z.core.JSONSchema.JSONSchema, maximum: number) => (
   anyOf: schema.anyOf?.map((each) => (each.maximum === undefined ? each : { ...each, maximum })),
 });
 
+/** A version of a model in Replicate's format. */
+export const viewVersion = (model: ModelManifest) => ({
+  id: model.version,
+  created_at: new Date(model.announcedAt).toISOString(),
+  cog_version: "",
+  openapi_schema: openapiSchema(model),
+});
+
 function viewModel(model: ModelManifest, origin: string) {
   const [owner = "", name = ""] = model.name.split("/");
   return {
@@ -50,11 +58,9 @@ function viewModel(model: ModelManifest, origin: string) {
     name,
     description: `VQ-Diffusion, ${model.imageWidth}x${model.imageHeight} pixels`,
     visibility: "public",
-    latest_version: {
-      id: model.version,
-      created_at: new Date(model.announcedAt).toISOString(),
-      openapi_schema: openapiSchema(model),
-    },
+    is_official: false,
+    run_count: 0,
+    latest_version: viewVersion(model),
     // Useful to know before asking for an image
     defaults: { guidance_scale: model.defaults?.guidanceScale ?? DEFAULTS.guidanceScale },
     limits: {
@@ -70,18 +76,20 @@ function viewModel(model: ModelManifest, origin: string) {
   };
 }
 
-/** `GET /v1/models`: the newest version of each model. */
-export async function getModels(c: AppContext): Promise<Response> {
-  const models = await listModels(c.get("hubs"), c.get("keyName"));
-  const newest = new Map<string, ModelManifest>();
-  for (const model of models) if (!newest.has(model.name)) newest.set(model.name, model);
+/** A list of models. */
+export function answerModels(c: AppContext, models: readonly ModelManifest[]): Response {
   const origin = originOf(c.get("config"), c.req.url);
-  const views = [...newest.values()].map((model) => viewModel(model, origin));
+  const views = models.map((model) => viewModel(model, origin));
   return c.json({ object: "list", data: views, next: null, previous: null, results: views });
 }
 
-/** The model named in the path; `owner/name:version` selects a version. */
-async function namedModel(c: AppContext): Promise<ModelManifest> {
+/** `GET /v1/models`: the newest version of each model. */
+export async function getModels(c: AppContext): Promise<Response> {
+  return answerModels(c, newestOfEach(await listModels(c.get("hubs"), c.get("keyName"))));
+}
+
+/** The model named in the path; `owner/name:version` selects a version. Throws a VqdError (not_found). */
+export async function namedModel(c: AppContext): Promise<ModelManifest> {
   const owner = c.req.param("owner");
   const name = owner === undefined ? (c.req.param("id") ?? "") : `${owner}/${c.req.param("name") ?? ""}`;
   const models = await listModels(c.get("hubs"), c.get("keyName"));

@@ -12,6 +12,7 @@ import { WEBHOOK_EVENTS } from "../prediction/webhook-events.ts";
 import { idempotencyOf, idempotencyOfId } from "../http/idempotency.ts";
 import { listModels, resolveModel } from "../service/models.ts";
 import { listQuery, pageUrl } from "../http/pagination.ts";
+import { dataUrls } from "./data-urls.ts";
 import { preferredWait } from "../http/prefer.ts";
 import { type PredictionView, viewPrediction, withoutContent } from "../prediction/view.ts";
 import { setRateHeaders } from "../http/rate-headers.ts";
@@ -72,6 +73,11 @@ export async function createPrediction(c: AppContext): Promise<Response> {
       },
     ]);
   }
+  const seconds = preferredWait(c.req.header("prefer"));
+  const asData = body.output_encoding === "data-uri";
+  if (asData && seconds === 0) {
+    throw invalidInput([{ path: "output_encoding", message: "requires the header Prefer: wait" }]);
+  }
   const origin = originOf(config, c.req.url);
   const { record, rate } = await submitPrediction(hubs, config, {
     input: body.input,
@@ -82,7 +88,6 @@ export async function createPrediction(c: AppContext): Promise<Response> {
     pathOf: (field) => `input.${field}`,
     webhook: webhookOf(c, body),
   });
-  const seconds = preferredWait(c.req.header("prefer"));
   c.header("location", predictionUrl(origin, record.ownId ?? record.id));
   if (rate === null) c.header("idempotent-replayed", "true");
   else setRateHeaders(c, rate);
@@ -93,7 +98,8 @@ export async function createPrediction(c: AppContext): Promise<Response> {
   const waited = await waitForEnd(hubs, record.id, keyName, seconds * 1_000);
   // Replicate's client takes any status other than `starting` as final.
   const status = isFinal(waited.status) ? waited.status : "starting";
-  return c.json(view(c, waited, status), created);
+  const data = asData && waited.status === "succeeded" ? await dataUrls(c.env.FILES, waited) : undefined;
+  return c.json({ ...view(c, waited, status), ...(data === undefined ? {} : { output: data }) }, created);
 }
 
 /** `GET /v1/predictions`: those of the key's owner, newest first. */

@@ -32,6 +32,13 @@ export async function listModels(hubs: Hubs, keyName: string): Promise<readonly 
   return models;
 }
 
+/** The newest version of each of `models`, which begin with the most recently announced. */
+export function newestOfEach(models: readonly AnnouncedModel[]): AnnouncedModel[] {
+  const newest = new Map<string, AnnouncedModel>();
+  for (const model of models) if (!newest.has(model.name)) newest.set(model.name, model);
+  return [...newest.values()];
+}
+
 /**
  * The model that `reference` names: a version (64 hexadecimal digits), `owner/name` (its newest version),
  * `owner/name:version`, or an alias of one of these; undefined means the default. Returns undefined if there is no such

@@ -181,6 +181,16 @@ export const predictionInputSchema = z.strictObject({
   height: side.describe(
     "Height of the files in pixels; by itself it implies the width, and the width implies it.",
   ),
+  size: z
+    .string()
+    .regex(/^[1-9]\d{0,4}x[1-9]\d{0,4}$/, 'must be a size such as "256x256"')
+    .nullish()
+    .describe("Width and height at once, as `256x256`."),
+  aspect_ratio: z
+    .string()
+    .regex(/^[1-9]\d{0,4}:[1-9]\d{0,4}$/, 'must be a ratio such as "1:1"')
+    .nullish()
+    .describe("Width to height, as `1:1`: only the model's own proportions are possible."),
   output_format: z.enum(FORMAT_NAMES).nullish().describe("Format of the image files; jpg means jpeg."),
   output_quality: integer()
     .min(0)
@@ -218,5 +228,11 @@ export const createPredictionSchema = z.strictObject({
   /** A hint for Replicate's own client; here every prediction has a stream. */
   stream: z.boolean().nullish().describe("No effect: every prediction has a stream."),
   priority,
+  output_encoding: z
+    .enum(["url", "data-uri"])
+    .nullish()
+    .describe(
+      "What `output` has: links (the default), or with `Prefer: wait` data URLs, if the images have at most 4 MiB together. Only this answer has them: the prediction itself has links.",
+    ),
   input: predictionInputSchema,
 });

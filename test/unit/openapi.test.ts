@@ -34,6 +34,7 @@ const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
 const BODIES: Record<string, z.ZodType> = {
   createPrediction: createPredictionSchema,
   createModelPrediction: createPredictionSchema,
+  createDeploymentPrediction: createPredictionSchema,
   putPrediction: createPredictionSchema,
   generateImages: generateImagesSchema,
   textToImage: textToImageSchema,

@@ -43,7 +43,15 @@ describe("the playground's form", () => {
     const names = controls.map(({ name }) => name).filter((name) => name !== "model");
     // A preset is a button that sets others; seeds are a list in the control of the seed; num_images_per_prompt is another
     // name; the page shows images of any size in the same frame.
-    const others = new Set(["preset", "seeds", "num_images_per_prompt", "width", "height"]);
+    const others = new Set([
+      "preset",
+      "seeds",
+      "num_images_per_prompt",
+      "width",
+      "height",
+      "size",
+      "aspect_ratio",
+    ]);
     const known = Object.keys(fields).filter((name) => !others.has(name));
     expect(names.toSorted()).toEqual(known.toSorted());
   });

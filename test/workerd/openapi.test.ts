@@ -17,9 +17,17 @@ import {
   problemSchema,
   queuedSchema,
   rotatedSecretSchema,
+  versionSchema,
   webhookAttemptsSchema,
   webhookSecretSchema,
 } from "../../edge/api-docs/answers.ts";
+import {
+  collectionListSchema,
+  deploymentListSchema,
+  deploymentSchema,
+  hardwareListSchema,
+  versionListSchema,
+} from "../../edge/replicate/schema.ts";
 import { call, MODEL, PlayedWorker } from "./support.ts";
 import { PLAYED_MODELS } from "../support/played-models.ts";
 
@@ -44,7 +52,8 @@ describe("/openapi.json", () => {
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
     );
     const routes = createApp()
-      .routes.filter(({ method }) => method !== "ALL")
+      // OpenAPI 3.1 knows no QUERY: the description of GET tells of it.
+      .routes.filter(({ method }) => method !== "ALL" && method !== "QUERY")
       .map(({ method, path }) => `${method} ${path.replaceAll(/:(\w+)/g, "{$1}")}`);
     expect(described.toSorted()).toEqual([...new Set(routes)].toSorted());
   });
@@ -118,6 +127,8 @@ describe("responses match the document", () => {
     await expectAnswer(await call("/v1/models"), 200, modelListSchema);
     await expectAnswer(await call("/v1/account"), 200, accountSchema);
     await expectAnswer(await call(`/v1/models/${MODEL.name}`), 200, modelSchema);
+    const found = await call("/v1/models", { method: "QUERY", body: '"played"' });
+    expect((await expectAnswer(found, 200, modelListSchema)).results).toMatchObject([{ name: "played" }]);
     await expectAnswer(await call("/healthz", { key: null }), 200, healthSchema);
     const path = `/v1/models/${MODEL.name}:${MODEL.version}/palette`;
     const palette = await expectAnswer(await call(path), 200, paletteSchema);
@@ -130,6 +141,19 @@ describe("responses match the document", () => {
     await expect.poll(async () => (await call("/v1/models/vqd/bare")).status, { interval: 200 }).toBe(200);
     const missing = await call("/v1/models/vqd/bare/palette");
     expect((await expectAnswer(missing, 404, modelProblemSchema)).detail).toMatch(/has not published/);
+  });
+
+  it("for versions, deployments, hardware and collections", async () => {
+    const versions = `/v1/models/${MODEL.name}/versions`;
+    await expectAnswer(await call(versions), 200, versionListSchema);
+    await expectAnswer(await call(`${versions}/${MODEL.version}`), 200, versionSchema);
+    await expectAnswer(await call("/v1/deployments"), 200, deploymentListSchema);
+    await expectAnswer(await call(`/v1/deployments/${MODEL.name}`), 200, deploymentSchema);
+    await expectAnswer(await call("/v1/hardware"), 200, hardwareListSchema);
+    await expectAnswer(await call("/v1/collections"), 200, collectionListSchema);
+    const none = { input: { prompt: "a" } };
+    const missing = await call("/v1/deployments/vqd/none/predictions", { json: none });
+    await expectAnswer(missing, 404, problemSchema);
   });
 
   it("for errors in each dialect", async () => {

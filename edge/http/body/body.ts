@@ -49,6 +49,19 @@ function jsonComplaint(text: string): string {
   return "the body is not valid JSON";
 }
 
+function decoded(body: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(body);
+  } catch (cause) {
+    throw new VqdError("malformed_body", "the body is not valid UTF-8", { cause });
+  }
+}
+
+/** The body as text, of any type. Throws a VqdError: payload_too_large, malformed_body. */
+export async function readText(request: Request): Promise<string> {
+  return decoded(await readBody(request));
+}
+
 /** The parsed body. Throws a VqdError: unsupported_media_type, payload_too_large, malformed_body. */
 export async function readJson(request: Request): Promise<unknown> {
   const type = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
@@ -61,12 +74,7 @@ export async function readJson(request: Request): Promise<unknown> {
   const encoding = contentEncoding(request.headers);
   const body = encoding === undefined ? sent : await decodeBody(sent, encoding, MAX_BODY_BYTES);
   if (body === undefined) throw tooLarge();
-  let text: string;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(body);
-  } catch (cause) {
-    throw new VqdError("malformed_body", "the body is not valid UTF-8", { cause });
-  }
+  const text = decoded(body);
   try {
     return parseJson(text);
   } catch (cause) {

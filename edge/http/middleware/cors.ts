@@ -11,7 +11,7 @@ export const preflight = createMiddleware<AppEnv>(async (c, next) => {
     return next();
   const wanted = c.req.header("access-control-request-headers") ?? "";
   return c.body(null, 204, {
-    "access-control-allow-methods": "GET, HEAD, POST, PUT, DELETE, OPTIONS",
+    "access-control-allow-methods": "GET, HEAD, QUERY, POST, PUT, DELETE, OPTIONS",
     // A wildcard would not cover Authorization.
     "access-control-allow-headers":
       HEADER_LIST.test(wanted) && wanted !== "" ? wanted : "authorization, content-type",

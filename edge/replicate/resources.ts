@@ -1,0 +1,102 @@
+// Replicate's versions, search, deployments, hardware and collections, as far as this service has something to say of them.
+
+import { VqdError } from "@vqd/shared/errors.ts";
+import type { ModelManifest } from "@vqd/shared/model.ts";
+import { readText } from "../http/body/body.ts";
+import { invalidInput } from "../http/body/validation.ts";
+import type { AppContext } from "../http/context.ts";
+import { answerModels, namedModel, viewVersion } from "../routes/models.ts";
+import { listModels, newestOfEach } from "../service/models.ts";
+
+const MAX_QUERY_CHARS = 1_000;
+
+const page = <T>(results: readonly T[]) => ({ previous: null, next: null, results });
+
+/** The versions of the model in the path, the newest first. Throws a VqdError (not_found). */
+async function versionsOf(c: AppContext): Promise<ModelManifest[]> {
+  const { name } = await namedModel(c);
+  const models = await listModels(c.get("hubs"), c.get("keyName"));
+  return models.filter((model) => model.name === name);
+}
+
+/** `GET /v1/models/{owner}/{name}/versions` */
+export async function getVersions(c: AppContext): Promise<Response> {
+  return c.json(page((await versionsOf(c)).map(viewVersion)));
+}
+
+/** `GET /v1/models/{owner}/{name}/versions/{version}` */
+export async function getVersion(c: AppContext): Promise<Response> {
+  const wanted = c.req.param("version");
+  const version = (await versionsOf(c)).find((model) => model.version === wanted);
+  if (version === undefined) throw new VqdError("not_found", "the model has no such version");
+  return c.json(viewVersion(version));
+}
+
+/** The words of a search. Python's client sends the text as it is, JavaScript's as JSON. Throws a VqdError (invalid_input). */
+async function searchedWords(c: AppContext): Promise<string[]> {
+  const sent = (await readText(c.req.raw)).trim();
+  if (sent.length > MAX_QUERY_CHARS) {
+    throw invalidInput([{ path: "", message: `must have at most ${MAX_QUERY_CHARS} characters` }]);
+  }
+  const text = /^"(?:[^"\\]|\\.)*"$/s.test(sent) ? unquoted(sent) : sent;
+  return text.toLowerCase().split(/\s+/).filter(Boolean);
+}
+
+function unquoted(json: string): string {
+  try {
+    return String(JSON.parse(json));
+  } catch {
+    return json;
+  }
+}
+
+/** `QUERY /v1/models`: the models in whose name and description all words of the body occur. */
+export async function searchModels(c: AppContext): Promise<Response> {
+  const words = await searchedWords(c);
+  const models = newestOfEach(await listModels(c.get("hubs"), c.get("keyName")));
+  const found = models.filter((model) => {
+    const text = searchText(model);
+    return words.every((word) => text.includes(word));
+  });
+  return answerModels(c, found);
+}
+
+const searchText = ({ name, imageWidth, imageHeight }: ModelManifest): string =>
+  `${name} VQ-Diffusion ${imageWidth}x${imageHeight}`.toLowerCase();
+
+function viewDeployment({ name, version, announcedAt }: ModelManifest, versions: number) {
+  const [owner = "", ownName = ""] = name.split("/");
+  return {
+    owner,
+    name: ownName,
+    current_release: {
+      number: versions,
+      model: name,
+      version,
+      created_at: new Date(announcedAt).toISOString(),
+      created_by: { type: "user", username: owner, name: owner },
+      configuration: { hardware: "unknown", min_instances: 0, max_instances: 0 },
+    },
+  };
+}
+
+/** `GET /v1/deployments`: one for each model, of the same name. */
+export async function getDeployments(c: AppContext): Promise<Response> {
+  const models = await listModels(c.get("hubs"), c.get("keyName"));
+  const versions = (name: string): number => models.filter((model) => model.name === name).length;
+  return c.json(page(newestOfEach(models).map((model) => viewDeployment(model, versions(model.name)))));
+}
+
+/** `GET /v1/deployments/{owner}/{name}` */
+export async function getDeployment(c: AppContext): Promise<Response> {
+  const versions = await versionsOf(c);
+  const [newest] = versions;
+  if (newest === undefined) throw new VqdError("not_found", "the model does not exist; see GET /v1/models");
+  return c.json(viewDeployment(newest, versions.length));
+}
+
+/** `GET /v1/hardware`: none can be chosen. */
+export const getHardware = (c: AppContext): Response => c.json([]);
+
+/** `GET /v1/collections`: there are none. */
+export const getCollections = (c: AppContext): Response => c.json(page([]));
