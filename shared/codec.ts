@@ -6,6 +6,7 @@ import { type JobState, jobStateSchema, type PredictionEvent, predictionEventSch
 import { type Job, jobSchema } from "./job.ts";
 import { type ModelManifest, modelManifestSchema } from "./model.ts";
 import { outOfBounds } from "./out-of-bounds.ts";
+import { sourceBytes } from "./editing/source.ts";
 
 const NEWLINE = 0x0a;
 const encoder = new TextEncoder();
@@ -17,7 +18,7 @@ const NO_ATTACHMENT = new Uint8Array(0);
 
 export interface Framed<T> {
   readonly value: T;
-  /** Raw bytes after the JSON line: an encoded image, or class ids as uint16 LE. Empty if there is none. */
+  /** Raw bytes after the JSON line: an encoded image, or class ids as uint16 LE, or a job's source. Empty if there is none. */
   readonly attachment: Uint8Array<ArrayBuffer>;
 }
 
@@ -51,8 +52,19 @@ function decodeFrame<T>(schema: z.ZodType<T>, what: string, frame: Uint8Array): 
   };
 }
 
-export const encodeJob = (job: Job): Uint8Array<ArrayBuffer> => encodeFrame(job);
-export const decodeJob = (frame: Uint8Array): Job => decodeFrame(jobSchema, "job", frame).value;
+/** `source` is what source.ts describes, for a job that has one. */
+export const encodeJob = (job: Job, source?: Uint8Array): Uint8Array<ArrayBuffer> => encodeFrame(job, source);
+
+/** Also throws if the attachment does not have the length that the job's source says. */
+export function decodeJob(frame: Uint8Array): Framed<Job> {
+  const framed = decodeFrame(jobSchema, "job", frame);
+  const { source } = framed.value;
+  const wanted = source === undefined ? 0 : sourceBytes(source);
+  if (framed.attachment.length !== wanted) {
+    throw new VqdError("internal", `job: ${framed.attachment.length} bytes attached instead of ${wanted}`);
+  }
+  return framed;
+}
 
 /** The part of a job from another release that identifies it as one, which another worker may be able to run. */
 const foreignJobSchema = z.object({ v: z.int(), id: jobSchema.shape.id });

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { ERROR_CODES } from "./errors.ts";
-import { OUTPUT_FORMATS } from "./job.ts";
+import { IMAGE_FORMATS, OUTPUT_FORMATS } from "./job.ts";
 import { MAX_ATTEMPT, MAX_IMAGES, MAX_PREVIEWS, MAX_TIMESTEPS, MAX_WORKER_NAME } from "./limits.ts";
 import { seedSchema } from "./sampling/seed.ts";
 
@@ -20,12 +20,8 @@ const index = z
   .int()
   .min(0)
   .max(MAX_IMAGES - 1);
-/** The attachment is an encoded file. */
-const file = {
-  format: z.enum(OUTPUT_FORMATS),
-  width: z.int().min(1),
-  height: z.int().min(1),
-};
+/** The attachment is a file of so many pixels, or of so many tokens. */
+const size = { width: z.int().min(1), height: z.int().min(1) };
 
 export const predictionEventSchema = z.discriminatedUnion("type", [
   z.strictObject({
@@ -42,7 +38,10 @@ export const predictionEventSchema = z.discriminatedUnion("type", [
   z.strictObject({
     ...base,
     type: z.literal("step"),
-    /** Completed steps, 1 .. total. */
+    /**
+     * Completed steps, 1 .. total. A job whose source spares it the first steps reports the state that it starts from as the
+     * last of those.
+     */
     step,
     total: step,
     /** The diffusion timestep just left, numTrainTimesteps - 1 .. 0. */
@@ -63,13 +62,15 @@ export const predictionEventSchema = z.discriminatedUnion("type", [
       .max(MAX_PREVIEWS - 1),
     /** The step whose most likely result is shown; later steps may be reported before it. */
     step,
-    ...file,
+    format: z.enum(IMAGE_FORMATS),
+    ...size,
   }),
   z.strictObject({
     ...base,
     type: z.literal("output"),
     index,
-    ...file,
+    format: z.enum(OUTPUT_FORMATS),
+    ...size,
     seed: seedSchema,
   }),
   z.strictObject({

@@ -16,21 +16,22 @@ import {
   MIN_TEMPERATURE,
 } from "./limits.ts";
 import { modelNameSchema, versionSchema } from "./model.ts";
+import { ORDERS, PRIOR_RULES, SCHEDULERS } from "./sampling/choices.ts";
 import { seedSchema } from "./sampling/seed.ts";
+import { sourceSchema } from "./editing/source.ts";
 
-/** How the steps of a run are spread over the diffusion process: over its last steps, or over all of it. */
-export const SCHEDULERS = ["reference", "strided"] as const;
-export type SchedulerName = (typeof SCHEDULERS)[number];
-/**
- * Which masked pixels a step unmasks: those drawn by the reverse process or by purity sampling, those of which the model is
- * most certain, or the next ones of a fixed sequence that spreads over the image.
- */
-export const ORDERS = ["posterior", "confidence", "halton"] as const;
-export type OrderName = (typeof ORDERS)[number];
-/** Purity sampling: off, positions drawn by the model's certainty, or classes sharpened by it as well. */
-export const PRIOR_RULES = [0, 1, 2] as const;
-export type PriorRule = (typeof PRIOR_RULES)[number];
-export const OUTPUT_FORMATS = ["png", "webp", "jpeg"] as const;
+export {
+  type OrderName,
+  ORDERS,
+  PRIOR_RULES,
+  type PriorRule,
+  type SchedulerName,
+  SCHEDULERS,
+} from "./sampling/choices.ts";
+export const IMAGE_FORMATS = ["png", "webp", "jpeg"] as const;
+export type ImageFormat = (typeof IMAGE_FORMATS)[number];
+/** What an output is: an image file, or the image's tokens as a file (editing/tokens-file.ts). */
+export const OUTPUT_FORMATS = [...IMAGE_FORMATS, "tokens"] as const;
 export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
 
 const sideSchema = z.int().min(1).max(MAX_IMAGE_SIDE);
@@ -76,6 +77,9 @@ const jobFields = z.strictObject({
   remasking: z.number().min(0).max(1).optional(),
   /** p(x_0) is raised to the power 1 / temperature. [1] */
   temperature: z.number().min(MIN_TEMPERATURE).max(MAX_TEMPERATURE).optional(),
+  /** What the images start from. [every token masked] */
+  source: sourceSchema.optional(),
+  /** With "tokens" there are no previews, no output size and no blending: nothing is decoded. */
   outputFormat: z.enum(OUTPUT_FORMATS),
   /** Pixels of the files, to which images and previews are resampled. [the model's own] */
   outputSize: z.strictObject({ width: sideSchema, height: sideSchema }).optional(),
@@ -99,7 +103,25 @@ export const jobSchema = jobFields
       outputSize === undefined ||
       resampledPixels(imageCount(job), previews, outputSize) <= MAX_RESAMPLED_PIXELS,
     { message: "has too many pixels in all", path: ["outputSize"] },
-  );
+  )
+  .superRefine(({ source, ...job }, context) => {
+    const refuse = (message: string, ...path: string[]): void =>
+      context.addIssue({ code: "custom", message, path });
+    if (job.outputFormat === "tokens") {
+      if (job.previews > 0) refuse("must be 0 for tokens", "previews");
+      if (job.outputSize !== undefined) refuse("cannot be given for tokens", "outputSize");
+      if (source?.type === "image" && source.blend !== undefined) {
+        refuse("cannot be given for tokens", "source", "blend");
+      }
+    }
+    if (source?.type !== "tokens") return;
+    if (source.images !== 1 && source.images !== imageCount(job)) {
+      refuse("must be 1 or the number of images", "source", "images");
+    }
+    if ((source.step ?? 0) > (source.run ?? job).numInferenceSteps) {
+      refuse("must not exceed the steps of its run", "source", "step");
+    }
+  });
 
 /** Pixels of all files that are made by resampling. */
 export function resampledPixels(

@@ -10,6 +10,17 @@ export const MAX_PREVIEWS = 10;
 export const MAX_IMAGE_SIDE = 1_536;
 /** Pixels of all images and previews of a prediction that resamples them: ten of the largest, or one and its previews. */
 export const MAX_RESAMPLED_PIXELS = 26_000_000;
+/** Bytes that a job's images start from: an image file and its mask together, or tokens and which of them are free. */
+export const MAX_SOURCE_BYTES = 4 * 1024 * 1024;
+/** Pixels of an image or mask that is decoded: 8,192 x 4,096, or what a camera of 33 megapixels takes. */
+export const MAX_SOURCE_PIXELS = 2 ** 25;
+/** Pixels over which a blend may fade in. */
+export const MAX_FEATHER = 64;
+/**
+ * Bytes of a message of NATS: the largest job, which carries its source, or an event with an image. The server's default is
+ * 1 MiB, its recommended maximum 8.
+ */
+export const MAX_PAYLOAD_BYTES = 8 * 1024 * 1024;
 /** Longest input of a CLIP-like text encoder, in tokens. */
 export const MAX_TEXT_LENGTH = 256;
 export const MIN_GUIDANCE_SCALE = 1;

@@ -2,7 +2,7 @@
 
 import type { Framed } from "@vqd/shared/codec.ts";
 import type { PredictionEvent } from "@vqd/shared/events.ts";
-import { OUTPUT_FORMATS } from "@vqd/shared/job.ts";
+import { IMAGE_FORMATS } from "@vqd/shared/job.ts";
 import { MAX_LATENT_PIXELS } from "@vqd/shared/limits.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { z } from "zod";
@@ -15,7 +15,7 @@ const BYTES_PER_TOKEN = 2;
 
 /** The fields of a prediction's input that its images must match. */
 const askedSchema = z.object({
-  output_format: z.enum(OUTPUT_FORMATS),
+  output_format: z.enum(IMAGE_FORMATS),
   num_previews: z.int(),
   // Null or, in inputs of earlier releases, absent: the model's own.
   width: z.int().nullish(),

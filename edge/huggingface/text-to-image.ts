@@ -1,7 +1,7 @@
 // Hugging Face's text-to-image task: a prediction of one image, followed to its end within one request.
 
 import { VqdError } from "@vqd/shared/errors.ts";
-import type { OutputFormat } from "@vqd/shared/job.ts";
+import type { ImageFormat } from "@vqd/shared/job.ts";
 import { fileKey } from "../hub/storage/files.ts";
 import { readJson } from "../http/body/body.ts";
 import { submissionOf } from "../http/submission.ts";
@@ -24,14 +24,14 @@ const MODEL_WAIT_MS = 60_000;
 const SHORT_WAIT_MS = 1_000;
 const POLL_MS = 500;
 
-const FORMATS: Readonly<Record<string, OutputFormat>> = {
+const FORMATS: Readonly<Record<string, ImageFormat>> = {
   "image/png": "png",
   "image/webp": "webp",
   "image/jpeg": "jpeg",
 };
 
 /** The first image format that the Accept header names; png if it names none. */
-function formatOf(c: AppContext): OutputFormat {
+function formatOf(c: AppContext): ImageFormat {
   const types = (c.req.header("accept") ?? "").split(",").map((range) => range.split(";")[0]?.trim() ?? "");
   return FORMATS[types.find((type) => Object.hasOwn(FORMATS, type)) ?? ""] ?? "png";
 }
@@ -56,7 +56,7 @@ async function modelOf(c: AppContext, waits: boolean): Promise<AnnouncedModel> {
 const pathOf = (field: keyof PredictionInput): string =>
   field === "prompt" ? "inputs" : `parameters.${field}`;
 
-function toPredictionInput({ inputs, parameters }: TextToImage, format: OutputFormat): PredictionInput {
+function toPredictionInput({ inputs, parameters }: TextToImage, format: ImageFormat): PredictionInput {
   return { prompt: inputs, ...parameters, output_format: format };
 }
 

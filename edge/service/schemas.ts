@@ -1,7 +1,7 @@
 // Schemas of request bodies: they validate requests and describe them in the OpenAPI document.
 
 import { z } from "@hono/zod-openapi";
-import { ORDERS, OUTPUT_FORMATS, type OutputFormat, PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
+import { IMAGE_FORMATS, type ImageFormat, ORDERS, PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
 import {
   MAX_GUIDANCE_SCALE,
   MAX_IMAGE_SIDE,
@@ -36,10 +36,10 @@ export const BEST_QUALITY = 100;
 const LONG_PROMPTS = ["truncate", "error"] as const;
 
 /** `jpg` is another name of jpeg. */
-export const FORMAT_NAMES = [...OUTPUT_FORMATS, "jpg"] as const;
+export const FORMAT_NAMES = [...IMAGE_FORMATS, "jpg"] as const;
 
 /** The format that a request names, png by default. */
-export function outputFormatOf(name: (typeof FORMAT_NAMES)[number] | null | undefined): OutputFormat {
+export function outputFormatOf(name: (typeof FORMAT_NAMES)[number] | null | undefined): ImageFormat {
   return name === "jpg" ? "jpeg" : (name ?? DEFAULTS.outputFormat);
 }
 

@@ -2,13 +2,14 @@
 
 import { lookup } from "node:dns/promises";
 import { readFileSync } from "node:fs";
+import { MAX_PAYLOAD_BYTES } from "@vqd/shared/limits.ts";
 import { connect, type NatsConnection } from "nats";
 import { connectionOptions, type NatsSettings } from "../nats/settings.ts";
 import { type Findings, reasonOf } from "./findings.ts";
 
 /** The first with all of work queues that discard new messages, direct get and named consumers. */
 const MIN_VERSION = [2, 9] as const;
-/** Images travel inline up to this size. */
+/** What images of the published model take at most, as PNG files. */
 const WANTED_PAYLOAD = 1024 * 1024;
 const CONNECT_LIMIT_MS = 5_000;
 /** Credentials that expire sooner than this deserve a warning. */
@@ -150,6 +151,12 @@ function checkServer(findings: Findings, nc: NatsConnection, settings: NatsSetti
     findings.problem(
       "nats.max_payload",
       `max_payload is ${payload} bytes, less than the ${WANTED_PAYLOAD} that an image may take`,
+      "raise the server's max_payload",
+    );
+  } else if (payload < MAX_PAYLOAD_BYTES) {
+    findings.warn(
+      "nats.max_payload",
+      `max_payload is ${payload} bytes, less than the ${MAX_PAYLOAD_BYTES} of a job with a large image to edit`,
       "raise the server's max_payload",
     );
   }

@@ -1,7 +1,7 @@
 // Takes jobs from the queues while there is room, and passes them to the handler.
 
 import { setTimeout as delay } from "node:timers/promises";
-import { decodeJob, isForeignJob } from "@vqd/shared/codec.ts";
+import { decodeJob, type Framed, isForeignJob } from "@vqd/shared/codec.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields } from "@vqd/shared/log.ts";
 import { modelKey as modelKeyOf } from "@vqd/shared/model.ts";
@@ -133,9 +133,9 @@ export class JobConsumer {
       delivery.nak();
       return;
     }
-    let job: Job;
+    let framed: Framed<Job>;
     try {
-      job = decodeJob(delivery.data);
+      framed = decodeJob(delivery.data);
     } catch (error) {
       metrics.messageRejected();
       const fields = { sequence: delivery.sequence, ...errorFields(error) };
@@ -150,6 +150,7 @@ export class JobConsumer {
       }
       return;
     }
+    const { value: job, attachment: source } = framed;
     if (modelKeyOf({ name: job.model, version: job.version }) !== modelKey) {
       metrics.messageRejected();
       log.error("dropped a job that is for another model than its queue", { prediction: job.id, modelKey });
@@ -159,6 +160,7 @@ export class JobConsumer {
     const startedAt = performance.now();
     const held: HeldJob = {
       job,
+      source,
       modelKey,
       delivery,
       subjects: broker.subjectsOf(job, modelKey, delivery.headers),

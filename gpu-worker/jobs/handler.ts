@@ -32,6 +32,8 @@ const LEASE_LOST = "lease lost; another worker will pick up the job";
 /** A job that this worker holds. */
 export interface HeldJob {
   readonly job: Job;
+  /** What the job's images start from; empty if it has no source. */
+  readonly source: Uint8Array<ArrayBuffer>;
   readonly modelKey: string;
   readonly delivery: Delivery;
   readonly subjects: JobSubjects;
@@ -128,7 +130,7 @@ export class JobHandler {
     { stored, signal }: { stored: StoredState | undefined; signal: AbortSignal },
   ): Promise<JobOutcome | undefined> {
     const { broker, runner, models, stateEvery, maxAttempts, metrics } = this.#options;
-    const { job, lease, modelKey, subjects } = held;
+    const { job, source, lease, modelKey, subjects } = held;
     const { count: deliveries, headers } = held.delivery;
     const startsBefore = stored?.value?.starts ?? 0;
     // Counting deliveries would not do: they include deliveries to workers that could not run the job.
@@ -180,7 +182,7 @@ export class JobHandler {
           held.isDenoising = false;
           context.onDenoised();
         };
-        await runner.run({ job, modelKey, publisher, signal, resume, onDenoised });
+        await runner.run({ job, source, modelKey, publisher, signal, resume, onDenoised });
         // Before leaving the gate: a job that may kill the worker must not find events that are still unsent.
         await traced("flush events", {}, () => publisher.finish());
         const confirmed = await lease.complete();

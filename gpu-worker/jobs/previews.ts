@@ -65,14 +65,13 @@ export class Previews {
     try {
       const [image] = await pipeline.decode([codes]);
       if (image === undefined) throw new Error("the decoder returned no image");
-      const { outputSize = image } = job;
-      const bytes = await encodeImageFile(image, job.outputFormat, job.outputQuality, outputSize);
+      const { outputSize = image, outputFormat: format } = job;
+      // A job for tokens asks for no previews.
+      if (format === "tokens") return;
+      const bytes = await encodeImageFile(image, format, job.outputQuality, outputSize);
       if (signal.aborted) return;
       const { width, height } = outputSize;
-      publisher.publish(
-        { type: "preview", index, preview, step, format: job.outputFormat, width, height },
-        bytes,
-      );
+      publisher.publish({ type: "preview", index, preview, step, format, width, height }, bytes);
     } catch (error) {
       log.warn("preview failed", { prediction: job.id, step, ...errorFields(error) });
     }

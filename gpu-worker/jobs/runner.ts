@@ -9,6 +9,7 @@ import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { fromJsonSeed } from "@vqd/shared/sampling/seed.ts";
 import type { Broker, StoredState } from "../nats/broker.ts";
 import type { JobSubjects } from "../nats/job-subjects.ts";
+import { encodeTokensFile } from "@vqd/shared/editing/tokens-file.ts";
 import { placeOfSeed } from "../pipeline/call.ts";
 import { InvalidInputError } from "../pipeline/errors.ts";
 import { encodeImageFile } from "../pipeline/image.ts";
@@ -52,6 +53,8 @@ export interface JobRunnerOptions {
 /** One attempt at a job. */
 export interface JobRun {
   readonly job: Job;
+  /** What the job's images start from; empty if it has no source. */
+  readonly source: Uint8Array<ArrayBuffer>;
   readonly modelKey: string;
   readonly publisher: JobPublisher;
   readonly signal: AbortSignal;
@@ -110,6 +113,9 @@ export class JobRunner {
       resumedFrom: resume?.step ?? 0,
       total: job.numInferenceSteps,
     });
+    // Not made yet.
+    if (job.source !== undefined)
+      throw new VqdError("invalid_input", "source is not supported by this worker");
     try {
       const { model, release } = await traced("acquire model", {}, () => models.acquire(modelKey, signal));
       try {
@@ -240,6 +246,13 @@ export class JobRunner {
   ): Promise<void> {
     for (const [index, slot] of slots.entries()) {
       signal.throwIfAborted();
+      const seed = job.seeds?.[index] ?? job.seed;
+      if (job.outputFormat === "tokens") {
+        const { version, latentHeight: height, latentWidth: width, numEmbeddings } = model.info;
+        const file = encodeTokensFile({ version, height, width, tokens: slot.tokens }, numEmbeddings + 1);
+        publisher.publish({ type: "output", index, format: "tokens", width, height, seed }, file);
+        continue;
+      }
       const [image] = await traced("decode image", { "vqd.image": index }, () => model.decode([slot.tokens]));
       if (image === undefined) throw new Error("the decoder returned no image");
       const { outputFormat: format, outputQuality: quality, outputSize = image } = job;
@@ -247,7 +260,6 @@ export class JobRunner {
       const bytes = await traced("encode file", { "vqd.format": format }, () =>
         encodeImageFile(image, format, quality, outputSize),
       );
-      const seed = job.seeds?.[index] ?? job.seed;
       publisher.publish({ type: "output", index, format, width, height, seed }, bytes);
     }
   }

@@ -23,6 +23,8 @@ const BYTES_PER_TOKEN = 2;
 const MAX_STATE_BYTES = MAX_IMAGES * MAX_LATENT_PIXELS * BYTES_PER_TOKEN + OVERHEAD_BYTES;
 /** Three thousand jobs of the largest size, or more than a hundred thousand of the usual one. */
 const MAX_STATES_BYTES = 256 * 1024 ** 2;
+/** More than two hundred jobs with the largest images to edit, or hundreds of thousands of others. */
+const MAX_JOBS_BYTES = 1024 ** 3;
 /** The palette is base64; the tokenizer is attached. */
 const MAX_MANIFEST_BYTES = 4 * MAX_PALETTE_CODES + MAX_TOKENIZER_BYTES + OVERHEAD_BYTES;
 const MAX_MANIFESTS_BYTES = 64 * 1024 ** 2;
@@ -50,6 +52,7 @@ export const WANTED_STREAMS: readonly WantedStream[] = [
     retention: RetentionPolicy.Workqueue,
     // A full queue refuses the new job, so that its client is told, and never drops an accepted one.
     discard: DiscardPolicy.New,
+    max_bytes: MAX_JOBS_BYTES,
     max_age: nanos(HOUR_MS),
     duplicate_window: nanos(DUPLICATE_WINDOW_MS),
   },

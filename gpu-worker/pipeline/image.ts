@@ -1,7 +1,7 @@
 // Images in memory and as files.
 
 import sharp from "sharp";
-import type { OutputFormat } from "@vqd/shared/job.ts";
+import type { ImageFormat } from "@vqd/shared/job.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 
 export interface RgbImage {
@@ -62,7 +62,7 @@ const DEFAULT_QUALITY = 80;
  */
 export function encodeImageFile(
   image: RgbImage,
-  format: OutputFormat,
+  format: ImageFormat,
   quality = DEFAULT_QUALITY,
   size: ImageSize = image,
 ): Promise<Uint8Array> {

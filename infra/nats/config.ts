@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { MAX_PAYLOAD_BYTES } from "@vqd/shared/limits.ts";
 import { writePrivateFile } from "../stack/files.ts";
 import {
   EXPORTS,
@@ -15,8 +16,6 @@ import {
 } from "./accounts.ts";
 import { EDGE, MONITOR, OPERATOR, type Permissions, workerPermissions } from "./permissions.ts";
 
-/** 1 MiB, the server's default, stated because images travel inline up to this size. */
-export const MAX_PAYLOAD_BYTES = 1024 * 1024;
 const PASSWORD_BYTES = 24;
 
 export type UserName = "edge" | "worker" | "monitor" | "operator";

@@ -182,6 +182,7 @@ describe("streams", () => {
           retention: "workqueue",
           discard: "new",
           max_msgs: 1_000,
+          max_bytes: 1024 ** 3,
           max_age: hour,
         },
       ],

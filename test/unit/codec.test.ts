@@ -21,6 +21,7 @@ import { imageCount, type Job } from "../../shared/job.ts";
 import type { ModelManifest } from "../../shared/model.ts";
 import { isPredictionId, newPredictionId } from "../../shared/ids.ts";
 import { eventSubject, parseEventSubject, UNSCOPED } from "../../shared/subjects.ts";
+import { decodeTokensFile, encodeTokensFile } from "../../shared/editing/tokens-file.ts";
 import { damaged } from "../support/frames.ts";
 import { makeJob } from "../support/job.ts";
 
@@ -41,6 +42,23 @@ const job = makeJob({
   numImagesPerPrompt: 2,
   seed: 7,
 });
+
+const imageSource: Job["source"] = {
+  type: "image",
+  bytes: 5,
+  mask: { type: "file", channel: "alpha", bytes: 2 },
+  strength: 1,
+  blend: { feather: 4 },
+};
+/** Of four images, with the state of another run. */
+const tokensSource: Job["source"] = {
+  type: "tokens",
+  images: 4,
+  bytes: 512,
+  mask: { type: "tokens", bytes: 8 },
+  step: 3,
+  run: { numInferenceSteps: 5, scheduler: "strided", order: "halton" },
+};
 
 const manifest: ModelManifest = {
   v: 1,
@@ -78,11 +96,11 @@ describe("frames", () => {
   });
 
   it("bring back jobs, manifests, states and events", () => {
-    expect(decodeJob(encodeJob(job))).toEqual(job);
+    expect(decodeJob(encodeJob(job)).value).toEqual(job);
     // Of a release without orders, remasking and temperatures; and of one with them.
     expect(job).not.toHaveProperty("order");
     const newer: Job = { ...job, order: "confidence", remasking: 0.1, temperature: 0.5 };
-    expect(decodeJob(encodeJob(newer))).toEqual(newer);
+    expect(decodeJob(encodeJob(newer)).value).toEqual(newer);
     expect(imageCount(job)).toBe(4);
     expect(decodeManifest(encodeManifest(manifest))).toEqual({
       value: manifest,
@@ -135,6 +153,43 @@ describe("frames", () => {
     expect(() => decodeEvent(frame)).toThrow(/^event: /);
   });
 
+  it("bring back what a job starts from, and refuse any other number of bytes", () => {
+    for (const [source, length] of [
+      [imageSource, 7],
+      [tokensSource, 520],
+      [{ ...imageSource, mask: { type: "image_alpha" } }, 5],
+    ] as const) {
+      const attached = Uint8Array.from({ length }, (_, i) => i % 11);
+      const framed = decodeJob(encodeJob({ ...job, source }, attached));
+      expect(framed).toEqual({ value: { ...job, source }, attachment: attached });
+      for (const wrong of [new Uint8Array(), new Uint8Array(length + 1)]) {
+        expect(() => decodeJob(encodeJob({ ...job, source }, wrong))).toThrow(
+          `job: ${wrong.length} bytes attached instead of ${length}`,
+        );
+      }
+    }
+    expect(() => decodeJob(encodeJob(job, Uint8Array.of(1)))).toThrow("1 bytes attached instead of 0");
+  });
+
+  it.each<[string, object, RegExp]>([
+    ["a strength above 1", { source: { ...imageSource, strength: 1.1 } }, /strength/],
+    ["no strength", { source: { ...imageSource, strength: undefined } }, /strength/],
+    ["too many bytes", { source: { ...imageSource, bytes: 4 * 1024 * 1024 } }, /source\.bytes/],
+    ["a blend without a mask", { source: { ...imageSource, mask: undefined } }, /source\.blend/],
+    ["an unknown kind of source", { source: { ...imageSource, type: "video" } }, /source\.type/],
+    ["as many images as prompts", { source: { ...tokensSource, images: 2 } }, /source\.images/],
+    ["half tokens", { source: { ...tokensSource, bytes: 509 } }, /source\.bytes/],
+    ["both a step and a strength", { source: { ...tokensSource, strength: 0.5 } }, /source\.step/],
+    ["neither", { source: { ...tokensSource, step: undefined } }, /source\.step/],
+    ["a step after the last", { source: { ...tokensSource, step: 6 } }, /source\.step/],
+    ["the alpha of tokens", { source: { ...tokensSource, mask: { type: "image_alpha" } } }, /source\.mask/],
+    ["previews of tokens", { outputFormat: "tokens", previews: 1 }, /previews/],
+    ["a size of tokens", { outputFormat: "tokens", outputSize: { width: 8, height: 8 } }, /outputSize/],
+    ["a blend of tokens", { outputFormat: "tokens", source: imageSource }, /source\.blend/],
+  ])("are refused for a job with %s", (_, changes, message) => {
+    expect(() => decodeJob(bytes(JSON.stringify({ ...job, ...changes })))).toThrow(message);
+  });
+
   it("are refused beyond the limits", () => {
     expect(() => decodeJob(bytes(JSON.stringify({ ...job, numInferenceSteps: 1_001 })))).toThrow(/^job: /);
     expect(() => decodeJob(bytes(JSON.stringify({ ...job, prompts: [] })))).toThrow(/^job: /);
@@ -159,7 +214,7 @@ describe("damaged frames", () => {
   const tokens = Uint16Array.of(1, 2, 3);
   it.each<[string, (frame: Uint8Array) => unknown, Uint8Array[]]>([
     ["events", decodeEvent, events.map((event) => encodeEvent(event, encodeTokens(tokens)))],
-    ["jobs", decodeJob, [encodeJob(job)]],
+    ["jobs", decodeJob, [encodeJob(job), encodeJob({ ...job, source: imageSource }, new Uint8Array(7))]],
     ["manifests", decodeManifest, [encodeManifest({ ...manifest, palette: btoa("rgb".repeat(128)) })]],
     ["states", decodeState, [encodeState(states, tokens)]],
   ])("of %s are read or refused in a few words, and nothing else", (_, decode, frames) => {
@@ -189,6 +244,70 @@ describe("damaged frames", () => {
     );
     expect(isForeignJob(bytes('{"v":2}\n'))).toBe(false);
     expect(isForeignJob(bytes(`{"v":2,"id":"${job.id}","more":1}\n`))).toBe(true);
+  });
+});
+
+describe("files of tokens", () => {
+  const file = (tokens: number[], width = tokens.length) => ({
+    version: "0123456789abcdef".repeat(4),
+    height: tokens.length / width,
+    width,
+    tokens: Uint16Array.from(tokens),
+  });
+
+  it("are a header, then the bits of each token, the lowest first", () => {
+    const encoded = encodeTokensFile(file([1, 2, 1_024, 3], 2), 1_025);
+    expect(text(encoded.subarray(0, 4))).toBe("VQDT");
+    expect([...encoded.subarray(4, 10)]).toEqual([1, 11, 2, 0, 2, 0]);
+    expect([...encoded.subarray(10, 14)]).toEqual([0x01, 0x23, 0x45, 0x67]);
+    // 1 + (2 << 11) + (1_024 << 22) + (3 << 33)
+    expect([...encoded.subarray(42)]).toEqual([0x01, 0x10, 0x00, 0x00, 0x07, 0x00]);
+  });
+
+  it("bring back any tokens of any model, in as few bits as its classes have", () => {
+    const grids = fc
+      .tuple(
+        fc.integer({ min: 2, max: 65_536 }),
+        fc.integer({ min: 1, max: 12 }),
+        fc.integer({ min: 1, max: 12 }),
+      )
+      .chain(([classes, height, width]) =>
+        fc.record({
+          classes: fc.constant(classes),
+          width: fc.constant(width),
+          tokens: fc.array(fc.nat({ max: classes - 1 }), {
+            minLength: height * width,
+            maxLength: height * width,
+          }),
+        }),
+      );
+    fc.assert(
+      fc.property(grids, ({ classes, width, tokens }) => {
+        const encoded = encodeTokensFile(file(tokens, width), classes);
+        expect(decodeTokensFile(encoded)).toEqual(file(tokens, width));
+        const bits = (classes - 1).toString(2).length;
+        expect(encoded.length).toBe(42 + Math.ceil((tokens.length * bits) / 8));
+      }),
+    );
+  });
+
+  it("are read or refused in a few words when damaged", () => {
+    const whole = encodeTokensFile(file([5, 6, 7, 0, 1], 1), 9);
+    const place = fc.nat({ max: whole.length - 1 });
+    fc.assert(
+      fc.property(place, fc.nat({ max: 255 }), fc.nat({ max: 60 }), (at, value, length) => {
+        const data = new Uint8Array(length);
+        data.set(whole.subarray(0, length));
+        if (at < length) data[at] = value;
+        try {
+          expect(decodeTokensFile(data).tokens.length).toBeGreaterThan(0);
+        } catch (error) {
+          expect(error).toBeInstanceOf(VqdError);
+          expect((error as VqdError).message).toMatch(/^not a file of tokens: .{5,80}$/);
+        }
+      }),
+      { numRuns: 500 },
+    );
   });
 });
 

@@ -232,7 +232,7 @@ export class PlayedWorker {
         `no job came: ${message.headers.code} ${message.headers.description} ${message.subject}`,
       );
     await this.nc.request(message.reply ?? "", "+ACK");
-    return decodeJob(message.data);
+    return decodeJob(message.data).value;
   }
 
   async say(job: Pick<Job, "shard" | "id">, said: Said, attachment?: Uint8Array, attempt = 1): Promise<void> {

@@ -50,7 +50,8 @@ export class PredictionCreation {
     const twin = this.#madeBefore(request);
     if (twin !== undefined) return { row: await this.#published(twin), rate: null };
     const { keyName, limits, priority, maxWaitMs, requestId } = request;
-    const job = decodeJob(request.job);
+    const framed = decodeJob(request.job);
+    const { value: job } = framed;
     const imageSteps = imageCount(job) * job.numInferenceSteps;
     const { queue } = store;
     const of = { version: job.version, rank: rankOf(priority) };
@@ -70,7 +71,7 @@ export class PredictionCreation {
     });
     onStored();
     if (isHeld) dispatcher.dispatchHeld();
-    else await dispatcher.dispatch(job, { requestId, priority }, parent);
+    else await dispatcher.dispatch(framed, { requestId, priority }, parent);
     return { row: mustGet(store, job.id), rate };
   }
 

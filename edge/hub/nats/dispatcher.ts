@@ -1,6 +1,6 @@
 // Dispatches stored predictions to the job queue, exactly once despite retries and failures: at once, or when it is their turn.
 
-import { decodeJob } from "@vqd/shared/codec.ts";
+import { decodeJob, type Framed } from "@vqd/shared/codec.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { SpanKind } from "@opentelemetry/api";
@@ -50,15 +50,16 @@ export class Dispatcher {
 
   /** Publishes the job of a stored prediction. Throws a VqdError, after which the prediction is gone or has failed. */
   async dispatch(
-    job: Job,
+    job: Framed<Job>,
     origin: Pick<JobOrigin, "requestId" | "priority">,
     parent: string | undefined,
   ): Promise<void> {
+    const { id } = job.value;
     const offeredAt = Date.now();
     const publishing = this.#publishNew(job, origin, parent);
-    this.#publishing.set(job.id, publishing);
-    await publishing.finally(() => this.#publishing.delete(job.id));
-    this.#noteDispatched(job.id, origin.requestId, offeredAt);
+    this.#publishing.set(id, publishing);
+    await publishing.finally(() => this.#publishing.delete(id));
+    this.#noteDispatched(id, origin.requestId, offeredAt);
   }
 
   /**
@@ -137,26 +138,28 @@ export class Dispatcher {
 
   /** Publishes a job; gives its sequence in the queue. Throws a PublishError. */
   #publish(
-    job: Job,
+    job: Framed<Job>,
     origin: Pick<JobOrigin, "requestId" | "priority">,
     parent: string | undefined,
   ): Promise<number> {
     const { tracing, connection } = this.#options;
-    const attributes = { "messaging.system": "nats", "vqd.prediction.id": job.id, "vqd.model": job.model };
+    const { id, model } = job.value;
+    const attributes = { "messaging.system": "nats", "vqd.prediction.id": id, "vqd.model": model };
     return tracing.traced("publish job", { kind: SpanKind.PRODUCER, parent, attributes }, (traceparent) =>
       dispatchJob(() => connection.open(), job, { ...origin, traceparent }),
     );
   }
 
   async #publishNew(
-    job: Job,
+    job: Framed<Job>,
     origin: Pick<JobOrigin, "requestId" | "priority">,
     parent: string | undefined,
   ): Promise<void> {
+    const { id } = job.value;
     try {
-      this.#noteSequence(job.id, await this.#publish(job, origin, parent));
+      this.#noteSequence(id, await this.#publish(job, origin, parent));
     } catch (error) {
-      this.#drop(job.id, error);
+      this.#drop(id, error);
       throw error;
     }
   }

@@ -2,7 +2,7 @@
 
 import { JetStreamApiError } from "@nats-io/jetstream";
 import { headers, NoRespondersError, RequestError } from "@nats-io/nats-core";
-import { encodeJob } from "@vqd/shared/codec.ts";
+import { encodeJob, type Framed } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { MESSAGE_HEADERS, SCOPED } from "@vqd/shared/headers.ts";
 import type { Job } from "@vqd/shared/job.ts";
@@ -51,7 +51,7 @@ export class PublishError extends VqdError {
  */
 export async function dispatchJob(
   open: () => Promise<NatsSession>,
-  job: Job,
+  job: Framed<Job>,
   origin: JobOrigin,
 ): Promise<number> {
   const until = Date.now() + DISPATCH_LIMIT_MS;
@@ -74,7 +74,7 @@ export async function dispatchJob(
 
 async function publishJob(
   { js }: NatsSession,
-  job: Job,
+  { value: job, attachment }: Framed<Job>,
   { requestId, traceparent, priority }: JobOrigin,
 ): Promise<number> {
   const carried = headers();
@@ -83,7 +83,7 @@ async function publishJob(
   if (traceparent !== undefined) carried.set(MESSAGE_HEADERS.traceparent, traceparent);
   const subject = jobSubject(modelKey({ name: job.model, version: job.version }), priority);
   try {
-    const ack = await js.publish(subject, encodeJob(job), {
+    const ack = await js.publish(subject, encodeJob(job, attachment), {
       msgID: job.id,
       timeout: PUBLISH_TIMEOUT_MS,
       headers: carried,

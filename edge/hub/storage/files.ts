@@ -2,13 +2,21 @@
 
 import type { OutputEvent, PreviewEvent } from "@vqd/shared/events.ts";
 import { withSettings } from "@vqd/shared/metadata/settings.ts";
+import { TOKENS_MEDIA_TYPE } from "@vqd/shared/editing/tokens-file.ts";
 import { imageSettings } from "../../prediction/image-settings.ts";
 import type { PredictionRow } from "./prediction-row.ts";
 
 /** Time limit for a put: later events wait for it. */
 const PUT_LIMIT_MS = 5_000;
 
-const CONTENT_TYPES = { png: "image/png", webp: "image/webp", jpeg: "image/jpeg" } as const;
+const CONTENT_TYPES = {
+  png: "image/png",
+  webp: "image/webp",
+  jpeg: "image/jpeg",
+  tokens: TOKENS_MEDIA_TYPE,
+} as const;
+
+const EXTENSIONS = { png: "png", webp: "webp", jpeg: "jpg", tokens: "vqt" } as const;
 
 /** Events with an image. */
 export type FileEvent = OutputEvent | PreviewEvent;
@@ -18,7 +26,7 @@ export const fileKey = (capability: string, name: string): string => `${capabili
 
 /** File name of an event's image, the last segment of its URL: "0.png", or "0-2.png" for the third preview of image 0. */
 export function fileName(event: FileEvent): string {
-  const extension = event.format === "jpeg" ? "jpg" : event.format;
+  const extension = EXTENSIONS[event.format];
   return event.type === "output"
     ? `${event.index}.${extension}`
     : `${event.index}-${event.preview}.${extension}`;

@@ -1,7 +1,7 @@
 // nats-server configurations: a node of the cluster, and a leaf node for workers at another site.
 
 import { join } from "node:path";
-import { MAX_PAYLOAD_BYTES } from "../config.ts";
+import { MAX_PAYLOAD_BYTES } from "@vqd/shared/limits.ts";
 import type { Trust } from "./authority.ts";
 
 export interface Ports {

@@ -84,7 +84,7 @@ export class PlayedWorker implements AsyncDisposable {
     });
     if (message.headers?.code) return undefined;
     this.nc.publish(message.reply ?? "");
-    return decodeJob(message.data);
+    return decodeJob(message.data).value;
   }
 
   async nextJob(): Promise<Job> {
