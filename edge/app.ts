@@ -32,6 +32,7 @@ import {
   listPredictions,
 } from "./routes/predictions.ts";
 import { capabilityStream, predictionEvents } from "./routes/streams.ts";
+import { createFile, deleteUpload, getUpload, listFiles } from "./routes/uploads.ts";
 import {
   getWebhookAttempts,
   getWebhookSecret,
@@ -68,6 +69,8 @@ const ROUTES: readonly Route[] = [
   { path: "/v1/streams/*", errors: PROBLEMS, secret: true },
   { path: "/v1/streams/:id/:capability", errors: PROBLEMS, secret: true, open: true, get: capabilityStream },
   { path: "/v1/files/*", errors: PROBLEMS, secret: true },
+  { path: "/v1/files", errors: PROBLEMS, get: listFiles, post: createFile },
+  { path: "/v1/files/:file_id", errors: PROBLEMS, secret: true, get: getUpload, delete: deleteUpload },
   { path: "/v1/files/:capability/:name", errors: PROBLEMS, secret: true, open: true, get: getFile },
   ...openaiRoutes,
   { path: "/v1/models", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getModels, query: searchModels },

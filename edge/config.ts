@@ -6,7 +6,7 @@ import type { LogLevel } from "@vqd/shared/log.ts";
 import { modelNameSchema } from "@vqd/shared/model.ts";
 import { z } from "zod";
 import { decodeHex } from "./util/bytes.ts";
-import type { UrlRules } from "./hub/webhooks/url.ts";
+import type { UrlRules } from "./util/public-url.ts";
 import type { RateLimits } from "./prediction/rate-state.ts";
 
 /** The variables as bound; each is documented in wrangler.toml. */

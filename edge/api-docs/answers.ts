@@ -3,6 +3,7 @@
 import { z } from "@hono/zod-openapi";
 import { ERROR_CODES } from "@vqd/shared/errors.ts";
 import { SEED_DIGITS } from "@vqd/shared/sampling/seed.ts";
+import { IMAGE_TYPES } from "../prediction/image-type.ts";
 import { PREDICTION_STATUSES } from "../prediction/statuses.ts";
 import { WEBHOOK_EVENTS } from "../prediction/webhook-events.ts";
 import { predictionInputSchema } from "../service/schemas.ts";
@@ -127,6 +128,31 @@ export const predictionListSchema = z
     results: z.array(predictionSchema).describe("Newest first."),
   })
   .openapi("PredictionList");
+
+export const fileSchema = z
+  .strictObject({
+    id: z.string(),
+    name: z.string().describe("As its owner calls it."),
+    content_type: z.enum(Object.values(IMAGE_TYPES)).describe("By its content, whatever its name."),
+    size: z.int().describe("Bytes."),
+    checksums: z.strictObject({ sha256: z.string() }),
+    metadata: z.record(z.string(), z.unknown()).describe("As given."),
+    created_at: time,
+    expires_at: time,
+    urls: z.strictObject({
+      get: z.url().describe("This resource, and what names the file in an input."),
+      download: z.url().describe("The file itself, for anyone who has this URL; needs no key."),
+    }),
+  })
+  .openapi("File");
+
+export const fileListSchema = z
+  .strictObject({
+    previous: z.url().nullable(),
+    next: z.url().nullable().describe("The next page, of older files."),
+    results: z.array(fileSchema).describe("Newest first."),
+  })
+  .openapi("FileList");
 
 export const accountSchema = z
   .strictObject({

@@ -4,6 +4,7 @@ import { OpenAPIHono } from "@hono/zod-openapi";
 import { huggingfaceOperations } from "../huggingface/operations.ts";
 import { openaiOperations } from "../openai/operations.ts";
 import { replicateOperations } from "../replicate/operations.ts";
+import { fileOperations } from "./files.ts";
 import { modelOperations } from "./models.ts";
 import { pageOperations } from "./pages.ts";
 import { predictionOperations } from "./predictions.ts";
@@ -11,6 +12,7 @@ import { webhookOperations } from "./webhooks.ts";
 
 const OPERATIONS = [
   ...predictionOperations,
+  ...fileOperations,
   ...webhookOperations,
   ...openaiOperations,
   ...huggingfaceOperations,
@@ -49,6 +51,11 @@ export function openapiDocument(): Record<string, unknown> {
       {
         name: "Predictions",
         description: "Replicate's resource: create, follow step by step, cancel, delete.",
+      },
+      {
+        name: "Files",
+        description:
+          "Replicate's resource: images that are uploaded to be named in inputs, until they expire.",
       },
       {
         name: "Webhooks",

@@ -1,6 +1,7 @@
 // Parts shared by the descriptions of operations, so that each takes only a few lines.
 
 import { type RouteConfig, z } from "@hono/zod-openapi";
+import { PREDICTION_ID_PATTERN } from "@vqd/shared/ids.ts";
 import { OWN_ID_PATTERN } from "../prediction/own-id.ts";
 import { modelProblemSchema, openaiErrorSchema, problemSchema } from "./answers.ts";
 
@@ -16,7 +17,7 @@ const ERRORS = {
   410: "The images of the earlier request with this `Idempotency-Key` have expired",
   412: "The file does not match `If-Match`",
   413: "The body is too large",
-  415: "The content type is not JSON, or the content encoding neither gzip nor deflate",
+  415: "The content type is not that of the body's schema, or the content encoding neither gzip nor deflate",
   422: "A field is invalid; the response names it",
   429: "A limit of the key's owner is reached: of requests per minute, live predictions, or what is stored; see retry-after",
   500: "The model failed",
@@ -61,6 +62,10 @@ const text = (description: string, example: string) =>
   z.string().openapi({ description, examples: [example] });
 
 export const PATH = {
+  fileId: z
+    .string()
+    .regex(PREDICTION_ID_PATTERN)
+    .openapi({ description: "The file's id.", examples: ["00f3k9x2m4t6v8y0a1b2c3d4e5"] }),
   id: z
     .string()
     .regex(OWN_ID_PATTERN)
@@ -105,6 +110,35 @@ export const cancelAfter = z
       "From 1s to 24h, after which the prediction ends: as `aborted` if it has not started, else as `canceled`.",
     examples: ["2m"],
   });
+
+const time = (description: string) =>
+  z
+    .string()
+    .optional()
+    .openapi({ description, format: "date-time", examples: ["2026-11-23T12:00:00Z"] });
+
+/** Of a page of a list. */
+export const listQuery = z.object({
+  limit: z
+    .string()
+    .optional()
+    .openapi({
+      type: "integer",
+      minimum: 1,
+      maximum: 100,
+      description: "Entries per page; defaults to 100.",
+      examples: [20],
+    }),
+  cursor: z
+    .string()
+    .optional()
+    .openapi({
+      description: "A position in the list, from `next` or `previous`.",
+      examples: ["b2xkZXI6MTc5NTUyMTYwMDAwMDowMGYzazl4Mm00dDZ2OHkwYTFiMmMzZDRlNQ"],
+    }),
+  created_after: time("Only those created after this time."),
+  created_before: time("Only those created before this time."),
+});
 
 /** Security of operations that require a key, and of open ones. */
 export const KEYED: Pick<RouteConfig, "security"> = { security: [{ key: [] }] };

@@ -1,4 +1,4 @@
-// Operations: Replicate's predictions resource, event streams and files.
+// Operations: Replicate's predictions resource, and event streams.
 
 import { z } from "@hono/zod-openapi";
 import { createPredictionSchema } from "../service/schemas.ts";
@@ -11,6 +11,7 @@ import {
   jsonBody,
   KEY_ERRORS,
   KEYED,
+  listQuery,
   modelProblems,
   OPEN,
   type Operation,
@@ -60,34 +61,6 @@ const createHeaders = z.object({
     }),
   "Idempotency-Key": idempotencyKey,
   "Cancel-After": cancelAfter,
-});
-
-const time = (description: string) =>
-  z
-    .string()
-    .optional()
-    .openapi({ description, format: "date-time", examples: ["2026-11-23T12:00:00Z"] });
-
-const listQuery = z.object({
-  limit: z
-    .string()
-    .optional()
-    .openapi({
-      type: "integer",
-      minimum: 1,
-      maximum: 100,
-      description: "Predictions per page; defaults to 100.",
-      examples: [20],
-    }),
-  cursor: z
-    .string()
-    .optional()
-    .openapi({
-      description: "A position in the list, from `next` or `previous`.",
-      examples: ["b2xkZXI6MTc5NTUyMTYwMDAwMDowMGYzazl4Mm00dDZ2OHkwYTFiMmMzZDRlNQ"],
-    }),
-  created_after: time("Only predictions created after this time."),
-  created_before: time("Only predictions created before this time."),
 });
 
 const createBody = jsonBody(createPredictionSchema.openapi("CreatePrediction"), {
@@ -267,39 +240,5 @@ export const predictionOperations: readonly Operation[] = [
     ...OPEN,
     request: { params: z.object({ id: PATH.id, capability: PATH.capability }), query: lastEventId },
     responses: { 200: eventStream, 204: noMoreEvents, ...problems(404, 429, 503) },
-  },
-  {
-    method: "get",
-    path: "/v1/files/{capability}/{name}",
-    operationId: "getFile",
-    summary: "Get an image",
-    description: "The URLs in a prediction's `output`. They need no key, and expire.",
-    tags,
-    ...OPEN,
-    request: {
-      params: z.object({
-        capability: PATH.capability,
-        name: z
-          .string()
-          .regex(/^\d{1,3}\.(?:png|jpg|webp)$/)
-          .openapi({
-            description: "The image's index in the prediction, and its format.",
-            examples: ["0.png"],
-          }),
-      }),
-    },
-    responses: {
-      200: {
-        description: "The image.",
-        content: Object.fromEntries(
-          ["image/png", "image/webp", "image/jpeg"].map((type) => [
-            type,
-            { schema: { type: "string" as const, contentMediaType: type } },
-          ]),
-        ),
-      },
-      304: { description: "The file matches `If-None-Match`." },
-      ...problems(404, 412),
-    },
   },
 ];

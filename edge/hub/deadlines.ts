@@ -59,6 +59,8 @@ export function nextAlarm(store: PredictionStore, retention: Retention, now: num
   if (oldest.steps !== null) times.push(oldest.steps + retention.stepRetentionMs);
   if (oldest.files !== null) times.push(oldest.files + retention.fileRetentionMs);
   if (oldest.record !== null) times.push(oldest.record + retention.recordRetentionMs);
+  const upload = store.uploads.nextExpiry();
+  if (upload !== null) times.push(upload);
   const deleted = store.tombstones.oldest();
   // Later if its job is still in the queue, which NATS has to be reachable for.
   if (deleted !== null) times.push(Math.max(deleted + TOMBSTONE_MS, now + LIVE_INTERVAL_MS));

@@ -4,6 +4,7 @@ import { DurableObject } from "cloudflare:workers";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields } from "@vqd/shared/log.ts";
 import type { AnnouncedModel } from "../tokenizer/announced.ts";
+import type { FilePage, FileRecord, NewFile } from "../prediction/file-records.ts";
 import { asResult } from "./rpc-result.ts";
 import { endOverdue } from "./deadlines.ts";
 import type { StreamMessage } from "./nats/follow.ts";
@@ -218,6 +219,24 @@ export class Hub extends DurableObject<HubEnv> {
     });
   }
 
+  /** Stores a file of the key's owner. Errors: storage_full, rate_limited, internal. */
+  createFile(file: NewFile, bytes: Uint8Array): Promise<HubResult<FileRecord>> {
+    return this.#result(() => this.#parts.uploads.create(file, bytes));
+  }
+
+  /** This and the next ones answer not_found unless the key's owner uploaded the file, and rate_limited like other reads. */
+  file(id: string, keyName: string): Promise<HubResult<FileRecord>> {
+    return this.#read(keyName, () => this.#parts.uploads.get(id, keyName));
+  }
+
+  files(keyName: string, query: ListQuery): Promise<HubResult<FilePage>> {
+    return this.#read(keyName, () => this.#parts.uploads.list(keyName, query));
+  }
+
+  deleteFile(id: string, keyName: string): Promise<HubResult<void>> {
+    return this.#read(keyName, () => this.#parts.uploads.delete(id, keyName));
+  }
+
   /** The models that workers have announced; the last known ones while NATS is down. */
   models(): Promise<AnnouncedModel[]> {
     return this.#parts.models.current(() => this.#parts.connection.open());
@@ -265,7 +284,7 @@ export class Hub extends DurableObject<HubEnv> {
       this.#parts.settle(overdue);
       this.#parts.dispatcher.dispatchHeld();
       this.#parts.webhooks.pump();
-      await expire(this.#parts.store, this.env.FILES, this.#parts.config, now);
+      await expire(this.#parts.store, this.#parts.uploads, this.env.FILES, this.#parts.config, now);
       await this.#parts.connection.release();
     } catch (error) {
       this.#parts.log.error("alarm failed", errorFields(error));
@@ -290,6 +309,15 @@ export class Hub extends DurableObject<HubEnv> {
 
   #owned(id: string, keyName: string): PredictionRow {
     return getOwned(this.#parts.store, id, keyName);
+  }
+
+  /** A read whose answer is small. */
+  #read<T>(keyName: string, work: () => T | Promise<T>): Promise<HubResult<T>> {
+    return this.#result(() => {
+      this.#parts.reads.admit(keyName);
+      this.#parts.reads.count(keyName, 0);
+      return work();
+    });
   }
 
   #result<T>(work: () => T | Promise<T>): Promise<HubResult<T>> {

@@ -21,10 +21,11 @@ import { isFinal } from "../prediction/statuses.ts";
 import { ParkedEvents } from "./storage/parked-events.ts";
 import { migrate } from "./storage/schema.ts";
 import { PredictionStore } from "./storage/store.ts";
+import { Uploads } from "./uploads.ts";
 import { WebhookSender } from "./webhooks/sender.ts";
 
 export interface HubEnv extends Variables {
-  /** Images of predictions. */
+  /** Images of predictions, and files for them. */
   readonly FILES: R2Bucket;
 }
 
@@ -41,6 +42,7 @@ export class HubParts {
   readonly dispatcher: Dispatcher;
   readonly readers: Readers;
   readonly webhooks: WebhookSender;
+  readonly uploads: Uploads;
   readonly creation: PredictionCreation;
   readonly tracing: Tracing;
   readonly metrics = new HubMetrics();
@@ -97,6 +99,14 @@ export class HubParts {
       log,
       inBackground: (work) => ctx.waitUntil(work),
       onScheduled: () => this.alarm.arm(),
+    });
+    this.uploads = new Uploads({
+      shard,
+      config,
+      store,
+      bucket: env.FILES,
+      log,
+      onStored: () => this.alarm.arm(),
     });
     this.connection = new HubConnection({
       config,

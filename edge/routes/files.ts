@@ -1,11 +1,11 @@
-// Serves generated images to anyone who has the URL.
+// Serves images, generated or brought by callers, to anyone who has the URL.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { AppContext } from "../http/context.ts";
 import { fileKey } from "../hub/storage/files.ts";
 
 const CAPABILITY = /^[0-9a-hjkmnp-tv-z]{32}$/;
-const NAME = /^\d{1,3}(?:-\d{1,3})?\.(?:png|jpg|webp)$/;
+const NAME = /^(?:\d{1,3}(?:-\d{1,3})?|file|image|mask)\.(?:png|jpg|webp|gif|avif|tiff)$/;
 
 /** Entity tags as If-Match and If-None-Match list them. */
 const ETAGS = /^(?:\*|(?:W\/)?"[\x21\x23-\x7e]*"(?:\s*,\s*(?:W\/)?"[\x21\x23-\x7e]*")*)$/;

@@ -23,7 +23,7 @@ import { originOf } from "../http/urls.ts";
 import { predictionUrl } from "../prediction/urls.ts";
 import { invalidInput, validate } from "../http/body/validation.ts";
 import { waitForEnd } from "../service/wait.ts";
-import { webhookUrlComplaint } from "../hub/webhooks/url.ts";
+import { urlComplaint } from "../util/public-url.ts";
 
 function view(c: AppContext, record: PredictionRecord, status = record.status): PredictionView {
   const config = c.get("config");
@@ -39,7 +39,7 @@ function webhookOf(c: AppContext, body: z.infer<typeof createPredictionSchema>):
     }
     return null;
   }
-  const complaint = webhookUrlComplaint(url, c.get("config").webhookUrls);
+  const complaint = urlComplaint(url, c.get("config").webhookUrls);
   if (complaint !== undefined) throw invalidInput([{ path: "webhook", message: complaint }]);
   return { url, events: filter && filter.length > 0 ? filter : WEBHOOK_EVENTS };
 }

@@ -1,4 +1,4 @@
-// Request bodies: JSON of bounded size, compressed or not, whatever the headers claim.
+// Request bodies of bounded size, compressed or not, whatever the headers claim; and JSON in them.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import { contentEncoding, decodeBody } from "./content-encoding.ts";
@@ -9,12 +9,12 @@ const MAX_BODY_BYTES = 288 * 1024;
 /** A refused body is still read up to this size: many clients read no response before they have sent everything. */
 const MAX_DRAINED_BYTES = 8 * 1024 * 1024;
 
-function tooLarge(): VqdError {
-  return new VqdError("payload_too_large", `the body is larger than ${MAX_BODY_BYTES / 1024} KiB`);
+function tooLarge(limit: number): VqdError {
+  return new VqdError("payload_too_large", `the body is larger than ${limit / 1024} KiB`);
 }
 
 /** All bytes of the body. Throws a VqdError (payload_too_large) if there are too many, without holding them in memory. */
-async function readBody(request: Request): Promise<Uint8Array<ArrayBuffer>> {
+async function readBody(request: Request, limit: number): Promise<Uint8Array<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   const reader = request.body?.getReader();
@@ -23,14 +23,14 @@ async function readBody(request: Request): Promise<Uint8Array<ArrayBuffer>> {
     const { done, value } = await reader.read();
     if (done) break;
     size += value.length;
-    if (size <= MAX_BODY_BYTES) chunks.push(value);
+    if (size <= limit) chunks.push(value);
     else chunks.length = 0;
-    if (size > MAX_DRAINED_BYTES) {
+    if (size > Math.max(limit, MAX_DRAINED_BYTES)) {
       await reader.cancel();
       break;
     }
   }
-  if (size > MAX_BODY_BYTES) throw tooLarge();
+  if (size > limit) throw tooLarge(limit);
   const body = new Uint8Array(size);
   let offset = 0;
   for (const chunk of chunks) {
@@ -59,21 +59,38 @@ function decoded(body: Uint8Array): string {
 
 /** The body as text, of any type. Throws a VqdError: payload_too_large, malformed_body. */
 export async function readText(request: Request): Promise<string> {
-  return decoded(await readBody(request));
+  return decoded(await readBody(request, MAX_BODY_BYTES));
+}
+
+/** The type of the body, without parameters; empty if the request does not say. */
+export const mediaType = (request: Request): string =>
+  request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
+
+/**
+ * The body's bytes, decompressed. `wanted` is the type that it should have and has not. Throws a VqdError: unsupported_media_type,
+ * payload_too_large if it has more than `limit` bytes, malformed_body.
+ */
+export async function readDecoded(
+  request: Request,
+  limit: number,
+  wanted: string | undefined,
+): Promise<Uint8Array> {
+  const sent = await readBody(request, limit);
+  if (wanted !== undefined) {
+    const problem = mediaType(request) === "" ? "is missing" : "is not";
+    throw new VqdError("unsupported_media_type", `content-type must be ${wanted}, but ${problem}`);
+  }
+  const encoding = contentEncoding(request.headers);
+  const body = encoding === undefined ? sent : await decodeBody(sent, encoding, limit);
+  if (body === undefined) throw tooLarge(limit);
+  return body;
 }
 
 /** The parsed body. Throws a VqdError: unsupported_media_type, payload_too_large, malformed_body. */
-export async function readJson(request: Request): Promise<unknown> {
-  const type = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
+export async function readJson(request: Request, limit = MAX_BODY_BYTES): Promise<unknown> {
+  const type = mediaType(request);
   const isJson = type === "application/json" || type.endsWith("+json");
-  const sent = await readBody(request);
-  if (!isJson) {
-    const problem = type === "" ? "is missing" : "is not";
-    throw new VqdError("unsupported_media_type", `content-type must be application/json, but ${problem}`);
-  }
-  const encoding = contentEncoding(request.headers);
-  const body = encoding === undefined ? sent : await decodeBody(sent, encoding, MAX_BODY_BYTES);
-  if (body === undefined) throw tooLarge();
+  const body = await readDecoded(request, limit, isJson ? undefined : "application/json");
   const text = decoded(body);
   try {
     return parseJson(text);

@@ -26,6 +26,31 @@ export function admitToStorage(
   if (files >= fileLimitBytes) throw full(store, keyName, "images", fileLimitBytes, fileRetentionMs);
 }
 
+/** Files that an owner may have uploaded at once: their rows are in the hub. */
+const MAX_UPLOADS = 1_000;
+
+/** Call before a file of `newBytes` is stored for its owner. Throws a VqdError (storage_full). */
+export function admitFile(
+  store: PredictionStore,
+  keyName: string,
+  newBytes: number,
+  { fileLimitBytes, fileRetentionMs }: Pick<Limits, "fileLimitBytes" | "fileRetentionMs">,
+): void {
+  if (store.usageOf(keyName).files + newBytes > fileLimitBytes) {
+    throw full(store, keyName, "images", fileLimitBytes, fileRetentionMs);
+  }
+  if (store.uploads.countOf(keyName) < MAX_UPLOADS) return;
+  const seconds = Math.ceil(((store.uploads.nextExpiry(keyName) ?? 0) - Date.now()) / 1_000);
+  throw new VqdError(
+    "storage_full",
+    `the key's owner has ${MAX_UPLOADS} uploaded files, which is the limit`,
+    {
+      retryable: true,
+      retryAfterSeconds: Math.max(MIN_RETRY_SECONDS, seconds),
+    },
+  );
+}
+
 function full(
   store: PredictionStore,
   keyName: string,

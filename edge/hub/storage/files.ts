@@ -43,15 +43,23 @@ export function fileOf(
   return settings === undefined ? image : withSettings(image, settings);
 }
 
-/** Stores an image, overwriting any with the same name. Throws if that fails or takes too long. */
-export async function putImage(
+/** Stores an image. Throws if that fails or takes too long. */
+export const putImage = (
   bucket: R2Bucket,
   row: PredictionRow,
   event: FileEvent,
   bytes: Uint8Array,
+): Promise<void> =>
+  putFile(bucket, fileKey(row.fileCapability, fileName(event)), bytes, CONTENT_TYPES[event.format]);
+
+/** Stores a file, overwriting any with the same key. Throws if that fails or takes too long. */
+export async function putFile(
+  bucket: R2Bucket,
+  key: string,
+  bytes: Uint8Array,
+  contentType: string,
 ): Promise<void> {
-  const httpMetadata = { contentType: CONTENT_TYPES[event.format] };
-  const put = bucket.put(fileKey(row.fileCapability, fileName(event)), bytes, { httpMetadata });
+  const put = bucket.put(key, bytes, { httpMetadata: { contentType } });
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(
     () => late.reject(new Error(`no response within ${PUT_LIMIT_MS} ms`)),

@@ -3,6 +3,7 @@
 import type { Config } from "../../config.ts";
 import { deleteImages } from "./files.ts";
 import type { PredictionStore } from "./store.ts";
+import type { Uploads } from "../uploads.ts";
 
 /** Maximum number of predictions whose files one call deletes, to keep the alarm short. */
 const EXPIRE_BATCH = 100;
@@ -13,6 +14,7 @@ export const TOMBSTONE_MS = 60_000;
 /** Deletes everything whose retention has ended. */
 export async function expire(
   store: PredictionStore,
+  uploads: Uploads,
   files: R2Bucket,
   { stepRetentionMs, fileRetentionMs, recordRetentionMs }: Config,
   now: number,
@@ -22,6 +24,7 @@ export async function expire(
     await deleteImages(files, row);
     store.update(row.id, { files_expired: 1, file_bytes: 0 });
   }
+  await uploads.expire(now, EXPIRE_BATCH);
   for (const row of store.tombstones.due(now - TOMBSTONE_MS, EXPIRE_BATCH)) {
     await deleteImages(files, row);
     store.remove(row.id);

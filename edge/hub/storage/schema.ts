@@ -214,6 +214,32 @@ const MIGRATIONS: readonly string[] = [
     traceparent TEXT
   );
   `,
+  `
+  -- Files that callers have uploaded; their bytes are in object storage. They count among an owner's images.
+  CREATE TABLE uploads (
+    id TEXT PRIMARY KEY,
+    key_name TEXT NOT NULL,
+    capability TEXT NOT NULL,
+    type TEXT NOT NULL,
+    filename TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    -- A JSON object of the owner's own.
+    metadata TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  CREATE INDEX uploads_by_key ON uploads (key_name, created_at, id);
+  CREATE INDEX uploads_expiring ON uploads (expires_at);
+  CREATE TRIGGER usage_of_new_upload AFTER INSERT ON uploads BEGIN
+    INSERT INTO usage VALUES (new.key_name, 0, new.size)
+      ON CONFLICT (key_name) DO UPDATE SET files = files + excluded.files;
+  END;
+  CREATE TRIGGER usage_of_deleted_upload AFTER DELETE ON uploads BEGIN
+    UPDATE usage SET files = files - old.size WHERE key_name = old.key_name;
+    DELETE FROM usage WHERE key_name = old.key_name AND records <= 0 AND files <= 0;
+  END;
+  `,
 ];
 
 /** Migrates the database to the newest schema. */

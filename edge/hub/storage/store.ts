@@ -9,6 +9,8 @@ import { type NewRow, type PredictionRow, toPrediction } from "./prediction-row.
 import type { ListQuery } from "../../prediction/records.ts";
 import type { PredictionStatus } from "../../prediction/statuses.ts";
 import { byteLength } from "../../util/bytes.ts";
+import { pageClause } from "./page.ts";
+import { UploadStore } from "./upload-store.ts";
 import { WebhookStore } from "./webhook-store.ts";
 
 /** Columns that change after creation. */
@@ -42,6 +44,7 @@ export class PredictionStore {
   readonly webhooks: WebhookStore;
   readonly tombstones: Tombstones;
   readonly abandoned: AbandonedPredictions;
+  readonly uploads: UploadStore;
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
 
@@ -51,6 +54,7 @@ export class PredictionStore {
     this.webhooks = new WebhookStore(storage);
     this.tombstones = new Tombstones(storage);
     this.abandoned = new AbandonedPredictions(storage);
+    this.uploads = new UploadStore(storage);
     this.#storage = storage;
     this.#sql = storage.sql;
   }
@@ -85,27 +89,12 @@ export class PredictionStore {
    */
   page(
     keyName: string,
-    { limit, from, createdAfter, createdBefore }: ListQuery,
+    query: ListQuery,
     maxBytes: number,
   ): { rows: PredictionRow[]; bytes: number; hasMore: boolean } {
-    const isNewer = from?.towards === "newer";
-    const conditions = ["key_name = ?", "deleted_at IS NULL"];
-    const values: SqlStorageValue[] = [keyName];
-    if (from !== null) {
-      conditions.push(`(created_at, id) ${isNewer ? ">" : "<"} (?, ?)`);
-      values.push(from.createdAt, from.id);
-    }
-    if (createdAfter !== null) {
-      conditions.push("created_at > ?");
-      values.push(createdAfter);
-    }
-    if (createdBefore !== null) {
-      conditions.push("created_at < ?");
-      values.push(createdBefore);
-    }
-    const order = isNewer ? "created_at, id" : "created_at DESC, id DESC";
+    const { clause, values } = pageClause(keyName, query);
     const found = this.#sql.exec(
-      `SELECT * FROM predictions WHERE ${conditions.join(" AND ")} ORDER BY ${order}`,
+      `SELECT * FROM predictions WHERE deleted_at IS NULL AND ${clause}`,
       ...values,
     );
     const rows: PredictionRow[] = [];
@@ -114,7 +103,7 @@ export class PredictionStore {
     for (const one of found) {
       const row = toPrediction(one);
       const size = byteLength(row.inputJson);
-      if (rows.length > 0 && (rows.length === limit || bytes + size > maxBytes)) {
+      if (rows.length > 0 && (rows.length === query.limit || bytes + size > maxBytes)) {
         return { rows, bytes, hasMore: true };
       }
       rows.push(row);

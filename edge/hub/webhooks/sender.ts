@@ -8,7 +8,7 @@ import { type AttemptOutcome, nextStep, parseRetryAfter } from "./schedule.ts";
 import { SendingSlots } from "./sending-slots.ts";
 import { webhookSignature } from "./sign.ts";
 import { MAX_LIMIT_MS, ReceiverTimeLimits } from "./time-limits.ts";
-import { webhookUrlComplaint } from "./url.ts";
+import { urlComplaint } from "../../util/public-url.ts";
 import type { HubMetrics } from "../metrics.ts";
 import { queuePlace } from "../admission/queue-place.ts";
 import type { PredictionRow } from "../storage/prediction-row.ts";
@@ -132,7 +132,7 @@ export class WebhookSender {
   ): Promise<AttemptOutcome> {
     const { store, config } = this.#options;
     const refused = (error: string): AttemptOutcome => ({ status: null, error, retryAfterMs: null });
-    const complaint = webhookUrlComplaint(url, config.webhookUrls);
+    const complaint = urlComplaint(url, config.webhookUrls);
     if (complaint !== undefined) return refused(`the URL ${complaint}`);
     const now = Date.now();
     const timestamp = Math.floor(now / 1_000);

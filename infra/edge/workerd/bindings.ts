@@ -22,12 +22,15 @@ interface Env {
 }
 
 const CONTENT_TYPES: Readonly<Record<string, string>> = {
+  avif: "image/avif",
   css: "text/css; charset=utf-8",
+  gif: "image/gif",
   html: "text/html; charset=utf-8",
   jpg: "image/jpeg",
   js: "text/javascript; charset=utf-8",
   png: "image/png",
   svg: "image/svg+xml",
+  tiff: "image/tiff",
   webp: "image/webp",
 };
 const contentType = (name: string): string =>

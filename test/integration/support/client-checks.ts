@@ -189,6 +189,30 @@ export const CHECKS = {
     expect((await fetch(url ?? "")).status).toBe(404);
   },
 
+  "replicate: files": async (api) => {
+    const replicate = replicateOf(api);
+    const bytes = await sharp({ create: { width: 4, height: 4, channels: 3, background: "red" } })
+      .png()
+      .toBuffer();
+    const file = await replicate.files.create(bytes, { of: "a red square" });
+    expect(file).toMatchObject({
+      content_type: "image/png",
+      size: bytes.length,
+      metadata: { of: "a red square" },
+    });
+    expect(await replicate.files.get(file.id)).toEqual(file);
+    const { results } = await replicate.files.list();
+    expect(results[0]).toEqual(file);
+    const urls: Record<string, string> = file.urls;
+    expect((await download(urls["download"])).equals(bytes)).toBe(true);
+    const named = await replicate.files.create(new File([bytes], "square.png"));
+    expect(named).toMatchObject({ name: "square.png", metadata: {} });
+    for (const { id } of [file, named]) expect(await replicate.files.delete(id)).toBe(true);
+    await expect(replicate.files.get(file.id)).rejects.toThrow(/404/);
+    const refused = replicate.files.create(Buffer.from("no image"));
+    await expect(refused).rejects.toThrow(/422 .*"path":"content"/s);
+  },
+
   "openai: values of other services": async (api) => {
     const openai = openaiOf(api);
     const seeds = [7, "18446744073709551615"];

@@ -1,4 +1,4 @@
-// Restricts webhook URLs to public hosts over https: the edge must not become a way into anyone's network.
+// Restricts the URLs that callers have requests sent to: public hosts over https. The edge must not become a way into a network.
 
 export interface UrlRules {
   /** Also allow http and loopback addresses, for development. */
@@ -8,7 +8,7 @@ export interface UrlRules {
 }
 
 const MAX_LENGTH = 2_048;
-/** Ports below 1024, other than that of https, belong to services that receive no webhooks. */
+/** Ports below 1024, other than that of https, belong to other services. */
 const FIRST_FREE_PORT = 1_024;
 /**
  * Names that resolve only inside a network, if at all (RFC 6761, RFC 6762, RFC 8375, ICANN's private-use names), or through
@@ -107,8 +107,8 @@ function hostComplaint(hostname: string, allowLoopback: boolean): string | undef
   return isPrivate ? "must have a public host" : undefined;
 }
 
-/** What is wrong with a webhook's URL; undefined if it may be called. Checked on creation and before every attempt. */
-export function webhookUrlComplaint(text: string, rules: UrlRules): string | undefined {
+/** What is wrong with a URL of a webhook or an image; undefined if a request may be sent to it. Checked before every request. */
+export function urlComplaint(text: string, rules: UrlRules): string | undefined {
   if (text.length > MAX_LENGTH) return `must have at most ${MAX_LENGTH} characters`;
   const url = URL.parse(text);
   if (url === null) return "must be a URL";

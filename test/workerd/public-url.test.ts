@@ -1,10 +1,10 @@
 // Which URLs a webhook may go to: whatever is written, no address inside of a network.
 
 import { describe, expect, it } from "vitest";
-import { webhookUrlComplaint } from "../../edge/hub/webhooks/url.ts";
+import { urlComplaint } from "../../edge/util/public-url.ts";
 
 const complaint = (url: string): string | undefined =>
-  webhookUrlComplaint(url, { allowLoopback: false, allowOrigins: [] });
+  urlComplaint(url, { allowLoopback: false, allowOrigins: [] });
 
 describe("a webhook's URL", () => {
   it.each([
@@ -86,7 +86,7 @@ describe("a webhook's URL", () => {
       "http://192.168.1.7:81/",
       "https://example.com/",
     ]) {
-      expect(webhookUrlComplaint(url, rules), url).toBeUndefined();
+      expect(urlComplaint(url, rules), url).toBeUndefined();
     }
     for (const url of [
       "https://hooks.internal:8080/",
@@ -99,7 +99,7 @@ describe("a webhook's URL", () => {
       "http://192.168.1.7:80/",
       "http://localhost/",
     ]) {
-      expect(webhookUrlComplaint(url, rules), url).toMatch(/^must /);
+      expect(urlComplaint(url, rules), url).toMatch(/^must /);
     }
   });
 
@@ -111,7 +111,7 @@ describe("a webhook's URL", () => {
       "https://[::1]/",
       "http://[::1]:3000/",
     ]) {
-      expect(webhookUrlComplaint(url, rules), url).toBeUndefined();
+      expect(urlComplaint(url, rules), url).toBeUndefined();
     }
     for (const url of [
       "http://10.0.0.1/",
@@ -120,7 +120,7 @@ describe("a webhook's URL", () => {
       "http://intranet/",
       "http://localhost../",
     ]) {
-      expect(webhookUrlComplaint(url, rules), url).toMatch(/^must /);
+      expect(urlComplaint(url, rules), url).toMatch(/^must /);
     }
   });
 });
