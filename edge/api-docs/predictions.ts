@@ -235,7 +235,7 @@ export const predictionOperations: readonly Operation[] = [
     path: "/v1/streams/{id}/{capability}",
     operationId: "streamPrediction",
     summary: "Follow a prediction without a key",
-    description: `The URL in a prediction's \`urls.stream\`. ${EVENTS}\n\nHere an \`output\` is the bare URL, as Replicate's client reads it.`,
+    description: `The URL in a prediction's \`urls.stream\`. ${EVENTS}\n\nHere an \`output\` is the bare URL, as Replicate's client reads it. That for Python, known by its User-Agent, only gets \`output\`, \`logs\`, \`error\` and \`done\`: others would end its stream.`,
     tags,
     ...OPEN,
     request: { params: z.object({ id: PATH.id, capability: PATH.capability }), query: lastEventId },

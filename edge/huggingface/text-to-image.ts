@@ -60,6 +60,10 @@ function toPredictionInput({ inputs, parameters }: TextToImage, format: ImageFor
   return { prompt: inputs, ...parameters, output_format: format };
 }
 
+/** A prediction that no worker has started in time is late, rather than waiting for a model: that would be a 503 (errors.ts). */
+const inTime = (error: VqdError): VqdError =>
+  error.code === "no_worker" ? new VqdError("deadline_exceeded", error.message) : error;
+
 /** `POST /` with the default model, and `POST /models/{owner}/{name}` */
 export async function textToImage(c: AppContext): Promise<Response> {
   const body = validate(textToImageSchema, await readJson(c.req.raw));
@@ -80,7 +84,7 @@ export async function textToImage(c: AppContext): Promise<Response> {
   checkImages(created);
   const hasKey = idempotency !== null;
   const record = await endOf(c, created.id, hasKey ? () => {} : departure(c, created.id, false));
-  if (record.status !== "succeeded") throw failureOf(record, hasKey);
+  if (record.status !== "succeeded") throw inTime(failureOf(record, hasKey));
   const [output] = record.outputs;
   const file =
     output === undefined ? null : await c.env.FILES.get(fileKey(record.fileCapability, output.name));

@@ -34,9 +34,14 @@ export async function predictionEvents(c: AppContext): Promise<Response> {
   return open(c, { id, after: lastEventId(c), origin, keyName: c.get("keyName") });
 }
 
+/** Replicate's client for Python throws an error at the first event of a type that it does not know. */
+const STRICT_CLIENT = /^replicate-python\//;
+
 /** `GET /v1/streams/{id}/{capability}`: in the format that Replicate's client reads. */
 export function capabilityStream(c: AppContext): Promise<Response> {
   const id = c.req.param("id") ?? "";
   const origin = originOf(c.get("config"), c.req.url);
-  return open(c, { id, after: lastEventId(c), origin, capability: c.req.param("capability") ?? "" });
+  const capability = c.req.param("capability") ?? "";
+  const strict = STRICT_CLIENT.test(c.req.header("user-agent") ?? "");
+  return open(c, { id, after: lastEventId(c), origin, capability, strict });
 }

@@ -52,6 +52,17 @@ interface Snapshot {
 
 const NO_TOKENS = new Uint16Array(0);
 
+/** What the caller of a prediction can do about a message of `size` bytes, where `limit` are allowed. */
+function tooLarge(body: EventBody, size: number, limit: number): string {
+  const message = `the ${body.type} of ${size} bytes does not fit into a message of at most ${limit} bytes`;
+  if (body.type !== "output" && body.type !== "preview") return message;
+  const remedy =
+    body.format === "png"
+      ? "the output formats webp and jpeg are far smaller than png"
+      : "a lower quality or a smaller size takes fewer";
+  return `${message}; ${remedy}`;
+}
+
 /**
  * The event stream of one attempt. All methods but `claim`, `flush` and `finish` return immediately, so that the next
  * step can be computed while the last one is being published; `flush` waits until everything is confirmed. A message
@@ -79,10 +90,7 @@ export class JobPublisher {
     const event = { v: 1, attempt, at: Date.now(), ...body } as PredictionEvent;
     const frame = encodeEvent(event, attachment);
     if (frame.length > maxPayload()) {
-      throw new VqdError(
-        "output_too_large",
-        `an ${body.type} event of ${frame.length} bytes exceeds the broker's limit of ${maxPayload()} bytes`,
-      );
+      throw new VqdError("output_too_large", tooLarge(body, frame.length, maxPayload()));
     }
     this.#enqueue(() =>
       this.#send(subject, frame, `${predictionId}:${attempt}:${states.owner}:${this.#sequence++}`),

@@ -1,10 +1,5 @@
-// Hugging Face's InferenceClient, for JavaScript and for Python, with this service as its endpoint.
+// Hugging Face's InferenceClient for JavaScript with this service as its endpoint; clients-python.test.ts has that for Python.
 
-import { execFile } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { promisify } from "node:util";
 import { InferenceClient } from "@huggingface/inference";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -12,14 +7,18 @@ import { request } from "./support/client.ts";
 import { generate, INPUT, openaiOf, replicateOf } from "./support/client-checks.ts";
 import { startTestStack, TINY_MODEL, type TestStack } from "./support/stack.ts";
 
-const run = promisify(execFile);
 const MODEL = "vqd/checkpoint";
 const { prompt, ...parameters } = INPUT;
-const PIP_LIMIT_MS = 240_000;
+/** Until a prediction that nobody works at is given up. */
+const QUEUE_SECONDS = 15;
 
 let test: TestStack;
 beforeAll(async () => {
-  const edgeEnv = { MODEL_ALIASES: `black-forest-labs/FLUX.1-dev=${MODEL}` };
+  const edgeEnv = {
+    MODEL_ALIASES: `black-forest-labs/FLUX.1-dev=${MODEL}`,
+    QUEUE_TIMEOUT_SECONDS: String(QUEUE_SECONDS),
+    MAX_WAIT_SECONDS: "120",
+  };
   test = await startTestStack({ workers: 0, model: TINY_MODEL, edgeEnv });
 });
 afterAll(() => test.stop());
@@ -118,43 +117,15 @@ describe("JavaScript", () => {
   });
 });
 
-const PYTHON = `
-import sys
-from huggingface_hub import InferenceClient
-from huggingface_hub.errors import HfHubHTTPError
-url, key, path = sys.argv[1:]
-client = InferenceClient(model=url, token=key)
-client.text_to_image("${prompt}", num_inference_steps=12, guidance_scale=3, seed=7, width=32).save(path)
-try:
-    client.text_to_image("a", num_inference_steps=0)
-except HfHubHTTPError as error:
-    print(error.response.status_code, error)
-`;
-
-describe("Python", () => {
-  let folder: string;
-  let missing: string | undefined;
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), "vqd-python-"));
-    const packages = ["huggingface_hub", "pillow"];
-    const args = ["-m", "pip", "install", "--quiet", "--target", join(folder, "packages"), ...packages];
-    await run("python3", args, { timeout: PIP_LIMIT_MS }).catch((error: Error) => {
-      missing = `no Python with pip that can install ${packages.join(" and ")}: ${error.message.slice(0, 200)}`;
-    });
-  }, PIP_LIMIT_MS);
-  afterAll(() => rm(folder, { recursive: true, force: true }));
-
-  it("makes an image, and gets errors that name the field", async (context) => {
-    if (missing !== undefined) return context.skip(missing);
-    const [script, image] = [join(folder, "client.py"), join(folder, "image.png")];
-    await writeFile(script, PYTHON);
-    const env = { ...process.env, PYTHONPATH: join(folder, "packages"), HF_HOME: folder };
-    const { stdout } = await run("python3", [script, test.url, test.apiKey, image], { env });
-    expect(stdout).toMatch(/^422 /);
-    expect(stdout).toContain("parameters.num_inference_steps must be at least 1");
-    const resampled = await generate(openaiOf(test), { size: "32x32" });
-    const pixels = (file: string | Buffer): Promise<Buffer> => sharp(file).raw().toBuffer();
-    const wanted = await pixels(Buffer.from(resampled.data?.[0]?.b64_json ?? "", "base64"));
-    expect((await pixels(image)).equals(wanted)).toBe(true);
+// The last one here: from now on nobody works.
+it("a job that no worker starts in time is late, so that the client does not try again", async () => {
+  await test.stack.workers[0]?.stop();
+  const client = new InferenceClient(test.apiKey, { endpointUrl: test.url });
+  await expect(client.textToImage({ inputs: prompt })).rejects.toMatchObject({
+    message: expect.stringContaining(`within ${QUEUE_SECONDS} s`) as string,
+    httpResponse: { status: 504 },
   });
+  const { results } = await replicateOf(test).predictions.list();
+  expect(results[0]).toMatchObject({ status: "failed", error_code: "no_worker" });
+  expect(results[1]).toMatchObject({ status: expect.not.stringMatching("failed") as string });
 });

@@ -81,6 +81,12 @@ describe("a prediction", () => {
     expect(stream.match(/^id: \d+$/gm)?.map((line) => Number(line.slice(4)))).toEqual([
       2, 3, 4, 5, 6, 7, 8, 9,
     ]);
+    // Replicate's client for Python throws at events that it does not know.
+    const python = { key: null, headers: { "user-agent": "replicate-python/1.0.7" } };
+    const known = await (await call(path(created.urls.stream), python)).text();
+    expect(new Set(known.match(/^event: \w+$/gm))).toEqual(
+      new Set(["event: logs", "event: output", "event: done"]),
+    );
     const done = await get(created.id);
     expect(done).toMatchObject({ status: "succeeded", metrics: { predict_time: 0.001 } });
     const file = await call(path(done.output?.[0] ?? ""), { key: null });

@@ -1,6 +1,7 @@
 // Server-sent events as bytes, encoded once for all readers at the same position.
 
 import type { StoredEvent } from "../../prediction/records.ts";
+import type { EventForm } from "./stream-request.ts";
 
 /** A batch ends with the event that reaches this size, which limits what a reader holds; one event may be 100 kB. */
 const MAX_BATCH_BYTES = 32 * 1024;
@@ -19,20 +20,18 @@ export interface Batch {
 
 const encoder = new TextEncoder();
 
-/** One frame, with a `data:` line per line of data; a trailing newline becomes an empty one. */
-function frame({ seq, type, data }: StoredEvent): string {
+/** One frame, with a `data:` line per line of data; a trailing newline becomes an empty one. Without data, a comment. */
+function frame({ seq, type }: StoredEvent, data: string | undefined): string {
+  if (data === undefined) return ":\n\n";
   const lines = data.split(/\r\n|\r|\n/).map((line) => `data: ${line}\n`);
   return `id: ${seq}\nevent: ${type}\n${lines.join("")}\n`;
 }
 
-function encodeBatch(
-  events: readonly StoredEvent[],
-  format: (event: StoredEvent) => string,
-): Batch | undefined {
+function encodeBatch(events: readonly StoredEvent[], format: EventForm["format"]): Batch | undefined {
   let text = "";
   let last: StoredEvent | undefined;
   for (const event of events) {
-    text += frame({ ...event, data: format(event) });
+    text += frame(event, format(event));
     last = event;
     if (text.length >= MAX_BATCH_BYTES) break;
   }
@@ -53,7 +52,7 @@ export class BatchCache {
     view: string,
     after: number,
     read: (limit: number) => StoredEvent[],
-    format: (event: StoredEvent) => string,
+    format: EventForm["format"],
   ): Batch | undefined {
     const key = `${view} ${after}`;
     const known = this.#batches.get(key);

@@ -12,7 +12,17 @@ export type StreamQuery = {
   readonly after: number;
   /** Origin for links. */
   readonly origin: string;
-} & ({ readonly keyName: string } | { readonly capability: string });
+} & (
+  | { readonly keyName: string }
+  | {
+      readonly capability: string;
+      /** Whether the reader knows no other types of events than Replicate's. */
+      readonly strict?: boolean;
+    }
+);
+
+/** The types of events that Replicate has. */
+const REPLICATE_EVENTS: ReadonlySet<string> = new Set(["output", "logs", "error", "done"]);
 
 export function streamRequest(query: StreamQuery, signal: AbortSignal): Request {
   const url = new URL("https://hub/events");
@@ -25,12 +35,13 @@ export function parseStreamQuery({ searchParams }: URL): StreamQuery {
   const base = { id: get("id"), after: Number(get("after")), origin: get("origin") };
   return searchParams.has("keyName")
     ? { ...base, keyName: get("keyName") }
-    : { ...base, capability: get("capability") };
+    : { ...base, capability: get("capability"), strict: get("strict") === "true" };
 }
 
 export interface EventForm {
   readonly view: string;
-  readonly format: (event: StoredEvent) => string;
+  /** The event's data; undefined for an event that the reader must not get. */
+  readonly format: (event: StoredEvent) => string | undefined;
 }
 
 /**
@@ -38,8 +49,11 @@ export interface EventForm {
  * with the same `view` see the same bytes.
  */
 export function eventForm(row: PredictionRecord, query: StreamQuery): EventForm {
-  const view = [row.id, "capability" in query ? "replicate" : "own", query.origin].join(" ");
+  const isStrict = "capability" in query && query.strict === true;
+  const form = "capability" in query ? "replicate" : "own";
+  const view = [row.id, form, isStrict ? "strict" : "all", query.origin].join(" ");
   const format: EventForm["format"] = ({ type, data }) => {
+    if (isStrict && !REPLICATE_EVENTS.has(type)) return undefined;
     if (type !== "output" && type !== "preview") return data;
     const { name, ...rest } = JSON.parse(data) as OutputFile;
     const url = fileUrl(query.origin, row.fileCapability, name);
