@@ -34,6 +34,8 @@ export const predictionEventSchema = z.discriminatedUnion("type", [
     /** Steps already completed by an earlier attempt; 0 for a start from noise. */
     resumedFrom: step,
     total: step,
+    /** The worker hands the job back when asked. Said only to hubs that may ask: others do not know the field. */
+    yields: z.literal(true).optional(),
   }),
   z.strictObject({
     ...base,
@@ -85,6 +87,15 @@ export const predictionEventSchema = z.discriminatedUnion("type", [
     error: z.strictObject({ code: z.enum(ERROR_CODES), message: z.string().max(2_000) }),
   }),
   z.strictObject({ ...base, type: z.literal("canceled") }),
+  /** The attempt has ended because the hub asked for the job: the state is stored, and the job is no longer in the queue. */
+  z.strictObject({
+    ...base,
+    type: z.literal("yielded"),
+    /** Completed steps. */
+    step,
+    /** Seconds of this attempt. */
+    predictSeconds: z.number().min(0),
+  }),
 ]);
 
 export type PredictionEvent = z.infer<typeof predictionEventSchema>;

@@ -7,9 +7,12 @@ export const MESSAGE_HEADERS = {
   requestId: "Vqd-Request-Id",
   /** SCOPED if the job's hub knows the subjects that name a model; hubs of 0.1.0 do not say. */
   subjects: "Vqd-Subjects",
+  /** YIELDS if the job's hub may ask for it to be handed back, and understands the event that follows. */
+  control: "Vqd-Control",
 } as const;
 
 export const SCOPED = "scoped";
+export const YIELDS = "yield";
 
 export interface SpanIds {
   readonly traceId: string;

@@ -35,6 +35,8 @@ export interface EventApplierOptions {
   readonly log: Logger;
   /** Called when there is something new for readers of the prediction. */
   readonly onChanged: (id: string) => void;
+  /** Called when an attempt has started, before `onChanged`. */
+  readonly onStarted: (row: PredictionRow) => void;
   /** Called when the prediction has just ended. */
   readonly onEnded: (id: string) => void;
   /** Called for an event without effect: its prediction is unknown, has ended, or has moved on. */
@@ -119,7 +121,7 @@ export class EventApplier {
    * nothing has changed.
    */
   async #take(place: EventPlace, message: StreamMessage, settle: () => void): Promise<boolean> {
-    const { store, models, log, onChanged, onEnded, onOrphan } = this.#options;
+    const { store, models, log, onChanged, onStarted, onEnded, onOrphan } = this.#options;
     const id = place.predictionId;
     const before = store.get(id);
     if (before !== undefined && place.modelKey !== undefined && place.modelKey !== keyOf(before)) {
@@ -178,6 +180,7 @@ export class EventApplier {
       log.info("ended", { prediction: id, status: after.status, code: after.errorCode });
       onEnded(id);
     } else if (changed) {
+      if (after !== undefined && after.attempt !== row.attempt) onStarted(after);
       onChanged(id);
     } else {
       onOrphan(place, row, event);

@@ -26,8 +26,12 @@ function overdueError(row: PredictionRow, now: number): Ending["error"] {
     const seconds = Math.round((row.queueDeadlineAt - row.createdAt) / 1_000);
     return { code: "no_worker", message: `no worker picked the prediction up within ${seconds} s` };
   }
-  if (now < row.startedAt + row.runTimeoutMs) return undefined;
+  // The time for which others were given its slot does not count, but has the same limit.
+  if (now < (row.yieldedAt ?? row.startedAt) + row.runTimeoutMs) return undefined;
   const seconds = Math.round(row.runTimeoutMs / 1_000);
+  if (row.yieldedAt !== null) {
+    return { code: "no_worker", message: `no worker continued the prediction within ${seconds} s` };
+  }
   return {
     code: "deadline_exceeded",
     message: `the prediction did not finish within ${seconds} s of its start`,

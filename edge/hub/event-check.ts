@@ -57,6 +57,9 @@ export function contradictionOf(
     }
     case "output":
       return imageContradiction(row, model, event, attachment);
+    case "yielded":
+      if (event.step > row.totalSteps) return `handed back after step ${event.step}`;
+      break;
     case "succeeded":
     case "failed":
     case "canceled":

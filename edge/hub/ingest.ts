@@ -87,7 +87,10 @@ export function ingest(
         previews_seen: event.numericsId === row.numericsId ? row.previewsSeen : 0,
         numerics_id: event.numericsId,
         started_at: row.startedAt ?? at,
+        // Where steps are lost, as between workers with different numerics, handing a job to and fro might never end it.
+        yields: event.yields === true && event.resumedFrom >= row.step ? 1 : 0,
       });
+      store.queue.start(row.id, Date.now());
       const { attempt, total, resumedFrom, numericsId } = event;
       const data = { attempt, total, resumed_from: resumedFrom, numerics_id: numericsId };
       store.events.append(row.id, "started", JSON.stringify(data));
@@ -114,8 +117,7 @@ export function ingest(
     case "succeeded": {
       const missing = row.images - row.outputs.length;
       if (missing === 0) {
-        // The pace of a model is taken from it: no worker can have taken longer than the prediction has lived.
-        const predictSeconds = Math.min(event.predictSeconds, (Date.now() - row.createdAt) / 1_000);
+        const predictSeconds = secondsWith(row, event.predictSeconds);
         endPrediction(store, row.id, { status: "succeeded", at, predictSeconds });
       } else {
         const message = `the worker reported success, but ${missing} of ${row.images} images are missing`;
@@ -129,8 +131,17 @@ export function ingest(
     case "canceled":
       endPrediction(store, row.id, { status: "canceled", at });
       return true;
+    case "yielded":
+      if (event.attempt !== row.attempt) return false;
+      store.queue.takeBack(row, Date.now());
+      store.update(row.id, { predict_seconds: secondsWith(row, event.predictSeconds) });
+      return true;
   }
 }
+
+/** Seconds of all attempts but those that died. The pace of a model is taken from it: no more than the prediction has lived. */
+const secondsWith = ({ predictSeconds, createdAt }: PredictionRow, seconds: number): number =>
+  Math.min((predictSeconds ?? 0) + seconds, (Date.now() - createdAt) / 1_000);
 
 function ingestStep(
   store: PredictionStore,
@@ -147,6 +158,7 @@ function ingestStep(
     step,
     started_at: row.startedAt ?? at,
   });
+  if (row.status === "starting") store.queue.start(row.id, Date.now());
   const tokens = encodeBase64(attachment);
   store.events.append(row.id, "step", JSON.stringify({ step, total, timestep, masked, images, tokens }));
   if (isNewPercent(step, total)) {

@@ -37,6 +37,10 @@ export const HUB_METRICS = {
     type: "gauge",
     help: "Predictions that wait in the hub for their owner's turn; not in the workers' queue yet.",
   },
+  vqd_hub_preemptions_total: {
+    type: "counter",
+    help: "Running predictions that were asked to make room for one of another owner.",
+  },
   vqd_hub_dispatch_duration_seconds: {
     type: "histogram",
     help: "Time until the queue confirms a prediction.",

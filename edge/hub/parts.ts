@@ -12,6 +12,7 @@ import { OwnerRate } from "./admission/owner-rate.ts";
 import { PredictionCreation } from "./admission/creation.ts";
 import { StreamCursor } from "./nats/cursor.ts";
 import { Dispatcher } from "./nats/dispatcher.ts";
+import { Preemptor } from "./nats/preemptor.ts";
 import { HubMetrics } from "./metrics.ts";
 import { ModelRegistry } from "./nats/manifests.ts";
 import { hubName, shardOf } from "./name.ts";
@@ -40,6 +41,7 @@ export class HubParts {
   readonly applier: EventApplier;
   readonly connection: HubConnection;
   readonly dispatcher: Dispatcher;
+  readonly preemptor: Preemptor;
   readonly readers: Readers;
   readonly webhooks: WebhookSender;
   readonly uploads: Uploads;
@@ -85,6 +87,7 @@ export class HubParts {
         this.webhooks.pump();
         this.alarm.arm();
       },
+      onStarted: (row) => this.preemptor.noteStarted(row),
       onEnded: (id) => {
         this.settle([id]);
         ctx.waitUntil(this.tracing.flush(log));
@@ -128,8 +131,18 @@ export class HubParts {
       log,
       ahead: config.dispatchAhead,
       inBackground: (work) => ctx.waitUntil(work),
+      isReserved: (version) => this.preemptor.isReserving(version),
+      onWaiting: () => this.preemptor.check(),
       onReleasable: () => ctx.waitUntil(this.connection.release()),
       onDropped: (id) => this.settle([id]),
+    });
+    this.preemptor = new Preemptor({
+      store,
+      connection: this.connection,
+      dispatcher: this.dispatcher,
+      metrics: this.metrics,
+      log,
+      inBackground: (work) => ctx.waitUntil(work),
     });
     this.creation = new PredictionCreation({
       config,

@@ -88,7 +88,9 @@ export function viewPrediction(
       steps: record.step,
       total_steps: record.totalSteps,
       ...(record.numericsId === null ? {} : { numerics_id: record.numericsId }),
-      ...(record.predictSeconds === null ? {} : { predict_time: record.predictSeconds }),
+      ...(record.predictSeconds === null || completedAt === null
+        ? {}
+        : { predict_time: record.predictSeconds }),
       ...(completedAt === null ? {} : { total_time: (completedAt - createdAt) / 1_000 }),
     },
     created_at: isoOrNull(createdAt),

@@ -1,15 +1,16 @@
 // One delivery of a job: attempts that start from the latest state, and what is done about each outcome.
 
 import { setTimeout as delay } from "node:timers/promises";
+import { parseControl } from "@vqd/shared/control.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
-import { MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
+import { MESSAGE_HEADERS, YIELDS } from "@vqd/shared/headers.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { Broker, StoredState } from "../nats/broker.ts";
 import type { Delivery } from "../nats/delivery.ts";
 import type { JobSubjects } from "../nats/job-subjects.ts";
 import type { JobGate } from "./gate.ts";
-import { CanceledError, DrainError, type JobRunner } from "./runner.ts";
+import { CanceledError, DrainError, type JobRunner, YieldError } from "./runner.ts";
 import { type Lease, LeaseLostError } from "./lease.ts";
 import type { JobOutcome, WorkerMetrics } from "../telemetry/metrics.ts";
 import type { ModelHost } from "../serving/model-host.ts";
@@ -68,6 +69,8 @@ export interface JobContext {
 
 interface FailedAttempt extends Pick<JobContext, "onFailed"> {
   readonly error: unknown;
+  /** Of `performance`. */
+  readonly startedAt: number;
   readonly lease: Lease;
   readonly publisher: JobPublisher;
   readonly startsBefore: number;
@@ -93,13 +96,17 @@ export class JobHandler {
     if (msToDeadline <= 0) onDeadline();
     const deadline = setTimeout(onDeadline, Math.min(msToDeadline, MAX_TIMER_MS));
     const stopListening = broker.onReconnect(() => lease.extend());
-    const onControl = (error: Error | null): void => {
+    const onControl = (error: Error | null, message: { string(): string }): void => {
       // The server refuses the subscription for lack of permission: then there is no request.
       if (error !== null) {
         log.warn("cannot subscribe to cancellations", { prediction: job.id, ...errorFields(error) });
         return;
       }
-      ended.abort(new CanceledError());
+      const control = parseControl(message.string());
+      if (control?.type === "cancel") ended.abort(new CanceledError());
+      // A job that needs no more passes is in nobody's way.
+      const isHeard = control?.type === "yield" && held.isDenoising && mayYield(held);
+      if (isHeard && control.attempt === held.publisher?.attempt) ended.abort(new YieldError());
     };
     const controls = subjects.controls.map((subject) =>
       broker.nc.subscribe(subject, { callback: onControl }),
@@ -164,6 +171,7 @@ export class JobHandler {
       maxPayload: () => broker.maxPayload,
       signal: lease.signal,
     });
+    let startedAt = performance.now();
     try {
       // A job whose last attempt ended without completing a step may be what killed the worker: it runs alone.
       const leave = await context.gate.enter(startsBefore > 0, signal);
@@ -174,6 +182,7 @@ export class JobHandler {
           return undefined;
         }
         held.publisher = publisher;
+        startedAt = performance.now();
         annotate({ "vqd.attempt": attempt, "vqd.resumed_from": resume?.step ?? 0 });
         metrics.jobStarted(job, { attempt, step: resume?.step ?? 0 });
         log.info("job started", { step: resume?.step ?? 0, steps: job.numInferenceSteps });
@@ -182,7 +191,8 @@ export class JobHandler {
           held.isDenoising = false;
           context.onDenoised();
         };
-        await runner.run({ job, source, modelKey, publisher, signal, resume, onDenoised });
+        const yields = mayYield(held);
+        await runner.run({ job, source, modelKey, publisher, signal, resume, yields, onDenoised });
         // Before leaving the gate: a job that may kill the worker must not find events that are still unsent.
         await traced("flush events", {}, () => publisher.finish());
         const confirmed = await lease.complete();
@@ -193,7 +203,7 @@ export class JobHandler {
       }
     } catch (error) {
       const { onFailed } = context;
-      const failed = { error, lease, publisher, startsBefore, onFailed, log };
+      const failed = { error, startedAt, lease, publisher, startsBefore, onFailed, log };
       return this.#settleFailure(failed).catch((failure: unknown) => {
         if (!(failure instanceof LeaseLostError)) throw failure;
         log.warn(LEASE_LOST);
@@ -204,6 +214,7 @@ export class JobHandler {
 
   async #settleFailure({
     error,
+    startedAt,
     lease,
     publisher,
     startsBefore,
@@ -221,6 +232,12 @@ export class JobHandler {
       lease.handBack();
       log.info("job handed back");
       return "handed_back";
+    }
+    if (error instanceof YieldError) {
+      await publisher.yield((performance.now() - startedAt) / 1_000);
+      const confirmed = await lease.complete();
+      log.info("job yielded", { confirmed });
+      return "yielded";
     }
     if (error instanceof CanceledError) {
       outcome = "canceled";
@@ -249,6 +266,10 @@ export class JobHandler {
     return outcome;
   }
 }
+
+/** Whether the job's hub understands that it is handed back. */
+const mayYield = ({ delivery }: HeldJob): boolean =>
+  delivery.headers?.get(MESSAGE_HEADERS.control) === YIELDS;
 
 const deadlineError = (): VqdError =>
   new VqdError("deadline_exceeded", "the prediction did not finish before its deadline");

@@ -84,6 +84,10 @@ export class JobPublisher {
     this.#options = options;
   }
 
+  get attempt(): number {
+    return this.#options.attempt;
+  }
+
   /** Queues one event, with the `attachment` that events.ts specifies for its type. */
   publish(body: EventBody, attachment?: Uint8Array): void {
     const { subject, predictionId, attempt, states, maxPayload } = this.#options;
@@ -126,6 +130,17 @@ export class JobPublisher {
     const starts = Math.min(latest.state.starts, startsBefore);
     this.#latest = { ...latest, state: { ...latest.state, starts, claims } };
     this.saveState();
+  }
+
+  /**
+   * Gives the job back to its hub, which has asked for it: stores the state, and then says so. Rejects if another attempt has
+   * taken over; then nothing is said.
+   */
+  async yield(predictSeconds: number): Promise<void> {
+    this.withdraw();
+    await this.flush();
+    this.publish({ type: "yielded", step: this.#latest?.state.step ?? 0, predictSeconds });
+    await this.finish();
   }
 
   /** Queues the current state for storing, unless that has been done. */

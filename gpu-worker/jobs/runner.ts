@@ -37,6 +37,14 @@ export class DrainError extends Error {
   }
 }
 
+/** The hub wants the job back, so that another owner's can start. */
+export class YieldError extends Error {
+  override readonly name = "YieldError";
+  constructor() {
+    super("the job was asked back");
+  }
+}
+
 /** The seed of each image. */
 function seedsOf(job: Job): (number | bigint)[] {
   const seeds = job.seeds ?? new Array<Job["seed"]>(imageCount(job)).fill(job.seed);
@@ -59,6 +67,8 @@ export interface JobRun {
   readonly publisher: JobPublisher;
   readonly signal: AbortSignal;
   readonly resume: ResumePoint | undefined;
+  /** Whether its hub may ask for it. */
+  readonly yields: boolean;
   /** Called when its slots are free; what remains is decoding and encoding. */
   readonly onDenoised: () => void;
 }
@@ -104,7 +114,7 @@ export class JobRunner {
    */
   async run(run: JobRun): Promise<void> {
     const { models } = this.#options;
-    const { job, modelKey, publisher, signal, resume } = run;
+    const { job, modelKey, publisher, signal, resume, yields } = run;
     const startedAt = performance.now();
     publisher.publish({
       type: "started",
@@ -112,6 +122,7 @@ export class JobRunner {
       numericsId: models.get(modelKey).info.numericsId,
       resumedFrom: resume?.step ?? 0,
       total: job.numInferenceSteps,
+      ...(yields ? { yields } : {}),
     });
     // Not made yet.
     if (job.source !== undefined)

@@ -6,13 +6,17 @@ import type { WorkerStats } from "@vqd/shared/micro.ts";
 import type { EngineSlot, SlotStepper } from "../serving/engine.ts";
 import type { HealthStatus } from "./health.ts";
 
-/** The outcome of a job's delivery. `retried`: the attempt failed, and the job goes back to the queue. */
+/**
+ * The outcome of a job's delivery. `retried`: the attempt failed, and the job goes back to the queue. `yielded`: its hub asked for
+ * it, so that another owner's job could start.
+ */
 export const JOB_OUTCOMES = [
   "succeeded",
   "failed",
   "canceled",
   "retried",
   "handed_back",
+  "yielded",
   "lease_lost",
 ] as const;
 export type JobOutcome = (typeof JOB_OUTCOMES)[number];

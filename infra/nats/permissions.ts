@@ -22,7 +22,7 @@ export const EDGE: Permissions = {
   publish: {
     allow: [
       ...STREAM_SUBJECTS.jobs, // dispatch
-      "vqd.control.*.*", // cancel a running job
+      "vqd.control.*.*", // cancel a running job, or ask for it
       "vqd.control.*", // the same, of a worker of 0.1.0
       `$JS.API.STREAM.MSG.DELETE.${jobs}`, // take a waiting job out of the queue: canceled or past its deadline
       `$JS.API.STREAM.INFO.${events}`, // is the stored sequence still in the stream?

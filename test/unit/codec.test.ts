@@ -81,6 +81,8 @@ const events: PredictionEvent[] = [
   { ...base, type: "step", step: 1, total: 10, timestep: 9, masked: 60, images: 1 },
   { ...base, type: "output", index: 0, format: "png", width: 32, height: 32, seed: 7 },
   { ...base, type: "preview", index: 0, preview: 1, step: 5, format: "webp", width: 32, height: 32 },
+  { ...base, type: "started", worker: "w", numericsId: "n", resumedFrom: 3, total: 10, yields: true },
+  { ...base, type: "yielded", step: 4, predictSeconds: 0.5 },
   { ...base, type: "succeeded", predictSeconds: 1.5 },
   { ...base, type: "failed", error: { code: "model_error", message: "no memory" } },
   { ...base, type: "canceled" },
@@ -117,7 +119,7 @@ describe("frames", () => {
     );
     expect(decodeState(foreign).value).toEqual({ ...place, step: 0, starts: 0, claims: 0, owner: "" });
     for (const event of events) expect(decodeEvent(encodeEvent(event)).value).toEqual(event);
-    expect(events.map(isTerminalEvent)).toEqual([false, false, false, false, true, true, true]);
+    expect(events.map(isTerminalEvent)).toEqual([false, false, false, false, false, false, true, true, true]);
   });
 
   it("keep any attachment, line ends included", () => {

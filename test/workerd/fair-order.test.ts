@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { admitToQueue, admitWork, queuePlace } from "../../edge/hub/admission/queue-place.ts";
 import { mayDispatch } from "../../edge/hub/admission/dispatch-window.ts";
 import { endPrediction } from "../../edge/hub/ingest.ts";
-import { newRow } from "../../edge/hub/storage/prediction-row.ts";
+import { newRow, STAGE } from "../../edge/hub/storage/prediction-row.ts";
 import type { PredictionStore } from "../../edge/hub/storage/store.ts";
 import { unwrap } from "../../edge/prediction/hub-result.ts";
 import type { Job } from "../../shared/job.ts";
@@ -31,8 +31,8 @@ async function create(owner: string, steps: number, images = 1): Promise<Job> {
 }
 const holds = (id: string): Promise<boolean> =>
   runInDurableObject(hub, (_, state) => {
-    const query = "SELECT held FROM predictions WHERE id = ?";
-    return state.storage.sql.exec<{ held: number }>(query, id).one().held === 1;
+    const query = "SELECT stage FROM predictions WHERE id = ?";
+    return state.storage.sql.exec<{ stage: number }>(query, id).one().stage === STAGE.held;
   });
 /** Takes the next `count` jobs of this test's hub, in the order in which the queue gives them, and plays each to its end. */
 async function serve(count: number): Promise<string[]> {
@@ -94,8 +94,7 @@ describe("the order of service", () => {
     const turn = store.queue.turnOf(owner, of, steps);
     store.atomically(() => {
       store.insert(newRow(job, newPrediction(job, owner), { turn, isHeld }));
-      if (isHeld)
-        store.queue.hold({ id: job.id, job: new Uint8Array(), requestId: "r", traceparent: undefined });
+      store.jobs.keep({ id: job.id, job: new Uint8Array(), requestId: "r", traceparent: undefined });
     });
     return job.id;
   }
@@ -104,7 +103,7 @@ describe("the order of service", () => {
     const order: string[] = [];
     for (let next = store.queue.nextHeld(of); next !== undefined; next = store.queue.nextHeld(of)) {
       order.push(next.id);
-      store.queue.mark(next.id, false);
+      store.queue.dispatching(next.id);
     }
     for (const id of order) end(store, id);
     return order;
@@ -128,7 +127,7 @@ describe("the order of service", () => {
     const [order, busy] = await inStore((store) => {
       const waiting = Array.from({ length: 4 }, () => wait(store, "busy", 10));
       const [served = ""] = waiting;
-      store.queue.mark(served, false);
+      store.queue.dispatching(served);
       const late = Array.from({ length: 3 }, () => wait(store, "late", 10));
       const [canceled = ""] = late;
       end(store, canceled);
@@ -149,9 +148,11 @@ describe("the order of service", () => {
       // The pace: 10 s for 10 image-steps.
       const done = wait(store, "earlier", 10, false);
       store.update(done, { status: "processing", started_at: Date.now() });
+      store.queue.start(done, Date.now());
       end(store, done, "succeeded");
       const running = wait(store, "greedy", 1_000, false);
       store.update(running, { status: "processing", started_at: Date.now() });
+      store.queue.start(running, Date.now());
       const waiting = Array.from({ length: 3 }, () => wait(store, "greedy", 50));
       const admit = (owner: string, steps: number): void => {
         const turn = store.queue.turnOf(owner, of, steps);

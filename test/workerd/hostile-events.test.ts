@@ -287,6 +287,7 @@ describe("object storage that does not take an image", () => {
         metrics: new HubMetrics(),
         log: createLogger(() => {}),
         onChanged: () => {},
+        onStarted: () => {},
         onEnded: () => {},
         onOrphan: () => {},
       });

@@ -56,6 +56,8 @@ const truths: readonly [Said, Uint8Array?][] = [
   previewEvent(0, 2),
   previewEvent(0, 2, 1),
   [{ type: "started", worker: "w", numericsId: "other", resumedFrom: 2, total: STEPS }],
+  [{ type: "started", worker: "w", numericsId: "played-1", resumedFrom: 1, total: STEPS, yields: true }],
+  [{ type: "yielded", step: 1, predictSeconds: 0.1 }],
   [{ type: "canceled" }],
   [{ type: "failed", error: { code: "model_error", message: "no memory" } }],
 ];

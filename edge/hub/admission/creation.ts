@@ -8,7 +8,6 @@ import type { HubConnection } from "../nats/connection.ts";
 import type { Dispatcher } from "../nats/dispatcher.ts";
 import { mustGet } from "./lookup.ts";
 import { newRow, type PredictionRow, rankOf, recordBytes } from "../storage/prediction-row.ts";
-import { mayDispatch } from "./dispatch-window.ts";
 import { admitToQueue, admitWork } from "./queue-place.ts";
 import { RateLimiter } from "./rate-limiter.ts";
 import { admitToStorage } from "./storage-limits.ts";
@@ -61,10 +60,10 @@ export class PredictionCreation {
     const live = queue.liveOf(keyName);
     admitWork(live, imageSteps, config.workLimit);
     const rate = this.#rates.admit(keyName, live.count, limits, Date.now(), request.inputJson.length);
-    const isHeld = queue.isHolding(of) || !mayDispatch(queue, of, config.dispatchAhead);
+    const isHeld = queue.isHolding(of) || !dispatcher.mayDispatch(of);
     store.atomically(() => {
       store.insert(newRow(job, request, { turn, isHeld }));
-      if (isHeld) queue.hold({ id: job.id, job: request.job, requestId, traceparent: parent });
+      store.jobs.keep({ id: job.id, job: request.job, requestId, traceparent: parent });
       if (request.promptTruncated) {
         store.events.appendLog(job.id, "The prompt exceeds the model's length and was truncated.\n");
       }

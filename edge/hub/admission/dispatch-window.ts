@@ -1,6 +1,6 @@
 // How much of a model's work a hub hands to the workers' queue, which serves in order of arrival. The rest is held in fair order.
 
-import type { QueueStore, ServiceClass } from "../storage/queue-store.ts";
+import type { QueueStore, ServiceClass } from "../storage/queue/queue-store.ts";
 
 /** Work that waits in the workers' queue, at the recent pace: what a newcomer may have to wait behind. */
 const AHEAD_SECONDS = 2;

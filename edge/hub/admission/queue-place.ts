@@ -4,7 +4,7 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import { LIVE_RETRY_SECONDS } from "./rate-limiter.ts";
 import type { QueuePlace } from "../../prediction/records.ts";
 import type { PredictionRow } from "../storage/prediction-row.ts";
-import type { QueueTicket, Work } from "../storage/queue-store.ts";
+import type { QueueTicket, Work } from "../storage/queue/queue-store.ts";
 import type { PredictionStore } from "../storage/store.ts";
 
 /**

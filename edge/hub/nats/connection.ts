@@ -9,7 +9,7 @@ import { EventFollower, type StreamMessage } from "./follow.ts";
 import type { HubMetrics } from "../metrics.ts";
 import type { ModelRegistry } from "./manifests.ts";
 import { CONNECT_TIMEOUT_MS, NatsLink, type NatsSession } from "./session.ts";
-import { cancelWorker, deleteJob } from "./queue.ts";
+import { askToYield, cancelWorker, deleteJob } from "./queue.ts";
 import type { HubHealth } from "../../prediction/records.ts";
 import { keyOf, type PredictionRow } from "../storage/prediction-row.ts";
 import type { PredictionStore } from "../storage/store.ts";
@@ -121,6 +121,12 @@ export class HubConnection {
       }
     }
     this.#armIdleClose();
+  }
+
+  /** Asks the worker that has the prediction to hand it back; without a session it is not heard. */
+  askToYield(row: PredictionRow): void {
+    const { session } = this.#link;
+    if (session !== undefined) askToYield(session, row.id, keyOf(row), row.attempt);
   }
 
   /** Tells a worker once to stop if its prediction has ended or is unknown. */

@@ -10,8 +10,9 @@ import { endPrediction } from "../ingest.ts";
 import type { HubMetrics } from "../metrics.ts";
 import { PRIORITIES } from "@vqd/shared/subjects.ts";
 import { mayDispatch } from "../admission/dispatch-window.ts";
-import type { HeldJob } from "../storage/queue-store.ts";
-import { dispatchJob, type JobOrigin, PublishError } from "./queue.ts";
+import type { HeldJob } from "../storage/queue/job-store.ts";
+import type { ServiceClass } from "../storage/queue/queue-store.ts";
+import { deleteJob, dispatchJob, type JobOrigin, PublishError } from "./queue.ts";
 import type { PredictionStore } from "../storage/store.ts";
 
 /** How long a job's sequence may wait to be stored together with others. */
@@ -29,6 +30,10 @@ export interface DispatcherOptions {
   readonly ahead: number;
   /** Keeps work running after the call that started it. */
   readonly inBackground: (work: Promise<void>) => void;
+  /** Whether a slot is being freed for a job that is in the queue: others of the version must not overtake it. */
+  readonly isReserved: (version: string) => boolean;
+  /** Called when something may be waiting in vain. */
+  readonly onWaiting: () => void;
   /** Called for a job that was dispatched while its prediction ended. */
   readonly onReleasable: () => void;
   /** Called for a prediction that ended because the queue refused its job, or did not confirm it. */
@@ -60,6 +65,13 @@ export class Dispatcher {
     this.#publishing.set(id, publishing);
     await publishing.finally(() => this.#publishing.delete(id));
     this.#noteDispatched(id, origin.requestId, offeredAt);
+    this.#options.onWaiting();
+  }
+
+  /** Whether a new job may be dispatched before those that are held. */
+  mayDispatch(of: ServiceClass): boolean {
+    const { store, ahead, isReserved } = this.#options;
+    return !isReserved(of.version) && mayDispatch(store.queue, of, ahead);
   }
 
   /**
@@ -67,35 +79,43 @@ export class Dispatcher {
    * there may be more room: when a prediction has started or ended, and when the connection has been opened.
    */
   dispatchHeld(): void {
-    const { store, ahead, inBackground } = this.#options;
+    const { store, inBackground, onWaiting } = this.#options;
     const { queue } = store;
     if (!this.#hasRecovered) {
       this.#hasRecovered = true;
-      for (const held of queue.unconfirmed()) inBackground(this.#dispatchOne(held));
+      const isUnderWay = (id: string): boolean => this.#publishing.has(id) || this.#sequences.has(id);
+      for (const job of queue.unconfirmed()) if (!isUnderWay(job.id)) inBackground(this.dispatchOne(job));
     }
     for (const of of queue.heldClasses()) {
-      while (mayDispatch(queue, of, ahead)) {
+      while (this.mayDispatch(of)) {
         const held = queue.nextHeld(of);
         if (held === undefined) break;
         // From now on it counts as waiting in the queue.
-        queue.mark(held.id, false);
-        inBackground(this.#dispatchOne(held));
+        queue.dispatching(held.id);
+        inBackground(this.dispatchOne(held));
       }
     }
+    onWaiting();
   }
 
-  /** Never rejects: a job that the queue does not take is held again, until its prediction's deadline. */
-  async #dispatchOne(held: HeldJob): Promise<void> {
-    const { store, log, onReleasable } = this.#options;
-    const { id, requestId } = held;
+  /**
+   * Publishes a job that is marked as being dispatched. Never rejects: one that the queue does not take is held again, until its
+   * prediction's deadline.
+   */
+  async dispatchOne(held: HeldJob): Promise<void> {
+    const { store, connection, log, onReleasable } = this.#options;
+    const { id, requestId, round } = held;
     const offeredAt = Date.now();
-    const origin = { requestId, priority: PRIORITIES[held.rank] ?? "normal" };
+    const origin = { requestId, round, priority: PRIORITIES[held.rank] ?? "normal" };
     try {
-      const sequence = await this.#publish(decodeJob(held.job), origin, held.traceparent);
-      store.atomically(() => {
-        store.queue.drop(id);
-        store.update(id, { job_seq: sequence });
-      });
+      // The message of its last round is gone, unless that worker died just before it had acknowledged it.
+      if (held.sequence !== null) await deleteJob(await connection.open(), held.sequence);
+      const { value, attachment } = decodeJob(held.job);
+      // What it has waited for others does not count.
+      const deadlineAt = round === 0 ? value.deadlineAt : Date.now() + held.timeoutMs;
+      const job = { value: { ...value, deadlineAt }, attachment };
+      const sequence = await this.#publish(job, origin, held.traceparent);
+      store.update(id, { job_seq: sequence });
       this.#noteDispatched(id, requestId, offeredAt);
       if (store.isLive(id)) return;
       // It ended in the meantime, when there was nothing to remove from the queue yet.
@@ -103,7 +123,7 @@ export class Dispatcher {
       onReleasable();
     } catch (error) {
       // Offered again with the same id, which the queue recognizes if it has the job after all.
-      store.queue.mark(id, true);
+      store.queue.notDispatched(id);
       log.warn("cannot dispatch a held prediction yet", { prediction: id, ...errorFields(error) });
       if (this.#retryTimer === null) {
         this.#retryTimer = setTimeout(() => {
@@ -139,7 +159,7 @@ export class Dispatcher {
   /** Publishes a job; gives its sequence in the queue. Throws a PublishError. */
   #publish(
     job: Framed<Job>,
-    origin: Pick<JobOrigin, "requestId" | "priority">,
+    origin: Omit<JobOrigin, "traceparent">,
     parent: string | undefined,
   ): Promise<number> {
     const { tracing, connection } = this.#options;
@@ -157,7 +177,7 @@ export class Dispatcher {
   ): Promise<void> {
     const { id } = job.value;
     try {
-      this.#noteSequence(id, await this.#publish(job, origin, parent));
+      this.#noteSequence(id, await this.#publish(job, { ...origin, round: 0 }, parent));
     } catch (error) {
       this.#drop(id, error);
       throw error;

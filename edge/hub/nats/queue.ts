@@ -3,8 +3,9 @@
 import { JetStreamApiError } from "@nats-io/jetstream";
 import { headers, NoRespondersError, RequestError } from "@nats-io/nats-core";
 import { encodeJob, type Framed } from "@vqd/shared/codec.ts";
+import { encodeControl } from "@vqd/shared/control.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
-import { MESSAGE_HEADERS, SCOPED } from "@vqd/shared/headers.ts";
+import { MESSAGE_HEADERS, SCOPED, YIELDS } from "@vqd/shared/headers.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { modelKey } from "@vqd/shared/model.ts";
 import { controlSubject, jobSubject, type Priority, STREAMS, UNSCOPED } from "@vqd/shared/subjects.ts";
@@ -27,6 +28,8 @@ const UNAVAILABLE_RETRY_SECONDS = 2;
 export interface JobOrigin {
   readonly priority: Priority;
   readonly requestId: string;
+  /** How often the job has been taken back: each time it becomes another message. */
+  readonly round: number;
   readonly traceparent: string | undefined;
 }
 
@@ -46,8 +49,8 @@ export class PublishError extends VqdError {
 }
 
 /**
- * Adds a job to its model's queue and returns its sequence there. The job's id is the message id, so that retries are
- * deduplicated. `open` returns a session. Throws a PublishError.
+ * Adds a job to its model's queue and returns its sequence there. The job's id, with its round, is the message id, so that
+ * retries are deduplicated. `open` returns a session. Throws a PublishError.
  */
 export async function dispatchJob(
   open: () => Promise<NatsSession>,
@@ -75,16 +78,17 @@ export async function dispatchJob(
 async function publishJob(
   { js }: NatsSession,
   { value: job, attachment }: Framed<Job>,
-  { requestId, traceparent, priority }: JobOrigin,
+  { requestId, traceparent, priority, round }: JobOrigin,
 ): Promise<number> {
   const carried = headers();
   carried.set(MESSAGE_HEADERS.requestId, requestId);
   carried.set(MESSAGE_HEADERS.subjects, SCOPED);
+  carried.set(MESSAGE_HEADERS.control, YIELDS);
   if (traceparent !== undefined) carried.set(MESSAGE_HEADERS.traceparent, traceparent);
   const subject = jobSubject(modelKey({ name: job.model, version: job.version }), priority);
   try {
     const ack = await js.publish(subject, encodeJob(job, attachment), {
-      msgID: job.id,
+      msgID: round === 0 ? job.id : `${job.id}:${round}`,
       timeout: PUBLISH_TIMEOUT_MS,
       headers: carried,
     });
@@ -104,6 +108,11 @@ async function publishJob(
 /** Tells the worker that has the job, if any, to stop. Without a `key`, only a worker of 0.1.0, whose subjects name no model. */
 export function cancelWorker({ nc }: NatsSession, id: string, key: string | undefined): void {
   nc.publish(key === undefined ? UNSCOPED.controlSubject(id) : controlSubject(key, id));
+}
+
+/** Asks the worker that has this attempt at the job to hand it back. */
+export function askToYield({ nc }: NatsSession, id: string, key: string, attempt: number): void {
+  nc.publish(controlSubject(key, id), encodeControl({ type: "yield", attempt }));
 }
 
 /** Removes a waiting job from the queue. It is no error if the job has already been taken or removed. */

@@ -11,6 +11,10 @@ import type { WebhookEvent } from "../../prediction/webhook-events.ts";
 import { byteLength } from "../../util/bytes.ts";
 import { number, numberOrNull, type Row, text, textOrNull } from "./columns.ts";
 
+/** Where the job of a live prediction is: with the hub, in the workers' queue, or with a worker. */
+export const STAGE = { held: 0, queued: 1, running: 2 } as const;
+export type Stage = (typeof STAGE)[keyof typeof STAGE];
+
 /** A prediction with the fields that only the hub needs. */
 export interface PredictionRow extends PredictionRecord {
   readonly keyName: string;
@@ -26,6 +30,9 @@ export interface PredictionRow extends PredictionRecord {
   readonly rank: number;
   /** When it is served among those of its version and rank, in image-steps. */
   readonly turn: number;
+  readonly stage: Stage;
+  /** Unix time in ms at which a worker handed it back for others; null unless it waits to be continued. */
+  readonly yieldedAt: number | null;
   readonly runTimeoutMs: number;
   /** Unix time in ms. */
   readonly cancelAt: number | null;
@@ -88,7 +95,7 @@ export function newRow(
     rank: rankOf(prediction.priority),
     record_bytes: recordBytes(prediction),
     turn,
-    held: isHeld ? 1 : 0,
+    stage: isHeld ? STAGE.held : STAGE.queued,
   } satisfies Row;
 }
 
@@ -128,6 +135,8 @@ export function toPrediction(row: Row): PredictionRow {
     runTimeoutMs: number(row["run_timeout_ms"]),
     rank: number(row["rank"]),
     turn: number(row["turn"]),
+    stage: number(row["stage"]) as Stage,
+    yieldedAt: numberOrNull(row["yielded_at"]),
     cancelAt: numberOrNull(row["cancel_at"]),
     abandonedUntil: numberOrNull(row["abandoned_until"]),
     requestHash: textOrNull(row["request_hash"]),

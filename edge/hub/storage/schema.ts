@@ -240,6 +240,28 @@ const MIGRATIONS: readonly string[] = [
     DELETE FROM usage WHERE key_name = old.key_name AND records <= 0 AND files <= 0;
   END;
   `,
+  `
+  -- stage: 0 while the hub holds the job, 1 in the workers' queue, 2 with a worker; see QueueStore.
+  ALTER TABLE predictions ADD COLUMN stage INTEGER NOT NULL DEFAULT 1;
+  UPDATE predictions SET stage = CASE WHEN held = 1 THEN 0 WHEN status = 'processing' THEN 2 ELSE 1 END
+    WHERE completed_at IS NULL;
+  DROP INDEX predictions_live;
+  ALTER TABLE predictions DROP COLUMN held;
+  CREATE INDEX predictions_live ON predictions (stage, version, rank, turn, key_name) WHERE completed_at IS NULL;
+  -- Whether the worker hands the job back when asked, and since when it waits to be continued.
+  ALTER TABLE predictions ADD COLUMN yields INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE predictions ADD COLUMN yielded_at INTEGER;
+  -- Jobs of live predictions. round: how often it has been taken back, which makes it another message in the queue.
+  ALTER TABLE held_jobs RENAME TO jobs;
+  ALTER TABLE jobs ADD COLUMN round INTEGER NOT NULL DEFAULT 0;
+  -- What of them does not fit into one value.
+  CREATE TABLE job_parts (
+    prediction_id TEXT NOT NULL,
+    part INTEGER NOT NULL,
+    bytes BLOB NOT NULL,
+    PRIMARY KEY (prediction_id, part)
+  );
+  `,
 ];
 
 /** Migrates the database to the newest schema. */

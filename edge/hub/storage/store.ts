@@ -2,9 +2,11 @@
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import { AbandonedPredictions } from "./abandoned.ts";
+import { ContentionStore } from "./queue/contention-store.ts";
+import { JobStore } from "./queue/job-store.ts";
 import { EventStore } from "./event-store.ts";
 import { Tombstones } from "./tombstones.ts";
-import { QueueStore } from "./queue-store.ts";
+import { QueueStore } from "./queue/queue-store.ts";
 import { type NewRow, type PredictionRow, toPrediction } from "./prediction-row.ts";
 import type { ListQuery } from "../../prediction/records.ts";
 import type { PredictionStatus } from "../../prediction/statuses.ts";
@@ -30,6 +32,7 @@ interface RowChanges {
   logs?: string;
   predict_seconds?: number;
   started_at?: number;
+  yields?: 0 | 1;
   completed_at?: number;
   steps_expired?: 1;
   files_expired?: 1;
@@ -38,8 +41,10 @@ interface RowChanges {
 
 export class PredictionStore {
   readonly events: EventStore;
+  readonly jobs: JobStore;
   /** What waits and what runs. */
   readonly queue: QueueStore;
+  readonly contention: ContentionStore;
   /** Webhooks of the predictions. */
   readonly webhooks: WebhookStore;
   readonly tombstones: Tombstones;
@@ -50,7 +55,9 @@ export class PredictionStore {
 
   constructor(storage: DurableObjectStorage) {
     this.events = new EventStore(storage);
-    this.queue = new QueueStore(storage);
+    this.jobs = new JobStore(storage);
+    this.queue = new QueueStore(storage, this.jobs);
+    this.contention = new ContentionStore(storage);
     this.webhooks = new WebhookStore(storage);
     this.tombstones = new Tombstones(storage);
     this.abandoned = new AbandonedPredictions(storage);
@@ -187,7 +194,7 @@ export class PredictionStore {
   nextDeadline(): number | null {
     return this.#sql
       .exec<{ at: number | null }>(
-        `SELECT min(min(coalesce(started_at + run_timeout_ms, queue_deadline_at), ifnull(cancel_at, 9e15),
+        `SELECT min(min(coalesce(coalesce(yielded_at, started_at) + run_timeout_ms, queue_deadline_at), ifnull(cancel_at, 9e15),
                         ifnull(abandoned_until, 9e15))) AS at
          FROM predictions WHERE completed_at IS NULL`,
       )

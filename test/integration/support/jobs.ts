@@ -28,6 +28,7 @@ export const MAX_ATTEMPTS = 2;
 export class TestEdge {
   readonly nc: NatsConnection;
   readonly #events = new Map<string, PredictionEvent[]>();
+  readonly #files = new Map<string, Uint8Array[]>();
 
   private constructor(nc: NatsConnection) {
     this.nc = nc;
@@ -42,7 +43,9 @@ export class TestEdge {
       callback: (error, { subject, data }) => {
         if (error !== null) throw error;
         const id = subject.split(".").at(-1) ?? "";
-        edge.#events.set(id, [...edge.eventsOf(id), decodeEvent(data).value]);
+        const { value: event, attachment } = decodeEvent(data);
+        edge.#events.set(id, [...edge.eventsOf(id), event]);
+        if (event.type === "output") edge.#files.set(id, [...edge.filesOf(id), attachment]);
       },
     });
     const config = { deliver_subject: inbox, ack_policy: "none", deliver_policy: "all" };
@@ -57,6 +60,11 @@ export class TestEdge {
   /** Of a prediction, so far. */
   eventsOf(id: string): PredictionEvent[] {
     return this.#events.get(id) ?? [];
+  }
+
+  /** Its images, so far. */
+  filesOf(id: string): Uint8Array[] {
+    return this.#files.get(id) ?? [];
   }
 
   async send(job: Job, key: string): Promise<void> {
