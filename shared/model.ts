@@ -10,6 +10,7 @@ import {
   MAX_VECTOR_EMBEDS,
   MIN_GUIDANCE_SCALE,
 } from "./limits.ts";
+import { PRESET_NAMES } from "./sampling/preset-names.ts";
 import { MAX_VOCABULARY } from "./tokenizer/vocabulary.ts";
 
 /** `owner/name`, lower case; a double dash is reserved for the model key. */
@@ -22,6 +23,25 @@ export const modelNameSchema = z.string().max(100).regex(MODEL_NAME_PATTERN, "mu
 /** SHA-256 of the checkpoint's files, hex. */
 export const versionSchema = z.string().regex(VERSION_PATTERN, "must be 64 hexadecimal digits");
 
+export const MAX_EXAMPLES = 8;
+const MAX_EXAMPLE_CHARS = 200;
+const MAX_NOTE_CHARS = 500;
+
+/** What the makers of a model say to those who use it: for lists of models, searches and the playground. */
+export const modelCardSchema = z.strictObject({
+  /** Prompts that the model is good at. */
+  examples: z
+    .array(z.string().trim().min(1, "must not be empty").max(MAX_EXAMPLE_CHARS))
+    .max(MAX_EXAMPLES)
+    .optional(),
+  /** The presets that suit the model; all, if it does not say. */
+  presets: z.array(z.enum(PRESET_NAMES)).min(1).max(PRESET_NAMES.length).optional(),
+  /** How to prompt it, in a sentence or two of plain text. */
+  note: z.string().trim().min(1, "must not be empty").max(MAX_NOTE_CHARS).optional(),
+});
+
+export type ModelCard = z.infer<typeof modelCardSchema>;
+
 export const modelManifestSchema = z
   .strictObject({
     v: z.literal(1),
@@ -33,6 +53,8 @@ export const modelManifestSchema = z
     defaults: z
       .strictObject({ guidanceScale: z.number().min(MIN_GUIDANCE_SCALE).max(MAX_GUIDANCE_SCALE) })
       .optional(),
+    /** What its makers say to those who use it. */
+    card: modelCardSchema.optional(),
     /** Number of classes of a latent pixel, including the mask, which is the last. */
     numVectorEmbeds: z.int().min(2).max(MAX_VECTOR_EMBEDS),
     latentHeight: z.int().min(1),

@@ -2,6 +2,7 @@
 
 import { z } from "@hono/zod-openapi";
 import { ERROR_CODES } from "@vqd/shared/errors.ts";
+import { PRESET_NAMES } from "@vqd/shared/sampling/preset-names.ts";
 import { SEED_DIGITS } from "@vqd/shared/sampling/seed.ts";
 import { IMAGE_TYPES } from "../prediction/image-type.ts";
 import { PREDICTION_STATUSES } from "../prediction/statuses.ts";
@@ -220,6 +221,13 @@ export const modelSchema = z
     is_official: z.literal(false).describe("A field of Replicate's without a meaning here."),
     run_count: z.literal(0).describe("Not counted; clients of Replicate require it."),
     latest_version: versionSchema,
+    card: z
+      .strictObject({
+        examples: z.array(z.string()).describe("Prompts that it is good at."),
+        presets: z.array(z.enum(PRESET_NAMES)).describe("The presets that suit it."),
+        note: z.string().nullable().describe("How to prompt it."),
+      })
+      .describe("What its makers say to those who use it: plain text, from the checkpoint's README.md."),
     defaults: z.strictObject({
       guidance_scale: z.number().describe("Used where a request does not set it."),
     }),

@@ -15,8 +15,8 @@ export const modelOperations: readonly Operation[] = [
     summary: "List the models",
     description:
       "The newest version of each model that workers have announced.\n\n" +
-      "With the method QUERY, which OpenAPI 3.1 cannot describe, and text as the body, the answer has the models in whose name " +
-      "and description all of its words occur: Replicate's `models.search`.",
+      "With the method QUERY, which OpenAPI 3.1 cannot describe, and text as the body, the answer has the models in whose name, " +
+      "description and card all of its words occur: Replicate's `models.search`.",
     tags,
     ...KEYED,
     responses: { 200: json(modelListSchema, "The models."), ...modelProblems(...KEY_ERRORS) },

@@ -2,7 +2,7 @@
 
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { MAX_IMAGE_SIDE } from "@vqd/shared/limits.ts";
-import type { PresetName } from "@vqd/shared/sampling/presets.ts";
+import type { PresetName } from "@vqd/shared/sampling/preset-names.ts";
 import { BEST_QUALITY, DEFAULTS, type PredictionInput } from "../service/schemas.ts";
 import { invalidInput } from "../http/body/validation.ts";
 import type { GenerateImages } from "./schema.ts";

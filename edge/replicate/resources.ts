@@ -50,7 +50,7 @@ function unquoted(json: string): string {
   }
 }
 
-/** `QUERY /v1/models`: the models in whose name and description all words of the body occur. */
+/** `QUERY /v1/models`: the models in whose name, description and card all words of the body occur. */
 export async function searchModels(c: AppContext): Promise<Response> {
   const words = await searchedWords(c);
   const models = newestOfEach(await listModels(c.get("hubs"), c.get("keyName")));
@@ -61,8 +61,10 @@ export async function searchModels(c: AppContext): Promise<Response> {
   return answerModels(c, found);
 }
 
-const searchText = ({ name, imageWidth, imageHeight }: ModelManifest): string =>
-  `${name} VQ-Diffusion ${imageWidth}x${imageHeight}`.toLowerCase();
+function searchText({ name, imageWidth, imageHeight, card }: ModelManifest): string {
+  const said = [card?.note ?? "", ...(card?.examples ?? [])];
+  return [`${name} VQ-Diffusion ${imageWidth}x${imageHeight}`, ...said].join("\n").toLowerCase();
+}
 
 function viewDeployment({ name, version, announcedAt }: ModelManifest, versions: number) {
   const [owner = "", ownName = ""] = name.split("/");

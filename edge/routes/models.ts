@@ -2,6 +2,7 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
+import { PRESET_NAMES } from "@vqd/shared/sampling/preset-names.ts";
 import { z } from "zod";
 import type { AppContext } from "../http/context.ts";
 import { listModels, newestOfEach, resolveModel } from "../service/models.ts";
@@ -61,6 +62,12 @@ function viewModel(model: ModelManifest, origin: string) {
     is_official: false,
     run_count: 0,
     latest_version: viewVersion(model),
+    // What its makers say of it
+    card: {
+      examples: model.card?.examples ?? [],
+      presets: model.card?.presets ?? PRESET_NAMES,
+      note: model.card?.note ?? null,
+    },
     // Useful to know before asking for an image
     defaults: { guidance_scale: model.defaults?.guidanceScale ?? DEFAULTS.guidanceScale },
     limits: {

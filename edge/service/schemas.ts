@@ -13,7 +13,7 @@ import {
   MAX_TIMESTEPS,
   MIN_TEMPERATURE,
 } from "@vqd/shared/limits.ts";
-import { PRESET_NAMES } from "@vqd/shared/sampling/presets.ts";
+import { PRESET_NAMES } from "@vqd/shared/sampling/preset-names.ts";
 import { parseSeed, SEED_DIGITS, SEED_RANGE } from "@vqd/shared/sampling/seed.ts";
 import { PRIORITIES } from "@vqd/shared/subjects.ts";
 import { WEBHOOK_EVENTS } from "../prediction/webhook-events.ts";

@@ -2,7 +2,7 @@
 
 import { basename } from "node:path";
 import { MAX_PALETTE_CODES } from "@vqd/shared/limits.ts";
-import type { ModelManifest } from "@vqd/shared/model.ts";
+import type { ModelCard, ModelManifest } from "@vqd/shared/model.ts";
 import type { PipelineInfo } from "../pipeline/pipeline.ts";
 
 const DEFAULT_OWNER = "vqd";
@@ -28,6 +28,7 @@ export function modelManifest(
   info: PipelineInfo,
   palette: Uint8Array,
   modelName = defaultModelName(info.name),
+  card?: ModelCard,
 ): ModelManifest {
   return {
     v: 1,
@@ -36,6 +37,7 @@ export function modelManifest(
     numTrainTimesteps: info.numTrainTimesteps,
     numVectorEmbeds: info.numEmbeddings + 1,
     defaults: { guidanceScale: info.defaultGuidanceScale },
+    ...(card === undefined ? {} : { card }),
     latentHeight: info.latentHeight,
     latentWidth: info.latentWidth,
     imageHeight: info.imageHeight,

@@ -1,9 +1,11 @@
 // The models of a worker. As many stay loaded as fit into memory; the least recently used model is evicted.
 
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
-import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
+import { type ModelCard, type ModelManifest, modelKey } from "@vqd/shared/model.ts";
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { CheckpointFolder } from "../checkpoint/files/folder.ts";
+import { CheckpointError } from "../checkpoint/errors.ts";
+import { readModelCard } from "../checkpoint/model-card.ts";
 import { readGolden } from "../checkpoint/golden.ts";
 import type { Quantization } from "../graph/form.ts";
 import { modelManifest } from "./manifest.ts";
@@ -167,6 +169,17 @@ export class ModelHost {
     return entry;
   }
 
+  /** The checkpoint's card. Without a proper one the model is served all the same. */
+  #card({ folder }: DiffusersCheckpoint): ModelCard | undefined {
+    try {
+      return readModelCard(folder);
+    } catch (error) {
+      if (!(error instanceof CheckpointError)) throw error;
+      this.#options.log.warn("model card left out", errorFields(error));
+      return undefined;
+    }
+  }
+
   async #add(source: ModelSource): Promise<void> {
     const { provider, quantization, threads, cacheDir, log } = this.#options;
     const startedAt = performance.now();
@@ -176,7 +189,8 @@ export class ModelHost {
     await this.#makeRoom(weightBytes({ parameters, quantization }));
     const pipeline = await this.#pipeline(source);
     try {
-      const manifest = modelManifest(pipeline.info, await ensurePalette(pipeline, cacheDir), source.name);
+      const palette = await ensurePalette(pipeline, cacheDir);
+      const manifest = modelManifest(pipeline.info, palette, source.name, this.#card(checkpoint));
       const key = modelKey(manifest);
       if (this.#entries.has(key)) throw new Error(`${source.dir}: ${manifest.name} is listed twice`);
       log.info("model loaded", {

@@ -1,5 +1,6 @@
 // Named sampler settings: the number of steps, and how they are made.
 
+import type { PresetName } from "./preset-names.ts";
 import { REFERENCE_SAMPLER, type SamplerSettings } from "./sampler.ts";
 
 export interface PresetSettings extends SamplerSettings {
@@ -20,7 +21,4 @@ export const PRESETS = {
   fast: { ...CONFIDENCE, numInferenceSteps: 10 },
   best: { ...CONFIDENCE, numInferenceSteps: 25 },
   reference: { ...REFERENCE_SAMPLER, numInferenceSteps: 100 },
-} as const satisfies Record<string, PresetSettings>;
-
-export type PresetName = keyof typeof PRESETS;
-export const PRESET_NAMES = ["draft", "fast", "best", "reference"] as const satisfies PresetName[];
+} as const satisfies Record<PresetName, PresetSettings>;

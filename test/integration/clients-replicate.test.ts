@@ -1,5 +1,8 @@
 // Replicate's resources beside predictions, by its own client and by the AI SDK's provider for it.
 
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createReplicate } from "@ai-sdk/replicate";
 import { generateImage } from "ai";
 import type { default as Replicate, FileOutput } from "replicate";
@@ -15,11 +18,20 @@ const NONE = { previous: null, next: null, results: [] };
 
 let test: TestStack;
 let replicate: Replicate;
+const models = mkdtempSync(join(tmpdir(), "vqd-models-"));
+const README =
+  "---\nwidget:\n  - text: fox, flat style\nvqd:\n  note: Animals and vehicles.\n  presets: [fast]\n---\n";
 beforeAll(async () => {
-  test = await startTestStack({ model: TINY_MODEL });
+  const model = join(models, NAME);
+  cpSync(TINY_MODEL, model, { recursive: true });
+  writeFileSync(join(model, "README.md"), README);
+  test = await startTestStack({ model });
   replicate = replicateOf(test);
 });
-afterAll(() => test.stop());
+afterAll(async () => {
+  await test.stop();
+  rmSync(models, { recursive: true });
+});
 
 const sizeOf = async (image: Uint8Array): Promise<string> => {
   const { width, height } = await sharp(image).metadata();
@@ -82,10 +94,17 @@ it.each([
   ["vqd", 1],
   ["CHECK diffusion", 1],
   ["", 1],
+  ["vehicles fox", 1],
   ["vqd flux", 0],
 ])("models with the words %o: %d", async (words, count) => {
   const { results } = await replicate.models.search(words);
   expect(results.map(({ owner, name }) => `${owner}/${name}`)).toEqual(count === 1 ? [MODEL] : []);
+});
+
+it("models have the card of their README", async () => {
+  expect(await replicate.models.get(OWNER, NAME)).toMatchObject({
+    card: { examples: ["fox, flat style"], note: "Animals and vehicles.", presets: ["fast"] },
+  });
 });
 
 it("a search too long is refused, and one needs a key that reads", async () => {

@@ -186,6 +186,22 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await page.context().close();
   });
 
+  it("offers the model's example prompts, and says how to prompt it", async () => {
+    const { page, troubles } = await open();
+    const chips = page.locator("#examples button");
+    const text = (await chips.first().textContent()) ?? "";
+    expect(text).toMatch(/style$/);
+    expect(await page.locator("#model-note").textContent()).toMatch(/subject/);
+    await page.fill("#prompt", "something else");
+    await chips.first().click();
+    expect(await page.inputValue("#prompt")).toBe(text);
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe("prompt");
+    expect(await page.locator("#preset-draft").isVisible()).toBe(true);
+    await expectAccessible(page);
+    expect(troubles).toEqual([]);
+    await page.context().close();
+  });
+
   it("gives code that makes the same image", async () => {
     const { page, troubles } = await open();
     await fill(page, { prompt: 'it\'s a "red" apple $HOME', steps: 5 });

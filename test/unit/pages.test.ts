@@ -3,7 +3,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { PRESET_NAMES, PRESETS } from "@vqd/shared/sampling/presets.ts";
+import { PRESET_NAMES } from "@vqd/shared/sampling/preset-names.ts";
+import { PRESETS } from "@vqd/shared/sampling/presets.ts";
 import { openapiDocument } from "../../edge/api-docs/document.ts";
 import { DEFAULTS } from "../../edge/service/schemas.ts";
 import { REPO } from "../../infra/stack/paths.ts";

@@ -194,8 +194,33 @@ export function showFieldErrors(errors) {
 }
 
 /**
- * Lists the models, and applies the selected one's maximum of steps and default guidance, unless guidance was changed.
- * @param {{ id: string, defaults: { guidance_scale: number }, limits: { max_inference_steps: number } }[]} models
+ * Shows what a model's makers say: a note, example prompts to choose, and the presets that suit it.
+ * @param {{ examples: string[], presets: string[], note: string | null }} card
+ */
+function showCard({ examples, presets: suitable, note }) {
+  const noteText = byId("model-note", HTMLElement);
+  noteText.textContent = note;
+  noteText.hidden = note === null;
+  const prompt = byId("prompt", HTMLTextAreaElement);
+  const chips = examples.map((text) => {
+    const chip = make("button", { type: "button" }, text);
+    chip.addEventListener("click", () => {
+      prompt.value = text;
+      prompt.focus();
+    });
+    return chip;
+  });
+  const group = byId("examples", HTMLElement);
+  group.replaceChildren(...chips);
+  group.hidden = chips.length === 0;
+  for (const button of presets) button.hidden = !suitable.includes(button.id.replace("preset-", ""));
+}
+
+/** @typedef {{ id: string, defaults: { guidance_scale: number }, limits: { max_inference_steps: number }, card: Parameters<typeof showCard>[0] }} Model */
+
+/**
+ * Lists the models, and applies the selected one's card, maximum of steps and default guidance, unless guidance was changed.
+ * @param {Model[]} models
  */
 export function showModels(models) {
   const select = byId("model", HTMLSelectElement);
@@ -203,7 +228,7 @@ export function showModels(models) {
   select.replaceChildren(...models.map(({ id }) => make("option", { value: id }, id)));
   if (models.some(({ id }) => id === chosen)) select.value = chosen;
   byId("model-field", HTMLElement).hidden = models.length < 2;
-  const limitSteps = () => {
+  const applyModel = () => {
     const steps = byId("steps", HTMLInputElement);
     const model = models.find(({ id }) => id === select.value);
     if (model === undefined) return;
@@ -215,8 +240,9 @@ export function showModels(models) {
     const isMoved = guidance.value !== guidance.defaultValue;
     guidance.defaultValue = String(model.defaults.guidance_scale);
     if (!isMoved) guidance.value = guidance.defaultValue;
+    showCard(model.card);
     showValues();
   };
-  select.addEventListener("change", limitSteps);
-  limitSteps();
+  select.addEventListener("change", applyModel);
+  applyModel();
 }

@@ -13,7 +13,8 @@ import {
   MIN_GUIDANCE_SCALE,
   MIN_TEMPERATURE,
 } from "@vqd/shared/limits.ts";
-import { PRESET_NAMES, PRESETS } from "@vqd/shared/sampling/presets.ts";
+import { PRESET_NAMES } from "@vqd/shared/sampling/preset-names.ts";
+import { PRESETS } from "@vqd/shared/sampling/presets.ts";
 import {
   completeSampler,
   negativePromptConflict,
