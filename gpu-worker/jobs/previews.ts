@@ -2,13 +2,15 @@
 
 import { imageCount, type Job, previewSteps } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
-import { encodeImageFile } from "../pipeline/image.ts";
 import type { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
+import type { FileEncoder } from "./file-encoder.ts";
 import type { JobPublisher } from "./publisher.ts";
 
 export interface PreviewsOptions {
   readonly job: Job;
   readonly pipeline: Pick<VQDiffusionPipeline, "decode" | "info">;
+  /** Undefined for a job without previews. */
+  readonly encode: FileEncoder | undefined;
   readonly publisher: Pick<JobPublisher, "publish">;
   /** When it aborts, previews not yet decoded are dropped. */
   readonly signal: AbortSignal;
@@ -60,18 +62,14 @@ export class Previews {
 
   /** Never rejects: a failed preview must not cost the image. */
   async #publish(index: number, preview: number, step: number, codes: Uint16Array): Promise<void> {
-    const { job, pipeline, publisher, signal, log } = this.#options;
-    if (signal.aborted) return;
+    const { job, pipeline, encode, publisher, signal, log } = this.#options;
+    if (signal.aborted || encode === undefined) return;
     try {
       const [image] = await pipeline.decode([codes]);
       if (image === undefined) throw new Error("the decoder returned no image");
-      const { outputSize = image, outputFormat: format } = job;
-      // A job for tokens asks for no previews.
-      if (format === "tokens") return;
-      const bytes = await encodeImageFile(image, format, job.outputQuality, outputSize);
+      const { bytes, ...file } = await encode(image);
       if (signal.aborted) return;
-      const { width, height } = outputSize;
-      publisher.publish({ type: "preview", index, preview, step, format, width, height }, bytes);
+      publisher.publish({ type: "preview", index, preview, step, ...file }, bytes);
     } catch (error) {
       log.warn("preview failed", { prediction: job.id, step, ...errorFields(error) });
     }

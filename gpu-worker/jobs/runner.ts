@@ -12,11 +12,14 @@ import type { JobSubjects } from "../nats/job-subjects.ts";
 import { encodeTokensFile } from "@vqd/shared/editing/tokens-file.ts";
 import { placeOfSeed } from "../pipeline/call.ts";
 import { InvalidInputError } from "../pipeline/errors.ts";
-import { encodeImageFile } from "../pipeline/image.ts";
+import type { OpenSource } from "../pipeline/editing/open-source.ts";
+import type { RgbImage } from "../pipeline/image.ts";
+import { type DenoiseSlot, repeated } from "../pipeline/pipeline.ts";
 import type { ModelHost } from "../serving/model-host.ts";
-import type { DenoiseSlot } from "../pipeline/pipeline.ts";
+import { type FileEncoder, fileEncoder } from "./file-encoder.ts";
 import { Previews } from "./previews.ts";
 import type { JobPublisher, ResumePoint } from "./publisher.ts";
+import { makesNoStep, openSource } from "./source.ts";
 import type { ServedModel } from "../serving/served-model.ts";
 import { traced } from "../telemetry/tracing.ts";
 import { raceAbort } from "../util/race-abort.ts";
@@ -124,9 +127,6 @@ export class JobRunner {
       total: job.numInferenceSteps,
       ...(yields ? { yields } : {}),
     });
-    // Not made yet.
-    if (job.source !== undefined)
-      throw new VqdError("invalid_input", "source is not supported by this worker");
     try {
       const { model, release } = await traced("acquire model", {}, () => models.acquire(modelKey, signal));
       try {
@@ -168,8 +168,10 @@ export class JobRunner {
   async #makeImages(run: JobRun, model: ServedModel): Promise<void> {
     const { job, publisher, signal, onDenoised } = run;
     const { log } = this.#options;
-    const previews = new Previews({ pipeline: model, job, publisher, signal, log });
-    const slots = await this.#makeSlots(run, model, previews);
+    const source = await this.#openSource(run, model);
+    const encode = fileEncoder(job, source?.blend);
+    const previews = new Previews({ pipeline: model, job, encode, publisher, signal, log });
+    const slots = await this.#makeSlots(run, model, { previews, source });
     signal.throwIfAborted();
     try {
       await this.#denoise(slots, run, model, previews);
@@ -178,29 +180,53 @@ export class JobRunner {
       onDenoised();
       await previews.settled();
     }
-    await this.#publishImages(slots, run, model);
+    await this.#publishImages(slots, run, { model, encode });
   }
 
-  /** One slot per image, at the step of the state to resume from, or fully masked. */
-  async #makeSlots({ job, resume }: JobRun, model: ServedModel, previews: Previews): Promise<DenoiseSlot[]> {
+  async #openSource({ job, source: bytes }: JobRun, model: ServedModel): Promise<OpenSource | undefined> {
+    const { source } = job;
+    if (source === undefined) return undefined;
+    const encodeImage = (image: RgbImage): Promise<Uint16Array> => model.encodeImage(image);
+    return traced("open source", { "vqd.source": source.type }, () =>
+      openSource(job, source, bytes, { info: model.info, encodeImage }),
+    );
+  }
+
+  /** One slot per image: at the step of the state to resume from, where the source puts it, or fully masked. */
+  async #makeSlots(
+    { job, resume }: JobRun,
+    model: ServedModel,
+    { previews, source }: { previews: Previews; source: OpenSource | undefined },
+  ): Promise<DenoiseSlot[]> {
+    const count = imageCount(job);
+    const given = resume === undefined ? await source?.tokens() : undefined;
+    const latents = given === undefined ? model.prepareLatents(count) : repeated(given, count);
+    // Nobody reads the prompts of a job that makes no step.
+    const idle = source !== undefined && makesNoStep(job, source);
     const [prompts, negative] = await traced(
       "encode prompts",
-      { "vqd.prompts": job.prompts.length },
-      async () =>
-        [
+      { "vqd.prompts": idle ? 0 : job.prompts.length },
+      async () => {
+        if (idle) {
+          const unconditional = await model.encodeNegativePrompt(null);
+          return [job.prompts.map(() => unconditional), unconditional] as const;
+        }
+        return [
           await model.encodePrompt(job.prompts),
           await model.encodeNegativePrompt(job.negativePrompt),
-        ] as const,
+        ] as const;
+      },
     );
     const pixels = model.info.latentHeight * model.info.latentWidth;
     const seeds = seedsOf(job);
-    return model.prepareLatents(imageCount(job)).map((masked, image) => {
+    return latents.map((tokens, image) => {
       const prompt = prompts[Math.floor(image / job.numImagesPerPrompt)];
       if (prompt === undefined)
         throw new InvalidInputError("prompts", "has too few entries for the number of images");
       return model.makeSlot({
-        tokens: resume?.tokens.slice(image * pixels, (image + 1) * pixels) ?? masked,
-        stepIndex: resume?.step ?? 0,
+        tokens: resume?.tokens.slice(image * pixels, (image + 1) * pixels) ?? tokens,
+        held: source?.held,
+        ...(resume === undefined ? { start: source?.start } : { stepIndex: resume.step }),
         image: placeOfSeed(seeds, image),
         prompt,
         negative,
@@ -221,7 +247,7 @@ export class JobRunner {
 
   async #denoise(
     slots: readonly DenoiseSlot[],
-    { publisher, signal }: JobRun,
+    { publisher, signal, resume }: JobRun,
     model: ServedModel,
     previews: Previews,
   ): Promise<void> {
@@ -229,7 +255,7 @@ export class JobRunner {
     if (first === undefined) return;
     const pixels = first.tokens.length;
     const maskClass = model.info.numEmbeddings;
-    const onStep = (): void => {
+    const report = (): void => {
       // A copy: the slots take further steps while this event is being published.
       const tokens = new Uint16Array(slots.length * pixels);
       for (const [image, slot] of slots.entries()) tokens.set(slot.tokens, image * pixels);
@@ -244,8 +270,13 @@ export class JobRunner {
         },
         tokens,
       );
+    };
+    const onStep = (): void => {
+      report();
       previews.afterStep(first.stepIndex);
     };
+    // The state that a source begins with: it can be forked like others, and is all that there is to read if no step is left.
+    if (resume === undefined && first.stepIndex > 0) report();
     const attributes = { "vqd.steps": first.timesteps.length - first.stepIndex, "vqd.images": slots.length };
     await traced("denoise", attributes, () => model.engine.run(slots, signal, onStep));
   }
@@ -253,12 +284,12 @@ export class JobRunner {
   async #publishImages(
     slots: readonly DenoiseSlot[],
     { job, publisher, signal }: JobRun,
-    model: ServedModel,
+    { model, encode }: { model: ServedModel; encode: FileEncoder | undefined },
   ): Promise<void> {
     for (const [index, slot] of slots.entries()) {
       signal.throwIfAborted();
       const seed = job.seeds?.[index] ?? job.seed;
-      if (job.outputFormat === "tokens") {
+      if (encode === undefined) {
         const { version, latentHeight: height, latentWidth: width, numEmbeddings } = model.info;
         const file = encodeTokensFile({ version, height, width, tokens: slot.tokens }, numEmbeddings + 1);
         publisher.publish({ type: "output", index, format: "tokens", width, height, seed }, file);
@@ -266,12 +297,10 @@ export class JobRunner {
       }
       const [image] = await traced("decode image", { "vqd.image": index }, () => model.decode([slot.tokens]));
       if (image === undefined) throw new Error("the decoder returned no image");
-      const { outputFormat: format, outputQuality: quality, outputSize = image } = job;
-      const { width, height } = outputSize;
-      const bytes = await traced("encode file", { "vqd.format": format }, () =>
-        encodeImageFile(image, format, quality, outputSize),
+      const { bytes, ...file } = await traced("encode file", { "vqd.format": job.outputFormat }, () =>
+        encode(image),
       );
-      publisher.publish({ type: "output", index, format, width, height, seed }, bytes);
+      publisher.publish({ type: "output", index, ...file, seed }, bytes);
     }
   }
 }

@@ -8,6 +8,7 @@ import type { RgbImage } from "./image.ts";
 import type { PipelineInfo } from "./info.ts";
 import { randomSeed } from "./sampling/random.ts";
 import type { DiffusionScheduler } from "./sampling/scheduler.ts";
+import type { RunSettings } from "./slot.ts";
 
 /** The type of `images` in the output, by the call's `outputType`. */
 export interface OutputTypes {
@@ -39,8 +40,41 @@ export interface CallOptions<Type extends OutputType = OutputType> {
    * seed), so images with different seeds come out as if generated alone, and repeating one seed equals giving `seed`.
    */
   readonly seeds?: readonly (number | bigint)[] | undefined;
-  /** Class ids to start from, one array per image [fully masked]. */
+  /**
+   * Class ids [L] to start from, one array per image or one for all [fully masked]. With `strength` they are a finished
+   * image's, with `step` the state after a step, otherwise those that the first step starts from.
+   */
   readonly latents?: readonly Uint16Array[] | undefined;
+  /**
+   * An image to start from instead, as a file or as pixels: scaled to cover the model's size, its centre cut out, and encoded by
+   * the VQ model. PNG, JPEG, WebP, GIF, TIFF and AVIF files of up to MAX_SOURCE_PIXELS are read.
+   */
+  readonly image?: Uint8Array | RgbImage | undefined;
+  /**
+   * What is made anew; the rest is held, that is it has the source's class from the first step to the last. A mask in pixels is
+   * a file or an image of the size of `image`, and white is made anew, or by `maskChannel: "alpha"` what is transparent; a
+   * token is free if any of its pixels is at least half white. "image_alpha" is the transparency of `image` itself [everything].
+   */
+  readonly mask?: Uint8Array | RgbImage | "image_alpha" | undefined;
+  /** Of a mask in pixels ["luminance"]. */
+  readonly maskChannel?: "luminance" | "alpha" | undefined;
+  /** The same in tokens, instead of `mask`: [L], 1 for those that are held and 0 for those that are made anew. */
+  readonly held?: Uint8Array | undefined;
+  /**
+   * How far back to begin, 0 to 1: with x_t drawn from q(x_t | x_0) at the first timestep t of the run that is below strength
+   * times all timesteps. 0 gives the source back, as the VQ model decodes it; 1 ignores it, except what is held
+   * [with an image: 1 with a mask, else 0.8].
+   */
+  readonly strength?: number | undefined;
+  /** Steps that the run has completed whose state `latents` is [0]. */
+  readonly step?: number | undefined;
+  /** The settings of that run; the call begins where it left off, or with its first timestep that is not above that [the call's own]. */
+  readonly run?: RunSettings | undefined;
+  /**
+   * Blends the images into `image`: pixels outside the mask are those of `image`, and pixels inside fade in over so many pixels,
+   * 0 to MAX_FEATHER [the images are what the VQ model decodes].
+   */
+  readonly feather?: number | undefined;
   /** What to turn the final class ids into ["image"]. */
   readonly outputType?: Type | undefined;
   /**

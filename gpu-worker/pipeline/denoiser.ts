@@ -32,6 +32,8 @@ import {
 export interface DenoiseSlot {
   /** x_t: class ids [L], the mask being the last class. */
   readonly tokens: Uint16Array;
+  /** [L], 1 for pixels that keep their class at every step, which is never the mask; undefined for none. */
+  readonly held?: Uint8Array | undefined;
   /** Number of completed steps. */
   stepIndex: number;
   /** Timesteps of the whole run, first to last. */
@@ -142,7 +144,10 @@ export class Denoiser {
         temperature: slot.temperature,
         truncationRate: slot.truncationRate,
       };
-      if (step.preview !== undefined) writeMostLikely(step.preview, image, this.#classes);
+      if (step.preview !== undefined) {
+        writeMostLikely(step.preview, image, this.#classes);
+        keepHeld(step.preview, slot);
+      }
       this.#sample(step, image);
       row += guided ? 2 : 1;
     }
@@ -189,7 +194,7 @@ export class Denoiser {
   /** Samples one slot's step, pixel by pixel, from its rows of the model's output. */
   #sample(step: SlotStep, image: ImageLogProbs): void {
     const { slot, jump, noise, evaluated } = step;
-    const { tokens, scheduler } = slot;
+    const { tokens, held, scheduler } = slot;
     const recorded = slot.noise?.(slot.stepIndex);
     const order = orderOf(slot, jump);
     if (order !== undefined) {
@@ -197,6 +202,7 @@ export class Denoiser {
       return;
     }
     for (const [place, position] of evaluated.entries()) {
+      if (held?.[position] === 1) continue;
       const view = this.#views.at(image, place);
       const current = tokens[position] ?? outOfBounds();
       tokens[position] =
@@ -212,14 +218,14 @@ export class Denoiser {
     image: ImageLogProbs,
     recorded: UniformSource | undefined,
   ): void {
-    const { tokens } = slot;
+    const { tokens, held } = slot;
     const { unmasked, remasked, maskedShare } = unmaskingOf(slot, jump, this.#classes);
     const candidates: Candidate[] = [];
     const drawn: DrawnPixel[] = [];
     for (const [place, position] of evaluated.entries()) {
       const current = tokens[position] ?? outOfBounds();
       const isMasked = current === this.#classes;
-      if (!isMasked && remasked === 0) continue;
+      if (!isMasked && (remasked === 0 || held?.[position] === 1)) continue;
       const probabilities = this.#views.at(image, place).probabilities();
       if (isMasked) candidates.push(this.#candidate(position, probabilities, { order, noise, recorded }));
       else drawn.push({ position, confidence: confidenceOf(probabilities, current) });
@@ -250,6 +256,11 @@ export class Denoiser {
     }
     return { position, token, purity, confidence: confidenceOf(probabilities, token) };
   }
+}
+
+/** Writes the classes of held pixels to `preview`. */
+function keepHeld(preview: Uint16Array, { tokens, held }: DenoiseSlot): void {
+  for (const [position, token] of tokens.entries()) if (held?.[position] === 1) preview[position] = token;
 }
 
 /** The normalized probability of a class, above 0 to 1. */

@@ -6,8 +6,8 @@ export class InvalidInputError extends Error {
   /** The argument's name. */
   readonly field: string;
 
-  constructor(field: string, reason: string) {
-    super(`${field} ${reason}`);
+  constructor(field: string, reason: string, options?: ErrorOptions) {
+    super(`${field} ${reason}`, options);
     this.field = field;
   }
 }

@@ -1,6 +1,6 @@
 // Images in memory and as files.
 
-import sharp from "sharp";
+import sharp, { type Sharp } from "sharp";
 import type { ImageFormat } from "@vqd/shared/job.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 
@@ -66,14 +66,25 @@ export function encodeImageFile(
   quality = DEFAULT_QUALITY,
   size: ImageSize = image,
 ): Promise<Uint8Array> {
-  const { width, height, data } = image;
-  const isResampled = size.width !== width || size.height !== height;
+  const isResampled = !isOfSize(image, size);
   // Filtered rows halve a PNG of smooth gradients, which a resampled image has, and do nothing for the model's own pixels.
   // For PNG, quality would mean a palette; the other encoders count it from 1.
   const options = format === "png" ? { adaptiveFiltering: isResampled } : { quality: Math.max(1, quality) };
+  return resized(image, size).toFormat(format, options).toBuffer();
+}
+
+/** The image at another size, as `encodeImageFile` resamples it; itself if it has that size. */
+export async function resampled(image: RgbImage, size: ImageSize): Promise<RgbImage> {
+  if (isOfSize(image, size)) return image;
+  return { ...size, data: await resized(image, size).raw().toBuffer() };
+}
+
+const isOfSize = (image: ImageSize, { width, height }: ImageSize): boolean =>
+  image.width === width && image.height === height;
+
+function resized(image: RgbImage, size: ImageSize): Sharp {
+  const { width, height, data } = image;
   const source = sharp(data, { raw: { width, height, channels: CHANNELS } });
-  const sized = isResampled
-    ? source.resize(size.width, size.height, { fit: "fill", kernel: "lanczos3" })
-    : source;
-  return sized.toFormat(format, options).toBuffer();
+  if (isOfSize(image, size)) return source;
+  return source.resize(size.width, size.height, { fit: "fill", kernel: "lanczos3" });
 }

@@ -15,6 +15,8 @@ import {
   resolveCall,
 } from "./call.ts";
 import { type DenoiseSlot, Denoiser } from "./denoiser.ts";
+import type { OpenSource } from "./editing/open-source.ts";
+import { sourceOfCall } from "./editing/source-of-call.ts";
 import { InvalidInputError } from "./errors.ts";
 import type { RgbImage } from "./image.ts";
 import { describeModel, type PipelineInfo } from "./info.ts";
@@ -171,10 +173,11 @@ export class VQDiffusionPipeline {
     options: CallOptions<Type>,
   ): Promise<ImagePipelineOutput<Type>> {
     const { prompts, count, seeds, numImagesPerPrompt, settings } = resolveCall(options, this.info);
-    const latents = options.latents?.map((tokens) => tokens.slice()) ?? this.prepareLatents(count);
-    if (latents.length !== count) {
-      throw new InvalidInputError("latents", `must hold ${count} images, not ${latents.length}`);
-    }
+    options.signal?.throwIfAborted();
+    const { info } = this;
+    const source = await sourceOfCall(options, { info, encodeImage: (image) => this.encodeImage(image) });
+    const given = await source?.tokens();
+    const latents = given === undefined ? this.prepareLatents(count) : repeated(given, count);
     options.signal?.throwIfAborted();
     const conditionings = await this.encodePrompt(prompts.map((prompt) => this.tokenize(prompt).ids));
     const negativeIds = options.negativePrompt?.trim() ? this.tokenize(options.negativePrompt).ids : null;
@@ -187,6 +190,8 @@ export class VQDiffusionPipeline {
       return this.makeSlot({
         ...settings,
         tokens,
+        held: source?.held,
+        start: source?.start,
         seed,
         image: placeOfSeed(seeds, index),
         prompt,
@@ -194,14 +199,18 @@ export class VQDiffusionPipeline {
       });
     });
     await this.denoise(slots, options);
-    const images = await this.#output(latents, options);
+    const images = await this.#output(latents, options, source);
     return { images: images as OutputTypes[Type][], latents, seeds };
   }
 
   /** A slot at step `stepIndex` [0]. Checks all settings against the model and throws InvalidInputError. */
   makeSlot(init: SlotInit): DenoiseSlot {
     const { schedulers } = this.model;
-    return createSlot(init, resolveScheduler(init.scheduler ?? this.scheduler, schedulers), this.info);
+    return createSlot(
+      init,
+      (scheduler = this.scheduler) => resolveScheduler(scheduler, schedulers),
+      this.info,
+    );
   }
 
   /** Steps slots to the end, each from its current step; finished ones are left out. */
@@ -229,13 +238,25 @@ export class VQDiffusionPipeline {
   async #output(
     latents: readonly Uint16Array[],
     { outputType = "image", signal }: Pick<CallOptions, "outputType" | "signal">,
+    source: OpenSource | undefined,
   ): Promise<(RgbImage | Uint8Array)[]> {
     const images: (RgbImage | Uint8Array)[] = [];
     if (outputType === "latents") return images;
     for (const codes of latents) {
       signal?.throwIfAborted();
-      for (const image of await this.decode([codes])) images.push(outputType === "rgb" ? image.data : image);
+      for (const decoded of await this.decode([codes])) {
+        const image = (await source?.blend?.(decoded, decoded)) ?? decoded;
+        images.push(outputType === "rgb" ? image.data : image);
+      }
     }
     return images;
   }
+}
+
+/** One array of class ids for each of `count` images, none of them shared. Throws an InvalidInputError for any other number but 1. */
+export function repeated(tokens: readonly Uint16Array[], count: number): Uint16Array[] {
+  const [only] = tokens;
+  if (tokens.length === 1 && only !== undefined) return Array.from({ length: count }, () => only.slice());
+  if (tokens.length === count) return tokens.slice();
+  throw new InvalidInputError("latents", `must hold one image or ${count}, not ${tokens.length}`);
 }

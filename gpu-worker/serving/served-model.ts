@@ -77,6 +77,11 @@ export class ServedModel {
     return this.#pipeline.makeSlot(init);
   }
 
+  /** An image of the model's size → codes [L]. */
+  encodeImage(image: RgbImage): Promise<Uint16Array> {
+    return this.#watch.run("encode image", 1, () => this.#pipeline.encodeImage(image));
+  }
+
   decode(latents: readonly Uint16Array[]): Promise<RgbImage[]> {
     return this.#watch.run("decode", latents.length, () => this.#pipeline.decode(latents));
   }

@@ -6,7 +6,7 @@ const STALL_FACTOR = 10;
 const FIRST_CALL_FACTOR = 6;
 
 /** A call is compared with others of its kind. */
-export type CallKind = "encode" | "pass" | "decode";
+export type CallKind = "encode" | "pass" | "decode" | "encode image";
 
 export interface Stall {
   readonly kind: CallKind;

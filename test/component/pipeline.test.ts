@@ -67,6 +67,7 @@ describe.each(Object.entries(CHECKPOINTS))("on the %s checkpoint", { timeout: TI
       numTrainTimesteps: scheduler.numTrainTimesteps,
       timesteps: (steps) => scheduler.timesteps(steps),
       maskedShare: (t) => scheduler.maskedShare(t),
+      addNoise: (...args) => scheduler.addNoise(...args),
       drawPixel: (...args) => scheduler.drawPixel(...args),
       samplePixel: (...args) => scheduler.samplePixel(...args),
     };

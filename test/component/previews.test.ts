@@ -5,6 +5,7 @@ import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeMostLikely } from "../../gpu-worker/pipeline/sampling/most-likely.ts";
 import { type DenoiseSlot, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
+import { fileEncoder } from "../../gpu-worker/jobs/file-encoder.ts";
 import { Previews } from "../../gpu-worker/jobs/previews.ts";
 import type { EventBody } from "../../gpu-worker/jobs/publisher.ts";
 import { type Job, previewSteps } from "../../shared/job.ts";
@@ -83,8 +84,10 @@ describe("previews of a job", () => {
 
   async function run(settings: Partial<Job>, signal = new AbortController().signal) {
     const published: { body: EventBody; image: Uint8Array }[] = [];
+    const asked = { ...job, ...settings };
     const previews = new Previews({
-      job: { ...job, ...settings },
+      job: asked,
+      encode: fileEncoder(asked, undefined),
       pipeline,
       publisher: { publish: (body, image = new Uint8Array()) => published.push({ body, image }) },
       signal,

@@ -25,13 +25,14 @@ export function pixelsToEvaluate(
   slot: EvaluatedSlot,
   { jump, noise, mask, isPreviewed }: { jump: Jump; noise: StepNoise; mask: number; isPreviewed: boolean },
 ): number[] {
-  const { tokens, scheduler } = slot;
+  const { tokens, held, scheduler } = slot;
   const positions = Array.from(tokens, (_, position) => position);
   if (isPreviewed || slot.noise !== undefined) return positions;
   const order = orderOf(slot, jump);
   if (order !== undefined) return pixelsOfOrder(slot, order, jump, mask);
-  if (jump.s < 0) return positions;
-  return positions.filter(
+  const free = held === undefined ? positions : positions.filter((position) => held[position] === 0);
+  if (jump.s < 0) return free;
+  return free.filter(
     (position) =>
       scheduler.dependsOnModel?.(tokens[position] ?? outOfBounds(), jump, noise.ofDraw(position)) ?? true,
   );
@@ -39,11 +40,12 @@ export function pixelsToEvaluate(
 
 /** The masked pixels, or only those to be unmasked if the order is known beforehand; and the drawn ones if some are remasked. */
 function pixelsOfOrder(slot: EvaluatedSlot, order: UnmaskingOrder, jump: Jump, mask: number): number[] {
-  const { tokens } = slot;
+  const { tokens, held } = slot;
   const { unmasked, remasked } = unmaskingOf(slot, jump, mask);
   const positions = [...tokens.keys()];
   const masked = positions.filter((position) => tokens[position] === mask);
-  const drawn = remasked === 0 ? [] : positions.filter((position) => tokens[position] !== mask);
+  const drawn =
+    remasked === 0 ? [] : positions.filter((position) => tokens[position] !== mask && held?.[position] !== 1);
   const { rankOfPosition } = order;
   const toUnmask =
     rankOfPosition === undefined

@@ -67,6 +67,7 @@ const POSITION_DOMAIN = 0x80000000;
 const DRAW_DOMAIN = 0x80000001;
 const CONFIDENCE_DOMAIN = 0x80000002;
 const REMASKING_DOMAIN = 0x80000003;
+const SOURCE_DOMAIN = 0x80000004;
 
 /**
  * The noise of one image at one timestep: depends only on (seed, image, timestep, position, class), so that an image is the
@@ -98,10 +99,12 @@ export class StepNoise implements UniformSource {
 
   /** The two numbers of a latent pixel's draw, with 53 bits each: 32 bits could not choose a class below 2^-32. */
   ofDraw(position: number): PixelUniforms {
-    const words = this.#words;
-    philox4x32(words, DRAW_DOMAIN, position, this.#timestep, this.#image, this.#key0, this.#key1);
-    const word = (i: number): number => words[i] ?? outOfBounds();
-    return { change: uniform53(word(0), word(1)), choice: uniform53(word(2), word(3)) };
+    return this.#pair(DRAW_DOMAIN, position);
+  }
+
+  /** The same from a separate sequence, for the noise that is added to a source. */
+  ofSource(position: number): PixelUniforms {
+    return this.#pair(SOURCE_DOMAIN, position);
   }
 
   /** One number in (0, 1) for the latent pixel itself, different from those of its classes. */
@@ -117,6 +120,13 @@ export class StepNoise implements UniformSource {
   /** The same from a separate sequence, for whether a pixel is remasked. */
   ofRemasking(position: number): number {
     return this.#single(REMASKING_DOMAIN, position);
+  }
+
+  #pair(domain: number, position: number): PixelUniforms {
+    const words = this.#words;
+    philox4x32(words, domain, position, this.#timestep, this.#image, this.#key0, this.#key1);
+    const word = (i: number): number => words[i] ?? outOfBounds();
+    return { change: uniform53(word(0), word(1)), choice: uniform53(word(2), word(3)) };
   }
 
   #single(domain: number, position: number): number {

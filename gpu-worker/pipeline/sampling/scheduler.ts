@@ -24,6 +24,8 @@ export interface DiffusionScheduler {
   timesteps(numInferenceSteps: number): readonly number[];
   /** Fraction of the pixels that the forward process has masked at timestep t: increases with t, 0 for t = -1. */
   maskedShare(t: number): number;
+  /** Draws x_t of one pixel from q(x_t | x_0) with two random numbers; `token` is x_0, and t >= 0. */
+  addNoise(token: number, t: number, uniforms: PixelUniforms): number;
   /** Draws a pixel's class at the end of a jump from two random numbers; see `JumpDraw`. */
   drawPixel(view: PixelView, current: number, jump: Jump, uniforms: PixelUniforms): number;
   /**
@@ -64,6 +66,17 @@ export class VQDiffusionScheduler implements DiffusionScheduler {
 
   maskedShare(t: number): number {
     return cumulativeAt(this.tables.cumC, t);
+  }
+
+  /**
+   * q(x_t | x_0), arXiv 2111.14822, eq. 8: masked with probability cumC, kept with cumA, else one of all K classes, each with
+   * cumB.
+   */
+  addNoise(token: number, t: number, { change, choice }: PixelUniforms): number {
+    const masked = cumulativeAt(this.tables.cumC, t);
+    if (change < masked) return this.maskClass;
+    if (change < masked + cumulativeAt(this.tables.cumA, t)) return token;
+    return Math.min(this.maskClass - 1, Math.floor(choice * this.maskClass));
   }
 
   /**

@@ -74,6 +74,8 @@ export function unmaskingTimesteps(
 /** The settings and state of a slot that determine its unmasking. */
 export interface UnmaskingSlot {
   readonly tokens: Uint16Array;
+  /** [L], 1 for pixels that keep their class at every step; undefined for none. */
+  readonly held?: Uint8Array | undefined;
   readonly timesteps: readonly number[];
   readonly scheduler: DiffusionScheduler;
   readonly order?: UnmaskingOrder | undefined;
@@ -86,21 +88,27 @@ export const orderOf = ({ order }: UnmaskingSlot, { s }: Jump): UnmaskingOrder |
   s < 0 && order?.redrawsAtEnd === true ? undefined : order;
 
 /**
- * How many pixels a jump in an order unmasks, how many it remasks, and which fraction of the image is masked after it.
+ * Of the pixels that are not held: how many a jump in an order unmasks, how many it remasks, and which fraction is masked after it.
  *
  * The fraction `remasking` of the drawn pixels is remasked, but no more than are to be masked after the jump, and none by
  * the jump to the image: the capped schedule of ReMDM (arXiv 2503.00307), sigma = min(eta, (1 - alpha_s) / alpha_t), in
  * numbers of pixels. The same number is unmasked in addition, so that the number of masked pixels follows the schedule.
  */
 export function unmaskingOf(
-  { tokens, timesteps, scheduler, remasking }: UnmaskingSlot,
+  { tokens, held, timesteps, scheduler, remasking }: UnmaskingSlot,
   { s }: Jump,
   mask: number,
 ): { readonly unmasked: number; readonly remasked: number; readonly maskedShare: number } {
-  const left = maskedAfter(scheduler, timesteps, s, tokens.length);
+  // Held pixels have a class, so none of the masked ones is held.
   const masked = tokens.reduce((count, token) => count + (token === mask ? 1 : 0), 0);
-  const remasked = Math.min(Math.round(remasking * (tokens.length - masked)), left);
-  return { unmasked: Math.max(0, masked + remasked - left), remasked, maskedShare: left / tokens.length };
+  const free = held === undefined ? tokens.length : held.reduce((count, isHeld) => count + 1 - isHeld, 0);
+  const left = maskedAfter(scheduler, timesteps, s, free);
+  const remasked = Math.min(Math.round(remasking * (free - masked)), left);
+  return {
+    unmasked: Math.max(0, masked + remasked - left),
+    remasked,
+    maskedShare: free > 0 ? left / free : 0,
+  };
 }
 
 /** The `count` items of the lowest rank, or all if there are fewer; the lower position first among equals. */
