@@ -222,24 +222,27 @@ describe.each([
     const [prompt] = await pipeline.encodePrompt([pipeline.tokenize("red apple").ids]);
     const negative = await pipeline.encodeNegativePrompt(null);
     if (prompt === undefined) throw new Error("nothing was encoded");
-    const held = encoded.map((_token, i) => (i % 3 === 0 ? 1 : 0));
-    const slots = (): DenoiseSlot[] =>
-      samplers.map(([, sampler], i) =>
-        pipeline.makeSlot({
+    const held = Uint8Array.from(encoded, (_token, i) => (i % 3 === 0 ? 1 : 0));
+    const isEdit = (i: number): boolean => i % 2 === 0;
+    const slots = (states?: readonly DenoiseSlot[]): DenoiseSlot[] =>
+      samplers.map(([, sampler], i) => {
+        const [masked = encoded] = pipeline.prepareLatents(1);
+        const start = isEdit(i) ? { strength: i % 4 === 0 ? 1 : 0.7 } : undefined;
+        const state = states?.[i];
+        return pipeline.makeSlot({
           prompt,
           negative,
           guidanceScale: 3,
           truncationRate: 1,
           numInferenceSteps: STEPS,
           ...(sampler as object),
-          tokens: i % 2 === 0 ? encoded.slice() : (pipeline.prepareLatents(1)[0] ?? encoded),
-          ...(i % 2 === 0
-            ? { held: Uint8Array.from(held), start: { strength: [1, 0.7][(i / 2) % 2] ?? 1 } }
-            : {}),
+          tokens: (state?.tokens ?? (isEdit(i) ? encoded : masked)).slice(),
+          held: isEdit(i) ? held : undefined,
+          ...(state === undefined ? { start } : { stepIndex: state.stepIndex }),
           seed: i,
           image: 0,
-        }),
-      );
+        });
+      });
     const alone = slots();
     for (const slot of alone) await pipeline.denoise([slot]);
     const together = slots();
@@ -249,11 +252,7 @@ describe.each([
     const interrupted = slots();
     for (const slot of interrupted)
       if (slot.stepIndex < slot.timesteps.length) await pipeline.stepSlots([slot]);
-    const resumed = slots().map((slot, i) => ({
-      ...slot,
-      tokens: interrupted[i]?.tokens.slice() ?? encoded,
-      stepIndex: interrupted[i]?.stepIndex ?? 0,
-    }));
+    const resumed = slots(interrupted);
     await pipeline.denoise(resumed.toReversed());
     expect(resumed.map(({ tokens }) => tokens)).toEqual(alone.map(({ tokens }) => tokens));
   });

@@ -6,7 +6,7 @@ import { InvalidInputError } from "../errors.ts";
 import type { ImageSize, RgbImage } from "../image.ts";
 
 /** What sharp reads and is an image of pixels; others, such as SVG, are programs in disguise. */
-const FORMATS = ["png", "jpeg", "webp", "gif", "tiff", "heif"];
+const FORMATS: ReadonlySet<string> = new Set(["png", "jpeg", "webp", "gif", "tiff", "heif"]);
 const FORMAT_NAMES = "PNG, JPEG, WebP, GIF, TIFF or AVIF";
 /** For one decode; the largest image takes a second or two. */
 const DECODE_LIMIT_SECONDS = 30;
@@ -54,7 +54,7 @@ export class SourceImage {
     if (image.length === 0) refuse("must not be empty");
     const found = await sharp(image, { limitInputPixels: false }).metadata().catch(refuseUnread);
     const { format, compression, pages = 1, hasAlpha, autoOrient: size } = found;
-    if (!FORMATS.includes(format) || (format === "heif" && compression !== "av1")) {
+    if (!FORMATS.has(format) || (format === "heif" && compression !== "av1")) {
       refuse(`must be a ${FORMAT_NAMES} file, not ${format}`);
     }
     if (pages > 1) refuse(`must be a single image, not one of ${pages} frames or pages`);

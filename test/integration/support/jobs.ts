@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { jetstream } from "@nats-io/jetstream";
 import { createInbox, connect, type NatsConnection } from "nats";
-import { decodeEvent, encodeJob } from "@vqd/shared/codec.ts";
+import { decodeEvent, encodeJob, type Framed } from "@vqd/shared/codec.ts";
 import { isTerminalEvent, type PredictionEvent } from "@vqd/shared/events.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { createLogger, type Logger } from "@vqd/shared/log.ts";
@@ -27,8 +27,7 @@ export const MAX_ATTEMPTS = 2;
 /** What an edge does, as its user. */
 export class TestEdge {
   readonly nc: NatsConnection;
-  readonly #events = new Map<string, PredictionEvent[]>();
-  readonly #files = new Map<string, Uint8Array[]>();
+  readonly #framed = new Map<string, Framed<PredictionEvent>[]>();
 
   private constructor(nc: NatsConnection) {
     this.nc = nc;
@@ -43,9 +42,7 @@ export class TestEdge {
       callback: (error, { subject, data }) => {
         if (error !== null) throw error;
         const id = subject.split(".").at(-1) ?? "";
-        const { value: event, attachment } = decodeEvent(data);
-        edge.#events.set(id, [...edge.eventsOf(id), event]);
-        if (event.type === "output") edge.#files.set(id, [...edge.filesOf(id), attachment]);
+        edge.#framed.set(id, [...edge.framedOf(id), decodeEvent(data)]);
       },
     });
     const config = { deliver_subject: inbox, ack_policy: "none", deliver_policy: "all" };
@@ -59,16 +56,21 @@ export class TestEdge {
 
   /** Of a prediction, so far. */
   eventsOf(id: string): PredictionEvent[] {
-    return this.#events.get(id) ?? [];
+    return this.framedOf(id).map(({ value }) => value);
   }
 
   /** Its images, so far. */
   filesOf(id: string): Uint8Array[] {
-    return this.#files.get(id) ?? [];
+    return this.framedOf(id).flatMap(({ value, attachment }) => (value.type === "output" ? [attachment] : []));
   }
 
-  async send(job: Job, key: string): Promise<void> {
-    await jetstream(this.nc, { checkAPI: false }).publish(jobSubject(key, "normal"), encodeJob(job));
+  /** Its events with what is attached to them. */
+  framedOf(id: string): Framed<PredictionEvent>[] {
+    return this.#framed.get(id) ?? [];
+  }
+
+  async send(job: Job, key: string, source?: Uint8Array): Promise<void> {
+    await jetstream(this.nc, { checkAPI: false }).publish(jobSubject(key, "normal"), encodeJob(job, source));
   }
 
   /** Resolves when the prediction has an event of this type, with the types of all that it has. */
