@@ -61,7 +61,9 @@ export class TestEdge {
 
   /** Its images, so far. */
   filesOf(id: string): Uint8Array[] {
-    return this.framedOf(id).flatMap(({ value, attachment }) => (value.type === "output" ? [attachment] : []));
+    return this.framedOf(id).flatMap(({ value, attachment }) =>
+      value.type === "output" ? [attachment] : [],
+    );
   }
 
   /** Its events with what is attached to them. */
