@@ -66,6 +66,15 @@ export function decodeJob(frame: Uint8Array): Framed<Job> {
   return framed;
 }
 
+/** The job's line without what is attached to it, and the two as a frame again. */
+export const detachJob = ({ value }: Framed<Job>): Uint8Array<ArrayBuffer> => encodeFrame(value);
+export function attachToJob(line: Uint8Array, source: Uint8Array): Framed<Job> {
+  const frame = new Uint8Array(line.length + source.length);
+  frame.set(line);
+  frame.set(source, line.length);
+  return decodeJob(frame);
+}
+
 /** The part of a job from another release that identifies it as one, which another worker may be able to run. */
 const foreignJobSchema = z.object({ v: z.int(), id: jobSchema.shape.id });
 

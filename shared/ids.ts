@@ -33,6 +33,8 @@ export function shardOfPrediction(id: string): number {
   return ALPHABET.indexOf(id.charAt(0)) * 32 + ALPHABET.indexOf(id.charAt(1));
 }
 
+export const CAPABILITY_PATTERN = /^[0-9a-hjkmnp-tv-z]{32}$/;
+
 /** An unguessable path segment (160 bits) for resources that are fetched without an Authorization header. */
 export function newCapability(): string {
   return randomBase32(32);

@@ -61,7 +61,7 @@ export function openapiDocument(): Record<string, unknown> {
         name: "Webhooks",
         description: "Standard Webhooks: the signing secret, delivery attempts, redelivery.",
       },
-      { name: "Images", description: "OpenAI's endpoint: one request, whose response contains the images." },
+      { name: "Images", description: "OpenAI's endpoints: one request, whose response contains the images." },
       {
         name: "Hugging Face",
         description:

@@ -1,7 +1,7 @@
 // Parts shared by the descriptions of operations, so that each takes only a few lines.
 
 import { type RouteConfig, z } from "@hono/zod-openapi";
-import { PREDICTION_ID_PATTERN } from "@vqd/shared/ids.ts";
+import { CAPABILITY_PATTERN, PREDICTION_ID_PATTERN } from "@vqd/shared/ids.ts";
 import { OWN_ID_PATTERN } from "../prediction/own-id.ts";
 import { modelProblemSchema, openaiErrorSchema, problemSchema } from "./answers.ts";
 
@@ -85,7 +85,7 @@ export const PATH = {
   name: text("The model's name, or `name:version` for a specific version.", "emoji"),
   capability: z
     .string()
-    .regex(/^[0-9a-hjkmnp-tv-z]{32}$/)
+    .regex(CAPABILITY_PATTERN)
     .openapi({
       description: "The unguessable part of the URL, which takes the place of a key.",
       examples: ["0a1b2c3d4e5f6g7h8j9kamanbpcqdres"],

@@ -101,6 +101,24 @@ const createBody = jsonBody(createPredictionSchema.openapi("CreatePrediction"), 
       webhook_events_filter: ["completed"],
     },
   },
+  edit: {
+    summary: "A part of an image made anew",
+    value: {
+      input: {
+        prompt: "a red hat",
+        image: "https://example.com/cat.png",
+        mask: "https://example.com/white-where-the-hat-goes.png",
+      },
+    },
+  },
+  vary: {
+    summary: "A variation of an image",
+    value: { input: { image: "https://example.com/cat.png", strength: 0.5, num_outputs: 4 } },
+  },
+  fork: {
+    summary: "Another prompt from the tenth step on",
+    value: { input: { from: { prediction: "00f3k9x2m4t6v8y0a1b2c3d4e5", step: 10 }, prompt: "green apple" } },
+  },
   prompts: {
     summary: "Several prompts",
     value: { input: { prompt: ["red apple", "green apple"], seed: 1 } },
@@ -130,7 +148,7 @@ export const predictionOperations: readonly Operation[] = [
     tags,
     ...KEYED,
     request: creation.request,
-    responses: { ...creation.responses, ...problems(...CREATE_ERRORS) },
+    responses: { ...creation.responses, ...problems(...CREATE_ERRORS, 404, 500) },
   },
   {
     method: "get",
@@ -156,7 +174,7 @@ export const predictionOperations: readonly Operation[] = [
     tags,
     ...KEYED,
     request: { params: z.object({ owner: PATH.owner, name: PATH.name }), ...creation.request },
-    responses: { ...creation.responses, ...modelProblems(404, ...CREATE_ERRORS) },
+    responses: { ...creation.responses, ...modelProblems(404, 500, ...CREATE_ERRORS) },
   },
   {
     method: "get",
@@ -190,7 +208,7 @@ export const predictionOperations: readonly Operation[] = [
     responses: {
       200: json(predictionSchema, "The prediction created by an earlier request with this id."),
       201: created,
-      ...problems(...CREATE_ERRORS),
+      ...problems(...CREATE_ERRORS, 404, 500),
     },
   },
   {

@@ -2,7 +2,7 @@
 
 import type { Framed } from "@vqd/shared/codec.ts";
 import type { PredictionEvent } from "@vqd/shared/events.ts";
-import { IMAGE_FORMATS } from "@vqd/shared/job.ts";
+import { OUTPUT_FORMATS } from "@vqd/shared/job.ts";
 import { MAX_LATENT_PIXELS } from "@vqd/shared/limits.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { z } from "zod";
@@ -15,7 +15,7 @@ const BYTES_PER_TOKEN = 2;
 
 /** The fields of a prediction's input that its images must match. */
 const askedSchema = z.object({
-  output_format: z.enum(IMAGE_FORMATS),
+  output_format: z.enum(OUTPUT_FORMATS),
   num_previews: z.int(),
   // Null or, in inputs of earlier releases, absent: the model's own.
   width: z.int().nullish(),
@@ -84,9 +84,14 @@ function imageContradiction(
   if (event.format !== asked.output_format)
     return `a ${event.format} image instead of ${asked.output_format}`;
   const { width, height } = event;
-  const isAsked = (asked.width ?? model?.imageWidth ?? width) === width;
-  if (!isAsked || (asked.height ?? model?.imageHeight ?? height) !== height) {
-    return `an image of ${width}x${height} pixels`;
+  // A file of tokens has the size of their grid.
+  const isGrid = event.format === "tokens";
+  const wanted = {
+    width: isGrid ? model?.latentWidth : (asked.width ?? model?.imageWidth),
+    height: isGrid ? model?.latentHeight : (asked.height ?? model?.imageHeight),
+  };
+  if ((wanted.width ?? width) !== width || (wanted.height ?? height) !== height) {
+    return isGrid ? `${width}x${height} tokens` : `an image of ${width}x${height} pixels`;
   }
   return attachment.length === 0 ? "an empty image" : undefined;
 }

@@ -23,6 +23,7 @@ import type {
   NewPrediction,
   PredictionPage,
   PredictionRecord,
+  RecordedState,
   StoredEvent,
   WebhookLog,
 } from "../prediction/records.ts";
@@ -186,6 +187,14 @@ export class Hub extends DurableObject<HubEnv> {
       const row = this.#parts.store.byIdempotencyKey(keyName, keyOfOwnId(ownId));
       if (row === undefined) throw new VqdError("not_found", "the prediction does not exist");
       return row.id;
+    });
+  }
+
+  /** A prediction of the key's owner, and its state after a step. Errors: rate_limited. */
+  stateOf(id: string, keyName: string, step: number): Promise<HubResult<RecordedState>> {
+    return this.#read(keyName, () => {
+      const record = this.#record(this.#owned(id, keyName));
+      return { record, tokens: this.#parts.store.events.tokensAfter(id, step) };
     });
   }
 

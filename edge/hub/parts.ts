@@ -22,6 +22,7 @@ import { isFinal } from "../prediction/statuses.ts";
 import { ParkedEvents } from "./storage/parked-events.ts";
 import { migrate } from "./storage/schema.ts";
 import { PredictionStore } from "./storage/store.ts";
+import { Inputs } from "./inputs.ts";
 import { Uploads } from "./uploads.ts";
 import { WebhookSender } from "./webhooks/sender.ts";
 
@@ -123,8 +124,10 @@ export class HubParts {
       onReady: () => this.dispatcher.dispatchHeld(),
       log,
     });
+    const inputs = new Inputs({ config, store, bucket: env.FILES, log });
     this.dispatcher = new Dispatcher({
       store,
+      inputs,
       connection: this.connection,
       tracing: this.tracing,
       metrics: this.metrics,
@@ -149,6 +152,7 @@ export class HubParts {
       store,
       connection: this.connection,
       dispatcher: this.dispatcher,
+      inputs,
       onStored: () => this.alarm.arm(),
     });
     this.readers = new Readers({

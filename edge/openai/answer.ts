@@ -7,11 +7,13 @@ import { fileKey } from "../hub/storage/files.ts";
 import { outputFormatOf } from "../service/schemas.ts";
 import { fileUrl } from "../prediction/urls.ts";
 import { presetOf, QUALITIES_OF_PRESET } from "./request.ts";
-import { type GenerateImages, ignoredOf } from "./schema.ts";
+import { type ImageRequest, ignoredOf } from "./schema.ts";
 
 /** An image request that has been dispatched. */
 export interface ImageJob {
-  readonly body: GenerateImages;
+  readonly body: ImageRequest;
+  /** Whether it starts from an image. */
+  readonly isEdit: boolean;
   readonly model: ModelManifest;
   /** Origin for links. */
   readonly origin: string;
@@ -52,14 +54,21 @@ export function commonFields({ body, model }: ImageJob) {
   } as const;
 }
 
-/** Usage in tokens: those of `images` images, and `textTokens` of their prompts. */
-export function usage({ model }: ImageJob, images: number, textTokens: number) {
-  const imageTokens = model.latentHeight * model.latentWidth * images;
+/** Usage in tokens: those of `images` images, and if the request's own `input` counts, of its prompt and image. */
+export function usage(
+  { model, isEdit }: ImageJob,
+  images: number,
+  input: { textTokens: number } | undefined,
+) {
+  const perImage = model.latentHeight * model.latentWidth;
+  const imageTokens = perImage * images;
+  const textTokens = input?.textTokens ?? 0;
+  const sourceTokens = isEdit && input !== undefined ? perImage : 0;
   return {
-    input_tokens: textTokens,
+    input_tokens: textTokens + sourceTokens,
     output_tokens: imageTokens,
-    total_tokens: textTokens + imageTokens,
-    input_tokens_details: { text_tokens: textTokens, image_tokens: 0 },
+    total_tokens: textTokens + sourceTokens + imageTokens,
+    input_tokens_details: { text_tokens: textTokens, image_tokens: sourceTokens },
     output_tokens_details: { text_tokens: 0, image_tokens: imageTokens },
   };
 }

@@ -7,10 +7,15 @@ import type { AppContext } from "../http/context.ts";
 import type { PredictionRecord } from "../prediction/records.ts";
 import type { JsonSeed } from "@vqd/shared/sampling/seed.ts";
 import { idempotencyOf, retryOf } from "../http/idempotency.ts";
+import { beginningOf, identityOf } from "../http/inputs.ts";
+import { refuser } from "../service/complete-input.ts";
+import type { AttachedFiles } from "../service/inputs/beginning.ts";
+import type { PredictionInput } from "../service/schemas.ts";
+import type { AnnouncedModel } from "../tokenizer/announced.ts";
 import { listModels, resolveModel } from "../service/models.ts";
 import { commonFields, type ImageJob, imageContent, usage } from "./answer.ts";
 import { openaiField, toPredictionInput } from "./request.ts";
-import { generateImagesSchema, ignoredOf } from "./schema.ts";
+import { generateImagesSchema, ignoredOf, type ImageRequest } from "./schema.ts";
 import { imageStream } from "./stream.ts";
 import { checkImages, failureOf } from "../service/outcome.ts";
 import { setIgnored } from "../http/ignored.ts";
@@ -20,24 +25,47 @@ import { originOf } from "../http/urls.ts";
 import { validate } from "../http/body/validation.ts";
 import { departure, endOf } from "../http/departure.ts";
 
+/** The model that a request names, or the default. Throws a VqdError: not_found, or no_worker. */
+export async function modelOf(c: AppContext, name: string | null | undefined): Promise<AnnouncedModel> {
+  const models = await listModels(c.get("hubs"), c.get("keyName"));
+  const model = resolveModel(models, name ?? undefined, c.get("config"));
+  if (model !== undefined) return model;
+  throw new VqdError("not_found", "the model does not exist; see GET /v1/models", {
+    errors: [{ path: "model", message: "is not the name of an available model" }],
+  });
+}
+
 /** `POST /v1/images/generations` */
 export async function generateImages(c: AppContext): Promise<Response> {
   const body = validate(generateImagesSchema, await readJson(c.req.raw));
+  const model = await modelOf(c, body.model);
+  return respond(c, { body, model, input: toPredictionInput(body, model) });
+}
+
+export interface ImagePrediction {
+  readonly body: ImageRequest;
+  readonly model: AnnouncedModel;
+  readonly input: PredictionInput;
+  /** The files that it starts from, if it does. */
+  readonly attached?: AttachedFiles;
+}
+
+/** Makes the images, and answers with them. */
+export async function respond(
+  c: AppContext,
+  { body, model, input, attached }: ImagePrediction,
+): Promise<Response> {
   const [config, hubs] = [c.get("config"), c.get("hubs")];
-  const models = await listModels(hubs, c.get("keyName"));
-  const model = resolveModel(models, body.model ?? undefined, config);
-  if (model === undefined) {
-    throw new VqdError("not_found", "the model does not exist; see GET /v1/models", {
-      errors: [{ path: "model", message: "is not the name of an available model" }],
-    });
-  }
-  const input = toPredictionInput(body, model);
+  const beginning =
+    attached === undefined ? {} : await beginningOf(c, input, model, refuser(openaiField), attached);
   setIgnored(c, ignoredOf(body));
-  const idempotency = await idempotencyOf(c, body);
-  const retry = idempotency === null ? await retryOf(c, body) : undefined;
+  const identity = identityOf(body, beginning);
+  const idempotency = await idempotencyOf(c, identity);
+  const retry = idempotency === null ? await retryOf(c, identity) : undefined;
   const origin = originOf(config, c.req.url);
   const { record, rate } = await submitPrediction(hubs, config, {
     input,
+    beginning,
     model,
     ...submissionOf(c),
     idempotency,
@@ -50,6 +78,7 @@ export async function generateImages(c: AppContext): Promise<Response> {
   const job: ImageJob = {
     body,
     model,
+    isEdit: attached !== undefined,
     origin,
     files: c.env.FILES,
     hasKey: idempotency !== null,
@@ -107,7 +136,7 @@ async function answered(
     created: Math.floor(record.createdAt / 1_000),
     data,
     ...commonFields(job),
-    usage: usage(job, record.images, record.promptTokens),
+    usage: usage(job, record.images, { textTokens: record.promptTokens }),
     // In addition to OpenAI's fields: whether the prompt was truncated, what reproduces the images, and when their
     // URLs expire.
     prompt_truncated: record.promptTruncated,

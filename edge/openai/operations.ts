@@ -1,7 +1,7 @@
-// Operations: OpenAI's images endpoint.
+// Operations: OpenAI's images endpoints.
 
 import { z } from "@hono/zod-openapi";
-import { generateImagesSchema } from "./schema.ts";
+import { editImagesSchema, generateImagesSchema, variationSchema } from "./schema.ts";
 import { imagesSchema } from "../api-docs/answers.ts";
 import {
   cancelAfter,
@@ -12,6 +12,23 @@ import {
   openaiErrors,
   type Operation,
 } from "../api-docs/operation.ts";
+
+const headers = z.object({ "Idempotency-Key": idempotencyKey, "Cancel-After": cancelAfter });
+
+const MASK = "An image of the same size; what is transparent in it is made anew.";
+const file = (description: string) => z.string().openapi({ format: "binary", description });
+const form = (schema: z.ZodType) => ({ required: true, content: { "multipart/form-data": { schema } } });
+
+const responses: Operation["responses"] = {
+  200: {
+    description: "The images; with `stream`, the events.",
+    content: {
+      "application/json": { schema: imagesSchema },
+      "text/event-stream": { schema: z.string() },
+    },
+  },
+  ...openaiErrors(400, ...KEY_ERRORS, 404, 409, 410, 413, 415, 429, 500, 504),
+};
 
 export const openaiOperations: readonly Operation[] = [
   {
@@ -33,7 +50,7 @@ export const openaiOperations: readonly Operation[] = [
     tags: ["Images"],
     ...KEYED,
     request: {
-      headers: z.object({ "Idempotency-Key": idempotencyKey, "Cancel-After": cancelAfter }),
+      headers,
       body: jsonBody(generateImagesSchema.openapi("GenerateImages"), {
         prompt: { summary: "Just a prompt", value: { prompt: "fox, flat style" } },
         stream: {
@@ -54,15 +71,44 @@ export const openaiOperations: readonly Operation[] = [
         },
       }),
     },
-    responses: {
-      200: {
-        description: "The images; with `stream`, the events.",
-        content: {
-          "application/json": { schema: imagesSchema },
-          "text/event-stream": { schema: z.string() },
-        },
-      },
-      ...openaiErrors(400, ...KEY_ERRORS, 404, 409, 410, 413, 415, 429, 500, 504),
+    responses,
+  },
+  {
+    method: "post",
+    path: "/v1/images/edits",
+    operationId: "editImages",
+    summary: "Make a part of an image anew, and wait",
+    description:
+      "OpenAI's API, as a form. What is transparent in `mask` is made anew, or without a mask, what is transparent in `image`; the " +
+      "rest keeps its pixels. If nothing is transparent, all of the image is made anew from what it shows, to the degree of " +
+      "`strength`. The image is scaled to cover the model's size, and its centre is cut out. Everything else is as for " +
+      "generations; events of a stream are called `image_edit.partial_image` and `image_edit.completed`.",
+    tags: ["Images"],
+    ...KEYED,
+    request: {
+      headers,
+      body: form(
+        editImagesSchema
+          .extend({ image: file("The image."), mask: file(MASK).optional() })
+          .openapi("EditImages"),
+      ),
     },
+    responses,
+  },
+  {
+    method: "post",
+    path: "/v1/images/variations",
+    operationId: "createVariation",
+    summary: "Vary an image, and wait",
+    description:
+      "OpenAI's API, as a form. The image is made anew from what it shows, to the degree of `strength`, with a `prompt` if there " +
+      "is one.",
+    tags: ["Images"],
+    ...KEYED,
+    request: {
+      headers,
+      body: form(variationSchema.extend({ image: file("The image.") }).openapi("CreateVariation")),
+    },
+    responses,
   },
 ];

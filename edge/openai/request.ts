@@ -5,7 +5,7 @@ import { MAX_IMAGE_SIDE } from "@vqd/shared/limits.ts";
 import type { PresetName } from "@vqd/shared/sampling/preset-names.ts";
 import { BEST_QUALITY, DEFAULTS, type PredictionInput } from "../service/schemas.ts";
 import { invalidInput } from "../http/body/validation.ts";
-import type { GenerateImages } from "./schema.ts";
+import type { GenerateImages, ImageRequest } from "./schema.ts";
 
 /** The presets that qualities stand for; others, the default. */
 const PRESETS_OF_QUALITY: Partial<Record<NonNullable<GenerateImages["quality"]>, PresetName>> = {
@@ -25,7 +25,7 @@ export const QUALITIES_OF_PRESET = {
 } as const satisfies Record<PresetName, string>;
 
 /** The preset that the request names, in either way. Throws a VqdError (invalid_input) if they differ. */
-export function presetOf({ preset, quality }: GenerateImages): PresetName {
+export function presetOf({ preset, quality }: ImageRequest): PresetName {
   const named = PRESETS_OF_QUALITY[quality ?? "auto"];
   if (preset && named !== undefined && named !== preset) {
     const message = `contradicts preset: ${quality} means the preset ${named}`;
@@ -36,7 +36,7 @@ export function presetOf({ preset, quality }: GenerateImages): PresetName {
 
 /** Width and height that `size` asks for; none for the model's own. Throws a VqdError (invalid_input). */
 function sizeOf(
-  { size }: GenerateImages,
+  { size }: ImageRequest,
   { imageWidth, imageHeight }: ModelManifest,
 ): Pick<PredictionInput, "width" | "height"> {
   if (!size || size === "auto") return {};
@@ -63,7 +63,7 @@ const OPENAI_FIELDS: Partial<Record<keyof PredictionInput, string>> = {
 export const openaiField = (field: keyof PredictionInput): string => OPENAI_FIELDS[field] ?? field;
 
 /** Throws a VqdError (invalid_input), among others for partial images without a stream to send them in. */
-export function toPredictionInput(body: GenerateImages, model: ModelManifest): PredictionInput {
+export function toPredictionInput(body: ImageRequest, model: ModelManifest): PredictionInput {
   if (!body.stream && (body.partial_images ?? 0) > 0) {
     throw invalidInput([{ path: "partial_images", message: "must be 0 or omitted unless stream is true" }]);
   }
@@ -84,6 +84,8 @@ export function toPredictionInput(body: GenerateImages, model: ModelManifest): P
     negative_prompt: body.negative_prompt,
     prompt_too_long: body.prompt_too_long,
     embed_settings: body.embed_settings,
+    ...(body.strength === undefined ? {} : { strength: body.strength }),
+    ...(body.feather === undefined ? {} : { feather: body.feather }),
     num_outputs: body.n,
     ...sizeOf(body, model),
     output_format: body.output_format,

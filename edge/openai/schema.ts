@@ -2,6 +2,7 @@
 
 import { z } from "@hono/zod-openapi";
 import { MAX_IMAGES } from "@vqd/shared/limits.ts";
+import { startFields } from "../service/inputs/fields.ts";
 import { FORMAT_NAMES, integer, priority, promptText, sampling } from "../service/schemas.ts";
 
 /** OpenAI's limit. */
@@ -34,7 +35,7 @@ const ignored = (...values: [string, ...string[]]) =>
     .describe("Accepted for compatibility and reported in `ignored`: it has no effect.");
 
 /** The fields that `ignored` describes. */
-const IGNORED = ["style", "moderation", "complexity"] as const;
+const IGNORED = ["style", "moderation", "complexity", "input_fidelity"] as const;
 
 export const generateImagesSchema = z.strictObject({
   prompt: promptText,
@@ -94,6 +95,26 @@ export const generateImagesSchema = z.strictObject({
 
 export type GenerateImages = z.infer<typeof generateImagesSchema>;
 
+const { strength, feather } = startFields;
+
+/** The fields of an edit; its files are beside them. */
+export const editImagesSchema = generateImagesSchema.extend({
+  strength,
+  feather,
+  input_fidelity: ignored("high", "low"),
+});
+
+const { stream: _, partial_images: __, prompt, ...shared } = generateImagesSchema.shape;
+
+/** The fields of a variation. OpenAI's have no prompt. */
+export const variationSchema = z.strictObject({ ...shared, prompt: prompt.nullish(), strength });
+
+/** What the requests have in common. */
+export type ImageRequest = Omit<GenerateImages, "prompt"> &
+  Partial<Pick<z.infer<typeof editImagesSchema>, "input_fidelity" | "strength" | "feather">> & {
+    readonly prompt?: string | null | undefined;
+  };
+
 /** The given fields that have no effect. */
-export const ignoredOf = (body: GenerateImages): string[] =>
+export const ignoredOf = (body: ImageRequest): string[] =>
   IGNORED.filter((field) => body[field] !== undefined && body[field] !== null);

@@ -27,6 +27,7 @@ function frame(type: string, data: object): string {
 }
 
 async function* frames({ hubs, job, record, keyName }: ImageStreamOptions): AsyncGenerator<string> {
+  const kind = job.isEdit ? "image_edit" : "image_generation";
   const common = { ...commonFields(job), created_at: Math.floor(record.createdAt / 1_000) };
   let after = 0;
   for (let continues = false; ; continues = true) {
@@ -45,11 +46,11 @@ async function* frames({ hubs, job, record, keyName }: ImageStreamOptions): Asyn
       const image = { ...common, ...(await imageContent(job, record.fileCapability, name)) };
       if (type === "preview") {
         const place = { partial_image_index: preview, image_index: index };
-        yield frame("image_generation.partial_image", Object.assign(image, place));
+        yield frame(`${kind}.partial_image`, Object.assign(image, place));
       } else {
         // The prompt counts once, regardless of the number of images.
-        const cost = usage(job, 1, index === 0 ? record.promptTokens : 0);
-        yield frame("image_generation.completed", Object.assign(image, { image_index: index, usage: cost }));
+        const cost = usage(job, 1, index === 0 ? { textTokens: record.promptTokens } : undefined);
+        yield frame(`${kind}.completed`, Object.assign(image, { image_index: index, usage: cost }));
       }
     }
   }

@@ -8,7 +8,7 @@ import type { PredictionRecord } from "./records.ts";
 
 /** A completed input, as far as it matters here. Those of earlier releases do not have the last field. */
 interface Input extends Pick<SamplerSettings, "scheduler" | "order" | "remasking" | "temperature"> {
-  readonly prompt: string | readonly string[];
+  readonly prompt: string | readonly string[] | null;
   readonly negative_prompt: string | null;
   readonly num_inference_steps: number;
   readonly guidance_scale: number;
@@ -31,7 +31,7 @@ export function imageSettings(
   if (input.embed_settings !== true) return undefined;
   const { seeds } = input;
   const seed = seeds?.[index] ?? input.seed ?? outOfBounds();
-  const prompt = [input.prompt].flat()[Math.floor(index / input.num_outputs)] ?? outOfBounds();
+  const prompt = [input.prompt ?? ""].flat()[Math.floor(index / input.num_outputs)] ?? outOfBounds();
   return {
     prompt,
     negativePrompt: input.negative_prompt,

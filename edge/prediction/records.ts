@@ -3,6 +3,7 @@
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import type { Priority } from "@vqd/shared/subjects.ts";
 import type { RateLimits, RateState } from "./rate-state.ts";
+import type { InputField } from "./input-links.ts";
 import type { PredictionStatus } from "./statuses.ts";
 import type { WebhookDelivery, DeliveryAttempt, WebhookEvent } from "./webhook-events.ts";
 
@@ -59,6 +60,16 @@ export interface PredictionRecord {
   readonly webhookEvents: readonly WebhookEvent[];
 }
 
+/** A file that a prediction starts from. */
+export interface InputFile {
+  /** The input's field that names it; null if none does. */
+  readonly field: InputField | null;
+  /** Last segment of its URL. */
+  readonly name: string;
+  readonly contentType: string;
+  readonly bytes: number;
+}
+
 /** Everything the hub needs to dispatch a prediction and to report on it. */
 export interface NewPrediction {
   readonly keyName: string;
@@ -67,6 +78,10 @@ export interface NewPrediction {
   readonly promptTruncated: boolean;
   readonly fileCapability: string;
   readonly streamCapability: string;
+  /** Unguessable URL segment of what it starts from, which a link to its images does not give away. */
+  readonly inputCapability: string;
+  /** What it starts from, in the order in which the files follow the job. */
+  readonly inputFiles: readonly InputFile[];
   readonly queueTimeoutMs: number;
   readonly runTimeoutMs: number;
   /** Time after its creation at which it is canceled; null for never. */
@@ -78,7 +93,7 @@ export interface NewPrediction {
   readonly limits: RateLimits;
   /** Origin of links in webhooks. */
   readonly origin: string;
-  /** The encoded job, as the worker receives it. */
+  /** The encoded job, as the worker receives it: with the files. */
   readonly job: Uint8Array;
   readonly priority: Priority;
   /** It is refused if its estimated wait is longer. */
@@ -162,6 +177,13 @@ export interface StoredEvent {
   readonly type: string;
   /** JSON, or a log line. */
   readonly data: string;
+}
+
+/** A prediction, and its state after one of its steps. */
+export interface RecordedState {
+  readonly record: PredictionRecord;
+  /** Class ids of all images as uint16 LE; null if the step has not been made, or is not recorded any more. */
+  readonly tokens: Uint8Array<ArrayBuffer> | null;
 }
 
 export interface HubHealth {

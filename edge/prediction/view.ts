@@ -1,5 +1,6 @@
 // A prediction as clients see it: Replicate's resource with a few additional fields.
 
+import { inputView } from "./input-links.ts";
 import type { PredictionRecord } from "./records.ts";
 import type { PredictionStatus } from "./statuses.ts";
 import { cancelUrl, eventsUrl, fileUrl, predictionUrl, streamUrl } from "./urls.ts";
@@ -75,7 +76,7 @@ export function viewPrediction(
     version: record.version,
     status,
     source: "api",
-    input: JSON.parse(record.inputJson),
+    input: inputView(record.inputJson, origin),
     output: outputs.length === 0 || record.filesExpired ? null : outputs,
     error: record.errorMessage,
     error_code: record.errorCode,

@@ -1,11 +1,9 @@
 // Serves images, generated or brought by callers, to anyone who has the URL.
 
 import { VqdError } from "@vqd/shared/errors.ts";
+import { CAPABILITY_PATTERN } from "@vqd/shared/ids.ts";
 import type { AppContext } from "../http/context.ts";
-import { fileKey } from "../hub/storage/files.ts";
-
-const CAPABILITY = /^[0-9a-hjkmnp-tv-z]{32}$/;
-const NAME = /^(?:\d{1,3}(?:-\d{1,3})?|file|image|mask)\.(?:png|jpg|webp|gif|avif|tiff)$/;
+import { fileKey, isFileName } from "../hub/storage/files.ts";
 
 /** Entity tags as If-Match and If-None-Match list them. */
 const ETAGS = /^(?:\*|(?:W\/)?"[\x21\x23-\x7e]*"(?:\s*,\s*(?:W\/)?"[\x21\x23-\x7e]*")*)$/;
@@ -35,7 +33,7 @@ function cacheControl({ uploaded }: R2Object, retentionMs: number): string {
 export async function getFile(c: AppContext): Promise<Response> {
   const capability = c.req.param("capability") ?? "";
   const name = c.req.param("name") ?? "";
-  const isPossible = CAPABILITY.test(capability) && NAME.test(name);
+  const isPossible = CAPABILITY_PATTERN.test(capability) && isFileName(name);
   const known = entityTags(c, "if-none-match");
   // R2 throws on malformed headers.
   const onlyIf = new Headers(known === undefined ? {} : { "if-none-match": known });

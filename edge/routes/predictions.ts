@@ -2,7 +2,7 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { z } from "zod";
-import { readJson } from "../http/body/body.ts";
+import { readJsonWithFiles } from "../http/body/body.ts";
 import { submissionOf } from "../http/submission.ts";
 import type { AppContext } from "../http/context.ts";
 import { isFinal } from "../prediction/statuses.ts";
@@ -10,6 +10,9 @@ import type { PredictionRecord, Webhook } from "../prediction/records.ts";
 import { unwrap } from "../prediction/hub-result.ts";
 import { WEBHOOK_EVENTS } from "../prediction/webhook-events.ts";
 import { idempotencyOf, idempotencyOfId } from "../http/idempotency.ts";
+import { beginningOf, filesOf, forkOfInput, identityOf } from "../http/inputs.ts";
+import { type FieldPath, refuser } from "../service/complete-input.ts";
+import { checkForkModel } from "../service/inputs/fork.ts";
 import { listModels, resolveModel } from "../service/models.ts";
 import { listQuery, pageUrl } from "../http/pagination.ts";
 import { dataUrls } from "./data-urls.ts";
@@ -49,7 +52,7 @@ function webhookOf(c: AppContext, body: z.infer<typeof createPredictionSchema>):
  * `PUT /v1/predictions/{id}` with an id of the caller's own.
  */
 export async function createPrediction(c: AppContext): Promise<Response> {
-  const body = validate(createPredictionSchema, await readJson(c.req.raw));
+  const body = validate(createPredictionSchema, await readJsonWithFiles(c.req.raw, filesOf));
   const [config, hubs, keyName] = [c.get("config"), c.get("hubs"), c.get("keyName")];
   const models = await listModels(hubs, keyName);
   const owner = c.req.param("owner");
@@ -62,8 +65,12 @@ export async function createPrediction(c: AppContext): Promise<Response> {
     const message = "must be omitted: the model is already given";
     throw invalidInput(again.map((path) => ({ path, message })));
   }
-  const reference = fromPath ?? body.version ?? body.model ?? undefined;
+  const pathOf: FieldPath = (field) => `input.${field}`;
+  const refuse = refuser(pathOf);
+  const fork = await forkOfInput(c, body.input, refuse);
+  const reference = fromPath ?? body.version ?? body.model ?? fork?.version;
   const model = resolveModel(models, reference, config);
+  if (fork !== undefined) checkForkModel(fork, model, refuse);
   if (model === undefined) {
     if (fromPath !== undefined) throw new VqdError("not_found", `the model ${fromPath} does not exist`);
     throw invalidInput([
@@ -79,13 +86,17 @@ export async function createPrediction(c: AppContext): Promise<Response> {
     throw invalidInput([{ path: "output_encoding", message: "requires the header Prefer: wait" }]);
   }
   const origin = originOf(config, c.req.url);
+  const beginning = await beginningOf(c, body.input, model, refuse);
+  const identity = { ...body, input: identityOf(body.input, beginning) };
   const { record, rate } = await submitPrediction(hubs, config, {
     input: body.input,
+    beginning,
+    fork,
     model,
     ...submissionOf(c),
-    idempotency: await (c.req.method === "PUT" ? idempotencyOfId : idempotencyOf)(c, body),
+    idempotency: await (c.req.method === "PUT" ? idempotencyOfId : idempotencyOf)(c, identity),
     priority: body.priority,
-    pathOf: (field) => `input.${field}`,
+    pathOf,
     webhook: webhookOf(c, body),
   });
   c.header("location", predictionUrl(origin, record.ownId ?? record.id));

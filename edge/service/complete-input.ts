@@ -13,6 +13,7 @@ import {
 } from "@vqd/shared/sampling/sampler.ts";
 import { type JsonSeed, parseSeed, toJsonSeed } from "@vqd/shared/sampling/seed.ts";
 import { invalidInput } from "../http/body/validation.ts";
+import { isDecoding, type Refuse } from "./inputs/check.ts";
 import { isOwnSize, outputSizeOf } from "./output-size.ts";
 import { BEST_QUALITY, DEFAULTS, outputFormatOf, type PredictionInput } from "./schemas.ts";
 
@@ -25,6 +26,33 @@ export interface CompletionOptions {
   readonly pathOf: FieldPath;
   /** Whether files may hold settings. */
   readonly mayEmbed: boolean;
+  /** Number of images that it starts from, if one or as many are to be made. */
+  readonly startImages: number;
+}
+
+/** Settings of a run that only decodes: none of them has an effect. */
+const DECODING = {
+  prompt: null,
+  negative_prompt: null,
+  num_inference_steps: 1,
+  guidance_scale: MIN_GUIDANCE_SCALE,
+  truncation_rate: DEFAULTS.truncationRate,
+  seed: 0,
+  scheduler: "reference",
+  order: "posterior",
+  remasking: 0,
+  temperature: 1,
+  prior_rule: 0,
+  prior_weight: 0,
+  num_previews: 0,
+  prompt_too_long: DEFAULTS.promptTooLong,
+} as const;
+
+export interface Completed {
+  /** What the job is made of. */
+  readonly settings: ReturnType<typeof completeRun>;
+  /** What the record says of it. */
+  readonly input: PredictionInput;
 }
 
 const SAMPLER_FIELDS = {
@@ -36,6 +64,13 @@ const SAMPLER_FIELDS = {
   priorWeight: "prior_weight",
 } as const satisfies Record<keyof SamplerSettings, Field>;
 
+/** What refuses a field of the input, with its path in the body. */
+export const refuser =
+  (pathOf: FieldPath): Refuse =>
+  (field, message) => {
+    throw invalidInput([{ path: pathOf(field), message }]);
+  };
+
 /**
  * The input with its defaults, which is returned to the caller and, sent again, makes the same images. Throws a VqdError
  * (invalid_input).
@@ -43,11 +78,22 @@ const SAMPLER_FIELDS = {
 export function completeInput(
   input: PredictionInput,
   model: ModelManifest,
-  { pathOf, mayEmbed }: CompletionOptions,
+  options: CompletionOptions,
+): Completed {
+  if (!isDecoding(input)) {
+    const settings = completeRun(input, model, options);
+    return { settings, input: settings };
+  }
+  const files = completeFiles(input, model, { ...options, images: options.startImages, previews: 0 });
+  return { settings: { ...DECODING, num_outputs: options.startImages, ...files }, input: files };
+}
+
+function completeRun(
+  input: PredictionInput,
+  model: ModelManifest,
+  { pathOf, mayEmbed, startImages }: CompletionOptions,
 ) {
-  const refuse = (field: Field, message: string): never => {
-    throw invalidInput([{ path: pathOf(field), message }]);
-  };
+  const refuse = refuser(pathOf);
   const preset = PRESETS[input.preset ?? DEFAULTS.preset];
   const steps = input.num_inference_steps ?? Math.min(preset.numInferenceSteps, model.numTrainTimesteps);
   if (steps > model.numTrainTimesteps) {
@@ -58,18 +104,26 @@ export function completeInput(
   if (typeof outputs === "number" && typeof perPrompt === "number" && outputs !== perPrompt) {
     refuse("num_images_per_prompt", "contradicts num_outputs");
   }
-  const numOutputs = outputs ?? perPrompt ?? DEFAULTS.numOutputs;
-  const images = [input.prompt].flat().length * numOutputs;
+  const prompts = [input.prompt].flat().length;
+  const numOutputs = outputs ?? perPrompt ?? Math.max(DEFAULTS.numOutputs, Math.floor(startImages / prompts));
+  const images = prompts * numOutputs;
   if (images > MAX_IMAGES) {
     const most = `asks for ${images} images in total; a prediction makes at most ${MAX_IMAGES}`;
     refuse("num_outputs", most);
+  }
+  if (startImages !== 1 && startImages !== images) {
+    refuse("num_outputs", `asks for ${images} images in total, and it starts from ${startImages}`);
   }
   const { prior_rule: priorRule, prior_weight: priorWeight, ...same } = input;
   const sampler = completeSampler({ ...same, priorRule, priorWeight }, preset);
   const conflict = samplerConflict(sampler, (field) => SAMPLER_FIELDS[field]);
   if (conflict !== undefined) refuse(SAMPLER_FIELDS[conflict.field], conflict.reason);
 
-  const given = input.guidance_scale ?? model.defaults?.guidanceScale ?? DEFAULTS.guidanceScale;
+  const prompt = input.prompt ?? null;
+  const usual = model.defaults?.guidanceScale ?? DEFAULTS.guidanceScale;
+  const given = input.guidance_scale ?? (prompt === null ? MIN_GUIDANCE_SCALE : usual);
+  if (prompt === null && given > MIN_GUIDANCE_SCALE)
+    refuse("guidance_scale", "has no effect without a prompt");
   // As in diffusers, all scales up to 1 mean the same.
   const guidance = Math.max(given, MIN_GUIDANCE_SCALE);
   const negative = input.negative_prompt?.trim() ? input.negative_prompt : null;
@@ -80,27 +134,8 @@ export function completeInput(
   if (previews > 0 && steps === 1) {
     refuse("num_previews", "must be 0 or omitted with a single step: there is no step before the last");
   }
-  const size = outputSizeOf(input, model, refuse);
-  if (size.width !== null && size.height !== null && !isOwnSize(size, model)) {
-    const pixels = resampledPixels(images, previews, { width: size.width, height: size.height });
-    if (pixels > MAX_RESAMPLED_PIXELS) {
-      const most = `a prediction that resamples them makes at most ${MAX_RESAMPLED_PIXELS}`;
-      refuse("width", `asks for ${pixels} pixels in all images and previews; ${most}`);
-    }
-  }
-  const format = outputFormatOf(input.output_format);
-  if (format === "png" && (input.output_quality ?? BEST_QUALITY) !== BEST_QUALITY) {
-    const only = `must be ${BEST_QUALITY} or omitted for png, which is lossless; jpeg and webp take 0 to 100`;
-    refuse("output_quality", only);
-  }
-  if (input.embed_settings && format !== "png") {
-    refuse("embed_settings", `must be false or omitted for ${format}: only png files hold settings`);
-  }
-  if (input.embed_settings && !mayEmbed) {
-    refuse("embed_settings", "must be false or omitted: this service puts no settings into files");
-  }
   return {
-    prompt: input.prompt,
+    prompt,
     negative_prompt: negative,
     num_inference_steps: steps,
     guidance_scale: guidance,
@@ -113,12 +148,56 @@ export function completeInput(
     temperature: sampler.temperature,
     prior_rule: sampler.priorRule,
     prior_weight: sampler.priorWeight,
-    ...size,
-    output_format: format,
-    output_quality: format === "png" ? null : (input.output_quality ?? DEFAULTS.outputQuality),
-    embed_settings: format === "png" ? (input.embed_settings ?? mayEmbed) : null,
+    ...completeFiles(input, model, { pathOf, mayEmbed, images, previews }),
     num_previews: previews,
     prompt_too_long: input.prompt_too_long ?? DEFAULTS.promptTooLong,
+  };
+}
+
+/** The fields about the files. */
+function completeFiles(
+  input: PredictionInput,
+  model: ModelManifest,
+  {
+    pathOf,
+    mayEmbed,
+    images,
+    previews,
+  }: Omit<CompletionOptions, "startImages"> & { images: number; previews: number },
+) {
+  const refuse = refuser(pathOf);
+  const size = outputSizeOf(input, model, refuse);
+  if (size.width !== null && size.height !== null && !isOwnSize(size, model)) {
+    const pixels = resampledPixels(images, previews, { width: size.width, height: size.height });
+    if (pixels > MAX_RESAMPLED_PIXELS) {
+      const most = `a prediction that resamples them makes at most ${MAX_RESAMPLED_PIXELS}`;
+      refuse("width", `asks for ${pixels} pixels in all images and previews; ${most}`);
+    }
+  }
+  const format = outputFormatOf(input.output_format);
+  if (format === "tokens") {
+    if (previews > 0) refuse("num_previews", "must be 0 or omitted for tokens: nothing is decoded");
+    for (const field of ["width", "height", "size", "output_quality"] as const) {
+      if (input[field] !== undefined && input[field] !== null)
+        refuse(field, "must be omitted for tokens: nothing is decoded");
+    }
+  }
+  if (format === "png" && (input.output_quality ?? BEST_QUALITY) !== BEST_QUALITY) {
+    const only = `must be ${BEST_QUALITY} or omitted for png, which is lossless; jpeg and webp take 0 to 100`;
+    refuse("output_quality", only);
+  }
+  if (input.embed_settings && format !== "png") {
+    refuse("embed_settings", `must be false or omitted for ${format}: only png files hold settings`);
+  }
+  if (input.embed_settings && !mayEmbed) {
+    refuse("embed_settings", "must be false or omitted: this service puts no settings into files");
+  }
+  const isLossy = format === "jpeg" || format === "webp";
+  return {
+    ...size,
+    output_format: format,
+    output_quality: isLossy ? (input.output_quality ?? DEFAULTS.outputQuality) : null,
+    embed_settings: format === "png" ? (input.embed_settings ?? (mayEmbed && !isDecoding(input))) : null,
   };
 }
 

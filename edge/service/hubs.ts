@@ -32,9 +32,14 @@ export class Hubs {
     return this.ofShard(this.shardOfKey(keyName));
   }
 
+  /** Whether there is a hub of the shard in a well-formed id. */
+  has(id: string): boolean {
+    return shardOfPrediction(id) < this.shards;
+  }
+
   /** The hub of a prediction. Throws a VqdError (not_found) for a malformed id, so that no hub is created for it. */
   ofPrediction(id: string): HubStub {
-    if (!isPredictionId(id) || shardOfPrediction(id) >= this.shards) {
+    if (!isPredictionId(id) || !this.has(id)) {
       throw new VqdError("not_found", "the prediction does not exist");
     }
     return this.ofShard(shardOfPrediction(id));

@@ -1,7 +1,14 @@
 // Schemas of request bodies: they validate requests and describe them in the OpenAPI document.
 
 import { z } from "@hono/zod-openapi";
-import { IMAGE_FORMATS, type ImageFormat, ORDERS, PRIOR_RULES, SCHEDULERS } from "@vqd/shared/job.ts";
+import {
+  IMAGE_FORMATS,
+  type ImageFormat,
+  ORDERS,
+  type OutputFormat,
+  PRIOR_RULES,
+  SCHEDULERS,
+} from "@vqd/shared/job.ts";
 import {
   MAX_GUIDANCE_SCALE,
   MAX_IMAGE_SIDE,
@@ -16,6 +23,7 @@ import {
 import { PRESET_NAMES } from "@vqd/shared/sampling/preset-names.ts";
 import { parseSeed, SEED_DIGITS, SEED_RANGE } from "@vqd/shared/sampling/seed.ts";
 import { PRIORITIES } from "@vqd/shared/subjects.ts";
+import { startFields } from "./inputs/fields.ts";
 import { WEBHOOK_EVENTS } from "../prediction/webhook-events.ts";
 
 export const DEFAULTS = {
@@ -39,7 +47,12 @@ const LONG_PROMPTS = ["truncate", "error"] as const;
 export const FORMAT_NAMES = [...IMAGE_FORMATS, "jpg"] as const;
 
 /** The format that a request names, png by default. */
-export function outputFormatOf(name: (typeof FORMAT_NAMES)[number] | null | undefined): ImageFormat {
+export function outputFormatOf<Name extends (typeof FORMAT_NAMES)[number] | "tokens">(
+  name: Name | null | undefined,
+): Name extends "tokens" ? OutputFormat : ImageFormat;
+export function outputFormatOf(
+  name: (typeof FORMAT_NAMES)[number] | "tokens" | null | undefined,
+): OutputFormat {
   return name === "jpg" ? "jpeg" : (name ?? DEFAULTS.outputFormat);
 }
 
@@ -168,10 +181,12 @@ export const priority = z
 
 export const predictionInputSchema = z.strictObject({
   prompt: z
-    .union([promptText, z.array(promptText).min(1).max(MAX_IMAGES)], {
-      error: (issue) => (issue.input === undefined ? "is required" : "must be a string or a list of strings"),
-    })
-    .describe("What the image should show; a list makes images for each prompt."),
+    .union([promptText, z.array(promptText).min(1).max(MAX_IMAGES)], "must be a string or a list of strings")
+    .nullish()
+    .describe(
+      "What the image should show; a list makes images for each prompt. Required, unless `image`, `tokens` or `from` is given.",
+    ),
+  ...startFields,
   ...sampling,
   num_outputs: images.nullish().describe("Images per prompt."),
   num_images_per_prompt: images.nullish().describe("Alias of num_outputs."),
@@ -191,7 +206,12 @@ export const predictionInputSchema = z.strictObject({
     .regex(/^[1-9]\d{0,4}:[1-9]\d{0,4}$/, 'must be a ratio such as "1:1"')
     .nullish()
     .describe("Width to height, as `1:1`: only the model's own proportions are possible."),
-  output_format: z.enum(FORMAT_NAMES).nullish().describe("Format of the image files; jpg means jpeg."),
+  output_format: z
+    .enum([...FORMAT_NAMES, "tokens"])
+    .nullish()
+    .describe(
+      "Format of the image files; jpg means jpeg. With tokens nothing is decoded: the files hold the images' tokens.",
+    ),
   output_quality: integer()
     .min(0)
     .max(100)

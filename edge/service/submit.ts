@@ -10,7 +10,10 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import type { Config } from "../config.ts";
-import { completeInput, type FieldPath } from "./complete-input.ts";
+import { completeInput, type FieldPath, refuser } from "./complete-input.ts";
+import type { Beginning } from "./inputs/beginning.ts";
+import { type Fork, forkedInput } from "./inputs/fork.ts";
+import { linksOf, startOfFork, startOfInput } from "./inputs/start.ts";
 import type { Hubs } from "./hubs.ts";
 import type { Idempotency, PredictionRecord, Retry, Webhook } from "../prediction/records.ts";
 import { unwrap } from "../prediction/hub-result.ts";
@@ -22,6 +25,10 @@ import { invalidInput } from "../http/body/validation.ts";
 
 export interface Submission {
   readonly input: PredictionInput;
+  /** The files that the input names. */
+  readonly beginning?: Beginning;
+  /** The state that the input continues. */
+  readonly fork?: Fork | undefined;
   readonly model: AnnouncedModel;
   readonly apiKey: ApiKey;
   readonly requestId: string;
@@ -85,14 +92,22 @@ export async function submitPrediction(
   config: Config,
   submission: Submission,
 ): Promise<Submitted> {
-  const { model, apiKey, requestId, pathOf } = submission;
+  const { model, apiKey, requestId, pathOf, fork, beginning = {} } = submission;
   const { name: keyName } = apiKey;
   const priority = priorityOf(submission);
-  const input = completeInput(submission.input, model, { pathOf, mayEmbed: config.embedSettings });
+  const asked = fork === undefined ? submission.input : forkedInput(submission.input, fork, refuser(pathOf));
+  const startImages = fork?.images ?? beginning.tokens?.images ?? 1;
+  const completed = completeInput(asked, model, { pathOf, mayEmbed: config.embedSettings, startImages });
+  const { settings: input } = completed;
+  const start =
+    fork === undefined
+      ? startOfInput(asked, beginning)
+      : startOfFork(fork, { ...asked, ...input }, beginning.mask);
+  const inputCapability = newCapability();
   const padding = model.tokenizer;
   const shard = hubs.shardOfKey(keyName);
   const tokenizer = await tokenizerOf(model, (id) => hubs.ofShard(shard).tokenizer(id));
-  const prompts = [input.prompt].flat().map((prompt) => tokenizer.encodePadded(prompt, padding));
+  const prompts = [input.prompt ?? ""].flat().map((prompt) => tokenizer.encodePadded(prompt, padding));
   // Without one the model uses its own unconditional embedding.
   const negative =
     input.negative_prompt === null ? null : tokenizer.encodePadded(input.negative_prompt, padding);
@@ -136,11 +151,19 @@ export async function submitPrediction(
     outputFormat: input.output_format,
     outputQuality: input.output_quality ?? BEST_QUALITY,
     previews: input.num_previews,
+    ...(start === undefined ? {} : { source: start.source }),
   };
   const result = await hubs.ofShard(shard).create({
     keyName,
-    inputJson: JSON.stringify(input),
-    promptTokens: prompts.reduce((sum, { tokenCount }) => sum + tokenCount, 0),
+    inputJson: JSON.stringify({
+      ...completed.input,
+      ...start?.fields,
+      ...(start === undefined ? {} : linksOf(start, inputCapability)),
+      ...(fork === undefined ? {} : { from: asked.from }),
+    }),
+    inputCapability,
+    inputFiles: start?.files ?? [],
+    promptTokens: input.prompt === null ? 0 : prompts.reduce((sum, { tokenCount }) => sum + tokenCount, 0),
     promptTruncated: [...prompts, ...(negative === null ? [] : [negative])].some(
       ({ truncated }) => truncated,
     ),
@@ -157,7 +180,7 @@ export async function submitPrediction(
       live: apiKey.live ?? config.rateLimits.live,
     },
     origin: submission.origin,
-    job: encodeJob(job),
+    job: encodeJob(job, start?.attachment),
     priority,
     maxWaitMs: config.maxWaitMs,
     requestId,

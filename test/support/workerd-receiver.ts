@@ -1,4 +1,5 @@
-// Global set-up of the workerd tests: a receiver of webhooks at two ports, which tests in workerd cannot be themselves.
+// Global set-up of the workerd tests: a receiver of webhooks and a source of images at two ports, which tests in workerd cannot be
+// themselves.
 
 import { createServer, type RequestListener, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -14,7 +15,8 @@ declare module "vitest" {
 /**
  * `POST /held/...` hangs until `DELETE` of the same path, with `?status=`, answers all of its requests; other posts
  * are answered at once, with 204. `GET` gives the bodies that have been posted to a path. A WebSocket is never opened,
- * and never refused.
+ * and never refused. `GET /image` is the first bytes of a PNG file and `size` bytes in all, or another answer: `status`,
+ * `location`, or `text` as its body.
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const bodies = new Map<string, string[]>();
@@ -25,7 +27,15 @@ export default async function setup(project: TestProject): Promise<() => Promise
     const chunks: Buffer[] = [];
     incoming.on("data", (chunk: Buffer) => chunks.push(chunk));
     incoming.on("end", () => {
-      if (incoming.method === "GET") {
+      if (pathname === "/image") {
+        const location = searchParams.get("location");
+        response.writeHead(Number(searchParams.get("status") ?? 200), location === null ? {} : { location });
+        const file = Buffer.alloc(Number(searchParams.get("size") ?? 60), 1);
+        file.write("\x89PNG\r\n\x1a\n", "latin1");
+        // The answer to a client that leaves is of no interest.
+        response.on("error", () => {});
+        response.end(searchParams.get("text") ?? file);
+      } else if (incoming.method === "GET") {
         response.end(JSON.stringify(bodies.get(pathname) ?? []));
       } else if (incoming.method === "DELETE") {
         const status = Number(searchParams.get("status"));

@@ -169,6 +169,13 @@ const FIELDS = [
   "quality",
   "style",
   "frame_count",
+  "image",
+  "mask",
+  "mask_channel",
+  "strength",
+  "feather",
+  "tokens",
+  "from",
 ];
 const mutations = fc.array(
   fc.tuple(

@@ -77,7 +77,7 @@ describe("what an owner stores", () => {
       const id = insert(store, "hoarder", 90_000);
       end(store, id);
       const another = (bytes: number, keyName = "hoarder"): void =>
-        admitToStorage(store, keyName, bytes, limits);
+        admitToStorage(store, keyName, { records: bytes, files: 0 }, limits);
       another(1_000);
       expect(() => another(10_000)).toThrow(
         expect.objectContaining({ code: "storage_full", retryAfterSeconds: 60 }) as Error,

@@ -101,6 +101,8 @@ export function newPrediction(job: Job, keyName: string): NewPrediction {
     promptTruncated: false,
     fileCapability: newCapability(),
     streamCapability: newCapability(),
+    inputCapability: newCapability(),
+    inputFiles: [],
     queueTimeoutMs: 60_000,
     runTimeoutMs: 60_000,
     cancelAfterMs: null,
@@ -189,6 +191,8 @@ export async function fillQueue(): Promise<() => Promise<void>> {
 /** Plays a worker on the real NATS, as its user, with its permissions. */
 export class PlayedWorker {
   readonly nc: NatsConnection;
+  /** What came with the job that was taken last. */
+  attachment = new Uint8Array();
   readonly #js: JetStreamClient;
 
   private constructor(nc: NatsConnection) {
@@ -232,7 +236,9 @@ export class PlayedWorker {
         `no job came: ${message.headers.code} ${message.headers.description} ${message.subject}`,
       );
     await this.nc.request(message.reply ?? "", "+ACK");
-    return decodeJob(message.data).value;
+    const { value, attachment } = decodeJob(message.data);
+    this.attachment = attachment;
+    return value;
   }
 
   async say(job: Pick<Job, "shard" | "id">, said: Said, attachment?: Uint8Array, attempt = 1): Promise<void> {

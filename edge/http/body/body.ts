@@ -1,11 +1,14 @@
 // Request bodies of bounded size, compressed or not, whatever the headers claim; and JSON in them.
 
 import { VqdError } from "@vqd/shared/errors.ts";
+import { MAX_SOURCE_BYTES } from "@vqd/shared/limits.ts";
 import { contentEncoding, decodeBody } from "./content-encoding.ts";
 import { parseJson } from "./json.ts";
 
 /** Room for ten prompts and a negative prompt of 4,000 characters, each escaped as six bytes, and the other fields. */
 const MAX_BODY_BYTES = 288 * 1024;
+/** Of the files in a body, which are base64. */
+const MAX_FILES_BYTES = Math.ceil((MAX_SOURCE_BYTES * 4) / 3 / 1024) * 1024;
 /** A refused body is still read up to this size: many clients read no response before they have sent everything. */
 const MAX_DRAINED_BYTES = 8 * 1024 * 1024;
 
@@ -86,15 +89,35 @@ export async function readDecoded(
   return body;
 }
 
+/**
+ * The parsed body. Files in it, which `filesOf` tells from a parsed body, do not count towards the limit of its size, but have one of
+ * their own. Throws a VqdError: unsupported_media_type, payload_too_large, malformed_body.
+ */
+export async function readJsonWithFiles(
+  request: Request,
+  filesOf: (body: unknown) => readonly string[],
+): Promise<unknown> {
+  const { value, bytes } = await readSized(request, MAX_BODY_BYTES + MAX_FILES_BYTES);
+  // Base64 has a byte per character.
+  const files = filesOf(value).reduce((sum, file) => sum + file.length, 0);
+  if (bytes - files > MAX_BODY_BYTES) throw tooLarge(MAX_BODY_BYTES);
+  return value;
+}
+
 /** The parsed body. Throws a VqdError: unsupported_media_type, payload_too_large, malformed_body. */
-export async function readJson(request: Request, limit = MAX_BODY_BYTES): Promise<unknown> {
+export const readJson = async (request: Request): Promise<unknown> =>
+  (await readSized(request, MAX_BODY_BYTES)).value;
+
+async function readSized(request: Request, limit: number): Promise<{ value: unknown; bytes: number }> {
   const type = mediaType(request);
   const isJson = type === "application/json" || type.endsWith("+json");
   const body = await readDecoded(request, limit, isJson ? undefined : "application/json");
   const text = decoded(body);
   try {
-    return parseJson(text);
+    return { value: parseJson(text), bytes: body.length };
   } catch (cause) {
+    // Whatever it was meant to be, there are no files in it.
+    if (body.length > MAX_BODY_BYTES) throw tooLarge(MAX_BODY_BYTES);
     throw new VqdError("malformed_body", jsonComplaint(text), { cause });
   }
 }

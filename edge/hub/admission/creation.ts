@@ -7,7 +7,8 @@ import type { Config } from "../../config.ts";
 import type { HubConnection } from "../nats/connection.ts";
 import type { Dispatcher } from "../nats/dispatcher.ts";
 import { mustGet } from "./lookup.ts";
-import { newRow, type PredictionRow, rankOf, recordBytes } from "../storage/prediction-row.ts";
+import { inputBytes, newRow, type PredictionRow, rankOf, recordBytes } from "../storage/prediction-row.ts";
+import type { Inputs } from "../inputs.ts";
 import { admitToQueue, admitWork } from "./queue-place.ts";
 import { RateLimiter } from "./rate-limiter.ts";
 import { admitToStorage } from "./storage-limits.ts";
@@ -21,6 +22,7 @@ export interface CreationOptions {
   readonly store: PredictionStore;
   readonly connection: Pick<HubConnection, "open">;
   readonly dispatcher: Dispatcher;
+  readonly inputs: Inputs;
   /** Called once a prediction is stored, before it is dispatched. */
   readonly onStored: () => void;
 }
@@ -41,7 +43,7 @@ export class PredictionCreation {
     request: NewPrediction,
     parent: string | undefined,
   ): Promise<{ row: PredictionRow; rate: RateState | null }> {
-    const { config, store, connection, dispatcher, onStored } = this.#options;
+    const { config, store, connection, dispatcher, inputs, onStored } = this.#options;
     const known = this.#madeBefore(request) ?? this.#abandoned(request);
     if (known !== undefined) return { row: await this.#published(known), rate: null };
     // Without a connection nothing is stored, and the caller learns of it right away.
@@ -56,19 +58,24 @@ export class PredictionCreation {
     const of = { version: job.version, rank: rankOf(priority) };
     const turn = queue.turnOf(keyName, of, imageSteps);
     admitToQueue(store, { ...of, turn, id: job.id }, imageSteps, maxWaitMs);
-    admitToStorage(store, keyName, recordBytes(request), config);
+    const fileBytes = inputBytes(request);
+    admitToStorage(store, keyName, { records: recordBytes(request), files: fileBytes }, config);
     const live = queue.liveOf(keyName);
     admitWork(live, imageSteps, config.workLimit);
+    const hasInputs = fileBytes > 0;
+    if (hasInputs) inputs.admit(keyName, fileBytes);
     const rate = this.#rates.admit(keyName, live.count, limits, Date.now(), request.inputJson.length);
-    const isHeld = queue.isHolding(of) || !dispatcher.mayDispatch(of);
+    // One with files waits here until they are stored.
+    const isHeld = hasInputs || queue.isHolding(of) || !dispatcher.mayDispatch(of);
     store.atomically(() => {
       store.insert(newRow(job, request, { turn, isHeld }));
-      store.jobs.keep({ id: job.id, job: request.job, requestId, traceparent: parent });
+      if (!hasInputs) store.jobs.keep({ id: job.id, job: request.job, requestId, traceparent: parent });
       if (request.promptTruncated) {
         store.events.appendLog(job.id, "The prompt exceeds the model's length and was truncated.\n");
       }
     });
     onStored();
+    if (hasInputs) await inputs.store(job.id, framed, { requestId, traceparent: parent });
     if (isHeld) dispatcher.dispatchHeld();
     else await dispatcher.dispatch(framed, { requestId, priority }, parent);
     return { row: mustGet(store, job.id), rate };
@@ -94,7 +101,8 @@ export class PredictionCreation {
 
   /** Waits for the request that created it, and throws what that one throws. */
   async #published({ id }: PredictionRow): Promise<PredictionRow> {
-    const { store, dispatcher } = this.#options;
+    const { store, dispatcher, inputs } = this.#options;
+    await inputs.stored(id);
     await dispatcher.dispatched(id);
     return mustGet(store, id);
   }

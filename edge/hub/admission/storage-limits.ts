@@ -10,20 +10,21 @@ const MB = 1_000_000;
 type Limits = Pick<Config, "recordLimitBytes" | "fileLimitBytes" | "recordRetentionMs" | "fileRetentionMs">;
 
 /**
- * Call before a prediction is stored whose record takes `newBytes`. What live predictions have yet to produce is not known, so
+ * Call before a prediction is stored whose record and files take so many more bytes. What live predictions have yet to produce is not known, so
  * a limit may be exceeded by as much. Throws a VqdError (storage_full) that says when the oldest of it is deleted.
  */
 export function admitToStorage(
   store: PredictionStore,
   keyName: string,
-  newBytes: number,
+  more: { readonly records: number; readonly files: number },
   { recordLimitBytes, fileLimitBytes, recordRetentionMs, fileRetentionMs }: Limits,
 ): void {
   const { records, files } = store.usageOf(keyName);
-  if (records + newBytes > recordLimitBytes) {
+  if (records + more.records > recordLimitBytes) {
     throw full(store, keyName, "records", recordLimitBytes, recordRetentionMs);
   }
-  if (files >= fileLimitBytes) throw full(store, keyName, "images", fileLimitBytes, fileRetentionMs);
+  if (files >= fileLimitBytes || files + more.files > fileLimitBytes)
+    throw full(store, keyName, "images", fileLimitBytes, fileRetentionMs);
 }
 
 /** Files that an owner may have uploaded at once: their rows are in the hub. */

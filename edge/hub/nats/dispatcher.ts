@@ -1,12 +1,13 @@
 // Dispatches stored predictions to the job queue, exactly once despite retries and failures: at once, or when it is their turn.
 
-import { decodeJob, type Framed } from "@vqd/shared/codec.ts";
+import type { Framed } from "@vqd/shared/codec.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { SpanKind } from "@opentelemetry/api";
 import type { Tracing } from "../../telemetry/tracing.ts";
 import type { HubConnection } from "./connection.ts";
 import { endPrediction } from "../ingest.ts";
+import type { Inputs } from "../inputs.ts";
 import type { HubMetrics } from "../metrics.ts";
 import { PRIORITIES } from "@vqd/shared/subjects.ts";
 import { mayDispatch } from "../admission/dispatch-window.ts";
@@ -23,6 +24,7 @@ const HELD_RETRY_MS = 2_000;
 export interface DispatcherOptions {
   readonly store: PredictionStore;
   readonly connection: Pick<HubConnection, "open">;
+  readonly inputs: Pick<Inputs, "framed">;
   readonly tracing: Tracing;
   readonly metrics: HubMetrics;
   readonly log: Logger;
@@ -103,14 +105,19 @@ export class Dispatcher {
    * prediction's deadline.
    */
   async dispatchOne(held: HeldJob): Promise<void> {
-    const { store, connection, log, onReleasable } = this.#options;
+    const { store, connection, inputs, log, onReleasable, onDropped } = this.#options;
     const { id, requestId, round } = held;
     const offeredAt = Date.now();
     const origin = { requestId, round, priority: PRIORITIES[held.rank] ?? "normal" };
     try {
+      const framed = await inputs.framed(held);
+      if (framed === undefined) {
+        onDropped(id);
+        return;
+      }
       // The message of its last round is gone, unless that worker died just before it had acknowledged it.
       if (held.sequence !== null) await deleteJob(await connection.open(), held.sequence);
-      const { value, attachment } = decodeJob(held.job);
+      const { value, attachment } = framed;
       // What it has waited for others does not count.
       const deadlineAt = round === 0 ? value.deadlineAt : Date.now() + held.timeoutMs;
       const job = { value: { ...value, deadlineAt }, attachment };

@@ -1,7 +1,7 @@
 // The events of predictions' streams, in SQLite. Rows in, rows out.
 
 import type { StoredEvent } from "../../prediction/records.ts";
-import { byteLength } from "../../util/bytes.ts";
+import { byteLength, decodeBase64 } from "../../util/bytes.ts";
 
 /** Types of events that are deleted before their prediction. */
 const EXPIRING: ReadonlySet<string> = new Set(["step", "preview", "logs"]);
@@ -34,6 +34,24 @@ export class EventStore {
   appendLog(id: string, line: string): void {
     this.#sql.exec("UPDATE predictions SET logs = logs || ? WHERE id = ?", line, id);
     this.append(id, "logs", line);
+  }
+
+  /** The state after a step, as class ids (uint16 LE); null if it is not recorded. An attempt that started over has made it anew. */
+  tokensAfter(id: string, step: number): Uint8Array<ArrayBuffer> | null {
+    // As ingest writes it.
+    const start = `{"step":${step},`;
+    const [row] = this.#sql
+      .exec<{ data: string }>(
+        `SELECT data FROM events WHERE prediction_id = ? AND type = 'step' AND substr(data, 1, ?) = ?
+         ORDER BY seq DESC LIMIT 1`,
+        id,
+        start.length,
+        start,
+      )
+      .toArray();
+    if (row === undefined) return null;
+    const { tokens } = JSON.parse(row.data) as { tokens: string };
+    return decodeBase64(tokens) ?? null;
   }
 
   after(id: string, seq: number, limit: number): StoredEvent[] {

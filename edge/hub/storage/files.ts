@@ -21,6 +21,12 @@ const EXTENSIONS = { png: "png", webp: "webp", jpeg: "jpg", tokens: "vqt" } as c
 /** Events with an image. */
 export type FileEvent = OutputEvent | PreviewEvent;
 
+const NAME =
+  /^(?:(?:\d{1,3}(?:-\d{1,3})?|file|image|mask)\.(?:png|jpg|webp|gif|avif|tiff)|\d{1,3}\.vqt|tokens\.bin)$/;
+
+/** Whether a file may have that name: an output, a preview, an upload, or what a prediction starts from. */
+export const isFileName = (name: string): boolean => NAME.test(name);
+
 /** Key of a file in the bucket, unguessable because of the capability. */
 export const fileKey = (capability: string, name: string): string => `${capability}/${name}`;
 
@@ -68,10 +74,40 @@ export async function putFile(
   await Promise.race([put, late.promise]).finally(() => clearTimeout(timer));
 }
 
-/** Deletes all images of a prediction, including previews and what a failed attempt left behind. */
+/** Deletes all files of a prediction: what it starts from, its images, previews and what a failed attempt left behind. */
 export async function deleteImages(bucket: R2Bucket, row: PredictionRow): Promise<void> {
-  // A prediction that never started has no files. (Its step would not tell: an attempt that starts over resets it.)
+  const { inputCapability, inputFiles } = row;
+  if (inputFiles.length > 0)
+    await bucket.delete(inputFiles.map(({ name }) => fileKey(inputCapability, name)));
+  // A prediction that never started has no images. (Its step would not tell: an attempt that starts over resets it.)
   if (row.startedAt === null && row.outputs.length === 0) return;
   const { objects } = await bucket.list({ prefix: fileKey(row.fileCapability, "") });
   if (objects.length > 0) await bucket.delete(objects.map(({ key }) => key));
+}
+
+/** Stores what a prediction starts from: `attachment` is its files, one after another. Throws like putFile. */
+export async function putInputs(
+  bucket: R2Bucket,
+  { inputCapability, inputFiles }: Pick<PredictionRow, "inputCapability" | "inputFiles">,
+  attachment: Uint8Array,
+): Promise<void> {
+  let at = 0;
+  for (const { name, contentType, bytes } of inputFiles) {
+    await putFile(bucket, fileKey(inputCapability, name), attachment.subarray(at, at + bytes), contentType);
+    at += bytes;
+  }
+}
+
+/** What a prediction starts from, as it follows its job; undefined if it is no longer stored. */
+export async function getInputs(
+  bucket: R2Bucket,
+  { inputCapability, inputFiles }: PredictionRow,
+): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const parts: ArrayBuffer[] = [];
+  for (const { name } of inputFiles) {
+    const file = await bucket.get(fileKey(inputCapability, name));
+    if (file === null) return undefined;
+    parts.push(await file.arrayBuffer());
+  }
+  return new Uint8Array(await new Blob(parts).arrayBuffer());
 }

@@ -4,7 +4,7 @@ import type { ErrorCode } from "@vqd/shared/errors.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { modelKey } from "@vqd/shared/model.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
-import type { NewPrediction, OutputFile, PredictionRecord } from "../../prediction/records.ts";
+import type { InputFile, NewPrediction, OutputFile, PredictionRecord } from "../../prediction/records.ts";
 import { ownIdOf } from "../../prediction/own-id.ts";
 import type { PredictionStatus } from "../../prediction/statuses.ts";
 import type { WebhookEvent } from "../../prediction/webhook-events.ts";
@@ -43,7 +43,10 @@ export interface PredictionRow extends PredictionRecord {
   readonly deletedAt: number | null;
   /** Origin of links in webhooks. */
   readonly origin: string;
-  /** Bytes of its images in object storage. */
+  /** Unguessable URL segment of the files that it starts from, in the order in which they follow the job. */
+  readonly inputCapability: string;
+  readonly inputFiles: readonly InputFile[];
+  /** Bytes of its images in object storage, and of the files that it starts from. */
   readonly fileBytes: number;
   /** Bytes of its steps, previews and log lines in the database. */
   readonly stepBytes: number;
@@ -54,6 +57,10 @@ export const keyOf = ({ model, version }: PredictionRow): string => modelKey({ n
 
 /** Rank of a priority in the order of service; 0 is served first. */
 export const rankOf = (priority: Priority): number => PRIORITIES.indexOf(priority);
+
+/** Bytes of the files that a new prediction starts from. */
+export const inputBytes = ({ inputFiles }: Pick<NewPrediction, "inputFiles">): number =>
+  inputFiles.reduce((sum, { bytes }) => sum + bytes, 0);
 
 export type NewRow = ReturnType<typeof newRow>;
 
@@ -83,6 +90,9 @@ export function newRow(
     total_steps: job.numInferenceSteps,
     file_capability: prediction.fileCapability,
     stream_capability: prediction.streamCapability,
+    input_capability: prediction.inputCapability,
+    input_files: JSON.stringify(prediction.inputFiles),
+    file_bytes: inputBytes(prediction),
     created_at: job.createdAt,
     queue_deadline_at: job.createdAt + prediction.queueTimeoutMs,
     run_timeout_ms: prediction.runTimeoutMs,
@@ -144,6 +154,8 @@ export function toPrediction(row: Row): PredictionRow {
     webhook: textOrNull(row["webhook"]),
     webhookEvents: JSON.parse(text(row["webhook_events"])) as WebhookEvent[],
     origin: text(row["origin"]),
+    inputCapability: text(row["input_capability"]),
+    inputFiles: JSON.parse(text(row["input_files"])) as InputFile[],
     fileBytes: number(row["file_bytes"]),
     stepBytes: number(row["step_bytes"]),
     filesExpired: number(row["files_expired"]) === 1,

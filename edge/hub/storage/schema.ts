@@ -254,13 +254,11 @@ const MIGRATIONS: readonly string[] = [
   -- Jobs of live predictions. round: how often it has been taken back, which makes it another message in the queue.
   ALTER TABLE held_jobs RENAME TO jobs;
   ALTER TABLE jobs ADD COLUMN round INTEGER NOT NULL DEFAULT 0;
-  -- What of them does not fit into one value.
-  CREATE TABLE job_parts (
-    prediction_id TEXT NOT NULL,
-    part INTEGER NOT NULL,
-    bytes BLOB NOT NULL,
-    PRIMARY KEY (prediction_id, part)
-  );
+  `,
+  `
+  -- What a prediction starts from: files in object storage, JSON list in the order in which they follow the job.
+  ALTER TABLE predictions ADD COLUMN input_capability TEXT NOT NULL DEFAULT '';
+  ALTER TABLE predictions ADD COLUMN input_files TEXT NOT NULL DEFAULT '[]';
   `,
 ];
 

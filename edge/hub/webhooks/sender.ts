@@ -3,6 +3,7 @@
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { Config } from "../../config.ts";
+import { inputView } from "../../prediction/input-links.ts";
 import { viewPrediction } from "../../prediction/view.ts";
 import { type AttemptOutcome, nextStep, parseRetryAfter } from "./schedule.ts";
 import { SendingSlots } from "./sending-slots.ts";
@@ -182,6 +183,6 @@ export class WebhookSender {
 }
 
 /** A stored body with the prediction's input, which is stored only once: with its record. */
-function withInput(body: string, { inputJson }: PredictionRow): string {
-  return JSON.stringify({ ...(JSON.parse(body) as object), input: JSON.parse(inputJson) as unknown });
+function withInput(body: string, { inputJson, origin }: PredictionRow): string {
+  return JSON.stringify({ ...(JSON.parse(body) as object), input: inputView(inputJson, origin) });
 }

@@ -31,6 +31,7 @@ const CONTENT_TYPES: Readonly<Record<string, string>> = {
   png: "image/png",
   svg: "image/svg+xml",
   tiff: "image/tiff",
+  vqt: "application/vnd.vqd.tokens",
   webp: "image/webp",
 };
 const contentType = (name: string): string =>

@@ -2,12 +2,9 @@
 
 import { STAGE } from "../prediction-row.ts";
 
-/** SQLite in a Durable Object holds 2 MB in a value; with a source image a job may be larger. */
-const PART_BYTES = 1024 * 1024;
-
 interface StoredJob {
   readonly id: string;
-  /** Encoded. */
+  /** Encoded, without what is attached to it: see Inputs. */
   readonly job: Uint8Array;
   readonly requestId: string;
   readonly traceparent: string | undefined;
@@ -36,19 +33,14 @@ export class JobStore {
     this.#sql.exec(
       "INSERT INTO jobs (prediction_id, job, request_id, traceparent) VALUES (?, ?, ?, ?)",
       id,
-      job.slice(0, PART_BYTES),
+      job.slice(),
       requestId,
       traceparent ?? null,
     );
-    for (let part = 1; part * PART_BYTES < job.length; part++) {
-      const bytes = job.slice(part * PART_BYTES, (part + 1) * PART_BYTES);
-      this.#sql.exec("INSERT INTO job_parts (prediction_id, part, bytes) VALUES (?, ?, ?)", id, part, bytes);
-    }
   }
 
   remove(id: string): void {
     this.#sql.exec("DELETE FROM jobs WHERE prediction_id = ?", id);
-    this.#sql.exec("DELETE FROM job_parts WHERE prediction_id = ?", id);
   }
 
   /** The job of a prediction that is held is dispatched as another message from now on. */
@@ -81,7 +73,7 @@ export class JobStore {
       .toArray()
       .map((row) => ({
         id: row.prediction_id,
-        job: this.#whole(row.prediction_id, row.job),
+        job: new Uint8Array(row.job),
         rank: row.rank,
         round: row.round,
         sequence: row.sequence,
@@ -89,19 +81,5 @@ export class JobStore {
         requestId: row.request_id,
         traceparent: row.traceparent ?? undefined,
       }));
-  }
-
-  #whole(id: string, first: ArrayBuffer): Uint8Array {
-    if (first.byteLength < PART_BYTES) return new Uint8Array(first);
-    const query = "SELECT bytes FROM job_parts WHERE prediction_id = ? ORDER BY part";
-    const rest = this.#sql.exec<{ bytes: ArrayBuffer }>(query, id).toArray();
-    const parts = [first, ...rest.map(({ bytes }) => bytes)];
-    const whole = new Uint8Array(parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
-    let offset = 0;
-    for (const part of parts) {
-      whole.set(new Uint8Array(part), offset);
-      offset += part.byteLength;
-    }
-    return whole;
   }
 }
