@@ -51,7 +51,6 @@ export async function forkOfInput(
   return forkOf(from, {
     hubs: c.get("hubs"),
     config: c.get("config"),
-    bucket: c.env.FILES,
     keyName: c.get("keyName"),
     refuse,
     path: "input.from",

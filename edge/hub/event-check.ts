@@ -16,7 +16,8 @@ const BYTES_PER_TOKEN = 2;
 /** The fields of a prediction's input that its images must match. */
 const askedSchema = z.object({
   output_format: z.enum(OUTPUT_FORMATS),
-  num_previews: z.int(),
+  // Tokens that are only decoded have none.
+  num_previews: z.int().default(0),
   // Null or, in inputs of earlier releases, absent: the model's own.
   width: z.int().nullish(),
   height: z.int().nullish(),

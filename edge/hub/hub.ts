@@ -30,7 +30,7 @@ import type {
 import type { HubResult } from "../prediction/hub-result.ts";
 import { isFinal } from "../prediction/statuses.ts";
 import { keyOfOwnId } from "../prediction/own-id.ts";
-import { deleteImages } from "./storage/files.ts";
+import { deleteImages, maskOf } from "./storage/files.ts";
 import { expire } from "./storage/retention.ts";
 
 /** Maximum number of events that one call returns. */
@@ -192,9 +192,10 @@ export class Hub extends DurableObject<HubEnv> {
 
   /** A prediction of the key's owner, and its state after a step. Errors: rate_limited. */
   stateOf(id: string, keyName: string, step: number): Promise<HubResult<RecordedState>> {
-    return this.#read(keyName, () => {
-      const record = this.#record(this.#owned(id, keyName));
-      return { record, tokens: this.#parts.store.events.tokensAfter(id, step) };
+    return this.#read(keyName, async () => {
+      const row = this.#owned(id, keyName);
+      const tokens = this.#parts.store.events.tokensAfter(id, step);
+      return { record: this.#record(row), tokens, mask: await maskOf(this.env.FILES, row) };
     });
   }
 

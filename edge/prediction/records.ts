@@ -1,5 +1,6 @@
 // What request handlers and the hub exchange: plain data, since class instances do not survive RPC.
 
+import type { MaskChannel } from "@vqd/shared/editing/source.ts";
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import type { Priority } from "@vqd/shared/subjects.ts";
 import type { RateLimits, RateState } from "./rate-state.ts";
@@ -68,6 +69,8 @@ export interface InputFile {
   readonly name: string;
   readonly contentType: string;
   readonly bytes: number;
+  /** How it says what is held, if it does. */
+  readonly channel?: MaskChannel;
 }
 
 /** Everything the hub needs to dispatch a prediction and to report on it. */
@@ -182,6 +185,11 @@ export interface StoredEvent {
 /** A prediction, and its state after one of its steps. */
 export interface RecordedState {
   readonly record: PredictionRecord;
+  /** The file that says what is held, if any; null if it is no longer stored. */
+  readonly mask:
+    | { readonly bytes: Uint8Array<ArrayBuffer>; readonly channel: MaskChannel }
+    | null
+    | undefined;
   /** Class ids of all images as uint16 LE; null if the step has not been made, or is not recorded any more. */
   readonly tokens: Uint8Array<ArrayBuffer> | null;
 }

@@ -4,6 +4,8 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import type { PredictionRecord } from "../prediction/records.ts";
 
 const RETRY_SECONDS = 5;
+/** Fields whose files only a worker can decode; its error begins with the field's name. */
+const DECODED = /^(image|mask|tokens) (.+)$/s;
 /** Failures that a retry may well not run into again. */
 const RETRYABLE = new Set(["no_worker", "queue_unavailable", "queue_full", "attempts_exhausted"]);
 
@@ -20,8 +22,10 @@ export function failureOf(record: PredictionRecord, hasKey: boolean): VqdError {
   const code = record.errorCode ?? (isCanceled ? "canceled" : "internal");
   const message = record.errorMessage ?? "the prediction was canceled";
   const retryable = !hasKey && RETRYABLE.has(code);
+  const [, path, reason] = (code === "invalid_input" && DECODED.exec(message)) || [];
   return new VqdError(code, message, {
     retryable,
+    ...(path === undefined || reason === undefined ? {} : { errors: [{ path, message: reason }] }),
     ...(retryable ? { retryAfterSeconds: RETRY_SECONDS } : {}),
   });
 }

@@ -5,7 +5,9 @@ import { type Source, type SourceMask } from "@vqd/shared/editing/source.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { InvalidInputError } from "../pipeline/errors.ts";
 import { heldOfBits, openMask, pixelsOfFile } from "../pipeline/editing/mask.ts";
+import type { PipelineInfo } from "../pipeline/pipeline.ts";
 import {
+  heldOf,
   type MaskOf,
   openImage,
   openTokens,
@@ -27,7 +29,7 @@ export async function openSource(
   const pixels = info.latentHeight * info.latentWidth;
   if (source.type === "image") {
     const image = await SourceImage.open(own, "image");
-    const mask = await maskOf(source.mask, maskBytes, { image, pixels });
+    const mask = await maskOf(source.mask, maskBytes, { image, info });
     return openImage({ image, mask, strength: source.strength, feather: source.blend?.feather }, model);
   }
   const wanted = source.images * pixels * Uint16Array.BYTES_PER_ELEMENT;
@@ -47,7 +49,7 @@ export async function openSource(
     throw new InvalidInputError("tokens", `must be class ids from 0 to ${highest}${why}`);
   }
   const tokens = Array.from({ length: source.images }, (_, i) => ids.slice(i * pixels, (i + 1) * pixels));
-  const mask = await maskOf(source.mask, maskBytes, { image: undefined, pixels });
+  const mask = await maskOf(source.mask, maskBytes, { image: undefined, info });
   // The schema admits neither for tokens.
   if (mask === "image_alpha") throw new InvalidInputError("mask", "is of an image that is not given");
   return openTokens({ tokens, mask, start }, info);
@@ -56,11 +58,14 @@ export async function openSource(
 async function maskOf(
   mask: SourceMask | undefined,
   bytes: Uint8Array,
-  { image, pixels }: { image: SourceImage | undefined; pixels: number },
+  { image, info }: { image: SourceImage | undefined; info: PipelineInfo },
 ): Promise<MaskOf | undefined> {
   if (mask === undefined || mask.type === "image_alpha") return mask?.type;
-  if (mask.type === "tokens") return { held: heldOfBits(bytes, pixels) };
-  return { pixels: pixelsOfFile(await openMask(bytes, image), mask.channel) };
+  if (mask.type === "tokens") return { held: heldOfBits(bytes, info.latentHeight * info.latentWidth) };
+  const file = await openMask(bytes, image);
+  if (mask.channel !== "image_alpha") return { pixels: pixelsOfFile(file, mask.channel) };
+  const held = await heldOf({ pixels: (size) => file.transparency(size) }, info);
+  return held.includes(0) ? { held } : undefined;
 }
 
 /** Whether a job makes no step, so that nobody reads its prompts. */

@@ -4,6 +4,9 @@ import { z } from "zod";
 import { MAX_FEATHER, MAX_IMAGES, MAX_SOURCE_BYTES, MAX_TIMESTEPS } from "../limits.ts";
 import { ORDERS, SCHEDULERS } from "../sampling/choices.ts";
 
+export const MASK_CHANNELS = ["luminance", "alpha", "image_alpha"] as const;
+export type MaskChannel = (typeof MASK_CHANNELS)[number];
+
 const bytes = z.int().min(1).max(MAX_SOURCE_BYTES);
 
 /**
@@ -13,9 +16,10 @@ const bytes = z.int().min(1).max(MAX_SOURCE_BYTES);
 const maskSchema = z.discriminatedUnion("type", [
   /**
    * An image file of `bytes` bytes, after the source's. With an image it has the image's size in pixels; with tokens it is
-   * cropped and scaled as an image is. By luminance white is made anew, by alpha what is transparent.
+   * cropped and scaled as an image is. By luminance white is made anew, by alpha what is transparent. "image_alpha" is for tokens
+   * that were made from that image with the mask of this name: without transparent parts it holds nothing.
    */
-  z.strictObject({ type: z.literal("file"), channel: z.enum(["luminance", "alpha"]), bytes }),
+  z.strictObject({ type: z.literal("file"), channel: z.enum(MASK_CHANNELS), bytes }),
   /**
    * The transparent parts of the image itself, which start masked whatever the strength: there is nothing to begin with. Of an
    * image without any, everything is made anew, at the strength given.

@@ -281,8 +281,32 @@ describe("tokens", () => {
       tokens: expect.stringMatching(/\/tokens\.bin$/) as string,
     });
     const again = await created(input);
-    expect((await worker.take({ id: again.id })).source).toEqual(job.source);
+    const twin = await worker.take({ id: again.id });
+    expect(twin.source).toEqual(job.source);
     expect(worker.attachment).toEqual(raw);
+    await worker.play(twin);
+    await expect.poll(async () => (await get(again.id)).status).toBe("succeeded");
+  });
+
+  it("are an output too, in the size of the grid", async () => {
+    const { id } = await created({ prompt: "a", num_inference_steps: 1, output_format: "tokens" });
+    const job = await worker.take({ id });
+    const said = { type: "output", index: 0, format: "tokens", width: 2, height: 2, seed: 1 } as const;
+    await worker.say(job, { type: "started", worker: "a", numericsId: "n", resumedFrom: 0, total: 1 });
+    await worker.say(job, ...stepEvent(1, 1));
+    await worker.say(job, said, file);
+    await worker.say(job, { type: "succeeded", predictSeconds: 0.1 });
+    await expect.poll(async () => (await get(id)).status).toBe("succeeded");
+    const { output } = await get(id);
+    expect(output?.[0]).toMatch(/\/0\.vqt$/);
+    expect(await bytesAt(output?.[0])).toEqual(file);
+    // Which may be what the next one starts from.
+    const next = await created({ tokens: output?.[0] });
+    await worker.take({ id: next.id });
+    expect(worker.attachment).toEqual(raw);
+    const large = await created({ prompt: "a", output_format: "tokens" });
+    await worker.say(await worker.take({ id: large.id }), { ...said, width: 16 }, file);
+    await expect.poll(async () => (await get(large.id)).status).toBe("failed");
   });
 
   it("of several images make as many", async () => {

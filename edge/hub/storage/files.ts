@@ -4,6 +4,7 @@ import type { OutputEvent, PreviewEvent } from "@vqd/shared/events.ts";
 import { withSettings } from "@vqd/shared/metadata/settings.ts";
 import { TOKENS_MEDIA_TYPE } from "@vqd/shared/editing/tokens-file.ts";
 import { imageSettings } from "../../prediction/image-settings.ts";
+import type { RecordedState } from "../../prediction/records.ts";
 import type { PredictionRow } from "./prediction-row.ts";
 
 /** Time limit for a put: later events wait for it. */
@@ -96,6 +97,17 @@ export async function putInputs(
     await putFile(bucket, fileKey(inputCapability, name), attachment.subarray(at, at + bytes), contentType);
     at += bytes;
   }
+}
+
+/** The file that says what a prediction holds: undefined if none does, null if it is no longer stored. */
+export async function maskOf(
+  bucket: R2Bucket,
+  { inputCapability, inputFiles }: PredictionRow,
+): Promise<RecordedState["mask"]> {
+  const found = inputFiles.find(({ channel }) => channel !== undefined);
+  if (found?.channel === undefined) return undefined;
+  const file = await bucket.get(fileKey(inputCapability, found.name));
+  return file && { bytes: new Uint8Array(await file.arrayBuffer()), channel: found.channel };
 }
 
 /** What a prediction starts from, as it follows its job; undefined if it is no longer stored. */

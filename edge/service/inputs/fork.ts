@@ -2,12 +2,11 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import { isPredictionId } from "@vqd/shared/ids.ts";
+import type { MaskChannel } from "@vqd/shared/editing/source.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import type { Config } from "../../config.ts";
-import { fileKey } from "../../hub/storage/files.ts";
 import { isOwnId } from "../../prediction/own-id.ts";
 import { unwrap } from "../../prediction/hub-result.ts";
-import { linkedFile } from "../../prediction/input-links.ts";
 import { type ImageType, imageTypeOf } from "../../prediction/image-type.ts";
 import type { Hubs } from "../hubs.ts";
 import type { PredictionInput } from "../schemas.ts";
@@ -33,7 +32,7 @@ export interface Fork {
     | {
         readonly bytes: Uint8Array<ArrayBuffer>;
         readonly type: ImageType;
-        readonly channel: "luminance" | "alpha";
+        readonly channel: MaskChannel;
       }
     | undefined;
 }
@@ -41,7 +40,6 @@ export interface Fork {
 interface ForkContext {
   readonly hubs: Hubs;
   readonly config: Config;
-  readonly bucket: R2Bucket;
   readonly keyName: string;
   readonly refuse: Refuse;
   /** Path of the field in the body. */
@@ -51,7 +49,7 @@ interface ForkContext {
 /** The state that `from` names. Throws a VqdError: not_found unless the key's owner created the prediction, invalid_input. */
 export async function forkOf(
   { prediction, step }: NonNullable<PredictionInput["from"]>,
-  { hubs, config, bucket, keyName, refuse, path }: ForkContext,
+  { hubs, config, keyName, refuse, path }: ForkContext,
 ): Promise<Fork> {
   const missing = new VqdError("not_found", `${path}.prediction does not exist`, {
     errors: [{ path: `${path}.prediction`, message: "does not exist" }],
@@ -63,7 +61,7 @@ export async function forkOf(
   const id = named === undefined ? prediction : unwrap(named);
   const found = await hubs.ofPrediction(id).stateOf(id, keyName, step);
   if (!found.ok && found.error.code === "not_found") throw missing;
-  const { record, tokens } = unwrap(found);
+  const { record, tokens, mask } = unwrap(found);
   const { totalSteps, images, model, version } = record;
   const input = JSON.parse(record.inputJson) as Completed;
   if (step > totalSteps) refuse("from", `names step ${step} of a prediction of ${totalSteps} steps`);
@@ -72,6 +70,7 @@ export async function forkOf(
     const kept = `steps are kept for ${config.stepRetentionMs / 1_000} s after a prediction's end`;
     refuse("from", `names step ${step}, which is not recorded: ${kept}`);
   }
+  if (mask === null) refuse("from", "names a prediction whose mask has expired");
   return {
     input,
     version,
@@ -80,20 +79,9 @@ export async function forkOf(
     totalSteps,
     images,
     tokens: tokens ?? undefined,
-    mask: await maskOf(input, bucket, refuse),
+    mask:
+      mask === undefined || mask === null ? undefined : { ...mask, type: imageTypeOf(mask.bytes) ?? "png" },
   };
-}
-
-/** The mask of an edit. The image itself is the mask by its own alpha. */
-async function maskOf(input: Completed, bucket: R2Bucket, refuse: Refuse): Promise<Fork["mask"]> {
-  const isByAlpha = input.mask_channel === "alpha";
-  const link = input.mask ?? (isByAlpha ? input.image : null);
-  if (!link) return undefined;
-  const { capability, name } = linkedFile(link);
-  const file = await bucket.get(fileKey(capability, name));
-  if (file === null) return refuse("from", "names a prediction whose mask has expired");
-  const bytes = new Uint8Array(await file.arrayBuffer());
-  return { bytes, type: imageTypeOf(bytes) ?? "png", channel: isByAlpha ? "alpha" : "luminance" };
 }
 
 const SAMPLER = [

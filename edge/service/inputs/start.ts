@@ -1,11 +1,11 @@
 // What a job starts from: the source in the job, the bytes behind it, and how they are stored with the prediction.
 
-import type { Source, SourceMask } from "@vqd/shared/editing/source.ts";
+import type { MaskChannel, Source, SourceMask } from "@vqd/shared/editing/source.ts";
 import { IMAGE_TYPES } from "../../prediction/image-type.ts";
 import { type InputField, inputLink } from "../../prediction/input-links.ts";
 import type { InputFile } from "../../prediction/records.ts";
 import type { PredictionInput } from "../schemas.ts";
-import type { Beginning, InputImage, InputTokens } from "./beginning.ts";
+import type { Beginning, InputImage } from "./beginning.ts";
 import { isDecoding } from "./check.ts";
 import { type Fork, runOf } from "./fork.ts";
 
@@ -22,22 +22,29 @@ export interface Start {
   readonly fields: Partial<PredictionInput>;
 }
 
-/** A file with its place in the input. */
 interface Part {
-  readonly field: InputField;
   readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly file: InputFile;
+  readonly file: Omit<InputFile, "bytes">;
 }
 
-const imagePart = (field: "image" | "mask", { bytes, type }: Pick<InputImage, "bytes" | "type">): Part => ({
-  field,
+type Image = Pick<InputImage, "bytes" | "type">;
+
+const imagePart = ({ bytes, type }: Image, isMask: boolean): Part => ({
   bytes,
-  file: { field, name: `${field}.${type}`, contentType: IMAGE_TYPES[type], bytes: bytes.length },
+  file: {
+    field: "image",
+    name: `image.${type}`,
+    contentType: IMAGE_TYPES[type],
+    ...(isMask ? { channel: "image_alpha" } : {}),
+  },
 });
-const tokensPart = (bytes: Uint8Array<ArrayBuffer>): Part => ({
-  field: "tokens",
+const maskPart = ({ bytes, type }: Image, channel: MaskChannel, field: "mask" | null = "mask"): Part => ({
   bytes,
-  file: { field: "tokens", name: TOKENS_NAME, contentType: "application/octet-stream", bytes: bytes.length },
+  file: { field, name: `mask.${type}`, contentType: IMAGE_TYPES[type], channel },
+});
+const tokensPart = (bytes: Uint8Array<ArrayBuffer>, field: "tokens" | null = "tokens"): Part => ({
+  bytes,
+  file: { field, name: TOKENS_NAME, contentType: "application/octet-stream" },
 });
 
 function startOf(source: Source, parts: readonly Part[], fields: Partial<PredictionInput>): Start {
@@ -47,70 +54,53 @@ function startOf(source: Source, parts: readonly Part[], fields: Partial<Predict
     attachment.set(bytes, at);
     at += bytes.length;
   }
-  return { source, attachment, fields, files: parts.map(({ file }) => file) };
+  const files = parts.map(({ file, bytes }) => ({ ...file, bytes: bytes.length }));
+  return { source, attachment, fields, files };
 }
+
+const maskOf = ({ bytes, file }: Part): { mask: SourceMask } => ({
+  mask: { type: "file", channel: file.channel ?? "luminance", bytes: bytes.length },
+});
 
 /** The start of a prediction of its own; undefined if it starts from nothing. `input` has passed checkStart. */
 export function startOfInput(input: PredictionInput, { image, mask, tokens }: Beginning): Start | undefined {
-  if (image !== undefined) return imageStart(input, image, mask);
+  const channel = input.mask_channel ?? "luminance";
+  const part = mask && maskPart(mask, channel);
+  const strength = input.strength ?? (part === undefined ? DEFAULT_STRENGTH : 1);
+  const masked = part === undefined ? {} : { mask_channel: channel };
+  if (image !== undefined) return imageStart(input, image, part, strength);
   if (tokens === undefined) return undefined;
-  return isDecoding(input) ? decodingStart(tokens) : tokensStart(input, tokens, mask);
+  const { bytes, images } = tokens;
+  const source = { type: "tokens", images, bytes: bytes.length } as const;
+  // The state after the last step of a run of one step.
+  if (isDecoding(input)) return startOf({ ...source, step: 1 }, [tokensPart(bytes)], {});
+  const parts = [tokensPart(bytes), ...(part === undefined ? [] : [part])];
+  return startOf({ ...source, strength, ...(part && maskOf(part)) }, parts, { strength, ...masked });
 }
 
-function imageStart(input: PredictionInput, image: InputImage, mask: InputImage | undefined): Start {
-  const channel = input.mask_channel ?? "luminance";
-  const byAlpha = mask === undefined && channel === "alpha";
-  const isMasked = mask !== undefined || byAlpha;
-  const strength = input.strength ?? (mask === undefined ? DEFAULT_STRENGTH : 1);
+function imageStart(
+  input: PredictionInput,
+  image: InputImage,
+  mask: Part | undefined,
+  strength: number,
+): Start {
+  const isOwnMask = mask === undefined && input.mask_channel === "alpha";
+  const isMasked = mask !== undefined || isOwnMask;
   const feather = isMasked && input.output_format !== "tokens" ? (input.feather ?? DEFAULT_FEATHER) : null;
-  const ofMask = mask === undefined ? { type: "image_alpha" as const } : maskOf(mask, channel);
   const source: Source = {
     type: "image",
     bytes: image.bytes.length,
     strength,
-    ...(isMasked ? { mask: ofMask } : {}),
+    ...(isOwnMask ? { mask: { type: "image_alpha" } } : {}),
+    ...(mask && maskOf(mask)),
     ...(feather === null ? {} : { blend: { feather } }),
   };
-  return startOf(
-    source,
-    [imagePart("image", image), ...(mask === undefined ? [] : [imagePart("mask", mask)])],
-    {
-      strength,
-      ...(isMasked ? { mask_channel: channel } : {}),
-      ...(feather === null ? {} : { feather }),
-    },
-  );
-}
-
-const maskOf = ({ bytes }: Pick<InputImage, "bytes">, channel: "luminance" | "alpha"): SourceMask => ({
-  type: "file",
-  channel,
-  bytes: bytes.length,
-});
-
-function tokensStart(
-  input: PredictionInput,
-  { bytes, images }: InputTokens,
-  mask: InputImage | undefined,
-): Start {
-  const channel = input.mask_channel ?? "luminance";
-  const strength = input.strength ?? (mask === undefined ? DEFAULT_STRENGTH : 1);
-  const source: Source = {
-    type: "tokens",
-    images,
-    bytes: bytes.length,
+  return startOf(source, [imagePart(image, isOwnMask), ...(mask === undefined ? [] : [mask])], {
     strength,
-    ...(mask === undefined ? {} : { mask: maskOf(mask, channel) }),
-  };
-  return startOf(source, [tokensPart(bytes), ...(mask === undefined ? [] : [imagePart("mask", mask)])], {
-    strength,
-    ...(mask === undefined ? {} : { mask_channel: channel }),
+    ...(isMasked ? { mask_channel: input.mask_channel ?? "luminance" } : {}),
+    ...(feather === null ? {} : { feather }),
   });
 }
-
-/** Tokens that are only decoded: the state after the last step of a run of one step. */
-const decodingStart = ({ bytes, images }: InputTokens): Start =>
-  startOf({ type: "tokens", images, bytes: bytes.length, step: 1 }, [tokensPart(bytes)], {});
 
 /** The start of a fork, whose own timesteps are those of the completed `input`. `mask` replaces the one that was held before. */
 export function startOfFork(
@@ -124,23 +114,20 @@ export function startOfFork(
   const isSame = (["num_inference_steps", "scheduler", "order"] as const).every(
     (name) => before[name] === input[name],
   );
-  const held = mask === undefined ? fork.mask : { ...mask, channel: input.mask_channel ?? "luminance" };
+  const channel = input.mask_channel ?? "luminance";
+  // What is taken over has no field in the input, which has `from`.
+  const inherited = fork.mask && maskPart(fork.mask, fork.mask.channel, null);
+  const part = mask === undefined ? inherited : maskPart(mask, channel);
   const source: Source = {
     type: "tokens",
     images,
     bytes: tokens.length,
     step,
-    ...(held === undefined ? {} : { mask: maskOf(held, held.channel) }),
+    ...(part && maskOf(part)),
     ...(isSame ? {} : { run: runOf(before) }),
   };
-  // Not a field of a fork's input: it has `from` instead.
-  const state = { ...tokensPart(tokens).file, field: null };
-  const start = startOf(
-    source,
-    [tokensPart(tokens), ...(held === undefined ? [] : [imagePart("mask", held)])],
-    held === undefined ? {} : { mask_channel: held.channel },
-  );
-  return { ...start, files: [state, ...start.files.slice(1)] };
+  const parts = [tokensPart(tokens, null), ...(part === undefined ? [] : [part])];
+  return startOf(source, parts, mask === undefined ? {} : { mask_channel: channel });
 }
 
 /** The files' links, for the record's input. */

@@ -45,7 +45,8 @@ const gridOf = ({ latentWidth, latentHeight }: PipelineInfo): ImageSize => ({
   height: latentHeight,
 });
 
-async function heldOf(
+/** [L]: 1 for each token that a mask holds. */
+export async function heldOf(
   mask: { pixels: PixelMask } | { held: Uint8Array },
   info: PipelineInfo,
 ): Promise<Uint8Array> {
