@@ -84,7 +84,8 @@ const ROUTES: readonly Route[] = [
   { path: "/openapi.json", errors: PROBLEMS, open: true, get: getOpenApi },
   ...huggingfaceRoutes,
   { path: "/docs", errors: PROBLEMS, open: true, get: getPage("docs") },
-  { path: "/assets/:name", errors: PROBLEMS, open: true, get: getAsset },
+  { path: "/assets/:name", errors: PROBLEMS, open: true, get: getAsset("assets") },
+  { path: "/client/:name", errors: PROBLEMS, open: true, get: getAsset("client") },
 ];
 
 const READING: ReadonlySet<string> = new Set(["GET", "QUERY"]);

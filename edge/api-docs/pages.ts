@@ -10,6 +10,23 @@ const page = (description: string) => ({
   content: { "text/html": { schema: z.string() } },
 });
 
+const file = (
+  path: string,
+  operationId: string,
+  summary: string,
+  description: string,
+  example: string,
+): Operation => ({
+  method: "get",
+  path,
+  operationId,
+  summary,
+  tags,
+  ...OPEN,
+  request: { params: z.object({ name: z.string().openapi({ description, examples: [example] }) }) },
+  responses: { 200: { description: "The file." }, ...problems(404) },
+});
+
 export const pageOperations: readonly Operation[] = [
   {
     method: "get",
@@ -66,18 +83,6 @@ export const pageOperations: readonly Operation[] = [
     ...OPEN,
     responses: { 200: page("A page that shows this document.") },
   },
-  {
-    method: "get",
-    path: "/assets/{name}",
-    operationId: "getAsset",
-    summary: "Get a file of a page",
-    tags,
-    ...OPEN,
-    request: {
-      params: z.object({
-        name: z.string().openapi({ description: "A script, style sheet or icon.", examples: ["base.css"] }),
-      }),
-    },
-    responses: { 200: { description: "The file." }, ...problems(404) },
-  },
+  file("/assets/{name}", "getAsset", "Get a file of a page", "A script, style sheet or icon.", "base.css"),
+  file("/client/{name}", "getClient", "Get a file of the client", "A module of `@vqd/client`.", "index.js"),
 ];

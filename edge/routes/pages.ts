@@ -42,9 +42,11 @@ export const getPage =
   (c: AppContext): Promise<Response> =>
     serve(c, `/${name}.html`, PAGE_HEADERS);
 
-/** `GET /assets/{name}` */
-export function getAsset(c: AppContext): Promise<Response> {
-  const name = c.req.param("name") ?? "";
-  if (!NAME.test(name)) throw new VqdError("not_found", "there is nothing at this path");
-  return serve(c, `/assets/${name}`);
-}
+/** `GET /assets/{name}` and `GET /client/{name}` */
+export const getAsset =
+  (folder: "assets" | "client") =>
+  (c: AppContext): Promise<Response> => {
+    const name = c.req.param("name") ?? "";
+    if (!NAME.test(name)) throw new VqdError("not_found", "there is nothing at this path");
+    return serve(c, `/${folder}/${name}`);
+  };

@@ -6,6 +6,7 @@ COPY package.json package-lock.json .npmrc ./
 COPY shared/package.json shared/
 COPY edge/package.json edge/
 COPY gpu-worker/package.json gpu-worker/
+COPY infra/openapi/package.json infra/openapi/
 # .npmrc lets no install script run; those of workerd and esbuild check their binaries.
 RUN npm ci --no-audit --no-fund \
  && npm rebuild --ignore-scripts=false esbuild workerd

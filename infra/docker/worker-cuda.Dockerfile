@@ -7,6 +7,7 @@ COPY package.json package-lock.json .npmrc ./
 COPY shared/package.json shared/
 COPY edge/package.json edge/
 COPY gpu-worker/package.json gpu-worker/
+COPY infra/openapi/package.json infra/openapi/
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund --workspace=@vqd/gpu-worker --workspace=@vqd/shared \
  && npm cache clean --force
 # The package's own installer fetches the library that belongs to its version.

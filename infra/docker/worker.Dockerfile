@@ -6,6 +6,7 @@ COPY package.json package-lock.json .npmrc ./
 COPY shared/package.json shared/
 COPY edge/package.json edge/
 COPY gpu-worker/package.json gpu-worker/
+COPY infra/openapi/package.json infra/openapi/
 # Of the worker's half only; no script of a package is run.
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund --workspace=@vqd/gpu-worker --workspace=@vqd/shared \
  && npm cache clean --force

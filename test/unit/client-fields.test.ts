@@ -16,7 +16,13 @@ import {
   versionSchema,
 } from "../../edge/api-docs/answers.ts";
 import { textToImageSchema } from "../../edge/huggingface/schema.ts";
-import { type GenerateImages, generateImagesSchema, ignoredOf } from "../../edge/openai/schema.ts";
+import {
+  editImagesSchema,
+  type GenerateImages,
+  generateImagesSchema,
+  ignoredOf,
+  variationSchema,
+} from "../../edge/openai/schema.ts";
 import { deploymentSchema } from "../../edge/replicate/schema.ts";
 import { createPredictionSchema, predictionInputSchema } from "../../edge/service/schemas.ts";
 
@@ -30,14 +36,13 @@ type Rows<T> = { readonly [F in keyof Required<Named<T>>]: Row<T[F & keyof T]> }
 type Values<T> = Readonly<Record<NonNullable<T> & string, Decision>>;
 
 type ImageParams = OpenAI.Images.ImageGenerateParamsStreaming;
-const OPENAI: Rows<ImageParams> = {
+const OPENAI_COMMON = {
   prompt: ["taken", "fox"],
   background: ["taken", "opaque"],
   complexity: ["ignored", "low"],
   frame_count: ["refused", 2],
   frame_duration_ms: ["refused", 100],
   model: ["taken", "vqd/emoji"],
-  moderation: ["ignored", "low"],
   n: ["taken", 2],
   output_compression: ["taken", 50],
   output_format: ["taken", "webp"],
@@ -47,9 +52,13 @@ const OPENAI: Rows<ImageParams> = {
   safety_identifier: ["taken", "someone"],
   size: ["taken", "256x256"],
   stream: ["taken", true],
-  style: ["ignored", "vivid"],
   svg: ["refused", { model: "any" }],
   user: ["taken", "someone"],
+} satisfies Partial<Rows<ImageParams>>;
+const OPENAI: Rows<ImageParams> = {
+  ...OPENAI_COMMON,
+  moderation: ["ignored", "low"],
+  style: ["ignored", "vivid"],
 };
 const OPENAI_VALUES: {
   readonly [
@@ -79,6 +88,19 @@ const OPENAI_VALUES: {
   style: { vivid: "ignored", natural: "ignored" },
   moderation: { low: "ignored", auto: "ignored" },
   complexity: { low: "ignored", medium: "ignored", high: "ignored" },
+};
+
+/** Beside the files, of which `image` and `mask` are taken, and `markup` is not known. */
+const OPENAI_EDIT: Rows<Omit<OpenAI.Images.ImageEditParamsStreaming, "image" | "mask" | "markup">> = {
+  ...OPENAI_COMMON,
+  input_fidelity: ["ignored", "high"],
+};
+const OPENAI_VARIATION: Rows<Omit<OpenAI.Images.ImageCreateVariationParams, "image">> = {
+  model: ["taken", "vqd/emoji"],
+  n: ["taken", 2],
+  response_format: ["taken", "url"],
+  size: ["taken", "256x256"],
+  user: ["taken", "someone"],
 };
 
 /** The AI SDK sends these by OpenAI's names. */
@@ -126,10 +148,16 @@ const AI_REPLICATE: Rows<Omit<Named<ReplicateImageModelOptions>, "maxWaitTimeInS
   negative_prompt: ["taken", "hat"],
   output_format: ["taken", "jpg"],
   output_quality: ["taken", 50],
-  strength: ["refused", 0.5],
+  strength: ["taken", 0.5],
 };
 
 const snakeCase = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
+const OPENAI_SCHEMAS: ReadonlySet<z.ZodType> = new Set<z.ZodType>([
+  generateImagesSchema,
+  editImagesSchema,
+  variationSchema,
+]);
 
 /** What the schema does with a field that `wrap` puts into a body. */
 function decisionOf(schema: z.ZodType, field: string, body: object): Decision {
@@ -141,13 +169,15 @@ function decisionOf(schema: z.ZodType, field: string, body: object): Decision {
     expect(paths).toContain(field);
     return "refused";
   }
-  const isImages = schema === (generateImagesSchema as z.ZodType);
+  const isImages = OPENAI_SCHEMAS.has(schema);
   return isImages && ignoredOf(parsed.data as GenerateImages).includes(field) ? "ignored" : "taken";
 }
 
 const PROMPT = { prompt: "fox" };
 const BODIES = {
   openai: [generateImagesSchema, (field: object) => ({ ...PROMPT, ...field })],
+  edit: [editImagesSchema, (field: object) => ({ ...PROMPT, ...field })],
+  variation: [variationSchema, (field: object) => field],
   huggingface: [textToImageSchema, (field: object) => ({ inputs: "fox", parameters: field })],
   replicate: [createPredictionSchema, (field: object) => ({ input: PROMPT, ...field })],
   input: [predictionInputSchema, (field: object) => ({ ...PROMPT, ...field })],
@@ -155,6 +185,8 @@ const BODIES = {
 
 describe.each([
   ["openai", "openai", OPENAI],
+  ["openai's edits", "edit", OPENAI_EDIT],
+  ["openai's variations", "variation", OPENAI_VARIATION],
   ["the AI SDK's openai", "openai", AI_OPENAI],
   ["@huggingface/inference", "huggingface", HUGGINGFACE],
   ["replicate", "replicate", REPLICATE],

@@ -1,6 +1,7 @@
 // The API key: asked for, shown with its owner, and never replaced by a link without a question.
 
-import { ApiError, isKeyRemembered, request, storedKey, storeKey } from "./api.js";
+import { VqdError } from "../client/index.js";
+import { client, isKeyRemembered, storedKey, storeKey } from "./api.js";
 import { byId } from "./dom.js";
 
 const panel = byId("key-panel", HTMLDetailsElement);
@@ -33,11 +34,11 @@ export function askForKey(reason) {
 }
 
 /**
- * The name of a key's owner. Throws an ApiError.
+ * The name of a key's owner. Throws a VqdError.
  * @param {string} key
  * @returns {Promise<string>}
  */
-const ownerOf = async (key) => (await request("v1/account", undefined, key)).username;
+const ownerOf = async (key) => (await client.request("v1/account", { apiKey: key })).username;
 
 /** Shows which key is used, and whose it is. */
 export function showKeyState() {
@@ -56,7 +57,7 @@ async function showOwner(key, state) {
     if (storedKey() === key) state.textContent = `API key: ${ending(key)} of ${owner}`;
   } catch (error) {
     // What is wrong with the key is shown where it is used.
-    if (!(error instanceof ApiError)) throw error;
+    if (!(error instanceof VqdError)) throw error;
   }
 }
 
@@ -69,10 +70,10 @@ export async function offerKey(key) {
   /** @type {string} */
   let owner;
   try {
-    if (!KEY.test(key)) throw new ApiError(401, "");
+    if (!KEY.test(key)) throw new VqdError("", { status: 401 });
     owner = await ownerOf(key);
   } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
+    if (!(error instanceof VqdError)) throw error;
     return askForKey(error.status === 401 ? "The API key in the link is invalid." : error.message);
   }
   // Another page may change the address while the question is open: what is accepted must be what was read.

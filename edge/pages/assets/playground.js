@@ -1,10 +1,10 @@
 // The playground: turns settings into a prediction, follows it step by step, and shows images to share and reproduce.
 
-import { ApiError, follow, local, request, storedKey } from "./api.js";
+import { VqdError } from "../client/index.js";
+import { client, local, storedKey } from "./api.js";
 import { byId, copyFrom, make } from "./dom.js";
 import { createHistory, thumbnailOf } from "./history.js";
 import { askForKey, offerKey, onKeyEntered, showKeyState } from "./key.js";
-import { paletteOf, tokensOf } from "./painter.js";
 import {
   clearFieldErrors,
   fromFragment,
@@ -37,7 +37,7 @@ let cancelUrl;
 
 /** @param {unknown} error */
 function showError(error) {
-  if (!(error instanceof ApiError)) throw error;
+  if (!(error instanceof VqdError)) throw error;
   if (error.status === 401)
     return askForKey(storedKey() === null ? "An API key is required." : "This API key is invalid.");
   const rest = showFieldErrors(error.errors);
@@ -61,8 +61,7 @@ async function loadModels() {
     return;
   }
   try {
-    const { data } = await request("v1/models");
-    showModels(data);
+    showModels(await client.models());
   } catch (error) {
     showError(error);
   }
@@ -73,7 +72,7 @@ async function loadModels() {
 /** @param {string} model @param {string} version */
 async function usePalette(model, version) {
   try {
-    const palette = await paletteOf(model, version);
+    const palette = await client.palette(model, version);
     stage.setAspect(palette.width, palette.height);
     stage.setPalette(palette);
   } catch {
@@ -84,29 +83,18 @@ async function usePalette(model, version) {
 
 /** @param {any} prediction */
 async function followPrediction(prediction) {
-  const { model, version, urls } = prediction;
+  const { model, version } = prediction;
   void usePalette(model, version);
   /** @type {Promise<unknown>[]} */
   const images = [];
-  await follow(local(urls.stream), {
-    onDisconnect: () => stage.say("Connection lost; resuming…"),
-    onEvent(type, data) {
-      if (type === "started") stage.say("Started");
-      if (type === "step") {
-        const { step, total, masked, images: count, tokens } = JSON.parse(data);
-        stage.addStep({ step, total, masked, tokens: tokensOf(tokens, count) });
-      }
-      if (type === "preview") {
-        const { index, url } = JSON.parse(data);
-        // It does not matter if a preview cannot be loaded.
-        stage.showPartial(index, local(url)).catch(() => {});
-      }
-      if (type === "output") {
-        const index = Number(/(\d+)\.\w+$/.exec(data)?.[1] ?? 0);
-        images.push(stage.showImage(index, local(data)));
-      }
-    },
-  });
+  const onDisconnect = () => stage.say("Connection lost; resuming…");
+  for await (const { type, data } of client.events(prediction, { onDisconnect })) {
+    if (type === "started") stage.say("Started");
+    if (type === "step") stage.addStep(data);
+    // It does not matter if a preview cannot be loaded.
+    if (type === "preview") stage.showPartial(data.index, local(data.url)).catch(() => {});
+    if (type === "output") images.push(stage.showImage(data.index, local(data.url)));
+  }
   return Promise.all(images);
 }
 
@@ -143,7 +131,9 @@ async function run() {
   makeButton.disabled = true;
   form.setAttribute("aria-busy", "true");
   try {
-    const created = await request("v1/predictions", { ...(model === undefined ? {} : { model }), input });
+    const created = await client.request("v1/predictions", {
+      body: { ...(model === undefined ? {} : { model }), input },
+    });
     cancelUrl = created.urls.cancel;
     cancelButton.disabled = false;
     stage.start({ images: created.metrics.image_count, prompt: String(created.input.prompt) });
@@ -153,7 +143,7 @@ async function run() {
     history.replaceState(null, "", `#${toFragment({ ...(model === undefined ? {} : { model }), ...input })}`);
     show(created.model, settings);
     const [image] = await followPrediction(created);
-    const ended = await request(local(created.urls.get));
+    const ended = await client.request(created.urls.get);
     stage.finish(summary(ended));
     if (ended.status === "succeeded" && image instanceof HTMLImageElement) {
       const files = ended.output.map(local);
@@ -178,7 +168,7 @@ async function cancel() {
   if (cancelUrl === undefined) return;
   stage.say("Canceling…");
   // This also ends the event stream.
-  await request(local(cancelUrl), {}).catch(showError);
+  await client.request(cancelUrl, { method: "POST" }).catch(showError);
 }
 
 form.addEventListener("submit", (event) => {

@@ -1,7 +1,7 @@
 // The stage: shows tokens as they are unmasked, finished images, progress, and the replay of the steps.
 
 import { byId, make } from "./dom.js";
-import { paint } from "./painter.js";
+import { paint } from "../client/index.js";
 
 const tiles = byId("images", HTMLElement);
 const empty = byId("empty", HTMLElement);
@@ -31,7 +31,7 @@ export class Stage {
   #tiles = [];
   /** @type {Step[]} */
   #steps = [];
-  /** @type {import("./painter.js").Palette | undefined} */
+  /** @type {import("../client/types.d.ts").Palette | undefined} */
   #palette;
   #announced = 0;
   /** The step on display; 0 for the newest. */
@@ -67,7 +67,7 @@ export class Stage {
     tiles.style.setProperty("--aspect", String(width / height));
   }
 
-  /** @param {import("./painter.js").Palette} palette */
+  /** @param {import("../client/types.d.ts").Palette} palette */
   setPalette(palette) {
     this.#palette = palette;
     this.#show();
