@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { printable } from "@vqd/shared/log.ts";
 import { type Command, UsageError } from "./cli/command.ts";
 import { convert } from "./cli/commands/convert.ts";
+import { decode } from "./cli/commands/decode.ts";
 import { doctor } from "./cli/commands/doctor.ts";
 import { encode } from "./cli/commands/encode.ts";
 import { generate } from "./cli/commands/generate.ts";
@@ -21,6 +22,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   inspect,
   convert,
   encode,
+  decode,
   parity,
   golden,
   streams,

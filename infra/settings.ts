@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Command } from "../gpu-worker/cli/command.ts";
 import { convert } from "../gpu-worker/cli/commands/convert.ts";
+import { decode } from "../gpu-worker/cli/commands/decode.ts";
 import { doctor } from "../gpu-worker/cli/commands/doctor.ts";
 import { encode } from "../gpu-worker/cli/commands/encode.ts";
 import { generate } from "../gpu-worker/cli/commands/generate.ts";
@@ -51,6 +52,7 @@ const CLI: readonly Command[] = [
   inspect,
   convert,
   encode,
+  decode,
   parity,
   golden,
   streams,

@@ -10,6 +10,8 @@ export interface ImageSettings extends SamplerSettings {
   readonly numInferenceSteps: number;
   readonly guidanceScale: number;
   readonly truncationRate: number;
+  /** Of an image that started from another, 0 to 1; undefined if that is not known or it did not. */
+  readonly strength?: number | undefined;
   readonly seed: JsonSeed;
   /** Index among the images with this seed, which together with it determines the noise. */
   readonly place: number;
@@ -43,6 +45,7 @@ export function parametersOf(settings: ImageSettings): string {
     ["Size", `${width}x${height}`],
     ["Model hash", settings.version.slice(0, HASH_DIGITS)],
     ["Model", settings.model],
+    ["Denoising strength", settings.strength],
     ["Temperature", unlessNeutral(settings, "temperature")],
     ["Truncation rate", settings.truncationRate === 1 ? undefined : settings.truncationRate],
     ["Remasking", unlessNeutral(settings, "remasking")],

@@ -5,6 +5,9 @@ import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import type { Job } from "@vqd/shared/job.ts";
+import { modelKey } from "@vqd/shared/model.ts";
+import sharp from "sharp";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
 import { recordGolden } from "../../gpu-worker/serving/self-check.ts";
@@ -17,6 +20,8 @@ import {
   stepNumbers,
   upTo,
 } from "./support/client.ts";
+import { makeJob } from "../support/job.ts";
+import { TestEdge } from "./support/jobs.ts";
 import { startTestStack, type TestStack, TINY_MODEL } from "./support/stack.ts";
 
 const STEPS = 40;
@@ -69,6 +74,80 @@ it.each([
   expect(Buffer.from(await image.arrayBuffer()).equals(undisturbed)).toBe(true);
   await test.stack.waitReady();
 });
+
+it.each([
+  ["an edit", { order: "confidence", remasking: 0.1 }, 1],
+  ["a variation", { order: "posterior" }, 0.9],
+] as const)(
+  "goes on elsewhere with %s, which depends on its image only until then",
+  async (_name, sampler, strength) => {
+    const { stack, url } = test;
+    const { models } = (await (await fetch(`${url}/healthz`)).json()) as { models: Pick<Job, "version">[] };
+    const [model] = models;
+    if (model === undefined) throw new Error("no model");
+    const image = await sharp({ create: { width: 200, height: 100, channels: 3, background: "orange" } })
+      .composite([
+        {
+          input: await sharp({ create: { width: 40, height: 50, channels: 3, background: "navy" } })
+            .png()
+            .toBuffer(),
+        },
+      ])
+      .jpeg()
+      .toBuffer();
+    const mask = await sharp({ create: { width: 200, height: 100, channels: 3, background: "black" } })
+      .composite([
+        {
+          input: await sharp({ create: { width: 60, height: 60, channels: 3, background: "white" } })
+            .png()
+            .toBuffer(),
+        },
+      ])
+      .png()
+      .toBuffer();
+    const source: Job["source"] = {
+      type: "image",
+      bytes: image.length,
+      mask: { type: "file", channel: "luminance", bytes: mask.length },
+      strength,
+      blend: { feather: 3 },
+    };
+    const settings = {
+      model: "vqd/short",
+      version: model.version,
+      prompts: [Array<number>(32).fill(5)],
+    };
+    // No hub follows this shard.
+    const jobOf = (): Job =>
+      makeJob({
+        ...settings,
+        ...sampler,
+        source,
+        shard: 900,
+        scheduler: "strided",
+        numInferenceSteps: STEPS,
+      });
+    const edge = await TestEdge.connect({ url: stack.natsUrl, passwords: stack.passwords });
+    try {
+      const [whole, broken] = [jobOf(), jobOf()];
+      const key = modelKey({ name: whole.model, version: whole.version });
+      const attached = Buffer.concat([image, mask]);
+      await edge.send(whole, key, attached);
+      expect(await edge.endOf(whole.id), JSON.stringify(edge.eventsOf(whole.id))).toBe("succeeded");
+      await edge.send(broken, key, attached);
+      const steps = (): number => edge.eventsOf(broken.id).filter(({ type }) => type === "step").length;
+      await expect.poll(steps, { interval: 5, timeout: 20_000 }).toBeGreaterThan(8);
+      await expect.poll(() => startedOn(broken.id).length).toBe(1);
+      await stack.workers[test.workerOf(broken.id) - 1]?.kill("SIGKILL");
+      expect(await edge.endOf(broken.id)).toBe("succeeded");
+      expect(new Set(startedOn(broken.id)).size).toBe(2);
+      expect(edge.filesOf(broken.id)).toEqual(edge.filesOf(whole.id));
+    } finally {
+      await edge.close();
+    }
+    await stack.waitReady();
+  },
+);
 
 it("shares the queue between two workers", async () => {
   const created = await Promise.all(

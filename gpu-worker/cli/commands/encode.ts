@@ -1,12 +1,13 @@
 // `vqd encode`: passes an image through the VQ model, to codes and back.
 
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, extname, resolve } from "node:path";
-import sharp from "sharp";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
+import { SourceImage } from "../../pipeline/editing/source-image.ts";
 import { encodeImageFile, type RgbImage } from "../../pipeline/image.ts";
 import { type Command, readArguments, stringOptions, UsageError } from "../command.ts";
 import { loadPipeline, MODEL_HELP, MODEL_OPTIONS } from "../model-options.ts";
+import { checkEnding, tokensFileOf } from "../tokens.ts";
 
 const USAGE = "vqd encode IMAGE";
 
@@ -17,13 +18,11 @@ decodes them again. Prints how close the result is to the cropped image, in dB (
 
 Options:
   --out FILE               decoded image, .png, .webp or .jpg                        [encoded.png]
-  --tokens FILE            write the codes, row by row, as JSON
+  --tokens FILE            write the codes, which \`vqd decode\` reads, to a .vqt or .json file
 ${MODEL_HELP}  -h, --help               this text
 `;
 
 const FORMATS = { ".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg" } as const;
-/** An image larger than this is more likely an attack on the decoder than an image. */
-const MAX_INPUT_PIXELS = 100_000_000;
 
 export const encode: Command = {
   summary: "encode an image to codes and back",
@@ -37,9 +36,10 @@ export const encode: Command = {
     if (format === undefined) {
       throw new UsageError(`--out ends in ${JSON.stringify(extname(out))}, not in .png, .webp or .jpg`);
     }
+    if (values["tokens"] !== undefined) checkEnding(values["tokens"]);
     const pipeline = await loadPipeline(values);
     try {
-      const { imageWidth, imageHeight, latentWidth, latentHeight, name, version } = pipeline.info;
+      const { imageWidth, imageHeight } = pipeline.info;
       const image = await readImage(file, imageWidth, imageHeight);
       const codes = await pipeline.encodeImage(image);
       const [decoded] = await pipeline.decode([codes]);
@@ -48,8 +48,7 @@ export const encode: Command = {
       process.stdout.write(`${out}\n`);
       if (values["tokens"] !== undefined) {
         const path = resolve(values["tokens"]);
-        const tokens = { model: name, version, width: latentWidth, height: latentHeight, tokens: [...codes] };
-        writeFile(path, `${JSON.stringify(tokens)}\n`);
+        writeFile(path, tokensFileOf(path, codes, pipeline.info));
         process.stdout.write(`${path}\n`);
       }
       process.stdout.write(`PSNR ${psnr(image.data, decoded.data).toFixed(2)} dB\n`);
@@ -62,14 +61,8 @@ export const encode: Command = {
 /** The centre of the image at the given size, upright, on white where it is transparent. */
 async function readImage(file: string, width: number, height: number): Promise<RgbImage> {
   try {
-    const data = await sharp(file, { limitInputPixels: MAX_INPUT_PIXELS })
-      .rotate()
-      .resize(width, height, { fit: "cover" })
-      .flatten({ background: "white" })
-      .toColourspace("srgb")
-      .raw()
-      .toBuffer();
-    return { width, height, data };
+    const image = await SourceImage.open(readFileSync(file), "it");
+    return await image.rgb({ width, height });
   } catch (cause) {
     throw new Error(`${file}: not a readable image: ${cause instanceof Error ? cause.message : ""}`, {
       cause,

@@ -21,7 +21,8 @@ import {
   samplerConflict,
   type SamplerSettings,
 } from "@vqd/shared/sampling/sampler.ts";
-import { type ImageSettings, withSettings } from "@vqd/shared/metadata/settings.ts";
+import { withSettings } from "@vqd/shared/metadata/settings.ts";
+import { encodeTokensFile } from "@vqd/shared/editing/tokens-file.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { parseSeed, SEED_RANGE, toJsonSeed } from "@vqd/shared/sampling/seed.ts";
 import { type CallOptions, placeOfSeed } from "../../pipeline/call.ts";
@@ -30,6 +31,8 @@ import type { VQDiffusionPipeline } from "../../pipeline/pipeline.ts";
 import { defaultModelName } from "../../serving/manifest.ts";
 import { choiceOption, type Command, numberOption, stringOptions, UsageError } from "../command.ts";
 import { loadPipeline, MODEL_HELP, MODEL_OPTIONS } from "../model-options.ts";
+import { readSource, SOURCE_HELP, SOURCE_OPTIONS } from "../source-options.ts";
+import { TOKENS_ENDING } from "../tokens.ts";
 import { createProgress } from "../progress.ts";
 
 const help = `Usage: vqd generate PROMPT [options]
@@ -54,12 +57,19 @@ Options:
   --negative-prompt TEXT   what to steer away from, with a guidance scale above 1
   --prompt-too-long WHAT   truncate a prompt longer than the model's limit, or error [truncate]
   --num-images N           images to generate, 1 to ${MAX_IMAGES}                                        [1]
-  --format FORMAT          png, webp or jpeg (or jpg)                 [by the extension of --out]
+${SOURCE_HELP}  --format FORMAT          png, webp, jpeg (or jpg) or tokens (.vqt), which \`vqd decode\` makes an
+                           image of                                   [by the extension of --out]
   --no-settings            PNG files without the prompt and the settings they were made with
 ${MODEL_HELP}  -h, --help               this text
 `;
 
-const FORMAT_BY_ENDING = { ".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg" } as const;
+const FORMAT_BY_ENDING = {
+  ".png": "png",
+  ".webp": "webp",
+  ".jpg": "jpeg",
+  ".jpeg": "jpeg",
+  [TOKENS_ENDING]: "tokens",
+} as const;
 
 const OPTIONS = [
   "out",
@@ -79,6 +89,7 @@ const OPTIONS = [
   "prompt-too-long",
   "num-images",
   "format",
+  ...SOURCE_OPTIONS,
 ] as const;
 
 export const generate: Command = {
@@ -101,6 +112,7 @@ export const generate: Command = {
     const whenTooLong = choiceOption(values, "prompt-too-long", ["truncate", "error"]);
     const preset = PRESETS[choiceOption(values, "preset", PRESET_NAMES) ?? "best"];
     const sampler = readSampler(values, preset);
+    const source = readSource(values);
     const steps = numberOption(values, "steps", { min: 1, max: MAX_TIMESTEPS, integer: true });
     const negativePrompt = values["negative-prompt"]?.trim() ? values["negative-prompt"] : undefined;
     // If the folder cannot be created, say so before the work rather than after it.
@@ -114,35 +126,48 @@ export const generate: Command = {
       if (conflict) throw new UsageError(`--negative-prompt ${conflict}`);
       checkLength(pipeline, "the prompt", prompt, whenTooLong);
       checkLength(pipeline, "--negative-prompt", negativePrompt ?? "", whenTooLong);
+      const given = source(info);
       const startedAt = performance.now();
       const progress = createProgress(process.stderr, "denoising");
-      const { images, seeds } = await pipeline.call({
+      const { images, latents, seeds } = await pipeline.call({
         prompt,
+        ...given,
         negativePrompt,
         ...settings,
         ...sampler,
         numInferenceSteps,
+        outputType: format === "tokens" ? "latents" : "image",
         onStep: (step, total) => progress.update(step, total),
       });
       progress.finish();
-      for (const [index, image] of images.entries()) {
-        const path = images.length === 1 ? out : numbered(out, index);
+      const fileOf = async (index: number): Promise<Uint8Array> => {
+        if (format === "tokens") {
+          const { version, latentHeight: height, latentWidth: width, numEmbeddings } = info;
+          const tokens = latents[index] ?? outOfBounds();
+          return encodeTokensFile({ version, height, width, tokens }, numEmbeddings + 1);
+        }
+        const image = images[index] ?? outOfBounds();
         const file = new Uint8Array(await encodeImageFile(image, format));
-        const described: ImageSettings = {
+        if (flags.has("no-settings")) return file;
+        return withSettings(file, {
           ...sampler,
           prompt,
           negativePrompt: negativePrompt ?? null,
           numInferenceSteps,
           guidanceScale: Math.max(guidanceScale, MIN_GUIDANCE_SCALE),
           truncationRate: settings.truncationRate ?? 1,
+          strength: given.strength,
           seed: toJsonSeed(seeds[index] ?? outOfBounds()),
           place: placeOfSeed(seeds, index),
           width: image.width,
           height: image.height,
           model: defaultModelName(info.name),
           version: info.version,
-        };
-        writeFileSync(path, flags.has("no-settings") ? file : withSettings(file, described));
+        });
+      };
+      for (const index of latents.keys()) {
+        const path = latents.length === 1 ? out : numbered(out, index);
+        writeFileSync(path, await fileOf(index));
         process.stdout.write(`${path}\n`);
       }
       const seconds = (performance.now() - startedAt) / 1000;
@@ -230,12 +255,14 @@ function readPrompt(positionals: readonly string[]): string {
 }
 
 function readFormat(values: Values, out: string) {
-  const given = choiceOption(values, "format", ["png", "webp", "jpeg", "jpg"]);
+  const given = choiceOption(values, "format", ["png", "webp", "jpeg", "jpg", "tokens"]);
   if (given !== undefined) return given === "jpg" ? "jpeg" : given;
   const ending = extname(out).toLowerCase();
   const format = FORMAT_BY_ENDING[ending as keyof typeof FORMAT_BY_ENDING];
   if (format === undefined) {
-    throw new UsageError(`--out ends in ${JSON.stringify(ending)}, not in .png, .webp or .jpg; use --format`);
+    throw new UsageError(
+      `--out ends in ${JSON.stringify(ending)}, not in .png, .webp, .jpg or ${TOKENS_ENDING}; use --format`,
+    );
   }
   return format;
 }

@@ -2,6 +2,7 @@
 
 import sharp, { type Sharp } from "sharp";
 import { MAX_SOURCE_PIXELS } from "@vqd/shared/limits.ts";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { InvalidInputError } from "../errors.ts";
 import type { ImageSize, RgbImage } from "../image.ts";
 
@@ -72,25 +73,21 @@ export class SourceImage {
     return { width: size.width, height: size.height, data };
   }
 
-  /** 0 for black to 255 for white, of each pixel; black where it is transparent. */
-  luminance(size: ImageSize): Promise<Uint8Array> {
-    return this.#pixels(this.#interpolated(size).flatten({ background: "black" }).toColourspace("b-w"));
+  /** 0 for black to 255 for white, the mean of what each pixel covers; black where it is transparent. */
+  async luminance(size: ImageSize): Promise<Uint8Array> {
+    const plane = await this.#pixels(this.#open().flatten({ background: "black" }).toColourspace("b-w"));
+    return means(plane, this.size, size);
   }
 
-  /** 0 for opaque to 255 for transparent, of each pixel. */
+  /** 0 for opaque to 255 for transparent, the mean of what each pixel covers. */
   async transparency(size: ImageSize): Promise<Uint8Array> {
     if (!this.hasAlpha) return new Uint8Array(size.width * size.height);
-    const alpha = await this.#pixels(this.#interpolated(size).extractChannel("alpha").toColourspace("b-w"));
-    return alpha.map((opacity) => 255 - opacity);
+    const alpha = await this.#pixels(this.#open().extractChannel("alpha").toColourspace("b-w"));
+    return means(alpha, this.size, size).map((opacity) => 255 - opacity);
   }
 
   #covering({ width, height }: ImageSize): Sharp {
     return this.#open().resize(width, height, { fit: "cover", position: "centre" });
-  }
-
-  /** Without the overshoot of sharper kernels, which would free pixels beside those of a mask. */
-  #interpolated({ width, height }: ImageSize): Sharp {
-    return this.#open().resize(width, height, { fit: "cover", position: "centre", kernel: "linear" });
   }
 
   async #pixels(image: Sharp): Promise<Uint8Array> {
@@ -102,4 +99,34 @@ export class SourceImage {
       });
     }
   }
+}
+
+/**
+ * A plane of one byte per pixel, scaled to cover `size`, its centre cut out: each pixel is the mean of those that it covers, the
+ * partly covered included. A filter as for colours would reach further, and so beyond the edges of a mask.
+ */
+function means(plane: Uint8Array, from: ImageSize, size: ImageSize): Uint8Array {
+  const step = Math.min(from.width / size.width, from.height / size.height);
+  const ranges = (length: number, wanted: number): [number, number][] => {
+    const first = (length - wanted * step) / 2;
+    // Rounding must not let a range reach into a pixel that it only touches.
+    const exact = (place: number): number => Math.round(place * 1e6) / 1e6;
+    return Array.from({ length: wanted }, (_, i) => [
+      Math.max(0, Math.floor(exact(first + i * step))),
+      Math.min(length, Math.ceil(exact(first + (i + 1) * step))),
+    ]);
+  };
+  const columns = ranges(from.width, size.width);
+  const result = new Uint8Array(size.width * size.height);
+  for (const [y, [top, bottom]] of ranges(from.height, size.height).entries()) {
+    for (const [x, [left, right]] of columns.entries()) {
+      let sum = 0;
+      for (let row = top; row < bottom; row++) {
+        for (let at = row * from.width + left; at < row * from.width + right; at++)
+          sum += plane[at] ?? outOfBounds();
+      }
+      result[y * size.width + x] = Math.round(sum / ((bottom - top) * (right - left)));
+    }
+  }
+  return result;
 }
