@@ -46,6 +46,13 @@ async function modelOf(api: ApiClient): Promise<`${string}/${string}`> {
   return `${owner}/${name}`;
 }
 
+/** A PNG file of one colour. */
+const square = async (background: string | object, side = SIDE): Promise<Uint8Array<ArrayBuffer>> => {
+  const isOpaque = typeof background === "string";
+  const create = { width: side, height: side, channels: isOpaque ? (3 as const) : (4 as const), background };
+  return new Uint8Array(await sharp({ create }).png().toBuffer());
+};
+
 export const CHECKS = {
   "openai: images in the answer": async (api) => {
     const answer = await generate(openaiOf(api), { n: 2, model: await modelOf(api) });
@@ -91,6 +98,44 @@ export const CHECKS = {
     expect(last).toMatchObject({ usage: { total_tokens: TEXT_TOKENS + TOKENS }, size: `${SIDE}x${SIDE}` });
     const plain = await generate(openai);
     expect(last?.b64_json).toBe(plain.data?.[0]?.b64_json);
+  },
+
+  "openai: an edit, and its stream": async (api) => {
+    const openai = openaiOf(api);
+    const image = new File([await square("red")], "image.png");
+    // Transparent all over: all of it is made anew.
+    const mask = new File([await square({ r: 0, g: 0, b: 0, alpha: 0 })], "mask.png");
+    const params = { image, mask, ...INPUT } as OpenAI.ImageEditParamsNonStreaming;
+    const edit = await openai.images.edit({ ...params, n: 2, quality: "high", user: "somebody" });
+    expect(edit.data).toHaveLength(2);
+    for (const { b64_json = "" } of edit.data ?? []) await expectImage(Buffer.from(b64_json, "base64"));
+    expect(edit).toMatchObject({
+      safety_identifier: "somebody",
+      usage: {
+        input_tokens: TEXT_TOKENS + TOKENS,
+        input_tokens_details: { text_tokens: TEXT_TOKENS, image_tokens: TOKENS },
+      },
+    });
+    const kinds: string[] = [];
+    for await (const event of await openai.images.edit({ ...params, stream: true, partial_images: 2 })) {
+      kinds.push(event.type);
+      await expectImage(Buffer.from(event.b64_json, "base64"));
+    }
+    const partial = "image_edit.partial_image";
+    expect(kinds).toEqual([partial, partial, "image_edit.completed"]);
+    const refused = openai.images.edit({ ...params, image: [image, image] });
+    await expect(refused).rejects.toMatchObject({ status: 400, param: "image" });
+    const small = new File([await square("white", SIDE / 2)], "mask.png");
+    const other = openai.images.edit({ ...params, mask: small });
+    await expect(other).rejects.toMatchObject({ status: 400, param: "mask", code: "invalid_value" });
+  },
+
+  "openai: a variation": async (api) => {
+    const openai = openaiOf(api);
+    const image = new File([await square("blue")], "image.png");
+    const { data } = await openai.images.createVariation({ image, n: 2, response_format: "url" });
+    expect(data).toHaveLength(2);
+    for (const { url } of data ?? []) await expectImage(await download(url));
   },
 
   "openai: errors of its own classes": async (api) => {
@@ -187,6 +232,22 @@ export const CHECKS = {
     expect((await replicate.request(path, { method: "DELETE" })).status).toBe(204);
     await expect(replicate.predictions.get(created.id)).rejects.toThrow(/404/);
     expect((await fetch(url ?? "")).status).toBe(404);
+  },
+
+  "replicate: buffers and files as inputs": async (api) => {
+    const replicate = replicateOf(api);
+    const image = await square("green");
+    const before = (await replicate.files.list()).results.length;
+    const output = (await replicate.run(await modelOf(api), {
+      input: { ...INPUT, image: Buffer.from(image), mask: new Blob([await square("black")]), feather: 0 },
+    })) as string[];
+    const made = await download(output[0]);
+    await expectImage(made);
+    // Black: nothing is made anew.
+    expect(await sharp(made).raw().toBuffer()).toEqual(await sharp(image).raw().toBuffer());
+    const { results } = await replicate.files.list();
+    expect(results).toHaveLength(before + 2);
+    for (const { id } of results.slice(0, 2)) await replicate.files.delete(id);
   },
 
   "replicate: files": async (api) => {
