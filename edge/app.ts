@@ -3,6 +3,7 @@
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields } from "@vqd/shared/log.ts";
 import { Hono } from "hono";
+import { fairShare } from "./fairness/fair-share.ts";
 import type { AppEnv } from "./http/context.ts";
 import { PROBLEMS } from "./http/problem.ts";
 import type { Route } from "./http/route.ts";
@@ -102,7 +103,7 @@ function addRoute(app: Hono<AppEnv>, route: Route): void {
   if (handlers.length === 0) return;
   for (const { method, handler } of handlers) {
     const scope = route.scope ?? (READING.has(method) ? "read" : "create");
-    app.on([method], [path], ...(isOpen(route, method) ? [] : [requireKey(scope)]), handler);
+    app.on([method], [path], ...(isOpen(route, method) ? [] : [requireKey(scope), fairShare]), handler);
   }
   const methods = handlers.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method]));
   const allow = [...methods, "OPTIONS"].join(", ");

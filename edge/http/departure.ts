@@ -18,6 +18,7 @@ export function departure(c: AppContext, id: string, mayRetry: boolean): () => v
 /** The prediction once it has ended; `onDisconnect` is called if the client leaves before that. */
 export async function endOf(c: AppContext, id: string, onDisconnect: () => void): Promise<PredictionRecord> {
   const { signal } = c.req.raw;
+  c.get("leaveTurn")();
   signal.addEventListener("abort", onDisconnect);
   try {
     // Not forever: every prediction has deadlines.

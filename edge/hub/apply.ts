@@ -5,6 +5,7 @@ import { decodeEvent, type Framed } from "@vqd/shared/codec.ts";
 import type { PredictionEvent } from "@vqd/shared/events.ts";
 import { errorFields, type LogFields, type Logger } from "@vqd/shared/log.ts";
 import { type EventPlace, parseEventSubject } from "@vqd/shared/subjects.ts";
+import type { Change } from "./change-notifier.ts";
 import type { Tracing } from "../telemetry/tracing.ts";
 import { contradictionOf } from "./event-check.ts";
 import { endPrediction, ingest, isFenced, isFileDue } from "./ingest.ts";
@@ -34,7 +35,7 @@ export interface EventApplierOptions {
   readonly metrics: HubMetrics;
   readonly log: Logger;
   /** Called when there is something new for readers of the prediction. */
-  readonly onChanged: (id: string) => void;
+  readonly onChanged: (id: string, change: Change) => void;
   /** Called when an attempt has started, before `onChanged`. */
   readonly onStarted: (row: PredictionRow) => void;
   /** Called when the prediction has just ended. */
@@ -181,7 +182,7 @@ export class EventApplier {
       onEnded(id);
     } else if (changed) {
       if (after !== undefined && after.attempt !== row.attempt) onStarted(after);
-      onChanged(id);
+      onChanged(id, event.type === "step" ? "step" : "other");
     } else {
       onOrphan(place, row, event);
     }

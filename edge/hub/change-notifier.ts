@@ -1,7 +1,11 @@
 // Notifies event streams and waiting requests when a prediction changes.
 
+/** What a change is: a further step, of which there may be hundreds, or anything else. */
+export type Change = "step" | "other";
+
 interface Topic {
-  readonly listeners: Set<() => void>;
+  /** With whether each wants to know of steps. */
+  readonly listeners: Map<() => void, boolean>;
   /** Sequence number of the newest event; undefined if unknown. */
   newest: number | undefined;
 }
@@ -19,20 +23,20 @@ export interface Subscription {
 export class ChangeNotifier {
   readonly #topics = new Map<string, Topic>();
 
-  notify(id: string): void {
+  notify(id: string, change: Change = "other"): void {
     const topic = this.#topics.get(id);
     if (topic === undefined) return;
     topic.newest = undefined;
-    for (const listener of topic.listeners) listener();
+    for (const [listener, wantsSteps] of topic.listeners) if (wantsSteps || change !== "step") listener();
   }
 
-  /** Calls `onChange` on every change of `id`. */
-  subscribe(id: string, onChange: () => void): Subscription {
-    const topic = this.#topics.get(id) ?? { listeners: new Set(), newest: undefined };
+  /** Calls `onChange` on every change of `id`, steps included unless `wantsSteps` is false. */
+  subscribe(id: string, onChange: () => void, wantsSteps = true): Subscription {
+    const topic = this.#topics.get(id) ?? { listeners: new Map<() => void, boolean>(), newest: undefined };
     this.#topics.set(id, topic);
     // A new function, in case the same one is subscribed twice.
     const listener = (): void => onChange();
-    topic.listeners.add(listener);
+    topic.listeners.set(listener, wantsSteps);
     return {
       get newest() {
         return topic.newest;
@@ -47,7 +51,7 @@ export class ChangeNotifier {
     };
   }
 
-  /** Calls `read` now and on every change of `id` until it returns a value; undefined after `timeoutMs`. */
+  /** Calls `read` now and on every change of `id` but its steps until it returns a value; undefined after `timeoutMs`. */
   async until<T>(id: string, timeoutMs: number, read: () => T | undefined): Promise<T | undefined> {
     const until = Date.now() + timeoutMs;
     for (;;) {
@@ -58,7 +62,7 @@ export class ChangeNotifier {
     }
   }
 
-  /** Waits for the next change of `id`, at most `timeoutMs`. */
+  /** Waits for the next change of `id` but its steps, at most `timeoutMs`. */
   #next(id: string, timeoutMs: number): Promise<void> {
     return new Promise((resolve) => {
       const settle = (): void => {
@@ -66,7 +70,7 @@ export class ChangeNotifier {
         subscription.unsubscribe();
         resolve();
       };
-      const subscription = this.subscribe(id, settle);
+      const subscription = this.subscribe(id, settle, false);
       const timer = setTimeout(settle, timeoutMs);
     });
   }

@@ -116,7 +116,7 @@ export class Hub extends DurableObject<HubEnv> {
   }
 
   /**
-   * The prediction's next events of the given types; none after `timeoutMs`. The last event is `done`. Errors:
+   * The prediction's next events of the given types, steps excepted; none after `timeoutMs`. The last event is `done`. Errors:
    * too_many_readers, unless it `continues`.
    */
   events(query: EventQuery, timeoutMs: number, continues: boolean): Promise<HubResult<StoredEvent[]>> {

@@ -82,8 +82,8 @@ export class HubParts {
       tracing: this.tracing,
       metrics: this.metrics,
       log,
-      onChanged: (id) => {
-        this.changes.notify(id);
+      onChanged: (id, change) => {
+        this.changes.notify(id, change);
         this.dispatcher.dispatchHeld();
         this.webhooks.pump();
         this.alarm.arm();
@@ -153,6 +153,7 @@ export class HubParts {
       connection: this.connection,
       dispatcher: this.dispatcher,
       inputs,
+      reads: this.reads,
       onStored: () => this.alarm.arm(),
     });
     this.readers = new Readers({

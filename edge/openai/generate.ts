@@ -2,6 +2,7 @@
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import { readJson } from "../http/body/body.ts";
+import { inTurn } from "../fairness/fair-share.ts";
 import { submissionOf } from "../http/submission.ts";
 import type { AppContext } from "../http/context.ts";
 import type { PredictionRecord } from "../prediction/records.ts";
@@ -103,6 +104,7 @@ function streamed(
     record,
     keyName: c.get("keyName"),
     log: c.get("log"),
+    inTurn: (work) => inTurn(c, work),
     onDisconnect,
   });
   return c.body(stream, 200, {

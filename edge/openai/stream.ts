@@ -18,6 +18,8 @@ export interface ImageStreamOptions {
   readonly record: PredictionRecord;
   readonly keyName: string;
   readonly log: Logger;
+  /** Runs work in a turn of the key's owner. */
+  readonly inTurn: <T>(work: () => Promise<T>) => Promise<T>;
   /** Called if the client disconnects before the end. */
   readonly onDisconnect: () => void;
 }
@@ -26,7 +28,7 @@ function frame(type: string, data: object): string {
   return `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
 }
 
-async function* frames({ hubs, job, record, keyName }: ImageStreamOptions): AsyncGenerator<string> {
+async function* frames({ hubs, job, record, keyName, inTurn }: ImageStreamOptions): AsyncGenerator<string> {
   const kind = job.isEdit ? "image_edit" : "image_generation";
   const common = { ...commonFields(job), created_at: Math.floor(record.createdAt / 1_000) };
   let after = 0;
@@ -43,7 +45,10 @@ async function* frames({ hubs, job, record, keyName }: ImageStreamOptions): Asyn
         return;
       }
       const { index, name, preview } = JSON.parse(data) as OutputFile & { preview?: number };
-      const image = { ...common, ...(await imageContent(job, record.fileCapability, name)) };
+      const image = {
+        ...common,
+        ...(await inTurn(() => imageContent(job, record.fileCapability, name))),
+      };
       if (type === "preview") {
         const place = { partial_image_index: preview, image_index: index };
         yield frame(`${kind}.partial_image`, Object.assign(image, place));

@@ -106,6 +106,7 @@ export async function createPrediction(c: AppContext): Promise<Response> {
   if (seconds === 0) return c.json(view(c, record), created);
 
   c.header("preference-applied", `wait=${seconds}`);
+  c.get("leaveTurn")();
   const waited = await waitForEnd(hubs, record.id, keyName, seconds * 1_000);
   // Replicate's client takes any status other than `starting` as final.
   const status = isFinal(waited.status) ? waited.status : "starting";

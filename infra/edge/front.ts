@@ -6,6 +6,7 @@
 
 import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { AddressLimit } from "./address-limit.ts";
 
 /** Each takes two file descriptors here and one in workerd. A hub allows 2,000 event streams. */
 const MAX_CONNECTIONS = 10_000;
@@ -21,7 +22,16 @@ export interface FrontOptions {
 
 /** Resolves when the port listens. Rejects if it is not available. */
 export async function openFront({ host, port, socket }: FrontOptions): Promise<Server> {
-  const server = createServer({ noDelay: true, keepAlive: true }, (client) => join(client, connect(socket)));
+  const limit = new AddressLimit();
+  const server = createServer({ noDelay: true, keepAlive: true }, (client) => {
+    const leave = limit.admit(client.remoteAddress ?? "");
+    if (leave === undefined) {
+      client.destroy();
+      return;
+    }
+    client.once("close", leave);
+    join(client, connect(socket));
+  });
   server.maxConnections = MAX_CONNECTIONS;
   server.listen({ host, port });
   await once(server, "listening");

@@ -233,6 +233,28 @@ describe("limits", () => {
     expect((await call("/v1/predictions", { key })).status).toBe(200);
   });
 
+  it("refuse again before the body is read, but find what was created before", async () => {
+    const key = await makeKey({ perMinute: 1 });
+    const ask = (): Promise<Response> =>
+      call("/v1/predictions", {
+        json: { input: { prompt: "a cat" } },
+        key,
+        headers: { "idempotency-key": "again" },
+      });
+    const created = await ask();
+    expect(created.status).toBe(201);
+    expect((await create(key)).status).toBe(429);
+    const headers = { "content-type": "application/json" };
+    const unread = await call("/v1/predictions", { method: "POST", body: "{", key, headers });
+    expect(unread.status).toBe(429);
+    expect(await unread.json()).toMatchObject({ code: "rate_limited" });
+    const { id } = await created.json<{ id: string }>();
+    made.push([id, key]);
+    const replayed = await ask();
+    expect(replayed.status).toBe(200);
+    expect(await replayed.json()).toMatchObject({ id });
+  });
+
   it("refuse too many live predictions, until one ends", async () => {
     const key = await makeKey({ live: 1, perMinute: 3 });
     const { id } = await (await create(key)).json<{ id: string }>();

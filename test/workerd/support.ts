@@ -226,8 +226,8 @@ export class PlayedWorker {
     }
   }
 
-  /** Takes the next job. */
-  async next(model = MODEL): Promise<Job> {
+  /** Takes the next job; without acknowledging it, as if that had been lost, if told so. */
+  async next(model = MODEL, { acknowledges = true } = {}): Promise<Job> {
     const next = `${NEXT}.${jobConsumer(modelKey(model), "normal")}`;
     const request = JSON.stringify({ batch: 1, expires: nanos(TAKE_LIMIT_MS) });
     const message = await this.nc.request(next, request, { timeout: 2 * TAKE_LIMIT_MS, noMux: true });
@@ -235,7 +235,7 @@ export class PlayedWorker {
       throw new Error(
         `no job came: ${message.headers.code} ${message.headers.description} ${message.subject}`,
       );
-    await this.nc.request(message.reply ?? "", "+ACK");
+    if (acknowledges) await this.nc.request(message.reply ?? "", "+ACK");
     const { value, attachment } = decodeJob(message.data);
     this.attachment = attachment;
     return value;

@@ -3,6 +3,7 @@
 import { decodeJob } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { imageCount } from "@vqd/shared/job.ts";
+import type { OwnerRate } from "./owner-rate.ts";
 import type { Config } from "../../config.ts";
 import type { HubConnection } from "../nats/connection.ts";
 import type { Dispatcher } from "../nats/dispatcher.ts";
@@ -23,6 +24,7 @@ export interface CreationOptions {
   readonly connection: Pick<HubConnection, "open">;
   readonly dispatcher: Dispatcher;
   readonly inputs: Inputs;
+  readonly reads: OwnerRate;
   /** Called once a prediction is stored, before it is dispatched. */
   readonly onStored: () => void;
 }
@@ -45,11 +47,11 @@ export class PredictionCreation {
   ): Promise<{ row: PredictionRow; rate: RateState | null }> {
     const { config, store, connection, dispatcher, inputs, onStored } = this.#options;
     const known = this.#madeBefore(request) ?? this.#abandoned(request);
-    if (known !== undefined) return { row: await this.#published(known), rate: null };
+    if (known !== undefined) return this.#found(known);
     // Without a connection nothing is stored, and the caller learns of it right away.
     await connection.open();
     const twin = this.#madeBefore(request);
-    if (twin !== undefined) return { row: await this.#published(twin), rate: null };
+    if (twin !== undefined) return this.#found(twin);
     const { keyName, limits, priority, maxWaitMs, requestId } = request;
     const framed = decodeJob(request.job);
     const { value: job } = framed;
@@ -99,11 +101,13 @@ export class PredictionCreation {
     return id === undefined ? undefined : store.get(id);
   }
 
-  /** Waits for the request that created it, and throws what that one throws. */
-  async #published({ id }: PredictionRow): Promise<PredictionRow> {
-    const { store, dispatcher, inputs } = this.#options;
+  /** Waits for the request that created it, and throws what that one throws. Counts as a read. */
+  async #found({ id, keyName, inputJson }: PredictionRow): Promise<{ row: PredictionRow; rate: null }> {
+    const { store, dispatcher, inputs, reads } = this.#options;
+    reads.admit(keyName);
+    reads.count(keyName, inputJson.length);
     await inputs.stored(id);
     await dispatcher.dispatched(id);
-    return mustGet(store, id);
+    return { row: mustGet(store, id), rate: null };
   }
 }

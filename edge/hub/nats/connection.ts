@@ -20,6 +20,11 @@ const RECONNECT_MIN_MS = 200;
 const RECONNECT_MAX_MS = 5_000;
 /** How long overdue predictions may wait for events that happened while the hub was evicted. */
 const CATCH_UP_TIMEOUT_MS = 3_000;
+/**
+ * A server that is killed forgets acknowledgements that it has not written to disk, which it does at least every two minutes: the
+ * jobs of predictions that have ended since are in its queue again.
+ */
+const FORGOTTEN_MS = 150_000;
 /** How many attempts to remember as already told to stop. Telling one twice does no harm. */
 const MAX_TOLD = 1_000;
 
@@ -45,7 +50,10 @@ export class HubConnection {
   #idleTimer: number | null = null;
   #reconnectTimer: number | null = null;
   #reconnectDelayMs = RECONNECT_MIN_MS;
+  #releasing: Promise<void> | undefined;
   readonly #told = new Set<string>();
+  /** Whether the last session has ended by itself, or may have. */
+  #wasLost = true;
 
   constructor(options: HubConnectionOptions) {
     this.#options = options;
@@ -104,23 +112,32 @@ export class HubConnection {
   }
 
   /** Removes the jobs of ended predictions from the queue, or stops their workers. What fails is retried with the next session. */
-  async release(): Promise<void> {
-    const { session } = this.#link;
+  release(): Promise<void> {
+    this.#releasing ??= this.#releaseAll().finally(() => {
+      this.#releasing = undefined;
+      this.#armIdleClose();
+    });
+    return this.#releasing;
+  }
+
+  async #releaseAll(): Promise<void> {
     const { store, log } = this.#options;
-    if (session === undefined) return;
-    for (const row of store.toRelease()) {
-      try {
-        for (const key of [keyOf(row), undefined]) cancelWorker(session, row.id, key);
-        if (row.jobSeq !== null) await deleteJob(session, row.jobSeq);
-        store.update(row.id, { release: 0 });
-      } catch (error) {
-        log.warn("cannot remove a job yet; trying again later", {
-          prediction: row.id,
-          ...errorFields(error),
-        });
+    for (let rows = store.toRelease(), done = 1; rows.length > 0 && done > 0; rows = store.toRelease()) {
+      done = 0;
+      for (const row of rows) {
+        const { session } = this.#link;
+        if (session === undefined) return;
+        try {
+          for (const key of [keyOf(row), undefined]) cancelWorker(session, row.id, key);
+          if (row.jobSeq !== null) await deleteJob(session, row.jobSeq);
+          store.update(row.id, { release: 0 });
+          done++;
+        } catch (error) {
+          const fields = { prediction: row.id, ...errorFields(error) };
+          log.warn("cannot remove a job yet; trying again later", fields);
+        }
       }
     }
-    this.#armIdleClose();
   }
 
   /** Asks the worker that has the prediction to hand it back; without a session it is not heard. */
@@ -158,9 +175,13 @@ export class HubConnection {
     await models.sync(session.jsm).catch((error: unknown) => {
       log.warn("cannot read model manifests", errorFields(error));
     });
+    if (this.#wasLost) this.#options.store.releaseAgain(Date.now() - FORGOTTEN_MS);
+    this.#wasLost = true;
     this.#reconnectDelayMs = RECONNECT_MIN_MS;
     this.#armIdleClose();
     void follower.caughtUp.then(onReady);
+    // Once this session is the link's. If it never is, the next one does it.
+    setTimeout(() => void this.release(), 0);
   }
 
   #onClosed(): void {
@@ -189,7 +210,10 @@ export class HubConnection {
     clearTimeout(this.#idleTimer);
     this.#idleTimer = setTimeout(() => {
       if (this.#isNeeded()) this.#armIdleClose();
-      else void this.#link.close();
+      else {
+        this.#wasLost = false;
+        void this.#link.close();
+      }
     }, IDLE_CLOSE_MS);
   }
 }

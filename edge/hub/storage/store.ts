@@ -190,6 +190,16 @@ export class PredictionStore {
     return this.#rows("SELECT * FROM predictions WHERE release = 1");
   }
 
+  /** Of predictions that have ended since, removes the jobs from the queue once more. */
+  releaseAgain(since: number): void {
+    // A server whose machine has crashed may give a number a second time: what waits now is not touched.
+    this.#sql.exec(
+      `UPDATE predictions SET release = 1 WHERE completed_at > ? AND job_seq IS NOT NULL AND job_seq NOT IN
+         (SELECT job_seq FROM predictions WHERE completed_at IS NULL AND job_seq IS NOT NULL)`,
+      since,
+    );
+  }
+
   /** Next deadline of any live prediction, as Unix time in ms. */
   nextDeadline(): number | null {
     return this.#sql

@@ -20,10 +20,20 @@ export interface Attack {
 
 /** Between the requests of one loop: an attacker that is refused still asks some 40 times a second. */
 const PAUSE_MS = 25;
+/** An attack is in full swing once the limits refuse some of it, or after this: some stay within them. */
+const SETTLE_MS = 5_000;
 /** Each character takes six bytes in JSON. */
 const LONG_PROMPTS = Array.from({ length: 10 }, () => "\u0001".repeat(3_999) + "a");
 const LARGE = { prompt: "a", num_outputs: 10, num_inference_steps: 100 };
 const SMALL = { prompt: "a", num_inference_steps: 5, prompt_too_long: "truncate" };
+
+const refused = Promise.withResolvers<void>();
+
+async function ask(...args: Parameters<typeof request>): Promise<Response> {
+  const response = await request(...args);
+  if (!response.ok) refused.resolve();
+  return response;
+}
 
 type Turn = (client: ApiClient, signal: AbortSignal, means: Means) => Promise<void>;
 
@@ -46,6 +56,7 @@ function looping(loops: number, turn: Turn, before?: Turn): Attack["start"] {
       }
     };
     const running = Array.from({ length: loops }, loop);
+    await Promise.race([refused.promise, delay(SETTLE_MS)]);
     return async () => {
       stopping.abort();
       await Promise.all(running);
@@ -57,7 +68,7 @@ function looping(loops: number, turn: Turn, before?: Turn): Attack["start"] {
 /** So that the next measurement begins with an empty queue. */
 async function cancelAll(client: ApiClient): Promise<void> {
   for (let path: string | null = "/v1/predictions"; path !== null;) {
-    const response = await request(client, path);
+    const response = await ask(client, path);
     if (!response.ok) return;
     const { results, next } = (await response.json()) as {
       results: { id: string; status: string }[];
@@ -65,7 +76,7 @@ async function cancelAll(client: ApiClient): Promise<void> {
     };
     for (const { id, status } of results) {
       if (status === "starting" || status === "processing") {
-        await (await request(client, `/v1/predictions/${id}/cancel`, {})).text();
+        await (await ask(client, `/v1/predictions/${id}/cancel`, {})).text();
       }
     }
     path = next;
@@ -79,14 +90,14 @@ async function create(
   signal?: AbortSignal,
 ): Promise<string | undefined> {
   const init = { headers, ...(signal === undefined ? {} : { signal }) };
-  const response = await request(client, "/v1/predictions", body, init);
+  const response = await ask(client, "/v1/predictions", body, init);
   const text = await response.text();
   return response.ok ? (JSON.parse(text) as { id: string }).id : undefined;
 }
 
 async function createAndCancel(client: ApiClient, body: object): Promise<string | undefined> {
   const id = await create(client, body);
-  if (id !== undefined) await (await request(client, `/v1/predictions/${id}/cancel`, {})).text();
+  if (id !== undefined) await (await ask(client, `/v1/predictions/${id}/cancel`, {})).text();
   return id;
 }
 
@@ -132,7 +143,7 @@ export const ATTACKS: readonly Attack[] = [
       4,
       async (client, signal) => {
         const path = `/v1/predictions/${ids.get(signal) ?? ""}/webhook-attempts/redeliver`;
-        await (await request(client, path, {}, { signal })).text();
+        await (await ask(client, path, {}, { signal })).text();
       },
       async (client, signal, { receiver }) => {
         const input = { ...SMALL, prompt: LONG_PROMPTS };
@@ -151,7 +162,7 @@ export const ATTACKS: readonly Attack[] = [
     start: looping(
       20,
       async (client, signal) => {
-        await (await request(client, "/v1/predictions", undefined, { signal })).text();
+        await (await ask(client, "/v1/predictions", undefined, { signal })).text();
       },
       async (client) => {
         for (let i = 0; i < 20; i++)
@@ -166,7 +177,7 @@ export const ATTACKS: readonly Attack[] = [
       const key = ids.get(signal) ?? randomUUID();
       ids.set(signal, key);
       const init = { headers: { "idempotency-key": key }, signal };
-      await (await request(client, "/v1/images/generations", body, init)).text();
+      await (await ask(client, "/v1/images/generations", body, init)).text();
     }),
   },
 ];

@@ -30,7 +30,7 @@ export interface WaitingJob extends Competitor {
 const WAITING = `SELECT id, key_name AS owner, rank, images * (total_steps - step) AS imageSteps,
   CASE stage WHEN ${STAGE.queued} THEN job_seq END AS sequence FROM predictions WHERE completed_at IS NULL`;
 
-/** A hub of an earlier release stored the jobs that it held only. */
+/** Not yet while its files are being stored; and a hub of an earlier release stored the jobs that it held only. */
 const IS_STORED = "EXISTS (SELECT 1 FROM jobs WHERE prediction_id = id)";
 
 export class ContentionStore {
@@ -71,7 +71,8 @@ export class ContentionStore {
     const seen = new Set<string>();
     // The owners are few, their predictions may be many: they are read in order, and only the first of each is kept.
     const rows = this.#waiting(
-      `${WAITING} AND stage IN (${STAGE.held}, ${STAGE.queued}) AND version = ? ORDER BY rank, turn, id`,
+      `${WAITING} AND (stage = ${STAGE.queued} OR stage = ${STAGE.held} AND ${IS_STORED}) AND version = ?
+       ORDER BY rank, turn, id`,
       version,
     );
     return rows.filter(({ owner }) => !seen.has(owner) && seen.add(owner));
