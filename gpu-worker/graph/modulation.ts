@@ -11,13 +11,14 @@ export type Modulation = (layer: number, norm: 0 | 1) => readonly [string, strin
 /**
  * AdaLayerNorm's scale and shift depend on layer and timestep only, so linear(silu(emb[t])) is tabulated here.
  * `timestep` [N] is that of each image, `image` [B] that of each row: returns the first layer's modulation by image, and
- * that of all layers by row.
+ * that of all layers by row. In graphs for GPUs each part is taken by itself: as a WebGPU shader may write to no more than
+ * eight buffers, none could split them all.
  */
 export function buildModulation(
   graph: GraphBuilder,
   weights: Weights,
   config: TransformerConfig,
-  { timestep, image }: { timestep: string; image: string },
+  { timestep, image, drawsOnDevice }: { timestep: string; image: string; drawsOnDevice: boolean },
 ): { byImage: Modulation; byRow: Modulation } {
   const width = config.num_attention_heads * config.attention_head_dim;
   const steps = config.num_embeds_ada_norm;
@@ -37,6 +38,17 @@ export function buildModulation(
   }
   const ofImages = graph.op("Gather", [graph.constant(table, [steps, 1, columns]), timestep], { axis: 0 });
   const ofRows = graph.op("Gather", [ofImages, image], { axis: 0 });
+  if (drawsOnDevice) {
+    const from = (rows: string): Modulation => {
+      const parts = graph.op("Reshape", [rows, graph.ints([-1, columns / width, width])]);
+      return (layer, norm) => {
+        const part = (i: number): string => graph.op("Gather", [parts, graph.ints([i])], { axis: 1 });
+        const first = 4 * layer + 2 * norm;
+        return [part(first), part(first + 1)];
+      };
+    };
+    return { byImage: from(ofImages), byRow: from(ofRows) };
+  }
   const partsOfLayer = new Array<number>(4).fill(width);
   const rest = columns - 4 * width;
   const firstLayer = graph.split(ofImages, rest === 0 ? partsOfLayer : [...partsOfLayer, rest], 2);

@@ -6,6 +6,7 @@ import { createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { guidedProbabilities } from "../pipeline/sampling/guidance.ts";
 import { toRgbImage } from "../pipeline/image.ts";
+import type { PromptConditioning } from "../pipeline/conditioning/prompt-conditioning.ts";
 import type { LoadedModel } from "../pipeline/loaded-model.ts";
 import { gumbelArgmax, type VQDiffusionScheduler } from "../pipeline/sampling/scheduler.ts";
 import { clampProbabilities } from "../pipeline/sampling/pixel-view.ts";
@@ -21,7 +22,8 @@ export interface StageContext {
   readonly limits: Limits;
 }
 
-type Stage = (context: StageContext) => StageResult | Promise<StageResult>;
+/** null if the set's tensors do not suffice for a form of the model. */
+type Stage = (context: StageContext) => StageResult | null | Promise<StageResult | null>;
 
 const numbers = z.array(z.number());
 /** The i and j of "transformer.logp[i, j]". */
@@ -60,9 +62,26 @@ const text: Stage = async ({ model, vectors, limits }) => {
   return result.result;
 };
 
+/**
+ * The conditioning that the transformer's results were recorded with. A graph that takes token ids can only be compared if
+ * they are those of the first text; undefined if not.
+ */
+async function recordedPrompt(
+  { conditioner }: LoadedModel,
+  vectors: VectorSet,
+): Promise<PromptConditioning | undefined> {
+  const { data } = vectors.get("transformer.cond");
+  if (conditioner.takesEmbeddings) return conditioner.condition(Float32Array.from(data));
+  if (!vectors.has("text.ids", "text.embeds")) return undefined;
+  if (!isEqual(data, vectors.get("text.embeds", 0).data)) return undefined;
+  const [prompt] = await conditioner.encode([[...vectors.get("text.ids", 0).data]]);
+  return prompt;
+}
+
 const transformer: Stage = async ({ model, vectors, limits }) => {
   const result = new Differences(limits.transformer);
-  const prompt = await model.conditioner.condition(Float32Array.from(vectors.get("transformer.cond").data));
+  const prompt = await recordedPrompt(model, vectors);
+  if (prompt === undefined) return null;
   const latents = range(vectors.get("transformer.latents").shape[0] ?? outOfBounds());
   for (const [i, t] of vectors.input("transformer.logp", "timesteps", numbers).entries()) {
     for (const j of latents) {

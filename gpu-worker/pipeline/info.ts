@@ -3,7 +3,8 @@
 import { createHash } from "node:crypto";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { GRAPH_FORMAT } from "../graph/cache.ts";
-import type { Quantization } from "../graph/form.ts";
+import { formName, type GraphForm, type Quantization } from "../graph/form.ts";
+import { deviceNumerics } from "../runtime/device.ts";
 import { type Provider, RUNTIME_VERSION } from "../runtime/session.ts";
 
 /** Describes a checkpoint to code that creates inputs for it. */
@@ -36,24 +37,31 @@ const FLOAT_BYTES = 4;
 /** Simultaneous activations of a pixel, in multiples of the width: four of the feed-forward, queries, keys, values, ... */
 const LIVE_WIDTHS = 12;
 
-function passBytesPerRow({ transformer }: DiffusersCheckpoint): number {
+/** The output of a graph that draws, and what it makes of it one after the other, in multiples of the output. */
+const LIVE_OUTPUTS = 6;
+
+function passBytesPerRow({ transformer }: DiffusersCheckpoint, { drawsOnDevice }: GraphForm): number {
   const { sample_size, num_attention_heads: heads, attention_head_dim, num_vector_embeds } = transformer;
   const pixels = sample_size ** 2;
   const width = heads * attention_head_dim;
   // The output, the activations of a layer, and its attention weights.
-  return pixels * (num_vector_embeds + LIVE_WIDTHS * width + heads * pixels) * FLOAT_BYTES;
+  const outputs = (drawsOnDevice ? LIVE_OUTPUTS : 1) * num_vector_embeds;
+  return pixels * (outputs + LIVE_WIDTHS * width + heads * pixels) * FLOAT_BYTES;
 }
 
 /** `version` is the checkpoint's hash, which the caller already has. */
 export function describeModel(
   checkpoint: DiffusersCheckpoint,
   version: string,
-  { provider, quantization }: { provider: Provider; quantization: Quantization },
+  { provider, form }: { provider: Provider; form: GraphForm },
 ): PipelineInfo {
   const { transformer, vqvae, scheduler, tokenizer } = checkpoint;
   const side = transformer.sample_size;
   const upscale = 2 ** (vqvae.block_out_channels.length - 1);
-  const numerics = [version, provider, quantization, RUNTIME_VERSION, GRAPH_FORMAT].join("/");
+  const { quantization, drawsOnDevice } = form;
+  // A graph that draws rounds to fp32 where the CPU's sampler does to fp64.
+  const parts = drawsOnDevice ? [formName(form), ...deviceNumerics(provider)] : [quantization];
+  const numerics = [version, provider, ...parts, RUNTIME_VERSION, GRAPH_FORMAT].join("/");
   return {
     name: checkpoint.name,
     version,
@@ -70,6 +78,6 @@ export function describeModel(
     padTokenId: tokenizer.padTokenId,
     vocabularySha256: tokenizer.vocabularySha256,
     parameters: checkpoint.parameters(),
-    passBytesPerRow: passBytesPerRow(checkpoint),
+    passBytesPerRow: passBytesPerRow(checkpoint, form),
   };
 }

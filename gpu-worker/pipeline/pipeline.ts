@@ -39,6 +39,8 @@ export interface PipelineOptions {
   readonly threads?: number;
   /** How the linear layers of transformer and text encoder are computed. */
   readonly quantization?: Quantization;
+  /** Whether the transformer's graph draws, so that only token ids leave the device [on GPUs]; not with int8. */
+  readonly drawsOnDevice?: boolean;
   /** Folder for built graphs, and for the digests of weights. */
   readonly cacheDir: string;
   /** Memory for the conditionings of the most recently used prompts [64 MiB]. */
@@ -82,6 +84,7 @@ export class VQDiffusionPipeline {
       provider = "cpu",
       threads = 1,
       quantization = "none",
+      drawsOnDevice,
       cacheDir,
       promptCacheBytes = PROMPT_CACHE_BYTES,
       ownThreads = false,
@@ -89,16 +92,21 @@ export class VQDiffusionPipeline {
   ): Promise<VQDiffusionPipeline> {
     const checkpoint = new DiffusersCheckpoint(dir);
     const version = checkpoint.version(new DigestCache(cacheDir));
-    const graphs = ensureGraphs(checkpoint, version, { cacheDir, form: graphForm(provider, quantization) });
+    const form = graphForm(provider, quantization, drawsOnDevice);
+    const graphs = ensureGraphs(checkpoint, version, { cacheDir, form });
     const options = { provider, threads };
     const threaded = { ...options, ownThread: ownThreads };
     // Everything else that can throw comes before the sessions, which would have to be released.
-    const info = describeModel(checkpoint, version, { provider, quantization });
+    const info = describeModel(checkpoint, version, { provider, form });
     const schedulers = namedSchedulers(checkpoint.scheduler);
     const { tables } = checkpoint.tokenizer;
     const [conditioner, denoiser, vqModel] = await allOrNone<[TextConditioner, Denoiser, VQModel]>([
-      TextConditioner.load(checkpoint, graphs, { ...options, cacheBytes: promptCacheBytes }),
-      Denoiser.load(checkpoint, graphs, threaded),
+      TextConditioner.load(checkpoint, graphs, {
+        ...options,
+        cacheBytes: promptCacheBytes,
+        takesIds: form.drawsOnDevice,
+      }),
+      Denoiser.load(checkpoint, graphs, { ...threaded, drawsOnDevice: form.drawsOnDevice }),
       VQModel.load(checkpoint, graphs, threaded),
     ]);
     const model = new LoadedModel({ info, tables, schedulers, conditioner, denoiser, vqModel });

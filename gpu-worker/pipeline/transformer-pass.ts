@@ -3,7 +3,7 @@
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { graphPath } from "../graph/cache.ts";
-import { transformerWidth } from "../graph/transformer.ts";
+import { transformerWidth } from "../graph/cross-attention.ts";
 import {
   floatTensor,
   intTensor,
@@ -42,6 +42,10 @@ const COUNT_SHARES = 16;
 /** It is also a multiple of this, as the runtime multiplies a single row by different code, giving different bits. */
 const COUNT_MULTIPLE = 8;
 
+/** What the number of pixels to evaluate is rounded up to a multiple of. */
+export const countUnitOf = (pixels: number): number =>
+  COUNT_MULTIPLE * Math.ceil(pixels / COUNT_SHARES / COUNT_MULTIPLE);
+
 /**
  * Sessions that divide the rows of a pass among them, each with its share of the threads. The nodes of a small model are
  * too small to be divided well between threads, so computing two rows side by side is faster than one after the other: a
@@ -66,7 +70,7 @@ export class TransformerPass {
     this.#whole = whole;
     this.#loadLanes = loadLanes;
     this.#shape = shape;
-    this.#countUnit = COUNT_MULTIPLE * Math.ceil(shape.pixels / COUNT_SHARES / COUNT_MULTIPLE);
+    this.#countUnit = countUnitOf(shape.pixels);
   }
 
   static async load(
@@ -209,7 +213,7 @@ class Lane {
     }
     const size = this.#shape.cross.reduce((product, length) => product * length, 1);
     const stacked = sharedFloats(prompts.length * size);
-    for (const [place, prompt] of prompts.entries()) stacked.set(prompt.cross, place * size);
+    for (const [place, prompt] of prompts.entries()) stacked.set(prompt.cross ?? outOfBounds(), place * size);
     const tensor = floatTensor(stacked, [prompts.length, ...this.#shape.cross]);
     this.#cross = { prompts, tensor };
     return tensor;

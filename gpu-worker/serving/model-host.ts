@@ -73,7 +73,14 @@ interface Entry {
   stepMs: () => number;
 }
 
-const WEIGHT_BYTES: Record<Quantization, number> = { none: 4, int8: 1 };
+/** Per parameter; a block of 32 weights has a scale of two bytes. */
+const WEIGHT_BYTES: Record<Quantization, number> = {
+  none: 4,
+  int8: 1,
+  fp16: 2,
+  w8a16: 1.0625,
+  w4a16: 0.5625,
+};
 
 /** Approximate memory that a model's weights take. */
 const weightBytes = ({

@@ -1,7 +1,7 @@
 // `vqd convert`: rewrites a checkpoint with any kind of weight files as safetensors.
 
 import { convertCheckpoint } from "../../checkpoint/convert.ts";
-import { QUANTIZATIONS } from "../../graph/form.ts";
+import { CPU_QUANTIZATIONS } from "../../graph/form.ts";
 import { choiceOption, type Command, readArguments, stringOptions } from "../command.ts";
 import { createProgress } from "../progress.ts";
 
@@ -35,7 +35,7 @@ export const convert: Command = {
     const progress = createProgress(process.stderr, "converting", "M parameters");
     const options = {
       dtype,
-      quantization: choiceOption(values, "quantization", QUANTIZATIONS) ?? "none",
+      quantization: choiceOption(values, "quantization", CPU_QUANTIZATIONS) ?? "none",
       variant: values["variant"],
       force: flags.has("force"),
       onProgress: (done: number, total: number) => progress.update(millions(done), millions(total)),
