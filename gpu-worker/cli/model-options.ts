@@ -3,8 +3,7 @@
 import { availableParallelism } from "node:os";
 import { delimiter } from "node:path";
 import { BUNDLED_MODEL, DEFAULT_CACHE_DIR } from "../config.ts";
-import { chooseQuantization } from "../graph/choose-form.ts";
-import { QUANTIZATIONS } from "../graph/form.ts";
+import { defaultQuantization, QUANTIZATIONS } from "../graph/form.ts";
 import { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { Provider } from "../runtime/session.ts";
 import { choiceOption, numberOption, stringOptions } from "./command.ts";
@@ -14,8 +13,7 @@ export const MODEL_OPTIONS = stringOptions("model", "provider", "quantization", 
 export const MODEL_HELP = `\
   --model DIR              diffusers checkpoint (first folder of VQD_MODEL)     [the bundled one]
   --provider NAME          cpu, webgpu or cuda (VQD_PROVIDER)                               [cpu]
-  --quantization Q         none, int8, fp16, w8a16 or w4a16 (VQD_QUANTIZATION)
-                                                                [int8 on the CPU, w8a16 elsewhere]
+  --quantization Q         none or int8 (VQD_QUANTIZATION)       [int8 on the CPU, none elsewhere]
   --threads N              threads of the CPU provider (VQD_THREADS)                  [all cores]
   --cache DIR              folder for built graphs (VQD_CACHE)                       [.vqd/cache]
 `;
@@ -40,7 +38,7 @@ export function readRuntime(values: Readonly<Record<string, string | undefined>>
 }
 
 /** Loads the model of the options, else of the environment; the caller releases it. */
-export async function loadPipeline(
+export function loadPipeline(
   values: Readonly<Record<string, string | undefined>>,
 ): Promise<VQDiffusionPipeline> {
   const env = process.env;
@@ -50,10 +48,8 @@ export async function loadPipeline(
   const folder = env["VQD_MODEL"]?.split(delimiter).find((dir) => dir !== "");
   return VQDiffusionPipeline.fromPretrained(values["model"] ?? folder ?? BUNDLED_MODEL, {
     provider,
-    quantization: await chooseQuantization(
-      provider,
-      choiceOption({ quantization }, "quantization", QUANTIZATIONS),
-    ),
+    quantization:
+      choiceOption({ quantization }, "quantization", QUANTIZATIONS) ?? defaultQuantization(provider),
     ...readRuntime(values),
   });
 }

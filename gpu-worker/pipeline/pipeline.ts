@@ -24,8 +24,9 @@ import { LoadedModel } from "./loaded-model.ts";
 import type { DiffusionScheduler } from "./sampling/scheduler.ts";
 import { namedSchedulers, resolveScheduler } from "./sampling/schedulers.ts";
 import { createSlot, type SlotInit } from "./slot.ts";
-import type { PromptConditioning } from "./conditioning/prompt-conditioning.ts";
-import { TextConditioner } from "./conditioning/text-conditioner.ts";
+import { loadConditioner } from "./conditioning/load-conditioner.ts";
+import type { Conditioner, PromptConditioning } from "./conditioning/prompt-conditioning.ts";
+import { promptReader } from "./conditioning/prompt-reader.ts";
 import { VQModel } from "./vq-model.ts";
 
 export type { DenoiseSlot } from "./denoiser.ts";
@@ -39,8 +40,6 @@ export interface PipelineOptions {
   readonly threads?: number;
   /** How the linear layers of transformer and text encoder are computed. */
   readonly quantization?: Quantization;
-  /** Whether the transformer's graph draws, so that only token ids leave the device [on GPUs]; not with int8. */
-  readonly drawsOnDevice?: boolean;
   /** Folder for built graphs, and for the digests of weights. */
   readonly cacheDir: string;
   /** Memory for the conditionings of the most recently used prompts [64 MiB]. */
@@ -84,7 +83,6 @@ export class VQDiffusionPipeline {
       provider = "cpu",
       threads = 1,
       quantization = "none",
-      drawsOnDevice,
       cacheDir,
       promptCacheBytes = PROMPT_CACHE_BYTES,
       ownThreads = false,
@@ -92,24 +90,19 @@ export class VQDiffusionPipeline {
   ): Promise<VQDiffusionPipeline> {
     const checkpoint = new DiffusersCheckpoint(dir);
     const version = checkpoint.version(new DigestCache(cacheDir));
-    const form = graphForm(provider, quantization, drawsOnDevice);
-    const graphs = ensureGraphs(checkpoint, version, { cacheDir, form });
+    const graphs = ensureGraphs(checkpoint, version, { cacheDir, form: graphForm(provider, quantization) });
     const options = { provider, threads };
     const threaded = { ...options, ownThread: ownThreads };
     // Everything else that can throw comes before the sessions, which would have to be released.
-    const info = describeModel(checkpoint, version, { provider, form });
+    const info = describeModel(checkpoint, version, { provider, quantization });
     const schedulers = namedSchedulers(checkpoint.scheduler);
-    const { tables } = checkpoint.tokenizer;
-    const [conditioner, denoiser, vqModel] = await allOrNone<[TextConditioner, Denoiser, VQModel]>([
-      TextConditioner.load(checkpoint, graphs, {
-        ...options,
-        cacheBytes: promptCacheBytes,
-        takesIds: form.drawsOnDevice,
-      }),
-      Denoiser.load(checkpoint, graphs, { ...threaded, drawsOnDevice: form.drawsOnDevice }),
+    const tokenize = promptReader(checkpoint.prompts);
+    const [conditioner, denoiser, vqModel] = await allOrNone<[Conditioner, Denoiser, VQModel]>([
+      loadConditioner(checkpoint, graphs, { ...options, cacheBytes: promptCacheBytes }),
+      Denoiser.load(checkpoint, graphs, threaded),
       VQModel.load(checkpoint, graphs, threaded),
     ]);
-    const model = new LoadedModel({ info, tables, schedulers, conditioner, denoiser, vqModel });
+    const model = new LoadedModel({ info, tokenize, schedulers, conditioner, denoiser, vqModel });
     return new VQDiffusionPipeline({ model, scheduler: schedulers.reference });
   }
 
@@ -168,12 +161,13 @@ export class VQDiffusionPipeline {
     return this.model.vqModel.encode(image);
   }
 
-  /** Text → token ids for the model: padded or truncated to `info.textLength`. */
+  /**
+   * Text → token ids for the model: padded or truncated to `info.textLength`. For a model that is conditioned by class, the
+   * text is the name of a class or its label; for one that is not conditioned, it is empty. Throws InvalidInputError for
+   * others.
+   */
   tokenize(text: string): { ids: number[]; tokenCount: number; truncated: boolean } {
-    return this.model.tokenizer.encodePadded(text, {
-      maxLength: this.info.textLength,
-      padTokenId: this.info.padTokenId,
-    });
+    return this.model.tokenize(text);
   }
 
   /** From prompts to images, like diffusers' `__call__`. Rejects with an InvalidInputError, or with the signal's reason. */

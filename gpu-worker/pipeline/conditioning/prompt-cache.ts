@@ -45,9 +45,8 @@ export class PromptCache {
     try {
       const made = await make();
       const entry = this.#entries.get(key);
-      const bytes = (made.cross ?? made.ids)?.byteLength ?? 0;
-      if (entry !== undefined) entry.bytes = bytes;
-      this.#bytes += bytes;
+      if (entry !== undefined) entry.bytes = made.cross.byteLength;
+      this.#bytes += made.cross.byteLength;
       this.#evict();
       return made;
     } catch (error) {
