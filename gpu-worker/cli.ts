@@ -3,6 +3,7 @@
 import { parseArgs } from "node:util";
 import { printable } from "@vqd/shared/log.ts";
 import { type Command, UsageError } from "./cli/command.ts";
+import { build } from "./cli/commands/build.ts";
 import { convert } from "./cli/commands/convert.ts";
 import { decode } from "./cli/commands/decode.ts";
 import { doctor } from "./cli/commands/doctor.ts";
@@ -20,6 +21,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   generate,
   pull,
   inspect,
+  build,
   convert,
   encode,
   decode,

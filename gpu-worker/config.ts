@@ -5,7 +5,7 @@ import { delimiter, join } from "node:path";
 import { z } from "zod";
 import { MAX_WORKER_NAME } from "@vqd/shared/limits.ts";
 import { modelNameSchema } from "@vqd/shared/model.ts";
-import { defaultQuantization, QUANTIZATIONS } from "./graph/form.ts";
+import { QUANTIZATIONS } from "./graph/form.ts";
 import { natsSettings, natsVariables } from "./nats/settings.ts";
 
 /** The checkpoint that comes with the repository. */
@@ -49,7 +49,7 @@ export const workerVariables = {
   VQD_QUANTIZATION: z
     .enum(QUANTIZATIONS)
     .optional()
-    .meta({ description: "form of the linear layers", default: "int8 on cpu, else none" }),
+    .meta({ description: "form of the linear layers", default: "int8 on cpu, else w8a16" }),
   VQD_THREADS: integer(availableParallelism(), 1, 256).meta({
     description: "threads of the CPU provider",
     default: "all cores",
@@ -110,8 +110,8 @@ const environmentSchema = z
     /** Most bytes of weights loaded at once. */
     modelBytes: env.VQD_MODEL_MEMORY_MB === 0 ? Infinity : env.VQD_MODEL_MEMORY_MB * MIB,
     provider: env.VQD_PROVIDER,
-    /** By default the provider's best. */
-    quantization: env.VQD_QUANTIZATION ?? defaultQuantization(env.VQD_PROVIDER),
+    /** By default the provider's best that the device can compute. */
+    quantization: env.VQD_QUANTIZATION,
     threads: env.VQD_THREADS,
     cacheDir: env.VQD_CACHE,
     /** Maximum numbers of images in a pass that jobs share and of jobs taken at once; a job that runs alone is stepped as a whole. */

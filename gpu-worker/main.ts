@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import { errorFields, createLogger } from "@vqd/shared/log.ts";
 import type { WorkerStats } from "@vqd/shared/micro.ts";
 import { Broker } from "./nats/broker.ts";
+import { chooseQuantization } from "./graph/choose-form.ts";
 import { readConfig, type WorkerConfig } from "./config.ts";
 import { JobConsumer } from "./jobs/consumer.ts";
 import { type HealthStatus, startHealthServer } from "./telemetry/health.ts";
@@ -71,9 +72,11 @@ async function serve(config: WorkerConfig): Promise<void> {
   });
   const watch = new StallWatch(config.stallMs);
   const heartbeat = startHeartbeat(config.stallMs);
+  const quantization = await chooseQuantization(config.provider, config.quantization);
   const [models, broker] = await Promise.all([
     ModelHost.open({
       ...config,
+      quantization,
       watch,
       maxSlots: config.slots,
       memoryBytes: config.modelBytes,
@@ -107,7 +110,7 @@ async function serve(config: WorkerConfig): Promise<void> {
         version: manifest.version,
         numericsId: info.numericsId,
         provider: config.provider,
-        quantization: config.quantization,
+        quantization,
         loaded: isLoaded,
         slots: maxSlots,
         busySlots: Math.min(activeImages, maxSlots),

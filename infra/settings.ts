@@ -12,6 +12,7 @@ import { doctor } from "../gpu-worker/cli/commands/doctor.ts";
 import { encode } from "../gpu-worker/cli/commands/encode.ts";
 import { generate } from "../gpu-worker/cli/commands/generate.ts";
 import { golden } from "../gpu-worker/cli/commands/golden.ts";
+import { build } from "../gpu-worker/cli/commands/build.ts";
 import { inspect } from "../gpu-worker/cli/commands/inspect.ts";
 import { parity } from "../gpu-worker/cli/commands/parity.ts";
 import { pull } from "../gpu-worker/cli/commands/pull.ts";
@@ -50,6 +51,7 @@ const CLI: readonly Command[] = [
   generate,
   pull,
   inspect,
+  build,
   convert,
   encode,
   decode,

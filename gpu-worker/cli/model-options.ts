@@ -3,7 +3,8 @@
 import { availableParallelism } from "node:os";
 import { delimiter } from "node:path";
 import { BUNDLED_MODEL, DEFAULT_CACHE_DIR } from "../config.ts";
-import { defaultQuantization, QUANTIZATIONS } from "../graph/form.ts";
+import { chooseQuantization } from "../graph/choose-form.ts";
+import { QUANTIZATIONS } from "../graph/form.ts";
 import { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { Provider } from "../runtime/session.ts";
 import { choiceOption, numberOption, stringOptions } from "./command.ts";
@@ -13,7 +14,8 @@ export const MODEL_OPTIONS = stringOptions("model", "provider", "quantization", 
 export const MODEL_HELP = `\
   --model DIR              diffusers checkpoint (first folder of VQD_MODEL)     [the bundled one]
   --provider NAME          cpu, webgpu or cuda (VQD_PROVIDER)                               [cpu]
-  --quantization Q         none or int8 (VQD_QUANTIZATION)       [int8 on the CPU, none elsewhere]
+  --quantization Q         none, int8, fp16, w8a16 or w4a16 (VQD_QUANTIZATION)
+                                                                [int8 on the CPU, w8a16 elsewhere]
   --threads N              threads of the CPU provider (VQD_THREADS)                  [all cores]
   --cache DIR              folder for built graphs (VQD_CACHE)                       [.vqd/cache]
 `;
@@ -38,7 +40,7 @@ export function readRuntime(values: Readonly<Record<string, string | undefined>>
 }
 
 /** Loads the model of the options, else of the environment; the caller releases it. */
-export function loadPipeline(
+export async function loadPipeline(
   values: Readonly<Record<string, string | undefined>>,
 ): Promise<VQDiffusionPipeline> {
   const env = process.env;
@@ -48,8 +50,10 @@ export function loadPipeline(
   const folder = env["VQD_MODEL"]?.split(delimiter).find((dir) => dir !== "");
   return VQDiffusionPipeline.fromPretrained(values["model"] ?? folder ?? BUNDLED_MODEL, {
     provider,
-    quantization:
-      choiceOption({ quantization }, "quantization", QUANTIZATIONS) ?? defaultQuantization(provider),
+    quantization: await chooseQuantization(
+      provider,
+      choiceOption({ quantization }, "quantization", QUANTIZATIONS),
+    ),
     ...readRuntime(values),
   });
 }

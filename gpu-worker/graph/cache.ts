@@ -16,18 +16,21 @@ import { join } from "node:path";
 import type { Component, DiffusersCheckpoint, Weights } from "../checkpoint/diffusers-layout.ts";
 import { formName, type GraphForm } from "./form.ts";
 import { GraphBuilder } from "./onnx.ts";
-import { buildLabelledTransformer } from "./labelled-transformer.ts";
+import { buildCrossAttention, givenCrossAttention } from "./cross-attention.ts";
 import { buildTextEncoder } from "./text-encoder.ts";
-import { buildCrossAttention, buildTransformer } from "./transformer.ts";
+import { promptsInPass } from "./prompts.ts";
+import { buildTransformer } from "./transformer.ts";
 import { buildVQDecoder, buildVQEncoder } from "./vq-model.ts";
 
 /** Incremented whenever the graphs or the sampler change: part of the cache key and of the numerics id. */
 export const GRAPH_FORMAT = 5;
 
-/** Those of every model, and those that a model with a text encoder has besides. */
-const GRAPHS = ["transformer", "vq-decoder", "vq-encoder"] as const;
-const TEXT_GRAPHS = ["text-encoder", "cross-attention"] as const;
-export type GraphName = (typeof GRAPHS)[number] | (typeof TEXT_GRAPHS)[number];
+const GRAPHS = ["text-encoder", "cross-attention", "transformer", "vq-decoder", "vq-encoder"] as const;
+export type GraphName = (typeof GRAPHS)[number];
+
+/** A transformer that takes prompts as token ids computes their keys and values itself. */
+const graphsOf = ({ drawsOnDevice }: GraphForm): readonly GraphName[] =>
+  GRAPHS.filter((name) => !(drawsOnDevice && name === "cross-attention"));
 
 /** Lists the files of a complete folder; written last. */
 const INVENTORY = "inventory.json";
@@ -61,13 +64,13 @@ export function ensureGraphs(
 ): string {
   const parent = join(cacheDir, "graphs");
   const dir = join(parent, `${version.slice(0, 24)}-${formName(form)}-${GRAPH_FORMAT}`);
-  if (isComplete(dir)) return dir;
+  if (isComplete(dir, form)) return dir;
   mkdirSync(parent, { recursive: true });
   removeAbandoned(parent);
   const building = mkdtempSync(`${dir}${TEMPORARY}`);
   try {
     buildGraphs(checkpoint, building, form);
-    putInPlace(building, dir);
+    putInPlace(building, dir, form);
   } finally {
     rmSync(building, { recursive: true, force: true });
   }
@@ -75,14 +78,14 @@ export function ensureGraphs(
 }
 
 /** Renames `building` to `dir`, unless another process has put a complete folder there in the meantime. */
-function putInPlace(building: string, dir: string): void {
+function putInPlace(building: string, dir: string, form: GraphForm): void {
   for (let attempt = 1; ; attempt++) {
     try {
       renameSync(building, dir);
       return;
     } catch (error) {
       // A folder can be renamed over an empty one only, so something is there.
-      if (isComplete(dir)) return;
+      if (isComplete(dir, form)) return;
       if (attempt === PLACE_ATTEMPTS) throw error;
     }
     moveAside(dir);
@@ -122,13 +125,13 @@ function fingerprint(path: string): string {
   return `${size} ${createHash("sha256").update(readFileSync(path)).digest("hex")}`;
 }
 
-function isComplete(dir: string): boolean {
+function isComplete(dir: string, form: GraphForm): boolean {
   const inventory = join(dir, INVENTORY);
   if (!existsSync(inventory)) return false;
   try {
     const files = JSON.parse(readFileSync(inventory, "utf8")) as Record<string, string>;
     return (
-      GRAPHS.every((name) => Object.hasOwn(files, `${name}.onnx`)) &&
+      graphsOf(form).every((name) => Object.hasOwn(files, `${name}.onnx`)) &&
       Object.entries(files).every(([file, expected]) => fingerprint(join(dir, file)) === expected)
     );
   } catch {
@@ -138,7 +141,7 @@ function isComplete(dir: string): boolean {
 
 /** Builds all graphs of `checkpoint` in the folder `dir`, layer by layer, so that the weights are never all in memory. */
 function buildGraphs(checkpoint: DiffusersCheckpoint, dir: string, form: GraphForm): void {
-  const { prompts, transformer, vqvae } = checkpoint;
+  const { textEncoder, transformer, vqvae, tokenizer } = checkpoint;
   const build = (
     name: GraphName,
     component: Component,
@@ -156,23 +159,22 @@ function buildGraphs(checkpoint: DiffusersCheckpoint, dir: string, form: GraphFo
       weights.close();
     }
   };
-  if (prompts.kind === "text") {
-    const { textEncoder, tokenizer } = prompts;
-    const length = tokenizer.maxLength;
-    build("text-encoder", "text_encoder", (graph, weights) =>
-      buildTextEncoder(graph, weights, textEncoder, { ...form, length }),
-    );
+  const textLength = tokenizer.maxLength;
+  const { drawsOnDevice } = form;
+  build("text-encoder", "text_encoder", (graph, weights) =>
+    buildTextEncoder(graph, weights, textEncoder, { ...form, length: textLength }),
+  );
+  if (!drawsOnDevice) {
     build("cross-attention", "transformer", (graph, weights) =>
-      buildCrossAttention(graph, weights, transformer, length),
-    );
-    build("transformer", "transformer", (graph, weights) =>
-      buildTransformer(graph, weights, transformer, { ...form, textLength: length }),
-    );
-  } else {
-    build("transformer", "transformer", (graph, weights) =>
-      buildLabelledTransformer(graph, weights, transformer, form),
+      buildCrossAttention(graph, weights, transformer, textLength),
     );
   }
+  build("transformer", "transformer", (graph, weights) => {
+    const crossAttention = drawsOnDevice
+      ? promptsInPass(graph, weights, checkpoint, form)
+      : givenCrossAttention(graph, transformer, { ...form, textLength });
+    buildTransformer(graph, weights, transformer, { ...form, crossAttention });
+  });
   build("vq-decoder", "vqvae", (graph, weights) => buildVQDecoder(graph, weights, vqvae));
   build("vq-encoder", "vqvae", (graph, weights) => buildVQEncoder(graph, weights, vqvae));
 

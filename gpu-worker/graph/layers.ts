@@ -1,10 +1,11 @@
 // Layers that several graphs use: linear, layer norm, attention, group norm, convolution.
 
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
-import type { GraphBuilder } from "./onnx.ts";
+import type { FloatType, GraphBuilder } from "./onnx.ts";
 import type { GraphForm } from "./form.ts";
 import type { LinearWeights } from "./linear-weights.ts";
 import { type Int8Rows, int8Product, quantizeActivations, type RowGroup } from "./quantize.ts";
+import { blockProduct } from "./weight-blocks.ts";
 
 /** x [..., inputs] → [..., outputs] in fp32. */
 export function matMul(graph: GraphBuilder, x: string, layer: LinearWeights): string {
@@ -12,8 +13,13 @@ export function matMul(graph: GraphBuilder, x: string, layer: LinearWeights): st
   return addBias(graph, graph.op("MatMul", [x, weight]), layer.bias);
 }
 
-export function addBias(graph: GraphBuilder, x: string, bias: Float32Array | undefined): string {
-  return bias === undefined ? x : graph.op("Add", [x, graph.constant(bias, [bias.length])]);
+export function addBias(
+  graph: GraphBuilder,
+  x: string,
+  bias: Float32Array | undefined,
+  type: FloatType = "float32",
+): string {
+  return bias === undefined ? x : graph.op("Add", [x, graph.floats(bias, [bias.length], type)]);
 }
 
 /** The form of layers, and the rows that they share. */
@@ -21,8 +27,9 @@ export interface LayerForm extends GraphForm {
   readonly group: RowGroup;
 }
 
-/** A value [B, length, inputs] as input of linear layers: quantized once for all of them where they are int8. */
+/** A value [B, length, inputs] as input of linear layers: rounded once for all of them. */
 export interface LinearInput {
+  /** In the form's type of activations. */
   readonly x: string;
   readonly int8: Int8Rows | undefined;
 }
@@ -32,25 +39,42 @@ export function linearInput(
   graph: GraphBuilder,
   x: string,
   inputs: number,
-  { quantization, group }: LayerForm,
+  { quantization, activations, group }: LayerForm,
   lowest?: number,
 ): LinearInput {
   return {
-    x,
+    x: activations === "float16" ? graph.cast(x, activations) : x,
     int8: quantization === "int8" ? quantizeActivations(graph, x, { inputs, group, lowest }) : undefined,
   };
 }
 
-/** x → [B, length, outputs], without the layer's bias. */
-export function product(graph: GraphBuilder, { x, int8 }: LinearInput, layer: LinearWeights): string {
-  return int8 === undefined
-    ? matMul(graph, x, { ...layer, bias: undefined })
-    : int8Product(graph, int8, layer);
+/** x → [B, length, outputs] in the form's type of activations, without the layer's bias. */
+export function product(
+  graph: GraphBuilder,
+  { x, int8 }: LinearInput,
+  layer: LinearWeights,
+  { activations, weightBits }: Pick<GraphForm, "activations" | "weightBits">,
+): string {
+  if (int8 !== undefined) return int8Product(graph, int8, layer);
+  if (weightBits !== undefined) return blockProduct(graph, x, layer, { bits: weightBits, activations });
+  const weight = graph.floats(layer.weight, [layer.inputs, layer.outputs], activations);
+  return graph.op("MatMul", [x, weight]);
 }
 
-/** x [B, length, inputs] → [B, length, outputs]. */
+/** x [B, length, inputs] → [B, length, outputs] in the form's type of activations. */
 export function linear(graph: GraphBuilder, x: string, layer: LinearWeights, form: LayerForm): string {
-  return addBias(graph, product(graph, linearInput(graph, x, layer.inputs, form), layer), layer.bias);
+  const out = product(graph, linearInput(graph, x, layer.inputs, form), layer, form);
+  return addBias(graph, out, layer.bias, form.activations);
+}
+
+/** x + branch in fp32, x being the residual stream and `branch` in the form's type of activations. */
+export function addBranch(
+  graph: GraphBuilder,
+  x: string,
+  branch: string,
+  { activations }: Pick<GraphForm, "activations">,
+): string {
+  return graph.op("Add", [x, activations === "float16" ? graph.cast(branch, "float32") : branch]);
 }
 
 /** Layer norm over the last axis with weights `prefix.weight` and `prefix.bias`. */
@@ -71,14 +95,16 @@ export function layerNorm(
 export const QUICK_GELU_LOWEST = -0.164;
 
 /** x * sigmoid(1.702 x): both CLIP's quick GELU and diffusers' "geglu-approximate". */
-export function quickGelu(graph: GraphBuilder, x: string): string {
-  return graph.op("Mul", [x, graph.op("Sigmoid", [graph.op("Mul", [x, graph.scalar(1.702)])])]);
+export function quickGelu(graph: GraphBuilder, x: string, type: FloatType = "float32"): string {
+  return graph.op("Mul", [x, graph.op("Sigmoid", [graph.op("Mul", [x, graph.scalar(1.702, type)])])]);
 }
 
 export interface AttentionShape {
   readonly heads: number;
   readonly headDim: number;
   readonly fusedAttention?: boolean;
+  /** Type of query, key and value [float32]. */
+  readonly activations?: FloatType;
 }
 
 /**
@@ -88,7 +114,7 @@ export interface AttentionShape {
 export function attention(
   graph: GraphBuilder,
   [query, key, value]: readonly [string, string, string],
-  { heads, headDim, fusedAttention = false }: AttentionShape,
+  { heads, headDim, fusedAttention = false, activations = "float32" }: AttentionShape,
   bias?: string,
 ): string {
   if (fusedAttention && bias === undefined) {
@@ -96,7 +122,7 @@ export function attention(
   }
   const byHead = (x: string, perm: readonly number[]): string =>
     graph.op("Transpose", [graph.op("Reshape", [x, graph.ints([0, 0, heads, headDim])])], { perm });
-  const scaled = graph.op("Mul", [byHead(query, [0, 2, 1, 3]), graph.scalar(headDim ** -0.5)]);
+  const scaled = graph.op("Mul", [byHead(query, [0, 2, 1, 3]), graph.scalar(headDim ** -0.5, activations)]);
   const scores = graph.op("MatMul", [scaled, byHead(key, [0, 2, 3, 1])]);
   const biased = bias === undefined ? scores : graph.op("Add", [scores, bias]);
   const mixed = graph.op("MatMul", [

@@ -8,13 +8,25 @@ import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 type Writer = protobuf.Writer;
 
 /** Data types of onnx.proto's TensorProto. */
-export const DataType = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7 } as const;
+export const DataType = {
+  float32: 1,
+  uint8: 2,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+} as const;
 export type ElementType = keyof typeof DataType;
+/** Types in which products, attention and norms are computed. */
+export type FloatType = "float32" | "float16";
 
-type ConstantData = Float32Array | BigInt64Array | Int8Array | Uint8Array;
+type ConstantData = Float32Array | Float16Array | BigInt64Array | Int32Array | Int8Array | Uint8Array;
 
 function elementType(data: ConstantData): ElementType {
   if (data instanceof Float32Array) return "float32";
+  if (data instanceof Float16Array) return "float16";
+  if (data instanceof Int32Array) return "int32";
   if (data instanceof BigInt64Array) return "int64";
   return data instanceof Int8Array ? "int8" : "uint8";
 }
@@ -83,8 +95,21 @@ export class GraphBuilder {
     return name;
   }
 
-  scalar(value: number): string {
-    return this.constant(Float32Array.of(value), []);
+  scalar(value: number, type: FloatType = "float32"): string {
+    return this.constant(type === "float16" ? Float16Array.of(value) : Float32Array.of(value), []);
+  }
+
+  /** A weight, rounded to `type`. Throws a RangeError if a value is too large for it. */
+  floats(data: Float32Array, shape: readonly number[], type: FloatType): string {
+    if (type === "float32") return this.constant(data, shape);
+    const rounded = Float16Array.from(data);
+    if (!rounded.every(Number.isFinite)) throw new RangeError("a weight is too large for float16");
+    return this.constant(rounded, shape);
+  }
+
+  /** `value` as `type`; the runtime removes casts that change nothing. */
+  cast(value: string, type: ElementType): string {
+    return this.op("Cast", [value], { to: DataType[type] });
   }
 
   /** One-dimensional int64 constant: a shape, axes or sizes. */

@@ -3,28 +3,40 @@
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { TextEncoderConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
-import { attention, layerNorm, linear, quickGelu } from "./layers.ts";
+import { addBranch, attention, layerNorm, linear, quickGelu } from "./layers.ts";
 import { concatLinear, readLinear } from "./linear-weights.ts";
 import type { GraphForm } from "./form.ts";
-import type { GraphBuilder } from "./onnx.ts";
+import type { FloatType, GraphBuilder } from "./onnx.ts";
 import { RowGroup } from "./quantize.ts";
 
 /** Attention score of a masked position: low enough to vanish in the softmax, high enough to stay finite. */
-const MASKED_SCORE = -1e9;
+const MASKED_SCORE: Record<FloatType, number> = { float32: -1e9, float16: -3e4 };
 
-/**
- * Input `ids` int64 [B, S], output `embeddings` [B, S, E]: the output of the final layer norm, each token scaled to unit
- * length, as the transformer receives it. Only the causal mask applies: padding is attended to.
- */
+/** Input `ids` int64 [B, S], output `embeddings` [B, S, E]; see `textEmbeddings`. */
 export function buildTextEncoder(
   graph: GraphBuilder,
   weights: Weights,
   config: TextEncoderConfig,
-  { length, ...graphForm }: GraphForm & { length: number },
+  { length, ...form }: GraphForm & { length: number },
 ): void {
-  const form = { ...graphForm, group: new RowGroup(graph, length) };
-  const { hidden_size: width, num_attention_heads: heads, layer_norm_eps: epsilon } = config;
   const ids = graph.input("ids", "int64", ["batch", length]);
+  const embeddings = textEmbeddings(graph, weights, config, { ...form, ids, length });
+  graph.output("embeddings", "float32", ["batch", length, config.hidden_size], embeddings);
+}
+
+/**
+ * `ids` [B, S] → [B, S, E] in fp32: the output of the final layer norm, each token scaled to unit length, as the
+ * transformer receives it. Only the causal mask applies: padding is attended to.
+ */
+export function textEmbeddings(
+  graph: GraphBuilder,
+  weights: Weights,
+  config: TextEncoderConfig,
+  { ids, length, ...graphForm }: GraphForm & { ids: string; length: number },
+): string {
+  const form = { ...graphForm, group: new RowGroup(graph, length) };
+  const { activations } = form;
+  const { hidden_size: width, num_attention_heads: heads, layer_norm_eps: epsilon } = config;
   const prefix = "text_model";
   const embedding = `${prefix}.embeddings`;
   const tokens = graph.constant(
@@ -39,7 +51,7 @@ export function buildTextEncoder(
     graph.constant(positions, [length, width]),
   ]);
 
-  const mask = graph.constant(causalMask(length), [1, 1, length, length]);
+  const mask = graph.floats(causalMask(length, activations), [1, 1, length, length], activations);
   for (let i = 0; i < config.num_hidden_layers; i++) {
     const layer = `${prefix}.encoder.layers.${i}`;
     const normed = layerNorm(graph, x, weights, `${layer}.layer_norm1`, width, epsilon);
@@ -51,11 +63,9 @@ export function buildTextEncoder(
       [width, width, width],
       2,
     );
-    const mixed = attention(graph, [q, k, v], { heads, headDim: width / heads }, mask);
-    x = graph.op("Add", [
-      x,
-      linear(graph, mixed, readLinear(weights, `${layer}.self_attn.out_proj`, width, width), form),
-    ]);
+    const mixed = attention(graph, [q, k, v], { heads, headDim: width / heads, activations }, mask);
+    const out = readLinear(weights, `${layer}.self_attn.out_proj`, width, width);
+    x = addBranch(graph, x, linear(graph, mixed, out, form), form);
 
     const normed2 = layerNorm(graph, x, weights, `${layer}.layer_norm2`, width, epsilon);
     const hidden = linear(
@@ -64,27 +74,27 @@ export function buildTextEncoder(
       readLinear(weights, `${layer}.mlp.fc1`, width, config.intermediate_size),
       form,
     );
-    const active = config.hidden_act === "gelu" ? gelu(graph, hidden) : quickGelu(graph, hidden);
-    x = graph.op("Add", [
-      x,
-      linear(graph, active, readLinear(weights, `${layer}.mlp.fc2`, config.intermediate_size, width), form),
-    ]);
+    const active =
+      config.hidden_act === "gelu" ? gelu(graph, hidden, activations) : quickGelu(graph, hidden, activations);
+    const down = readLinear(weights, `${layer}.mlp.fc2`, config.intermediate_size, width);
+    x = addBranch(graph, x, linear(graph, active, down, form), form);
   }
 
   const final = layerNorm(graph, x, weights, `${prefix}.final_layer_norm`, width, epsilon);
   const norm = graph.op("ReduceL2", [final], { axes: [-1], keepdims: 1 });
-  graph.output("embeddings", "float32", ["batch", length, width], graph.op("Div", [final, norm]));
+  return graph.op("Div", [final, norm]);
 }
 
-function causalMask(length: number): Float32Array {
+function causalMask(length: number, activations: FloatType): Float32Array {
   const mask = new Float32Array(length * length);
-  for (let row = 0; row < length; row++) mask.fill(MASKED_SCORE, row * length + row + 1, (row + 1) * length);
+  const masked = MASKED_SCORE[activations];
+  for (let row = 0; row < length; row++) mask.fill(masked, row * length + row + 1, (row + 1) * length);
   return mask;
 }
 
 /** The exact GELU, x/2 (1 + erf(x / sqrt 2)). */
-function gelu(graph: GraphBuilder, x: string): string {
-  const erf = graph.op("Erf", [graph.op("Mul", [x, graph.scalar(Math.SQRT1_2)])]);
-  const half = graph.op("Mul", [x, graph.scalar(0.5)]);
-  return graph.op("Mul", [half, graph.op("Add", [erf, graph.scalar(1)])]);
+function gelu(graph: GraphBuilder, x: string, type: FloatType): string {
+  const erf = graph.op("Erf", [graph.op("Mul", [x, graph.scalar(Math.SQRT1_2, type)])]);
+  const half = graph.op("Mul", [x, graph.scalar(0.5, type)]);
+  return graph.op("Mul", [half, graph.op("Add", [erf, graph.scalar(1, type)])]);
 }

@@ -37,4 +37,8 @@ export const LIMITS: Readonly<Record<Quantization, Limits>> = {
   // 8 bits represent a value to within about 1 % of the row's largest. Everything after the transformer is computed as in
   // fp32; a run's tokens are compared and reported, but a run ends in a different image (docs/quantization.md).
   int8: { ...FP32, text: 0.05, transformer: 1, runsMustBeEqual: false },
+  // fp16 has 11 bits, so a value is off by at most 1 in 2,000; 8-bit weights by 1 in 256 of a block's largest, 4-bit by 1 in 16.
+  fp16: { ...FP32, text: 5e-3, transformer: 0.1, runsMustBeEqual: false },
+  w8a16: { ...FP32, text: 0.05, transformer: 1, runsMustBeEqual: false },
+  w4a16: { ...FP32, text: 0.8, transformer: 16, runsMustBeEqual: false },
 };

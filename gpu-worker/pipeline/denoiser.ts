@@ -4,6 +4,9 @@ import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import type { SessionOptions } from "../runtime/session.ts";
 import type { PromptConditioning } from "./conditioning/prompt-conditioning.ts";
+import { type DenoiseSlot, isGuided, keepHeld, type SlotStep } from "./denoise-slot.ts";
+import { DevicePass, type Transfer } from "./device/device-pass.ts";
+import { applyDrawn, drawRequest, drawsInGraph } from "./device/drawn-step.ts";
 import { pick, sumOf } from "./sampling/jump-draw.ts";
 import { writeMostLikely } from "./sampling/most-likely.ts";
 import { type ImageLogProbs, PixelViews } from "./sampling/pixel-view.ts";
@@ -12,7 +15,7 @@ import { sharpen } from "./sampling/purity.ts";
 import { type DrawnPixel, drawRemasked } from "./sampling/unmasking/remasking.ts";
 import { StepNoise, type UniformSource } from "./sampling/random.ts";
 import { type Jump, jumpAt } from "./sampling/schedule.ts";
-import { type DiffusionScheduler, gumbelArgmax } from "./sampling/scheduler.ts";
+import { gumbelArgmax } from "./sampling/scheduler.ts";
 import {
   type Candidate,
   lowestRanked,
@@ -28,39 +31,7 @@ import {
   TransformerPass,
 } from "./transformer-pass.ts";
 
-/** One image on its way from masks to codes. Its entire state is `tokens` and `stepIndex`. */
-export interface DenoiseSlot {
-  /** x_t: class ids [L], the mask being the last class. */
-  readonly tokens: Uint16Array;
-  /** [L], 1 for pixels that keep their class at every step, which is never the mask; undefined for none. */
-  readonly held?: Uint8Array | undefined;
-  /** Number of completed steps. */
-  stepIndex: number;
-  /** Timesteps of the whole run, first to last. */
-  readonly timesteps: readonly number[];
-  readonly seed: number | bigint;
-  /** Index of the image among those with its seed: the noise depends on (seed, image). */
-  readonly image: number;
-  /** Guidance applies above 1. */
-  readonly guidanceScale: number;
-  /** Above 0; 1 leaves the probabilities unchanged. */
-  readonly temperature: number;
-  readonly truncationRate: number;
-  readonly prompt: PromptConditioning;
-  readonly negative: PromptConditioning;
-  readonly scheduler: DiffusionScheduler;
-  /** The order in which pixels are unmasked; if there is none, the posterior draws them. */
-  readonly order?: UnmaskingOrder | undefined;
-  /** Fraction of the drawn pixels that a step in an order remasks, 0 to 1. */
-  readonly remasking: number;
-  /** Noise to use instead of the seed's, for comparison with recorded runs. */
-  readonly noise?: (stepIndex: number) => UniformSource;
-  /** Where to write the most likely x_0 predicted at this step, class ids [L], if wanted. */
-  readonly mostLikely?: ((stepIndex: number) => Uint16Array | undefined) | undefined;
-}
-
-/** Guidance evaluates the transformer twice: with and without the prompt. */
-export const isGuided = (slot: DenoiseSlot): boolean => slot.guidanceScale > 1;
+export { type DenoiseSlot, isGuided } from "./denoise-slot.ts";
 
 /** Throws for a finished slot, whose codes another step would draw a second time. */
 function currentJump({ stepIndex, timesteps }: DenoiseSlot): Jump {
@@ -70,25 +41,15 @@ function currentJump({ stepIndex, timesteps }: DenoiseSlot): Jump {
   return jump;
 }
 
-/** A slot's part in a step. */
-interface SlotStep {
-  readonly slot: DenoiseSlot;
-  readonly jump: Jump;
-  readonly noise: StepNoise;
-  readonly evaluated: readonly number[];
-  /** Where to write the most likely image. */
-  readonly preview: Uint16Array | undefined;
-}
-
 export class Denoiser {
-  readonly #transformer: TransformerPass;
+  readonly #transformer: TransformerPass | DevicePass;
   readonly #pixels: number;
   readonly #classes: number;
   readonly #views: PixelViews;
   readonly #uniforms: Float64Array;
   #output: OutputBuffer | undefined;
 
-  private constructor(pass: TransformerPass, { transformer }: DiffusersCheckpoint) {
+  private constructor(pass: TransformerPass | DevicePass, { transformer }: DiffusersCheckpoint) {
     this.#transformer = pass;
     this.#pixels = transformer.sample_size ** 2;
     this.#classes = transformer.num_vector_embeds - 1;
@@ -99,9 +60,15 @@ export class Denoiser {
   static async load(
     checkpoint: DiffusersCheckpoint,
     graphs: string,
-    options: SessionOptions,
+    { drawsOnDevice = false, ...options }: SessionOptions & { drawsOnDevice?: boolean },
   ): Promise<Denoiser> {
-    return new Denoiser(await TransformerPass.load(checkpoint, graphs, options), checkpoint);
+    const Pass = drawsOnDevice ? DevicePass : TransformerPass;
+    return new Denoiser(await Pass.load(checkpoint, graphs, options), checkpoint);
+  }
+
+  /** Bytes to the device and back in the last pass that drew there; undefined where passes do not. */
+  get transfer(): Transfer | undefined {
+    return this.#transformer instanceof DevicePass ? this.#transformer.transfer : undefined;
   }
 
   /**
@@ -117,13 +84,21 @@ export class Denoiser {
       const noise = new StepNoise(slot.seed, slot.image, jump.t);
       const preview = slot.mostLikely?.(slot.stepIndex);
       const isPreviewed = preview !== undefined;
-      const evaluated = pixelsToEvaluate(slot, { jump, noise, mask: this.#classes, isPreviewed });
-      return { slot, jump, noise, evaluated, preview };
+      const context = { jump, noise, mask: this.#classes, isPreviewed };
+      return { slot, jump, noise, evaluated: pixelsToEvaluate(slot, context), preview };
     });
-    const inPass = steps.filter(({ evaluated }) => evaluated.length > 0);
-    const rows = inPass.flatMap(({ slot, evaluated }, image): PassRow[] => {
-      const conditional = { image, prompt: slot.prompt, evaluated };
-      return isGuided(slot) ? [{ image, prompt: slot.negative, evaluated }, conditional] : [conditional];
+    const evaluated = steps.filter((step) => step.evaluated.length > 0);
+    const device = this.#transformer instanceof DevicePass ? this.#transformer : undefined;
+    const drawing = device === undefined ? [] : evaluated.filter(({ slot }) => drawsInGraph(slot));
+    const drawn = await device?.draw(
+      drawing.map((step) => drawRequest(step, this.#classes)),
+      drawing.some(({ preview }) => preview !== undefined),
+    );
+    const inPass = evaluated.filter((step) => !drawing.includes(step));
+    const rows = inPass.flatMap(({ slot, evaluated: positions }, image): PassRow[] => {
+      const conditional = { image, prompt: slot.prompt, evaluated: positions };
+      const unconditional = { ...conditional, prompt: slot.negative };
+      return isGuided(slot) ? [unconditional, conditional] : [conditional];
     });
     const images = inPass.map(({ slot, jump }) => ({ tokens: slot.tokens, timestep: jump.t }));
     const output = this.#takeOutput();
@@ -132,6 +107,7 @@ export class Denoiser {
     for (let row = 0; row < rows.length; row++) {
       if (Number.isNaN(logProbs[row * rowSize])) throw new Error("the transformer's output is NaN");
     }
+    for (const [i, step] of drawing.entries()) applyDrawn(step, drawn?.[i] ?? outOfBounds(), this.#classes);
     let row = 0;
     for (const step of inPass) {
       const { slot } = step;
@@ -256,11 +232,6 @@ export class Denoiser {
     }
     return { position, token, purity, confidence: confidenceOf(probabilities, token) };
   }
-}
-
-/** Writes the classes of held pixels to `preview`. */
-function keepHeld(preview: Uint16Array, { tokens, held }: DenoiseSlot): void {
-  for (const [position, token] of tokens.entries()) if (held?.[position] === 1) preview[position] = token;
 }
 
 /** The normalized probability of a class, above 0 to 1. */

@@ -24,9 +24,8 @@ import { LoadedModel } from "./loaded-model.ts";
 import type { DiffusionScheduler } from "./sampling/scheduler.ts";
 import { namedSchedulers, resolveScheduler } from "./sampling/schedulers.ts";
 import { createSlot, type SlotInit } from "./slot.ts";
-import { loadConditioner } from "./conditioning/load-conditioner.ts";
-import type { Conditioner, PromptConditioning } from "./conditioning/prompt-conditioning.ts";
-import { promptReader } from "./conditioning/prompt-reader.ts";
+import type { PromptConditioning } from "./conditioning/prompt-conditioning.ts";
+import { TextConditioner } from "./conditioning/text-conditioner.ts";
 import { VQModel } from "./vq-model.ts";
 
 export type { DenoiseSlot } from "./denoiser.ts";
@@ -40,6 +39,8 @@ export interface PipelineOptions {
   readonly threads?: number;
   /** How the linear layers of transformer and text encoder are computed. */
   readonly quantization?: Quantization;
+  /** Whether the transformer's graph draws, so that only token ids leave the device [on GPUs]; not with int8. */
+  readonly drawsOnDevice?: boolean;
   /** Folder for built graphs, and for the digests of weights. */
   readonly cacheDir: string;
   /** Memory for the conditionings of the most recently used prompts [64 MiB]. */
@@ -83,6 +84,7 @@ export class VQDiffusionPipeline {
       provider = "cpu",
       threads = 1,
       quantization = "none",
+      drawsOnDevice,
       cacheDir,
       promptCacheBytes = PROMPT_CACHE_BYTES,
       ownThreads = false,
@@ -90,19 +92,24 @@ export class VQDiffusionPipeline {
   ): Promise<VQDiffusionPipeline> {
     const checkpoint = new DiffusersCheckpoint(dir);
     const version = checkpoint.version(new DigestCache(cacheDir));
-    const graphs = ensureGraphs(checkpoint, version, { cacheDir, form: graphForm(provider, quantization) });
+    const form = graphForm(provider, quantization, drawsOnDevice);
+    const graphs = ensureGraphs(checkpoint, version, { cacheDir, form });
     const options = { provider, threads };
     const threaded = { ...options, ownThread: ownThreads };
     // Everything else that can throw comes before the sessions, which would have to be released.
-    const info = describeModel(checkpoint, version, { provider, quantization });
+    const info = describeModel(checkpoint, version, { provider, form });
     const schedulers = namedSchedulers(checkpoint.scheduler);
-    const tokenize = promptReader(checkpoint.prompts);
-    const [conditioner, denoiser, vqModel] = await allOrNone<[Conditioner, Denoiser, VQModel]>([
-      loadConditioner(checkpoint, graphs, { ...options, cacheBytes: promptCacheBytes }),
-      Denoiser.load(checkpoint, graphs, threaded),
+    const { tables } = checkpoint.tokenizer;
+    const [conditioner, denoiser, vqModel] = await allOrNone<[TextConditioner, Denoiser, VQModel]>([
+      TextConditioner.load(checkpoint, graphs, {
+        ...options,
+        cacheBytes: promptCacheBytes,
+        takesIds: form.drawsOnDevice,
+      }),
+      Denoiser.load(checkpoint, graphs, { ...threaded, drawsOnDevice: form.drawsOnDevice }),
       VQModel.load(checkpoint, graphs, threaded),
     ]);
-    const model = new LoadedModel({ info, tokenize, schedulers, conditioner, denoiser, vqModel });
+    const model = new LoadedModel({ info, tables, schedulers, conditioner, denoiser, vqModel });
     return new VQDiffusionPipeline({ model, scheduler: schedulers.reference });
   }
 
@@ -161,13 +168,12 @@ export class VQDiffusionPipeline {
     return this.model.vqModel.encode(image);
   }
 
-  /**
-   * Text → token ids for the model: padded or truncated to `info.textLength`. For a model that is conditioned by class, the
-   * text is the name of a class or its label; for one that is not conditioned, it is empty. Throws InvalidInputError for
-   * others.
-   */
+  /** Text → token ids for the model: padded or truncated to `info.textLength`. */
   tokenize(text: string): { ids: number[]; tokenCount: number; truncated: boolean } {
-    return this.model.tokenize(text);
+    return this.model.tokenizer.encodePadded(text, {
+      maxLength: this.info.textLength,
+      padTokenId: this.info.padTokenId,
+    });
   }
 
   /** From prompts to images, like diffusers' `__call__`. Rejects with an InvalidInputError, or with the signal's reason. */

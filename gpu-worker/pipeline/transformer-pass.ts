@@ -1,11 +1,9 @@
 // One pass of the transformer over rows of any images, computed by one session or divided between two.
 
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
-import type { TransformerConfig } from "../checkpoint/config.ts";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
-import type { PromptParts } from "../checkpoint/parts.ts";
 import { graphPath } from "../graph/cache.ts";
-import { transformerWidth } from "../graph/transformer.ts";
+import { transformerWidth } from "../graph/cross-attention.ts";
 import {
   floatTensor,
   intTensor,
@@ -44,6 +42,10 @@ const COUNT_SHARES = 16;
 /** It is also a multiple of this, as the runtime multiplies a single row by different code, giving different bits. */
 const COUNT_MULTIPLE = 8;
 
+/** What the number of pixels to evaluate is rounded up to a multiple of. */
+export const countUnitOf = (pixels: number): number =>
+  COUNT_MULTIPLE * Math.ceil(pixels / COUNT_SHARES / COUNT_MULTIPLE);
+
 /**
  * Sessions that divide the rows of a pass among them, each with its share of the threads. The nodes of a small model are
  * too small to be divided well between threads, so computing two rows side by side is faster than one after the other: a
@@ -68,11 +70,11 @@ export class TransformerPass {
     this.#whole = whole;
     this.#loadLanes = loadLanes;
     this.#shape = shape;
-    this.#countUnit = COUNT_MULTIPLE * Math.ceil(shape.pixels / COUNT_SHARES / COUNT_MULTIPLE);
+    this.#countUnit = countUnitOf(shape.pixels);
   }
 
   static async load(
-    { transformer, prompts }: DiffusersCheckpoint,
+    { transformer, tokenizer }: DiffusersCheckpoint,
     graphs: string,
     options: SessionOptions,
   ): Promise<TransformerPass> {
@@ -80,7 +82,7 @@ export class TransformerPass {
     const shape = {
       pixels: transformer.sample_size ** 2,
       classes: transformer.num_vector_embeds - 1,
-      cross: conditioningShape(transformer, prompts),
+      cross: [2 * transformer.num_layers, tokenizer.maxLength, transformerWidth(transformer)],
     };
     const isDivided =
       options.provider === "cpu" &&
@@ -143,18 +145,8 @@ async function loadAll(path: string, options: SessionOptions, shape: PassShape):
 interface PassShape {
   readonly pixels: number;
   readonly classes: number;
-  /** Shape of a prompt's conditioning, [2 x layers, S, D]; undefined for a model that has none. */
-  readonly cross: readonly number[] | undefined;
-}
-
-/** Of a class, S is 1: see `buildLabelledTransformer`. */
-function conditioningShape(
-  transformer: TransformerConfig,
-  prompts: PromptParts,
-): readonly number[] | undefined {
-  if (prompts.kind === "none") return undefined;
-  const length = prompts.kind === "text" ? prompts.tokenizer.maxLength : 1;
-  return [2 * transformer.num_layers, length, transformerWidth(transformer)];
+  /** Shape of a prompt's conditioning, [2 x layers, S, D]. */
+  readonly cross: readonly number[];
 }
 
 /** A session with the graph, and the conditioning that it was given last. */
@@ -178,6 +170,7 @@ class Lane {
     const { pixels, classes } = this.#shape;
     const used = [...new Set(rows.map(({ image }) => image))];
     const usedImages = used.map((image) => images[image] ?? outOfBounds());
+    const prompts = [...new Set(rows.map(({ prompt }) => prompt))];
     const ids = new Uint16Array(used.length * pixels);
     for (const [place, { tokens }] of usedImages.entries()) ids.set(tokens, place * pixels);
     // Rows with fewer pixels to evaluate are padded with their first pixel.
@@ -197,7 +190,11 @@ class Lane {
           rows.map(({ image }) => used.indexOf(image)),
           [rows.length],
         ),
-        ...this.#conditioning(rows),
+        cross: this.#assemble(prompts),
+        prompt: intTensor(
+          rows.map(({ prompt }) => prompts.indexOf(prompt)),
+          [rows.length],
+        ),
         asked: intTensor(evaluated, [rows.length, count]),
       },
       "log_probs",
@@ -209,23 +206,15 @@ class Lane {
     return this.#session.release();
   }
 
-  #conditioning(rows: readonly PassRow[]): Record<string, Tensor> {
-    const { cross } = this.#shape;
-    if (cross === undefined) return {};
-    const prompts = [...new Set(rows.map(({ prompt }) => prompt))];
-    const places = rows.map(({ prompt }) => prompts.indexOf(prompt));
-    return { cross: this.#assemble(prompts, cross), prompt: intTensor(places, [rows.length]) };
-  }
-
-  #assemble(prompts: readonly PromptConditioning[], shape: readonly number[]): Tensor {
+  #assemble(prompts: readonly PromptConditioning[]): Tensor {
     const last = this.#cross;
     if (last?.prompts.length === prompts.length && last.prompts.every((prompt, i) => prompt === prompts[i])) {
       return last.tensor;
     }
-    const size = shape.reduce((product, length) => product * length, 1);
+    const size = this.#shape.cross.reduce((product, length) => product * length, 1);
     const stacked = sharedFloats(prompts.length * size);
-    for (const [place, prompt] of prompts.entries()) stacked.set(prompt.cross, place * size);
-    const tensor = floatTensor(stacked, [prompts.length, ...shape]);
+    for (const [place, prompt] of prompts.entries()) stacked.set(prompt.cross ?? outOfBounds(), place * size);
+    const tensor = floatTensor(stacked, [prompts.length, ...this.#shape.cross]);
     this.#cross = { prompts, tensor };
     return tensor;
   }

@@ -30,8 +30,12 @@ export interface SessionOptions {
 /** The part of onnxruntime's sessions that is used. */
 export interface Runtime {
   readonly inputNames: readonly string[];
-  /** Resolves to the output named `output`, written to `into` if that is given. */
-  run(feeds: Readonly<Record<string, ort.Tensor>>, output: string, into?: ort.Tensor): Promise<ort.Tensor>;
+  /** Resolves to the outputs of these names; `into` is where to write the only one. */
+  run(
+    feeds: Readonly<Record<string, ort.Tensor>>,
+    outputs: readonly string[],
+    into?: ort.Tensor,
+  ): Promise<Readonly<Record<string, ort.Tensor>>>;
   release(): Promise<void>;
 }
 
@@ -53,11 +57,9 @@ export async function createRuntime(
   });
   return {
     inputNames: session.inputNames,
-    async run(feeds, output, into) {
-      const outputs = await session.run(feeds, into === undefined ? [output] : { [output]: into });
-      const tensor = outputs[output];
-      if (tensor === undefined) throw new Error(`the graph has no output ${output}`);
-      return tensor;
+    run: (feeds, outputs, into) => {
+      const [only = ""] = outputs;
+      return session.run(feeds, into === undefined ? outputs : { [only]: into });
     },
     release: () => session.release(),
   };

@@ -12,18 +12,24 @@ function post(answer: ThreadAnswer, transfer: ArrayBuffer[] = []): void {
 
 async function run(
   runtime: Runtime,
-  { id, feeds, output, into }: Extract<ThreadRequest, { type: "run" }>,
+  { id, feeds, outputs, into }: Extract<ThreadRequest, { type: "run" }>,
 ): Promise<void> {
   const tensors = Object.fromEntries(Object.entries(feeds).map(([name, plain]) => [name, tensorOf(plain)]));
   if (into !== undefined) {
-    await runtime.run(tensors, output, tensorOf(into));
-    post({ type: "done", id, output: undefined });
+    await runtime.run(tensors, outputs, tensorOf(into));
+    post({ type: "done", id, outputs: {} });
     return;
   }
-  const { type, data, dims } = await runtime.run(tensors, output);
-  // A copy that can be transferred: the runtime's own memory cannot.
-  const copy = (data as Float32Array<ArrayBuffer>).slice();
-  post({ type: "done", id, output: { type, data: copy, dims } }, [copy.buffer]);
+  const made = await runtime.run(tensors, outputs);
+  // Copies that can be transferred: the runtime's own memory cannot.
+  const copies = Object.entries(made).map(([name, { type, data, dims }]) => {
+    const copy = (data as Float32Array<ArrayBuffer>).slice();
+    return [name, { type, data: copy, dims }] as const;
+  });
+  post(
+    { type: "done", id, outputs: Object.fromEntries(copies) },
+    copies.map(([, { data }]) => data.buffer),
+  );
 }
 
 async function serve(): Promise<void> {
@@ -34,7 +40,7 @@ async function serve(): Promise<void> {
     const work =
       request.type === "run"
         ? run(runtime, request)
-        : runtime.release().then(() => post({ type: "done", id, output: undefined }));
+        : runtime.release().then(() => post({ type: "done", id, outputs: {} }));
     work.catch((error: unknown) => post({ type: "failed", id, message: messageOf(error) }));
   });
   post({ type: "created", inputNames: runtime.inputNames });

@@ -1,5 +1,6 @@
 // onnxruntime sessions whose inputs are checked before each run.
 
+import { forbidTf32 } from "./device.ts";
 import {
   createRuntime,
   type Provider,
@@ -22,6 +23,7 @@ export class Session {
   /** Loads the graph at `path`. For a provider that this machine cannot run, throws an error that says what it needs. */
   static async create(path: string, options: SessionOptions): Promise<Session> {
     const { provider, ownThread = false } = options;
+    if (provider === "cuda") forbidTf32();
     try {
       return new Session(
         ownThread ? await ThreadedRuntime.create(path, options) : await createRuntime(path, options),
@@ -39,9 +41,20 @@ export class Session {
    * any missing inputs.
    */
   async run(inputs: Readonly<Record<string, Tensor>>, output: string, into?: Tensor): Promise<Tensor> {
+    const { [output]: tensor } = await this.runAll(inputs, [output], into);
+    if (tensor === undefined) throw new Error(`the graph has no output ${output}`);
+    return tensor;
+  }
+
+  /** Runs the graph and returns the outputs of these names, `into` being where to write the only one. */
+  async runAll(
+    inputs: Readonly<Record<string, Tensor>>,
+    outputs: readonly string[],
+    into?: Tensor,
+  ): Promise<Readonly<Record<string, Tensor>>> {
     const missing = this.#session.inputNames.filter((name) => !(name in inputs));
     if (missing.length > 0) throw new Error(`missing inputs: ${missing.join(", ")}`);
-    return this.#session.run(inputs, output, into);
+    return this.#session.run(inputs, outputs, into);
   }
 
   async release(): Promise<void> {
@@ -50,10 +63,13 @@ export class Session {
 }
 
 const PROVIDER_NEEDS: Record<Exclude<Provider, "cpu">, string> = {
-  webgpu: "it needs a GPU with a Vulkan, Metal or Direct3D 12 driver",
+  webgpu:
+    "it needs a GPU with a Vulkan, Metal or Direct3D 12 driver, on Linux with the loader libvulkan.so.1, " +
+    "and in a container with NVIDIA's capability `graphics`",
   cuda:
-    "it needs an NVIDIA GPU with CUDA 12 and the runtime's CUDA library; " +
-    "install that with `ONNXRUNTIME_NODE_INSTALL=cuda12 node node_modules/onnxruntime-node/script/install.js`",
+    "it needs an NVIDIA GPU with CUDA 13 and cuDNN 9 (libcudart.so.13, libcublas.so.13 and libcudnn.so.9) and the runtime's " +
+    "CUDA library; install that with " +
+    "`ONNXRUNTIME_NODE_INSTALL=cuda12 node node_modules/onnxruntime-node/script/install.js` (the name is older than the library)",
 };
 
 /** Floats in shared memory, which a session on its own thread reads and writes in place, without a copy. */
@@ -71,6 +87,16 @@ export function intTensor(data: ArrayLike<number>, dims: readonly number[]): Ten
     data: BigInt64Array.from(data as ArrayLike<number> & Iterable<number>, BigInt),
     dims,
   });
+}
+
+/** An int32 tensor, the type in which graphs that draw take ids. */
+export const int32Tensor = (data: Int32Array, dims: readonly number[]): Tensor =>
+  tensorOf({ type: "int32", data, dims });
+
+/** The values of an int32 tensor. */
+export function int32Data(tensor: Tensor): Int32Array {
+  if (!(tensor.data instanceof Int32Array)) throw new Error(`expected an int32 tensor, got ${tensor.type}`);
+  return tensor.data;
 }
 
 /** The values of a float32 tensor. */

@@ -14,8 +14,8 @@ export type ThreadRequest =
       readonly type: "run";
       readonly id: number;
       readonly feeds: Readonly<Record<string, PlainTensor>>;
-      readonly output: string;
-      /** In shared memory: where to write the output, which is then not sent back. */
+      readonly outputs: readonly string[];
+      /** In shared memory: where to write the only output, which is then not sent back. */
       readonly into: PlainTensor | undefined;
     }
   | { readonly type: "release"; readonly id: number };
@@ -23,10 +23,12 @@ export type ThreadRequest =
 export type ThreadAnswer =
   | { readonly type: "created"; readonly inputNames: readonly string[] }
   | { readonly type: "failed"; readonly id?: number; readonly message: string }
-  | { readonly type: "done"; readonly id: number; readonly output: PlainTensor | undefined };
+  | { readonly type: "done"; readonly id: number; readonly outputs: PlainTensors };
+
+type PlainTensors = Readonly<Record<string, PlainTensor>>;
 
 interface Pending {
-  readonly resolve: (output: PlainTensor | undefined) => void;
+  readonly resolve: (outputs: PlainTensors) => void;
   readonly reject: (reason: Error) => void;
 }
 
@@ -69,21 +71,27 @@ export class ThreadedRuntime implements Runtime {
   }
 
   /** Data in shared memory is used in place; everything else is copied. */
-  async run(feeds: Readonly<Record<string, Tensor>>, output: string, into?: Tensor): Promise<Tensor> {
+  async run(
+    feeds: Readonly<Record<string, Tensor>>,
+    outputs: readonly string[],
+    into?: Tensor,
+  ): Promise<Readonly<Record<string, Tensor>>> {
     const plain = Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, plainOf(tensor)]));
     const shared = into !== undefined && isShared(into) ? into : undefined;
     const made = await this.#ask((id) => ({
       type: "run",
       id,
       feeds: plain,
-      output,
+      outputs,
       into: shared && plainOf(shared),
     }));
-    if (shared !== undefined) return shared;
-    if (made === undefined) throw new Error(`the session's thread sent no ${output}`);
-    if (into === undefined) return tensorOf(made);
-    (into.data as Float32Array).set(made.data as Float32Array);
-    return into;
+    const [only = ""] = outputs;
+    if (shared !== undefined) return { [only]: shared };
+    if (into === undefined) {
+      return Object.fromEntries(Object.entries(made).map(([name, tensor]) => [name, tensorOf(tensor)]));
+    }
+    (into.data as Float32Array).set(made[only]?.data as Float32Array);
+    return { [only]: into };
   }
 
   async release(): Promise<void> {
@@ -92,7 +100,7 @@ export class ThreadedRuntime implements Runtime {
     await this.#thread.terminate();
   }
 
-  #ask(request: (id: number) => ThreadRequest): Promise<PlainTensor | undefined> {
+  #ask(request: (id: number) => ThreadRequest): Promise<PlainTensors> {
     return new Promise((resolve, reject) => {
       if (this.#end !== undefined) {
         reject(this.#end);
@@ -111,7 +119,7 @@ export class ThreadedRuntime implements Runtime {
     const pending = this.#pending.get(answer.id);
     this.#pending.delete(answer.id);
     if (this.#pending.size === 0) this.#thread.unref();
-    if (answer.type === "done") pending?.resolve(answer.output);
+    if (answer.type === "done") pending?.resolve(answer.outputs);
     else pending?.reject(new Error(answer.message));
   }
 

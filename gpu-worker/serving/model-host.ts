@@ -73,7 +73,14 @@ interface Entry {
   stepMs: () => number;
 }
 
-const WEIGHT_BYTES: Record<Quantization, number> = { none: 4, int8: 1 };
+/** Per parameter; a block of 32 weights has a scale of two bytes. */
+const WEIGHT_BYTES: Record<Quantization, number> = {
+  none: 4,
+  int8: 1,
+  fp16: 2,
+  w8a16: 1.0625,
+  w4a16: 0.5625,
+};
 
 /** Approximate memory that a model's weights take. */
 const weightBytes = ({
@@ -185,11 +192,6 @@ export class ModelHost {
     const startedAt = performance.now();
     // Known from the headers of its files, so that room can be made before it is loaded.
     const checkpoint = new DiffusersCheckpoint(source.dir);
-    if (checkpoint.prompts.kind !== "text") {
-      throw new CheckpointError(checkpoint.dir, "is not conditioned by text, and edges know prompts only", {
-        remedy: "make its images with vqd generate",
-      });
-    }
     const parameters = checkpoint.parameters();
     await this.#makeRoom(weightBytes({ parameters, quantization }));
     const pipeline = await this.#pipeline(source);

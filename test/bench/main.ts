@@ -4,7 +4,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
-import { QUANTIZATIONS } from "../../gpu-worker/graph/form.ts";
+import { CPU_QUANTIZATIONS } from "../../gpu-worker/graph/form.ts";
 import { runScript, workFolder } from "./interrupt.ts";
 import { asLine, describeMachine } from "./machine.ts";
 import { measureStep, spreadOf } from "./step-case.ts";
@@ -62,9 +62,9 @@ async function main(): Promise<void> {
     if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} must be an integer above 0`);
     return value;
   };
-  const quantization = QUANTIZATIONS.find((choice) => choice === values.quantization);
+  const quantization = CPU_QUANTIZATIONS.find((choice) => choice === values.quantization);
   if (quantization === undefined) {
-    throw new Error(`--quantization must be one of ${QUANTIZATIONS.join(", ")}`);
+    throw new Error(`--quantization must be one of ${CPU_QUANTIZATIONS.join(", ")}`);
   }
   const [threads, repeats] = [number("threads"), number("repeats")];
   if (values.shape === undefined) {

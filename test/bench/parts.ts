@@ -3,7 +3,7 @@
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
-import { QUANTIZATIONS, type Quantization } from "../../gpu-worker/graph/form.ts";
+import { CPU_QUANTIZATIONS, type Quantization } from "../../gpu-worker/graph/form.ts";
 import { encodeImageFile } from "../../gpu-worker/pipeline/image.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { workFolder } from "./interrupt.ts";
@@ -89,9 +89,9 @@ if (values.help) {
 } else {
   const threads = Number(values.threads);
   const repeats = Number(values.repeats);
-  const quantization = QUANTIZATIONS.find((choice) => choice === values.quantization);
+  const quantization = CPU_QUANTIZATIONS.find((choice) => choice === values.quantization);
   if (quantization === undefined)
-    throw new Error(`--quantization must be one of ${QUANTIZATIONS.join(", ")}`);
+    throw new Error(`--quantization must be one of ${CPU_QUANTIZATIONS.join(", ")}`);
   if (!(Number.isInteger(threads) && threads > 0 && Number.isInteger(repeats) && repeats > 0)) {
     throw new Error("--threads and --repeats must be integers above 0");
   }

@@ -7,7 +7,7 @@ import { DiffusersCheckpoint, type Weights } from "../../gpu-worker/checkpoint/d
 import { attention, layerNorm, matMul, quickGelu, silu } from "../../gpu-worker/graph/layers.ts";
 import { readLinear } from "../../gpu-worker/graph/linear-weights.ts";
 import { GraphBuilder } from "../../gpu-worker/graph/onnx.ts";
-import { transformerWidth } from "../../gpu-worker/graph/transformer.ts";
+import { transformerWidth } from "../../gpu-worker/graph/cross-attention.ts";
 import type { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { guidedProbabilities } from "../../gpu-worker/pipeline/sampling/guidance.ts";
 import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";

@@ -1,67 +1,63 @@
-// What int8 costs in accuracy: the figures and the image of docs/quantization.md, for any checkpoint.
+// What a form costs in accuracy: the figures and the image of docs/quantization.md, for any checkpoint and provider.
 
 import { parseArgs } from "node:util";
 import sharp from "sharp";
-import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
-import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
-import { graphForm, QUANTIZATIONS, type Quantization } from "../../gpu-worker/graph/form.ts";
-import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
+import { QUANTIZATIONS, type Quantization } from "../../gpu-worker/graph/form.ts";
 import type { RgbImage } from "../../gpu-worker/pipeline/image.ts";
 import { type DenoiseSlot, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
-import { TextConditioner } from "../../gpu-worker/pipeline/conditioning/text-conditioner.ts";
+import type { Provider } from "../../gpu-worker/runtime/session.ts";
 import { workFolder } from "./interrupt.ts";
 
 const HELP = `Usage: node_modules/.bin/node test/bench/quantization.ts [options]
 
-  --model DIR      checkpoint folder                   [the bundled model]
-  --seeds N        runs of each prompt, seeds 0 to N-1 [4]
-  --image FILE     images of both forms, as PNG
-  -h, --help       this text
+  --model DIR          checkpoint folder                          [the bundled model]
+  --quantization FORM  compared with fp32 on the CPU              [int8]
+  --provider NAME      that computes the form                     [cpu]
+  --draw               with a graph that draws, as on GPUs
+  --steps N            of a run                                   [100]
+  --seeds N            runs of each prompt, seeds 0 to N-1        [4]
+  --prompts N          of four                                    [4]
+  --image FILE         images of both forms, as PNG
+  -h, --help           this text
 `;
 
 const PROMPTS = ["fox, flat style", "broken heart, flat style", "cat face, flat style", "green apple"];
-const MAX_STEPS = 100;
-/** Images in the grid: prompts across, the fp32 one above the int8 one. */
+/** Images in the grid: prompts across, the fp32 one above the other. */
 const TILE = 96;
 
-/** The quantized half of a pipeline, in one form. */
-interface Form {
-  readonly conditioner: TextConditioner;
-  readonly denoiser: Denoiser;
+/** In fp32 on the CPU, and in the form to compare with it. */
+interface Pipelines {
+  readonly exact: VQDiffusionPipeline;
+  readonly rounded: VQDiffusionPipeline;
 }
-type Forms = Record<Quantization, Form>;
-type Pipelines = Record<Quantization, VQDiffusionPipeline>;
 
 /** Pixels by how unsure the model is of them: the entropy of p(x_0), in nats. */
 const sureness = [0.05, 0.3, 1, Infinity].map((below) => ({ below, pixels: 0, error: 0 }));
 const sum = { tokens: 0, equal: 0, drawn: 0, equalDrawn: 0, error: 0, kept: 0, pixels: 0 };
 
 /**
- * Walks one fp32 run, and at each of its states makes the same step, with the same noise, in int8. What a whole
+ * Walks one fp32 run, and at each of its states makes the same step, with the same noise, in the other form. What a whole
  * run ends in says less: one token that differs early leads to another image, not to a worse one.
  */
-async function compareRun(forms: Forms, pipeline: VQDiffusionPipeline, text: string, seed: number) {
-  const slots: Partial<Record<Quantization, DenoiseSlot>> = {};
-  for (const quantization of QUANTIZATIONS) {
-    const { conditioner } = forms[quantization];
-    const [prompt] = await conditioner.encode([pipeline.tokenize(text).ids]);
+async function compareRun(pipelines: Pipelines, text: string, seed: number, steps: number) {
+  const slotOf = async (pipeline: VQDiffusionPipeline): Promise<DenoiseSlot> => {
+    const [prompt] = await pipeline.encodePrompt([pipeline.tokenize(text).ids]);
     const [tokens] = pipeline.prepareLatents(1);
     if (prompt === undefined || tokens === undefined) throw new Error("no slot");
-    const numInferenceSteps = Math.min(MAX_STEPS, pipeline.info.numTrainTimesteps);
+    const numInferenceSteps = Math.min(steps, pipeline.info.numTrainTimesteps);
     const settings = { seed, image: 0, guidanceScale: 5, truncationRate: 1, numInferenceSteps };
-    const negative = conditioner.unconditional;
-    slots[quantization] = pipeline.makeSlot({ ...settings, tokens, prompt, negative });
-  }
-  const { none: exact, int8: rounded } = slots;
-  if (exact === undefined || rounded === undefined) throw new Error("no slots");
+    const negative = await pipeline.encodeNegativePrompt(null);
+    return pipeline.makeSlot({ ...settings, scheduler: "strided", tokens, prompt, negative });
+  };
+  const [exact, rounded] = [await slotOf(pipelines.exact), await slotOf(pipelines.rounded)];
   while (exact.stepIndex < exact.timesteps.length) {
     const before = exact.tokens.slice();
     rounded.tokens.set(before);
     rounded.stepIndex = exact.stepIndex;
-    if (exact.stepIndex % 10 === 0) await compareLogProbs(forms, exact, rounded);
-    await forms.none.denoiser.step([exact]);
-    await forms.int8.denoiser.step([rounded]);
+    if (exact.stepIndex % 10 === 0) await compareLogProbs(pipelines, exact, rounded);
+    await pipelines.exact.stepSlots([exact]);
+    await pipelines.rounded.stepSlots([rounded]);
     for (const [position, token] of exact.tokens.entries()) {
       const isEqual = token === rounded.tokens[position];
       sum.tokens++;
@@ -74,10 +70,15 @@ async function compareRun(forms: Forms, pipeline: VQDiffusionPipeline, text: str
 }
 
 /** log p(x_0 | x_t, prompt) of both forms at one state: mean error weighted by p, and how often the best class is one. */
-async function compareLogProbs(forms: Forms, exact: DenoiseSlot, rounded: DenoiseSlot): Promise<void> {
+async function compareLogProbs(
+  pipelines: Pipelines,
+  exact: DenoiseSlot,
+  rounded: DenoiseSlot,
+): Promise<void> {
   const t = exact.timesteps[exact.stepIndex] ?? 0;
-  const a = await forms.none.denoiser.predict([exact.tokens], [t], [exact.prompt]);
-  const b = await forms.int8.denoiser.predict([rounded.tokens], [t], [rounded.prompt]);
+  const predict = (pipeline: VQDiffusionPipeline, { tokens, prompt }: DenoiseSlot) =>
+    pipeline.model.denoiser.predict([tokens], [t], [prompt]);
+  const [a, b] = [await predict(pipelines.exact, exact), await predict(pipelines.rounded, rounded)];
   const pixels = exact.tokens.length;
   const classes = a.length / pixels;
   for (let pixel = 0; pixel < pixels; pixel++) {
@@ -103,9 +104,10 @@ async function compareLogProbs(forms: Forms, exact: DenoiseSlot, rounded: Denois
 
 async function drawImages(pipelines: Pipelines, seed: number, path: string): Promise<void> {
   const rows: { image: RgbImage; left: number; top: number }[] = [];
-  for (const [row, quantization] of QUANTIZATIONS.entries()) {
+  const forms = [pipelines.exact, pipelines.rounded];
+  for (const [row, pipeline] of forms.entries()) {
     for (const [column, prompt] of PROMPTS.entries()) {
-      const { images } = await pipelines[quantization].call({ prompt, seed: seed + column });
+      const { images } = await pipeline.call({ prompt, seed: seed + column });
       const [image] = images;
       if (image !== undefined) rows.push({ image, left: column * TILE, top: row * TILE });
     }
@@ -114,7 +116,7 @@ async function drawImages(pipelines: Pipelines, seed: number, path: string): Pro
     const raw = { width: image.width, height: image.height, channels: 3 } as const;
     return { input: await sharp(image.data, { raw }).resize(TILE, TILE).png().toBuffer(), left, top };
   });
-  const size = { width: TILE * PROMPTS.length, height: TILE * QUANTIZATIONS.length };
+  const size = { width: TILE * PROMPTS.length, height: TILE * forms.length };
   await sharp({ create: { ...size, channels: 3, background: "white" } })
     .composite(await Promise.all(tiles))
     .png({ palette: true })
@@ -123,7 +125,12 @@ async function drawImages(pipelines: Pipelines, seed: number, path: string): Pro
 
 interface Options {
   readonly model: string;
+  readonly quantization: Quantization;
+  readonly provider: Provider;
+  readonly draws: boolean;
+  readonly steps: number;
   readonly seeds: number;
+  readonly prompts: number;
   readonly image: string | undefined;
 }
 
@@ -132,40 +139,51 @@ function readOptions(): Options | undefined {
   const { values } = parseArgs({
     options: {
       model: { type: "string", default: BUNDLED_MODEL },
+      quantization: { type: "string", default: "int8" },
+      provider: { type: "string", default: "cpu" },
+      draw: { type: "boolean", default: false },
+      steps: { type: "string", default: "100" },
       seeds: { type: "string", default: "4" },
+      prompts: { type: "string", default: "4" },
       image: { type: "string" },
       help: { type: "boolean", short: "h", default: false },
     },
   });
   if (values.help) return undefined;
-  const seeds = Number(values.seeds);
-  if (!Number.isInteger(seeds) || seeds < 1) throw new Error("--seeds must be an integer above 0");
-  return { model: values.model, seeds, image: values.image };
+  const count = (name: "steps" | "seeds" | "prompts"): number => {
+    const value = Number(values[name]);
+    if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} must be an integer above 0`);
+    return value;
+  };
+  const quantization = choice("quantization", values.quantization, QUANTIZATIONS);
+  const provider = choice("provider", values.provider, ["cpu", "webgpu", "cuda"] as const);
+  const counts = { steps: count("steps"), seeds: count("seeds"), prompts: count("prompts") };
+  return { model: values.model, quantization, provider, draws: values.draw, ...counts, image: values.image };
 }
 
-async function measure({ model, seeds, image: out }: Options): Promise<void> {
+function choice<T extends string>(name: string, value: string, choices: readonly T[]): T {
+  const found = choices.find((one) => one === value);
+  if (found === undefined) throw new Error(`--${name} must be one of ${choices.join(", ")}`);
+  return found;
+}
+
+async function measure(options: Options): Promise<void> {
+  const { model, quantization, provider, draws, steps, seeds, image: out } = options;
   const { path: cacheDir, remove } = workFolder("vqd-quantization-");
   try {
-    const options = { provider: "cpu", threads: 2 } as const;
-    const checkpoint = new DiffusersCheckpoint(model);
-    const load = async (quantization: Quantization): Promise<Form> => {
-      const graphs = ensureGraphs(checkpoint, checkpoint.version(), {
+    const load = VQDiffusionPipeline.fromPretrained.bind(VQDiffusionPipeline);
+    const pipelines: Pipelines = {
+      exact: await load(model, { threads: 2, cacheDir }),
+      rounded: await load(model, {
+        provider,
+        quantization,
+        threads: 2,
         cacheDir,
-        form: graphForm("cpu", quantization),
-      });
-      return {
-        conditioner: await TextConditioner.load(checkpoint, graphs, options),
-        denoiser: await Denoiser.load(checkpoint, graphs, options),
-      };
+        drawsOnDevice: draws || provider !== "cpu",
+      }),
     };
-    const forms: Forms = { none: await load("none"), int8: await load("int8") };
-    const pipelineOf = (quantization: Quantization) =>
-      VQDiffusionPipeline.fromPretrained(model, { quantization, threads: 2, cacheDir });
-    const pipelines: Pipelines = { none: await pipelineOf("none"), int8: await pipelineOf("int8") };
-    for (const prompt of PROMPTS) {
-      for (let seed = 0; seed < seeds; seed++) {
-        await compareRun(forms, pipelines.none, prompt, seed);
-      }
+    for (const prompt of PROMPTS.slice(0, options.prompts)) {
+      for (let seed = 0; seed < seeds; seed++) await compareRun(pipelines, prompt, seed, steps);
     }
     const percent = (part: number, whole: number): string => `${((100 * part) / whole).toFixed(2)} %`;
     console.log(

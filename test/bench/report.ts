@@ -87,10 +87,21 @@ export function printReport({ rows, roofline, end_to_end: endToEnd, peers, summa
     "| shape | graph | numbers | images | threads | of a run | step, ms | least | most | resident, MiB |",
   );
   print("| --- | --- | --- | --: | --: | --- | --: | --: | --: | --: |");
-  const numbers = { none: "fp32", int8: "int8" } as const;
+  const numbers: Record<string, string> = { none: "fp32" };
   for (const { shape, form, quantization, images, threads, step, step_ms: ms, rss_mb: rss } of rows) {
     const name = form === "ours" ? "vqd" : "plain";
-    const cells = [shape, name, numbers[quantization], images, threads, step, ms.median, ms.min, ms.max, rss];
+    const cells = [
+      shape,
+      name,
+      numbers[quantization] ?? quantization,
+      images,
+      threads,
+      step,
+      ms.median,
+      ms.min,
+      ms.max,
+      rss,
+    ];
     print(`| ${cells.join(" | ")} |`);
   }
   for (const [kind, ms] of Object.entries(peers ?? {})) {

@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import type { TransformerConfig } from "../../gpu-worker/checkpoint/config.ts";
 import { GraphBuilder } from "../../gpu-worker/graph/onnx.ts";
-import { transformerWidth } from "../../gpu-worker/graph/transformer.ts";
+import { transformerWidth } from "../../gpu-worker/graph/cross-attention.ts";
 import { floatTensor, Session } from "../../gpu-worker/runtime/session.ts";
 import { workFolder } from "./interrupt.ts";
 import { time } from "./step-case.ts";

@@ -4,13 +4,13 @@ import { describe, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
-import { graphForm, QUANTIZATIONS } from "../../gpu-worker/graph/form.ts";
+import { graphForm, CPU_QUANTIZATIONS } from "../../gpu-worker/graph/form.ts";
 import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
 import { TextConditioner } from "../../gpu-worker/pipeline/conditioning/text-conditioner.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const TIMEOUT_MS = 60_000;
-const CASES = QUANTIZATIONS.flatMap((quantization) => [
+const CASES = CPU_QUANTIZATIONS.flatMap((quantization) => [
   { name: "tiny", model: TINY_CHECKPOINT, quantization, threads: 1 },
   { name: "bundled", model: BUNDLED_MODEL, quantization, threads: 2 },
 ]);

@@ -11,7 +11,7 @@ import { validate as lintDockerfile } from "dockerfile-utils";
 import { Deployment } from "kubernetes-models/apps/v1";
 import { NetworkPolicy } from "kubernetes-models/networking.k8s.io/v1";
 import { PodDisruptionBudget } from "kubernetes-models/policy/v1";
-import { Namespace } from "kubernetes-models/v1";
+import { Namespace, PersistentVolumeClaim } from "kubernetes-models/v1";
 import { jobConsumer, PRIORITIES } from "@vqd/shared/subjects.ts";
 import { describe, expect, it } from "vitest";
 import { unstable_readConfig } from "wrangler";
@@ -59,6 +59,32 @@ describe("Kubernetes", () => {
     expect(pod?.spec?.terminationGracePeriodSeconds).toBeGreaterThanOrEqual(30);
   });
 
+  it("has an overlay for GPUs whose files fit, which asks for one in a container that it patches", () => {
+    const overlay = yaml("k8s-gpu", "kustomization.yaml") as {
+      resources: string[];
+      patches: { path: string }[];
+      images: { name: string }[];
+    };
+    const names = [...overlay.resources, ...overlay.patches.map(({ path }) => path)];
+    const own = readdirSync(join(REPO, "infra", "k8s-gpu")).filter((file) => file !== "kustomization.yaml");
+    expect(names.filter((name) => name !== "../k8s").toSorted()).toEqual(own.toSorted());
+    new PersistentVolumeClaim(yaml("k8s-gpu", "graphs.yaml") as never).validate();
+    type Workload = ConstructorParameters<typeof Deployment>[0] & object;
+    const patch = yaml("k8s-gpu", "worker.yaml") as Workload;
+    const base = yaml("k8s", "worker.yaml") as Workload;
+    expect(patch.metadata?.name).toBe(base.metadata?.name);
+    const [worker] = patch.spec?.template.spec?.containers ?? [];
+    expect(worker?.name).toBe(base.spec?.template.spec?.containers[0]?.name);
+    expect(worker?.resources?.limits).toHaveProperty(["nvidia.com/gpu"], "1");
+    for (const { name } of worker?.env ?? []) expect([...VARIABLES]).toContain(name);
+    // The base has renamed the image already.
+    const { images } = yaml("k8s", "kustomization.yaml") as { images: { newName: string }[] };
+    expect(overlay.images.map(({ name }) => name)).toEqual(images.map(({ newName }) => newName));
+    // The user of the image.
+    const user = String(patch.spec?.template.spec?.securityContext?.runAsUser);
+    expect(read("docker", "worker-cuda.Dockerfile")).toContain(`--uid ${user} `);
+  });
+
   it("scales by the queues of each priority", () => {
     const { spec } = yaml("k8s", "scaledobject.yaml") as {
       spec: { triggers: { metadata: { consumer: string; stream: string } }[] };
@@ -92,6 +118,18 @@ describe("containers", () => {
         expect(isLetIn, source).toBe(true);
       }
     }
+  });
+
+  it("has the CUDA that the runtime's library was built for, and checks that nothing else is missing", () => {
+    const text = read("docker", "worker-cuda.Dockerfile");
+    const { version } = JSON.parse(
+      readFileSync(join(REPO, "node_modules", "onnxruntime-node", "package.json"), "utf8"),
+    ) as { version: string };
+    // From 1.27 on its CUDA provider needs libcudart.so.13: see docs/gpu.md before changing either.
+    expect(version).toMatch(/^1\.30\./);
+    expect(text).toMatch(/^FROM nvidia\/cuda:13\.[\d.]+-cudnn-runtime-/m);
+    expect(text).toContain("ldd ");
+    expect(text).toMatch(/NVIDIA_DRIVER_CAPABILITIES=\S*graphics/);
   });
 
   it("come from images that are pinned by digest, each by one", () => {

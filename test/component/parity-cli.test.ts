@@ -1,7 +1,6 @@
 // `vqd parity` as users run it: on the CPU, in int8, on WebGPU where there is a driver, and on what it must refuse.
 
-import { execFileSync, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { spawn } from "node:child_process";
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -9,6 +8,7 @@ import { describe, expect, it } from "vitest";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import type { ParityReport } from "../../gpu-worker/parity/parity.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
+import { vulkanDriver } from "../support/vulkan.ts";
 
 const CLI = join(import.meta.dirname, "..", "..", "gpu-worker", "cli.ts");
 const VECTORS = join(TINY_CHECKPOINT, "..", "vectors");
@@ -127,7 +127,11 @@ describe("vqd parity", () => {
     [2, /give --vectors FILE/, []],
     [1, /nowhere\.json: the file is missing/, ["--vectors", "nowhere"]],
     [1, /has no run "eleven"/, [...onTiny, "--runs", "ten,eleven"]],
-    [2, /--quantization must be one of none, int8/, [...onTiny, "--quantization", "int4"]],
+    [
+      2,
+      /--quantization must be one of none, int8, fp16, w8a16, w4a16/,
+      [...onTiny, "--quantization", "int4"],
+    ],
     [
       1,
       /tensor tokens\.hf\.tf5\.17\.0 has shape \[19, 77\], the checkpoint implies \[\.\.\., 32\]/,
@@ -142,21 +146,15 @@ describe("vqd parity", () => {
   });
 });
 
-/** Where Debian's chromium keeps its software Vulkan driver; another may be named in the environment. */
-const DRIVER = process.env["VK_ICD_FILENAMES"] ?? "/usr/lib/chromium/vk_swiftshader_icd.json";
-
 describe("on WebGPU", () => {
   it("is equal to the reference within the same limits as on the CPU", async ({ skip }) => {
-    skip(!existsSync(DRIVER), `there is no Vulkan driver (${DRIVER})`);
-    const loaders = execFileSync("ldconfig", ["-p"], { encoding: "utf8" });
-    skip(!loaders.includes("libvulkan.so.1"), "there is no Vulkan loader (libvulkan.so.1)");
-    // A software driver takes a second a step: a few short runs stand for all.
+    const { driver, missing } = vulkanDriver();
+    skip(missing !== undefined, missing);
+    // A software driver takes seconds a step: a few short runs stand for all.
     const runs = ["ten", "partial", "batch_cfg"];
     const { code, stdout, stderr } = await parity(
       [...onTiny, "--provider", "webgpu", "--runs", runs.join()],
-      {
-        VK_ICD_FILENAMES: DRIVER,
-      },
+      driver === undefined ? {} : { VK_ICD_FILENAMES: driver },
     );
     expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
     const report = JSON.parse(stdout) as ParityReport;

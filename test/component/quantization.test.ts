@@ -6,7 +6,7 @@ import { describe, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
-import { graphForm, QUANTIZATIONS } from "../../gpu-worker/graph/form.ts";
+import { graphForm, CPU_QUANTIZATIONS } from "../../gpu-worker/graph/form.ts";
 import { linearInput, product, QUICK_GELU_LOWEST } from "../../gpu-worker/graph/layers.ts";
 import { GraphBuilder } from "../../gpu-worker/graph/onnx.ts";
 import { quantizeByColumn, RowGroup } from "../../gpu-worker/graph/quantize.ts";
@@ -56,9 +56,9 @@ it("rounds rows to within half a step of their own scale, finer where values are
     const path = join(dir, `${lowest ?? "symmetric"}.onnx`);
     const graph = new GraphBuilder("rows", path);
     const input = graph.input("x", "float32", ["batch", rows, width]);
-    const form = { quantization: "int8", fusedAttention: true, group: new RowGroup(graph, rows) } as const;
+    const form = { ...graphForm("cpu", "int8"), group: new RowGroup(graph, rows) };
     const layer = { weight: identity, bias: undefined, inputs: width, outputs: width };
-    const y = product(graph, linearInput(graph, input, width, form, lowest), layer);
+    const y = product(graph, linearInput(graph, input, width, form, lowest), layer, form);
     graph.output("y", "float32", ["batch", rows, width], y);
     graph.finish();
     const session = await Session.create(path, { provider: "cpu", threads: 1 });
@@ -134,7 +134,7 @@ describe.each([
   it("stays near fp32, under a numerics id of its own", async () => {
     const cacheDir = await temporaryFolder();
     const [exact, rounded] = await Promise.all(
-      QUANTIZATIONS.map((quantization) =>
+      CPU_QUANTIZATIONS.map((quantization) =>
         VQDiffusionPipeline.fromPretrained(dir, { quantization, cacheDir, threads: 2 }),
       ),
     );

@@ -44,11 +44,6 @@ export class PickleTensor {
   }
 }
 
-/** A module of TorchScript: its parameters, buffers and submodules by name. */
-export class PickleModule {
-  readonly attributes: PickleDict = new Map();
-}
-
 export type PickleDict = Map<PickleValue, PickleValue>;
 export type PickleValue =
   | null
@@ -60,5 +55,4 @@ export type PickleValue =
   | PickleTuple
   | PickleGlobal
   | PickleStorage
-  | PickleTensor
-  | PickleModule;
+  | PickleTensor;

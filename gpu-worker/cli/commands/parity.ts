@@ -15,7 +15,7 @@ Options:
   --vectors FILE           recorded vectors: NAME.json or NAME.safetensors, the other beside it
   --checkpoint DIR         checkpoint they were recorded with                   [the bundled one]
   --runs NAME,...          recorded runs to repeat                                         [all]
-  --quantization Q         none or int8, which has wider limits                            [none]
+  --quantization Q         none, or with wider limits int8, fp16, w8a16 or w4a16           [none]
   --provider NAME          cpu, webgpu or cuda (VQD_PROVIDER)                               [cpu]
   --threads N              threads of the CPU provider (VQD_THREADS)                  [all cores]
   --cache DIR              folder for built graphs (VQD_CACHE)                       [.vqd/cache]

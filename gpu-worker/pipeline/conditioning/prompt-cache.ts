@@ -45,8 +45,9 @@ export class PromptCache {
     try {
       const made = await make();
       const entry = this.#entries.get(key);
-      if (entry !== undefined) entry.bytes = made.cross.byteLength;
-      this.#bytes += made.cross.byteLength;
+      const bytes = (made.cross ?? made.ids)?.byteLength ?? 0;
+      if (entry !== undefined) entry.bytes = bytes;
+      this.#bytes += bytes;
       this.#evict();
       return made;
     } catch (error) {

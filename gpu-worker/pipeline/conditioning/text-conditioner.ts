@@ -1,10 +1,10 @@
-// Turns prompts into what the transformer sees of them: its cross-attention's keys and values, computed once per prompt.
+// Turns prompts into what the transformer takes: its cross-attention's keys and values, computed once per prompt, or token ids.
 
 import type { DiffusersCheckpoint } from "../../checkpoint/diffusers-layout.ts";
-import { graphBytes, graphPath } from "../../graph/cache.ts";
-import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../../runtime/session.ts";
+import { graphBytes, type GraphName, graphPath } from "../../graph/cache.ts";
+import { floatData, floatTensor, intTensor, type SessionOptions } from "../../runtime/session.ts";
 import { InvalidInputError } from "../errors.ts";
-import type { Conditioner, PromptConditioning } from "./prompt-conditioning.ts";
+import type { PromptConditioning } from "./prompt-conditioning.ts";
 import { TransientSession } from "../transient-session.ts";
 import { PromptCache } from "./prompt-cache.ts";
 
@@ -14,9 +14,10 @@ import { PromptCache } from "./prompt-cache.ts";
  */
 const MAX_STAYING_BYTES = 64 * 2 ** 20;
 
-export class TextConditioner implements Conditioner {
-  readonly #encoder: Session;
-  readonly #crossAttention: TransientSession;
+export class TextConditioner {
+  readonly #encoder: TransientSession;
+  /** None if the transformer takes token ids. */
+  readonly #crossAttention: TransientSession | undefined;
   readonly #length: number;
   readonly #width: number;
   readonly #vocabulary: number;
@@ -25,9 +26,9 @@ export class TextConditioner implements Conditioner {
   readonly unconditional: PromptConditioning;
 
   private constructor(
-    encoder: Session,
-    crossAttention: TransientSession,
-    { text: { textEncoder, tokenizer } }: DiffusersCheckpoint,
+    encoder: TransientSession,
+    crossAttention: TransientSession | undefined,
+    { textEncoder, tokenizer }: DiffusersCheckpoint,
     unconditional: PromptConditioning,
     cacheBytes: number,
   ) {
@@ -43,14 +44,26 @@ export class TextConditioner implements Conditioner {
   static async load(
     checkpoint: DiffusersCheckpoint,
     graphs: string,
-    { cacheBytes = 0, ...options }: SessionOptions & { cacheBytes?: number },
+    {
+      cacheBytes = 0,
+      takesIds = false,
+      ...options
+    }: SessionOptions & { cacheBytes?: number; takesIds?: boolean },
   ): Promise<TextConditioner> {
     const once = { ...options, keepsMemory: false };
-    const stays = options.provider !== "cpu" || graphBytes(graphs, "cross-attention") <= MAX_STAYING_BYTES;
-    const encoder = await Session.create(graphPath(graphs, "text-encoder"), once);
-    const crossAttention = new TransientSession(graphPath(graphs, "cross-attention"), { ...once, stays });
-    const bare = new TextConditioner(encoder, crossAttention, checkpoint, { cross: new Float32Array(0) }, 0);
+    const session = (name: GraphName, stays: boolean): TransientSession =>
+      new TransientSession(graphPath(graphs, name), { ...once, stays });
+    // A transformer that takes ids encodes prompts itself.
+    const encoder = session("text-encoder", !takesIds);
+    const crossAttention = takesIds
+      ? undefined
+      : session(
+          "cross-attention",
+          options.provider !== "cpu" || graphBytes(graphs, "cross-attention") <= MAX_STAYING_BYTES,
+        );
+    const bare = new TextConditioner(encoder, crossAttention, checkpoint, {}, 0);
     try {
+      if (!takesIds) await encoder.use(async () => {});
       const unconditional = await bare.#makeUnconditional(checkpoint);
       return new TextConditioner(encoder, crossAttention, checkpoint, unconditional, cacheBytes);
     } catch (error) {
@@ -61,6 +74,12 @@ export class TextConditioner implements Conditioner {
 
   /** Unit-norm embeddings [S, E] of one prompt's token ids. */
   async embed(ids: readonly number[]): Promise<Float32Array> {
+    this.#check(ids);
+    const feeds = { ids: intTensor(ids, [1, this.#length]) };
+    return floatData(await this.#encoder.use((session) => session.run(feeds, "embeddings")));
+  }
+
+  #check(ids: readonly number[]): void {
     if (
       ids.length !== this.#length ||
       !ids.every((id) => Number.isInteger(id) && id >= 0 && id < this.#vocabulary)
@@ -70,39 +89,50 @@ export class TextConditioner implements Conditioner {
         `must be ${this.#length} token ids from 0 to ${this.#vocabulary - 1}`,
       );
     }
-    const output = await this.#encoder.run({ ids: intTensor(ids, [1, this.#length]) }, "embeddings");
-    return floatData(output);
   }
 
   /** Encodes one prompt at a time, so that its bits do not depend on its neighbours. */
   async encode(promptIds: readonly (readonly number[])[]): Promise<PromptConditioning[]> {
     const conditionings: PromptConditioning[] = [];
     for (const ids of promptIds) {
-      conditionings.push(await this.#cache.get(ids, async () => this.condition(await this.embed(ids))));
+      conditionings.push(await this.#cache.get(ids, () => this.#conditionOf(ids)));
     }
     return conditionings;
   }
 
+  async #conditionOf(ids: readonly number[]): Promise<PromptConditioning> {
+    if (this.takesEmbeddings) return this.condition(await this.embed(ids));
+    this.#check(ids);
+    return { ids: Int32Array.from(ids) };
+  }
+
+  /** Whether `condition` can be used: not where the transformer takes token ids. */
+  get takesEmbeddings(): boolean {
+    return this.#crossAttention !== undefined;
+  }
+
   /** Embeddings [S, E] → conditioning. */
   async condition(embeddings: Float32Array): Promise<PromptConditioning> {
+    if (this.#crossAttention === undefined) throw new Error("this form takes prompts as token ids");
     const tensor = floatTensor(embeddings, [1, this.#length, this.#width]);
     const cross = await this.#crossAttention.use((session) => session.run({ embeddings: tensor }, "cross"));
     return { cross: floatData(cross) };
   }
 
   async release(): Promise<void> {
-    await Promise.all([this.#encoder.release(), this.#crossAttention.release()]);
+    await Promise.all([this.#encoder.release(), this.#crossAttention?.release()]);
   }
 
   /** Learned embeddings are used as stored, not normalized; without them the empty prompt is encoded. */
   async #makeUnconditional(checkpoint: DiffusersCheckpoint): Promise<PromptConditioning> {
-    if (!checkpoint.text.learnableUnconditional) {
+    if (!checkpoint.learnableUnconditional) {
       const { bosTokenId, eosTokenId, padTokenId } = checkpoint.tokenizer;
       const ids = new Array<number>(this.#length).fill(padTokenId);
       ids[0] = bosTokenId;
       ids[1] = eosTokenId;
-      return this.condition(await this.embed(ids));
+      return this.#conditionOf(ids);
     }
+    if (!this.takesEmbeddings) return {};
     const weights = checkpoint.weights("learned_classifier_free_sampling_embeddings");
     try {
       return await this.condition(weights.tensor("embeddings", [this.#length, this.#width]));

@@ -5,6 +5,26 @@ import type { PixelView } from "./pixel-view.ts";
 import type { PixelUniforms } from "./random.ts";
 import { cumulativeAt, type Jump, transitionBetween, type TransitionTables } from "./schedule.ts";
 
+/** The part of `drawClasses`' settings that depends on the jump. */
+export type DrawCoefficients = Readonly<
+  Record<
+    "keepA" | "keepB" | "ratio" | "leaveOwn" | "leaveOthers" | "keepOwn" | "keepOthers" | "redraws",
+    number
+  >
+>;
+
+/** Every pixel is drawn from p(x_0). */
+export const REDRAW: DrawCoefficients = {
+  keepA: 1,
+  keepB: 0,
+  ratio: 0,
+  leaveOwn: 1,
+  leaveOthers: 1,
+  keepOwn: 0,
+  keepOthers: 0,
+  redraws: 1,
+};
+
 /** Stands for a probability of 0, as in the reference, where a schedule that never replaces would divide by it. */
 const TINY = 1e-30;
 /** Ensures that rounding never keeps a class that the exact comparison would change. */
@@ -61,6 +81,31 @@ export class JumpDraw {
     if (this.#jump.s < 0) return true;
     if (current === this.#mask) return change >= this.#staysMasked;
     return change <= this.#leavesAtMost * SAFETY;
+  }
+
+  /**
+   * What a graph needs to make this draw; see `drawClasses`. A pixel leaves its class with probability l / (l + k), where l
+   * and k are linear in the probabilities of that class and of all others, and only their ratio matters.
+   */
+  get coefficients(): DrawCoefficients {
+    if (this.#jump.s < 0) return REDRAW;
+    const [keepA, keepB, others] = [this.#keepA, this.#keepB, this.#mask - 1];
+    const leaveOwn = (others * keepB * this.#stepOther) / this.#reachedSame;
+    const leaveOthers = ((keepA + others * keepB) * this.#stepOther) / this.#reachedOther;
+    const keepOwn = ((keepA + keepB) * this.#stepSame) / this.#reachedSame;
+    const keepOthers = (keepB * this.#stepSame) / this.#reachedOther;
+    // Some are far outside of float32's range.
+    const scale = 1 / Math.max(leaveOwn, leaveOthers, keepOwn, keepOthers);
+    return {
+      keepA,
+      keepB,
+      ratio: this.#reachedOther / this.#reachedSame,
+      leaveOwn: leaveOwn * scale,
+      leaveOthers: leaveOthers * scale,
+      keepOwn: keepOwn * scale,
+      keepOthers: keepOthers * scale,
+      redraws: 0,
+    };
   }
 
   /** x_s of a pixel whose x_t is `current`. The jump to the image redraws every pixel from p(x_0). */

@@ -3,7 +3,7 @@
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { SchedulerConfig } from "../../checkpoint/config.ts";
 import { InvalidInputError } from "../errors.ts";
-import { JumpDraw } from "./jump-draw.ts";
+import { type DrawCoefficients, JumpDraw } from "./jump-draw.ts";
 import type { PixelView } from "./pixel-view.ts";
 import type { PixelUniforms, UniformSource } from "./random.ts";
 import {
@@ -33,6 +33,8 @@ export interface DiffusionScheduler {
    * evaluated by the model. Without this method, all pixels are.
    */
   dependsOnModel?(current: number, jump: Jump, uniforms: PixelUniforms): boolean;
+  /** What a graph needs to draw as `drawPixel` does. Without this method, it is done on the CPU. */
+  drawCoefficients?(jump: Jump): DrawCoefficients;
   /** Draws as the reference does, with one random number per class; see `VQDiffusionScheduler.samplePixel`. */
   samplePixel(
     probabilities: Float64Array,
@@ -121,6 +123,10 @@ export class VQDiffusionScheduler implements DiffusionScheduler {
 
   dependsOnModel(current: number, jump: Jump, uniforms: PixelUniforms): boolean {
     return this.#drawOf(jump).dependsOnModel(current, uniforms);
+  }
+
+  drawCoefficients(jump: Jump): DrawCoefficients {
+    return this.#drawOf(jump).coefficients;
   }
 
   #drawOf(jump: Jump): JumpDraw {
