@@ -7,7 +7,7 @@ import { fileKey } from "../hub/storage/files.ts";
 import { outputFormatOf } from "../service/schemas.ts";
 import { fileUrl } from "../prediction/urls.ts";
 import { presetOf, QUALITIES_OF_PRESET } from "./request.ts";
-import { type ImageRequest, ignoredOf } from "./schema.ts";
+import { type ImageRequest, ignoredOf, wantsUrls } from "./schema.ts";
 
 /** An image request that has been dispatched. */
 export interface ImageJob {
@@ -30,7 +30,7 @@ export async function imageContent(
   fileCapability: string,
   name: string,
 ): Promise<ImageContent> {
-  if (body.response_format === "url") return { url: fileUrl(origin, fileCapability, name) };
+  if (wantsUrls(body)) return { url: fileUrl(origin, fileCapability, name) };
   const file = await files.get(fileKey(fileCapability, name));
   if (file === null) throw new VqdError("internal", "an image is missing from storage");
   return { b64_json: encodeBase64(new Uint8Array(await file.arrayBuffer())) };

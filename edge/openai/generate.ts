@@ -16,7 +16,7 @@ import type { AnnouncedModel } from "../tokenizer/announced.ts";
 import { listModels, resolveModel } from "../service/models.ts";
 import { commonFields, type ImageJob, imageContent, usage } from "./answer.ts";
 import { openaiField, toPredictionInput } from "./request.ts";
-import { generateImagesSchema, ignoredOf, type ImageRequest } from "./schema.ts";
+import { generateImagesSchema, ignoredOf, type ImageRequest, wantsUrls } from "./schema.ts";
 import { imageStream } from "./stream.ts";
 import { checkImages, failureOf } from "../service/outcome.ts";
 import { setIgnored } from "../http/ignored.ts";
@@ -144,6 +144,6 @@ async function answered(
     prompt_truncated: record.promptTruncated,
     prediction_id: record.id,
     ...seedsOf(record),
-    ...(job.body.response_format === "url" ? { expires_at: Math.floor(expiresAt / 1_000) } : {}),
+    ...(wantsUrls(job.body) ? { expires_at: Math.floor(expiresAt / 1_000) } : {}),
   });
 }

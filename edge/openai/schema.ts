@@ -61,7 +61,9 @@ export const generateImagesSchema = z.strictObject({
   response_format: z
     .enum(["b64_json", "url"])
     .nullish()
-    .describe("Whether to return the images themselves or URLs, which expire."),
+    .describe(
+      "Whether to return the images themselves or URLs, which expire. By default the images, but URLs for an alias that begins with `dall-e-`, as in OpenAI's API.",
+    ),
   output_format: z.enum(FORMAT_NAMES).nullish().describe("Format of the image files; jpg means jpeg."),
   user: z.string().max(1_000).nullish(),
   ...sampling,
@@ -114,6 +116,13 @@ export type ImageRequest = Omit<GenerateImages, "prompt"> &
   Partial<Pick<z.infer<typeof editImagesSchema>, "input_fidelity" | "strength" | "feather">> & {
     readonly prompt?: string | null | undefined;
   };
+
+/** Models of OpenAI's API that answer with URLs unless told otherwise; others, with the images themselves. */
+const URLS_BY_DEFAULT = /^dall-e-/;
+
+/** Whether the answer has URLs. */
+export const wantsUrls = ({ response_format: format, model, stream }: ImageRequest): boolean =>
+  format ? format === "url" : !stream && URLS_BY_DEFAULT.test(model ?? "");
 
 /** The given fields that have no effect. */
 export const ignoredOf = (body: ImageRequest): string[] =>

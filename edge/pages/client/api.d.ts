@@ -218,7 +218,7 @@ export interface components {
             /** @description Share of the drawn pixels that a step masks again, preferring those that the model has become uncertain of. Not with the order posterior, unless prior_rule is 1 or 2. */
             remasking?: number | null;
             /**
-             * @description Whether to return the images themselves or URLs, which expire.
+             * @description Whether to return the images themselves or URLs, which expire. By default the images, but URLs for an alias that begins with `dall-e-`, as in OpenAI's API.
              * @enum {string|null}
              */
             response_format?: "b64_json" | "url" | null;
@@ -381,7 +381,7 @@ export interface components {
             /** @description Share of the drawn pixels that a step masks again, preferring those that the model has become uncertain of. Not with the order posterior, unless prior_rule is 1 or 2. */
             remasking?: number | null;
             /**
-             * @description Whether to return the images themselves or URLs, which expire.
+             * @description Whether to return the images themselves or URLs, which expire. By default the images, but URLs for an alias that begins with `dall-e-`, as in OpenAI's API.
              * @enum {string|null}
              */
             response_format?: "b64_json" | "url" | null;
@@ -546,7 +546,7 @@ export interface components {
             /** @description Share of the drawn pixels that a step masks again, preferring those that the model has become uncertain of. Not with the order posterior, unless prior_rule is 1 or 2. */
             remasking?: number | null;
             /**
-             * @description Whether to return the images themselves or URLs, which expire.
+             * @description Whether to return the images themselves or URLs, which expire. By default the images, but URLs for an alias that begins with `dall-e-`, as in OpenAI's API.
              * @enum {string|null}
              */
             response_format?: "b64_json" | "url" | null;
