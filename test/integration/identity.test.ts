@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { MASK, PICTURE } from "../support/edit-inputs.ts";
 import { createPrediction, type PredictionBody } from "./support/client.ts";
 import { startTestStack, type TestStack } from "./support/stack.ts";
 
@@ -17,6 +18,15 @@ const SAMPLERS = [
   { order: "halton", temperature: 1.2 },
   { order: "confidence", remasking: 0.1 },
   { order: "halton", remasking: 0.3 },
+];
+
+/** Nothing, a part of a picture, all of it. */
+const STARTS = [
+  {},
+  {},
+  { image: PICTURE, mask: MASK, feather: 2 },
+  { image: PICTURE, mask: MASK, strength: 0.7 },
+  { image: PICTURE, strength: 0.6 },
 ];
 
 let test: TestStack;
@@ -34,6 +44,7 @@ const input = (job: number) => ({
   truncation_rate: job % 5 === 0 ? 0.9 : 1,
   num_outputs: 1 + ((job * 3) % 4 === 3 ? 3 : job % 2),
   ...SAMPLERS[job % SAMPLERS.length],
+  ...STARTS[job % STARTS.length],
 });
 
 async function make(job: number): Promise<PredictionBody> {
