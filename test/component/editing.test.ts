@@ -43,8 +43,8 @@ function picture(width: number, height: number, seed = 0): RgbImage {
   return { width, height, data };
 }
 
-const load = async (dir: string): Promise<VQDiffusionPipeline> =>
-  VQDiffusionPipeline.fromPretrained(dir, { threads: 2, cacheDir: await temporaryFolder() });
+const load = async (dir: string, drawsOnDevice = false): Promise<VQDiffusionPipeline> =>
+  VQDiffusionPipeline.fromPretrained(dir, { threads: 2, cacheDir: await temporaryFolder(), drawsOnDevice });
 
 describe("q(x_t | x_0)", () => {
   // Replaces far more often than the usual schedule, which hardly does.
@@ -108,15 +108,25 @@ describe("the step at which a run begins", () => {
 });
 
 describe.each([
-  ["tiny", { dir: TINY_CHECKPOINT, masks: 25, samplers: SAMPLERS }],
+  ["tiny", { dir: TINY_CHECKPOINT, masks: 25, samplers: SAMPLERS, drawsOnDevice: false }],
+  // As on a GPU: classes are drawn in the graph.
+  ["tiny, drawing", { dir: TINY_CHECKPOINT, masks: 5, samplers: SAMPLERS, drawsOnDevice: true }],
   // A step of it takes a while where other tests run.
-  ["bundled", { dir: BUNDLED_MODEL, masks: 2, samplers: SAMPLERS.filter(([name]) => name === "confidence") }],
-])("on the %s checkpoint", { timeout: TIMEOUT_MS }, (_, { dir, masks, samplers }) => {
+  [
+    "bundled",
+    {
+      dir: BUNDLED_MODEL,
+      masks: 2,
+      samplers: SAMPLERS.filter(([name]) => name === "confidence"),
+      drawsOnDevice: false,
+    },
+  ],
+])("on the %s checkpoint", { timeout: TIMEOUT_MS }, (_, { dir, masks, samplers, drawsOnDevice }) => {
   let pipeline: VQDiffusionPipeline;
   let image: RgbImage;
   let encoded: Uint16Array;
   beforeAll(async () => {
-    pipeline = await load(dir);
+    pipeline = await load(dir, drawsOnDevice);
     image = picture(pipeline.info.imageWidth, pipeline.info.imageHeight);
     encoded = await pipeline.encodeImage(image);
   }, TIMEOUT_MS);
