@@ -1,15 +1,28 @@
-// The body of a text-to-image request in Hugging Face's dialect, whose parameters have diffusers' names.
+// The body of a text-to-image or image-to-image request in Hugging Face's dialect, whose parameters have diffusers' names.
 
 import { z } from "@hono/zod-openapi";
+import { startFields } from "../service/inputs/fields.ts";
 import { predictionInputSchema, promptText, sampling } from "../service/schemas.ts";
 
 const { width, height } = predictionInputSchema.shape;
 
 export const textToImageSchema = z.strictObject({
-  inputs: promptText.describe("What the image should show."),
+  inputs: z
+    .string()
+    .refine((text) => text.trim() !== "", "must not be empty")
+    .openapi({ pattern: String.raw`\S` })
+    .describe(
+      "What the image should show; or, with `parameters.prompt`, an image to start from, in base64 or as a data URL.",
+    ),
   parameters: z
     .strictObject({
       ...sampling,
+      prompt: promptText.nullish().describe("Makes the request one of image to image."),
+      strength: startFields.strength,
+      target_size: z
+        .strictObject({ width, height })
+        .nullish()
+        .describe("Width and height at once; with `prompt` only."),
       width,
       height,
       num_images_per_prompt: z

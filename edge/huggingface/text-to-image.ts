@@ -1,19 +1,23 @@
-// Hugging Face's text-to-image task: a prediction of one image, followed to its end within one request.
+// Hugging Face's tasks text-to-image and image-to-image: a prediction of one image, followed to its end within one request.
 
+import { z } from "zod";
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { ImageFormat } from "@vqd/shared/job.ts";
 import { fileKey } from "../hub/storage/files.ts";
-import { readJson } from "../http/body/body.ts";
+import { readJsonWithFiles } from "../http/body/body.ts";
 import { submissionOf } from "../http/submission.ts";
 import type { AppContext } from "../http/context.ts";
 import { departure, endOf } from "../http/departure.ts";
 import { idempotencyOf } from "../http/idempotency.ts";
 import { setIgnored } from "../http/ignored.ts";
 import { setRateHeaders } from "../http/rate-headers.ts";
-import { validate } from "../http/body/validation.ts";
+import { invalidInput, validate } from "../http/body/validation.ts";
+import { beginningOf } from "../http/inputs.ts";
+import type { Beginning } from "../service/inputs/beginning.ts";
+import { type FieldPath, refuser } from "../service/complete-input.ts";
 import { listModels, resolveModel } from "../service/models.ts";
 import { checkImages, failureOf } from "../service/outcome.ts";
-import type { PredictionInput } from "../service/schemas.ts";
+import { type PredictionInput, promptText } from "../service/schemas.ts";
 import { submitPrediction } from "../service/submit.ts";
 import type { AnnouncedModel } from "../tokenizer/announced.ts";
 import { type TextToImage, textToImageSchema } from "./schema.ts";
@@ -52,29 +56,64 @@ async function modelOf(c: AppContext, waits: boolean): Promise<AnnouncedModel> {
   }
 }
 
-/** Path of the input's field in the body. */
-const pathOf = (field: keyof PredictionInput): string =>
-  field === "prompt" ? "inputs" : `parameters.${field}`;
+/** Path of a field of the input in the body. */
+const pathsOf =
+  (isEdit: boolean): FieldPath =>
+  (field) =>
+    field === (isEdit ? "image" : "prompt") ? "inputs" : `parameters.${field}`;
 
-function toPredictionInput({ inputs, parameters }: TextToImage, format: ImageFormat): PredictionInput {
-  return { prompt: inputs, ...parameters, output_format: format };
+const textSchema = z.object({ inputs: promptText });
+
+/** The input of either task. Throws a VqdError (invalid_input). */
+function toPredictionInput(body: TextToImage, format: ImageFormat): PredictionInput {
+  const { prompt, target_size: size, strength, ...rest } = body.parameters ?? {};
+  const { inputs } = body;
+  if (prompt) {
+    const image = /^(?:data|https?):/i.test(inputs) ? inputs : `data:;base64,${inputs}`;
+    return { prompt, image, strength, ...rest, ...size, output_format: format };
+  }
+  validate(textSchema, body);
+  const given = Object.entries({ strength, target_size: size }).find(([, value]) => value ?? false);
+  if (given !== undefined) {
+    throw invalidInput([
+      { path: `parameters.${given[0]}`, message: "requires parameters.prompt, with an image as inputs" },
+    ]);
+  }
+  return { prompt: inputs, ...rest, output_format: format };
 }
+
+/** The image in a body of image to image. */
+const imagesOf = (body: unknown): string[] => {
+  const { inputs, parameters } = (body ?? {}) as {
+    inputs?: unknown;
+    parameters?: { prompt?: unknown } | null;
+  };
+  return typeof inputs === "string" && typeof parameters?.prompt === "string" ? [inputs] : [];
+};
 
 /** A prediction that no worker has started in time is late, rather than waiting for a model: that would be a 503 (errors.ts). */
 const inTime = (error: VqdError): VqdError =>
   error.code === "no_worker" ? new VqdError("deadline_exceeded", error.message) : error;
 
-/** `POST /` with the default model, and `POST /models/{owner}/{name}` */
+/** Text or image to image: `POST /` with the default model, and `POST /models/{owner}/{name}` */
 export async function textToImage(c: AppContext): Promise<Response> {
-  const body = validate(textToImageSchema, await readJson(c.req.raw));
+  const body = validate(textToImageSchema, await readJsonWithFiles(c.req.raw, imagesOf));
   const { use_cache: cache, wait_for_model: waits } = body.options ?? {};
   const model = await modelOf(c, waits === true || c.req.header("x-wait-for-model") === "true");
   if (cache !== undefined && cache !== null) setIgnored(c, ["options.use_cache"]);
-  const idempotency = await idempotencyOf(c, body);
   const [config, hubs] = [c.get("config"), c.get("hubs")];
   const format = formatOf(c);
+  const input = toPredictionInput(body, format);
+  const isEdit = Boolean(input.image);
+  const pathOf = pathsOf(isEdit);
+  const beginning: Beginning = isEdit ? await beginningOf(c, input, model, refuser(pathOf)) : {};
+  const idempotency = await idempotencyOf(
+    c,
+    beginning.image === undefined ? body : { ...body, inputs: beginning.image.identity },
+  );
   const { record: created, rate } = await submitPrediction(hubs, config, {
-    input: toPredictionInput(body, format),
+    input,
+    beginning,
     model,
     ...submissionOf(c),
     idempotency,

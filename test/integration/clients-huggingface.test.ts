@@ -72,6 +72,33 @@ describe("JavaScript", () => {
     expect(await sharp(image).metadata()).toMatchObject({ width: 64, height: 64, format: "png" });
   });
 
+  it("starts from an image", async () => {
+    const image = new Uint8Array(await expected());
+    const client = new InferenceClient(test.apiKey, { endpointUrl: test.url, retry_on_error: false });
+    const imageToImage = async (changes: object = {}): Promise<Buffer> => {
+      const made = await client.imageToImage({
+        inputs: new Blob([image], { type: "image/png" }),
+        parameters: { prompt, ...parameters, strength: 0.5, ...changes },
+      });
+      return Buffer.from(await made.arrayBuffer());
+    };
+    const small = await imageToImage();
+    expect(await sharp(small).metadata()).toMatchObject({ width: 16, height: 16, format: "png" });
+    expect(
+      await imageToImage({ target_size: { width: 64, height: 64 } }).then((made) => sharp(made).metadata()),
+    ).toMatchObject({ width: 64 });
+    expect((await imageToImage({ strength: 1 })).equals(small)).toBe(false);
+    await expect(
+      client.imageToImage({ inputs: new Blob(["text"]), parameters: { prompt } }),
+    ).rejects.toMatchObject({
+      message: expect.stringContaining("inputs must be a PNG") as string,
+      httpResponse: { status: 422 },
+    });
+    await expect(textToImage("/", { strength: 0.5 })).rejects.toMatchObject({
+      message: expect.stringContaining("parameters.strength requires parameters.prompt") as string,
+    });
+  });
+
   it("gets errors that name the field", async () => {
     await expect(textToImage("/", { guidance_scale: 99 })).rejects.toMatchObject({
       message: expect.stringContaining("parameters.guidance_scale must be at most 20") as string,

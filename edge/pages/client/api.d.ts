@@ -1015,7 +1015,7 @@ export interface components {
             old_key_signs_until: string;
         };
         TextToImage: {
-            /** @description What the image should show. */
+            /** @description What the image should show; or, with `parameters.prompt`, an image to start from, in base64 or as a data URL. */
             inputs: string;
             options?: {
                 /** @description Ignored, as `x-ignored-parameters` says: images are never cached. */
@@ -1053,6 +1053,8 @@ export interface components {
                 prior_rule?: 0 | 1 | 2 | null;
                 /** @description How much prior rule 2 sharpens the distribution; 0 means not at all. */
                 prior_weight?: number | null;
+                /** @description Makes the request one of image to image. */
+                prompt?: string | null;
                 /**
                  * @description What to do with a prompt longer than the model's limit: truncate it (default; reported in `metrics` and `logs`) or answer with an error.
                  * @enum {string|null}
@@ -1069,6 +1071,15 @@ export interface components {
                 seed?: number | string | null;
                 /** @description One seed per image, instead of `seed`: all images of the first prompt, then of the second. */
                 seeds?: (number | string)[] | null;
+                /** @description How much of `image` or `tokens` is made anew: 0 keeps it, 1 ignores it. Defaults to 1 with a mask, else to 0.8. */
+                strength?: number | null;
+                /** @description Width and height at once; with `prompt` only. */
+                target_size?: {
+                    /** @description Height of the files in pixels; by itself it implies the width, and the width implies it. */
+                    height?: number | null;
+                    /** @description Width of the files in pixels, if not the model's own: the images are resampled to it, and keep their proportions. */
+                    width?: number | null;
+                } | null;
                 /** @description Below 1 likely classes are drawn more often than the model says, above 1 less often. */
                 temperature?: number | null;
                 /** @description Share of the probability mass that sampling keeps, starting with the most likely classes. */
