@@ -1,5 +1,6 @@
 // The whole system under accidents: what is killed, stopped, drained and added while jobs run, and what became of them.
 
+import { createHash, randomBytes } from "node:crypto";
 import { statSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -8,10 +9,13 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Child } from "../../infra/stack/children/child.ts";
 import { startTestStack, type TestStack } from "../integration/support/stack.ts";
 import { faultyEnvironment } from "./faults.ts";
-import { inputOf, insist, type Outcome, stepsOf } from "./jobs.ts";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
+import { inputOf, insist, isLong, type Outcome, OWNERS, stepsOf } from "./jobs.ts";
 
 const LEASE_SECONDS = 2;
 const POLL_MS = 10;
+const KEY_BYTES = 24;
+const digestOf = (key: string): string => createHash("sha256").update(key).digest("hex");
 /** A worker that is stopped for so long has lost its jobs when it goes on. */
 const SUSPENDED_MS = LEASE_SECONDS * 1_600;
 
@@ -42,6 +46,7 @@ export interface ChaosReport {
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const { jobs, workers, minSteps, limitMs, say = () => {} } = options;
   const folder = await mkdtemp(join(tmpdir(), "vqd-chaos-"));
+  const keys = Array.from({ length: OWNERS }, () => randomBytes(KEY_BYTES).toString("base64url"));
   const stepsFile = join(folder, "steps");
   writeFileSync(stepsFile, "");
   const made = (): number => statSync(stepsFile).size;
@@ -50,20 +55,44 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     shortModel: true,
     leaseSeconds: LEASE_SECONDS,
     workerEnv: { VQD_STALL_SECONDS: String(LEASE_SECONDS), VQD_SLOTS: "2", ...faultyEnvironment(stepsFile) },
-    edgeEnv: { QUEUE_TIMEOUT_SECONDS: "600" },
+    apiKey: keys[0] ?? "",
+    edgeEnv: {
+      QUEUE_TIMEOUT_SECONDS: "600",
+      API_KEYS: keys.map((key, owner) => `owner-${owner}:${digestOf(key)}`).join(","),
+    },
   });
   try {
     const inputs = Array.from({ length: jobs }, (_, job) => inputOf(job, minSteps));
     const steps = inputs.reduce((sum, input) => sum + stepsOf(input), 0);
     const runAll = (name: string): Promise<Outcome[]> => {
       const signal = AbortSignal.timeout(limitMs);
-      return Promise.all(inputs.map((input, job) => insist(test, input, `${name}-${job}`, signal)));
+      const outcomes = new Map<number, Promise<Outcome>>();
+      const run = (job: number, onCreated?: () => void): Promise<Outcome> => {
+        const client = { url: test.url, apiKey: keys[job % OWNERS] ?? "" };
+        const input = inputs[job] ?? outOfBounds();
+        return insist(client, input, { key: `${name}-${job}`, signal, ...(onCreated && { onCreated }) });
+      };
+      // The long ones first, so that they have all slots when the others come.
+      const longAreCreated = Promise.all(
+        [...inputs.keys()].filter(isLong).map(
+          (job) =>
+            new Promise<void>((resolve) => {
+              outcomes.set(job, run(job, resolve));
+            }),
+        ),
+      );
+      return longAreCreated.then(() =>
+        Promise.all([...inputs.keys()].map((job) => outcomes.get(job) ?? run(job))),
+      );
     };
     let startedAt = performance.now();
     const seconds = (): number => (performance.now() - startedAt) / 1_000;
     const undisturbed = await runAll("undisturbed");
     const [undisturbedSteps, undisturbedSeconds] = [made(), seconds()];
-    say(`undisturbed: ${undisturbedSteps} steps in ${undisturbedSeconds.toFixed(1)} s`);
+    const interruptions = undisturbed.reduce((sum, { attempts }) => sum + attempts - 1, 0);
+    say(
+      `undisturbed: ${undisturbedSteps} steps in ${undisturbedSeconds.toFixed(1)} s, ${interruptions} interruptions`,
+    );
 
     startedAt = performance.now();
     const over = new AbortController();

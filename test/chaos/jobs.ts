@@ -28,11 +28,15 @@ const SAMPLERS = [
   {},
 ];
 
-/** Steps, guidance, images, samplers and seeds that have no common period; `minSteps` to `minSteps` + 16 steps. */
+/** Owners of the jobs, in turn. Those of the last one are long, and are interrupted for the others'. */
+export const OWNERS = 3;
+export const isLong = (job: number): boolean => job % OWNERS === OWNERS - 1;
+
+/** Steps, guidance, images, samplers and seeds that have no common period; `minSteps` to `minSteps` + 16 steps, long ones twice that. */
 export const inputOf = (job: number, minSteps: number): Input => ({
   prompt: PROMPTS[job % PROMPTS.length],
   seed: 1_000 + job * 7_919,
-  num_inference_steps: minSteps + ((job * 5) % 17),
+  num_inference_steps: (minSteps + ((job * 5) % 17)) * (isLong(job) ? 2 : 1),
   guidance_scale: [1, 2.5, 5][job % 3],
   num_outputs: job % 7 === 3 ? 3 : 1,
   ...SAMPLERS[job % SAMPLERS.length],
@@ -60,6 +64,8 @@ export interface Outcome {
   /** Numbers of its step events, and how many events end it. */
   readonly steps: number[];
   readonly ends: number;
+  /** How many attempts there were. */
+  readonly attempts: number;
   /** From its creation to its end, as the client saw it. */
   readonly seconds: number;
 }
@@ -68,8 +74,7 @@ export interface Outcome {
 export async function insist(
   client: ApiClient,
   input: Input,
-  key: string,
-  signal: AbortSignal,
+  { key, signal, onCreated = () => {} }: { key: string; signal: AbortSignal; onCreated?: () => void },
 ): Promise<Outcome> {
   const startedAt = performance.now();
   const { id } = await persist(async () => {
@@ -78,6 +83,7 @@ export async function insist(
     if (response.status === 422) throw new Error(`refused: ${await response.text()}`);
     return response.ok ? ((await response.json()) as PredictionBody) : undefined;
   }, signal);
+  onCreated();
   const prediction = await persist(async () => {
     const now = await getPrediction(client, id);
     return FINAL.has(now.status) ? now : undefined;
@@ -96,5 +102,6 @@ export async function insist(
     ),
   );
   const ends = events.filter(({ event }) => event === "done").length;
-  return { prediction, images, steps: stepNumbers(events), ends, seconds };
+  const attempts = events.filter(({ event }) => event === "started").length;
+  return { prediction, images, steps: stepNumbers(events), ends, attempts, seconds };
 }

@@ -197,20 +197,6 @@ describe("a long job", () => {
 });
 
 describe("a prediction that waits to be continued", () => {
-  it("keeps its job, however large its source is", async () => {
-    await inStoreOf(STORE_SHARD)((store) => {
-      for (const size of [0, 1024 ** 2 - 1, 1024 ** 2, 5 * 1024 ** 2 + 3]) {
-        const job = newJob(STORE_SHARD, 5);
-        const bytes = Uint8Array.from({ length: size }, (_, i) => (i * 31) % 251);
-        store.insert(newRow(job, newPrediction(job, "owner"), { turn: 5, isHeld: true }));
-        store.jobs.keep({ id: job.id, job: bytes, requestId: "r", traceparent: undefined });
-        expect(store.queue.heldJob(job.id)).toMatchObject({ id: job.id, job: bytes, round: 0 });
-        store.atomically(() => endPrediction(store, job.id, { status: "canceled", at: 0 }));
-        expect(store.jobs.where("p.id = ?", job.id)).toEqual([]);
-      }
-    });
-  });
-
   it("has its limit extended by that time, and ends if nobody continues it", async () => {
     await inStoreOf(STORE_SHARD)((store) => {
       const job = newJob(STORE_SHARD, 100);
