@@ -1,5 +1,7 @@
 // What an owner may store, read and have sent again: limits in bytes, not only in requests.
 
+import { env } from "cloudflare:workers";
+import { runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
 import { OwnerRate } from "../../edge/hub/admission/owner-rate.ts";
 import { admitToStorage } from "../../edge/hub/admission/storage-limits.ts";
@@ -108,6 +110,51 @@ describe("what an owner stores", () => {
     const [delivery] = await inStore((store) => store.webhooks.of(bodies));
     expect(JSON.parse(delivery?.body ?? "")).toMatchObject({ id: bodies, input: null });
     await inStore((store) => store.webhooks.disable(bodies));
+  });
+});
+
+describe("a hub", () => {
+  const ask = (owner: string, steps = STEPS, images = 1) =>
+    hub.create(newPrediction(newJob(SHARD, steps, images), owner));
+
+  it("refuses the prediction of an owner that stores too much, and nobody else's", async () => {
+    await inStore((store) => insert(store, "full", 1));
+    await runInDurableObject(hub, (_, state) =>
+      state.storage.sql.exec("UPDATE usage SET records = 1e9 WHERE key_name = 'full'"),
+    );
+    expect(await ask("full")).toMatchObject({ ok: false, error: { code: "storage_full" } });
+    const { record } = unwrap(await ask("not full"));
+    unwrap(await hub.cancel(record.id, "not full"));
+  });
+
+  it("refuses what would make an owner's live work too much, and nobody else's", async () => {
+    const live: string[] = [];
+    let last = await ask("tireless", 50, 10);
+    for (; last.ok && live.length < 100; last = await ask("tireless", 50, 10)) {
+      live.push(unwrap(last).record.id);
+    }
+    expect(last).toMatchObject({ ok: false, error: { code: "too_many_live" } });
+    expect(live).toHaveLength(Number(env.WORK_LIMIT) / 500);
+    const { record } = unwrap(await ask("rested", 50, 10));
+    unwrap(await hub.cancel(record.id, "rested"));
+    for (const id of live) unwrap(await hub.cancel(id, "tireless"));
+  });
+
+  it("refuses an owner's reads when they were too many or too large, and nobody else's", async () => {
+    const [id = ""] = await inStore((store) =>
+      ["reader", "other reader"].map((owner) => insert(store, owner, 250_000)),
+    );
+    const query = { limit: 1, from: null, createdAfter: null, createdBefore: null };
+    const most = Number(env.READ_LIMIT_PER_MINUTE) / 6 / 16;
+    let count = 0;
+    let last = await hub.list("reader", query);
+    for (; last.ok && count < 2 * most; last = await hub.list("reader", query)) count++;
+    const refused = { ok: false, error: { code: "rate_limited" } };
+    expect(last).toMatchObject(refused);
+    expect(count).toBeGreaterThan(most - 2);
+    expect(await hub.get(id, "reader")).toMatchObject(refused);
+    expect(await hub.webhookLog(id, "reader")).toMatchObject(refused);
+    expect(await hub.list("other reader", query)).toMatchObject({ ok: true });
   });
 });
 

@@ -2,7 +2,7 @@
 
 import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { unwrap } from "../../edge/prediction/hub-result.ts";
 import { newRow } from "../../edge/hub/storage/prediction-row.ts";
 import type { PredictionStore } from "../../edge/hub/storage/store.ts";
@@ -46,7 +46,29 @@ function insert(
   return job;
 }
 
+afterEach(() => void vi.restoreAllMocks());
+
 describe("a receiver that hangs", () => {
+  it("is given less time each time", async () => {
+    const limits: number[] = [];
+    // The time is over at once.
+    vi.spyOn(AbortSignal, "timeout").mockImplementation((ms) => {
+      limits.push(ms);
+      return AbortSignal.abort(new DOMException("too late", "TimeoutError"));
+    });
+    for (let sent = 1; sent <= 4; sent++) {
+      const id = await inStore((store) => {
+        const { id: ended } = insert(store, at("/hangs-again"), ["completed"], "hanging");
+        end(store, ended);
+        return ended;
+      });
+      await pump();
+      await expect.poll(() => limits.length).toBe(sent);
+      await inStore((store) => store.webhooks.disable(id));
+    }
+    expect(limits).toEqual([15_000, 5_000, 2_000, 2_000]);
+  });
+
   it("delays nobody else, no matter how much waits for it", async () => {
     const ids = await inStore((store) => {
       const urls = [...Array.from({ length: 100 }, () => at("/held/many")), at("/quick", "localhost")];
@@ -88,6 +110,34 @@ describe("an owner whose webhooks hang", () => {
       for (const id of own) store.webhooks.disable(id);
     });
     await answer("/held/greedy", 410);
+  });
+});
+
+describe("an owner with very many receivers", () => {
+  it("has half of what is sent at once, when all of them hang", async () => {
+    const hosts: string[] = [];
+    const { promise: over, resolve: stop } = Promise.withResolvers<Response>();
+    // So many hosts cannot be had here: nothing leaves the hub.
+    vi.spyOn(globalThis, "fetch").mockImplementation(async (url) => {
+      hosts.push(new URL(url as string).hostname);
+      return (await over).clone();
+    });
+    const ids = await inStore((store) => {
+      const ended = (host: string, keyName: string): string => {
+        const { id } = insert(store, `https://${host}/hook`, ["completed"], keyName);
+        end(store, id);
+        return id;
+      };
+      const own = Array.from({ length: 40 }, (_, i) => ended(`${i}.example.com`, "greedy"));
+      return [...own, ended("modest.example.org", "modest")];
+    });
+    await pump();
+    await expect.poll(() => hosts).toContain("modest.example.org");
+    expect(hosts.filter((host) => host.endsWith(".example.com"))).toHaveLength(16);
+    await inStore((store) => {
+      for (const id of ids) store.webhooks.disable(id);
+    });
+    stop(new Response(null, { status: 204 }));
   });
 });
 
