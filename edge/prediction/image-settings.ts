@@ -13,6 +13,8 @@ interface Input extends Pick<SamplerSettings, "scheduler" | "order" | "remasking
   readonly num_inference_steps: number;
   readonly guidance_scale: number;
   readonly truncation_rate: number;
+  /** Of one that starts from an image or tokens. */
+  readonly strength?: number;
   readonly num_outputs: number;
   readonly seed?: JsonSeed;
   readonly seeds?: readonly JsonSeed[];
@@ -38,6 +40,7 @@ export function imageSettings(
     numInferenceSteps: input.num_inference_steps,
     guidanceScale: input.guidance_scale,
     truncationRate: input.truncation_rate,
+    strength: input.strength,
     seed,
     place: seeds === undefined ? index : seeds.slice(0, index).filter((other) => other === seed).length,
     width,

@@ -52,6 +52,14 @@ describe("the playground's form", () => {
       "height",
       "size",
       "aspect_ratio",
+      // What an image starts from is not in the form.
+      "image",
+      "mask",
+      "mask_channel",
+      "feather",
+      "strength",
+      "tokens",
+      "from",
     ]);
     const known = Object.keys(fields).filter((name) => !others.has(name));
     expect(names.toSorted()).toEqual(known.toSorted());
@@ -67,8 +75,10 @@ describe("the playground's form", () => {
       if (max !== undefined && name !== "num_inference_steps") expect(Number(max), name).toBe(field.maximum);
       if (options.length > 0) {
         const values = options.map((option) => attribute(option, "value"));
-        // jpg is another name of jpeg.
-        const choices = field.enum?.filter((value) => value !== null && value !== "jpg");
+        // jpg is another name of jpeg; the page shows images, not files of tokens.
+        const choices = field.enum?.filter(
+          (value) => value !== null && value !== "jpg" && value !== "tokens",
+        );
         expect(values, name).toEqual(choices?.map(String) ?? ["true", "false"]);
       }
     }
