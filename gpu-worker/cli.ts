@@ -14,6 +14,7 @@ import { inspect } from "./cli/commands/inspect.ts";
 import { parity } from "./cli/commands/parity.ts";
 import { pull } from "./cli/commands/pull.ts";
 import { streams } from "./cli/commands/streams.ts";
+import { verify } from "./cli/commands/verify.ts";
 import { worker } from "./cli/commands/worker.ts";
 import { workers } from "./cli/commands/workers.ts";
 
@@ -25,6 +26,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   convert,
   encode,
   decode,
+  verify,
   parity,
   golden,
   streams,

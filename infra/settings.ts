@@ -17,6 +17,7 @@ import { inspect } from "../gpu-worker/cli/commands/inspect.ts";
 import { parity } from "../gpu-worker/cli/commands/parity.ts";
 import { pull } from "../gpu-worker/cli/commands/pull.ts";
 import { streams } from "../gpu-worker/cli/commands/streams.ts";
+import { verify } from "../gpu-worker/cli/commands/verify.ts";
 import { workers } from "../gpu-worker/cli/commands/workers.ts";
 import { describeVariables } from "../gpu-worker/cli/variables.ts";
 import { tracingVariables, workerVariables } from "../gpu-worker/config.ts";
@@ -55,6 +56,7 @@ const CLI: readonly Command[] = [
   convert,
   encode,
   decode,
+  verify,
   parity,
   golden,
   streams,

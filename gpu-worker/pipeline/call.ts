@@ -92,6 +92,8 @@ export interface CallOptions<Type extends OutputType = OutputType> {
   readonly priorRule?: PriorRule | undefined;
   /** How much rule 2 sharpens, >= 0 [0]. */
   readonly priorWeight?: number | undefined;
+  /** Called once, before the first step; the slots are as for `onStep`. */
+  readonly onStart?: ((slots: readonly DenoiseSlot[]) => void) | undefined;
   /**
    * Called after every step; the slots are the pipeline's own and must only be read. An error that it throws ends the call.
    */

@@ -206,6 +206,7 @@ export class VQDiffusionPipeline {
         negative,
       });
     });
+    options.onStart?.(slots);
     await this.denoise(slots, options);
     const images = await this.#output(latents, options, source);
     return { images: images as OutputTypes[Type][], latents, seeds };

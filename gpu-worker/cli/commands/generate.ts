@@ -31,6 +31,7 @@ import type { VQDiffusionPipeline } from "../../pipeline/pipeline.ts";
 import { defaultModelName } from "../../serving/manifest.ts";
 import { choiceOption, type Command, numberOption, stringOptions, UsageError } from "../command.ts";
 import { loadPipeline, MODEL_HELP, MODEL_OPTIONS } from "../model-options.ts";
+import { readReceipts, RECEIPT_HELP, RECEIPT_OPTIONS } from "../receipt-options.ts";
 import { readSource, SOURCE_HELP, SOURCE_OPTIONS } from "../source-options.ts";
 import { TOKENS_ENDING } from "../tokens.ts";
 import { createProgress } from "../progress.ts";
@@ -59,7 +60,7 @@ Options:
   --num-images N           images to generate, 1 to ${MAX_IMAGES}                                        [1]
 ${SOURCE_HELP}  --format FORMAT          png, webp, jpeg (or jpg) or tokens (.vqt), which \`vqd decode\` makes an
                            image of                                   [by the extension of --out]
-  --no-settings            PNG files without the prompt and the settings they were made with
+${RECEIPT_HELP}  --no-settings            PNG files without the prompt and the settings they were made with
 ${MODEL_HELP}  -h, --help               this text
 `;
 
@@ -89,6 +90,7 @@ const OPTIONS = [
   "prompt-too-long",
   "num-images",
   "format",
+  ...RECEIPT_OPTIONS,
   ...SOURCE_OPTIONS,
 ] as const;
 
@@ -113,6 +115,7 @@ export const generate: Command = {
     const preset = PRESETS[choiceOption(values, "preset", PRESET_NAMES) ?? "best"];
     const sampler = readSampler(values, preset);
     const source = readSource(values);
+    const receipts = readReceipts(values);
     const steps = numberOption(values, "steps", { min: 1, max: MAX_TIMESTEPS, integer: true });
     const negativePrompt = values["negative-prompt"]?.trim() ? values["negative-prompt"] : undefined;
     // If the folder cannot be created, say so before the work rather than after it.
@@ -137,7 +140,11 @@ export const generate: Command = {
         ...sampler,
         numInferenceSteps,
         outputType: format === "tokens" ? "latents" : "image",
-        onStep: (step, total) => progress.update(step, total),
+        onStart: receipts?.onStart,
+        onStep: (step, total, slots) => {
+          progress.update(step, total);
+          receipts?.onStep(step, total, slots);
+        },
       });
       progress.finish();
       const fileOf = async (index: number): Promise<Uint8Array> => {
@@ -169,6 +176,19 @@ export const generate: Command = {
         const path = latents.length === 1 ? out : numbered(out, index);
         writeFileSync(path, await fileOf(index));
         process.stdout.write(`${path}\n`);
+        if (receipts === undefined) continue;
+        const receiptPath = latents.length === 1 ? receipts.path : numbered(receipts.path, index);
+        const made = {
+          ...sampler,
+          prompt: pipeline.tokenize(prompt).ids,
+          negativePrompt: negativePrompt === undefined ? null : pipeline.tokenize(negativePrompt).ids,
+          numInferenceSteps,
+          guidanceScale,
+          truncationRate: settings.truncationRate ?? 1,
+          seed: toJsonSeed(seeds[index] ?? outOfBounds()),
+        };
+        writeFileSync(receiptPath, await receipts.receiptOf(index, made, info));
+        process.stdout.write(`${receiptPath}\n`);
       }
       const seconds = (performance.now() - startedAt) / 1000;
       const used = [...new Set(seeds)];
