@@ -6,7 +6,8 @@ import { CheckpointError } from "./errors.ts";
 
 export interface Configs {
   readonly scheduler: SchedulerConfig;
-  readonly textEncoder: TextEncoderConfig;
+  /** Undefined for a model without one. */
+  readonly textEncoder: TextEncoderConfig | undefined;
   readonly transformer: TransformerConfig;
   readonly vqvae: VQModelConfig;
 }
@@ -16,7 +17,7 @@ export function disagreements(
   dir: string,
   { scheduler, textEncoder, transformer, vqvae }: Configs,
 ): CheckpointError[] {
-  const classes = vqvae.num_vq_embeddings + 1;
+  const classes = vqvae.num_tokens + 1;
   const levels = vqvae.block_out_channels.length;
   const steps = Math.min(scheduler.num_train_timesteps, transformer.num_embeds_ada_norm);
   const numbers: [file: string, what: string, found: number, expected: number][] = [
@@ -26,7 +27,7 @@ export function disagreements(
       "transformer/config.json",
       "cross_attention_dim",
       transformer.cross_attention_dim,
-      textEncoder.hidden_size,
+      textEncoder?.hidden_size ?? 0,
     ],
     ["scheduler/scheduler_config.json", "num_train_timesteps", scheduler.num_train_timesteps, steps],
     ["vqvae/config.json", "length of up_block_types", vqvae.up_block_types.length, levels],

@@ -2,22 +2,27 @@
 
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
-import type { SchedulerConfig, TextEncoderConfig, TransformerConfig, VQModelConfig } from "./config.ts";
+import type { SchedulerConfig, TransformerConfig, VQModelConfig } from "./config.ts";
 import { CheckpointError } from "./errors.ts";
 import type { DigestCache } from "./files/digest-cache.ts";
 import { CheckpointFolder } from "./files/folder.ts";
 import { hashFiles } from "./files/hash.ts";
 import { modelFiles } from "./model-files.ts";
-import { type CheckpointParts, readParts } from "./parts.ts";
+import { type CheckpointParts, type PromptParts, readParts, type TextParts } from "./parts.ts";
 import type { TokenizerInfo } from "./tokenizer/read-tokenizer.ts";
-import { COMPONENTS, type Component } from "./weights/components.ts";
+import type { Component } from "./weights/components.ts";
 import { TEXT_MODEL } from "./expected-tensors.ts";
 import { elementCount, isWeight, type TensorSource } from "./weights/tensor.ts";
 import { findWeights, openWeights } from "./weights/weight-files.ts";
 
 export type { Component } from "./weights/components.ts";
 
-const UNCONDITIONAL = "learned_classifier_free_sampling_embeddings" satisfies Component;
+/** Those that hold weights which the model uses. */
+function componentsOf(prompts: PromptParts): readonly Component[] {
+  if (prompts.kind !== "text") return ["transformer", "vqvae"];
+  const needed = ["text_encoder", "transformer", "vqvae"] as const;
+  return prompts.learnableUnconditional ? [...needed, "learned_classifier_free_sampling_embeddings"] : needed;
+}
 
 /** Named weights of one component, each checked against the shape that the configs imply. */
 export class Weights {
@@ -71,11 +76,9 @@ export class Weights {
 export class DiffusersCheckpoint implements CheckpointParts {
   readonly folder: CheckpointFolder;
   readonly scheduler: SchedulerConfig;
-  readonly textEncoder: TextEncoderConfig;
   readonly transformer: TransformerConfig;
   readonly vqvae: VQModelConfig;
-  readonly learnableUnconditional: boolean;
-  readonly tokenizer: TokenizerInfo;
+  readonly prompts: PromptParts;
   readonly defaultGuidanceScale: number;
   readonly #variant: string | undefined;
 
@@ -86,12 +89,21 @@ export class DiffusersCheckpoint implements CheckpointParts {
     this.#variant = variant;
     const parts = readParts(this.folder);
     this.scheduler = parts.scheduler;
-    this.textEncoder = parts.textEncoder;
     this.transformer = parts.transformer;
     this.vqvae = parts.vqvae;
-    this.learnableUnconditional = parts.learnableUnconditional;
-    this.tokenizer = parts.tokenizer;
+    this.prompts = parts.prompts;
     this.defaultGuidanceScale = parts.defaultGuidanceScale;
+  }
+
+  /** What reads prompts. Throws a CheckpointError for a model that is not conditioned by text. */
+  get text(): TextParts {
+    if (this.prompts.kind === "text") return this.prompts;
+    throw new CheckpointError(this.dir, "is not conditioned by text, and has no text encoder");
+  }
+
+  /** Of a model that is conditioned by text; throws a CheckpointError for others. */
+  get tokenizer(): TokenizerInfo {
+    return this.text.tokenizer;
   }
 
   /** Absolute path of the folder. */
@@ -123,9 +135,7 @@ export class DiffusersCheckpoint implements CheckpointParts {
 
   /** Number of weights of all components. */
   parameters(): number {
-    return COMPONENTS.filter(
-      (component) => component !== UNCONDITIONAL || this.learnableUnconditional,
-    ).reduce((sum, component) => {
+    return componentsOf(this.prompts).reduce((sum, component) => {
       const weights = this.weights(component);
       try {
         return sum + weights.parameters;

@@ -59,30 +59,36 @@ export function textEncoderTensors(config: TextEncoderConfig): Tensors {
 
 export function transformerTensors(config: TransformerConfig): Tensors {
   const width = config.num_attention_heads * config.attention_head_dim;
+  const { conditioning, num_classes: labels, null_class, feed_forward_width: inner } = config;
+  const neighbours = config.feed_forward_kernel ** 2;
+  const [rows, columns] = config.position_grid;
   const attention = (prefix: string, source: number): Tensors => [
     ...linear(`${prefix}.to_q`, width, width, config.attention_bias),
     ...linear(`${prefix}.to_k`, source, width, config.attention_bias),
     ...linear(`${prefix}.to_v`, source, width, config.attention_bias),
     ...linear(`${prefix}.to_out.0`, width, width),
   ];
-  const adaNorm = (prefix: string): Tensors => [
-    tensor(`${prefix}.emb.weight`, config.num_embeds_ada_norm, width),
+  const adaNorm = (prefix: string, conditions = config.num_embeds_ada_norm): Tensors => [
+    tensor(`${prefix}.emb.weight`, conditions, width),
     ...linear(`${prefix}.linear`, width, 2 * width),
   ];
   return [
     tensor("latent_image_embedding.emb.weight", config.num_vector_embeds, width),
-    tensor("latent_image_embedding.height_emb.weight", config.sample_size, width),
-    tensor("latent_image_embedding.width_emb.weight", config.sample_size, width),
+    tensor("latent_image_embedding.height_emb.weight", rows, width),
+    tensor("latent_image_embedding.width_emb.weight", columns, width),
     ...times(config.num_layers, (i) => {
       const block = `transformer_blocks.${i}`;
       return [
         ...adaNorm(`${block}.norm1`),
-        ...adaNorm(`${block}.norm2`),
         ...attention(`${block}.attn1`, width),
-        ...attention(`${block}.attn2`, config.cross_attention_dim),
-        ...norm(`${block}.norm3`, width),
-        ...linear(`${block}.ff.net.0.proj`, width, 4 * width),
-        ...linear(`${block}.ff.net.2`, 4 * width, width),
+        ...(conditioning === "text"
+          ? [...adaNorm(`${block}.norm2`), ...attention(`${block}.attn2`, config.cross_attention_dim)]
+          : []),
+        ...(conditioning === "class"
+          ? adaNorm(`${block}.norm3`, null_class === "learned" ? labels + 1 : labels)
+          : norm(`${block}.norm3`, width)),
+        ...linear(`${block}.ff.net.0.proj`, neighbours * width, inner),
+        ...linear(`${block}.ff.net.2`, neighbours * inner, width),
       ];
     }),
     ...norm("norm_out", width),
@@ -165,6 +171,7 @@ export function vqModelTensors(config: VQModelConfig): Tensors {
     ...conv("encoder.conv_out", last, latent, 3),
     ...conv("quant_conv", latent, code, 1),
     tensor("quantize.embedding.weight", config.num_vq_embeddings, code),
+    ...(config.quantizer === "gumbel" ? linear("quantize.proj", code, config.num_vq_embeddings) : []),
     ...conv("post_quant_conv", code, latent, 1),
     ...conv("decoder.conv_in", latent, last, 3),
     ...midBlock("decoder.mid_block", last),

@@ -1,6 +1,7 @@
 // Everything about a checkpoint folder that can be said without running it, and everything that is wrong with it.
 
 import { relative } from "node:path";
+import type { Conditioning } from "./config.ts";
 import { CheckpointError } from "./errors.ts";
 import {
   type ExpectedTensor,
@@ -10,6 +11,7 @@ import {
   vqModelTensors,
 } from "./expected-tensors.ts";
 import { CheckpointFolder } from "./files/folder.ts";
+import { describeExtensions } from "./extensions.ts";
 import { checkGolden } from "./golden.ts";
 import { findParts } from "./parts.ts";
 import { COMPONENTS, type Component } from "./weights/components.ts";
@@ -41,6 +43,12 @@ export interface Inspection {
   /** Tokens, special ones included, that are matched in a prompt as a whole. */
   readonly addedTokens: readonly string[];
   readonly learnableUnconditional: boolean | null;
+  readonly conditioning: Conditioning | null;
+  /** Of a model that is conditioned by class. */
+  readonly classes: number | null;
+  readonly namedClasses: number;
+  /** What the configs say that diffusers does not know, in words. */
+  readonly extensions: readonly string[];
   /** Each names its file. */
   readonly problems: readonly string[];
 }
@@ -70,10 +78,14 @@ export function inspectCheckpoint(dir: string, variant?: string): Inspection {
         ? unconditionalTensors(tokenizer.maxLength, textEncoder.hidden_size)
         : undefined,
   };
-  const needed = COMPONENTS.filter(
-    (component) =>
-      component !== "learned_classifier_free_sampling_embeddings" || learnableUnconditional === true,
-  );
+  const hasText = (transformer?.conditioning ?? "text") === "text";
+  const isNeeded: Record<Component, boolean> = {
+    text_encoder: hasText,
+    transformer: true,
+    vqvae: true,
+    learned_classifier_free_sampling_embeddings: hasText && learnableUnconditional === true,
+  };
+  const needed = COMPONENTS.filter((component) => isNeeded[component]);
   const components = needed.map((component): ComponentInspection => {
     const source = attempt(() => openWeights(folder, findWeights(folder, component, variant)));
     if (source === undefined) {
@@ -88,12 +100,13 @@ export function inspectCheckpoint(dir: string, variant?: string): Inspection {
     }
   });
 
-  if (transformer && vqvae && scheduler && textEncoder && tokenizer) {
+  const textLength = tokenizer?.maxLength ?? (hasText ? undefined : 1);
+  if (transformer && vqvae && scheduler && textLength !== undefined) {
     const sizes = {
-      numEmbeddings: vqvae.num_vq_embeddings,
+      numEmbeddings: vqvae.num_tokens,
       numTrainTimesteps: scheduler.num_train_timesteps,
       length: transformer.sample_size ** 2,
-      textLength: tokenizer.maxLength,
+      textLength,
     };
     attempt(() => checkGolden(folder, sizes));
   }
@@ -103,12 +116,16 @@ export function inspectCheckpoint(dir: string, variant?: string): Inspection {
     imageSize:
       transformer && vqvae ? transformer.sample_size * 2 ** (vqvae.block_out_channels.length - 1) : null,
     latentSize: transformer?.sample_size ?? null,
-    codes: vqvae?.num_vq_embeddings ?? null,
+    codes: vqvae?.num_tokens ?? null,
     timesteps: scheduler?.num_train_timesteps ?? null,
     layers: transformer?.num_layers ?? null,
     textLength: textEncoder && tokenizer ? tokenizer.maxLength : null,
     addedTokens: tokenizer ? tokenizer.tables.addedTokens.map(({ content }) => content) : [],
     learnableUnconditional: learnableUnconditional ?? null,
+    conditioning: transformer?.conditioning ?? null,
+    classes: transformer?.conditioning === "class" ? transformer.num_classes : null,
+    namedClasses: parts.prompts?.kind === "class" ? parts.prompts.labels.names.size : 0,
+    extensions: describeExtensions(transformer, vqvae, tokenizer),
     problems,
   };
 }

@@ -17,7 +17,7 @@ export const TOKENIZER_FILES = {
   added: "tokenizer/added_tokens.json",
 } as const;
 
-/** Required in every checkpoint, along with merges.txt or tokenizer.json. */
+/** Required in every checkpoint with a text encoder, along with merges.txt or tokenizer.json. */
 export const REQUIRED_TEXTS: readonly string[] = [
   MODEL_INDEX,
   SCHEDULER_CONFIG,

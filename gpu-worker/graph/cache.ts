@@ -17,6 +17,7 @@ import type { Component, DiffusersCheckpoint, Weights } from "../checkpoint/diff
 import { formName, type GraphForm } from "./form.ts";
 import { GraphBuilder } from "./onnx.ts";
 import { buildCrossAttention, givenCrossAttention } from "./cross-attention.ts";
+import { buildLabelledTransformer } from "./labelled/transformer.ts";
 import { buildTextEncoder } from "./text-encoder.ts";
 import { promptsInPass } from "./prompts.ts";
 import { buildTransformer } from "./transformer.ts";
@@ -25,12 +26,9 @@ import { buildVQDecoder, buildVQEncoder } from "./vq-model.ts";
 /** Incremented whenever the graphs or the sampler change: part of the cache key and of the numerics id. */
 export const GRAPH_FORMAT = 5;
 
-const GRAPHS = ["text-encoder", "cross-attention", "transformer", "vq-decoder", "vq-encoder"] as const;
-export type GraphName = (typeof GRAPHS)[number];
-
-/** A transformer that takes prompts as token ids computes their keys and values itself. */
-const graphsOf = ({ drawsOnDevice }: GraphForm): readonly GraphName[] =>
-  GRAPHS.filter((name) => !(drawsOnDevice && name === "cross-attention"));
+/** Those of every model, and those that a model with a text encoder has besides, depending on the form. */
+const GRAPHS = ["transformer", "vq-decoder", "vq-encoder"] as const;
+export type GraphName = (typeof GRAPHS)[number] | "text-encoder" | "cross-attention";
 
 /** Lists the files of a complete folder; written last. */
 const INVENTORY = "inventory.json";
@@ -64,13 +62,13 @@ export function ensureGraphs(
 ): string {
   const parent = join(cacheDir, "graphs");
   const dir = join(parent, `${version.slice(0, 24)}-${formName(form)}-${GRAPH_FORMAT}`);
-  if (isComplete(dir, form)) return dir;
+  if (isComplete(dir)) return dir;
   mkdirSync(parent, { recursive: true });
   removeAbandoned(parent);
   const building = mkdtempSync(`${dir}${TEMPORARY}`);
   try {
     buildGraphs(checkpoint, building, form);
-    putInPlace(building, dir, form);
+    putInPlace(building, dir);
   } finally {
     rmSync(building, { recursive: true, force: true });
   }
@@ -78,14 +76,14 @@ export function ensureGraphs(
 }
 
 /** Renames `building` to `dir`, unless another process has put a complete folder there in the meantime. */
-function putInPlace(building: string, dir: string, form: GraphForm): void {
+function putInPlace(building: string, dir: string): void {
   for (let attempt = 1; ; attempt++) {
     try {
       renameSync(building, dir);
       return;
     } catch (error) {
       // A folder can be renamed over an empty one only, so something is there.
-      if (isComplete(dir, form)) return;
+      if (isComplete(dir)) return;
       if (attempt === PLACE_ATTEMPTS) throw error;
     }
     moveAside(dir);
@@ -125,13 +123,13 @@ function fingerprint(path: string): string {
   return `${size} ${createHash("sha256").update(readFileSync(path)).digest("hex")}`;
 }
 
-function isComplete(dir: string, form: GraphForm): boolean {
+function isComplete(dir: string): boolean {
   const inventory = join(dir, INVENTORY);
   if (!existsSync(inventory)) return false;
   try {
     const files = JSON.parse(readFileSync(inventory, "utf8")) as Record<string, string>;
     return (
-      graphsOf(form).every((name) => Object.hasOwn(files, `${name}.onnx`)) &&
+      GRAPHS.every((name) => Object.hasOwn(files, `${name}.onnx`)) &&
       Object.entries(files).every(([file, expected]) => fingerprint(join(dir, file)) === expected)
     );
   } catch {
@@ -141,7 +139,7 @@ function isComplete(dir: string, form: GraphForm): boolean {
 
 /** Builds all graphs of `checkpoint` in the folder `dir`, layer by layer, so that the weights are never all in memory. */
 function buildGraphs(checkpoint: DiffusersCheckpoint, dir: string, form: GraphForm): void {
-  const { textEncoder, transformer, vqvae, tokenizer } = checkpoint;
+  const { prompts, transformer, vqvae } = checkpoint;
   const build = (
     name: GraphName,
     component: Component,
@@ -159,22 +157,29 @@ function buildGraphs(checkpoint: DiffusersCheckpoint, dir: string, form: GraphFo
       weights.close();
     }
   };
-  const textLength = tokenizer.maxLength;
-  const { drawsOnDevice } = form;
-  build("text-encoder", "text_encoder", (graph, weights) =>
-    buildTextEncoder(graph, weights, textEncoder, { ...form, length: textLength }),
-  );
-  if (!drawsOnDevice) {
-    build("cross-attention", "transformer", (graph, weights) =>
-      buildCrossAttention(graph, weights, transformer, textLength),
+  if (prompts.kind === "text") {
+    const { textEncoder, tokenizer } = prompts;
+    const textLength = tokenizer.maxLength;
+    const { drawsOnDevice } = form;
+    build("text-encoder", "text_encoder", (graph, weights) =>
+      buildTextEncoder(graph, weights, textEncoder, { ...form, length: textLength }),
+    );
+    if (!drawsOnDevice) {
+      build("cross-attention", "transformer", (graph, weights) =>
+        buildCrossAttention(graph, weights, transformer, textLength),
+      );
+    }
+    build("transformer", "transformer", (graph, weights) => {
+      const crossAttention = drawsOnDevice
+        ? promptsInPass(graph, weights, checkpoint, form)
+        : givenCrossAttention(graph, transformer, { ...form, textLength });
+      buildTransformer(graph, weights, transformer, { ...form, crossAttention });
+    });
+  } else {
+    build("transformer", "transformer", (graph, weights) =>
+      buildLabelledTransformer(graph, weights, transformer, form),
     );
   }
-  build("transformer", "transformer", (graph, weights) => {
-    const crossAttention = drawsOnDevice
-      ? promptsInPass(graph, weights, checkpoint, form)
-      : givenCrossAttention(graph, transformer, { ...form, textLength });
-    buildTransformer(graph, weights, transformer, { ...form, crossAttention });
-  });
   build("vq-decoder", "vqvae", (graph, weights) => buildVQDecoder(graph, weights, vqvae));
   build("vq-encoder", "vqvae", (graph, weights) => buildVQEncoder(graph, weights, vqvae));
 

@@ -1,5 +1,6 @@
 // Chooses among the equivalent forms of the graphs for each provider.
 
+import type { Conditioning } from "../checkpoint/config.ts";
 import type { Provider } from "../runtime/session.ts";
 import type { FloatType } from "./onnx.ts";
 
@@ -73,6 +74,18 @@ export function graphForm(
     fusedAttention: provider !== "webgpu",
     drawsOnDevice,
   };
+}
+
+/** The form of a model's graphs: those of models without a text encoder do not draw. Throws as `graphForm` does. */
+export function modelForm(
+  conditioning: Conditioning,
+  provider: Provider,
+  quantization: Quantization,
+  drawsOnDevice?: boolean,
+): GraphForm {
+  if (conditioning === "text") return graphForm(provider, quantization, drawsOnDevice);
+  if (drawsOnDevice === true) throw new Error("a model without a text encoder has no graph that draws");
+  return graphForm(provider, quantization, false);
 }
 
 /** Names a form in the names of cache folders. */

@@ -16,7 +16,8 @@ export function promptsInPass(
   checkpoint: DiffusersCheckpoint,
   form: GraphForm,
 ): CrossAttention {
-  const { textEncoder, transformer, tokenizer, learnableUnconditional } = checkpoint;
+  const { transformer, text } = checkpoint;
+  const { textEncoder, tokenizer, learnableUnconditional } = text;
   const length = tokenizer.maxLength;
   const ids = graph.input("prompt_ids", "int32", ["prompts", length]);
   const given = withWeights(checkpoint, "text_encoder", (weights) =>
@@ -33,7 +34,7 @@ export function promptsInPass(
 }
 
 function learnedEmbeddings(graph: GraphBuilder, checkpoint: DiffusersCheckpoint): string {
-  const size = [checkpoint.tokenizer.maxLength, checkpoint.textEncoder.hidden_size] as const;
+  const size = [checkpoint.tokenizer.maxLength, checkpoint.text.textEncoder.hidden_size] as const;
   return withWeights(checkpoint, "learned_classifier_free_sampling_embeddings", (weights) =>
     graph.constant(weights.tensor("embeddings", size), [1, ...size]),
   );

@@ -23,7 +23,7 @@ import type { GraphBuilder } from "./onnx.ts";
 import { roundedWeights, RowGroup } from "./quantize.ts";
 import { dequantizeBlocks, quantizeBlocks } from "./weight-blocks.ts";
 
-const EPSILON = 1e-5;
+export const EPSILON = 1e-5;
 
 /**
  * One denoising pass over B rows of N images. The two rows of a guided image differ only in their prompt, so everything
@@ -46,6 +46,7 @@ export function buildTransformer(
   const width = transformerWidth(config);
   const pixels = config.sample_size ** 2;
   const layers = config.num_layers;
+  const inner = config.feed_forward_width;
   const classes = config.num_vector_embeds - 1;
   const shape = {
     heads: config.num_attention_heads,
@@ -127,10 +128,10 @@ export function buildTransformer(
     x = addBranch(graph, x, linear(graph, seen, read("attn2.to_out.0", width, width), form), form);
 
     const normed = affineNorm(x, `${block(i)}.norm3`);
-    const up = linear(graph, normed, read("ff.net.0.proj", width, 4 * width), form);
+    const up = linear(graph, normed, read("ff.net.0.proj", width, inner), form);
     const hidden = quickGelu(graph, up, form.activations);
-    const mlpOut = read("ff.net.2", 4 * width, width);
-    const mlpInput = linearInput(graph, hidden, 4 * width, form, QUICK_GELU_LOWEST);
+    const mlpOut = read("ff.net.2", inner, width);
+    const mlpInput = linearInput(graph, hidden, inner, form, QUICK_GELU_LOWEST);
     x = add(product(graph, mlpInput, mlpOut, form), mlpOut.bias);
   }
 
@@ -155,7 +156,7 @@ function logSoftmax(graph: GraphBuilder, x: string): string {
  * Projections of self-attention to queries, keys and values. The keys' bias adds the same amount to all scores of a
  * query, which the softmax cancels, so it is omitted.
  */
-function selfProjections(
+export function selfProjections(
   read: (name: string, inputs: number, outputs: number) => LinearWeights,
   width: number,
 ): readonly [LinearWeights, LinearWeights, LinearWeights] {
@@ -165,7 +166,7 @@ function selfProjections(
 }
 
 /** Attention weights sum to 1, so the values' bias reaches `out` unchanged and can be folded into its bias. */
-function foldValueBias(
+export function foldValueBias(
   out: LinearWeights,
   valueBias: Float32Array | undefined,
   { quantization, weightBits }: Pick<GraphForm, "quantization" | "weightBits">,
@@ -188,7 +189,7 @@ function foldValueBias(
 }
 
 /** Embedding of the class plus embeddings of row and column, which are combined into one table by position. */
-function embedLatentPixels(
+export function embedLatentPixels(
   graph: GraphBuilder,
   weights: Weights,
   config: TransformerConfig,
@@ -196,15 +197,16 @@ function embedLatentPixels(
 ): string {
   const width = transformerWidth(config);
   const side = config.sample_size;
-  const rows = weights.tensor("latent_image_embedding.height_emb.weight", [side, width]);
-  const columns = weights.tensor("latent_image_embedding.width_emb.weight", [side, width]);
+  const [gridRows, gridColumns] = config.position_grid;
+  const rows = weights.tensor("latent_image_embedding.height_emb.weight", [gridRows, width]);
+  const columns = weights.tensor("latent_image_embedding.width_emb.weight", [gridColumns, width]);
   const positions = new Float32Array(side * side * width);
   for (let i = 0; i < positions.length; i++) {
     const pixel = Math.floor(i / width);
     const channel = i % width;
     positions[i] =
-      (rows[Math.floor(pixel / side) * width + channel] ?? outOfBounds()) +
-      (columns[(pixel % side) * width + channel] ?? outOfBounds());
+      (rows[Math.floor(pixel / gridColumns) * width + channel] ?? outOfBounds()) +
+      (columns[(pixel % gridColumns) * width + channel] ?? outOfBounds());
   }
   const classes = config.num_vector_embeds;
   const table = graph.constant(weights.tensor("latent_image_embedding.emb.weight", [classes, width]), [
@@ -219,7 +221,7 @@ function embedLatentPixels(
  * LN(x) * (1 + scale) + shift, with a norm that has no weights. (Passed as the norm's own weights, the scale and shift of
  * a batch would take another path through onnxruntime than those of a single image, and give other bits.)
  */
-function modulatedNorm(
+export function modulatedNorm(
   graph: GraphBuilder,
   x: string,
   width: number,

@@ -22,12 +22,9 @@ interface Context {
  */
 export function buildVQDecoder(graph: GraphBuilder, weights: Weights, config: VQModelConfig): void {
   const context = { graph, weights, groups: config.norm_num_groups };
-  const { num_vq_embeddings: codes, vq_embed_dim: codeWidth, latent_channels: latent } = config;
+  const { num_tokens: tokens, vq_embed_dim: codeWidth, latent_channels: latent } = config;
   const input = graph.input("codes", "int64", ["batch", "height", "width"]);
-  const codebook = graph.constant(weights.tensor("quantize.embedding.weight", [codes, codeWidth]), [
-    codes,
-    codeWidth,
-  ]);
+  const codebook = graph.constant(tokenVectors(weights, config), [tokens, codeWidth]);
   const vectors = graph.op("Transpose", [graph.op("Gather", [codebook, input], { axis: 0 })], {
     perm: [0, 3, 1, 2],
   });
@@ -61,6 +58,19 @@ export function buildVQDecoder(graph: GraphBuilder, weights: Weights, config: VQ
   }
   x = outputConv(context, x, "decoder", channels, 3);
   graph.output("image", "float32", ["batch", 3, "image_height", "image_width"], x);
+}
+
+/** The code vector of each token: a row of the codebook or, with a map, the first that the map gives the token to. */
+function tokenVectors(weights: Weights, config: VQModelConfig): Float32Array {
+  const { num_vq_embeddings: codes, vq_embed_dim: width, code_map: map } = config;
+  const codebook = weights.tensor("quantize.embedding.weight", [codes, width]);
+  if (map === undefined) return codebook;
+  const vectors = new Float32Array(config.num_tokens * width);
+  for (let token = 0; token < config.num_tokens; token++) {
+    const code = map.indexOf(token);
+    vectors.set(codebook.subarray(code * width, (code + 1) * width), token * width);
+  }
+  return vectors;
 }
 
 /** Input `image` [B, 3, H, W] in -1 .. 1, output `features` [B, C, h, w]: the encoder and quant_conv. */

@@ -44,7 +44,8 @@ export interface ParityReport {
 export async function runParity(options: ParityOptions): Promise<ParityReport> {
   const { provider, quantization, threads, cacheDir } = options;
   const vectors = new VectorSet(options.vectors);
-  const { scheduler: schedulerConfig } = new DiffusersCheckpoint(options.checkpoint);
+  const checkpoint = new DiffusersCheckpoint(options.checkpoint);
+  const { scheduler: schedulerConfig } = checkpoint;
   const unknown = options.runs?.find((name) => !Object.hasOwn(vectors.runs, name));
   if (unknown !== undefined) throw new CheckpointError(vectors.path, `has no run ${JSON.stringify(unknown)}`);
   const pipeline = await VQDiffusionPipeline.fromPretrained(options.checkpoint, {
@@ -62,7 +63,7 @@ export async function runParity(options: ParityOptions): Promise<ParityReport> {
     for (const [name, stage] of Object.entries(STAGES)) {
       options.onStage?.(name);
       const isThere = vectors.has(...stage.needs);
-      stages[name] = isThere ? await stage.run({ model, scheduler, vectors, limits }) : null;
+      stages[name] = isThere ? await stage.run({ checkpoint, model, scheduler, vectors, limits }) : null;
     }
     const runs: Record<string, RunResult> = {};
     for (const name of options.runs ?? Object.keys(vectors.runs)) {

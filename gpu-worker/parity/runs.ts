@@ -5,6 +5,7 @@ import { CheckpointError } from "../checkpoint/errors.ts";
 import type { DenoiseSlot } from "../pipeline/denoiser.ts";
 import type { LoadedModel } from "../pipeline/loaded-model.ts";
 import type { UniformSource } from "../pipeline/sampling/random.ts";
+import { SkippingVQDiffusionScheduler } from "../pipeline/sampling/skipping-scheduler.ts";
 import { VQDiffusionScheduler } from "../pipeline/sampling/scheduler.ts";
 import { isEqual, maxDifference } from "./compare.ts";
 import type { Limits } from "./limits.ts";
@@ -76,15 +77,11 @@ async function compareImages(
 
 async function makeSlots(name: string, run: RunDescription, context: RunContext): Promise<DenoiseSlot[]> {
   const { model, schedulerConfig, vectors } = context;
-  const { info, conditioner, tokenizer } = model;
-  const scheduler = new VQDiffusionScheduler({
-    ...schedulerConfig,
-    num_train_timesteps: run.num_train_timesteps,
-  });
-  const padding = { maxLength: info.textLength, padTokenId: info.padTokenId };
-  const prompts = await conditioner.encode(
-    run.prompts.map((prompt) => tokenizer.encodePadded(prompt, padding).ids),
-  );
+  const { info, conditioner, tokenize } = model;
+  const config = { ...schedulerConfig, num_train_timesteps: run.num_train_timesteps };
+  const scheduler =
+    run.skip === 0 ? new VQDiffusionScheduler(config) : new SkippingVQDiffusionScheduler(config, run.skip);
+  const prompts = await conditioner.encode(run.prompts.map((prompt) => tokenize(prompt).ids));
   const pixels = info.latentHeight * info.latentWidth;
   return prompts.flatMap((prompt, promptIndex) =>
     Array.from({ length: run.num_images_per_prompt }, (_, i): DenoiseSlot => {
@@ -129,10 +126,11 @@ function recordedNoise(
   const missing = (): never => {
     throw new CheckpointError(vectors.path, `run ${name}: too few numbers are recorded for step ${step}`);
   };
+  const extra = step === steps - 1 && typeof noise === "object" && noise.mask_row_at_end ? 1 : 0;
   return {
     fill(out, position) {
-      for (let k = 0; k < out.length; k++)
-        out[k] = at((image * out.length + k) * pixels + position) ?? missing();
+      const rows = out.length + extra;
+      for (let k = 0; k < out.length; k++) out[k] = at((image * rows + k) * pixels + position) ?? missing();
     },
   };
 }

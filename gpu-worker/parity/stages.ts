@@ -1,21 +1,24 @@
 // Runs each stage of the pipeline on recorded inputs, and compares with the reference's results.
 
 import { z } from "zod";
+import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { CheckpointError } from "../checkpoint/errors.ts";
 import { createClipTokenizer } from "@vqd/shared/tokenizer/clip.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { guidedProbabilities } from "../pipeline/sampling/guidance.ts";
 import { toRgbImage } from "../pipeline/image.ts";
 import type { PromptConditioning } from "../pipeline/conditioning/prompt-conditioning.ts";
+import { TextConditioner } from "../pipeline/conditioning/text-conditioner.ts";
 import type { LoadedModel } from "../pipeline/loaded-model.ts";
 import { gumbelArgmax, type VQDiffusionScheduler } from "../pipeline/sampling/scheduler.ts";
-import { clampProbabilities } from "../pipeline/sampling/pixel-view.ts";
+import { clampProbabilities, MIN_LOG_PROB } from "../pipeline/sampling/pixel-view.ts";
 import { truncatePixel } from "../pipeline/sampling/truncate.ts";
 import { Differences, Equalities, isEqual, maxDifference, pixelsFirst, type StageResult } from "./compare.ts";
 import type { Limits } from "./limits.ts";
 import type { VectorSet } from "./vectors.ts";
 
 export interface StageContext {
+  readonly checkpoint: DiffusersCheckpoint;
   readonly model: LoadedModel;
   readonly scheduler: VQDiffusionScheduler;
   readonly vectors: VectorSet;
@@ -33,6 +36,8 @@ const indexPair = z.string().transform((reference, context): [number, number] =>
     context.addIssue("must name a part, such as transformer.logp[1, 1]");
   return [Number(i), Number(j)];
 });
+const clamped = (logProb: number): number => Math.max(logProb, MIN_LOG_PROB);
+const clampedLog = (probability: number): number => clamped(Math.log(probability));
 const range = (length: number): number[] => Array.from({ length }, (_, i) => i);
 const tokensOf = (data: ArrayLike<number>): Uint16Array => Uint16Array.from(data);
 /** At rate 1 the reference drops classes because its running sum is rounded: less likely ones than this are not compared. */
@@ -41,11 +46,11 @@ const ROUNDING_MASS = 1e-6;
 /** Ids of the current transformers, with whose tokenizer diffusers' pipeline reads prompts; openai/CLIP's differ by `!`. */
 export const TOKEN_IDS = "tokens.hf.tf5.17.0";
 
-const tokens: Stage = ({ model, vectors }) => {
+const tokens: Stage = ({ checkpoint, vectors }) => {
   const result = new Equalities();
+  const { tables, maxLength, padTokenId } = checkpoint.tokenizer;
   // Transformers 5 does not repair damaged text.
-  const tokenizer = createClipTokenizer(model.tables, { mend: false });
-  const { textLength: maxLength, padTokenId } = model.info;
+  const tokenizer = createClipTokenizer(tables, { mend: false });
   for (const [i, name] of vectors.input(TOKEN_IDS, "prompts", z.array(z.string())).entries()) {
     const { ids } = tokenizer.encodePadded(vectors.prompt(name), { maxLength, padTokenId });
     result.add(name, isEqual(ids, vectors.get(TOKEN_IDS, i).data));
@@ -53,23 +58,46 @@ const tokens: Stage = ({ model, vectors }) => {
   return result.result;
 };
 
+/** Ids of openai/CLIP's own tokenizer, which the original code base reads prompts with. */
+const OPENAI_TOKEN_IDS = "tokens.openai";
+
+const openaiTokens: Stage = ({ model, vectors }) => {
+  const result = new Equalities();
+  for (const [i, name] of vectors.input(OPENAI_TOKEN_IDS, "prompts", z.array(z.string())).entries()) {
+    const { ids } = model.tokenize(vectors.prompt(name));
+    result.add(name, isEqual(ids, vectors.get(OPENAI_TOKEN_IDS, i).data));
+  }
+  return result.result;
+};
+
+/** Throws a CheckpointError for a model that is not conditioned by text: the vectors are another model's. */
+function textConditioner({ conditioner }: LoadedModel, { path }: VectorSet): TextConditioner {
+  if (conditioner instanceof TextConditioner) return conditioner;
+  throw new CheckpointError(path, "holds texts, but the checkpoint is not conditioned by text");
+}
+
 const text: Stage = async ({ model, vectors, limits }) => {
   const result = new Differences(limits.text);
   for (const i of range(vectors.get("text.ids").shape[0] ?? outOfBounds())) {
-    const embeddings = await model.conditioner.embed([...vectors.get("text.ids", i).data]);
+    const embeddings = await textConditioner(model, vectors).embed([...vectors.get("text.ids", i).data]);
     result.add(`text.embeds[${i}]`, embeddings, vectors.get("text.embeds", i).data);
   }
   return result.result;
 };
 
 /**
- * The conditioning that the transformer's results were recorded with. A graph that takes token ids can only be compared if
- * they are those of the first text; undefined if not.
+ * The conditioning that the transformer's results were recorded with: of a text, a class, or nothing. A graph that takes token
+ * ids can only be compared if they are those of the first text; undefined if not.
  */
 async function recordedPrompt(
-  { conditioner }: LoadedModel,
+  model: LoadedModel,
   vectors: VectorSet,
 ): Promise<PromptConditioning | undefined> {
+  if (vectors.has("transformer.class")) {
+    return (await model.conditioner.encode([[...vectors.get("transformer.class").data]]))[0];
+  }
+  if (!vectors.has("transformer.cond")) return model.conditioner.unconditional;
+  const conditioner = textConditioner(model, vectors);
   const { data } = vectors.get("transformer.cond");
   if (conditioner.takesEmbeddings) return conditioner.condition(Float32Array.from(data));
   if (!vectors.has("text.ids", "text.embeds")) return undefined;
@@ -122,9 +150,11 @@ const guidance: Stage = ({ model, vectors, limits }) => {
     const found = new Float64Array(cond.length);
     for (let offset = 0; offset < cond.length; offset += classes) {
       guidedProbabilities(row, { logProbs: cond, offset }, { logProbs: uncond, offset }, scale);
-      found.set(row.map(Math.log), offset);
+      // As the sampler does, and as the original code base recorded them; diffusers has them unclamped.
+      found.set(row.map(clampedLog), offset);
     }
-    result.add(`guidance.out[${i}]`, found, pixelsFirst(vectors.get("guidance.out", i).data, classes));
+    const recorded = pixelsFirst(vectors.get("guidance.out", i).data, classes);
+    result.add(`guidance.out[${i}]`, found, recorded.map(clamped));
   }
   return result.result;
 };
@@ -253,8 +283,9 @@ const vqEncode: Stage = async ({ model, vectors }) => {
 /** The stages by name, each with the tensors that it requires. */
 export const STAGES: Readonly<Record<string, { readonly needs: readonly string[]; readonly run: Stage }>> = {
   tokens: { needs: [TOKEN_IDS], run: tokens },
+  openai_tokens: { needs: [OPENAI_TOKEN_IDS], run: openaiTokens },
   text: { needs: ["text.ids", "text.embeds"], run: text },
-  transformer: { needs: ["transformer.cond", "transformer.latents", "transformer.logp"], run: transformer },
+  transformer: { needs: ["transformer.latents", "transformer.logp"], run: transformer },
   unconditional: {
     needs: ["guidance.uncond", "guidance.out", "transformer.latents", "transformer.logp"],
     run: unconditional,

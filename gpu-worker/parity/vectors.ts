@@ -14,12 +14,20 @@ const runSchema = z.object({
   guidance_scale: z.number(),
   truncation_rate: z.number(),
   num_images_per_prompt: count,
+  /** Timesteps left out after each step, in runs of the original's fast inference. */
+  skip: z.int().min(0).default(0),
   /** "all masked", or the tensor with the first tokens. */
   latents: z.string(),
   /** Where the uniform numbers are: in a bank shared by several runs, or in `run.<name>.uniform` and `uniform_last`. */
   noise: z.union([
     z.string(),
-    z.object({ bank: z.string(), offset: z.int().min(0), stride: z.int().min(0) }),
+    z.object({
+      bank: z.string(),
+      offset: z.int().min(0),
+      stride: z.int().min(0),
+      /** Whether the last step has a row for the mask like the others, as in the original code base. */
+      mask_row_at_end: z.boolean().default(false),
+    }),
   ]),
 });
 export type RunDescription = z.infer<typeof runSchema>;

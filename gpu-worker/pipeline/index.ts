@@ -17,4 +17,5 @@ export type { UniformSource } from "./sampling/random.ts";
 export type { Jump } from "./sampling/schedule.ts";
 export { type DiffusionScheduler, VQDiffusionScheduler } from "./sampling/scheduler.ts";
 export type { UnmaskingOrder } from "./sampling/unmasking/order.ts";
+export { SkippingVQDiffusionScheduler } from "./sampling/skipping-scheduler.ts";
 export { StridedVQDiffusionScheduler } from "./sampling/strided-scheduler.ts";

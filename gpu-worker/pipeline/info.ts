@@ -1,7 +1,9 @@
 // Describes a loaded model: its sizes, its tokenizer's, and the ids of its weights and numerics.
 
 import { createHash } from "node:crypto";
+import type { Conditioning } from "../checkpoint/config.ts";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
+import type { PromptParts } from "../checkpoint/parts.ts";
 import { GRAPH_FORMAT } from "../graph/cache.ts";
 import { formName, type GraphForm, type Quantization } from "../graph/form.ts";
 import { deviceNumerics } from "../runtime/device.ts";
@@ -25,6 +27,9 @@ export interface PipelineInfo {
   readonly latentWidth: number;
   readonly imageHeight: number;
   readonly imageWidth: number;
+  /** What conditions the model. */
+  readonly conditioning: Conditioning;
+  /** Ids of a prompt: 1 for a model that is not conditioned by text. */
   readonly textLength: number;
   readonly padTokenId: number;
   readonly vocabularySha256: string;
@@ -42,11 +47,26 @@ const LIVE_OUTPUTS = 6;
 
 function passBytesPerRow({ transformer }: DiffusersCheckpoint, { drawsOnDevice }: GraphForm): number {
   const { sample_size, num_attention_heads: heads, attention_head_dim, num_vector_embeds } = transformer;
+  const { feed_forward_width: inner, feed_forward_kernel: kernel } = transformer;
   const pixels = sample_size ** 2;
   const width = heads * attention_head_dim;
+  // What the feed-forward sees of a pixel's neighbours.
+  const neighbours = kernel === 1 ? 0 : kernel ** 2 * inner;
   // The output, the activations of a layer, and its attention weights.
   const outputs = (drawsOnDevice ? LIVE_OUTPUTS : 1) * num_vector_embeds;
-  return pixels * (outputs + LIVE_WIDTHS * width + heads * pixels) * FLOAT_BYTES;
+  return pixels * (outputs + LIVE_WIDTHS * width + neighbours + heads * pixels) * FLOAT_BYTES;
+}
+
+function describePrompts(
+  prompts: PromptParts,
+): Pick<PipelineInfo, "textLength" | "padTokenId" | "vocabularySha256"> {
+  if (prompts.kind === "text") {
+    const { maxLength: textLength, padTokenId, vocabularySha256 } = prompts.tokenizer;
+    return { textLength, padTokenId, vocabularySha256 };
+  }
+  const names = prompts.kind === "class" ? [...prompts.labels.names] : [];
+  const vocabularySha256 = createHash("sha256").update(JSON.stringify(names)).digest("hex");
+  return { textLength: 1, padTokenId: 0, vocabularySha256 };
 }
 
 /** `version` is the checkpoint's hash, which the caller already has. */
@@ -55,7 +75,7 @@ export function describeModel(
   version: string,
   { provider, form }: { provider: Provider; form: GraphForm },
 ): PipelineInfo {
-  const { transformer, vqvae, scheduler, tokenizer } = checkpoint;
+  const { transformer, vqvae, scheduler, prompts } = checkpoint;
   const side = transformer.sample_size;
   const upscale = 2 ** (vqvae.block_out_channels.length - 1);
   const { quantization, drawsOnDevice } = form;
@@ -69,14 +89,13 @@ export function describeModel(
     quantization,
     numTrainTimesteps: scheduler.num_train_timesteps,
     defaultGuidanceScale: checkpoint.defaultGuidanceScale,
-    numEmbeddings: vqvae.num_vq_embeddings,
+    numEmbeddings: vqvae.num_tokens,
     latentHeight: side,
     latentWidth: side,
     imageHeight: side * upscale,
     imageWidth: side * upscale,
-    textLength: tokenizer.maxLength,
-    padTokenId: tokenizer.padTokenId,
-    vocabularySha256: tokenizer.vocabularySha256,
+    conditioning: prompts.kind,
+    ...describePrompts(prompts),
     parameters: checkpoint.parameters(),
     passBytesPerRow: passBytesPerRow(checkpoint, form),
   };

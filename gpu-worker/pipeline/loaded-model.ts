@@ -1,17 +1,17 @@
 // The loaded parts of a checkpoint, which several pipelines can share.
 
-import { type ClipTokenizer, createClipTokenizer, type TokenizerTables } from "@vqd/shared/tokenizer/clip.ts";
 import type { Denoiser } from "./denoiser.ts";
 import type { PipelineInfo } from "./info.ts";
 import type { NamedSchedulers } from "./sampling/schedulers.ts";
-import type { TextConditioner } from "./conditioning/text-conditioner.ts";
+import type { Conditioner } from "./conditioning/prompt-conditioning.ts";
+import type { PromptReader } from "./conditioning/prompt-reader.ts";
 import type { VQModel } from "./vq-model.ts";
 
 interface Parts {
   readonly info: PipelineInfo;
-  readonly tables: TokenizerTables;
+  readonly tokenize: PromptReader;
   readonly schedulers: NamedSchedulers;
-  readonly conditioner: TextConditioner;
+  readonly conditioner: Conditioner;
   readonly denoiser: Denoiser;
   readonly vqModel: VQModel;
 }
@@ -23,27 +23,20 @@ interface Parts {
 export class LoadedModel {
   readonly info: PipelineInfo;
   readonly schedulers: NamedSchedulers;
-  readonly conditioner: TextConditioner;
+  readonly conditioner: Conditioner;
   readonly denoiser: Denoiser;
   readonly vqModel: VQModel;
-  readonly tables: TokenizerTables;
-  #tokenizer: ClipTokenizer | undefined;
+  readonly tokenize: PromptReader;
   #owners = 0;
   #freed = false;
 
-  constructor({ info, tables, schedulers, conditioner, denoiser, vqModel }: Parts) {
+  constructor({ info, tokenize, schedulers, conditioner, denoiser, vqModel }: Parts) {
     this.info = info;
-    this.tables = tables;
+    this.tokenize = tokenize;
     this.schedulers = schedulers;
     this.conditioner = conditioner;
     this.denoiser = denoiser;
     this.vqModel = vqModel;
-  }
-
-  /** Created on first use: reading the vocabulary takes a while, and callers with token ids never need it. */
-  get tokenizer(): ClipTokenizer {
-    this.#tokenizer ??= createClipTokenizer(this.tables);
-    return this.#tokenizer;
   }
 
   /** Adds an owner. Throws if the sessions have been freed. */

@@ -3,7 +3,7 @@
 import { DigestCache } from "../checkpoint/files/digest-cache.ts";
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { ensureGraphs } from "../graph/cache.ts";
-import { graphForm, type Quantization } from "../graph/form.ts";
+import { modelForm, type Quantization } from "../graph/form.ts";
 import type { Provider } from "../runtime/session.ts";
 import { allOrNone } from "./all-or-none.ts";
 import {
@@ -24,8 +24,9 @@ import { LoadedModel } from "./loaded-model.ts";
 import type { DiffusionScheduler } from "./sampling/scheduler.ts";
 import { namedSchedulers, resolveScheduler } from "./sampling/schedulers.ts";
 import { createSlot, type SlotInit } from "./slot.ts";
-import type { PromptConditioning } from "./conditioning/prompt-conditioning.ts";
-import { TextConditioner } from "./conditioning/text-conditioner.ts";
+import { loadConditioner } from "./conditioning/load-conditioner.ts";
+import type { Conditioner, PromptConditioning } from "./conditioning/prompt-conditioning.ts";
+import { promptReader } from "./conditioning/prompt-reader.ts";
 import { VQModel } from "./vq-model.ts";
 
 export type { DenoiseSlot } from "./denoiser.ts";
@@ -92,16 +93,16 @@ export class VQDiffusionPipeline {
   ): Promise<VQDiffusionPipeline> {
     const checkpoint = new DiffusersCheckpoint(dir);
     const version = checkpoint.version(new DigestCache(cacheDir));
-    const form = graphForm(provider, quantization, drawsOnDevice);
+    const form = modelForm(checkpoint.prompts.kind, provider, quantization, drawsOnDevice);
     const graphs = ensureGraphs(checkpoint, version, { cacheDir, form });
     const options = { provider, threads };
     const threaded = { ...options, ownThread: ownThreads };
     // Everything else that can throw comes before the sessions, which would have to be released.
     const info = describeModel(checkpoint, version, { provider, form });
     const schedulers = namedSchedulers(checkpoint.scheduler);
-    const { tables } = checkpoint.tokenizer;
-    const [conditioner, denoiser, vqModel] = await allOrNone<[TextConditioner, Denoiser, VQModel]>([
-      TextConditioner.load(checkpoint, graphs, {
+    const tokenize = promptReader(checkpoint.prompts);
+    const [conditioner, denoiser, vqModel] = await allOrNone<[Conditioner, Denoiser, VQModel]>([
+      loadConditioner(checkpoint, graphs, {
         ...options,
         cacheBytes: promptCacheBytes,
         takesIds: form.drawsOnDevice,
@@ -109,7 +110,7 @@ export class VQDiffusionPipeline {
       Denoiser.load(checkpoint, graphs, { ...threaded, drawsOnDevice: form.drawsOnDevice }),
       VQModel.load(checkpoint, graphs, threaded),
     ]);
-    const model = new LoadedModel({ info, tables, schedulers, conditioner, denoiser, vqModel });
+    const model = new LoadedModel({ info, tokenize, schedulers, conditioner, denoiser, vqModel });
     return new VQDiffusionPipeline({ model, scheduler: schedulers.reference });
   }
 
@@ -168,12 +169,13 @@ export class VQDiffusionPipeline {
     return this.model.vqModel.encode(image);
   }
 
-  /** Text → token ids for the model: padded or truncated to `info.textLength`. */
+  /**
+   * Text → token ids for the model: padded or truncated to `info.textLength`. For a model that is conditioned by class, the
+   * text is the name of a class or its label; for one that is not conditioned, it is empty. Throws InvalidInputError for
+   * others.
+   */
   tokenize(text: string): { ids: number[]; tokenCount: number; truncated: boolean } {
-    return this.model.tokenizer.encodePadded(text, {
-      maxLength: this.info.textLength,
-      padTokenId: this.info.padTokenId,
-    });
+    return this.model.tokenize(text);
   }
 
   /** From prompts to images, like diffusers' `__call__`. Rejects with an InvalidInputError, or with the signal's reason. */

@@ -114,6 +114,9 @@ export function createSlot(
   if (!Number.isFinite(guidanceScale) || guidanceScale < 0) {
     refuse("guidanceScale", "a number >= 0", guidanceScale);
   }
+  if (info.conditioning === "none" && guidanceScale > 1) {
+    refuse("guidanceScale", "at most 1, as the model is not conditioned", guidanceScale);
+  }
   if (!(temperature >= MIN_TEMPERATURE && temperature <= MAX_TEMPERATURE)) {
     refuse("temperature", `from ${MIN_TEMPERATURE} to ${MAX_TEMPERATURE}`, temperature);
   }

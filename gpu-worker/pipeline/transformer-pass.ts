@@ -1,7 +1,9 @@
 // One pass of the transformer over rows of any images, computed by one session or divided between two.
 
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
+import type { TransformerConfig } from "../checkpoint/config.ts";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
+import type { PromptParts } from "../checkpoint/parts.ts";
 import { graphPath } from "../graph/cache.ts";
 import { transformerWidth } from "../graph/cross-attention.ts";
 import {
@@ -74,7 +76,7 @@ export class TransformerPass {
   }
 
   static async load(
-    { transformer, tokenizer }: DiffusersCheckpoint,
+    { transformer, prompts }: DiffusersCheckpoint,
     graphs: string,
     options: SessionOptions,
   ): Promise<TransformerPass> {
@@ -82,7 +84,7 @@ export class TransformerPass {
     const shape = {
       pixels: transformer.sample_size ** 2,
       classes: transformer.num_vector_embeds - 1,
-      cross: [2 * transformer.num_layers, tokenizer.maxLength, transformerWidth(transformer)],
+      cross: conditioningShape(transformer, prompts),
     };
     const isDivided =
       options.provider === "cpu" &&
@@ -145,8 +147,18 @@ async function loadAll(path: string, options: SessionOptions, shape: PassShape):
 interface PassShape {
   readonly pixels: number;
   readonly classes: number;
-  /** Shape of a prompt's conditioning, [2 x layers, S, D]. */
-  readonly cross: readonly number[];
+  /** Shape of a prompt's conditioning, [2 x layers, S, D]; undefined for a model that has none. */
+  readonly cross: readonly number[] | undefined;
+}
+
+/** Of a class, S is 1: see `buildLabelledTransformer`. */
+function conditioningShape(
+  transformer: TransformerConfig,
+  prompts: PromptParts,
+): readonly number[] | undefined {
+  if (prompts.kind === "none") return undefined;
+  const length = prompts.kind === "text" ? prompts.tokenizer.maxLength : 1;
+  return [2 * transformer.num_layers, length, transformerWidth(transformer)];
 }
 
 /** A session with the graph, and the conditioning that it was given last. */
@@ -170,7 +182,6 @@ class Lane {
     const { pixels, classes } = this.#shape;
     const used = [...new Set(rows.map(({ image }) => image))];
     const usedImages = used.map((image) => images[image] ?? outOfBounds());
-    const prompts = [...new Set(rows.map(({ prompt }) => prompt))];
     const ids = new Uint16Array(used.length * pixels);
     for (const [place, { tokens }] of usedImages.entries()) ids.set(tokens, place * pixels);
     // Rows with fewer pixels to evaluate are padded with their first pixel.
@@ -190,11 +201,7 @@ class Lane {
           rows.map(({ image }) => used.indexOf(image)),
           [rows.length],
         ),
-        cross: this.#assemble(prompts),
-        prompt: intTensor(
-          rows.map(({ prompt }) => prompts.indexOf(prompt)),
-          [rows.length],
-        ),
+        ...this.#conditioning(rows),
         asked: intTensor(evaluated, [rows.length, count]),
       },
       "log_probs",
@@ -206,15 +213,23 @@ class Lane {
     return this.#session.release();
   }
 
-  #assemble(prompts: readonly PromptConditioning[]): Tensor {
+  #conditioning(rows: readonly PassRow[]): Record<string, Tensor> {
+    const { cross } = this.#shape;
+    if (cross === undefined) return {};
+    const prompts = [...new Set(rows.map(({ prompt }) => prompt))];
+    const places = rows.map(({ prompt }) => prompts.indexOf(prompt));
+    return { cross: this.#assemble(prompts, cross), prompt: intTensor(places, [rows.length]) };
+  }
+
+  #assemble(prompts: readonly PromptConditioning[], shape: readonly number[]): Tensor {
     const last = this.#cross;
     if (last?.prompts.length === prompts.length && last.prompts.every((prompt, i) => prompt === prompts[i])) {
       return last.tensor;
     }
-    const size = this.#shape.cross.reduce((product, length) => product * length, 1);
+    const size = shape.reduce((product, length) => product * length, 1);
     const stacked = sharedFloats(prompts.length * size);
     for (const [place, prompt] of prompts.entries()) stacked.set(prompt.cross ?? outOfBounds(), place * size);
-    const tensor = floatTensor(stacked, [prompts.length, ...this.#shape.cross]);
+    const tensor = floatTensor(stacked, [prompts.length, ...shape]);
     this.#cross = { prompts, tensor };
     return tensor;
   }

@@ -1,11 +1,11 @@
 // Converts between images and codes: the VQ model's decoder, its encoder, and the nearest-code search.
 
-import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { graphPath } from "../graph/cache.ts";
 import { floatData, floatTensor, intTensor, Session, type SessionOptions } from "../runtime/session.ts";
 import { InvalidInputError } from "./errors.ts";
 import { type RgbImage, rgbBytes, toPlanes, toRgbImage } from "./image.ts";
+import { type Quantizer, readQuantizer } from "./quantizer.ts";
 import { TransientSession } from "./transient-session.ts";
 
 export class VQModel {
@@ -16,7 +16,7 @@ export class VQModel {
   readonly #side: number;
   readonly #imageSide: number;
   readonly #codes: number;
-  #codebook: Float32Array | undefined;
+  #quantizer: Quantizer | undefined;
 
   private constructor(
     decoder: Session,
@@ -29,7 +29,7 @@ export class VQModel {
     this.#encoder = new TransientSession(graphPath(graphs, "vq-encoder"), { ...options, stays: true });
     this.#side = checkpoint.transformer.sample_size;
     this.#imageSide = this.#side * 2 ** (checkpoint.vqvae.block_out_channels.length - 1);
-    this.#codes = checkpoint.vqvae.num_vq_embeddings;
+    this.#codes = checkpoint.vqvae.num_tokens;
   }
 
   static async load(
@@ -82,46 +82,13 @@ export class VQModel {
         `must have ${bytes} bytes of data (red, green and blue of each pixel), not ${image.data.length}`,
       );
     }
-    this.#codebook ??= this.#readCodebook();
+    this.#quantizer ??= readQuantizer(this.#checkpoint);
     const planes = floatTensor(toPlanes(image), [1, 3, this.#imageSide, this.#imageSide]);
     const features = await this.#encoder.use((session) => session.run({ image: planes }, "features"));
-    return nearestCodes(floatData(features), this.#codebook, this.#checkpoint.vqvae.vq_embed_dim);
+    return this.#quantizer(floatData(features));
   }
 
   async release(): Promise<void> {
     await Promise.all([this.#decoder.release(), this.#encoder.release()]);
   }
-
-  #readCodebook(): Float32Array {
-    const { num_vq_embeddings: codes, vq_embed_dim: width } = this.#checkpoint.vqvae;
-    const weights = this.#checkpoint.weights("vqvae");
-    try {
-      return weights.tensor("quantize.embedding.weight", [codes, width]);
-    } finally {
-      weights.close();
-    }
-  }
-}
-
-/** For each of the L pixels of features [C, L]: the nearest row of the codebook [K, C], the lowest index on ties. */
-function nearestCodes(features: Float32Array, codebook: Float32Array, width: number): Uint16Array {
-  const pixels = features.length / width;
-  const codes = codebook.length / width;
-  return Uint16Array.from({ length: pixels }, (_, pixel) => {
-    let best = 0;
-    let bestDistance = Infinity;
-    for (let code = 0; code < codes; code++) {
-      let distance = 0;
-      for (let i = 0; i < width; i++) {
-        distance +=
-          ((features[i * pixels + pixel] ?? outOfBounds()) - (codebook[code * width + i] ?? outOfBounds())) **
-          2;
-      }
-      if (distance < bestDistance) {
-        bestDistance = distance;
-        best = code;
-      }
-    }
-    return best;
-  });
 }

@@ -192,6 +192,11 @@ export class ModelHost {
     const startedAt = performance.now();
     // Known from the headers of its files, so that room can be made before it is loaded.
     const checkpoint = new DiffusersCheckpoint(source.dir);
+    if (checkpoint.prompts.kind !== "text") {
+      throw new CheckpointError(checkpoint.dir, "is not conditioned by text, and edges know prompts only", {
+        remedy: "make its images with vqd generate",
+      });
+    }
     const parameters = checkpoint.parameters();
     await this.#makeRoom(weightBytes({ parameters, quantization }));
     const pipeline = await this.#pipeline(source);

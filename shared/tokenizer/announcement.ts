@@ -38,6 +38,8 @@ const announcementSchema = z.strictObject({
   bosTokenId: tokenId,
   eosTokenId: tokenId,
   unkTokenId: tokenId,
+  /** See `TokenizerTables`; edges of earlier releases refuse it. [false] */
+  keepsEnd: z.boolean().optional(),
 });
 export type TokenizerAnnouncement = z.infer<typeof announcementSchema>;
 

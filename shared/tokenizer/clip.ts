@@ -24,10 +24,12 @@ export interface TokenizerTables {
   readonly eosTokenId: number;
   /** Used for bytes missing from the vocabulary. */
   readonly unkTokenId: number;
+  /** Whether a prompt that is cut keeps its eos as the last token, as in openai/CLIP; in the reference it loses it [false]. */
+  readonly keepsEnd?: boolean | undefined;
 }
 
 export interface PaddedTokens {
-  /** Exactly `maxLength` ids. A prompt that is too long is cut and loses its eos, as in the reference. */
+  /** Exactly `maxLength` ids. A prompt that is too long is cut; see `TokenizerTables.keepsEnd`. */
   readonly ids: number[];
   /** Tokens of the prompt with bos and eos, before the cut. */
   readonly tokenCount: number;
@@ -55,7 +57,7 @@ export interface TokenizerOptions {
  * vocabulary.
  */
 export function createClipTokenizer(tables: TokenizerTables, options: TokenizerOptions = {}): ClipTokenizer {
-  const { addedTokens, bosTokenId, eosTokenId, unkTokenId } = tables;
+  const { addedTokens, bosTokenId, eosTokenId, unkTokenId, keepsEnd = false } = tables;
   const { mend = true, bpe = createBpe(tables.vocabulary, unkTokenId) } = options;
   const { splitRaw, splitNormalized } = createSplitters(addedTokens);
 
@@ -80,7 +82,9 @@ export function createClipTokenizer(tables: TokenizerTables, options: TokenizerO
   ): PaddedTokens => {
     const all = encode(text);
     const ids = Array.from({ length: maxLength }, (_, i) => all[i] ?? padTokenId);
-    return { ids, tokenCount: all.length, truncated: all.length > maxLength };
+    const truncated = all.length > maxLength;
+    if (truncated && keepsEnd) ids[maxLength - 1] = eosTokenId;
+    return { ids, tokenCount: all.length, truncated };
   };
 
   return { encode, encodePadded };

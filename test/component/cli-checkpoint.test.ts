@@ -91,7 +91,7 @@ describe("vqd inspect", () => {
     expect(stderr).toMatch(/^vqd: \S+: \d+ problems\n$/);
     const { problems } = JSON.parse(stdout) as Inspection;
     const expected = [
-      /model_index\.json: _class_name: .*expected "VQDiffusionPipeline", found "StableDiffusionPipeline"/,
+      /model_index\.json: _class_name: .*expected one of "VQDiffusionPipeline"\|.*, found "StableDiffusionPipeline"/,
       /vqvae\/config\.json: layers_per_block: .*found 0/,
       /scheduler_config\.json: not a JSON file/,
       /merges\.txt: the file is missing/,

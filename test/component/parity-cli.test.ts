@@ -57,6 +57,8 @@ describe("vqd parity", () => {
     const report = JSON.parse(stdout) as ParityReport;
     expect(report).toMatchObject({ provider: "cpu", quantization: "none", pass: true });
     for (const [name, stage] of Object.entries(report.stages)) {
+      // Only recorded for models of the original code base.
+      if (name === "openai_tokens") continue;
       expect(stage?.cases, name).toBeGreaterThan(0);
       expect(stage?.pass, name).toBe(true);
     }

@@ -232,6 +232,43 @@ export function torchFile(tensors: Readonly<Record<string, TorchTensor>>, zip64 
   return zipFile(torchMembers(statePickle(tensors), Object.fromEntries(storages)), { zip64 });
 }
 
+interface ModuleTree {
+  [name: string]: ModuleTree | Code;
+}
+
+/** The opcodes of a module, as TorchScript pickles it: an object with parameters and submodules as attributes. */
+const moduleCode = (tree: ModuleTree): Code =>
+  Buffer.concat([
+    op.global("__torch__", "Module"),
+    op.emptyTuple,
+    op.newObj,
+    op.emptyDict,
+    op.mark,
+    ...Object.entries(tree).flatMap(([name, value]) => [
+      op.text(name),
+      Buffer.isBuffer(value) ? value : moduleCode(value),
+    ]),
+    op.setItems,
+    op.build,
+  ]);
+
+/** A TorchScript archive, as `torch.jit.save` writes it, of modules nested as the names of `tensors` say. */
+export function scriptedFile(
+  tensors: Readonly<Record<string, TorchTensor>>,
+  others: readonly Member[],
+): Buffer {
+  const root: ModuleTree = {};
+  for (const [i, [name, tensor]] of Object.entries(tensors).entries()) {
+    const path = name.split(".");
+    const last = path.pop() ?? "";
+    let tree = root;
+    for (const part of path) tree = (tree[part] ??= {}) as ModuleTree;
+    tree[last] = tensorCode(tensor, `${i}`);
+  }
+  const storages = Object.values(tensors).map(({ data }, i) => [`${i}`, data] as const);
+  return zipFile([...torchMembers(pickle(moduleCode(root)), Object.fromEntries(storages)), ...others]);
+}
+
 /** Writes a file of any size as `torch.save` does, holding the bytes of one tensor at a time. */
 export function writeTorchFile(
   path: string,

@@ -95,7 +95,27 @@ describe("a pickle", () => {
     [
       "that makes an object with NEWOBJ",
       pickle(op.global("collections", "OrderedDict"), op.emptyTuple, op.newObj),
-      /opcode NEWOBJ is not used for tensors/,
+      /makes an object of collections\.OrderedDict; only tensors/,
+    ],
+    [
+      "that makes a module of TorchScript from arguments",
+      pickle(op.global("__torch__", "Net"), args, op.newObj),
+      /makes an object of __torch__\.Net/,
+    ],
+    [
+      "that calls a module of TorchScript",
+      pickle(op.global("__torch__.os", "system"), args, op.reduce),
+      /calls __torch__\.os\.system with arguments/,
+    ],
+    [
+      "that calls what PyTorch Lightning names",
+      pickle(op.global("pytorch_lightning.callbacks.early_stopping", "EarlyStopping"), args, op.reduce),
+      /calls pytorch_lightning\.callbacks\.early_stopping\.EarlyStopping with arguments/,
+    ],
+    [
+      "whose key is another class",
+      pickle(op.emptyDict, tensorGlobal, op.none, op.setItem),
+      /a key is not a name/,
     ],
     [
       "that sets attributes of a tensor's class",

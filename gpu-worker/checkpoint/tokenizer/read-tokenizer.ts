@@ -85,6 +85,7 @@ export function readTokenizer(folder: CheckpointFolder, encoder: EncoderSizes | 
     bosTokenId,
     eosTokenId,
     unkTokenId,
+    ...(config.vqd?.keeps_end_token === true ? { keepsEnd: true } : {}),
   };
   checked(folder.path(TOKENIZER_FILES.config), () => createSplitters(tables.addedTokens));
   const vocabularySha256 = createHash("sha256").update(vocabularyText(files.vocabulary)).digest("hex");

@@ -53,6 +53,8 @@ export const tokenizerConfigSchema = z.object({
   /** Padding on the left is not implemented. */
   padding_side: z.literal("right").optional(),
   split_special_tokens: z.boolean().default(false),
+  /** What vqd reads beyond transformers: whether a prompt that is cut keeps its end token, as in openai/CLIP. */
+  vqd: z.strictObject({ keeps_end_token: z.boolean().default(false) }).optional(),
   added_tokens_decoder: z.record(z.string().regex(/^\d{1,6}$/, "not an id"), tokenObjectSchema).optional(),
 });
 export type TokenizerConfig = z.infer<typeof tokenizerConfigSchema>;

@@ -44,6 +44,11 @@ export class PickleTensor {
   }
 }
 
+/** A module of TorchScript: its parameters, buffers and submodules by name. */
+export class PickleModule {
+  readonly attributes: PickleDict = new Map();
+}
+
 export type PickleDict = Map<PickleValue, PickleValue>;
 export type PickleValue =
   | null
@@ -55,4 +60,5 @@ export type PickleValue =
   | PickleTuple
   | PickleGlobal
   | PickleStorage
-  | PickleTensor;
+  | PickleTensor
+  | PickleModule;

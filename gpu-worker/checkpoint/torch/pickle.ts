@@ -2,8 +2,15 @@
 
 import type { CheckpointError } from "../errors.ts";
 import { PickleReader } from "./pickle-reader.ts";
-import { PickleGlobal, PickleStorage, PickleTensor, PickleTuple, type PickleValue } from "./pickle-values.ts";
-import type { Dtype } from "../weights/tensor.ts";
+import {
+  PickleGlobal,
+  PickleModule,
+  PickleStorage,
+  PickleTensor,
+  PickleTuple,
+  type PickleValue,
+} from "./pickle-values.ts";
+import { FUNCTIONS, KEYS, REFUSED_OPCODES, SCRIPTED, STORAGE_TYPES } from "./pickle-names.ts";
 
 // A state dict takes about 40 opcodes and 3 stack entries per tensor; these limits are far above that.
 const MAX_OPCODES = 5_000_000;
@@ -12,50 +19,6 @@ const MAX_MARKS = 1000;
 const MAX_MEMO = 1_000_000;
 /** Most characters of a name from the file that an error repeats. */
 const MAX_SHOWN = 120;
-
-/** Element types by the storage class that torch.save names. */
-const STORAGE_TYPES: Readonly<Record<string, Dtype>> = {
-  "torch.DoubleStorage": "F64",
-  "torch.FloatStorage": "F32",
-  "torch.HalfStorage": "F16",
-  "torch.BFloat16Storage": "BF16",
-  "torch.LongStorage": "I64",
-  "torch.IntStorage": "I32",
-  "torch.ShortStorage": "I16",
-  "torch.CharStorage": "I8",
-  "torch.ByteStorage": "U8",
-  "torch.BoolStorage": "BOOL",
-  "torch.storage.UntypedStorage": "U8",
-};
-/** The Python functions that are recognized; none is called, each has its case in `#call`. */
-const FUNCTIONS = new Set([
-  "collections.OrderedDict",
-  "torch.Size",
-  "torch._utils._rebuild_tensor_v2",
-  "torch._utils._rebuild_parameter",
-]);
-
-/** Names, for errors, of opcodes that create or call objects of any class, or belong to old protocols. */
-const REFUSED_OPCODES: Readonly<Record<number, string>> = {
-  0x30: "POP",
-  0x32: "DUP",
-  0x42: "BINBYTES",
-  0x43: "SHORT_BINBYTES",
-  0x50: "PERSID",
-  0x69: "INST",
-  0x6f: "OBJ",
-  0x81: "NEWOBJ",
-  0x82: "EXT1",
-  0x83: "EXT2",
-  0x84: "EXT4",
-  0x8b: "LONG4",
-  0x8d: "BINUNICODE8",
-  0x8e: "BINBYTES8",
-  0x8f: "EMPTY_SET",
-  0x92: "NEWOBJ_EX",
-  0x96: "BYTEARRAY8",
-  0x97: "NEXT_BUFFER",
-};
 
 /**
  * The value that `bytes` describe; `path` is the file's, for errors. Follows Python's pickletools for protocols 2 to 5, as
@@ -153,6 +116,8 @@ class Unpickler {
         return this.#push(this.#storage(this.#pop()));
       case 0x52: // REDUCE
         return this.#push(this.#call(this.#popMany(2)));
+      case 0x81: // NEWOBJ
+        return this.#push(this.#module(this.#popMany(2)));
       case 0x62: // BUILD
         return this.#build(this.#pop());
       default:
@@ -214,7 +179,8 @@ class Unpickler {
     if (!(dict instanceof Map)) throw this.#fail("it sets items of something other than a dict");
     if (items.length % 2 !== 0) throw this.#fail("it sets a key without a value");
     for (let i = 0; i < items.length; i += 2) {
-      const [key = null, value = null] = items.slice(i, i + 2);
+      const [given = null, value = null] = items.slice(i, i + 2);
+      const key = given instanceof PickleGlobal && KEYS.has(given.name) ? given.name : given;
       if (typeof key !== "string" && typeof key !== "number") throw this.#fail("a key is not a name");
       dict.set(key, value);
     }
@@ -237,7 +203,8 @@ class Unpickler {
   }
 
   #global(name: string): PickleGlobal {
-    if (!FUNCTIONS.has(name) && !Object.hasOwn(STORAGE_TYPES, name)) {
+    const isKnown = FUNCTIONS.has(name) || KEYS.has(name) || Object.hasOwn(STORAGE_TYPES, name);
+    if (!isKnown && !name.startsWith(SCRIPTED)) {
       throw this.#fail(`it refers to ${shown(name)}, which may run code; only tensors are read`);
     }
     return new PickleGlobal(name);
@@ -293,9 +260,23 @@ class Unpickler {
     return new PickleTensor(storage, offset, shape.items, strides.items);
   }
 
+  #module([callee, args]: readonly PickleValue[]): PickleModule {
+    const isModule = callee instanceof PickleGlobal && callee.name.startsWith(SCRIPTED);
+    if (!isModule || !(args instanceof PickleTuple) || args.items.length > 0) {
+      const name = callee instanceof PickleGlobal ? callee.name : "something other than a class";
+      throw this.#fail(
+        `it makes an object of ${shown(name)}; only tensors and TorchScript's modules are read`,
+      );
+    }
+    return new PickleModule();
+  }
+
   /** A module's state dict has its version history as an attribute, which is not needed here. */
   #build(state: PickleValue): void {
-    if (!(this.#top() instanceof Map && state instanceof Map)) {
+    const target = this.#top();
+    if (target instanceof PickleModule && state instanceof Map) {
+      for (const [name, value] of state) target.attributes.set(name, value);
+    } else if (!(target instanceof Map && state instanceof Map)) {
       throw this.#fail("it sets attributes of something other than a dict");
     }
   }

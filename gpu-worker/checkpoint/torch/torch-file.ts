@@ -5,7 +5,7 @@ import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { CheckpointError } from "../errors.ts";
 import { openFile } from "../files/open.ts";
 import { unpickle } from "./pickle.ts";
-import { PickleTensor } from "./pickle-values.ts";
+import { type PickleDict, PickleModule, PickleTensor, type PickleValue } from "./pickle-values.ts";
 import {
   DTYPE_BYTES,
   elementCount,
@@ -20,6 +20,8 @@ import { readZipDirectory, type ZipMember } from "./zip.ts";
 const MAX_PICKLE_BYTES = 64 * 1024 * 1024;
 const MAX_DIMENSIONS = 16;
 const MAX_BYTEORDER_BYTES = 16;
+/** Of TorchScript's modules; CLIP has 6. */
+const MAX_MODULE_DEPTH = 64;
 const ZIP_MAGIC = "PK";
 /** How files of PyTorch before 1.6 begin: with a pickle of protocol 2 and a long integer. */
 const OLD_MAGIC = Buffer.from([0x80, 0x02, 0x8a, 0x0a]);
@@ -41,9 +43,17 @@ export class TorchFile implements TensorSource {
 
   /** Opens the file and checks all tensors in it; throws a CheckpointError that says what is wrong. */
   static open(path: string): TorchFile {
+    return TorchFile.openPart(path, stateDict);
+  }
+
+  /**
+   * The same for the tensors of the dict that `part` picks from the file's value: one that a training checkpoint holds
+   * besides others, such as optimizer states, which are then left unread. What it throws is thrown.
+   */
+  static openPart(path: string, part: (value: PickleValue, path: string) => PickleDict): TorchFile {
     const fd = openFile(path);
     try {
-      return new TorchFile(path, fd, readEntries(path, fd));
+      return new TorchFile(path, fd, readEntries(path, fd, part));
     } catch (error) {
       closeSync(fd);
       throw error;
@@ -63,12 +73,62 @@ export class TorchFile implements TensorSource {
     return isContiguous(entry) ? values : gather(values, entry);
   }
 
+  /** The values of a one-dimensional tensor of 64-bit integers, such as a table; those beyond 2^53 lose precision. */
+  readIntegers(name: string): number[] {
+    const entry = this.entries.get(name);
+    if (entry === undefined) throw new CheckpointError(this.path, `tensor ${name} is missing`);
+    if (entry.dtype !== "I64" || entry.shape.length !== 1 || !isContiguous(entry)) {
+      throw new CheckpointError(
+        this.path,
+        `tensor ${name} is ${entry.dtype} [${entry.shape.join(", ")}], expected a list of I64`,
+      );
+    }
+    const bytes = new Uint8Array(entry.end - entry.begin);
+    readExactly(this.path, this.#fd, bytes, entry.begin);
+    return Array.from(new BigInt64Array(bytes.buffer), Number);
+  }
+
   close(): void {
     closeSync(this.#fd);
   }
 }
 
-function readEntries(path: string, fd: number): Map<string, TorchEntry> {
+/** The file's value as a plain state dict. */
+function stateDict(value: PickleValue, path: string): PickleDict {
+  if (value instanceof Map) return value;
+  throw new CheckpointError(path, "holds no dict of tensors");
+}
+
+/** TorchScript's modules as a state dict: names joined by dots. A module that is in several places is listed once. */
+function flatten(module: PickleModule, path: string): PickleDict {
+  const result: PickleDict = new Map();
+  const seen = new Set<PickleModule>();
+  const visit = ({ attributes }: PickleModule, prefix: string, depth: number): void => {
+    if (depth > MAX_MODULE_DEPTH) {
+      throw new CheckpointError(path, `its modules are nested more than ${MAX_MODULE_DEPTH} deep`);
+    }
+    for (const [name, value] of attributes) {
+      if (typeof name !== "string") continue;
+      if (!(value instanceof PickleModule)) result.set(prefix + name, value);
+      else if (!seen.has(value)) {
+        seen.add(value);
+        visit(value, `${prefix}${name}.`, depth + 1);
+      }
+    }
+  };
+  visit(module, "", 1);
+  return result;
+}
+
+/** Like `stateDict`, but also of a TorchScript archive, as `torch.jit.save` writes it. */
+export const scriptedStateDict = (value: PickleValue, path: string): PickleDict =>
+  value instanceof PickleModule ? flatten(value, path) : stateDict(value, path);
+
+function readEntries(
+  path: string,
+  fd: number,
+  part: (value: PickleValue, path: string) => PickleDict,
+): Map<string, TorchEntry> {
   checkMagic(path, fd);
   const members = readZipDirectory(path, fd);
   const pickle = [...members.values()].find(({ name }) => /^[^/]*\/data\.pkl$/.test(name));
@@ -81,8 +141,7 @@ function readEntries(path: string, fd: number): Map<string, TorchEntry> {
       throw new CheckpointError(path, `its byte order is ${JSON.stringify(order)}, expected "little"`);
     }
   }
-  const value = unpickle(path, readMember(path, fd, pickle, MAX_PICKLE_BYTES));
-  if (!(value instanceof Map)) throw new CheckpointError(path, "holds no dict of tensors");
+  const value = part(unpickle(path, readMember(path, fd, pickle, MAX_PICKLE_BYTES)), path);
   const entries = new Map<string, TorchEntry>();
   for (const [name, tensor] of value) {
     // Counters and settings may be stored among the weights; nothing reads them.

@@ -23,6 +23,8 @@ const ZIP64_EXTRA = 0x0001;
 /** "See the zip64 extra field". */
 const ELSEWHERE = 0xffffffff;
 const ENCRYPTED = 0x1;
+/** The code of TorchScript's modules, which is compressed and never read. */
+const CODE = /^[^/]+\/code\//;
 
 export interface ZipMember {
   readonly name: string;
@@ -53,6 +55,7 @@ export function readZipDirectory(path: string, fd: number): Map<string, ZipMembe
   for (let i = 0; i < directory.count; i++) {
     const entry = readEntry(path, bytes, at);
     at = entry.next;
+    if (CODE.test(entry.name)) continue;
     if (members.has(entry.name)) throw new CheckpointError(path, `two members are named ${entry.name}`);
     const begin = contentStart(path, fd, entry.name, entry.headerOffset, fileBytes);
     const end = begin + entry.size;
@@ -116,6 +119,7 @@ function readEntry(path: string, directory: Buffer, at: number) {
   if ((directory.readUInt16LE(at + 8) & ENCRYPTED) !== 0) {
     throw new CheckpointError(path, `member ${name} is encrypted`);
   }
+  if (CODE.test(name)) return { name, size: 0, headerOffset: 0, next };
   // PyTorch stores members uncompressed. A compressed one could have any size once decompressed.
   if (directory.readUInt16LE(at + 10) !== 0) {
     throw new CheckpointError(path, `member ${name} is compressed; PyTorch stores members uncompressed`);

@@ -3,7 +3,7 @@
 import { DigestCache } from "../../checkpoint/files/digest-cache.ts";
 import { DiffusersCheckpoint } from "../../checkpoint/diffusers-layout.ts";
 import { ensureGraphs } from "../../graph/cache.ts";
-import { defaultQuantization, graphForm, QUANTIZATIONS } from "../../graph/form.ts";
+import { defaultQuantization, modelForm, QUANTIZATIONS } from "../../graph/form.ts";
 import { choiceOption, type Command, readArguments, stringOptions } from "../command.ts";
 import { readProvider, readRuntime } from "../model-options.ts";
 
@@ -33,8 +33,8 @@ export const build: Command = {
     };
     const quantization = choiceOption(given, "quantization", QUANTIZATIONS) ?? defaultQuantization(provider);
     const { cacheDir } = readRuntime(values);
-    const form = graphForm(provider, quantization);
     const checkpoint = new DiffusersCheckpoint(folder);
+    const form = modelForm(checkpoint.prompts.kind, provider, quantization);
     const version = checkpoint.version(new DigestCache(cacheDir));
     process.stdout.write(`${ensureGraphs(checkpoint, version, { cacheDir, form })}\n`);
   },

@@ -53,8 +53,8 @@ function text(inspection: Inspection, withTensors: boolean): string {
     `codes       ${known(inspection.codes)}`,
     `timesteps   ${known(inspection.timesteps)}`,
     `layers      ${known(inspection.layers)}`,
-    `prompt      ${known(inspection.textLength, " tokens")}, unconditional: ${unconditional(inspection)}`,
-    `added       ${listed(inspection.addedTokens)}`,
+    ...prompts(inspection),
+    ...inspection.extensions.map((extension) => `extension   ${extension}`),
     "",
   ];
   for (const { component, file, bytes, dtypes, tensors, parameters, unused } of inspection.components) {
@@ -73,6 +73,23 @@ function text(inspection: Inspection, withTensors: boolean): string {
   const count = problems.length === 1 ? "1 problem:" : `${problems.length} problems:`;
   lines.push("", problems.length === 0 ? "no problems" : count, ...problems);
   return `${lines.join("\n")}\n`;
+}
+
+function prompts(inspection: Inspection): string[] {
+  const { conditioning, classes, namedClasses, textLength, addedTokens } = inspection;
+  switch (conditioning) {
+    case "class":
+      return [`prompt      the label of one of ${classes} classes, ${namedClasses} of them with names`];
+    case "none":
+      return ["prompt      none"];
+    default: {
+      const length = textLength === null ? "unknown" : `${textLength} tokens`;
+      return [
+        `prompt      ${length}, unconditional: ${unconditional(inspection)}`,
+        `added       ${listed(addedTokens)}`,
+      ];
+    }
+  }
 }
 
 /** The first of many names and the number of the others; `--json` lists all. */

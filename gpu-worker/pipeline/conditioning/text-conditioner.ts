@@ -4,7 +4,7 @@ import type { DiffusersCheckpoint } from "../../checkpoint/diffusers-layout.ts";
 import { graphBytes, type GraphName, graphPath } from "../../graph/cache.ts";
 import { floatData, floatTensor, intTensor, type SessionOptions } from "../../runtime/session.ts";
 import { InvalidInputError } from "../errors.ts";
-import type { PromptConditioning } from "./prompt-conditioning.ts";
+import type { Conditioner, PromptConditioning } from "./prompt-conditioning.ts";
 import { TransientSession } from "../transient-session.ts";
 import { PromptCache } from "./prompt-cache.ts";
 
@@ -14,7 +14,7 @@ import { PromptCache } from "./prompt-cache.ts";
  */
 const MAX_STAYING_BYTES = 64 * 2 ** 20;
 
-export class TextConditioner {
+export class TextConditioner implements Conditioner {
   readonly #encoder: TransientSession;
   /** None if the transformer takes token ids. */
   readonly #crossAttention: TransientSession | undefined;
@@ -28,7 +28,7 @@ export class TextConditioner {
   private constructor(
     encoder: TransientSession,
     crossAttention: TransientSession | undefined,
-    { textEncoder, tokenizer }: DiffusersCheckpoint,
+    { text: { textEncoder, tokenizer } }: DiffusersCheckpoint,
     unconditional: PromptConditioning,
     cacheBytes: number,
   ) {
@@ -125,7 +125,7 @@ export class TextConditioner {
 
   /** Learned embeddings are used as stored, not normalized; without them the empty prompt is encoded. */
   async #makeUnconditional(checkpoint: DiffusersCheckpoint): Promise<PromptConditioning> {
-    if (!checkpoint.learnableUnconditional) {
+    if (!checkpoint.text.learnableUnconditional) {
       const { bosTokenId, eosTokenId, padTokenId } = checkpoint.tokenizer;
       const ids = new Array<number>(this.#length).fill(padTokenId);
       ids[0] = bosTokenId;

@@ -70,15 +70,15 @@ export class DevicePass {
   }
 
   static async load(
-    { transformer, tokenizer, learnableUnconditional }: DiffusersCheckpoint,
+    { transformer, text }: DiffusersCheckpoint,
     graphs: string,
     options: SessionOptions,
   ): Promise<DevicePass> {
     return new DevicePass(await Session.create(graphPath(graphs, "transformer"), options), {
       pixels: transformer.sample_size ** 2,
       classes: transformer.num_vector_embeds - 1,
-      textLength: tokenizer.maxLength,
-      ownPrompts: learnableUnconditional ? 1 : 0,
+      textLength: text.tokenizer.maxLength,
+      ownPrompts: text.learnableUnconditional ? 1 : 0,
     });
   }
 

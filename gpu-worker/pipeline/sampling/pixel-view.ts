@@ -5,7 +5,7 @@ import { guidedLogits, guidedProbabilities, type LogProbsOf, normalize } from ".
 import { truncatePixel } from "./truncate.ts";
 
 /** The pipeline clamps log-probabilities to this, which also stands for log 0. */
-const MIN_LOG_PROB = -70;
+export const MIN_LOG_PROB = -70;
 const MIN_PROB = Math.exp(MIN_LOG_PROB);
 
 /** What the sampler can ask about a pixel. */

@@ -1,0 +1,138 @@
+// Models of the original code base, converted: every stage and whole runs against what its own classes computed.
+
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { inspectCheckpoint } from "../../gpu-worker/checkpoint/inspect.ts";
+import { convertCheckpoint } from "../../gpu-worker/checkpoint/convert.ts";
+import type { Quantization } from "../../gpu-worker/graph/form.ts";
+import { runParity } from "../../gpu-worker/parity/parity.ts";
+import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
+import { recordGolden, selfCheck } from "../../gpu-worker/serving/self-check.ts";
+import { converted, MODEL_NAMES, type ModelName, ORIGINALS } from "../support/originals.ts";
+import { temporaryFolder } from "../support/tiny.ts";
+
+const folders = new Map<ModelName, string>();
+let cacheDir: string;
+beforeAll(async () => {
+  cacheDir = await temporaryFolder();
+  for (const name of MODEL_NAMES) folders.set(name, await converted(name));
+});
+
+const folderOf = (name: ModelName): string => folders.get(name) ?? "";
+const parity = (name: ModelName, checkpoint: string, quantization: Quantization) =>
+  runParity({
+    checkpoint,
+    vectors: join(ORIGINALS, name, "vectors.json"),
+    provider: "cpu",
+    quantization,
+    threads: 1,
+    cacheDir,
+  });
+
+describe.each(MODEL_NAMES)("%s", (name) => {
+  it("is complete", () => {
+    const { problems, components } = inspectCheckpoint(folderOf(name));
+    expect(problems).toEqual([]);
+    expect(components.flatMap(({ unused }) => unused)).toEqual([]);
+  });
+
+  it("computes what the original does, and draws its tokens at every step", async () => {
+    const { stages, runs, pass } = await parity(name, folderOf(name), "none");
+    const failed = [...Object.entries(stages), ...Object.entries(runs)].filter(
+      ([, result]) => result?.pass === false,
+    );
+    expect({ failed, pass }).toEqual({ failed: [], pass: true });
+    expect(Object.keys(runs).length).toBeGreaterThan(1);
+    expect(stages["transformer"]?.cases).toBe(4);
+    for (const stage of ["tables", "vq_decode", "vq_encode"]) expect(stages[stage]?.pass, stage).toBe(true);
+  });
+
+  it("agrees with it in int8, from int8 weights as from others", async () => {
+    const small = join(await temporaryFolder(), "int8");
+    await convertCheckpoint(folderOf(name), small, { dtype: "F32", quantization: "int8" });
+    for (const folder of [folderOf(name), small]) {
+      const { stages, pass } = await parity(name, folder, "int8");
+      expect({ folder, pass }).toEqual({ folder, pass: true });
+      expect(stages["transformer"]?.maxAbsDiff).toBeGreaterThan(0.001);
+    }
+  });
+});
+
+describe("stages that only some models have", () => {
+  it("are compared for those", async () => {
+    const patch = await parity("text-patch", folderOf("text-patch"), "none");
+    for (const stage of ["openai_tokens", "text", "unconditional"]) {
+      expect(patch.stages[stage]?.pass, stage).toBe(true);
+    }
+    const mean = await parity("class", folderOf("class"), "none");
+    expect([mean.stages["unconditional"]?.pass, mean.stages["text"]]).toEqual([true, null]);
+    const none = await parity("none", folderOf("none"), "none");
+    for (const stage of ["truncation", "posterior", "gumbel"])
+      expect(none.stages[stage]?.pass, stage).toBe(true);
+  });
+});
+
+describe("the pipeline of a model", () => {
+  let byClass: VQDiffusionPipeline;
+  let without: VQDiffusionPipeline;
+  beforeAll(async () => {
+    const load = (name: ModelName) =>
+      VQDiffusionPipeline.fromPretrained(folderOf(name), { cacheDir, threads: 2 });
+    byClass = await load("class-learned");
+    without = await load("none");
+  });
+  afterAll(async () => {
+    await Promise.all([byClass.release(), without.release()]);
+  });
+
+  it("that is conditioned by class takes labels, and refuses others", async () => {
+    expect(byClass.info).toMatchObject({ conditioning: "class", textLength: 1, defaultGuidanceScale: 1.5 });
+    const prompts = ["7", "407"];
+    const { latents } = await byClass.call({ prompt: prompts, seed: 3, outputType: "latents" });
+    expect(latents[0]).not.toEqual(latents[1]);
+    expect(byClass.tokenize("Golden  Retriever")).toEqual({ ids: [207], tokenCount: 1, truncated: false });
+    await expect(byClass.call({ prompt: "1000" })).rejects.toThrow("prompt must be one of its 1000 classes");
+    await expect(byClass.call({ prompt: "" })).rejects.toThrow(
+      "prompt must be one of its 1000 classes, by name",
+    );
+    await expect(byClass.call({ prompt: "retriever" })).rejects.toThrow(
+      /by name or label, such as .*golden retriever/,
+    );
+    await expect(byClass.call({ prompt: "crane" })).rejects.toThrow("give one of the labels 134, 517");
+    await expect(byClass.encodePrompt([[1000]])).rejects.toThrow("one label from 0 to 999");
+    await expect(byClass.encodePrompt([[1, 2]])).rejects.toThrow("one label");
+  });
+
+  it("steers away from a class that is given as the negative prompt", async () => {
+    const options = { prompt: "7", seed: 3, guidanceScale: 4, outputType: "latents" } as const;
+    const plain = await byClass.call(options);
+    const away = await byClass.call({ ...options, negativePrompt: "407" });
+    expect(away.latents).not.toEqual(plain.latents);
+  });
+
+  it.each(["class", "none"] as const)("makes the same image alone and among others (%s)", async (kind) => {
+    const pipeline = kind === "class" ? byClass : without;
+    const prompt = kind === "class" ? ["7", "407", "12"] : ["", "", ""];
+    const seeds = [5, 6, 7];
+    const together = await pipeline.call({ prompt, seeds, outputType: "latents" });
+    for (const [i, seed] of seeds.entries()) {
+      const alone = await pipeline.call({ prompt: prompt[i] ?? "", seed, outputType: "latents" });
+      expect(alone.latents[0]).toEqual(together.latents[i]);
+    }
+  });
+
+  it("that is not conditioned takes no prompt and no guidance", async () => {
+    const { images } = await without.call({ prompt: "", seed: 1 });
+    expect(images[0]).toMatchObject({ width: 6, height: 6 });
+    await expect(without.call({ prompt: "a face" })).rejects.toThrow("prompt must be empty");
+    await expect(without.call({ prompt: "", guidanceScale: 2 })).rejects.toThrow(
+      "guidanceScale must be at most 1, as the model is not conditioned, not 2",
+    );
+  });
+
+  it.each(["class", "none"] as const)("checks itself against recorded steps (%s)", async (kind) => {
+    const pipeline = kind === "class" ? byClass : without;
+    const golden = await recordGolden(pipeline, kind === "class" ? "407" : "");
+    expect((await selfCheck(pipeline, golden)).agreement).toBe(1);
+  });
+});
