@@ -15,14 +15,21 @@ const PRESENT_MS = 2_000;
 const LONGEST_MS = 250;
 /** How soon the first in line looks again. */
 const LOOK_MS = 5;
-/** Further ones of an owner are refused. */
+/** Further ones of an owner are refused, after a while: who waits for an answer sends less. */
 const MOST_WAITING = 256;
+const REFUSAL_DELAY_MS = 1_000;
+const MOST_KNOWN = 1_000;
 
 interface Owner {
   /** When each turn began. */
   readonly turns: Map<symbol, number>;
   /** Those that wait, in order of arrival, with when each looks again. */
   readonly waiting: Map<symbol, number>;
+  /**
+   * Among others, one whose requests wait takes as much time between two turns as in them, so that it never has more than half.
+   * One that sends the next request after the answer to the last is not slowed down.
+   */
+  restsUntil: number;
 }
 
 interface Presence {
@@ -46,14 +53,27 @@ export class OwnerTurns {
    */
   async take(name: string): Promise<() => void> {
     this.#present = [{ name, at: this.#now() }, ...this.#others(name)].slice(0, 2);
-    const owner = this.#owners.get(name) ?? { turns: new Map<symbol, number>(), waiting: new Map() };
+    const known = this.#owners.get(name);
+    const owner = known ?? { turns: new Map<symbol, number>(), waiting: new Map(), restsUntil: 0 };
     this.#owners.set(name, owner);
     const turn = Symbol(name);
     await this.#begin(name, owner, turn);
     return () => {
+      const since = owner.turns.get(turn);
+      if (since === undefined) return;
+      const now = this.#now();
       owner.turns.delete(turn);
-      if (owner.turns.size === 0 && owner.waiting.size === 0) this.#owners.delete(name);
+      if (owner.waiting.size > 0) owner.restsUntil = now + (now - since);
+      this.#forget(now);
     };
+  }
+
+  /** Owners with nothing to do. */
+  #forget(now: number): void {
+    if (this.#owners.size < MOST_KNOWN) return;
+    for (const [name, { turns, waiting, restsUntil }] of this.#owners) {
+      if (turns.size === 0 && waiting.size === 0 && restsUntil <= now) this.#owners.delete(name);
+    }
   }
 
   #others(name: string): Presence[] {
@@ -69,12 +89,14 @@ export class OwnerTurns {
       const isAlone = !this.#others(name).some(({ at }) => now - at < PRESENT_MS);
       const place = [...owner.waiting.keys()].indexOf(turn);
       const ahead = place < 0 ? owner.waiting.size : place;
-      if (owner.turns.size + ahead < (isAlone ? MOST_ALONE : MOST_AMONG_OTHERS)) {
+      const isRested = isAlone || now >= owner.restsUntil;
+      if (isRested && owner.turns.size + ahead < (isAlone ? MOST_ALONE : MOST_AMONG_OTHERS)) {
         owner.waiting.delete(turn);
         owner.turns.set(turn, now);
         return;
       }
       if (place < 0 && ahead >= MOST_WAITING) {
+        await new Promise((resolve) => setTimeout(resolve, REFUSAL_DELAY_MS));
         throw new VqdError("rate_limited", `more than ${MOST_WAITING} of the owner's requests are waiting`, {
           retryable: true,
           retryAfterSeconds: 1,

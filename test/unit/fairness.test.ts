@@ -40,15 +40,28 @@ describe("turns of owners", () => {
     await vi.advanceTimersByTimeAsync(50);
     expect(begun).toEqual(["other", "a1"]);
     (await leaving[0])?.();
-    await vi.advanceTimersByTimeAsync(50);
+    await vi.advanceTimersByTimeAsync(60);
     expect(begun).toEqual(["other", "a1", "a2"]);
     // Another owner is not held up by them.
     leaveOther();
     await take("other", "other again");
     expect(begun.at(-1)).toBe("other again");
     (await leaving[1])?.();
-    await vi.advanceTimersByTimeAsync(50);
+    await vi.advanceTimersByTimeAsync(100);
     expect(begun.at(-1)).toBe("a3");
+  });
+
+  it("take no more than half of the time while there are others", async () => {
+    const { begun, take } = taking();
+    await take("other");
+    const leave = await take("a", "a1");
+    void take("a", "a2");
+    await vi.advanceTimersByTimeAsync(100);
+    leave();
+    await vi.advanceTimersByTimeAsync(90);
+    expect(begun).toEqual(["other", "a1"]);
+    await vi.advanceTimersByTimeAsync(20);
+    expect(begun).toEqual(["other", "a1", "a2"]);
   });
 
   it("end by themselves where a request ends without a word", async () => {
@@ -68,7 +81,9 @@ describe("turns of owners", () => {
     await take("a");
     for (let i = 0; i < 256; i++) void take("a");
     const refused = { code: "rate_limited", retryable: true, retryAfterSeconds: 1 };
-    await expect(take("a")).rejects.toMatchObject(refused);
+    const further = take("a").catch((error: unknown) => error);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(await further).toMatchObject(refused);
     // The third owner's turn begins at once.
     await take("b");
   });

@@ -127,6 +127,24 @@ describe("a hub", () => {
     unwrap(await hub.cancel(record.id, "not full"));
   });
 
+  it("counts a large prediction as several", async () => {
+    const inputJson = JSON.stringify({ prompt: "a".repeat(160_000) });
+    const limits = { perMinute: 30, live: 100 };
+    const made: string[] = [];
+    for (let count = 0; count < 30; count++) {
+      const job = newJob(SHARD, STEPS);
+      const result = await hub.create({ ...newPrediction(job, "wordy"), inputJson, limits });
+      if (!result.ok) {
+        expect(result.error).toMatchObject({ code: "rate_limited" });
+        break;
+      }
+      made.push(job.id);
+    }
+    // Ten units each: the bucket is empty after three.
+    expect(made).toHaveLength(3);
+    for (const id of made) unwrap(await hub.cancel(id, "wordy"));
+  });
+
   it("refuses what would make an owner's live work too much, and nobody else's", async () => {
     const live: string[] = [];
     let last = await ask("tireless", 50, 10);

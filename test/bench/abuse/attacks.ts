@@ -180,4 +180,11 @@ export const ATTACKS: readonly Attack[] = [
       await (await ask(client, "/v1/images/generations", body, init)).text();
     }),
   },
+  {
+    // What it costs that somebody sends requests at all: none of them gets as far as its owner's limits.
+    name: "a stranger's requests, eight at a time",
+    start: looping(8, async ({ url }, signal) => {
+      await (await ask({ url, apiKey: "unknown" }, "/v1/predictions", undefined, { signal })).text();
+    }),
+  },
 ];
