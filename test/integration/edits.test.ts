@@ -223,33 +223,45 @@ describe("a job", () => {
     expect(other.states.get(first)).toEqual(whole.states.get(step));
   });
 
+  /** Sends the job as if a worker had died after step `step`, leaving the state that `whole` has there. */
+  async function sendLeft(asked: Job, attached: Uint8Array, whole: Made, step: number): Promise<Made> {
+    const left = {
+      v: 1,
+      attempt: 1,
+      numericsId: model.info.numericsId,
+      step,
+      images: 1,
+      starts: 0,
+      claims: 1,
+      owner: "other",
+    } as const;
+    const tokens = whole.states.get(step) ?? new Uint16Array();
+    await broker.js.publish(stateSubject(model.key, asked.id), encodeState(left, tokens));
+    await edge.send(asked, model.key, attached);
+    expect(await edge.endOf(asked.id)).toBe("succeeded");
+    expect(edge.eventsOf(asked.id)[0]).toMatchObject({ type: "started", resumedFrom: step });
+    return resultOf(asked.id);
+  }
+
   it.each([2, 3, STEPS - 1, STEPS])(
     "that edits goes on after step %d of a worker that died",
     async (step) => {
       const { source, attached } = await edit();
       const whole = await make({ source }, attached);
-      const asked = job({ source });
-      const left = {
-        v: 1,
-        attempt: 1,
-        numericsId: model.info.numericsId,
-        step,
-        images: 1,
-        starts: 0,
-        claims: 1,
-        owner: "other",
-      } as const;
-      const tokens = whole.states.get(step) ?? new Uint16Array();
-      await broker.js.publish(stateSubject(model.key, asked.id), encodeState(left, tokens));
-      await edge.send(asked, model.key, attached);
-      expect(await edge.endOf(asked.id)).toBe("succeeded");
-      expect(edge.eventsOf(asked.id)[0]).toMatchObject({ type: "started", resumedFrom: step });
-      expect(resultOf(asked.id).outputs).toEqual(whole.outputs);
-      expect([...resultOf(asked.id).states.keys()]).toEqual(
-        [...whole.states.keys()].filter((at) => at > step),
-      );
+      const rest = await sendLeft(job({ source }), attached, whole, step);
+      expect(rest.outputs).toEqual(whole.outputs);
+      expect([...rest.states.keys()]).toEqual([...whole.states.keys()].filter((at) => at > step));
     },
   );
+
+  it("that forks goes on after a step of a worker that died", async () => {
+    const whole = await make({});
+    const bytes = encodeTokens(whole.states.get(2) ?? new Uint16Array());
+    const source = { type: "tokens", images: 1, bytes: bytes.length, step: 2 } as const;
+    const rest = await sendLeft(job({ source }), bytes, whole, 5);
+    expect(rest.outputs).toEqual(whole.outputs);
+    expect([...rest.states.keys()]).toEqual([6, 7, 8]);
+  });
 
   it("holds tokens by their bits", async () => {
     const { latentHeight, latentWidth, numEmbeddings } = model.info;
