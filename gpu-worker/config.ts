@@ -58,9 +58,14 @@ export const workerVariables = {
     description: "folder for ONNX graphs built from weights",
     default: ".vqd/cache",
   }),
-  VQD_SLOTS: integer(1, 1, 64).meta({
-    description: "maximum number of images to denoise in one pass, and of jobs to take at once",
-  }),
+  VQD_SLOTS: z
+    .union([z.literal("auto"), z.coerce.number().int().min(1).max(64)])
+    .optional()
+    .meta({
+      description:
+        "maximum number of images to denoise in one pass, and of jobs to take at once; auto measures it",
+      default: "1 on cpu, else auto",
+    }),
   VQD_PASS_MEMORY_MB: integer(1_024, 1, 1_000_000).meta({
     description: "MiB that a pass may take in addition to the weights",
   }),
@@ -115,7 +120,7 @@ const environmentSchema = z
     threads: env.VQD_THREADS,
     cacheDir: env.VQD_CACHE,
     /** Maximum numbers of images in a pass that jobs share and of jobs taken at once; a job that runs alone is stepped as a whole. */
-    slots: env.VQD_SLOTS,
+    slots: env.VQD_SLOTS ?? (env.VQD_PROVIDER === "cpu" ? 1 : ("auto" as const)),
     /** Memory that a pass may take in addition to the weights. */
     passBytes: env.VQD_PASS_MEMORY_MB * MIB,
     /** A call into onnxruntime that has taken less than this does not count as hung. */

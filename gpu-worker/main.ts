@@ -70,6 +70,10 @@ async function serve(config: WorkerConfig): Promise<void> {
       process.exit(1);
     },
   });
+  // While the models load there is no job to hand back.
+  let leaveBroken = (error: unknown): void => {
+    throw error;
+  };
   const watch = new StallWatch(config.stallMs);
   const heartbeat = startHeartbeat(config.stallMs);
   const quantization = await chooseQuantization(config.provider, config.quantization);
@@ -78,7 +82,7 @@ async function serve(config: WorkerConfig): Promise<void> {
       ...config,
       quantization,
       watch,
-      maxSlots: config.slots,
+      onBroken: (error) => leaveBroken(error),
       memoryBytes: config.modelBytes,
       whileLoading: (load) => heartbeat.pausedWhile(load),
       metrics,
@@ -86,7 +90,8 @@ async function serve(config: WorkerConfig): Promise<void> {
     }),
     connecting,
   ]);
-  const { maxAttempts, stateEvery, slots: maxSlots } = config;
+  const { maxAttempts, stateEvery } = config;
+  const maxSlots = Math.max(...models.models.map(({ slots }) => slots.slots));
   const runner = new JobRunner({ models, broker, workerName: config.workerName, log });
   const consumer = new JobConsumer({
     broker,
@@ -101,7 +106,7 @@ async function serve(config: WorkerConfig): Promise<void> {
   broker.onReconnect(() => metrics.reconnected());
 
   const stats = (): WorkerStats[] =>
-    models.models.map(({ key, manifest, info, isLoaded, stepMs }) => {
+    models.models.map(({ key, manifest, info, isLoaded, stepMs, slots, batchInvariant }) => {
       const { activeImages, settled, failed, busyMs } = consumer.countsOf(key);
       return {
         worker: config.workerName,
@@ -112,8 +117,10 @@ async function serve(config: WorkerConfig): Promise<void> {
         provider: config.provider,
         quantization,
         loaded: isLoaded,
-        slots: maxSlots,
-        busySlots: Math.min(activeImages, maxSlots),
+        slots: slots.slots,
+        busySlots: Math.min(activeImages, slots.slots),
+        ...(slots.times.length === 0 ? {} : { slotTimes: [...slots.times] }),
+        ...(batchInvariant === undefined ? {} : { batchInvariant }),
         stepMs: Math.round(stepMs * 10) / 10,
         jobs: settled,
         failedJobs: failed,
@@ -122,7 +129,10 @@ async function serve(config: WorkerConfig): Promise<void> {
       };
     });
   metrics.describe(packageJson.version, () => ({ status, natsConnected: broker.connected, models: stats() }));
-  describe = () => ({ ...stats()[0], models: models.models.length, nats: broker.connected });
+  describe = () => {
+    const [{ slotTimes: _, batchInvariant: __, ...first } = {} as WorkerStats] = stats();
+    return { ...first, models: models.models.length, nats: broker.connected };
+  };
   stopNow = () => {
     if (status === "draining") return;
     status = "draining";
@@ -130,6 +140,12 @@ async function serve(config: WorkerConfig): Promise<void> {
     const limitMs = STOP_LIMIT_MS + maxSlots * watch.slowestPassMs;
     // A call that cannot be interrupted must not hold up the jobs: the next worker continues from their last states.
     setTimeout(() => void consumer.abandon({ isToBlame: false }).then(killNow), limitMs).unref();
+  };
+  leaveBroken = (error) => {
+    if (status === "failed") return;
+    status = "failed";
+    log.error("the device is broken; handing back the jobs and exiting", errorFields(error));
+    void consumer.abandon({ isToBlame: false }).then(killNow);
   };
   const stallTimer = setInterval(() => {
     const stall = watch.stalled();

@@ -1,4 +1,4 @@
-// Entry point of `npm start|test` and of `npm run generate|vqd|worker|bench|chaos|abuse|keys|cluster|audit|sbom`: installs what is missing,
+// Entry point of `npm start|test` and of `npm run generate|vqd|worker|bench|chaos|abuse|gpu-check|keys|cluster|audit|sbom`: installs what is missing,
 // then runs the TypeScript entry point on Node 24. `install` does only the former.
 // Plain JavaScript without dependencies, because it runs on the system's Node before anything is installed.
 
@@ -29,6 +29,7 @@ const COMMANDS = {
   cluster: { entry: "infra/nats/cluster/main.ts", args: [] },
   bench: { entry: "test/bench/main.ts", args: [] },
   chaos: { entry: "test/chaos/main.ts", args: [] },
+  "gpu-check": { entry: "test/bench/gpu/main.ts", args: [] },
   abuse: { entry: "test/bench/abuse.ts", args: [] },
   install: {},
 };

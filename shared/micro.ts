@@ -20,6 +20,10 @@ export const workerStatsSchema = z.object({
   loaded: z.boolean(),
   slots: z.int().min(1),
   busySlots: z.int().min(0),
+  /** Where the worker has measured how many slots to have: the ms of a pass over so many images, null without memory for it. */
+  slotTimes: z.array(z.object({ images: z.int().min(1), ms: z.number().min(0).nullable() })).optional(),
+  /** Whether an image has the same bits alone as in a batch, where that was measured. */
+  batchInvariant: z.boolean().optional(),
   /** Running mean of the duration of a transformer pass; 0 before the first. */
   stepMs: z.number().min(0),
   /** Deliveries that have ended, and how many of them the worker failed. */

@@ -8,7 +8,7 @@ import { GOLDEN } from "./model-files.ts";
 const MAX_GOLDEN_BYTES = 16 * 1024 * 1024;
 
 const ids = z.array(z.int().min(0)).min(1);
-const goldenSchema = z.object({
+export const goldenSchema = z.object({
   v: z.literal(1),
   cases: z
     .array(

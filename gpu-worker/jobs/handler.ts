@@ -10,6 +10,7 @@ import type { Broker, StoredState } from "../nats/broker.ts";
 import type { Delivery } from "../nats/delivery.ts";
 import type { JobSubjects } from "../nats/job-subjects.ts";
 import type { JobGate } from "./gate.ts";
+import { DeviceFailedError } from "../serving/device-check.ts";
 import { CanceledError, DrainError, type JobRunner, YieldError } from "./runner.ts";
 import { type Lease, LeaseLostError } from "./lease.ts";
 import type { JobOutcome, WorkerMetrics } from "../telemetry/metrics.ts";
@@ -226,7 +227,7 @@ export class JobHandler {
       log.warn(LEASE_LOST);
       return "lease_lost";
     }
-    if (error instanceof DrainError) {
+    if (error instanceof DrainError || error instanceof DeviceFailedError) {
       publisher.withdraw();
       await Promise.race([publisher.flush().catch(() => {}), delay(DRAIN_FLUSH_MS)]);
       lease.handBack();

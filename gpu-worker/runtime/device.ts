@@ -23,7 +23,7 @@ let found: Device | undefined;
  * The first GPU: from nvidia-smi, otherwise its PCI ids from Linux's sysfs. Where there is neither, as with software
  * drivers, the list of drivers that the Vulkan loader was given is its name. Asked once per process.
  */
-function gpuDevice(): Device {
+export function gpuDevice(): Device {
   found ??= nvidia() ?? drm() ?? unknownDevice();
   return found;
 }

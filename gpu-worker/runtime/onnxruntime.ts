@@ -20,6 +20,8 @@ export interface SessionOptions {
    * graph that runs once per image should give it back.
    */
   readonly keepsMemory?: boolean;
+  /** Whether the graph is refused if the provider cannot compute all of its nodes, which the CPU does otherwise [false]. */
+  readonly forbidsCpu?: boolean;
   /**
    * Whether the session runs on a thread of its own [false]. onnxruntime's binding computes on the calling thread,
    * which is blocked until then.
@@ -42,7 +44,7 @@ export interface Runtime {
 /** A session that computes on the calling thread. */
 export async function createRuntime(
   path: string,
-  { provider, threads, keepsMemory = true }: SessionOptions,
+  { provider, threads, keepsMemory = true, forbidsCpu = false }: SessionOptions,
 ): Promise<Runtime> {
   const session = await ort.InferenceSession.create(path, {
     executionProviders: [provider],
@@ -54,6 +56,7 @@ export async function createRuntime(
     // for the published model, and no faster.
     enableMemPattern: false,
     logSeverityLevel: LOG_SEVERITY_FATAL,
+    ...(forbidsCpu ? { extra: { session: { disable_cpu_ep_fallback: "1" } } } : {}),
   });
   return {
     inputNames: session.inputNames,

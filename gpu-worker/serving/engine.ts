@@ -43,6 +43,9 @@ export interface EngineOptions<Slot> {
 /** The slots that each job has in a pass. */
 type Pass<Slot> = ReadonlyMap<Run<Slot>, readonly Slot[]>;
 
+/** After so many passes in a row, one that failed for want of memory is tried at twice the size. */
+const PASSES_UNTIL_LARGER = 100;
+
 /** Weight of the latest tick in the running mean of the step time. */
 const STEP_TIME_WEIGHT = 0.1;
 
@@ -56,6 +59,7 @@ export class Engine<Slot extends EngineSlot> {
   readonly #options: EngineOptions<Slot>;
   readonly #runs = new Set<Run<Slot>>();
   #maxRows: number;
+  #passesUntilLarger = 0;
   #ticking = false;
   #stepMs = 0;
 
@@ -113,6 +117,7 @@ export class Engine<Slot extends EngineSlot> {
     const pass = this.#share(runs);
     try {
       await this.#stepper.stepSlots([...pass.values()].flat());
+      this.#recover();
     } catch (error) {
       await this.#stepSeparately(pass, error);
     }
@@ -145,7 +150,18 @@ export class Engine<Slot extends EngineSlot> {
       }
     }
     // No job is to blame: there were too many rows.
-    if (!hasFailed) this.#maxRows = Math.max(1, Math.floor(this.#rows(slots) / 2));
+    if (!hasFailed) {
+      this.#maxRows = Math.max(1, Math.floor(this.#rows(slots) / 2));
+      this.#passesUntilLarger = PASSES_UNTIL_LARGER;
+    }
+  }
+
+  /** Memory may have been short for a moment only: after a while, passes may be twice as large again. */
+  #recover(): void {
+    const { maxRows = Infinity } = this.#options;
+    if (this.#maxRows >= maxRows || --this.#passesUntilLarger > 0) return;
+    this.#maxRows = Math.min(maxRows, 2 * this.#maxRows);
+    this.#passesUntilLarger = PASSES_UNTIL_LARGER;
   }
 
   #rows(slots: readonly Slot[]): number {

@@ -3,11 +3,13 @@
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { type ModelCard, type ModelManifest, modelKey } from "@vqd/shared/model.ts";
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
-import { CheckpointFolder } from "../checkpoint/files/folder.ts";
 import { CheckpointError } from "../checkpoint/errors.ts";
 import { readModelCard } from "../checkpoint/model-card.ts";
-import { readGolden } from "../checkpoint/golden.ts";
+import type { Golden } from "../checkpoint/golden.ts";
 import type { Quantization } from "../graph/form.ts";
+import type { SlotChoice } from "./auto-slots.ts";
+import { isBatchInvariant, referenceSteps } from "./device-check.ts";
+import { measuredSlots } from "./measured-slots.ts";
 import { modelManifest } from "./manifest.ts";
 import { ensurePalette } from "./palette.ts";
 import { type PipelineInfo, VQDiffusionPipeline } from "../pipeline/pipeline.ts";
@@ -18,7 +20,9 @@ import type { StallWatch } from "../watchdog/stall-watch.ts";
 import { Mutex } from "../util/mutex.ts";
 import { raceAbort } from "../util/race-abort.ts";
 
-export interface ModelHostOptions extends Pick<ServedModelOptions, "maxSlots" | "passBytes" | "metrics"> {
+export interface ModelHostOptions extends Pick<ServedModelOptions, "passBytes" | "metrics" | "onBroken"> {
+  /** Images in a pass that jobs share; auto measures what the device is best at. */
+  readonly slots: number | "auto";
   readonly watch: StallWatch;
   readonly models: readonly ModelSource[];
   readonly provider: Provider;
@@ -49,6 +53,9 @@ export interface HostedModel {
   readonly isLoaded: boolean;
   /** Running mean of the duration of a transformer pass, in ms; 0 before the first. */
   readonly stepMs: number;
+  readonly slots: SlotChoice;
+  /** Whether an image has the same bits alone as in a batch; undefined on a CPU, where it always has. */
+  readonly batchInvariant: boolean | undefined;
 }
 
 /** A model that stays loaded at least until it is released. */
@@ -66,6 +73,9 @@ interface Entry {
   readonly info: PipelineInfo;
   /** Set as soon as someone wants it; the load may still have to wait for room. */
   loaded: Promise<ServedModel> | undefined;
+  readonly golden: Golden;
+  readonly slots: SlotChoice;
+  readonly batchInvariant: boolean | undefined;
   /** Whether it occupies memory. */
   isResident: boolean;
   users: number;
@@ -213,8 +223,11 @@ export class ModelHost {
         threads,
         seconds: Math.round(performance.now() - startedAt) / 1000,
       });
-      await this.#check(source, pipeline);
+      const checked = await this.#check(source, pipeline);
+      const slots = await this.#slots(pipeline);
       const entry: Entry = {
+        ...checked,
+        slots,
         source,
         key,
         manifest,
@@ -234,13 +247,13 @@ export class ModelHost {
     }
   }
 
-  async #check({ dir }: ModelSource, pipeline: VQDiffusionPipeline): Promise<void> {
-    const { watch, log } = this.#options;
-    const golden = readGolden(new CheckpointFolder(dir));
-    if (golden === undefined) {
-      log.info("self-check skipped: the checkpoint has no golden.json");
-      return;
-    }
+  async #check(
+    { dir }: ModelSource,
+    pipeline: VQDiffusionPipeline,
+  ): Promise<Pick<Entry, "golden" | "batchInvariant">> {
+    const { watch, log, provider, whileLoading } = this.#options;
+    const { golden, isRecorded } = await whileLoading(() => referenceSteps(dir, pipeline, this.#options));
+    if (!isRecorded) log.info("the checkpoint has no golden.json: steps were computed to compare with");
     const { error, agreement } = await watch.run("pass", golden.cases.length, () =>
       selfCheck(pipeline, golden),
     );
@@ -248,6 +261,25 @@ export class ModelHost {
       error: Number(error.toPrecision(2)),
       agreement: Number(agreement.toFixed(4)),
     });
+    if (provider === "cpu") return { golden, batchInvariant: undefined };
+    const batchInvariant = await isBatchInvariant(pipeline, golden);
+    if (!batchInvariant) {
+      log.info(
+        "images depend on their batch mates in the last bits here: a resumed one may differ from an uninterrupted one",
+      );
+    }
+    return { golden, batchInvariant };
+  }
+
+  async #slots(pipeline: VQDiffusionPipeline): Promise<SlotChoice> {
+    const { slots, cacheDir, log } = this.#options;
+    if (slots !== "auto") return { slots, largest: Infinity, times: [] };
+    const choice = await measuredSlots(pipeline, cacheDir);
+    log.info("slots chosen by measurement", {
+      slots: choice.slots,
+      times: choice.times.map(({ images, ms }) => `${images}: ${ms?.toFixed(1) ?? "no memory"}`).join(", "),
+    });
+    return choice;
   }
 
   #load(entry: Entry): Promise<ServedModel> {
@@ -288,8 +320,14 @@ export class ModelHost {
   }
 
   #serve(entry: Entry, pipeline: VQDiffusionPipeline): ServedModel {
+    const { slots, largest } = entry.slots;
     const served = new ServedModel(pipeline, {
       ...this.#options,
+      maxSlots: slots,
+      // As measured, with two rows for a guided image; the estimate of a pass's memory is for devices that were not.
+      maxRows: 2 * largest,
+      ...(largest === Infinity ? {} : { passBytes: Infinity }),
+      verify: () => selfCheck(pipeline, entry.golden),
       name: entry.manifest.name,
       passMutex: this.#passMutex,
     });
@@ -333,7 +371,18 @@ export class ModelHost {
   }
 }
 
-const hosted = ({ key, manifest, tokenizer, info, loaded, stepMs }: Entry): HostedModel => ({
+const hosted = ({
+  key,
+  manifest,
+  tokenizer,
+  info,
+  loaded,
+  stepMs,
+  slots,
+  batchInvariant,
+}: Entry): HostedModel => ({
+  slots,
+  batchInvariant,
   key,
   manifest,
   tokenizer,

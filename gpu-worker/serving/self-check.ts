@@ -29,11 +29,33 @@ export class SelfCheckError extends Error {
 
 /** Records steps computed by `pipeline`, which should use fp32 on the CPU. */
 export async function recordGolden(pipeline: VQDiffusionPipeline, prompt: string): Promise<Golden> {
-  const { numEmbeddings, numTrainTimesteps } = pipeline.info;
-  const promptIds = [...pipeline.tokenize(prompt).ids];
   const { latents } = await pipeline.call({ prompt, seed: SEED, outputType: "latents" });
   const [finished] = latents;
   if (finished === undefined) throw new Error("the pipeline returned no image to record steps of");
+  return recordSteps(pipeline, pipeline.tokenize(prompt).ids, finished);
+}
+
+/** A prompt that every model has: the empty text, or its first class. */
+export const plainPrompt = (pipeline: VQDiffusionPipeline): readonly number[] =>
+  pipeline.info.conditioning === "class" ? [0] : pipeline.tokenize("").ids;
+
+/** The same at states that no run has been through, which takes a few passes instead of a run. */
+export function recordUnseen(pipeline: VQDiffusionPipeline): Promise<Golden> {
+  const { numEmbeddings, latentHeight, latentWidth } = pipeline.info;
+  const noise = new StepNoise(SEED, 1, 0);
+  const tokens = Uint16Array.from({ length: latentHeight * latentWidth }, (_, i) =>
+    Math.floor(noise.ofPosition(i) * numEmbeddings),
+  );
+  return recordSteps(pipeline, plainPrompt(pipeline), tokens);
+}
+
+async function recordSteps(
+  pipeline: VQDiffusionPipeline,
+  prompt: readonly number[],
+  finished: Uint16Array,
+): Promise<Golden> {
+  const { numEmbeddings, numTrainTimesteps } = pipeline.info;
+  const promptIds = [...prompt];
   const cases = TIMES.map((time) => {
     const timestep = Math.round(time * (numTrainTimesteps - 1));
     const noise = new StepNoise(SEED, 0, timestep);
@@ -85,18 +107,25 @@ interface Predicted {
   top(row: number, pixel: number): number;
 }
 
-async function predict(
+type Case = Pick<Golden["cases"][number], "prompt_ids" | "timestep" | "tokens">;
+
+/** log p(x_0) at the recorded states, [cases, L, K], computed in one pass. */
+export async function predictGolden(
   pipeline: VQDiffusionPipeline,
-  cases: readonly Pick<Golden["cases"][number], "prompt_ids" | "timestep" | "tokens">[],
-): Promise<Predicted> {
-  const { numEmbeddings, latentHeight, latentWidth } = pipeline.info;
-  const length = latentHeight * latentWidth;
+  cases: readonly Case[],
+): Promise<Float32Array> {
   const prompts = await pipeline.encodePrompt(cases.map((one) => one.prompt_ids));
-  const logProbs = await pipeline.model.denoiser.predict(
+  return pipeline.model.denoiser.predict(
     cases.map(({ tokens }) => Uint16Array.from(tokens)),
     cases.map(({ timestep }) => timestep),
     prompts,
   );
+}
+
+async function predict(pipeline: VQDiffusionPipeline, cases: readonly Case[]): Promise<Predicted> {
+  const { numEmbeddings, latentHeight, latentWidth } = pipeline.info;
+  const length = latentHeight * latentWidth;
+  const logProbs = await predictGolden(pipeline, cases);
   const start = (row: number, pixel: number): number => (row * length + pixel) * numEmbeddings;
   return {
     logProb: (row, pixel, k) => logProbs[start(row, pixel) + k] ?? outOfBounds(),

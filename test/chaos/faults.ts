@@ -2,8 +2,9 @@
 //
 //   NODE_OPTIONS=--import=.../test/chaos/faults.ts VQD_TEST_STEPS=file VQD_TEST_FAULTS='{"666": {"kind": "kill", "step": 3}}'
 
-import { appendFileSync } from "node:fs";
+import { appendFileSync, writeFileSync } from "node:fs";
 import { isMainThread } from "node:worker_threads";
+import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 
 /**
@@ -29,6 +30,9 @@ export function faultyEnvironment(stepsFile: string, faults: Faults = {}): Recor
   };
 }
 
+/** In the environment: a file that one worker creates; its device fails every pass from then on. */
+export const BROKEN_DEVICE = "VQD_TEST_BROKEN_DEVICE";
+
 async function strike(kind: FaultKind): Promise<void> {
   switch (kind) {
     case "kill":
@@ -47,6 +51,21 @@ async function strike(kind: FaultKind): Promise<void> {
   }
 }
 
+let isBroken = false;
+
+/** The first worker that makes a step has the device that breaks: errors of a GPU stick to its process. */
+function failsAsDevice(): boolean {
+  const file = process.env[BROKEN_DEVICE];
+  if (isBroken || file === undefined) return isBroken;
+  try {
+    writeFileSync(file, String(process.pid), { flag: "wx" });
+    isBroken = true;
+  } catch {
+    // Another worker was first.
+  }
+  return isBroken;
+}
+
 const stepsFile = process.env["VQD_TEST_STEPS"];
 if (isMainThread && stepsFile !== undefined) {
   const faults = JSON.parse(process.env["VQD_TEST_FAULTS"] ?? "{}") as Faults;
@@ -57,7 +76,14 @@ if (isMainThread && stepsFile !== undefined) {
       const fault = faults[String(seed)];
       if (fault !== undefined && stepIndex >= fault.step) await strike(fault.kind);
     }
+    if (failsAsDevice()) throw new Error("CUDA failure 700: an illegal memory access was encountered");
     appendFileSync(stepsFile, ".".repeat(slots.length));
     return stepSlots.call(this, slots);
+  };
+  // oxlint-disable-next-line typescript/unbound-method -- called with the denoiser as this
+  const { predict } = Denoiser.prototype;
+  Denoiser.prototype.predict = async function predictOrFail(...args) {
+    if (isBroken) throw new Error("CUDA failure 700: an illegal memory access was encountered");
+    return predict.apply(this, args);
   };
 }

@@ -163,6 +163,28 @@ it("makes smaller passes where large ones do not fit into memory", async () => {
   expect(counting.batches).toEqual([1, 1, 1, 1, 1, 1, 1, 1, 4, 4, 4, 4]);
 });
 
+it("tries larger passes again when memory was short for a while only", async () => {
+  const counting = new CountingStepper();
+  let room = 4;
+  const engine = new Engine<CountingSlot>(
+    {
+      stepSlots: (slots) =>
+        slots.length > room ? Promise.reject(new Error("out of memory")) : counting.stepSlots(slots),
+    },
+    { maxRows: 8 },
+  );
+  const slots = Array.from({ length: 8 }, () => new CountingSlot(200));
+  let steps = 0;
+  await engine.run(slots, forever, () => {
+    if (++steps === 2) room = 8;
+  });
+  const largest = counting.batches.lastIndexOf(4);
+  // A hundred passes of four, half a step each, then all eight at once to the end.
+  expect(counting.batches.slice(0, 8)).toEqual(Array(8).fill(1));
+  expect(counting.batches.slice(8, largest + 1)).toEqual(Array(100).fill(4));
+  expect(new Set(counting.batches.slice(largest + 1))).toEqual(new Set([8]));
+});
+
 it("keeps a pass within its rows, counting guided slots twice, and takes turns where not all jobs fit", async () => {
   const counting = new CountingStepper();
   const rows: number[] = [];

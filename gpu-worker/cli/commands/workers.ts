@@ -102,8 +102,14 @@ function table(listed: readonly Listed[]): string {
       .map((cell, i) => cell.padEnd(widths[i] ?? outOfBounds()))
       .join("  ")
       .trimEnd();
-  return `${[head, ...rows].map(line).join("\n")}\n`;
+  const measured = listed.flatMap(({ worker, model, slotTimes = [] }) =>
+    slotTimes.length === 0 ? [] : [`${worker}, ${model}: ms of a pass by images: ${timesOf(slotTimes)}`],
+  );
+  return `${[...[head, ...rows].map(line), ...measured].join("\n")}\n`;
 }
+
+const timesOf = (times: NonNullable<Listed["slotTimes"]>): string =>
+  times.map(({ images, ms }) => `${images}: ${ms?.toFixed(1) ?? "no memory"}`).join(", ");
 
 function duration(seconds: number): string {
   if (seconds < 60) return `${Math.round(seconds)}s`;

@@ -1,0 +1,217 @@
+// What `npm run gpu-check` checks and measures, part by part.
+
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { DigestCache } from "../../../gpu-worker/checkpoint/files/digest-cache.ts";
+import { DiffusersCheckpoint } from "../../../gpu-worker/checkpoint/diffusers-layout.ts";
+import { ensureGraphs, graphPath } from "../../../gpu-worker/graph/cache.ts";
+import { transformerWidth } from "../../../gpu-worker/graph/cross-attention.ts";
+import { graphForm, type Quantization } from "../../../gpu-worker/graph/form.ts";
+import { GraphBuilder } from "../../../gpu-worker/graph/onnx.ts";
+import { runParity } from "../../../gpu-worker/parity/parity.ts";
+import { VQDiffusionPipeline } from "../../../gpu-worker/pipeline/pipeline.ts";
+import { floatTensor, type Provider, Session } from "../../../gpu-worker/runtime/session.ts";
+import { isBatchInvariant, referenceSteps } from "../../../gpu-worker/serving/device-check.ts";
+import { selfCheck } from "../../../gpu-worker/serving/self-check.ts";
+import { GUIDANCE_SCALE, time } from "../step-case.ts";
+import { stepOperations } from "../roofline.ts";
+
+const TINY = join(import.meta.dirname, "..", "..", "fixtures", "tiny");
+
+/** A few kilobytes of random weights, for drivers to which the bundled model is too large. */
+export const TINY_MODEL = join(TINY, "checkpoint");
+
+export interface Device {
+  readonly provider: Provider;
+  readonly threads: number;
+  readonly cacheDir: string;
+}
+
+const load = (model: string, quantization: Quantization, device: Device): Promise<VQDiffusionPipeline> =>
+  VQDiffusionPipeline.fromPretrained(model, {
+    ...device,
+    quantization,
+    drawsOnDevice: true,
+    ownThreads: true,
+  });
+
+/** Steps of a model with known results, in a form: how far it is off, and whether a row is the same alone as in a batch. */
+export async function checkForm(model: string, quantization: Quantization, device: Device) {
+  const startedAt = performance.now();
+  const pipeline = await load(model, quantization, device);
+  try {
+    const seconds = (performance.now() - startedAt) / 1_000;
+    const { golden } = await referenceSteps(model, pipeline, device);
+    const { error, agreement } = await selfCheck(pipeline, golden);
+    return {
+      load_seconds: rounded(seconds),
+      log_prob_error: rounded(error, 5),
+      same_most_likely: rounded(agreement, 5),
+      batch_invariant: await isBatchInvariant(pipeline, golden),
+    };
+  } finally {
+    await pipeline.release();
+  }
+}
+
+/** The reference's recorded results, in fp32. */
+export async function checkParity({ provider, threads, cacheDir }: Device, runs: readonly string[]) {
+  const {
+    pass,
+    stages,
+    runs: made,
+  } = await runParity({
+    checkpoint: TINY_MODEL,
+    vectors: join(TINY, "vectors.json"),
+    quantization: "none",
+    provider,
+    threads,
+    cacheDir,
+    runs,
+  });
+  const failed = [...Object.entries(stages), ...Object.entries(made)].flatMap(([name, result]) =>
+    result === null || result.pass ? [] : [name],
+  );
+  if (!pass) throw new Error(`not within the limits: ${failed.join(", ")}`);
+  return { runs, log_prob_max_error: stages["transformer"]?.maxAbsDiff ?? null };
+}
+
+/** Loads the transformer with the CPU forbidden. */
+export async function checkFallback(
+  model: string,
+  quantization: Quantization,
+  { provider, cacheDir }: Device,
+) {
+  const checkpoint = new DiffusersCheckpoint(model);
+  const version = checkpoint.version(new DigestCache(cacheDir));
+  const graphs = ensureGraphs(checkpoint, version, {
+    cacheDir,
+    form: graphForm(provider, quantization, true),
+  });
+  const path = graphPath(graphs, "transformer");
+  const session = await Session.create(path, { provider, threads: 1, forbidsCpu: provider !== "cpu" });
+  await session.release();
+  return { nodes_on_cpu: provider === "cpu" ? null : 0 };
+}
+
+/** Guided steps of 1, 2, 4, ... images: in the middle of a run, and the last one, which evaluates every pixel. */
+export async function measureSteps(
+  model: string,
+  quantization: Quantization,
+  { device, images: sizes, repeats }: { device: Device; images: readonly number[]; repeats: number },
+) {
+  const pipeline = await load(model, quantization, device);
+  const { transformer, tokenizer } = new DiffusersCheckpoint(model);
+  try {
+    const [prompt] = await pipeline.encodePrompt([[...pipeline.tokenize("").ids]]);
+    if (prompt === undefined) throw new Error("the empty prompt has no conditioning");
+    const negative = await pipeline.encodeNegativePrompt(null);
+    const steps = Math.min(10, pipeline.info.numTrainTimesteps);
+    const slotsAt = (images: number, stepIndex: number) =>
+      pipeline.prepareLatents(images).map((tokens, image) =>
+        pipeline.makeSlot({
+          tokens,
+          image,
+          stepIndex,
+          prompt,
+          negative,
+          seed: 1,
+          guidanceScale: GUIDANCE_SCALE,
+          truncationRate: 1,
+          numInferenceSteps: steps,
+          scheduler: "strided",
+        }),
+      );
+    const rows: Record<string, unknown>[] = [];
+    for (const images of sizes) {
+      const at = (stepIndex: number) => () => pipeline.stepSlots(slotsAt(images, stepIndex));
+      await at(steps - 1)();
+      await at(4)();
+      const [middle, last] = [
+        await time(repeats, at(Math.min(4, steps - 1))),
+        await time(repeats, at(steps - 1)),
+      ];
+      const asked = pipeline.info.latentHeight * pipeline.info.latentWidth;
+      const operations = images * stepOperations(transformer, { asked, textLength: tokenizer.maxLength });
+      rows.push({
+        images,
+        step_ms: rounded(middle.min),
+        last_step_ms: rounded(last.min),
+        tera_operations_per_second: rounded(operations / last.min / 1e9),
+        transfer: pipeline.model.denoiser.transfer,
+      });
+    }
+    return rows;
+  } finally {
+    await pipeline.release();
+  }
+}
+
+/** Images a second from prompts, all in one pass at each step. */
+export async function measureImages(
+  model: string,
+  { images, steps }: { images: number; steps: number },
+  device: Device,
+) {
+  const pipeline = await load(model, "w8a16", device);
+  try {
+    const call = () =>
+      pipeline.call({
+        prompt: "red apple",
+        seed: 1,
+        numImagesPerPrompt: images,
+        numInferenceSteps: steps,
+        scheduler: "strided",
+      });
+    await call();
+    const { min } = await time(1, call);
+    return { images, steps, images_per_second: rounded((1_000 * images) / min) };
+  } finally {
+    await pipeline.release();
+  }
+}
+
+/** Operations per second of one large fp16 product: what the device can do, as the runtime uses it. */
+export async function measurePeak({ provider, threads, cacheDir }: Device, size: number, repeats: number) {
+  const path = join(cacheDir, "peak.onnx");
+  const graph = new GraphBuilder("peak", path);
+  const x = graph.cast(graph.input("x", "float32", [size, size]), "float16");
+  const products = 8;
+  let y = x;
+  const weight = graph.floats(new Float32Array(size * size).fill(1 / size), [size, size], "float16");
+  for (let i = 0; i < products; i++) y = graph.op("MatMul", [y, weight]);
+  const sum = graph.op("ReduceMax", [graph.cast(y, "float32")], { axes: [0, 1], keepdims: 0 });
+  graph.output("y", "float32", [], sum);
+  graph.finish();
+  const session = await Session.create(path, { provider, threads });
+  try {
+    const feeds = { x: floatTensor(new Float32Array(size * size).fill(1), [size, size]) };
+    await session.run(feeds, "y");
+    const { min } = await time(repeats, () => session.run(feeds, "y"));
+    return { tera_operations_per_second: rounded((2 * products * size ** 3) / min / 1e9, 3) };
+  } finally {
+    await session.release();
+  }
+}
+
+/** A pass of as many rows in torch. */
+export async function measureTorch(python: string, model: string, rows: number, repeats: number) {
+  const { transformer, text, tokenizer } = new DiffusersCheckpoint(model);
+  const shape = {
+    width: transformerWidth(transformer),
+    heads: transformer.num_attention_heads,
+    layers: transformer.num_layers,
+    pixels: transformer.sample_size ** 2,
+    classes: transformer.num_vector_embeds - 1,
+    text_length: tokenizer.maxLength,
+    text_width: text.textEncoder.hidden_size,
+    rows,
+    repeats,
+  };
+  const script = join(import.meta.dirname, "torch_step.py");
+  const { stdout } = await promisify(execFile)(python, [script, JSON.stringify(shape)], { timeout: 180_000 });
+  return JSON.parse(stdout) as unknown;
+}
+
+const rounded = (value: number, digits = 2): number => Number(value.toFixed(digits));
