@@ -57,7 +57,7 @@ function viewModel(model: ModelManifest, origin: string) {
     url: modelUrl(origin, model.name),
     owner,
     name,
-    description: `VQ-Diffusion, ${model.imageWidth}x${model.imageHeight} pixels`,
+    description: `VQ-Diffusion${model.conditioning === "class" ? " by class" : ""}, ${model.imageWidth}x${model.imageHeight} pixels`,
     visibility: "public",
     is_official: false,
     run_count: 0,

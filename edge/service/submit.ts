@@ -1,6 +1,7 @@
 // From validated input to a dispatched prediction: token ids and the job.
 
 import type { ApiKey } from "@vqd/shared/api-key.ts";
+import { UnknownClassError } from "@vqd/shared/class-labels.ts";
 import { encodeJob } from "@vqd/shared/codec.ts";
 import { newCapability, newPredictionId } from "@vqd/shared/ids.ts";
 import type { Job } from "@vqd/shared/job.ts";
@@ -8,6 +9,7 @@ import type { ModelManifest } from "@vqd/shared/model.ts";
 import type { AnnouncedModel } from "../tokenizer/announced.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
+import type { PaddedTokens } from "@vqd/shared/tokenizer/clip.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import type { Config } from "../config.ts";
 import { completeInput, type FieldPath, refuser } from "./complete-input.ts";
@@ -107,15 +109,24 @@ export async function submitPrediction(
   const padding = model.tokenizer;
   const shard = hubs.shardOfKey(keyName);
   const tokenizer = await tokenizerOf(model, (id) => hubs.ofShard(shard).tokenizer(id));
-  const prompts = [input.prompt ?? ""].flat().map((prompt) => tokenizer.encodePadded(prompt, padding));
+  const isList = Array.isArray(input.prompt);
+  const promptPath = (i: number): string => `${pathOf("prompt")}${isList ? `.${i}` : ""}`;
+  const encode = (text: string, path: string): PaddedTokens => {
+    try {
+      return tokenizer.encodePadded(text, padding);
+    } catch (error) {
+      if (!(error instanceof UnknownClassError)) throw error;
+      throw invalidInput([{ path, message: error.message }]);
+    }
+  };
+  const prompts = [input.prompt ?? ""].flat().map((prompt, i) => encode(prompt, promptPath(i)));
   // Without one the model uses its own unconditional embedding.
   const negative =
-    input.negative_prompt === null ? null : tokenizer.encodePadded(input.negative_prompt, padding);
+    input.negative_prompt === null ? null : encode(input.negative_prompt, pathOf("negative_prompt"));
   if (input.prompt_too_long === "error") {
-    const isList = Array.isArray(input.prompt);
     refuseTooLong(
       [
-        ...prompts.map((prompt, i) => ({ ...prompt, path: `${pathOf("prompt")}${isList ? `.${i}` : ""}` })),
+        ...prompts.map((prompt, i) => ({ ...prompt, path: promptPath(i) })),
         ...(negative === null ? [] : [{ ...negative, path: pathOf("negative_prompt") }]),
       ],
       model,

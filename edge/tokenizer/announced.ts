@@ -1,7 +1,10 @@
 // Tokenizers that workers announce: checked when they arrive, and built.
 
 import type { ModelManifest } from "@vqd/shared/model.ts";
+import { ClassLabels } from "@vqd/shared/class-labels.ts";
 import {
+  type ClassesAnnouncement,
+  classesText,
   decodeAnnouncement,
   type TokenizerAnnouncement,
   vocabularyText,
@@ -18,10 +21,21 @@ export type AnnouncedModel = ModelManifest & { readonly tokenizerId: string | nu
 export const buildTokenizer = async (announcement: Uint8Array<ArrayBuffer>): Promise<ClipTokenizer> =>
   tokenizerFrom(await decodeAnnouncement(announcement));
 
-function tokenizerFrom({ vocabulary, ...rest }: TokenizerAnnouncement): ClipTokenizer {
+function tokenizerFrom(announcement: TokenizerAnnouncement | ClassesAnnouncement): ClipTokenizer {
+  if ("classes" in announcement) return classReader(labelsOf(announcement));
+  const { vocabulary, ...rest } = announcement;
   return vocabulary === null
     ? createClipTokenizer({ vocabulary: CLIP_VOCABULARY, ...rest }, { bpe: CLIP_BPE })
     : createClipTokenizer({ vocabulary, ...rest });
+}
+
+const labelsOf = ({ classes, names }: ClassesAnnouncement): ClassLabels =>
+  new ClassLabels(classes, new Map(names));
+
+/** Classes in place of a tokenizer: a prompt is one id, the label. Throws an UnknownClassError for what is no class. */
+function classReader(labels: ClassLabels): ClipTokenizer {
+  const encode = (text: string): number[] => [labels.find(text)];
+  return { encode, encodePadded: (text) => ({ ids: encode(text), tokenCount: 1, truncated: false }) };
 }
 
 /** Whether CLIP's own tokenizer is the model's, for workers of releases that do not announce tokenizers. */
@@ -39,8 +53,11 @@ export async function checkTokenizer(
     return;
   }
   const decoded = await decodeAnnouncement(announcement);
-  const { vocabulary } = decoded;
-  const found = vocabulary === null ? CLIP_MERGES_SHA256 : await sha256Hex(vocabularyText(vocabulary));
+  const isOfClasses = "classes" in decoded;
+  if (isOfClasses !== (manifest.conditioning === "class")) {
+    throw new Error(`tokenizer: ${isOfClasses ? "has" : "lacks"} classes, unlike the manifest`);
+  }
+  const found = await hashOf(decoded);
   if (found !== manifest.tokenizer.mergesSha256) {
     throw new Error(
       `tokenizer: its vocabulary has the hash ${found}, the manifest says ${manifest.tokenizer.mergesSha256}`,
@@ -48,5 +65,12 @@ export async function checkTokenizer(
   }
   const tokenizer = tokenizerFrom(decoded);
   // Added tokens are compiled at the first use.
-  tokenizer.encode("a");
+  tokenizer.encode(isOfClasses ? "0" : "a");
+}
+
+/** Of the vocabulary or the classes. */
+async function hashOf(announcement: TokenizerAnnouncement | ClassesAnnouncement): Promise<string> {
+  if ("classes" in announcement) return sha256Hex(classesText(labelsOf(announcement)));
+  const { vocabulary } = announcement;
+  return vocabulary === null ? CLIP_MERGES_SHA256 : sha256Hex(vocabularyText(vocabulary));
 }

@@ -7,8 +7,9 @@ import { CheckpointError } from "./errors.ts";
 import type { DigestCache } from "./files/digest-cache.ts";
 import { CheckpointFolder } from "./files/folder.ts";
 import { hashFiles } from "./files/hash.ts";
-import { modelFiles } from "./model-files.ts";
+import { MODEL_INDEX, modelFiles } from "./model-files.ts";
 import { type CheckpointParts, type PromptParts, readParts, type TextParts } from "./parts.ts";
+import { announceClasses } from "./tokenizer/announce.ts";
 import type { TokenizerInfo } from "./tokenizer/read-tokenizer.ts";
 import type { Component } from "./weights/components.ts";
 import { TEXT_MODEL } from "./expected-tensors.ts";
@@ -104,6 +105,13 @@ export class DiffusersCheckpoint implements CheckpointParts {
   /** Of a model that is conditioned by text; throws a CheckpointError for others. */
   get tokenizer(): TokenizerInfo {
     return this.text.tokenizer;
+  }
+
+  /** What edges are told of how prompts are read. Throws a CheckpointError for a model that is not conditioned. */
+  get announcement(): Uint8Array {
+    if (this.prompts.kind === "class")
+      return announceClasses(this.prompts.labels, this.folder.path(MODEL_INDEX));
+    return this.tokenizer.announcement;
   }
 
   /** Absolute path of the folder. */

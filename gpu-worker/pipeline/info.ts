@@ -1,6 +1,7 @@
 // Describes a loaded model: its sizes, its tokenizer's, and the ids of its weights and numerics.
 
 import { createHash } from "node:crypto";
+import { classesText } from "@vqd/shared/tokenizer/announcement.ts";
 import type { Conditioning } from "../checkpoint/config.ts";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import type { PromptParts } from "../checkpoint/parts.ts";
@@ -64,8 +65,8 @@ function describePrompts(
     const { maxLength: textLength, padTokenId, vocabularySha256 } = prompts.tokenizer;
     return { textLength, padTokenId, vocabularySha256 };
   }
-  const names = prompts.kind === "class" ? [...prompts.labels.names] : [];
-  const vocabularySha256 = createHash("sha256").update(JSON.stringify(names)).digest("hex");
+  const content = prompts.kind === "class" ? classesText(prompts.labels) : "";
+  const vocabularySha256 = createHash("sha256").update(content).digest("hex");
   return { textLength: 1, padTokenId: 0, vocabularySha256 };
 }
 

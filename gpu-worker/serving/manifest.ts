@@ -42,6 +42,8 @@ export function modelManifest(
     latentWidth: info.latentWidth,
     imageHeight: info.imageHeight,
     imageWidth: info.imageWidth,
+    // Left out for edges of releases that do not know it.
+    ...(info.conditioning === "class" ? { conditioning: info.conditioning } : {}),
     tokenizer: {
       mergesSha256: info.vocabularySha256,
       maxLength: info.textLength,

@@ -202,8 +202,8 @@ export class ModelHost {
     const startedAt = performance.now();
     // Known from the headers of its files, so that room can be made before it is loaded.
     const checkpoint = new DiffusersCheckpoint(source.dir);
-    if (checkpoint.prompts.kind !== "text") {
-      throw new CheckpointError(checkpoint.dir, "is not conditioned by text, and edges know prompts only", {
+    if (checkpoint.prompts.kind === "none") {
+      throw new CheckpointError(checkpoint.dir, "is not conditioned, and edges require a prompt", {
         remedy: "make its images with vqd generate",
       });
     }
@@ -231,7 +231,7 @@ export class ModelHost {
         source,
         key,
         manifest,
-        tokenizer: checkpoint.tokenizer.announcement,
+        tokenizer: checkpoint.announcement,
         info: pipeline.info,
         loaded: undefined,
         isResident: true,

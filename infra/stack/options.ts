@@ -1,6 +1,6 @@
 // The options of `npm start`, from the command line or the environment.
 
-import { existsSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { DEFAULT_LEASE_MS } from "@vqd/gpu-worker/ops/queues.ts";
@@ -120,9 +120,10 @@ const MODEL_FILES = [
   "model_index.json",
   "vqvae/config.json",
   "transformer/config.json",
-  "text_encoder/config.json",
   "scheduler/scheduler_config.json",
 ];
+/** And if it is conditioned by text, which only models of the original code base need not be. */
+const TEXT_ENCODER = "text_encoder/config.json";
 /** One of these holds the vocabulary. */
 const VOCABULARY_FILES = ["tokenizer/merges.txt", "tokenizer/tokenizer.json"];
 
@@ -138,11 +139,24 @@ function modelFolder({ source, text }: Given): string {
   if (!isDirectory(dir)) throw new UsageError(`${source}: no such folder: ${dir}`);
   const isMissing = (file: string): boolean => !existsSync(join(dir, file));
   const missing = MODEL_FILES.filter(isMissing);
-  if (VOCABULARY_FILES.every(isMissing)) missing.push(VOCABULARY_FILES.join(" or "));
+  if (isMissing("model_index.json") || !hasNoText(join(dir, "model_index.json"))) {
+    missing.push(...[TEXT_ENCODER].filter(isMissing));
+    if (VOCABULARY_FILES.every(isMissing)) missing.push(VOCABULARY_FILES.join(" or "));
+  }
   if (missing.length === 0) return dir;
   throw new UsageError(
     `${source}: ${dir} is not a VQ-Diffusion checkpoint in the diffusers layout: it has no ${missing.join(", ")}`,
   );
+}
+
+/** Whether the index says so; one that cannot be read is the worker's to refuse. */
+function hasNoText(index: string): boolean {
+  try {
+    const { _class_name: name } = JSON.parse(readFileSync(index, "utf8")) as { _class_name?: unknown };
+    return name === "VQDiffusionClassPipeline" || name === "VQDiffusionUnconditionalPipeline";
+  } catch {
+    return false;
+  }
 }
 
 function dataFolder(given: Given | undefined): string {

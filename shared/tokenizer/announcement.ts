@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { decompress } from "../decompress.ts";
 import { addedTokenSchema, MAX_ADDED_TOKENS } from "./added-tokens.ts";
+import type { ClassLabels } from "../class-labels.ts";
 import type { TokenizerTables } from "./clip.ts";
 import { canonicalMerges, isMerge, MAX_VOCABULARY, type Vocabulary } from "./vocabulary.ts";
 
@@ -43,6 +44,36 @@ const announcementSchema = z.strictObject({
 });
 export type TokenizerAnnouncement = z.infer<typeof announcementSchema>;
 
+/** Labels are sent as token ids. */
+const MAX_CLASSES = 65_536;
+const MAX_CLASS_NAME = 400;
+
+/** What a model that is conditioned by class has in place of a tokenizer: its classes, some or all with names. */
+const classesSchema = z.strictObject({
+  v: z.literal(1),
+  classes: z.int().min(1).max(MAX_CLASSES),
+  names: z.custom<[number, string][]>(
+    (value) => Array.isArray(value) && value.length <= MAX_CLASSES && value.every(isNamedLabel),
+    `must be a list of at most ${MAX_CLASSES} labels with names`,
+  ),
+});
+export type ClassesAnnouncement = z.infer<typeof classesSchema>;
+
+const isNamedLabel = (entry: unknown): boolean =>
+  Array.isArray(entry) &&
+  entry.length === 2 &&
+  Number.isInteger(entry[0]) &&
+  entry[0] >= 0 &&
+  typeof entry[1] === "string" &&
+  entry[1] !== "" &&
+  entry[1].length <= MAX_CLASS_NAME;
+
+export const classesJson = ({ count, names }: ClassLabels): string =>
+  JSON.stringify({ v: 1, classes: count, names: [...names] } satisfies ClassesAnnouncement);
+
+/** What the hash of a model's classes is computed over. */
+export const classesText = ({ count, names }: ClassLabels): string => JSON.stringify([count, ...names]);
+
 /** The JSON to compress. `isClip` says that the vocabulary is CLIP's. */
 export function announcementJson({ vocabulary, ...rest }: TokenizerTables, isClip: boolean): string {
   const announcement: TokenizerAnnouncement = {
@@ -55,7 +86,9 @@ export function announcementJson({ vocabulary, ...rest }: TokenizerTables, isCli
 }
 
 /** Decodes an attachment. Throws an Error that says what is wrong, also for one that decompresses to too much. */
-export async function decodeAnnouncement(bytes: Uint8Array<ArrayBuffer>): Promise<TokenizerAnnouncement> {
+export async function decodeAnnouncement(
+  bytes: Uint8Array<ArrayBuffer>,
+): Promise<TokenizerAnnouncement | ClassesAnnouncement> {
   if (bytes.length > MAX_TOKENIZER_BYTES) {
     throw new Error(`tokenizer: has ${bytes.length} bytes; the limit is ${MAX_TOKENIZER_BYTES}`);
   }
@@ -63,14 +96,15 @@ export async function decodeAnnouncement(bytes: Uint8Array<ArrayBuffer>): Promis
 }
 
 /** The decompressed form. Throws an Error that says what is wrong. */
-export function parseAnnouncement(text: string): TokenizerAnnouncement {
+export function parseAnnouncement(text: string): TokenizerAnnouncement | ClassesAnnouncement {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (cause) {
     throw new Error("tokenizer: not JSON", { cause });
   }
-  const parsed = announcementSchema.safeParse(json);
+  const isOfClasses = typeof json === "object" && json !== null && "classes" in json;
+  const parsed = isOfClasses ? classesSchema.safeParse(json) : announcementSchema.safeParse(json);
   if (!parsed.success) {
     const reasons = parsed.error.issues.map(({ path, message }) => [...path, message].join(": "));
     throw new Error(`tokenizer: ${reasons.join("; ").slice(0, MAX_REASONS)}`);

@@ -219,6 +219,29 @@ describe("vqd convert --from original", () => {
   });
 });
 
+describe("vqd generate", () => {
+  it("takes a class by name, and says what classes there are", async () => {
+    const model = await converted("class-learned");
+    const out = join(dir, "image.png");
+    const args = ["--model", model, "--out", out, "--cache", join(dir, "cache"), "--steps", "4"];
+    expect(await vqd("generate", "golden retriever", ...args)).toMatchObject({ code: 0, stdout: `${out}\n` });
+    const unknown = await vqd("generate", "retriever", ...args);
+    expect(unknown.code).not.toBe(0);
+    expect(unknown.stderr).toContain("by name or label, such as");
+    expect(await vqd("generate", ...args)).toMatchObject({ code: 2 });
+  });
+
+  it("takes no prompt where nothing conditions the model", async () => {
+    const model = await converted("none");
+    const out = join(dir, "image.png");
+    const args = ["--model", model, "--out", out, "--cache", join(dir, "cache"), "--steps", "4"];
+    expect(await vqd("generate", ...args)).toMatchObject({ code: 0, stdout: `${out}\n` });
+    const given = await vqd("generate", "a face", ...args);
+    expect(given.code).not.toBe(0);
+    expect(given.stderr).toContain("prompt must be empty: the model is not conditioned");
+  });
+});
+
 function dictAt(value: PickleValue, key: string): PickleDict {
   const found = value instanceof Map ? value.get(key) : undefined;
   if (found instanceof Map) return found;

@@ -14,5 +14,6 @@ export const PLAYED_MODELS = {
   ownToo: { name: "vqd/own-too", version: "1b".repeat(32) },
   inverted: { name: "vqd/inverted", version: "1c".repeat(32) },
   refused: { name: "vqd/refused", version: "1d".repeat(32) },
+  classes: { name: "vqd/classes", version: "1f".repeat(32) },
   hostile: { name: "vqd/hostile", version: "1e".repeat(32) },
 } as const;

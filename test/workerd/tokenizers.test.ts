@@ -1,7 +1,13 @@
 // Models with tokenizers of their own: the edge uses what their workers announce, and rejects what does not fit.
 
 import type { AddedToken } from "../../shared/tokenizer/added-tokens.ts";
-import { announcementJson, vocabularyText } from "../../shared/tokenizer/announcement.ts";
+import { ClassLabels } from "../../shared/class-labels.ts";
+import {
+  announcementJson,
+  classesJson,
+  classesText,
+  vocabularyText,
+} from "../../shared/tokenizer/announcement.ts";
 import type { TokenizerTables } from "../../shared/tokenizer/clip.ts";
 import { CLIP_MERGES_SHA256 } from "../../shared/tokenizer/vocabulary.ts";
 import type { ModelManifest } from "../../shared/model.ts";
@@ -115,6 +121,51 @@ it("share CLIP's vocabulary, with added tokens of their own; a new announcement 
   await expect
     .poll(() => idsOf(model, "a <cat-toy>"), STALE)
     .toEqual(padded(model, [49_406, 320, 49_409, 49_407]));
+});
+
+it("can be classes, which prompts give by name or label", async () => {
+  const labels = new ClassLabels(
+    300,
+    new Map([
+      [134, "crane"],
+      [207, "golden retriever, retriever"],
+      [217, "crane"],
+    ]),
+  );
+  const mergesSha256 = await sha256(classesText(labels));
+  const model: ModelManifest = {
+    ...manifest("classes", mergesSha256),
+    conditioning: "class",
+    tokenizer: { mergesSha256, maxLength: 1, padTokenId: 0 },
+  };
+  await worker.announce(model, await compress(classesJson(labels)));
+  expect(await idsOf(model, "Golden Retriever")).toEqual([207]);
+  expect(await idsOf(model, "299")).toEqual([299]);
+  const refused = async (input: object): Promise<unknown> => {
+    const response = await call("/v1/predictions", { json: { model: model.name, input } });
+    expect(response.status).toBe(422);
+    return (await response.json<{ errors: unknown }>()).errors;
+  };
+  expect(await refused({ prompt: ["207", "wolf"] })).toEqual([
+    { path: "input.prompt.1", message: "must be one of its 300 classes, by name or label" },
+  ]);
+  expect(await refused({ prompt: "crane" })).toEqual([
+    { path: "input.prompt", message: "is the name of several classes; give one of the labels 134, 217" },
+  ]);
+  expect(await refused({ prompt: "300" })).toMatchObject([{ path: "input.prompt" }]);
+  expect(await refused({ prompt: "207", negative_prompt: "wolf", guidance_scale: 3 })).toMatchObject([
+    { path: "input.negative_prompt" },
+  ]);
+  await expect(
+    checkTokenizer({ ...model, conditioning: undefined }, await compress(classesJson(labels))),
+  ).rejects.toThrow("has classes, unlike the manifest");
+  await expect(checkTokenizer(model, await compress(announcementJson(OWN, false)))).rejects.toThrow(
+    "lacks classes, unlike the manifest",
+  );
+  const hostile = await compress(JSON.stringify({ v: 1, classes: 2, names: [[0, "a"], [1]] }));
+  await expect(checkTokenizer(model, hostile)).rejects.toThrow(
+    "names: must be a list of at most 65536 labels",
+  );
 });
 
 const clipWith = (...addedTokens: unknown[]): string =>

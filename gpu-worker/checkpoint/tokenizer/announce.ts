@@ -3,16 +3,25 @@
 import { gzipSync } from "node:zlib";
 import {
   announcementJson,
+  classesJson,
   MAX_TOKENIZER_BYTES,
   MAX_TOKENIZER_JSON_BYTES,
   parseAnnouncement,
 } from "@vqd/shared/tokenizer/announcement.ts";
+import type { ClassLabels } from "@vqd/shared/class-labels.ts";
 import type { TokenizerTables } from "@vqd/shared/tokenizer/clip.ts";
 import { CheckpointError } from "../errors.ts";
 
 /** `path` is the vocabulary's file. Throws a CheckpointError if edges would refuse it. */
 export function announce(tables: TokenizerTables, isClip: boolean, path: string): Uint8Array {
-  const json = announcementJson(tables, isClip);
+  return packed(announcementJson(tables, isClip), path);
+}
+
+/** The same for the classes of a model that is conditioned by class. */
+export const announceClasses = (labels: ClassLabels, path: string): Uint8Array =>
+  packed(classesJson(labels), path);
+
+function packed(json: string, path: string): Uint8Array {
   const refuse = (reason: string, remedy = "use a smaller vocabulary"): never => {
     throw new CheckpointError(path, reason, { remedy });
   };

@@ -38,7 +38,8 @@ import { createProgress } from "../progress.ts";
 
 const help = `Usage: vqd generate PROMPT [options]
 
-Generates images of PROMPT with a VQ-Diffusion checkpoint, in this process.
+Generates images of PROMPT with a VQ-Diffusion checkpoint, in this process. For a model that is conditioned by class, it
+is a class's name or label; a model that is not conditioned takes none.
 
 Options:
   --out FILE               output file; several images get -0, -1, ... before the extension [image.png]
@@ -122,13 +123,16 @@ export const generate: Command = {
     mkdirSync(dirname(out), { recursive: true });
     const pipeline = await loadPipeline(values);
     try {
+      if (prompt.trim() === "" && pipeline.info.conditioning !== "none") {
+        throw new UsageError("give a prompt: vqd generate PROMPT");
+      }
       const { info } = pipeline;
       const guidanceScale = settings.guidanceScale ?? info.defaultGuidanceScale;
       const numInferenceSteps = steps ?? Math.min(preset.numInferenceSteps, info.numTrainTimesteps);
       const conflict = negativePrompt && negativePromptConflict(guidanceScale, "--guidance-scale");
       if (conflict) throw new UsageError(`--negative-prompt ${conflict}`);
       checkLength(pipeline, "the prompt", prompt, whenTooLong);
-      checkLength(pipeline, "--negative-prompt", negativePrompt ?? "", whenTooLong);
+      if (negativePrompt) checkLength(pipeline, "--negative-prompt", negativePrompt, whenTooLong);
       const given = source(info);
       const startedAt = performance.now();
       const progress = createProgress(process.stderr, "denoising");
@@ -261,10 +265,9 @@ function readSeeds(values: Values): Pick<CallOptions, "seed" | "seeds"> {
   throw new UsageError(`--seeds must be ${images}, one per image of --num-images, not ${list.length}`);
 }
 
+/** Empty if there is none, which only models take that are not conditioned. */
 function readPrompt(positionals: readonly string[]): string {
-  const [prompt, ...rest] = positionals;
-  if (prompt === undefined || prompt.trim() === "")
-    throw new UsageError("give a prompt: vqd generate PROMPT");
+  const [prompt = "", ...rest] = positionals;
   if (rest.length > 0) throw new UsageError("give the prompt as one argument, in quotes");
   if (prompt.length > MAX_PROMPT_CHARS) {
     throw new UsageError(
