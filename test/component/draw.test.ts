@@ -135,6 +135,31 @@ describe("the tiny checkpoint, a graph that draws beside one that does not", () 
     expect(different).toBeLessThanOrEqual(2);
   });
 
+  it.each([{}, { order: "confidence", remasking: 0.3 }] as const)(
+    "leaves held pixels alone, with a preview as without, with %o",
+    async (settings) => {
+      const { numEmbeddings, latentWidth, latentHeight } = onHost.info;
+      const pixels = latentWidth * latentHeight;
+      const held = Uint8Array.from({ length: pixels }, (_, i) => (i % 3 === 0 ? 1 : 0));
+      const tokens = Uint16Array.from(held, (isHeld, i) =>
+        isHeld === 1 ? i % numEmbeddings : numEmbeddings,
+      );
+      const likely = [new Uint16Array(pixels), new Uint16Array(pixels)] as const;
+      const base = {
+        numInferenceSteps: 6,
+        guidanceScale: 3,
+        truncationRate: 1,
+        scheduler: "strided",
+      } as const;
+      const [wanted, found] = await slotsOf("a cube", { tokens, held, ...base, ...settings });
+      await onHost.denoise([withPreview(wanted, likely[0])]);
+      await onDevice.denoise([withPreview(found, likely[1])]);
+      expect(found.tokens).toEqual(wanted.tokens);
+      expect(likely[1]).toEqual(likely[0]);
+      for (const [i, isHeld] of held.entries()) if (isHeld === 1) expect(found.tokens[i]).toBe(tokens[i]);
+    },
+  );
+
   it("draws an image the same alone and beside others of any settings", async () => {
     const slots = async () => {
       const one = async (

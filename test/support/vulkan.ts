@@ -4,14 +4,10 @@ import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 
 /**
- * Where Debian keeps those of mesa-vulkan-drivers and of chromium: Mesa's is faster, and has fp16, unlike SwiftShader. Another
- * may be named in the environment.
+ * Where Debian keeps those of mesa-vulkan-drivers and of chromium: Mesa's is faster, and has fp16, unlike SwiftShader. That of
+ * Debian 12 is too old for WebGPU, and has another name. Another one may be named in the environment.
  */
-const DRIVERS = [
-  "/usr/share/vulkan/icd.d/lvp_icd.json",
-  "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json",
-  "/usr/lib/chromium/vk_swiftshader_icd.json",
-];
+const DRIVERS = ["/usr/share/vulkan/icd.d/lvp_icd.json", "/usr/lib/chromium/vk_swiftshader_icd.json"];
 
 /** The driver's description file, or what is missing. */
 export function vulkanDriver(): { driver?: string; missing?: string } {
