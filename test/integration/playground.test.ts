@@ -186,6 +186,98 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await page.context().close();
   });
 
+  it("starts from a picture, painted over by keyboard and pointer, and from a step of what was made", async () => {
+    const { page, troubles } = await open({ viewport: { width: 1280, height: 900 } });
+    const { side } = BUNDLED;
+    /** Makes an image, which is not the one that is done already. */
+    const make = async (button: string): Promise<void> => {
+      await page.evaluate(() => document.querySelector("#progress-text")?.replaceChildren());
+      await page.click(button);
+      await done(page);
+    };
+    const picture = await sharp(
+      Uint8Array.from({ length: 3 * side * side }, (_, i) => (i * 97 + (i >> 3) * 31) % 256),
+      { raw: { width: side, height: side, channels: 3 } },
+    )
+      .png()
+      .toBuffer();
+    await page.click("#start summary");
+    await page.setInputFiles("#start-file", { name: "a.png", mimeType: "image/png", buffer: picture });
+    await page.locator("#start-picture").waitFor();
+    expect(await page.inputValue("#start-strength")).toBe("0.8");
+
+    // Row 1, columns 1 and 2 by the keyboard; row 9 by the pointer, from its first cell to its fourth.
+    await page.locator("#cells button").first().focus();
+    await page.keyboard.press("Space");
+    await page.keyboard.press("ArrowRight");
+    await page.keyboard.press("Space");
+    const cell = async (row: number, column: number): Promise<[number, number]> => {
+      const name = `Row ${row}, column ${column}`;
+      const {
+        x = 0,
+        y = 0,
+        width = 0,
+        height = 0,
+      } = (await page.getByRole("button", { name, exact: true }).boundingBox()) ?? {};
+      return [x + width / 2, y + height / 2];
+    };
+    await page.locator("#cells").scrollIntoViewIfNeeded();
+    await page.mouse.move(...(await cell(9, 1)));
+    await page.mouse.down();
+    await page.mouse.move(...(await cell(9, 4)), { steps: 20 });
+    await page.mouse.up();
+    const painted = page.locator('#cells button[aria-pressed="true"]');
+    expect(await painted.evaluateAll((cells) => cells.map((one) => one.getAttribute("aria-label")))).toEqual([
+      "Row 1, column 1",
+      "Row 1, column 2",
+      ...[1, 2, 3, 4].map((column) => `Row 9, column ${column}`),
+    ]);
+    expect(await page.inputValue("#start-strength")).toBe("1");
+    await expectAccessible(page);
+    await fill(page);
+    await make("#make");
+    const image = page.locator(".frame img:not(.partial)");
+    const shownImage = async (): Promise<Buffer> => {
+      const src = new URL((await image.getAttribute("src")) ?? "", test.url);
+      return Buffer.from(await (await fetch(src)).arrayBuffer());
+    };
+    const pixels = (file: Buffer): Promise<Buffer> => sharp(file).removeAlpha().raw().toBuffer();
+    const edited = await shownImage();
+    const [before, after] = [await pixels(picture), await pixels(edited)];
+    const changed = new Set<string>();
+    for (let i = 0; i < before.length; i++) {
+      if (before[i] === after[i]) continue;
+      const at = Math.floor(i / 3);
+      const of = (place: number): number => Math.floor((place * 16) / side) + 1;
+      changed.add(`Row ${of(Math.floor(at / side))}, column ${of(at % side)}`);
+    }
+    const masked = await painted.evaluateAll((cells) =>
+      cells.map((one) => one.getAttribute("aria-label") ?? ""),
+    );
+    // Linear interpolation of the mask at the same size moves nothing.
+    expect([...changed].toSorted()).toEqual(masked.toSorted());
+
+    // From what was made, without a mask.
+    await page.click("#start-remove");
+    expect(await page.isVisible("#start-picture")).toBe(false);
+    await make("#make");
+    const plain = await shownImage();
+    await page.fill("#replay", "4");
+    await make("#fork");
+    // Nothing was changed.
+    expect((await pixels(await shownImage())).equals(await pixels(plain))).toBe(true);
+    await page.fill("#replay", "4");
+    await page.fill("#prompt", "red apple");
+    await make("#fork");
+    expect((await pixels(await shownImage())).equals(await pixels(plain))).toBe(false);
+    await page.click("#start-here");
+    await page.locator("#start-picture").waitFor();
+    await page.setViewportSize({ width: 390, height: 844 });
+    expect(await overflow(page)).toBeLessThanOrEqual(0);
+    expect(troubles).toEqual([]);
+    await page.context().close();
+  });
+
   it("offers the model's example prompts, and says how to prompt it", async () => {
     const { page, troubles } = await open();
     const chips = page.locator("#examples button");

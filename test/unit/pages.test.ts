@@ -52,7 +52,7 @@ describe("the playground's form", () => {
       "height",
       "size",
       "aspect_ratio",
-      // What an image starts from is not in the form.
+      // What an image starts from has controls of its own (start.js).
       "image",
       "mask",
       "mask_channel",

@@ -181,7 +181,7 @@ describe("an image and a mask", () => {
     expect((await again.json<Problem>()).errors?.[0]).toMatchObject({ path: "input.image" });
   });
 
-  it("wait with their job in the hub, also through its death", async () => {
+  it("wait with their job in the hub, also through its death", { timeout: 60_000 }, async () => {
     const big = image(1_000_000, 3);
     const input = { prompt: "a", image: dataUrl(big), seed: 950, num_inference_steps: 1 };
     const ids: string[] = [];

@@ -3,9 +3,12 @@
 import { VqdError } from "../client/index.js";
 import { client, local, storedKey } from "./api.js";
 import { byId, copyFrom, make } from "./dom.js";
+import { showCode } from "./code.js";
 import { createHistory, thumbnailOf } from "./history.js";
 import { askForKey, offerKey, onKeyEntered, showKeyState } from "./key.js";
+import { onPictureGiven, removeStart, setStartSize, startFrom, startInput } from "./start.js";
 import {
+  changesSince,
   clearFieldErrors,
   fromFragment,
   readSettings,
@@ -17,7 +20,6 @@ import {
   withoutDefaults,
   writeSettings,
 } from "./settings.js";
-import { SNIPPETS } from "./snippets.js";
 import { Stage } from "./stage.js";
 
 const form = byId("settings", HTMLFormElement);
@@ -27,7 +29,12 @@ const problem = byId("problem", HTMLElement);
 const keyPanel = byId("key-panel", HTMLDetailsElement);
 const stage = new Stage();
 
-/** The result on display: its settings, for the link, the code and the seed. @type {{ model: string, settings: import("./settings.js").Settings } | undefined} */
+/**
+ * A result: its settings, for the link, the code and the seed; of one that has just been made its id and its first image.
+ * @typedef {{ model: string, settings: import("./settings.js").Settings, id?: string, file?: string | undefined }} Result
+ */
+
+/** The result on display. @type {Result | undefined} */
 let shown;
 let isRunning = false;
 /** @type {string | undefined} */
@@ -55,13 +62,26 @@ function clearErrors() {
 
 // The models
 
+const modelSelect = byId("model", HTMLSelectElement);
+/** @type {any[]} */
+let models = [];
+
+/** Pictures to start from have the size of the chosen model's. */
+function fitPictures() {
+  const limits = models.find(({ id }) => id === modelSelect.value)?.limits;
+  if (limits) setStartSize({ width: limits.image_width, height: limits.image_height });
+}
+modelSelect.addEventListener("change", fitPictures);
+
 async function loadModels() {
   if (storedKey() === null) {
     if (!keyPanel.open) askForKey();
     return;
   }
   try {
-    showModels(await client.models());
+    models = await client.models();
+    showModels(models);
+    fitPictures();
   } catch (error) {
     showError(error);
   }
@@ -116,38 +136,55 @@ function summary({ status, error, metrics, input }) {
 
 /** @param {string} model @param {import("./settings.js").Settings} settings */
 function show(model, settings) {
-  shown = { model, settings };
+  /** @type {Result} */
+  const result = { model, settings };
+  shown = result;
+  byId("start-here", HTMLElement).hidden = true;
   byId("result-actions", HTMLElement).hidden = false;
   byId("code", HTMLElement).hidden = false;
-  showCode();
+  showCode(result);
+  return result;
 }
 
-async function run() {
+/** What the form asks for, with the picture that it starts from. */
+function asked() {
+  const { model, input } = readSettings();
+  const start = startInput();
+  // A picture can be varied without a prompt.
+  if (start.image !== undefined && input["prompt"] === "") delete input["prompt"];
+  return { model, input, start };
+}
+
+/** @param {{ model: string | undefined, input: import("./settings.js").Settings, start: object }} wanted */
+async function run({ model, input, start }) {
   if (isRunning) return;
   clearErrors();
   if (storedKey() === null) return askForKey("An API key is required.");
-  const { model, input } = readSettings();
   isRunning = true;
   makeButton.disabled = true;
   form.setAttribute("aria-busy", "true");
   try {
     const created = await client.request("v1/predictions", {
-      body: { ...(model === undefined ? {} : { model }), input },
+      body: { ...(model === undefined ? {} : { model }), input: { ...input, ...start } },
     });
     cancelUrl = created.urls.cancel;
     cancelButton.disabled = false;
-    stage.start({ images: created.metrics.image_count, prompt: String(created.input.prompt) });
+    stage.start({ images: created.metrics.image_count, prompt: String(created.input.prompt ?? "Variation") });
     stage.say(`Waiting for a worker…${placeInQueue(created)}`);
     stage.announce("Waiting for a worker");
     const settings = withoutDefaults(created.input);
     history.replaceState(null, "", `#${toFragment({ ...(model === undefined ? {} : { model }), ...input })}`);
-    show(created.model, settings);
+    const result = show(created.model, settings);
+    result.id = created.id;
     const [image] = await followPrediction(created);
     const ended = await client.request(created.urls.get);
     stage.finish(summary(ended));
     if (ended.status === "succeeded" && image instanceof HTMLImageElement) {
       const files = ended.output.map(local);
-      past.add({ id: ended.id, model: ended.model, settings, files, thumbnail: thumbnailOf(image) });
+      result.file = files[0];
+      byId("start-here", HTMLElement).hidden = false;
+      if (typeof settings["prompt"] === "string")
+        past.add({ id: ended.id, model: ended.model, settings, files, thumbnail: thumbnailOf(image) });
     }
   } catch (error) {
     if (error instanceof DOMException) stage.finish("The image could not be loaded");
@@ -173,11 +210,11 @@ async function cancel() {
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  void run();
+  void run(asked());
 });
 form.addEventListener("input", showValues);
 form.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void run();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void run(asked());
 });
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
@@ -189,11 +226,43 @@ document.addEventListener("keydown", (event) => {
 cancelButton.addEventListener("click", () => void cancel());
 byId("reset", HTMLButtonElement).addEventListener("click", () => {
   writeSettings({});
+  removeStart();
   history.replaceState(null, "", location.pathname);
   byId("prompt", HTMLElement).focus();
 });
 
 // The result: link, seed, code, history
+
+byId("fork", HTMLButtonElement).addEventListener("click", () => {
+  const step = stage.replayedStep;
+  if (shown?.id === undefined || step === undefined) return;
+  const start = { from: { prediction: shown.id, step } };
+  void run({ model: undefined, input: changesSince(shown.settings), start });
+});
+
+/** @param {Blob} picture */
+async function usePicture(picture) {
+  try {
+    await startFrom(picture);
+    stage.announce("Picture added");
+  } catch {
+    problem.replaceChildren("This file is not a picture that the browser can show.");
+    problem.hidden = false;
+  }
+}
+onPictureGiven((picture) => void usePicture(picture));
+/** @param {string} file */
+async function useResult(file) {
+  try {
+    await usePicture(await (await fetch(file)).blob());
+    byId("start-file", HTMLElement).focus();
+  } catch {
+    stage.announce("The image could not be loaded");
+  }
+}
+byId("start-here", HTMLButtonElement).addEventListener("click", () => {
+  if (shown?.file !== undefined) void useResult(shown.file);
+});
 
 const shareButton = byId("share", HTMLButtonElement);
 shareButton.addEventListener("click", () => {
@@ -207,35 +276,6 @@ byId("keep-seed", HTMLButtonElement).addEventListener("click", () => {
   seed.value = String(shown?.settings[seedOf(shown.settings)] ?? "");
   seed.focus();
 });
-
-const tabs = Object.keys(SNIPPETS).map((name) => byId(`tab-${name}`, HTMLButtonElement));
-const codeText = byId("code-text", HTMLElement);
-function showCode() {
-  const tab = tabs.find((candidate) => candidate.getAttribute("aria-selected") === "true");
-  if (tab === undefined || shown === undefined) return;
-  codeText.textContent = SNIPPETS[tab.id.replace("tab-", "")]?.(shown.model, shown.settings) ?? "";
-}
-/** @param {HTMLButtonElement} chosen */
-function choose(chosen) {
-  for (const tab of tabs) {
-    tab.setAttribute("aria-selected", String(tab === chosen));
-    tab.tabIndex = tab === chosen ? 0 : -1;
-  }
-  byId("code-panel", HTMLElement).setAttribute("aria-labelledby", chosen.id);
-  showCode();
-}
-for (const [i, tab] of tabs.entries()) {
-  tab.addEventListener("click", () => choose(tab));
-  tab.addEventListener("keydown", ({ key }) => {
-    const to = { ArrowRight: i + 1, ArrowLeft: i - 1 + tabs.length, Home: 0, End: tabs.length - 1 }[key];
-    const next = to === undefined ? undefined : tabs[to % tabs.length];
-    if (next === undefined) return;
-    choose(next);
-    next.focus();
-  });
-}
-const copyCode = byId("copy-code", HTMLButtonElement);
-copyCode.addEventListener("click", () => void copyFrom(copyCode, codeText.textContent ?? ""));
 
 const past = createHistory(({ model, settings, files, thumbnail }) => {
   if (isRunning) return;

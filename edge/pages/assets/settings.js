@@ -106,12 +106,34 @@ export function withoutDefaults(input) {
   );
 }
 
+/** What has been changed in the form since a run with those settings. @param {Settings} before @returns {Settings} */
+export function changesSince(before) {
+  /** @type {Settings} */
+  const changes = {};
+  for (const element of controls()) {
+    const name = element.name === "seed" ? seedOf(before) : element.name;
+    const value = before[name];
+    const was = value === undefined || value === null ? defaultOf(element) : String(value);
+    // Without a seed in the form, that of the run stays.
+    const isSame = element.value === was || (element.name === "seed" && element.value === "");
+    if (name !== "model" && !isSame && !element.disabled) changes[element.name] = valueOf(element);
+  }
+  return changes;
+}
+
+/** What an image starts from is not in a link: it would be as long as a picture, or expire. */
+const NOT_IN_LINKS = new Set(["image", "mask", "mask_channel", "strength", "feather", "from"]);
+
 /**
  * Settings as a URL fragment, which is never sent to a server.
  * @param {Settings} settings
  */
 export const toFragment = (settings) =>
-  new URLSearchParams(Object.entries(settings).map(([name, value]) => [name, String(value)])).toString();
+  new URLSearchParams(
+    Object.entries(settings).flatMap(([name, value]) =>
+      NOT_IN_LINKS.has(name) ? [] : [[name, String(value)]],
+    ),
+  ).toString();
 
 /** @param {string} fragment @returns {Record<string, string>} */
 export function fromFragment(fragment) {

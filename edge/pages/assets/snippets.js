@@ -20,6 +20,9 @@ function curl(model, input) {
 
 /** @param {string} model @param {Input} input */
 function openai(model, { num_outputs: n, ...rest }) {
+  if (rest["image"] || rest["from"]) {
+    return "// What images start from has other names in OpenAI's API: see images.edit in the reference.\n";
+  }
   const body = { model, ...rest, ...(n === undefined ? {} : { n }), response_format: "b64_json" };
   const format = rest["output_format"] ?? "png";
   return `import { writeFileSync } from "node:fs";

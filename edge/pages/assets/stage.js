@@ -11,6 +11,7 @@ const progressText = byId("progress-text", HTMLElement);
 const announcer = byId("announcer", HTMLElement);
 const replay = byId("replay", HTMLInputElement);
 const replayField = byId("replay-field", HTMLElement);
+const forkButton = byId("fork", HTMLButtonElement);
 const replayValue = byId("replay-value", HTMLOutputElement);
 
 /** How often screen readers announce progress: every step would be too much. */
@@ -42,6 +43,7 @@ export class Stage {
     replay.addEventListener("input", () => {
       const step = Number(replay.value);
       this.#replayed = step === this.#steps.length ? 0 : step;
+      forkButton.disabled = this.#replayed === 0;
       this.#show();
     });
   }
@@ -58,6 +60,7 @@ export class Stage {
     this.#tiles = Array.from({ length: images }, (_, i) => this.#newTile(i, images));
     empty.hidden = true;
     replayField.hidden = true;
+    forkButton.disabled = true;
     progressArea.hidden = false;
     progress.removeAttribute("value");
   }
@@ -125,6 +128,11 @@ export class Stage {
     partial.src = url;
     await partial.decode();
     partial.hidden = image.dataset["done"] === "true";
+  }
+
+  /** Number of the step on display; undefined for the last one. */
+  get replayedStep() {
+    return this.#steps[this.#replayed - 1]?.step;
   }
 
   /** @param {string} text */
