@@ -1,7 +1,7 @@
 // From validated input to a dispatched prediction: token ids and the job.
 
 import type { ApiKey } from "@vqd/shared/api-key.ts";
-import { UnknownClassError } from "@vqd/shared/class-labels.ts";
+import { UnknownClassError } from "@vqd/shared/tokenizer/class-labels.ts";
 import { encodeJob } from "@vqd/shared/codec.ts";
 import { newCapability, newPredictionId } from "@vqd/shared/ids.ts";
 import type { Job } from "@vqd/shared/job.ts";

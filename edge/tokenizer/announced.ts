@@ -1,7 +1,7 @@
 // Tokenizers that workers announce: checked when they arrive, and built.
 
 import type { ModelManifest } from "@vqd/shared/model.ts";
-import { ClassLabels } from "@vqd/shared/class-labels.ts";
+import { ClassLabels } from "@vqd/shared/tokenizer/class-labels.ts";
 import {
   type ClassesAnnouncement,
   classesText,

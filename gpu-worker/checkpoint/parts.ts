@@ -16,7 +16,7 @@ import {
   type VQModelConfig,
   vqModelConfigSchema,
 } from "./config.ts";
-import { ClassLabels } from "@vqd/shared/class-labels.ts";
+import { ClassLabels } from "@vqd/shared/tokenizer/class-labels.ts";
 import { CheckpointError } from "./errors.ts";
 import type { CheckpointFolder } from "./files/folder.ts";
 import { GENERATION_CONFIG, MODEL_INDEX, SCHEDULER_CONFIG } from "./model-files.ts";

@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { decompress } from "../decompress.ts";
 import { addedTokenSchema, MAX_ADDED_TOKENS } from "./added-tokens.ts";
-import type { ClassLabels } from "../class-labels.ts";
+import type { ClassLabels } from "./class-labels.ts";
 import type { TokenizerTables } from "./clip.ts";
 import { canonicalMerges, isMerge, MAX_VOCABULARY, type Vocabulary } from "./vocabulary.ts";
 

@@ -58,6 +58,18 @@ describe.each(MODEL_NAMES)("%s", (name) => {
   });
 });
 
+it.each(["class-learned", "none"] as const)("%s computes in the forms for GPUs, too", async (name) => {
+  for (const quantization of ["fp16", "w8a16"] as const) {
+    const { stages, pass } = await parity(name, folderOf(name), quantization);
+    expect({ quantization, pass }).toEqual({ quantization, pass: true });
+    expect(stages["transformer"]?.maxAbsDiff).toBeGreaterThan(1e-4);
+  }
+  const drawing = { cacheDir, quantization: "fp16", drawsOnDevice: true } as const;
+  await expect(VQDiffusionPipeline.fromPretrained(folderOf(name), drawing)).rejects.toThrow(
+    "a model without a text encoder has no graph that draws",
+  );
+});
+
 describe("stages that only some models have", () => {
   it("are compared for those", async () => {
     const patch = await parity("text-patch", folderOf("text-patch"), "none");

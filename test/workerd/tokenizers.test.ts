@@ -1,7 +1,7 @@
 // Models with tokenizers of their own: the edge uses what their workers announce, and rejects what does not fit.
 
 import type { AddedToken } from "../../shared/tokenizer/added-tokens.ts";
-import { ClassLabels } from "../../shared/class-labels.ts";
+import { ClassLabels } from "../../shared/tokenizer/class-labels.ts";
 import {
   announcementJson,
   classesJson,

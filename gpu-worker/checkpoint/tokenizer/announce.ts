@@ -8,7 +8,7 @@ import {
   MAX_TOKENIZER_JSON_BYTES,
   parseAnnouncement,
 } from "@vqd/shared/tokenizer/announcement.ts";
-import type { ClassLabels } from "@vqd/shared/class-labels.ts";
+import type { ClassLabels } from "@vqd/shared/tokenizer/class-labels.ts";
 import type { TokenizerTables } from "@vqd/shared/tokenizer/clip.ts";
 import { CheckpointError } from "../errors.ts";
 

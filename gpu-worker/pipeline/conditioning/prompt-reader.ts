@@ -1,7 +1,7 @@
 // From what a caller writes to a prompt's ids: tokens of a text, the label of a class, or nothing.
 
 import { type ClipTokenizer, createClipTokenizer, type PaddedTokens } from "@vqd/shared/tokenizer/clip.ts";
-import { UnknownClassError } from "@vqd/shared/class-labels.ts";
+import { UnknownClassError } from "@vqd/shared/tokenizer/class-labels.ts";
 import type { PromptParts } from "../../checkpoint/parts.ts";
 import { InvalidInputError } from "../errors.ts";
 
