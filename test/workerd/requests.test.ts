@@ -416,7 +416,7 @@ describe("paths and methods", () => {
     expect(head.status).toBe(200);
     expect(await head.text()).toBe("");
     const options = await call("/v1/models", { method: "OPTIONS", key: null });
-    expect([options.status, options.headers.get("allow")]).toEqual([204, "GET, HEAD, OPTIONS"]);
+    expect([options.status, options.headers.get("allow")]).toEqual([204, "GET, HEAD, QUERY, OPTIONS"]);
     const preflight = await call("/v1/predictions", {
       method: "OPTIONS",
       key: null,
