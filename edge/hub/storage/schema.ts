@@ -260,6 +260,23 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE predictions ADD COLUMN input_capability TEXT NOT NULL DEFAULT '';
   ALTER TABLE predictions ADD COLUMN input_files TEXT NOT NULL DEFAULT '[]';
   `,
+  `
+  -- What is asked with every event is answered from indices alone: a row is as long as its input, and most columns lie behind it.
+  CREATE INDEX predictions_with_steps ON predictions (completed_at) WHERE steps_expired = 0;
+  CREATE INDEX predictions_with_files ON predictions (completed_at) WHERE files_expired = 0;
+  DROP INDEX predictions_completed;
+  CREATE INDEX predictions_completed
+    ON predictions (completed_at, version, status, predict_seconds, images, total_steps);
+  DROP INDEX predictions_live;
+  CREATE INDEX predictions_live
+    ON predictions (stage, version, rank, turn, key_name, images, total_steps, step, completed_at)
+    WHERE completed_at IS NULL;
+  CREATE INDEX predictions_live_of ON predictions (key_name, images, total_steps, step, completed_at)
+    WHERE completed_at IS NULL;
+  CREATE INDEX predictions_deadlines
+    ON predictions (started_at, yielded_at, run_timeout_ms, queue_deadline_at, cancel_at, abandoned_until, completed_at)
+    WHERE completed_at IS NULL;
+  `,
 ];
 
 /** Migrates the database to the newest schema. */

@@ -172,7 +172,9 @@ export class PredictionStore {
 
   liveCount(): number {
     return this.#sql
-      .exec<{ n: number }>("SELECT count(*) AS n FROM predictions WHERE completed_at IS NULL")
+      .exec<{ n: number }>(
+        "SELECT count(*) AS n FROM predictions INDEXED BY predictions_live WHERE completed_at IS NULL",
+      )
       .one().n;
   }
 
@@ -206,7 +208,7 @@ export class PredictionStore {
       .exec<{ at: number | null }>(
         `SELECT min(min(coalesce(coalesce(yielded_at, started_at) + run_timeout_ms, queue_deadline_at), ifnull(cancel_at, 9e15),
                         ifnull(abandoned_until, 9e15))) AS at
-         FROM predictions WHERE completed_at IS NULL`,
+         FROM predictions INDEXED BY predictions_deadlines WHERE completed_at IS NULL`,
       )
       .one().at;
   }
@@ -245,9 +247,9 @@ export class PredictionStore {
   oldestEnds(): { steps: number | null; files: number | null; record: number | null } {
     return this.#sql
       .exec<{ steps: number | null; files: number | null; record: number | null }>(
-        `SELECT min(CASE WHEN steps_expired = 0 THEN completed_at END) AS steps,
-                min(CASE WHEN files_expired = 0 THEN completed_at END) AS files,
-                min(completed_at) AS record FROM predictions`,
+        `SELECT (SELECT min(completed_at) FROM predictions WHERE steps_expired = 0) AS steps,
+                (SELECT min(completed_at) FROM predictions WHERE files_expired = 0) AS files,
+                (SELECT min(completed_at) FROM predictions) AS record`,
       )
       .one();
   }

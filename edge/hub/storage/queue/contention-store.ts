@@ -44,7 +44,7 @@ export class ContentionStore {
   versions(): string[] {
     return this.#sql
       .exec<{ version: string }>(
-        `SELECT DISTINCT version FROM predictions
+        `SELECT DISTINCT version FROM predictions INDEXED BY predictions_live
          WHERE completed_at IS NULL AND stage IN (${STAGE.held}, ${STAGE.queued})`,
       )
       .toArray()

@@ -106,7 +106,8 @@ export class QueueStore {
     return this.#sql
       .exec<{ pace: number | null }>(
         `SELECT sum(predict_seconds) / sum(images * total_steps) AS pace FROM
-           (SELECT * FROM predictions WHERE completed_at IS NOT NULL ORDER BY completed_at DESC LIMIT ?)
+           (SELECT version, status, predict_seconds, images, total_steps FROM predictions
+            WHERE completed_at IS NOT NULL ORDER BY completed_at DESC LIMIT ?)
          WHERE version = ? AND status = 'succeeded'`,
         PACE_SAMPLE,
         version,

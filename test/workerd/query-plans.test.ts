@@ -1,0 +1,43 @@
+// What a hub asks with every event does not depend on how much it stores: SQLite answers it from indices.
+
+import { runInDurableObject } from "cloudflare:test";
+import { expect, it } from "vitest";
+import { PredictionStore } from "../../edge/hub/storage/store.ts";
+import { hubs } from "./support.ts";
+
+const OF = { version: "v", rank: 1 };
+
+it.each<[string, (store: PredictionStore) => unknown, RegExp]>([
+  ["when the alarm is due", (store) => store.oldestEnds(), /USING (COVERING )?INDEX/],
+  ["the next deadline", (store) => store.nextDeadline(), /USING COVERING INDEX/],
+  ["how many are live", (store) => store.liveCount(), /USING COVERING INDEX/],
+  ["the pace of a model", (store) => store.queue.secondsPerImageStep("v"), /USING COVERING INDEX/],
+  ["what is in the queue", (store) => store.queue.dispatched(OF), /USING COVERING INDEX/],
+  ["what is running", (store) => store.queue.running("v"), /USING COVERING INDEX/],
+  ["what is held", (store) => store.queue.heldClasses(), /USING COVERING INDEX/],
+  ["what an owner has live", (store) => store.queue.liveOf("a"), /USING COVERING INDEX/],
+  ["what waits", (store) => store.contention.versions(), /USING COVERING INDEX/],
+])("%s", async (_, ask, wanted) => {
+  const plans = await runInDurableObject(hubs.ofShard(1), (__, state) => {
+    const { sql } = state.storage;
+    const found: string[] = [];
+    const explaining = new Proxy(sql, {
+      get: (target, property) =>
+        property === "exec"
+          ? (query: string, ...values: SqlStorageValue[]) => {
+              const plan = target.exec<{ detail: string }>(`EXPLAIN QUERY PLAN ${query}`, ...values);
+              found.push(...plan.toArray().map(({ detail }) => detail));
+              return target.exec(query, ...values);
+            }
+          : (Reflect.get(target, property) as unknown),
+    });
+    const storage = new Proxy(state.storage, {
+      get: (target, property) =>
+        property === "sql" ? explaining : (Reflect.get(target, property) as unknown),
+    });
+    ask(new PredictionStore(storage));
+    return found.filter((detail) => detail.includes("predictions"));
+  });
+  expect(plans.length).toBeGreaterThan(0);
+  for (const plan of plans) expect(plan).toMatch(wanted);
+});
