@@ -257,21 +257,24 @@ export function badRequests({ operations, resolve }: Api): fc.Arbitrary<BadReque
         },
       })),
     },
+    // Where no path has a name there is nothing to get wrong in it.
     {
-      weight: 2,
-      arbitrary: fc.tuple(fc.constantFrom(...named), noName).map(([operation, name]) => {
-        const [parameter] = operation.parameters?.filter((candidate) => candidate.in === "path") ?? [];
-        return {
-          what: "a name in the path",
-          operation,
-          path: pathOf(operation, { [parameter?.name ?? ""]: name }),
-          init: {
-            method: operation.method,
-            headers: { "content-type": "application/json", ...headersOf(operation) },
-            ...(operation.method === "POST" ? { body: JSON.stringify(goodBody(operation)) } : {}),
-          },
-        };
-      }),
+      weight: named.length === 0 ? 0 : 2,
+      arbitrary: fc
+        .tuple(fc.constantFrom(...(named.length === 0 ? operations : named)), noName)
+        .map(([operation, name]) => {
+          const [parameter] = operation.parameters?.filter((candidate) => candidate.in === "path") ?? [];
+          return {
+            what: "a name in the path",
+            operation,
+            path: pathOf(operation, { [parameter?.name ?? ""]: name }),
+            init: {
+              method: operation.method,
+              headers: { "content-type": "application/json", ...headersOf(operation) },
+              ...(operation.method === "POST" ? { body: JSON.stringify(goodBody(operation)) } : {}),
+            },
+          };
+        }),
     },
     {
       weight: 1,
