@@ -115,7 +115,11 @@ const time = (description: string) =>
   z
     .string()
     .optional()
-    .openapi({ description, format: "date-time", examples: ["2026-11-23T12:00:00Z"] });
+    .openapi({
+      description: `${description} Empty for any time.`,
+      anyOf: [{ format: "date-time" }, { maxLength: 0 }],
+      examples: ["2026-11-23T12:00:00Z"],
+    });
 
 /** Of a page of a list. */
 export const listQuery = z.object({

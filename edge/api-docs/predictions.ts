@@ -36,7 +36,7 @@ const EVENTS = `Server-sent events, with an \`id\` counting from 1. To resume af
 
 const eventStream = {
   description: "All events so far, then new ones as they happen.",
-  content: { "text/event-stream": { schema: z.string() } },
+  content: { "text/event-stream": { schema: {} } },
 };
 const noMoreEvents = { description: "There are no more events. An EventSource does not reconnect." };
 

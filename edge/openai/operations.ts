@@ -24,7 +24,7 @@ const responses: Operation["responses"] = {
     description: "The images; with `stream`, the events.",
     content: {
       "application/json": { schema: imagesSchema },
-      "text/event-stream": { schema: z.string() },
+      "text/event-stream": { schema: {} },
     },
   },
   ...openaiErrors(400, ...KEY_ERRORS, 404, 409, 410, 413, 415, 429, 500, 504),

@@ -1,10 +1,11 @@
-// `npm run bench -- edge`: what the edge adds to a dispatch, its readers, its tokenizer, its size and start.
+// `npm run bench -- edge`: what the edge adds to a dispatch, creates through each dialect, its readers, its tokenizer, its size and start.
 
 import { parseArgs } from "node:util";
 import { startStack } from "../../infra/stack/stack.ts";
 import { TINY_MODEL } from "../integration/support/stack.ts";
 import { BENCH_KEY } from "./edge/played-worker.ts";
 import { measureBundle } from "./edge/bundle.ts";
+import { measureDialects } from "./edge/dialects.ts";
 import { measureDispatch } from "./edge/dispatch.ts";
 import { measureReaders } from "./edge/readers.ts";
 import { measureTokenizer } from "./edge/tokenizer.ts";
@@ -68,6 +69,7 @@ async function measure() {
     return {
       machine: describeMachine(),
       dispatch: await measureDispatch(stack, requests, rate),
+      dialects: await measureDialects(stack, requests, rate),
       tokenizer,
       bundle,
       readers: readers === 0 ? [] : await measureReaders(stack, readers, rounds),
@@ -81,6 +83,7 @@ async function measure() {
 function table({
   machine,
   dispatch,
+  dialects,
   tokenizer,
   bundle,
   readers,
@@ -96,6 +99,7 @@ function table({
     latency("create, until the queue has it", edge),
     latency("the same publish, straight to NATS", nats),
     latency("`GET /v1/models`", http),
+    ...dialects.map(({ dialect, ...times }) => latency(`${dialect}, until the answer`, times)),
     "",
     `tokenizer: ${tokenizer.prompts_per_second} prompts/s, ${tokenizer.unseen_prompts_per_second} of new words; made in ${tokenizer.setup_ms} ms`,
     `bundle: ${bundle.size_kb} KiB, ${bundle.gzip_kb} KiB gzipped; ready ${bundle.cold_start_ms} ms after an empty worker (${bundle.empty_start_ms} ms)`,

@@ -14,7 +14,7 @@ import { type Latency, latencyOf } from "./percentile.ts";
 import { MODEL, PlayedWorker } from "./played-worker.ts";
 import { makeJob } from "../../support/job.ts";
 
-const WARM_UP = 50;
+export const WARM_UP = 50;
 
 export interface DispatchReport {
   readonly requests: number;
@@ -27,7 +27,7 @@ export interface DispatchReport {
 }
 
 /** Starts `count` calls at a fixed rate, whatever the earlier ones do, and gives what each took in ms. */
-async function atRate(count: number, perSecond: number, call: () => Promise<void>): Promise<number[]> {
+export async function atRate(count: number, perSecond: number, call: () => Promise<void>): Promise<number[]> {
   const startedAt = performance.now();
   const running: Promise<number>[] = [];
   for (let i = 0; i < count; i++) {
@@ -38,7 +38,7 @@ async function atRate(count: number, perSecond: number, call: () => Promise<void
   return Promise.all(running);
 }
 
-const PROMPT = "a watercolour of a lighthouse at dusk, gulls above the waves";
+export const PROMPT = "a watercolour of a lighthouse at dusk, gulls above the waves";
 
 const exampleJob = (): Job =>
   makeJob({
