@@ -53,6 +53,21 @@ describe("against a running service", () => {
     await expect(client.get(prediction.id)).rejects.toBeInstanceOf(VqdError);
   });
 
+  it("forks a prediction from one of its steps", async () => {
+    const steps = async (prediction: { id: string }) =>
+      (await Array.fromAsync(client.events(prediction))).filter((event) => event.type === "step");
+    const first = await client.create({ prompt: "a tree", num_inference_steps: 4, seed: 7 });
+    const made = await steps(first);
+    const fork = await client.create({
+      prompt: "a house",
+      num_inference_steps: 4,
+      from: { prediction: first.id, step: 2 },
+    });
+    const others = await steps(fork);
+    expect(others.map(({ data }) => data.step)).toEqual([2, 3, 4]);
+    expect(others[0]?.data.tokens).toEqual(made[1]?.data.tokens);
+  });
+
   it("the same idempotency key gives the same prediction", async () => {
     const create = () =>
       client.create({ prompt: "a tree" }, { idempotencyKey: "mine", model: "vqd/checkpoint" });
