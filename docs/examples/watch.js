@@ -3,7 +3,7 @@
 
 import { pixelsOf, VqdClient } from "../../edge/pages/client/index.js";
 
-const baseUrl = process.env["VQD_URL"] ?? "http://127.0.0.1:8787";
+const baseUrl = process.env["IMAGES_URL"] ?? "http://127.0.0.1:8787";
 const client = new VqdClient({ baseUrl, apiKey: process.env["KEY"] ?? null });
 
 const prediction = await client.create({ prompt: process.argv[2] ?? "fox, flat style" });

@@ -85,7 +85,7 @@ describe("against a running service", () => {
 
   it("the example draws in the terminal", async () => {
     const example = join(REPO, "docs", "examples", "watch.js");
-    const env = { ...process.env, KEY: test.apiKey, VQD_URL: test.url };
+    const env = { ...process.env, KEY: test.apiKey, IMAGES_URL: test.url };
     const { stdout } = await run(process.execPath, [example, "a tree"], { env });
     expect(stdout).toMatch(/step 1 of \d+\n/);
     expect(stdout).toMatch(/http:\S+\.png\nsucceeded\n$/);

@@ -116,10 +116,10 @@ it("GitHub Actions' step, as documented", async (context) => {
   const script = workflow.jobs.draw.steps[0]?.run ?? "";
   const cwd = mkdtempSync(join(tmpdir(), "vqd-actions-"));
   try {
-    const env = { ...process.env, VQD_URL: test.url, VQD_KEY: test.apiKey };
+    const env = { ...process.env, IMAGES_URL: test.url, IMAGES_KEY: test.apiKey };
     await run("bash", ["-e", "-c", script], { cwd, env });
     expect(await sharp(join(cwd, "image.png")).metadata()).toMatchObject({ format: "png", width: 16 });
-    const refused = run("bash", ["-e", "-c", script], { cwd, env: { ...env, VQD_KEY: "wrong" } });
+    const refused = run("bash", ["-e", "-c", script], { cwd, env: { ...env, IMAGES_KEY: "wrong" } });
     await expect(refused).rejects.toMatchObject({ code: 22 });
   } finally {
     rmSync(cwd, { recursive: true });
