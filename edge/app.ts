@@ -32,6 +32,7 @@ import {
   getPrediction,
   listPredictions,
 } from "./routes/predictions.ts";
+import { getReceipt, getReceiptKeys } from "./routes/receipts.ts";
 import { capabilityStream, predictionEvents } from "./routes/streams.ts";
 import { createFile, deleteUpload, getUpload, listFiles } from "./routes/uploads.ts";
 import {
@@ -59,6 +60,7 @@ const ROUTES: readonly Route[] = [
   { path: "/v1/predictions/:id/events", errors: PROBLEMS, get: predictionEvents },
   { path: "/v1/predictions/:id/webhook-attempts", errors: PROBLEMS, get: getWebhookAttempts },
   { path: "/v1/predictions/:id/webhook-attempts/redeliver", errors: PROBLEMS, post: redeliverWebhook },
+  { path: "/v1/predictions/:id/receipt", errors: PROBLEMS, get: getReceipt },
   { path: "/v1/webhooks/*", errors: PROBLEMS },
   { path: "/v1/webhooks/default/secret", errors: PROBLEMS, scope: "admin", get: getWebhookSecret },
   {
@@ -82,6 +84,7 @@ const ROUTES: readonly Route[] = [
   ...replicateRoutes,
   { path: "/healthz", errors: PROBLEMS, open: true, quiet: true, get: getHealth },
   { path: "/metrics", errors: PROBLEMS, scope: "metrics", quiet: true, get: getMetrics },
+  { path: "/.well-known/vqd-receipts.json", errors: PROBLEMS, open: true, get: getReceiptKeys },
   { path: "/openapi.json", errors: PROBLEMS, open: true, get: getOpenApi },
   ...huggingfaceRoutes,
   { path: "/docs", errors: PROBLEMS, open: true, get: getPage("docs") },

@@ -5,6 +5,7 @@ import { MAX_SHARDS } from "@vqd/shared/ids.ts";
 import type { LogLevel } from "@vqd/shared/log.ts";
 import { modelNameSchema } from "@vqd/shared/model.ts";
 import { z } from "zod";
+import { pkcs8Of } from "./receipts/key.ts";
 import { decodeHex } from "./util/bytes.ts";
 import type { UrlRules } from "./util/public-url.ts";
 import type { RateLimits } from "./prediction/rate-state.ts";
@@ -40,6 +41,7 @@ export interface Variables {
   readonly WEBHOOK_ALLOW_ORIGINS?: string;
   readonly EMBED_SETTINGS?: string;
   readonly LOG_LEVEL?: string;
+  readonly RECEIPT_KEY?: string;
   readonly OTEL_EXPORTER_OTLP_ENDPOINT?: string;
   readonly OTEL_EXPORTER_OTLP_HEADERS?: string;
   readonly OTEL_TRACES_SAMPLER_ARG?: string;
@@ -204,6 +206,17 @@ export const configSchema = z.object({
     ),
   EMBED_SETTINGS: z.preprocess(emptyAsMissing, z.enum(["true", "false"]).default("true")),
   LOG_LEVEL: z.preprocess(emptyAsMissing, z.enum(LOG_LEVELS).default("info")),
+  RECEIPT_KEY: z.preprocess(
+    emptyAsMissing,
+    z
+      .string()
+      .refine(
+        (pem) => pkcs8Of(pem) !== undefined,
+        "must be an Ed25519 key in PEM, as openssl genpkey -algorithm ed25519 makes it",
+      )
+      .transform(pkcs8Of)
+      .optional(),
+  ),
   OTEL_EXPORTER_OTLP_ENDPOINT: z.preprocess(emptyAsMissing, z.url({ protocol: /^https?$/ }).optional()),
   OTEL_EXPORTER_OTLP_HEADERS: z
     .string()
@@ -271,6 +284,8 @@ export interface Config {
   readonly webhookUrls: UrlRules;
   /** Whether PNG files hold the settings of their images, prompts included, unless a request says otherwise. */
   readonly embedSettings: boolean;
+  /** The Ed25519 key that signs receipts, as PKCS #8; undefined if none are signed. */
+  readonly receiptKey: Uint8Array<ArrayBuffer> | undefined;
   readonly logLevel: LogLevel;
   readonly tracing: TracingOptions;
 }
@@ -314,6 +329,7 @@ function parseConfig(env: Variables): Config {
       allowOrigins: vars.WEBHOOK_ALLOW_ORIGINS,
     },
     embedSettings: vars.EMBED_SETTINGS === "true",
+    receiptKey: vars.RECEIPT_KEY,
     logLevel: vars.LOG_LEVEL,
     tracing: {
       endpoint: vars.OTEL_EXPORTER_OTLP_ENDPOINT?.replace(/\/+$/, ""),

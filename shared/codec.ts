@@ -75,6 +75,9 @@ export function attachToJob(line: Uint8Array, source: Uint8Array): Framed<Job> {
   return decodeJob(frame);
 }
 
+/** A job from its line alone. */
+export const decodeDetachedJob = (line: Uint8Array): Job => decodeFrame(jobSchema, "job", line).value;
+
 /** The part of a job from another release that identifies it as one, which another worker may be able to run. */
 const foreignJobSchema = z.object({ v: z.int(), id: jobSchema.shape.id });
 

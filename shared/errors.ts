@@ -23,6 +23,7 @@ export const ERROR_CODES = [
   "attempts_exhausted",
   "canceled",
   "images_expired",
+  "no_receipt",
   "model_error",
   "output_too_large",
   "not_configured",

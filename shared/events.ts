@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { ERROR_CODES } from "./errors.ts";
+import { heldSchema } from "./receipts/held.ts";
 import { IMAGE_FORMATS, OUTPUT_FORMATS } from "./job.ts";
 import { MAX_ATTEMPT, MAX_IMAGES, MAX_PREVIEWS, MAX_TIMESTEPS, MAX_WORKER_NAME } from "./limits.ts";
 import { seedSchema } from "./sampling/seed.ts";
@@ -36,6 +37,18 @@ export const predictionEventSchema = z.discriminatedUnion("type", [
     total: step,
     /** The worker hands the job back when asked. Said only to hubs that may ask: others do not know the field. */
     yields: z.literal(true).optional(),
+  }),
+  /**
+   * What an attempt from the beginning begins with, before its first step; for receipts. Its attachment is like a step's. Said
+   * only to hubs that ask for it.
+   */
+  z.strictObject({
+    ...base,
+    type: z.literal("beginning"),
+    /** Steps that a source has spared the run. */
+    step,
+    images: z.int().min(1).max(MAX_IMAGES),
+    held: heldSchema,
   }),
   z.strictObject({
     ...base,

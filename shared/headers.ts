@@ -9,10 +9,13 @@ export const MESSAGE_HEADERS = {
   subjects: "Vqd-Subjects",
   /** YIELDS if the job's hub may ask for it to be handed back, and understands the event that follows. */
   control: "Vqd-Control",
+  /** BEGINNING if the job's hub wants to know what the job begins with, and understands the event that says so. */
+  receipts: "Vqd-Receipts",
 } as const;
 
 export const SCOPED = "scoped";
 export const YIELDS = "yield";
+export const BEGINNING = "beginning";
 
 export interface SpanIds {
   readonly traceId: string;

@@ -282,6 +282,34 @@ export const webhookSecretSchema = z
   })
   .openapi("WebhookSecret");
 
+export const receiptFileSchema = z
+  .strictObject({
+    receipt: z
+      .string()
+      .describe(
+        "A JSON Web Signature in compact form, EdDSA with Ed25519; its header names the key (`kid`).",
+      ),
+    states: z
+      .array(z.string())
+      .describe("The class ids the image began with, and after each step, as uint16 LE in base64."),
+  })
+  .openapi("ReceiptFile");
+
+export const receiptKeysSchema = z
+  .strictObject({
+    keys: z.array(
+      z.strictObject({
+        kty: z.literal("OKP"),
+        crv: z.literal("Ed25519"),
+        x: z.string().describe("The public key, in base64url."),
+        kid: z.string().describe("Its thumbprint, as in RFC 7638."),
+        alg: z.literal("EdDSA"),
+        use: z.literal("sig"),
+      }),
+    ),
+  })
+  .openapi("ReceiptKeys");
+
 export const rotatedSecretSchema = z
   .strictObject({
     key: z.string(),

@@ -8,11 +8,13 @@ import { fileOperations } from "./files.ts";
 import { modelOperations } from "./models.ts";
 import { pageOperations } from "./pages.ts";
 import { predictionOperations } from "./predictions.ts";
+import { receiptOperations } from "./receipts.ts";
 import { webhookOperations } from "./webhooks.ts";
 
 const OPERATIONS = [
   ...predictionOperations,
   ...fileOperations,
+  ...receiptOperations,
   ...webhookOperations,
   ...openaiOperations,
   ...huggingfaceOperations,
@@ -56,6 +58,11 @@ export function openapiDocument(): Record<string, unknown> {
         name: "Files",
         description:
           "Replicate's resource: images that are uploaded to be named in inputs, until they expire.",
+      },
+      {
+        name: "Receipts",
+        description:
+          "What an image was made with and its tokens after every step, signed, so that anybody can check it.",
       },
       {
         name: "Webhooks",

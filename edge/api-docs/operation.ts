@@ -13,7 +13,7 @@ const ERRORS = {
   401: "The API key is missing or invalid",
   403: "The key lacks the scope, or may not ask for this",
   404: "The resource does not exist",
-  409: "The prediction was canceled in the meantime",
+  409: "The prediction was canceled in the meantime, or has no receipt; the response says why",
   410: "The images of the earlier request with this `Idempotency-Key` have expired",
   412: "The file does not match `If-Match`",
   413: "The body is too large",

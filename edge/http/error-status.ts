@@ -41,6 +41,7 @@ export const ERROR_STATUS: Record<ErrorCode, ErrorStatus> = {
   deadline_exceeded: 504,
   canceled: 409,
   images_expired: 410,
+  no_receipt: 409,
   attempts_exhausted: 500,
   model_error: 500,
   output_too_large: 500,

@@ -40,17 +40,20 @@ export function contradictionOf(
     case "started":
       if (event.resumedFrom > row.totalSteps) return `a start after step ${event.resumedFrom}`;
       break;
+    case "beginning": {
+      const { step, images, held } = event;
+      if (step > row.totalSteps) return `a beginning after step ${step} of ${row.totalSteps}`;
+      const pixels = attachment.length / BYTES_PER_TOKEN / images;
+      if (held !== null && held.length !== pixels) return `${held.length} of ${pixels} pixels held`;
+      return stateContradiction(row, model, images, attachment);
+    }
     case "step": {
       const { step, images, masked, timestep } = event;
       if (!isStep(row, step)) return `step ${step} of ${row.totalSteps}`;
-      if (images !== row.images) return `${images} images instead of ${row.images}`;
-      const pixels =
-        images * (model === undefined ? MAX_LATENT_PIXELS : model.latentHeight * model.latentWidth);
+      const pixels = pixelsOf(model, images);
       if (masked > pixels) return `${masked} masked pixels of ${pixels}`;
       if (timestep >= (model?.numTrainTimesteps ?? Infinity)) return `timestep ${timestep}`;
-      const tokens = attachment.length / BYTES_PER_TOKEN;
-      const isWhole = model === undefined ? Number.isInteger(tokens) && tokens <= pixels : tokens === pixels;
-      return isWhole ? undefined : `${attachment.length} bytes of tokens for ${pixels} pixels`;
+      return stateContradiction(row, model, images, attachment);
     }
     case "preview": {
       if (!isStep(row, event.step)) return `a preview of step ${event.step} of ${row.totalSteps}`;
@@ -67,6 +70,23 @@ export function contradictionOf(
       break;
   }
   return attachment.length === 0 ? undefined : `an attachment of ${attachment.length} bytes`;
+}
+
+/** Of all images; the most there can be, if the model is not known. */
+const pixelsOf = (model: ModelManifest | undefined, images: number): number =>
+  images * (model === undefined ? MAX_LATENT_PIXELS : model.latentHeight * model.latentWidth);
+
+function stateContradiction(
+  row: PredictionRow,
+  model: ModelManifest | undefined,
+  images: number,
+  attachment: Uint8Array,
+): string | undefined {
+  if (images !== row.images) return `${images} images instead of ${row.images}`;
+  const pixels = pixelsOf(model, images);
+  const tokens = attachment.length / BYTES_PER_TOKEN;
+  const isWhole = model === undefined ? Number.isInteger(tokens) && tokens <= pixels : tokens === pixels;
+  return isWhole ? undefined : `${attachment.length} bytes of tokens for ${pixels} pixels`;
 }
 
 const isStep = ({ totalSteps }: PredictionRow, step: number): boolean => step >= 1 && step <= totalSteps;

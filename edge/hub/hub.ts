@@ -25,6 +25,7 @@ import type {
   PredictionRecord,
   RecordedState,
   StoredEvent,
+  UnsignedReceipt,
   WebhookLog,
 } from "../prediction/records.ts";
 import type { HubResult } from "../prediction/hub-result.ts";
@@ -32,6 +33,7 @@ import { isFinal } from "../prediction/statuses.ts";
 import { keyOfOwnId } from "../prediction/own-id.ts";
 import { deleteImages, maskOf } from "./storage/files.ts";
 import { expire } from "./storage/retention.ts";
+import { unsignedReceipt } from "./receipts.ts";
 
 /** Maximum number of events that one call returns. */
 const EVENT_BATCH = 16;
@@ -196,6 +198,18 @@ export class Hub extends DurableObject<HubEnv> {
       const row = this.#owned(id, keyName);
       const tokens = this.#parts.store.events.tokensAfter(id, step);
       return { record: this.#record(row), tokens, mask: await maskOf(this.env.FILES, row) };
+    });
+  }
+
+  /** What a receipt of an image says. Errors: no_receipt, rate_limited, and invalid_input for an index that it does not have. */
+  receiptOf(id: string, keyName: string, index: number): Promise<HubResult<UnsignedReceipt>> {
+    return this.#result(() => {
+      const { store, config, reads } = this.#parts;
+      reads.admit(keyName);
+      const row = this.#owned(id, keyName);
+      // Whatever comes of it, the steps of all images are read.
+      reads.count(keyName, row.stepBytes);
+      return unsignedReceipt(store, row, index, config);
     });
   }
 

@@ -90,6 +90,8 @@ export function ingest(
         // Where steps are lost, as between workers with different numerics, handing a job to and fro might never end it.
         yields: event.yields === true && event.resumedFrom >= row.step ? 1 : 0,
       });
+      // What an attempt with other numerics began with says nothing of this one.
+      if (event.numericsId !== row.numericsId) store.beginnings.forget(row.id);
       store.queue.start(row.id, Date.now());
       const { attempt, total, resumedFrom, numericsId } = event;
       const data = { attempt, total, resumed_from: resumedFrom, numerics_id: numericsId };
@@ -98,6 +100,9 @@ export function ingest(
       if (row.startedAt === null) store.webhooks.queue(row.id, "start", Date.now());
       return true;
     }
+    case "beginning":
+      store.beginnings.keep(row.id, event, attachment);
+      return true;
     case "step":
       return ingestStep(store, row, event, attachment, at);
     case "preview":

@@ -133,6 +133,7 @@ export class HubParts {
       metrics: this.metrics,
       log,
       ahead: config.dispatchAhead,
+      hasReceipts: config.receiptKey !== undefined,
       inBackground: (work) => ctx.waitUntil(work),
       isReserved: (version) => this.preemptor.isReserving(version),
       onWaiting: () => this.preemptor.check(),

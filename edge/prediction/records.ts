@@ -2,6 +2,7 @@
 
 import type { MaskChannel } from "@vqd/shared/editing/source.ts";
 import type { ErrorCode } from "@vqd/shared/errors.ts";
+import type { Receipt } from "@vqd/shared/receipts/receipt.ts";
 import type { Priority } from "@vqd/shared/subjects.ts";
 import type { RateLimits, RateState } from "./rate-state.ts";
 import type { InputField } from "./input-links.ts";
@@ -192,6 +193,13 @@ export interface RecordedState {
     | undefined;
   /** Class ids of all images as uint16 LE; null if the step has not been made, or is not recorded any more. */
   readonly tokens: Uint8Array<ArrayBuffer> | null;
+}
+
+/** What a receipt of an image says, without the hashes of its states, and those. */
+export interface UnsignedReceipt {
+  readonly receipt: Omit<Receipt, "chain">;
+  /** Class ids as uint16 LE: what the image began with, and after each step. */
+  readonly states: readonly Uint8Array<ArrayBuffer>[];
 }
 
 export interface HubHealth {

@@ -3,7 +3,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { parseControl } from "@vqd/shared/control.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
-import { MESSAGE_HEADERS, YIELDS } from "@vqd/shared/headers.ts";
+import { BEGINNING, MESSAGE_HEADERS, YIELDS } from "@vqd/shared/headers.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { Broker, StoredState } from "../nats/broker.ts";
@@ -192,8 +192,17 @@ export class JobHandler {
           held.isDenoising = false;
           context.onDenoised();
         };
-        const yields = mayYield(held);
-        await runner.run({ job, source, modelKey, publisher, signal, resume, yields, onDenoised });
+        await runner.run({
+          job,
+          source,
+          modelKey,
+          publisher,
+          signal,
+          resume,
+          yields: mayYield(held),
+          saysBeginning: headers?.get(MESSAGE_HEADERS.receipts) === BEGINNING,
+          onDenoised,
+        });
         // Before leaving the gate: a job that may kill the worker must not find events that are still unsent.
         await traced("flush events", {}, () => publisher.finish());
         const confirmed = await lease.complete();

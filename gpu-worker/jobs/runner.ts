@@ -1,16 +1,15 @@
 // Runs one job from token ids to encoded images, and reports its progress through its publisher.
 
 import { setTimeout as delay } from "node:timers/promises";
-import { decodeTokens } from "@vqd/shared/codec.ts";
+import { decodeTokens, encodeTokens } from "@vqd/shared/codec.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
-import { fromJsonSeed } from "@vqd/shared/sampling/seed.ts";
+import { fromJsonSeed, placeOfSeed } from "@vqd/shared/sampling/seed.ts";
 import type { Broker, StoredState } from "../nats/broker.ts";
 import type { JobSubjects } from "../nats/job-subjects.ts";
 import { encodeTokensFile } from "@vqd/shared/editing/tokens-file.ts";
-import { placeOfSeed } from "../pipeline/call.ts";
 import { InvalidInputError } from "../pipeline/errors.ts";
 import type { OpenSource } from "../pipeline/editing/open-source.ts";
 import type { RgbImage } from "../pipeline/image.ts";
@@ -72,6 +71,8 @@ export interface JobRun {
   readonly resume: ResumePoint | undefined;
   /** Whether its hub may ask for it. */
   readonly yields: boolean;
+  /** Whether its hub wants to know what it begins with. */
+  readonly saysBeginning: boolean;
   /** Called when its slots are free; what remains is decoding and encoding. */
   readonly onDenoised: () => void;
 }
@@ -247,7 +248,7 @@ export class JobRunner {
 
   async #denoise(
     slots: readonly DenoiseSlot[],
-    { publisher, signal, resume }: JobRun,
+    { publisher, signal, resume, saysBeginning }: JobRun,
     model: ServedModel,
     previews: Previews,
   ): Promise<void> {
@@ -255,10 +256,14 @@ export class JobRunner {
     if (first === undefined) return;
     const pixels = first.tokens.length;
     const maskClass = model.info.numEmbeddings;
-    const report = (): void => {
-      // A copy: the slots take further steps while this event is being published.
+    // A copy: the slots take further steps while an event is being published.
+    const allTokens = (): Uint16Array => {
       const tokens = new Uint16Array(slots.length * pixels);
       for (const [image, slot] of slots.entries()) tokens.set(slot.tokens, image * pixels);
+      return tokens;
+    };
+    const report = (): void => {
+      const tokens = allTokens();
       publisher.publishStep(
         {
           type: "step",
@@ -275,6 +280,13 @@ export class JobRunner {
       report();
       previews.afterStep(first.stepIndex);
     };
+    if (resume === undefined && saysBeginning) {
+      const held = first.held?.join("") ?? null;
+      publisher.publish(
+        { type: "beginning", step: first.stepIndex, images: slots.length, held },
+        encodeTokens(allTokens()),
+      );
+    }
     // The state that a source begins with: it can be forked like others, and is all that there is to read if no step is left.
     if (resume === undefined && first.stepIndex > 0) report();
     const attributes = { "vqd.steps": first.timesteps.length - first.stepIndex, "vqd.images": slots.length };

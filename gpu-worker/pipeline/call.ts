@@ -188,8 +188,3 @@ function resolveSeeds({ seed, seeds }: CallOptions, count: number): readonly (nu
   }
   return seeds;
 }
-
-/** The index of image `index` among those with its seed, by which its noise is drawn. */
-export const placeOfSeed = (seeds: readonly (number | bigint)[], index: number): number =>
-  // As text: 5 and 5n are one seed.
-  seeds.slice(0, index).filter((seed) => String(seed) === String(seeds[index])).length;

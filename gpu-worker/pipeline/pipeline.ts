@@ -11,7 +11,6 @@ import {
   type ImagePipelineOutput,
   type OutputType,
   type OutputTypes,
-  placeOfSeed,
   resolveCall,
 } from "./call.ts";
 import { type DenoiseSlot, Denoiser } from "./denoiser.ts";
@@ -19,6 +18,7 @@ import type { OpenSource } from "./editing/open-source.ts";
 import { sourceOfCall } from "./editing/source-of-call.ts";
 import { InvalidInputError } from "./errors.ts";
 import type { RgbImage } from "./image.ts";
+import { placeOfSeed } from "@vqd/shared/sampling/seed.ts";
 import { describeModel, type PipelineInfo } from "./info.ts";
 import { LoadedModel } from "./loaded-model.ts";
 import type { DiffusionScheduler } from "./sampling/scheduler.ts";

@@ -3,11 +3,12 @@
 import { z } from "zod";
 import { encodeTokens } from "../codec.ts";
 import { VqdError } from "../errors.ts";
-import { MAX_LATENT_PIXELS, MAX_TEXT_LENGTH, MAX_TIMESTEPS } from "../limits.ts";
+import { MAX_TEXT_LENGTH, MAX_TIMESTEPS } from "../limits.ts";
 import { versionSchema } from "../model.ts";
 import { outOfBounds } from "../out-of-bounds.ts";
 import { ORDERS, PRIOR_RULES, SCHEDULERS } from "../sampling/choices.ts";
 import { seedSchema } from "../sampling/seed.ts";
+import { heldSchema } from "./held.ts";
 
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
 const tokenIds = z.array(z.int().min(0).max(0xffff)).min(1).max(MAX_TEXT_LENGTH);
@@ -33,12 +34,7 @@ export const receiptSchema = z.strictObject({
   seed: seedSchema,
   /** Index of the image among those with its seed. */
   place: z.int().min(0),
-  /** One character per token, 1 for those that were held; null for none. */
-  held: z
-    .string()
-    .regex(/^[01]+$/)
-    .max(MAX_LATENT_PIXELS)
-    .nullable(),
+  held: heldSchema,
   /** Steps that a source has spared the run: the first state is the one after them. */
   firstStep: z.int().min(0).max(MAX_TIMESTEPS),
   /** See `chainOf`: of the first state, and of that after each step. */
@@ -73,7 +69,7 @@ export async function chainOf(states: readonly Uint16Array[]): Promise<string[]>
 
 const HEADER = { alg: "EdDSA", typ: "vqd-receipt+jwt" };
 
-const toBase64Url = (bytes: Uint8Array): string =>
+export const toBase64Url = (bytes: Uint8Array): string =>
   btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""))
     .replaceAll("+", "-")
     .replaceAll("/", "_")
@@ -81,9 +77,13 @@ const toBase64Url = (bytes: Uint8Array): string =>
 const fromBase64Url = (text: string): Uint8Array<ArrayBuffer> =>
   Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (char) => char.charCodeAt(0));
 
-/** The receipt as a JSON Web Signature (RFC 7515, compact; Ed25519 as in RFC 8037), which any library of JWTs can check. */
-export async function signReceipt(receipt: Receipt, privateKey: CryptoKey): Promise<string> {
-  const signed = [HEADER, receipt].map((part) => toBase64Url(encoder.encode(JSON.stringify(part)))).join(".");
+/**
+ * The receipt as a JSON Web Signature (RFC 7515, compact; Ed25519 as in RFC 8037), which any library of JWTs can check. `kid` is
+ * the id of the key, if it has one.
+ */
+export async function signReceipt(receipt: Receipt, privateKey: CryptoKey, kid?: string): Promise<string> {
+  const header = kid === undefined ? HEADER : { ...HEADER, kid };
+  const signed = [header, receipt].map((part) => toBase64Url(encoder.encode(JSON.stringify(part)))).join(".");
   const signature = await crypto.subtle.sign("Ed25519", privateKey, encoder.encode(signed));
   return `${signed}.${toBase64Url(new Uint8Array(signature))}`;
 }

@@ -33,3 +33,8 @@ export const seedSchema = z.union([
     .string()
     .refine((digits) => typeof parseSeed(digits) === "bigint", "must be a number, or at most 2^64 - 1"),
 ]);
+
+/** The index of image `index` among those with its seed, by which its noise is drawn. */
+export const placeOfSeed = (seeds: readonly (number | bigint)[], index: number): number =>
+  // As text: 5 and 5n are one seed.
+  seeds.slice(0, index).filter((seed) => String(seed) === String(seeds[index])).length;

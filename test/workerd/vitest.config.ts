@@ -1,5 +1,6 @@
 // Tests that run inside workerd, with the edge's own bindings and a real nats-server.
 
+import { generateKeyPairSync } from "node:crypto";
 import { cloudflareTest } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
 
@@ -25,6 +26,9 @@ export default defineConfig({
           RECEIVER_PORT: String(inject("receiverPort")),
           SECOND_RECEIVER_PORT: String(inject("secondReceiverPort")),
           API_KEYS,
+          RECEIPT_KEY: generateKeyPairSync("ed25519")
+            .privateKey.export({ type: "pkcs8", format: "pem" })
+            .toString(),
           // Their receiver is on this machine.
           WEBHOOK_ALLOW_LOOPBACK: "true",
           // Jobs that a test takes and does not start count as waiting in the queue.

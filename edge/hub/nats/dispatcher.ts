@@ -30,6 +30,8 @@ export interface DispatcherOptions {
   readonly log: Logger;
   /** See mayDispatch. */
   readonly ahead: number;
+  /** Whether the service signs receipts. */
+  readonly hasReceipts: boolean;
   /** Keeps work running after the call that started it. */
   readonly inBackground: (work: Promise<void>) => void;
   /** Whether a slot is being freed for a job that is in the queue: others of the version must not overtake it. */
@@ -166,14 +168,14 @@ export class Dispatcher {
   /** Publishes a job; gives its sequence in the queue. Throws a PublishError. */
   #publish(
     job: Framed<Job>,
-    origin: Omit<JobOrigin, "traceparent">,
+    origin: Omit<JobOrigin, "traceparent" | "hasReceipts">,
     parent: string | undefined,
   ): Promise<number> {
-    const { tracing, connection } = this.#options;
+    const { tracing, connection, hasReceipts } = this.#options;
     const { id, model } = job.value;
     const attributes = { "messaging.system": "nats", "vqd.prediction.id": id, "vqd.model": model };
     return tracing.traced("publish job", { kind: SpanKind.PRODUCER, parent, attributes }, (traceparent) =>
-      dispatchJob(() => connection.open(), job, { ...origin, traceparent }),
+      dispatchJob(() => connection.open(), job, { ...origin, traceparent, hasReceipts }),
     );
   }
 

@@ -5,7 +5,7 @@ import { headers, NoRespondersError, RequestError } from "@nats-io/nats-core";
 import { encodeJob, type Framed } from "@vqd/shared/codec.ts";
 import { encodeControl } from "@vqd/shared/control.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
-import { MESSAGE_HEADERS, SCOPED, YIELDS } from "@vqd/shared/headers.ts";
+import { BEGINNING, MESSAGE_HEADERS, SCOPED, YIELDS } from "@vqd/shared/headers.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { modelKey } from "@vqd/shared/model.ts";
 import { controlSubject, jobSubject, type Priority, STREAMS, UNSCOPED } from "@vqd/shared/subjects.ts";
@@ -31,6 +31,8 @@ export interface JobOrigin {
   /** How often the job has been taken back: each time it becomes another message. */
   readonly round: number;
   readonly traceparent: string | undefined;
+  /** Whether receipts may be asked for, which say what it begins with. */
+  readonly hasReceipts: boolean;
 }
 
 /** A failure to publish a job. `isAmbiguous`: the queue may have the job nevertheless. */
@@ -78,12 +80,13 @@ export async function dispatchJob(
 async function publishJob(
   { js }: NatsSession,
   { value: job, attachment }: Framed<Job>,
-  { requestId, traceparent, priority, round }: JobOrigin,
+  { requestId, traceparent, priority, round, hasReceipts }: JobOrigin,
 ): Promise<number> {
   const carried = headers();
   carried.set(MESSAGE_HEADERS.requestId, requestId);
   carried.set(MESSAGE_HEADERS.subjects, SCOPED);
   carried.set(MESSAGE_HEADERS.control, YIELDS);
+  if (hasReceipts) carried.set(MESSAGE_HEADERS.receipts, BEGINNING);
   if (traceparent !== undefined) carried.set(MESSAGE_HEADERS.traceparent, traceparent);
   const subject = jobSubject(modelKey({ name: job.model, version: job.version }), priority);
   try {

@@ -54,6 +54,22 @@ export class EventStore {
     return decodeBase64(tokens) ?? null;
   }
 
+  /** The recorded states of an image after steps, as class ids (uint16 LE): of a step that was made twice the later one. */
+  statesOf(id: string, image: number): Map<number, Uint8Array<ArrayBuffer>> {
+    const states = new Map<number, Uint8Array<ArrayBuffer>>();
+    const rows = this.#sql.exec<{ data: string }>(
+      "SELECT data FROM events WHERE prediction_id = ? AND type = 'step' ORDER BY seq",
+      id,
+    );
+    for (const { data } of rows) {
+      const { step, images, tokens } = JSON.parse(data) as { step: number; images: number; tokens: string };
+      const bytes = decodeBase64(tokens) ?? new Uint8Array();
+      const size = bytes.length / images;
+      states.set(step, bytes.slice(image * size, (image + 1) * size));
+    }
+    return states;
+  }
+
   after(id: string, seq: number, limit: number): StoredEvent[] {
     return this.#sql
       .exec<{ seq: number; type: string; data: string }>(

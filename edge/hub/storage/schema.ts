@@ -277,6 +277,21 @@ const MIGRATIONS: readonly string[] = [
     ON predictions (started_at, yielded_at, run_timeout_ms, queue_deadline_at, cancel_at, abandoned_until, completed_at)
     WHERE completed_at IS NULL;
   `,
+  `
+  -- What the runs of predictions began with, and their jobs: for receipts. They are kept as long as the steps.
+  CREATE TABLE beginnings (
+    prediction_id TEXT PRIMARY KEY,
+    job BLOB NOT NULL,
+    step INTEGER NOT NULL,
+    held TEXT,
+    tokens BLOB NOT NULL
+  );
+  CREATE TRIGGER beginnings_kept AFTER UPDATE OF steps_expired, deleted_at ON predictions
+    WHEN NEW.steps_expired = 1 OR NEW.deleted_at IS NOT NULL
+    BEGIN DELETE FROM beginnings WHERE prediction_id = NEW.id; END;
+  CREATE TRIGGER beginnings_removed AFTER DELETE ON predictions
+    BEGIN DELETE FROM beginnings WHERE prediction_id = OLD.id; END;
+  `,
 ];
 
 /** Migrates the database to the newest schema. */

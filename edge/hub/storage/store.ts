@@ -2,6 +2,7 @@
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import { AbandonedPredictions } from "./abandoned.ts";
+import { Beginnings } from "./beginnings.ts";
 import { ContentionStore } from "./queue/contention-store.ts";
 import { JobStore } from "./queue/job-store.ts";
 import { EventStore } from "./event-store.ts";
@@ -50,6 +51,7 @@ export class PredictionStore {
   readonly tombstones: Tombstones;
   readonly abandoned: AbandonedPredictions;
   readonly uploads: UploadStore;
+  readonly beginnings: Beginnings;
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
 
@@ -62,6 +64,7 @@ export class PredictionStore {
     this.tombstones = new Tombstones(storage);
     this.abandoned = new AbandonedPredictions(storage);
     this.uploads = new UploadStore(storage);
+    this.beginnings = new Beginnings(storage);
     this.#storage = storage;
     this.#sql = storage.sql;
   }

@@ -821,7 +821,7 @@ export interface components {
              * @description Stable error code for programs.
              * @enum {string}
              */
-            code: "invalid_input" | "malformed_body" | "unauthorized" | "forbidden" | "rate_limited" | "too_many_live" | "storage_full" | "not_found" | "idempotency_key_reused" | "method_not_allowed" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "too_many_readers" | "queue_full" | "queue_unavailable" | "no_worker" | "deadline_exceeded" | "attempts_exhausted" | "canceled" | "images_expired" | "model_error" | "output_too_large" | "not_configured" | "internal";
+            code: "invalid_input" | "malformed_body" | "unauthorized" | "forbidden" | "rate_limited" | "too_many_live" | "storage_full" | "not_found" | "idempotency_key_reused" | "method_not_allowed" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "too_many_readers" | "queue_full" | "queue_unavailable" | "no_worker" | "deadline_exceeded" | "attempts_exhausted" | "canceled" | "images_expired" | "no_receipt" | "model_error" | "output_too_large" | "not_configured" | "internal";
             /** @description Explanation for people. */
             detail: string;
             error: {
@@ -887,7 +887,7 @@ export interface components {
             data_removed: boolean;
             error: string | null;
             /** @enum {string|null} */
-            error_code: "invalid_input" | "malformed_body" | "unauthorized" | "forbidden" | "rate_limited" | "too_many_live" | "storage_full" | "not_found" | "idempotency_key_reused" | "method_not_allowed" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "too_many_readers" | "queue_full" | "queue_unavailable" | "no_worker" | "deadline_exceeded" | "attempts_exhausted" | "canceled" | "images_expired" | "model_error" | "output_too_large" | "not_configured" | "internal" | null;
+            error_code: "invalid_input" | "malformed_body" | "unauthorized" | "forbidden" | "rate_limited" | "too_many_live" | "storage_full" | "not_found" | "idempotency_key_reused" | "method_not_allowed" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "too_many_readers" | "queue_full" | "queue_unavailable" | "no_worker" | "deadline_exceeded" | "attempts_exhausted" | "canceled" | "images_expired" | "no_receipt" | "model_error" | "output_too_large" | "not_configured" | "internal" | null;
             /**
              * Format: date-time
              * @description When the prediction itself expires; null until it has ended.
@@ -986,7 +986,7 @@ export interface components {
              * @description Stable error code for programs.
              * @enum {string}
              */
-            code: "invalid_input" | "malformed_body" | "unauthorized" | "forbidden" | "rate_limited" | "too_many_live" | "storage_full" | "not_found" | "idempotency_key_reused" | "method_not_allowed" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "too_many_readers" | "queue_full" | "queue_unavailable" | "no_worker" | "deadline_exceeded" | "attempts_exhausted" | "canceled" | "images_expired" | "model_error" | "output_too_large" | "not_configured" | "internal";
+            code: "invalid_input" | "malformed_body" | "unauthorized" | "forbidden" | "rate_limited" | "too_many_live" | "storage_full" | "not_found" | "idempotency_key_reused" | "method_not_allowed" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "too_many_readers" | "queue_full" | "queue_unavailable" | "no_worker" | "deadline_exceeded" | "attempts_exhausted" | "canceled" | "images_expired" | "no_receipt" | "model_error" | "output_too_large" | "not_configured" | "internal";
             /** @description Explanation for people. */
             detail: string;
             /** @description All invalid fields. */
@@ -1005,6 +1005,28 @@ export interface components {
         Queued: {
             /** @enum {string} */
             status: "queued";
+        };
+        ReceiptFile: {
+            /** @description A JSON Web Signature in compact form, EdDSA with Ed25519; its header names the key (`kid`). */
+            receipt: string;
+            /** @description The class ids the image began with, and after each step, as uint16 LE in base64. */
+            states: string[];
+        };
+        ReceiptKeys: {
+            keys: {
+                /** @enum {string} */
+                alg: "EdDSA";
+                /** @enum {string} */
+                crv: "Ed25519";
+                /** @description Its thumbprint, as in RFC 7638. */
+                kid: string;
+                /** @enum {string} */
+                kty: "OKP";
+                /** @enum {string} */
+                use: "sig";
+                /** @description The public key, in base64url. */
+                x: string;
+            }[];
         };
         RotatedSecret: {
             key: string;

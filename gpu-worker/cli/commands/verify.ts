@@ -12,11 +12,13 @@ const USAGE = "vqd verify RECEIPT --public-key FILE";
 
 const help = `Usage: ${USAGE} [options]
 
-Checks a receipt that \`vqd generate --receipt\` has written: its signature, the hashes of its tokens, and that this
-model makes a step of it, with its settings and seed. Use the provider and quantization that the image was made with.
+Checks a receipt that \`vqd generate --receipt\` has written, or that a service has signed: its signature, the hashes of
+its tokens, and that this model makes a step of it, with its settings and seed. Use the provider and quantization that
+the image was made with.
 
 Options:
-  --public-key FILE        Ed25519 key in PEM that the receipt is signed with
+  --public-key FILE        Ed25519 key in PEM that the receipt is signed with, or what the service has at
+                           /.well-known/vqd-receipts.json
   --step N                 the step to make again                                      [all steps]
 ${MODEL_HELP}  -h, --help               this text
 `;

@@ -1,6 +1,7 @@
 // The edge in workerd as a child of the stack.
 
-import { createHash } from "node:crypto";
+import { createHash, generateKeyPairSync } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ChildSpec } from "./child.ts";
@@ -57,6 +58,7 @@ export function edgeChild(settings: EdgeSettings, baseEnv: NodeJS.ProcessEnv): C
 function edgeVariables(settings: EdgeSettings, logLevel: string | undefined): string {
   const keyHash = createHash("sha256").update(settings.apiKey).digest("hex");
   const variables: Record<string, string> = {
+    RECEIPT_KEY: receiptKey(join(settings.dataDir, "receipt-key.pem")),
     NATS_URL: `ws://127.0.0.1:${settings.websocketPort}`,
     NATS_USER: "edge",
     NATS_PASSWORD: settings.password,
@@ -74,6 +76,15 @@ function edgeVariables(settings: EdgeSettings, logLevel: string | undefined): st
       return `${name}='${value}'\n`;
     })
     .join("");
+}
+
+/** The key that signs receipts, made at the first start. */
+function receiptKey(path: string): string {
+  if (!existsSync(path)) {
+    const { privateKey } = generateKeyPairSync("ed25519");
+    writePrivateFile(path, privateKey.export({ type: "pkcs8", format: "pem" }).toString());
+  }
+  return readFileSync(path, "utf8");
 }
 
 async function serves(url: string, expectsModel: boolean, signal: AbortSignal): Promise<boolean> {
