@@ -79,7 +79,7 @@ const ROUTES: readonly Route[] = [
   { path: "/v1/models", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getModels, query: searchModels },
   { path: "/v1/models/:id", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getModel },
   { path: "/v1/models/:owner/:name", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getModel },
-  { path: "/v1/models/:owner/:name/predictions", errors: PROBLEMS_AND_OPENAI_ERRORS, post: createPrediction },
+  { path: "/v1/models/:owner/:name/predictions", errors: PROBLEMS, post: createPrediction },
   { path: "/v1/models/:owner/:name/palette", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getPalette },
   ...replicateRoutes,
   { path: "/healthz", errors: PROBLEMS, open: true, quiet: true, get: getHealth },

@@ -136,6 +136,7 @@ export const fileSchema = z
     name: z.string().describe("As its owner calls it."),
     content_type: z.enum(Object.values(IMAGE_TYPES)).describe("By its content, whatever its name."),
     size: z.int().describe("Bytes."),
+    etag: z.string().describe("The checksum again: Replicate's Python client requires it."),
     checksums: z.strictObject({ sha256: z.string() }),
     metadata: z.record(z.string(), z.unknown()).describe("As given."),
     created_at: time,

@@ -12,7 +12,6 @@ import {
   KEY_ERRORS,
   KEYED,
   listQuery,
-  modelProblems,
   OPEN,
   type Operation,
   PATH,
@@ -174,7 +173,7 @@ export const predictionOperations: readonly Operation[] = [
     tags,
     ...KEYED,
     request: { params: z.object({ owner: PATH.owner, name: PATH.name }), ...creation.request },
-    responses: { ...creation.responses, ...modelProblems(404, 500, ...CREATE_ERRORS) },
+    responses: { ...creation.responses, ...problems(404, 500, ...CREATE_ERRORS) },
   },
   {
     method: "get",

@@ -72,13 +72,13 @@ function toPredictionInput(body: TextToImage, format: ImageFormat): PredictionIn
     const image = /^(?:data|https?):/i.test(inputs) ? inputs : `data:;base64,${inputs}`;
     return { prompt, image, strength, ...rest, ...size, output_format: format };
   }
-  validate(textSchema, body);
   const given = Object.entries({ strength, target_size: size }).find(([, value]) => value ?? false);
   if (given !== undefined) {
     throw invalidInput([
       { path: `parameters.${given[0]}`, message: "requires parameters.prompt, with an image as inputs" },
     ]);
   }
+  validate(textSchema, body);
   return { prompt: inputs, ...rest, output_format: format };
 }
 
@@ -91,13 +91,24 @@ const imagesOf = (body: unknown): string[] => {
   return typeof inputs === "string" && typeof parameters?.prompt === "string" ? [inputs] : [];
 };
 
+/** The parsed body. Throws a VqdError as readJsonWithFiles does. */
+async function readBody({ req }: AppContext): Promise<unknown> {
+  try {
+    return await readJsonWithFiles(req.raw, imagesOf);
+  } catch (error) {
+    if (!(error instanceof VqdError) || error.code !== "unsupported_media_type") throw error;
+    // Without parameters, clients send the image as it is.
+    throw new VqdError(error.code, `${error.message}; image to image needs parameters.prompt`);
+  }
+}
+
 /** A prediction that no worker has started in time is late, rather than waiting for a model: that would be a 503 (errors.ts). */
 const inTime = (error: VqdError): VqdError =>
   error.code === "no_worker" ? new VqdError("deadline_exceeded", error.message) : error;
 
 /** Text or image to image: `POST /` with the default model, and `POST /models/{owner}/{name}` */
 export async function textToImage(c: AppContext): Promise<Response> {
-  const body = validate(textToImageSchema, await readJsonWithFiles(c.req.raw, imagesOf));
+  const body = validate(textToImageSchema, await readBody(c));
   const { use_cache: cache, wait_for_model: waits } = body.options ?? {};
   const model = await modelOf(c, waits === true || c.req.header("x-wait-for-model") === "true");
   if (cache !== undefined && cache !== null) setIgnored(c, ["options.use_cache"]);

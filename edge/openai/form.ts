@@ -50,7 +50,8 @@ export async function readImageForm<T>(
 ): Promise<{ body: T; attached: AttachedFiles }> {
   const { texts, files } = await readMultipart(request, MAX_SOURCE_BYTES + OVERHEAD_BYTES);
   const types = typesOf(schema);
-  const fields: Record<string, unknown> = {};
+  // Without a prototype, so that a field `__proto__` is refused as any other unknown one.
+  const fields = Object.create(null) as Record<string, unknown>;
   for (const [name, given] of texts) {
     const known = types.get(name) ?? new Set();
     const values = given.map((text) => valueOf(text, known));

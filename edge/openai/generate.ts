@@ -31,9 +31,13 @@ export async function modelOf(c: AppContext, name: string | null | undefined): P
   const models = await listModels(c.get("hubs"), c.get("keyName"));
   const model = resolveModel(models, name ?? undefined, c.get("config"));
   if (model !== undefined) return model;
-  throw new VqdError("not_found", "the model does not exist; see GET /v1/models", {
-    errors: [{ path: "model", message: "is not the name of an available model" }],
-  });
+  throw new VqdError(
+    "not_found",
+    `the model ${name ?? c.get("config").defaultModel} does not exist; see GET /v1/models`,
+    {
+      errors: [{ path: "model", message: "is not the name of an available model" }],
+    },
+  );
 }
 
 /** `POST /v1/images/generations` */

@@ -43,6 +43,7 @@ export const viewFile = (file: FileRecord, origin: string) => ({
   name: file.filename,
   content_type: IMAGE_TYPES[file.type],
   size: file.size,
+  etag: file.sha256,
   checksums: { sha256: file.sha256 },
   metadata: JSON.parse(file.metadataJson) as Record<string, unknown>,
   created_at: new Date(file.createdAt).toISOString(),

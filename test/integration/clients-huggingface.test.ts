@@ -94,9 +94,15 @@ describe("JavaScript", () => {
       message: expect.stringContaining("inputs must be a PNG") as string,
       httpResponse: { status: 422 },
     });
-    await expect(textToImage("/", { strength: 0.5 })).rejects.toMatchObject({
-      message: expect.stringContaining("parameters.strength requires parameters.prompt") as string,
+    // Without parameters the client sends the image as it is.
+    const inputs = new Blob([image], { type: "image/png" });
+    await expect(client.imageToImage({ inputs })).rejects.toMatchObject({
+      message: expect.stringContaining("image to image needs parameters.prompt") as string,
+      httpResponse: { status: 415 },
     });
+    await expect(
+      client.imageToImage({ inputs: new Blob([new Uint8Array(4_000)]), parameters: { strength: 0.5 } }),
+    ).rejects.toThrow(/parameters.strength requires parameters.prompt/);
   });
 
   it("gets errors that name the field", async () => {

@@ -61,6 +61,7 @@ it("their calls work as in JavaScript, and they make the same image", async (con
       collections: [],
       account: expect.any(String) as string,
     },
+    { check: "replicate file", type: "image/png", same: true, listed: true, deleted: true },
     { check: "replicate deployment", model: MODEL, number: 1, status: "succeeded" },
     { check: "replicate list", first: true, status: "canceled" },
     {

@@ -5,11 +5,20 @@ import type { OpenAIImageModelGenerationOptions } from "@ai-sdk/openai";
 import type { ReplicateImageModelOptions } from "@ai-sdk/replicate";
 import type { TextToImageArgs } from "@huggingface/inference";
 import type OpenAI from "openai";
-import type { Account, Deployment, Model, ModelVersion, Prediction, default as Replicate } from "replicate";
+import type {
+  Account,
+  Deployment,
+  FileObject,
+  Model,
+  ModelVersion,
+  Prediction,
+  default as Replicate,
+} from "replicate";
 import { describe, expect, it } from "vitest";
 import type { z } from "zod";
 import {
   accountSchema,
+  fileSchema,
   imagesSchema,
   modelSchema,
   predictionSchema,
@@ -288,6 +297,20 @@ const ANSWERS: readonly (readonly [string, z.ZodObject, Readonly<Record<string, 
     "replicate's Deployment",
     deploymentSchema,
     { owner: true, name: true, current_release: true } satisfies Given<Deployment>,
+  ],
+  [
+    "replicate's FileObject",
+    fileSchema,
+    {
+      id: true,
+      content_type: true,
+      size: true,
+      checksums: true,
+      metadata: true,
+      created_at: true,
+      expires_at: true,
+      urls: true,
+    } satisfies Given<FileObject>,
   ],
   [
     "replicate's Account",

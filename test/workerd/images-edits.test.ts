@@ -159,6 +159,13 @@ it.each<[string, string, Fields, string | null, RegExp]>([
     /not a known/,
   ],
   ["an unknown field", "edits", { prompt: "a", image: file(IMAGE), steps: "5" }, "steps", /not a known/],
+  [
+    "a field that objects have",
+    "edits",
+    { prompt: "a", image: file(IMAGE), ["__proto__"]: "x" },
+    "__proto__",
+    /not a known/,
+  ],
   ["n of 11", "edits", { prompt: "a", image: file(IMAGE), n: "11" }, "n", /at most 10/],
   ["n as words", "edits", { prompt: "a", image: file(IMAGE), n: "two" }, "n", /integer from 1 to 10/],
   ["two of n", "edits", { prompt: "a", image: file(IMAGE), n: ["1", "2"] }, "n", /given once/],

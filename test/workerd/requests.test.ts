@@ -530,7 +530,13 @@ describe("images endpoint", () => {
   it("uses OpenAI's codes for keys and models", async () => {
     const unknown = await generate({ prompt: "a", model: "gpt-image-1" });
     expect(unknown.status).toBe(404);
-    expect(await unknown.json()).toMatchObject({ error: { code: "model_not_found", param: "model" } });
+    expect(await unknown.json()).toMatchObject({
+      error: {
+        code: "model_not_found",
+        param: "model",
+        message: "the model gpt-image-1 does not exist; see GET /v1/models",
+      },
+    });
     const noKey = await call("/v1/images/generations", { json: { prompt: "a" }, key: null });
     expect(noKey.status).toBe(401);
     expect(await noKey.json()).toMatchObject({ error: { code: "invalid_api_key" } });

@@ -75,6 +75,7 @@ it("a file is what its bytes say, and is served by its download URL until it is 
       name: "cat.svg",
       content_type: media,
       size: 100,
+      etag: encodeHex(digest),
       checksums: { sha256: encodeHex(digest) },
       metadata: { of: "a cat" },
       urls: { get: `${ORIGIN}/v1/files/${file.id}` },

@@ -428,6 +428,8 @@ export interface components {
             content_type: "image/png" | "image/jpeg" | "image/webp" | "image/gif" | "image/avif" | "image/tiff";
             /** Format: date-time */
             created_at: string;
+            /** @description The checksum again: Replicate's Python client requires it. */
+            etag: string;
             /** Format: date-time */
             expires_at: string;
             id: string;

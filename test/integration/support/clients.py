@@ -79,6 +79,15 @@ def with_replicate():
         collections=list(client.collections.list().results),
         account=client.accounts.current().username,
     )
+    file = client.files.create(Path(FOLDER) / "openai.png")
+    client.run(MODEL, input={"prompt": PROMPT, "image": file.urls["get"], **SETTINGS})
+    tell(
+        "replicate file",
+        type=file.content_type,
+        same=client.files.get(file.id).id == file.id,
+        listed=file.id in [each.id for each in client.files.list()],
+        deleted=client.files.delete(file.id),
+    )
     deployment = client.deployments.get(MODEL)
     through = deployment.predictions.create(input={"prompt": PROMPT, **SETTINGS})
     through.wait()
