@@ -54,7 +54,8 @@ export default defineConfig({
           name: "component",
           include: ["test/component/**/*.test.ts"],
           setupFiles: ["test/setup/no-console.ts"],
-          testTimeout: 60_000,
+          // The longest take half a minute, and ten times that beside other work.
+          testTimeout: 300_000,
         },
       },
       ...(existsSync(WORKERD) ? [WORKERD] : []),

@@ -17,8 +17,6 @@ import { VQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/schedul
 import { floatTensor, int32Data, int32Tensor, Session } from "../../gpu-worker/runtime/session.ts";
 import { integers, runs, temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
-const TIMEOUT_MS = 300_000;
-
 describe("the tiny checkpoint, a graph that draws beside one that does not", () => {
   let onHost: VQDiffusionPipeline;
   let onDevice: VQDiffusionPipeline;
@@ -30,7 +28,7 @@ describe("the tiny checkpoint, a graph that draws beside one that does not", () 
     return async () => {
       await Promise.all([onHost.release(), onDevice.release()]);
     };
-  }, TIMEOUT_MS);
+  });
 
   /** A slot of each pipeline at the same state. */
   async function slotsOf(
@@ -47,59 +45,55 @@ describe("the tiny checkpoint, a graph that draws beside one that does not", () 
     return [await slotOf(onHost), await slotOf(onDevice)];
   }
 
-  it(
-    "draws the same classes at every state of the six recorded runs, and the same most likely ones",
-    async () => {
-      let [drawn, different, previewed, unlike] = [0, 0, 0, 0];
-      for (const [name, run] of Object.entries(runs)) {
-        const { numEmbeddings, latentWidth, latentHeight } = onHost.info;
-        const pixels = latentWidth * latentHeight;
-        const images = run.prompts.length * run.num_images_per_prompt;
-        const states = integers(`run.${name}.latents`);
-        const checkpoint = new DiffusersCheckpoint(TINY_CHECKPOINT);
-        const scheduler = new VQDiffusionScheduler(checkpoint.scheduler);
-        for (let step = 0; step < Math.min(run.num_inference_steps, 100); step += 1) {
-          const image = step % images;
-          const before =
-            step === 0
-              ? new Uint16Array(pixels).fill(numEmbeddings)
-              : Uint16Array.from(
-                  states.subarray(
-                    ((step - 1) * images + image) * pixels,
-                    ((step - 1) * images + image + 1) * pixels,
-                  ),
-                );
-          const text = run.prompts[Math.floor(image / run.num_images_per_prompt)] ?? "";
-          const [wanted, found] = await slotsOf(text, {
-            tokens: before,
-            stepIndex: step,
-            image,
-            numInferenceSteps: run.num_inference_steps,
-            guidanceScale: run.guidance_scale,
-            truncationRate: run.truncation_rate,
-            scheduler,
-          });
-          const likely = [new Uint16Array(pixels), new Uint16Array(pixels)] as const;
-          await onHost.stepSlots([withPreview(wanted, likely[0])]);
-          await onDevice.stepSlots([withPreview(found, likely[1])]);
-          for (let i = 0; i < pixels; i++) {
-            if (wanted.tokens[i] !== before[i] || found.tokens[i] !== before[i]) drawn++;
-            if (wanted.tokens[i] !== found.tokens[i]) different++;
-            previewed++;
-            if (likely[0][i] !== likely[1][i]) unlike++;
-          }
+  it("draws the same classes at every state of the six recorded runs, and the same most likely ones", async () => {
+    let [drawn, different, previewed, unlike] = [0, 0, 0, 0];
+    for (const [name, run] of Object.entries(runs)) {
+      const { numEmbeddings, latentWidth, latentHeight } = onHost.info;
+      const pixels = latentWidth * latentHeight;
+      const images = run.prompts.length * run.num_images_per_prompt;
+      const states = integers(`run.${name}.latents`);
+      const checkpoint = new DiffusersCheckpoint(TINY_CHECKPOINT);
+      const scheduler = new VQDiffusionScheduler(checkpoint.scheduler);
+      for (let step = 0; step < Math.min(run.num_inference_steps, 100); step += 1) {
+        const image = step % images;
+        const before =
+          step === 0
+            ? new Uint16Array(pixels).fill(numEmbeddings)
+            : Uint16Array.from(
+                states.subarray(
+                  ((step - 1) * images + image) * pixels,
+                  ((step - 1) * images + image + 1) * pixels,
+                ),
+              );
+        const text = run.prompts[Math.floor(image / run.num_images_per_prompt)] ?? "";
+        const [wanted, found] = await slotsOf(text, {
+          tokens: before,
+          stepIndex: step,
+          image,
+          numInferenceSteps: run.num_inference_steps,
+          guidanceScale: run.guidance_scale,
+          truncationRate: run.truncation_rate,
+          scheduler,
+        });
+        const likely = [new Uint16Array(pixels), new Uint16Array(pixels)] as const;
+        await onHost.stepSlots([withPreview(wanted, likely[0])]);
+        await onDevice.stepSlots([withPreview(found, likely[1])]);
+        for (let i = 0; i < pixels; i++) {
+          if (wanted.tokens[i] !== before[i] || found.tokens[i] !== before[i]) drawn++;
+          if (wanted.tokens[i] !== found.tokens[i]) different++;
+          previewed++;
+          if (likely[0][i] !== likely[1][i]) unlike++;
         }
       }
-      expect(drawn).toBeGreaterThan(600);
-      // Ties are counted, and none is known in these runs.
-      expect({ different, unlike, previewed: previewed > 8_000 }).toEqual({
-        different: 0,
-        unlike: 0,
-        previewed: true,
-      });
-    },
-    TIMEOUT_MS,
-  );
+    }
+    expect(drawn).toBeGreaterThan(600);
+    // Ties are counted, and none is known in these runs.
+    expect({ different, unlike, previewed: previewed > 8_000 }).toEqual({
+      different: 0,
+      unlike: 0,
+      previewed: true,
+    });
+  });
 
   it.each([
     { order: "confidence", truncationRate: 0.9, temperature: 0.8 },
@@ -214,26 +208,22 @@ describe("100,000 random pixels", () => {
   const PIXELS = 2_000;
   const CLASSES = 97;
 
-  it(
-    "get the sampler's classes, but for ties within rounding",
-    async () => {
-      const path = join(await temporaryFolder(), "draw.onnx");
-      const graph = new GraphBuilder("draw", path);
-      drawClasses(graph, graph.input("log_probs", "float32", ["batch", "asked", CLASSES]), CLASSES);
-      graph.finish();
-      const session = await Session.create(path, { provider: "cpu", threads: 1 });
-      const seed = randomInt(2 ** 31);
-      let different = 0;
-      try {
-        for (let pass = 0; pass < PASSES; pass++) different += await comparePass(session, seed + pass);
-      } finally {
-        await session.release();
-      }
-      // fp32 knows a cumulative sum to about 1e-6, so one pixel in 10,000 is far more than ties can account for.
-      expect(different, `seed ${seed}`).toBeLessThanOrEqual(10);
-    },
-    TIMEOUT_MS,
-  );
+  it("get the sampler's classes, but for ties within rounding", async () => {
+    const path = join(await temporaryFolder(), "draw.onnx");
+    const graph = new GraphBuilder("draw", path);
+    drawClasses(graph, graph.input("log_probs", "float32", ["batch", "asked", CLASSES]), CLASSES);
+    graph.finish();
+    const session = await Session.create(path, { provider: "cpu", threads: 1 });
+    const seed = randomInt(2 ** 31);
+    let different = 0;
+    try {
+      for (let pass = 0; pass < PASSES; pass++) different += await comparePass(session, seed + pass);
+    } finally {
+      await session.release();
+    }
+    // fp32 knows a cumulative sum to about 1e-6, so one pixel in 10,000 is far more than ties can account for.
+    expect(different, `seed ${seed}`).toBeLessThanOrEqual(10);
+  });
 
   /** How many pixels get another class than from the sampler. All settings depend on `seed`. */
   async function comparePass(session: Session, seed: number): Promise<number> {

@@ -12,7 +12,6 @@ import { VQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/schedul
 import { stepsSpared } from "../../gpu-worker/pipeline/sampling/start.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
-const TIMEOUT_MS = 120_000;
 const STEPS = 6;
 
 const SAMPLERS: [string, Partial<CallOptions>][] = [
@@ -121,7 +120,7 @@ describe.each([
       drawsOnDevice: false,
     },
   ],
-])("on the %s checkpoint", { timeout: TIMEOUT_MS }, (_, { dir, masks, samplers, drawsOnDevice }) => {
+])("on the %s checkpoint", (_, { dir, masks, samplers, drawsOnDevice }) => {
   let pipeline: VQDiffusionPipeline;
   let image: RgbImage;
   let encoded: Uint16Array;
@@ -129,7 +128,7 @@ describe.each([
     pipeline = await load(dir, drawsOnDevice);
     image = picture(pipeline.info.imageWidth, pipeline.info.imageHeight);
     encoded = await pipeline.encodeImage(image);
-  }, TIMEOUT_MS);
+  });
   afterAll(() => pipeline.release());
 
   const call = (options: Partial<CallOptions>) =>

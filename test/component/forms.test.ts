@@ -14,7 +14,6 @@ import { floatData, floatTensor, Session } from "../../gpu-worker/runtime/sessio
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 import { vulkanDriver } from "../support/vulkan.ts";
 
-const TIMEOUT_MS = 300_000;
 const values = (length: number) =>
   array(float({ min: -4, max: 4, noNaN: true, noDefaultInfinity: true }), {
     minLength: length,
@@ -82,50 +81,42 @@ it("has a name for each form and provider, and refuses int8 on GPUs", () => {
 const LIMITS = { none: 1e-4, fp16: 0.01, w8a16: 0.05, w4a16: 0.6 };
 
 describe("tiny", () => {
-  it.each(GPU_QUANTIZATIONS)(
-    "in %s with a graph that draws stays near fp32",
-    async (quantization) => {
-      const cacheDir = await temporaryFolder();
-      const exact = await VQDiffusionPipeline.fromPretrained(TINY_CHECKPOINT, { cacheDir });
-      const options = { cacheDir, quantization, drawsOnDevice: true };
-      const rounded = await VQDiffusionPipeline.fromPretrained(TINY_CHECKPOINT, options);
-      try {
-        expect(rounded.info.numericsId).not.toBe(exact.info.numericsId);
-        const { error, likelyKept } = await distance(exact, rounded);
-        expect(error).toBeLessThan(LIMITS[quantization]);
-        if (quantization !== "w4a16") expect(likelyKept).toBeGreaterThan(0.95);
-      } finally {
-        await exact.release();
-        await rounded.release();
-      }
-    },
-    TIMEOUT_MS,
-  );
+  it.each(GPU_QUANTIZATIONS)("in %s with a graph that draws stays near fp32", async (quantization) => {
+    const cacheDir = await temporaryFolder();
+    const exact = await VQDiffusionPipeline.fromPretrained(TINY_CHECKPOINT, { cacheDir });
+    const options = { cacheDir, quantization, drawsOnDevice: true };
+    const rounded = await VQDiffusionPipeline.fromPretrained(TINY_CHECKPOINT, options);
+    try {
+      expect(rounded.info.numericsId).not.toBe(exact.info.numericsId);
+      const { error, likelyKept } = await distance(exact, rounded);
+      expect(error).toBeLessThan(LIMITS[quantization]);
+      if (quantization !== "w4a16") expect(likelyKept).toBeGreaterThan(0.95);
+    } finally {
+      await exact.release();
+      await rounded.release();
+    }
+  });
 });
 
 describe("the bundled model", () => {
   // Its other forms are compared by test/bench/quantization.ts.
-  it(
-    "is nearer to fp32 in w8a16 than in int8, which rounds activations, too",
-    async () => {
-      const options = { cacheDir: await temporaryFolder() };
-      const exact = await VQDiffusionPipeline.fromPretrained(BUNDLED_MODEL, options);
-      const form = { ...options, quantization: "w8a16", drawsOnDevice: true } as const;
-      const w8a16 = await VQDiffusionPipeline.fromPretrained(BUNDLED_MODEL, form);
-      const int8 = await VQDiffusionPipeline.fromPretrained(BUNDLED_MODEL, {
-        ...options,
-        quantization: "int8",
-      });
-      try {
-        const [near, far] = [await distance(exact, w8a16), await distance(exact, int8)];
-        expect(near.error).toBeLessThan(0.75 * far.error);
-        expect(near.likelyKept).toBeGreaterThan(Math.max(0.95, far.likelyKept));
-      } finally {
-        await Promise.all([exact, w8a16, int8].map((pipeline) => pipeline.release()));
-      }
-    },
-    TIMEOUT_MS,
-  );
+  it("is nearer to fp32 in w8a16 than in int8, which rounds activations, too", async () => {
+    const options = { cacheDir: await temporaryFolder() };
+    const exact = await VQDiffusionPipeline.fromPretrained(BUNDLED_MODEL, options);
+    const form = { ...options, quantization: "w8a16", drawsOnDevice: true } as const;
+    const w8a16 = await VQDiffusionPipeline.fromPretrained(BUNDLED_MODEL, form);
+    const int8 = await VQDiffusionPipeline.fromPretrained(BUNDLED_MODEL, {
+      ...options,
+      quantization: "int8",
+    });
+    try {
+      const [near, far] = [await distance(exact, w8a16), await distance(exact, int8)];
+      expect(near.error).toBeLessThan(0.75 * far.error);
+      expect(near.likelyKept).toBeGreaterThan(Math.max(0.95, far.likelyKept));
+    } finally {
+      await Promise.all([exact, w8a16, int8].map((pipeline) => pipeline.release()));
+    }
+  });
 });
 
 /** Mean error of log p, weighted by p, and the share of pixels whose most likely class is the same, at the first step. */
@@ -150,29 +141,27 @@ async function distance(exact: VQDiffusionPipeline, rounded: VQDiffusionPipeline
 }
 
 describe("on WebGPU", () => {
-  it(
-    "computes tiny in its default form within the form's limits, if the driver has fp16",
-    async ({ skip }) => {
-      const { driver, missing } = vulkanDriver();
-      skip(missing !== undefined, missing);
-      const cache = await temporaryFolder();
-      const vectors = join(TINY_CHECKPOINT, "..", "vectors.json");
-      const cli = join(import.meta.dirname, "..", "..", "gpu-worker", "cli.ts");
-      const args = ["parity", "--cache", cache, "--checkpoint", TINY_CHECKPOINT, "--vectors", vectors];
-      const child = spawn(
-        process.execPath,
-        [cli, ...args, "--provider", "webgpu", "--quantization", "w8a16", "--runs", "batch_cfg"],
-        { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, VK_ICD_FILENAMES: driver } },
-      );
-      const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)]);
-      skip(stderr.includes("device does not support it"), "the driver has no fp16");
-      const report = JSON.parse(stdout) as {
-        pass: boolean;
-        stages: Record<string, { pass: boolean } | null>;
-      };
-      expect(report).toMatchObject({ provider: "webgpu", quantization: "w8a16", pass: true });
-      expect(report.stages["transformer"]).not.toBeNull();
-    },
-    TIMEOUT_MS,
-  );
+  it("computes tiny in its default form within the form's limits, if the driver has fp16", async ({
+    skip,
+  }) => {
+    const { driver, missing } = vulkanDriver();
+    skip(missing !== undefined, missing);
+    const cache = await temporaryFolder();
+    const vectors = join(TINY_CHECKPOINT, "..", "vectors.json");
+    const cli = join(import.meta.dirname, "..", "..", "gpu-worker", "cli.ts");
+    const args = ["parity", "--cache", cache, "--checkpoint", TINY_CHECKPOINT, "--vectors", vectors];
+    const child = spawn(
+      process.execPath,
+      [cli, ...args, "--provider", "webgpu", "--quantization", "w8a16", "--runs", "batch_cfg"],
+      { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, VK_ICD_FILENAMES: driver } },
+    );
+    const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)]);
+    skip(stderr.includes("device does not support it"), "the driver has no fp16");
+    const report = JSON.parse(stdout) as {
+      pass: boolean;
+      stages: Record<string, { pass: boolean } | null>;
+    };
+    expect(report).toMatchObject({ provider: "webgpu", quantization: "w8a16", pass: true });
+    expect(report.stages["transformer"]).not.toBeNull();
+  });
 });

@@ -162,5 +162,5 @@ describe("on WebGPU", () => {
     const report = JSON.parse(stdout) as ParityReport;
     expect(report).toMatchObject({ provider: "webgpu", pass: true });
     expect(Object.keys(report.runs)).toEqual(runs);
-  }, 300_000);
+  }, 600_000);
 });

@@ -11,9 +11,8 @@ const CHECKPOINTS = { tiny: TINY_CHECKPOINT, bundled: BUNDLED_MODEL };
 const PROMPTS = ["grinning face, flat style", "red apple", "a cat on the moon", ""];
 
 // Generous, because the bundled model keeps all cores busy, and so may other tests.
-const TIMEOUT_MS = 60_000;
 
-describe.each(Object.entries(CHECKPOINTS))("on the %s checkpoint", { timeout: TIMEOUT_MS }, (_, dir) => {
+describe.each(Object.entries(CHECKPOINTS))("on the %s checkpoint", (_, dir) => {
   let pipeline: VQDiffusionPipeline;
   beforeAll(async () => {
     // Two threads, because how work is split between them must not show either.
@@ -21,7 +20,7 @@ describe.each(Object.entries(CHECKPOINTS))("on the %s checkpoint", { timeout: TI
       threads: 2,
       cacheDir: await temporaryFolder(),
     });
-  }, TIMEOUT_MS);
+  });
   afterAll(() => pipeline.release());
 
   /** Slots that differ in all that slots can differ in, the step they are at included. */

@@ -156,7 +156,7 @@ describe.each([
     } finally {
       await Promise.all([exact.release(), rounded.release()]);
     }
-  }, 120_000);
+  });
 });
 
 /** Two unrelated runs agree in far fewer tokens; docs/quantization.md has the measured figures. */

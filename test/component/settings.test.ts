@@ -16,8 +16,7 @@ const development = edge.filter(({ value }) => value !== undefined);
 
 it("is what infra/settings.ts makes of the code; if not, run: npx node infra/settings.ts", async () => {
   expect(page).toBe(await settingsPage());
-  // It asks twelve commands for their help.
-}, 180_000);
+});
 
 it("has every variable of the project that any file names", () => {
   // Names of streams, and what tests say to the processes that they start.
