@@ -61,8 +61,8 @@ export const modelManifestSchema = z
     latentWidth: z.int().min(1),
     imageHeight: z.int().min(1),
     imageWidth: z.int().min(1),
-    /** What a prompt is: a text, or the name or label of a class, for which `tokenizer` has one id [text]. */
-    conditioning: z.enum(["text", "class"]).optional(),
+    /** What a prompt is: a text, the name or label of a class, or nothing; `tokenizer` has one id for the latter two [text]. */
+    conditioning: z.enum(["text", "class", "none"]).optional(),
     tokenizer: z.strictObject({
       /** SHA-256 of the vocabulary, hex. One that is not CLIP's comes with the manifest (tokenizer/announcement.ts). */
       mergesSha256: z.string().regex(VERSION_PATTERN),
@@ -85,10 +85,13 @@ export const modelManifestSchema = z
     /** Unix time in ms by the worker's clock; hubs use the broker's clock. */
     announcedAt: z.int().min(0).max(MAX_DATE_MS),
   })
-  .refine(({ conditioning, tokenizer }) => (tokenizer.maxLength === 1) === (conditioning === "class"), {
-    message: "must be 1 for a model conditioned by class, else 2 or more",
-    path: ["tokenizer", "maxLength"],
-  })
+  .refine(
+    ({ conditioning = "text", tokenizer }) => (tokenizer.maxLength === 1) === (conditioning !== "text"),
+    {
+      message: "must be 2 or more for a model conditioned by text, else 1",
+      path: ["tokenizer", "maxLength"],
+    },
+  )
   .refine((model) => model.latentHeight * model.latentWidth <= MAX_LATENT_PIXELS, {
     message: `must have at most ${MAX_LATENT_PIXELS} latent pixels`,
     path: ["latentHeight"],

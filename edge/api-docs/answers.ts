@@ -229,6 +229,9 @@ export const modelSchema = z
         note: z.string().nullable().describe("How to prompt it."),
       })
       .describe("What its makers say to those who use it: plain text, from the checkpoint's README.md."),
+    conditioning: z
+      .enum(["text", "class", "none"])
+      .describe("What its prompts are: texts, names or labels of classes, or nothing."),
     defaults: z.strictObject({
       guidance_scale: z.number().describe("Used where a request does not set it."),
     }),

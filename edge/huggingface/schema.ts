@@ -9,10 +9,8 @@ const { width, height } = predictionInputSchema.shape;
 export const textToImageSchema = z.strictObject({
   inputs: z
     .string()
-    .refine((text) => text.trim() !== "", "must not be empty")
-    .openapi({ pattern: String.raw`\S` })
     .describe(
-      "What the image should show; or, with `parameters.prompt`, an image to start from, in base64 or as a data URL.",
+      "What the image should show, which is empty only for a model that is not conditioned; or, with `parameters.prompt`, an image to start from, in base64 or as a data URL.",
     ),
   parameters: z
     .strictObject({

@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { ImageFormat } from "@vqd/shared/job.ts";
+import { MAX_PROMPT_CHARS } from "@vqd/shared/limits.ts";
 import { fileKey } from "../hub/storage/files.ts";
 import { readJsonWithFiles } from "../http/body/body.ts";
 import { submissionOf } from "../http/submission.ts";
@@ -17,7 +18,7 @@ import type { Beginning } from "../service/inputs/beginning.ts";
 import { type FieldPath, refuser } from "../service/complete-input.ts";
 import { listModels, resolveModel } from "../service/models.ts";
 import { checkImages, failureOf } from "../service/outcome.ts";
-import { type PredictionInput, promptText } from "../service/schemas.ts";
+import type { PredictionInput } from "../service/schemas.ts";
 import { submitPrediction } from "../service/submit.ts";
 import type { AnnouncedModel } from "../tokenizer/announced.ts";
 import { type TextToImage, textToImageSchema } from "./schema.ts";
@@ -62,7 +63,7 @@ const pathsOf =
   (field) =>
     field === (isEdit ? "image" : "prompt") ? "inputs" : `parameters.${field}`;
 
-const textSchema = z.object({ inputs: promptText });
+const textSchema = z.object({ inputs: z.string().max(MAX_PROMPT_CHARS) });
 
 /** The input of either task. Throws a VqdError (invalid_input). */
 function toPredictionInput(body: TextToImage, format: ImageFormat): PredictionInput {

@@ -1,7 +1,7 @@
 // The body of an image request in OpenAI's dialect: it validates requests and describes them in the OpenAPI document.
 
 import { z } from "@hono/zod-openapi";
-import { MAX_IMAGES } from "@vqd/shared/limits.ts";
+import { MAX_IMAGES, MAX_PROMPT_CHARS } from "@vqd/shared/limits.ts";
 import { startFields } from "../service/inputs/fields.ts";
 import { FORMAT_NAMES, integer, priority, promptText, sampling } from "../service/schemas.ts";
 
@@ -37,8 +37,16 @@ const ignored = (...values: [string, ...string[]]) =>
 /** The fields that `ignored` describes. */
 const IGNORED = ["style", "moderation", "complexity", "input_fidelity"] as const;
 
+/** Whether it may be empty depends on the model. OpenAI's clients always send one. */
+const prompt = z
+  .string()
+  .max(MAX_PROMPT_CHARS)
+  .describe(
+    "What the image should show. A model that is not conditioned takes only an empty one; others take no empty one.",
+  );
+
 export const generateImagesSchema = z.strictObject({
-  prompt: promptText,
+  prompt: prompt.nullish(),
   model: z
     .string()
     .min(1)
@@ -101,21 +109,20 @@ const { strength, feather } = startFields;
 
 /** The fields of an edit; its files are beside them. */
 export const editImagesSchema = generateImagesSchema.extend({
+  prompt,
   strength,
   feather,
   input_fidelity: ignored("high", "low"),
 });
 
-const { stream: _, partial_images: __, prompt, ...shared } = generateImagesSchema.shape;
+const { stream: _, partial_images: __, ...shared } = generateImagesSchema.shape;
 
 /** The fields of a variation. OpenAI's have no prompt. */
-export const variationSchema = z.strictObject({ ...shared, prompt: prompt.nullish(), strength });
+export const variationSchema = z.strictObject({ ...shared, prompt: promptText.nullish(), strength });
 
 /** What the requests have in common. */
-export type ImageRequest = Omit<GenerateImages, "prompt"> &
-  Partial<Pick<z.infer<typeof editImagesSchema>, "input_fidelity" | "strength" | "feather">> & {
-    readonly prompt?: string | null | undefined;
-  };
+export type ImageRequest = GenerateImages &
+  Partial<Pick<z.infer<typeof editImagesSchema>, "input_fidelity" | "strength" | "feather">>;
 
 /** Models of OpenAI's API that answer with URLs unless told otherwise; others, with the images themselves. */
 const URLS_BY_DEFAULT = /^dall-e-/;

@@ -45,6 +45,8 @@ export const viewVersion = (model: ModelManifest) => ({
   openapi_schema: openapiSchema(model),
 });
 
+const KINDS = { text: "", class: " by class", none: " without a prompt" } as const;
+
 function viewModel(model: ModelManifest, origin: string) {
   const [owner = "", name = ""] = model.name.split("/");
   return {
@@ -57,7 +59,7 @@ function viewModel(model: ModelManifest, origin: string) {
     url: modelUrl(origin, model.name),
     owner,
     name,
-    description: `VQ-Diffusion${model.conditioning === "class" ? " by class" : ""}, ${model.imageWidth}x${model.imageHeight} pixels`,
+    description: `VQ-Diffusion${KINDS[model.conditioning ?? "text"]}, ${model.imageWidth}x${model.imageHeight} pixels`,
     visibility: "public",
     is_official: false,
     run_count: 0,
@@ -68,11 +70,12 @@ function viewModel(model: ModelManifest, origin: string) {
       presets: model.card?.presets ?? PRESET_NAMES,
       note: model.card?.note ?? null,
     },
+    conditioning: model.conditioning ?? "text",
     // Useful to know before asking for an image
     defaults: { guidance_scale: model.defaults?.guidanceScale ?? DEFAULTS.guidanceScale },
     limits: {
       max_inference_steps: model.numTrainTimesteps,
-      max_prompt_tokens: model.tokenizer.maxLength,
+      max_prompt_tokens: model.conditioning === "none" ? 0 : model.tokenizer.maxLength,
       image_width: model.imageWidth,
       image_height: model.imageHeight,
       latent_width: model.latentWidth,

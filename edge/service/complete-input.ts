@@ -14,6 +14,7 @@ import {
 import { type JsonSeed, parseSeed, toJsonSeed } from "@vqd/shared/sampling/seed.ts";
 import { invalidInput } from "../http/body/validation.ts";
 import { isDecoding, type Refuse } from "./inputs/check.ts";
+import { promptOf } from "./inputs/prompt.ts";
 import { isOwnSize, outputSizeOf } from "./output-size.ts";
 import { BEST_QUALITY, DEFAULTS, outputFormatOf, type PredictionInput } from "./schemas.ts";
 
@@ -28,6 +29,8 @@ export interface CompletionOptions {
   readonly mayEmbed: boolean;
   /** Number of images that it starts from, if one or as many are to be made. */
   readonly startImages: number;
+  /** Whether it starts from images at all. */
+  readonly starts: boolean;
 }
 
 /** Settings of a run that only decodes: none of them has an effect. */
@@ -91,9 +94,10 @@ export function completeInput(
 function completeRun(
   input: PredictionInput,
   model: ModelManifest,
-  { pathOf, mayEmbed, startImages }: CompletionOptions,
+  { pathOf, mayEmbed, startImages, starts }: CompletionOptions,
 ) {
   const refuse = refuser(pathOf);
+  const prompt = promptOf(input, model, starts, refuse);
   const preset = PRESETS[input.preset ?? DEFAULTS.preset];
   const steps = input.num_inference_steps ?? Math.min(preset.numInferenceSteps, model.numTrainTimesteps);
   if (steps > model.numTrainTimesteps) {
@@ -119,7 +123,6 @@ function completeRun(
   const conflict = samplerConflict(sampler, (field) => SAMPLER_FIELDS[field]);
   if (conflict !== undefined) refuse(SAMPLER_FIELDS[conflict.field], conflict.reason);
 
-  const prompt = input.prompt ?? null;
   const usual = model.defaults?.guidanceScale ?? DEFAULTS.guidanceScale;
   const given = input.guidance_scale ?? (prompt === null ? MIN_GUIDANCE_SCALE : usual);
   if (prompt === null && given > MIN_GUIDANCE_SCALE)
@@ -163,7 +166,7 @@ function completeFiles(
     mayEmbed,
     images,
     previews,
-  }: Omit<CompletionOptions, "startImages"> & { images: number; previews: number },
+  }: Omit<CompletionOptions, "startImages" | "starts"> & { images: number; previews: number },
 ) {
   const refuse = refuser(pathOf);
   const size = outputSizeOf(input, model, refuse);

@@ -184,7 +184,7 @@ export const predictionInputSchema = z.strictObject({
     .union([promptText, z.array(promptText).min(1).max(MAX_IMAGES)], "must be a string or a list of strings")
     .nullish()
     .describe(
-      "What the image should show; a list makes images for each prompt. Required, unless `image`, `tokens` or `from` is given.",
+      "What the image should show; a list makes images for each prompt. Required, unless `image`, `tokens` or `from` is given; a model by class takes a name or label, one that is not conditioned takes no prompt.",
     ),
   ...startFields,
   ...sampling,

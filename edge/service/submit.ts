@@ -1,7 +1,6 @@
 // From validated input to a dispatched prediction: token ids and the job.
 
 import type { ApiKey } from "@vqd/shared/api-key.ts";
-import { UnknownClassError } from "@vqd/shared/tokenizer/class-labels.ts";
 import { encodeJob } from "@vqd/shared/codec.ts";
 import { newCapability, newPredictionId } from "@vqd/shared/ids.ts";
 import type { Job } from "@vqd/shared/job.ts";
@@ -9,7 +8,6 @@ import type { ModelManifest } from "@vqd/shared/model.ts";
 import type { AnnouncedModel } from "../tokenizer/announced.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
-import type { PaddedTokens } from "@vqd/shared/tokenizer/clip.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import type { Config } from "../config.ts";
 import { completeInput, type FieldPath, refuser } from "./complete-input.ts";
@@ -22,8 +20,8 @@ import { unwrap } from "../prediction/hub-result.ts";
 import type { RateState } from "../prediction/rate-state.ts";
 import { isOwnSize, type OutputSize } from "./output-size.ts";
 import { BEST_QUALITY, type PredictionInput } from "./schemas.ts";
+import { encodePrompts } from "./prompts.ts";
 import { tokenizerOf } from "../tokenizer/cache.ts";
-import { invalidInput } from "../http/body/validation.ts";
 
 export interface Submission {
   readonly input: PredictionInput;
@@ -58,20 +56,6 @@ function priorityOf({ priority, apiKey }: Submission): Priority {
   throw new VqdError("forbidden", `priority ${message}`, { errors: [{ path: "priority", message }] });
 }
 
-/** Throws a VqdError (invalid_input) if any of the tokenized prompts has been truncated. */
-function refuseTooLong(
-  prompts: readonly { readonly path: string; readonly tokenCount: number; readonly truncated: boolean }[],
-  { name, tokenizer }: ModelManifest,
-): void {
-  const errors = prompts
-    .filter(({ truncated }) => truncated)
-    .map(({ path, tokenCount }) => ({
-      path,
-      message: `has ${tokenCount} tokens, with those for begin and end; ${name} reads ${tokenizer.maxLength}`,
-    }));
-  if (errors.length > 0) throw invalidInput(errors);
-}
-
 /** The job's size of the files, unless it is the model's own. */
 function outputSize(size: OutputSize, model: ModelManifest): Pick<Job, "outputSize"> {
   const { width, height } = size;
@@ -99,39 +83,21 @@ export async function submitPrediction(
   const priority = priorityOf(submission);
   const asked = fork === undefined ? submission.input : forkedInput(submission.input, fork, refuser(pathOf));
   const startImages = fork?.images ?? beginning.tokens?.images ?? 1;
-  const completed = completeInput(asked, model, { pathOf, mayEmbed: config.embedSettings, startImages });
+  const completed = completeInput(asked, model, {
+    pathOf,
+    mayEmbed: config.embedSettings,
+    startImages,
+    starts: fork !== undefined || beginning.image !== undefined || beginning.tokens !== undefined,
+  });
   const { settings: input } = completed;
   const start =
     fork === undefined
       ? startOfInput(asked, beginning)
       : startOfFork(fork, { ...asked, ...input }, beginning.mask);
   const inputCapability = newCapability();
-  const padding = model.tokenizer;
   const shard = hubs.shardOfKey(keyName);
-  const tokenizer = await tokenizerOf(model, (id) => hubs.ofShard(shard).tokenizer(id));
-  const isList = Array.isArray(input.prompt);
-  const promptPath = (i: number): string => `${pathOf("prompt")}${isList ? `.${i}` : ""}`;
-  const encode = (text: string, path: string): PaddedTokens => {
-    try {
-      return tokenizer.encodePadded(text, padding);
-    } catch (error) {
-      if (!(error instanceof UnknownClassError)) throw error;
-      throw invalidInput([{ path, message: error.message }]);
-    }
-  };
-  const prompts = [input.prompt ?? ""].flat().map((prompt, i) => encode(prompt, promptPath(i)));
-  // Without one the model uses its own unconditional embedding.
-  const negative =
-    input.negative_prompt === null ? null : encode(input.negative_prompt, pathOf("negative_prompt"));
-  if (input.prompt_too_long === "error") {
-    refuseTooLong(
-      [
-        ...prompts.map((prompt, i) => ({ ...prompt, path: promptPath(i) })),
-        ...(negative === null ? [] : [{ ...negative, path: pathOf("negative_prompt") }]),
-      ],
-      model,
-    );
-  }
+  const load = () => tokenizerOf(model, (id) => hubs.ofShard(shard).tokenizer(id));
+  const encoded = await encodePrompts(input, model, load, pathOf);
 
   const createdAt = Date.now();
   const job: Job = {
@@ -142,8 +108,8 @@ export async function submitPrediction(
     version: model.version,
     createdAt,
     deadlineAt: createdAt + config.queueTimeoutMs + config.runTimeoutMs,
-    prompts: prompts.map(({ ids }) => ids),
-    negativePrompt: negative?.ids ?? null,
+    prompts: encoded.prompts,
+    negativePrompt: encoded.negative,
     numInferenceSteps: input.num_inference_steps,
     guidanceScale: input.guidance_scale,
     truncationRate: input.truncation_rate,
@@ -174,10 +140,8 @@ export async function submitPrediction(
     }),
     inputCapability,
     inputFiles: start?.files ?? [],
-    promptTokens: input.prompt === null ? 0 : prompts.reduce((sum, { tokenCount }) => sum + tokenCount, 0),
-    promptTruncated: [...prompts, ...(negative === null ? [] : [negative])].some(
-      ({ truncated }) => truncated,
-    ),
+    promptTokens: encoded.tokens,
+    promptTruncated: encoded.truncated,
     fileCapability: newCapability(),
     streamCapability: newCapability(),
     queueTimeoutMs: config.queueTimeoutMs,

@@ -38,9 +38,10 @@ function classReader(labels: ClassLabels): ClipTokenizer {
   return { encode, encodePadded: (text) => ({ ids: encode(text), tokenCount: 1, truncated: false }) };
 }
 
-/** Whether CLIP's own tokenizer is the model's, for workers of releases that do not announce tokenizers. */
-export const usesClip = ({ tokenizer: { mergesSha256, padTokenId } }: ModelManifest): boolean =>
-  mergesSha256 === CLIP_MERGES_SHA256 && padTokenId < CLIP_VOCABULARY_SIZE;
+/** Whether a model needs no announcement: it takes no prompt, or is of a worker of a release that announces no tokenizers. */
+export const needsNoTokenizer = ({ conditioning, tokenizer }: ModelManifest): boolean =>
+  conditioning === "none" ||
+  (tokenizer.mergesSha256 === CLIP_MERGES_SHA256 && tokenizer.padTokenId < CLIP_VOCABULARY_SIZE);
 
 /** Checks that a tokenizer can be built, and that its vocabulary is the manifest's. Throws as `buildTokenizer` does. */
 export async function checkTokenizer(
@@ -48,10 +49,12 @@ export async function checkTokenizer(
   announcement: Uint8Array<ArrayBuffer>,
 ): Promise<void> {
   if (announcement.length === 0) {
-    if (!usesClip(manifest))
+    if (!needsNoTokenizer(manifest))
       throw new Error("tokenizer: has another vocabulary than CLIP's, but does not announce it");
     return;
   }
+  if (manifest.conditioning === "none")
+    throw new Error("tokenizer: is announced, but the model takes no prompt");
   const decoded = await decodeAnnouncement(announcement);
   const isOfClasses = "classes" in decoded;
   if (isOfClasses !== (manifest.conditioning === "class")) {

@@ -107,11 +107,16 @@ export class DiffusersCheckpoint implements CheckpointParts {
     return this.text.tokenizer;
   }
 
-  /** What edges are told of how prompts are read. Throws a CheckpointError for a model that is not conditioned. */
+  /** What edges are told of how prompts are read; empty for a model that takes none. Throws a CheckpointError. */
   get announcement(): Uint8Array {
-    if (this.prompts.kind === "class")
-      return announceClasses(this.prompts.labels, this.folder.path(MODEL_INDEX));
-    return this.tokenizer.announcement;
+    switch (this.prompts.kind) {
+      case "text":
+        return this.prompts.tokenizer.announcement;
+      case "class":
+        return announceClasses(this.prompts.labels, this.folder.path(MODEL_INDEX));
+      case "none":
+        return new Uint8Array();
+    }
   }
 
   /** Absolute path of the folder. */

@@ -43,7 +43,7 @@ export function modelManifest(
     imageHeight: info.imageHeight,
     imageWidth: info.imageWidth,
     // Left out for edges of releases that do not know it.
-    ...(info.conditioning === "class" ? { conditioning: info.conditioning } : {}),
+    ...(info.conditioning === "text" ? {} : { conditioning: info.conditioning }),
     tokenizer: {
       mergesSha256: info.vocabularySha256,
       maxLength: info.textLength,

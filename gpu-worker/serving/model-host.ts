@@ -202,11 +202,6 @@ export class ModelHost {
     const startedAt = performance.now();
     // Known from the headers of its files, so that room can be made before it is loaded.
     const checkpoint = new DiffusersCheckpoint(source.dir);
-    if (checkpoint.prompts.kind === "none") {
-      throw new CheckpointError(checkpoint.dir, "is not conditioned, and edges require a prompt", {
-        remedy: "make its images with vqd generate",
-      });
-    }
     const parameters = checkpoint.parameters();
     await this.#makeRoom(weightBytes({ parameters, quantization }));
     const pipeline = await this.#pipeline(source);

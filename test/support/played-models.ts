@@ -15,5 +15,6 @@ export const PLAYED_MODELS = {
   inverted: { name: "vqd/inverted", version: "1c".repeat(32) },
   refused: { name: "vqd/refused", version: "1d".repeat(32) },
   classes: { name: "vqd/classes", version: "1f".repeat(32) },
+  unconditional: { name: "vqd/unconditional", version: "2a".repeat(32) },
   hostile: { name: "vqd/hostile", version: "1e".repeat(32) },
 } as const;

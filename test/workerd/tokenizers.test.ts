@@ -168,6 +168,81 @@ it("can be classes, which prompts give by name or label", async () => {
   );
 });
 
+it("can be left out, for models that take no prompt: in each dialect it is refused by name, and may be empty or absent", async () => {
+  const mergesSha256 = await sha256("");
+  const model: ModelManifest = {
+    ...manifest("unconditional", mergesSha256),
+    conditioning: "none",
+    tokenizer: { mergesSha256, maxLength: 1, padTokenId: 0 },
+    defaults: { guidanceScale: 1 },
+  };
+  await worker.announce(model);
+  const view = async () => (await call(`/v1/models/${model.name}`)).json<Record<string, unknown>>();
+  await expect.poll(view, STALE).toMatchObject({
+    conditioning: "none",
+    limits: { max_prompt_tokens: 0 },
+    defaults: { guidance_scale: 1 },
+  });
+  const create = (input: object): Promise<Response> =>
+    call("/v1/predictions", { json: { model: model.name, input } });
+  const response = await create({ seed: 7 });
+  expect(response.status).toBe(201);
+  const { id, input } = await response.json<{ id: string; input: object }>();
+  expect(input).toMatchObject({ prompt: null, negative_prompt: null, guidance_scale: 1, seed: 7 });
+  expect(await worker.take({ id }, model)).toMatchObject({
+    prompts: [[0]],
+    negativePrompt: null,
+    guidanceScale: 1,
+  });
+  // What a prediction says of its input can be sent again, and its first state can be continued.
+  for (const again of [input, { from: { prediction: id, step: 0 } }]) {
+    const repeated = await create(again);
+    expect(repeated.status).toBe(201);
+    const created = await repeated.json<{ id: string }>();
+    expect(await worker.take(created, model)).toMatchObject({ prompts: [[0]], seed: 7 });
+    await call(`/v1/predictions/${created.id}/cancel`, { method: "POST" });
+  }
+  await call(`/v1/predictions/${id}/cancel`, { method: "POST" });
+
+  const message = `must be omitted: ${model.name} takes no prompt`;
+  const errorsOf = async (answer: Response): Promise<unknown> => {
+    expect(answer.status).toBe(422);
+    return (await answer.json<{ errors: unknown }>()).errors;
+  };
+  expect(await errorsOf(await create({ prompt: "fox" }))).toEqual([{ path: "input.prompt", message }]);
+  expect(await errorsOf(await create({ prompt: ["fox"] }))).toEqual([{ path: "input.prompt", message }]);
+  expect(await errorsOf(await create({ negative_prompt: "fox" }))).toEqual([
+    { path: "input.negative_prompt", message },
+  ]);
+  expect(await errorsOf(await create({ guidance_scale: 2 }))).toMatchObject([
+    { path: "input.guidance_scale" },
+  ]);
+
+  const openai = (body: object): Promise<Response> =>
+    call("/v1/images/generations", { json: { model: model.name, ...body } });
+  const refused = await openai({ prompt: "fox" });
+  expect(refused.status).toBe(400);
+  expect(await refused.json()).toMatchObject({ error: { param: "prompt", message: `prompt ${message}` } });
+  const huggingface = await call(`/models/${model.name}`, { json: { inputs: "fox" } });
+  expect(huggingface.status).toBe(422);
+  expect(await huggingface.json()).toMatchObject({ error: `inputs ${message}` });
+
+  // And models with prompts need them.
+  const needs = async (body: object): Promise<unknown> =>
+    (await call("/v1/images/generations", { json: { model: MODEL.name, ...body } })).json();
+  expect(await needs({})).toMatchObject({ error: { param: "prompt", message: "prompt is required" } });
+  expect(await needs({ prompt: " " })).toMatchObject({
+    error: { param: "prompt", message: "prompt must not be empty" },
+  });
+  const empty = await call(`/models/${MODEL.name}`, { json: { inputs: "" } });
+  expect(await empty.json()).toMatchObject({ error: "inputs must not be empty" });
+
+  await expect(checkTokenizer(model, await compress(announcementJson(OWN, false)))).rejects.toThrow(
+    "is announced, but the model takes no prompt",
+  );
+  await expect(checkTokenizer(model, new Uint8Array())).resolves.toBeUndefined();
+});
+
 const clipWith = (...addedTokens: unknown[]): string =>
   JSON.stringify({
     ...(JSON.parse(announcementJson(CLIP, true)) as object),

@@ -6,7 +6,7 @@ import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { type ModelManifest, modelKey, modelManifestSchema } from "@vqd/shared/model.ts";
 import { modelKeyOf, MODELS_FILTER, modelSubject, STREAMS } from "@vqd/shared/subjects.ts";
 import { sha256Hex } from "../../util/bytes.ts";
-import { type AnnouncedModel, checkTokenizer, usesClip } from "../../tokenizer/announced.ts";
+import { type AnnouncedModel, checkTokenizer, needsNoTokenizer } from "../../tokenizer/announced.ts";
 import type { HubMetrics } from "../metrics.ts";
 import type { NatsSession } from "./session.ts";
 
@@ -50,7 +50,7 @@ export class ModelRegistry {
       // An earlier release may have stored a manifest that this one rejects.
       const { data } = modelManifestSchema.safeParse(JSON.parse(manifest));
       if (data === undefined || modelKey(data) !== key) continue;
-      if (tokenizerId !== null || usesClip(data)) this.#models.set(key, { ...data, tokenizerId });
+      if (tokenizerId !== null || needsNoTokenizer(data)) this.#models.set(key, { ...data, tokenizerId });
     }
   }
 

@@ -20,7 +20,7 @@ function read() {
   try {
     const entries = JSON.parse(localStorage.getItem(KEY) ?? "[]");
     return Array.isArray(entries)
-      ? entries.filter((entry) => typeof entry?.settings?.prompt === "string")
+      ? entries.filter((entry) => typeof entry?.model === "string" && entry.settings instanceof Object)
       : [];
   } catch {
     return [];
@@ -59,7 +59,7 @@ export function createHistory(onChosen) {
     section.hidden = entries.length === 0;
     list.replaceChildren(
       ...entries.map((entry) => {
-        const prompt = String(entry.settings["prompt"]);
+        const prompt = String(entry.settings["prompt"] ?? entry.model);
         const button = make(
           "button",
           { type: "button" },

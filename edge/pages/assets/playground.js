@@ -169,7 +169,8 @@ async function run({ model, input, start }) {
     });
     cancelUrl = created.urls.cancel;
     cancelButton.disabled = false;
-    stage.start({ images: created.metrics.image_count, prompt: String(created.input.prompt ?? "Variation") });
+    const nameless = "image" in start ? "Variation" : created.model;
+    stage.start({ images: created.metrics.image_count, prompt: String(created.input.prompt ?? nameless) });
     stage.say(`Waiting for a worker…${placeInQueue(created)}`);
     stage.announce("Waiting for a worker");
     const settings = withoutDefaults(created.input);
@@ -183,7 +184,7 @@ async function run({ model, input, start }) {
       const files = ended.output.map(local);
       result.file = files[0];
       byId("start-here", HTMLElement).hidden = false;
-      if (typeof settings["prompt"] === "string")
+      if (typeof settings["prompt"] === "string" || Object.keys(start).length === 0)
         past.add({ id: ended.id, model: ended.model, settings, files, thumbnail: thumbnailOf(image) });
     }
   } catch (error) {
@@ -282,7 +283,7 @@ const past = createHistory(({ model, settings, files, thumbnail }) => {
   clearErrors();
   writeSettings({ ...settings, model });
   show(model, settings);
-  stage.start({ images: files.length, prompt: String(settings["prompt"]) });
+  stage.start({ images: files.length, prompt: String(settings["prompt"] ?? model) });
   stage.finish(`From the history · seed ${String(settings[seedOf(settings)])}`);
   for (const [i, file] of files.entries()) {
     stage.showImage(i, file).catch(() => {

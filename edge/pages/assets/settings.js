@@ -67,7 +67,7 @@ export function readSettings() {
       if (element.value !== "" && element.value !== defaultOf(element)) model = element.value;
     } else if (element.name === "seed" && element.value.includes(",")) {
       input["seeds"] = element.value.split(",").map(numberOf);
-    } else if (element.name === "prompt" || (element.value !== defaultOf(element) && !element.disabled)) {
+    } else if (!element.disabled && (element.name === "prompt" || element.value !== defaultOf(element))) {
       input[element.name] = valueOf(element);
     }
   }
@@ -84,7 +84,11 @@ export const seedOf = (values) => (values["seeds"] ? "seeds" : "seed");
 export function writeSettings(values) {
   for (const element of controls()) {
     const value = values[element.name === "seed" ? seedOf(values) : element.name];
-    element.value = value === undefined || value === null ? defaultOf(element) : String(value);
+    const text = value === undefined || value === null ? defaultOf(element) : String(value);
+    // A link's model is chosen before the models are known.
+    if (element.id === "model" && element instanceof HTMLSelectElement && element.length === 0)
+      element.append(make("option", { value: text }, text));
+    element.value = text;
     // A select becomes empty when set to a value it does not have.
     if (element instanceof HTMLSelectElement && element.value === "") element.value = defaultOf(element);
   }
@@ -92,6 +96,8 @@ export function writeSettings(values) {
   if (controls().some((element) => more.contains(element) && element.value !== defaultOf(element))) {
     more.open = true;
   }
+  // The model may be another one.
+  byId("model", HTMLSelectElement).dispatchEvent(new Event("change"));
   clearFieldErrors();
   showValues();
 }
@@ -238,7 +244,19 @@ function showCard({ examples, presets: suitable, note }) {
   for (const button of presets) button.hidden = !suitable.includes(button.id.replace("preset-", ""));
 }
 
-/** @typedef {{ id: string, defaults: { guidance_scale: number }, limits: { max_inference_steps: number }, card: Parameters<typeof showCard>[0] }} Model */
+/** Fields that only models with prompts have. */
+const OF_PROMPTS = ["prompt", "guidance", "negative", "too-long"];
+
+/** @param {boolean} takes whether the model takes prompts */
+function showPrompts(takes) {
+  for (const element of OF_PROMPTS.map((id) => byId(id, HTMLElement))) {
+    element.toggleAttribute("disabled", !takes);
+    const field = element.closest(".field");
+    if (field instanceof HTMLElement) field.hidden = !takes;
+  }
+}
+
+/** @typedef {{ id: string, conditioning: "text" | "class" | "none", defaults: { guidance_scale: number }, limits: { max_inference_steps: number }, card: Parameters<typeof showCard>[0] }} Model */
 
 /**
  * Lists the models, and applies the selected one's card, maximum of steps and default guidance, unless guidance was changed.
@@ -262,6 +280,7 @@ export function showModels(models) {
     const isMoved = guidance.value !== guidance.defaultValue;
     guidance.defaultValue = String(model.defaults.guidance_scale);
     if (!isMoved) guidance.value = guidance.defaultValue;
+    showPrompts(model.conditioning !== "none");
     showCard(model.card);
     showValues();
   };

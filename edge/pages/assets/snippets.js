@@ -23,7 +23,8 @@ function openai(model, { num_outputs: n, ...rest }) {
   if (rest["image"] || rest["from"]) {
     return "// What images start from has other names in OpenAI's API: see images.edit in the reference.\n";
   }
-  const body = { model, ...rest, ...(n === undefined ? {} : { n }), response_format: "b64_json" };
+  // The client requires one, which is empty where the model takes none.
+  const body = { model, prompt: "", ...rest, ...(n === undefined ? {} : { n }), response_format: "b64_json" };
   const format = rest["output_format"] ?? "png";
   return `import { writeFileSync } from "node:fs";
 import OpenAI from "openai";

@@ -80,7 +80,7 @@ export interface components {
                 prior_rule?: 0 | 1 | 2 | null;
                 /** @description How much prior rule 2 sharpens the distribution; 0 means not at all. */
                 prior_weight?: number | null;
-                /** @description What the image should show; a list makes images for each prompt. Required, unless `image`, `tokens` or `from` is given. */
+                /** @description What the image should show; a list makes images for each prompt. Required, unless `image`, `tokens` or `from` is given; a model by class takes a name or label, one that is not conditioned takes no prompt. */
                 prompt?: string | string[] | null;
                 /**
                  * @description What to do with a prompt longer than the model's limit: truncate it (default; reported in `metrics` and `logs`) or answer with an error.
@@ -367,6 +367,7 @@ export interface components {
              * @enum {string|null}
              */
             priority?: "high" | "normal" | "low" | null;
+            /** @description What the image should show. A model that is not conditioned takes only an empty one; others take no empty one. */
             prompt: string;
             /**
              * @description What to do with a prompt longer than the model's limit: truncate it (default; reported in `metrics` and `logs`) or answer with an error.
@@ -534,7 +535,8 @@ export interface components {
              * @enum {string|null}
              */
             priority?: "high" | "normal" | "low" | null;
-            prompt: string;
+            /** @description What the image should show. A model that is not conditioned takes only an empty one; others take no empty one. */
+            prompt?: string | null;
             /**
              * @description What to do with a prompt longer than the model's limit: truncate it (default; reported in `metrics` and `logs`) or answer with an error.
              * @enum {string|null}
@@ -721,7 +723,7 @@ export interface components {
             prior_rule?: 0 | 1 | 2 | null;
             /** @description How much prior rule 2 sharpens the distribution; 0 means not at all. */
             prior_weight?: number | null;
-            /** @description What the image should show; a list makes images for each prompt. Required, unless `image`, `tokens` or `from` is given. */
+            /** @description What the image should show; a list makes images for each prompt. Required, unless `image`, `tokens` or `from` is given; a model by class takes a name or label, one that is not conditioned takes no prompt. */
             prompt?: string | string[] | null;
             /**
              * @description What to do with a prompt longer than the model's limit: truncate it (default; reported in `metrics` and `logs`) or answer with an error.
@@ -763,6 +765,11 @@ export interface components {
                 /** @description The presets that suit it. */
                 presets: ("draft" | "fast" | "best" | "reference")[];
             };
+            /**
+             * @description What its prompts are: texts, names or labels of classes, or nothing.
+             * @enum {string}
+             */
+            conditioning: "text" | "class" | "none";
             /** @description Unix time in seconds. */
             created: number;
             defaults: {
@@ -1039,7 +1046,7 @@ export interface components {
             old_key_signs_until: string;
         };
         TextToImage: {
-            /** @description What the image should show; or, with `parameters.prompt`, an image to start from, in base64 or as a data URL. */
+            /** @description What the image should show, which is empty only for a model that is not conditioned; or, with `parameters.prompt`, an image to start from, in base64 or as a data URL. */
             inputs: string;
             options?: {
                 /** @description Ignored, as `x-ignored-parameters` says: images are never cached. */

@@ -34,7 +34,6 @@ export function checkStart(input: PredictionInput, refuse: Refuse): void {
   const { image, mask, tokens } = input;
   const given = (["image", "tokens", "from"] as const).filter((field) => isGiven(input[field]));
   const [first, second] = given;
-  if (first === undefined && !isGiven(input.prompt)) refuse("prompt", "is required");
   if (second !== undefined) refuse(second, `cannot be given together with ${first}`);
   if (isGiven(mask) && first === undefined) refuse("mask", "requires image, tokens or from");
   const byAlpha = input.mask_channel === "alpha";
