@@ -1,9 +1,9 @@
 // The OpenAPI 3.1 document, generated from the schemas that validate requests.
 
 import { OpenAPIHono } from "@hono/zod-openapi";
-import { huggingfaceOperations } from "../huggingface/operations.ts";
-import { openaiOperations } from "../openai/operations.ts";
-import { replicateOperations } from "../replicate/operations.ts";
+import { huggingfaceOperations, huggingfaceTag } from "../huggingface/operations.ts";
+import { openaiOperations, openaiTag } from "../openai/operations.ts";
+import { replicateOperations, replicateTag } from "../replicate/operations.ts";
 import { fileOperations } from "./files.ts";
 import { modelOperations } from "./models.ts";
 import { pageOperations } from "./pages.ts";
@@ -68,18 +68,10 @@ export function openapiDocument(): Record<string, unknown> {
         name: "Webhooks",
         description: "Standard Webhooks: the signing secret, delivery attempts, redelivery.",
       },
-      { name: "Images", description: "OpenAI's endpoints: one request, whose response contains the images." },
-      {
-        name: "Hugging Face",
-        description:
-          "The text-to-image task of Hugging Face's inference: one request, whose response is the image.",
-      },
+      openaiTag,
+      huggingfaceTag,
       { name: "Models", description: "The models that workers have announced." },
-      {
-        name: "Replicate",
-        description:
-          "Replicate's other resources, for its clients: versions, deployments, hardware, collections.",
-      },
+      replicateTag,
       { name: "Service", description: "Health, metrics, pages and this document." },
     ],
   });

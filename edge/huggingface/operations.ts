@@ -13,6 +13,12 @@ import {
 } from "../api-docs/operation.ts";
 import { huggingfaceErrorSchema, textToImageSchema } from "./schema.ts";
 
+export const huggingfaceTag = {
+  name: "Hugging Face",
+  description:
+    "The text-to-image task of Hugging Face's inference: one request, whose response is the image.",
+};
+
 const image = { schema: z.string().openapi({ format: "binary" }) };
 
 const headers = z.object({
@@ -35,7 +41,7 @@ const common: Omit<Operation, "path" | "operationId"> = {
     "endpoint. The `Accept` header chooses among PNG (the default), WebP and JPEG. `x-prediction-id` names the prediction. If " +
     "the client disconnects first, the prediction is canceled, unless the request has an `Idempotency-Key`. The answer is 503 " +
     "with `estimated_time` only while no model has been announced, since Hugging Face's client then tries again without end.",
-  tags: ["Hugging Face"],
+  tags: [huggingfaceTag.name],
   ...KEYED,
   responses: {
     200: {

@@ -13,6 +13,11 @@ import {
   type Operation,
 } from "../api-docs/operation.ts";
 
+export const openaiTag = {
+  name: "Images",
+  description: "OpenAI's endpoints: one request, whose response contains the images.",
+};
+const tags = [openaiTag.name];
 const headers = z.object({ "Idempotency-Key": idempotencyKey, "Cancel-After": cancelAfter });
 
 const MASK = "An image of the same size; what is transparent in it is made anew.";
@@ -47,7 +52,7 @@ export const openaiOperations: readonly Operation[] = [
       "image, or `error`.\n\n" +
       "`x-should-retry` says whether the same request may succeed later. It is `false` if a prediction with an " +
       "`Idempotency-Key` has failed, since every request with that key gets the same failure.",
-    tags: ["Images"],
+    tags,
     ...KEYED,
     request: {
       headers,
@@ -83,7 +88,7 @@ export const openaiOperations: readonly Operation[] = [
       "rest keeps its pixels. If nothing is transparent, all of the image is made anew from what it shows, to the degree of " +
       "`strength`. The image is scaled to cover the model's size, and its centre is cut out. Everything else is as for " +
       "generations; events of a stream are called `image_edit.partial_image` and `image_edit.completed`.",
-    tags: ["Images"],
+    tags,
     ...KEYED,
     request: {
       headers,
@@ -103,7 +108,7 @@ export const openaiOperations: readonly Operation[] = [
     description:
       "OpenAI's API, as a form. The image is made anew from what it shows, to the degree of `strength`, with a `prompt` if there " +
       "is one.",
-    tags: ["Images"],
+    tags,
     ...KEYED,
     request: {
       headers,

@@ -20,7 +20,11 @@ import {
   versionListSchema,
 } from "./schema.ts";
 
-const tags = ["Replicate"];
+export const replicateTag = {
+  name: "Replicate",
+  description: "Replicate's other resources, for its clients: versions, deployments, hardware, collections.",
+};
+const tags = [replicateTag.name];
 const named = { owner: PATH.owner, name: PATH.name };
 const version = z.string().openapi({
   description: "SHA-256 of the checkpoint's files.",

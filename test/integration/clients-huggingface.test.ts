@@ -57,6 +57,8 @@ describe("while no worker has announced a model", () => {
     expect(response.status).toBe(200);
     expect(response.headers.get("content-type")).toBe("image/png");
     expect(response.headers.get("x-prediction-id")).toMatch(/^\w{26}$/);
+    // For pages.
+    expect(response.headers.get("access-control-expose-headers")).toContain("x-prediction-id");
     expect(Buffer.from(await response.arrayBuffer()).equals(await expected())).toBe(true);
   });
 });

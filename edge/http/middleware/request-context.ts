@@ -24,6 +24,7 @@ const SECURITY_HEADERS = {
 
 const EXPOSED_HEADERS = [
   "x-request-id",
+  "x-prediction-id",
   "retry-after",
   "location",
   "preference-applied",
