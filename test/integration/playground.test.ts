@@ -278,6 +278,80 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await page.context().close();
   });
 
+  it("is painted by a finger on a phone, and compares before and after", async () => {
+    const { page, troubles } = await open(PHONE);
+    const { side } = BUNDLED;
+    const color = { r: 255, g: 0, b: 0 };
+    const picture = await sharp({ create: { width: side, height: side, channels: 3, background: color } })
+      .png()
+      .toBuffer();
+    await page.tap("#start summary");
+    await page.setInputFiles("#start-file", { name: "a.png", mimeType: "image/png", buffer: picture });
+    await page.locator("#start-picture").waitFor();
+    await page.locator("#cells").scrollIntoViewIfNeeded();
+    const { x = 0, y = 0, width = 0, height = 0 } = (await page.locator("#cells").boundingBox()) ?? {};
+    const scrolled = await page.evaluate(() => scrollY);
+    const touch = await page.context().newCDPSession(page);
+    const at = (row: number, column: number) => ({
+      x: x + ((column - 0.5) * width) / 16,
+      y: y + ((row - 0.5) * height) / 16,
+    });
+    /** From cell to cell down a column, which would scroll the page elsewhere. */
+    const drag = async (column: number, from: number, to: number): Promise<void> => {
+      const points = Array.from({ length: to - from + 1 }, (_, i) => at(from + i, column));
+      for (const [i, point] of points.entries()) {
+        const type = i === 0 ? "touchStart" : "touchMove";
+        await touch.send("Input.dispatchTouchEvent", { type, touchPoints: [point] });
+      }
+      await touch.send("Input.dispatchTouchEvent", { type: "touchEnd", touchPoints: [] });
+    };
+    const painted = (): Promise<(string | null)[]> =>
+      page
+        .locator('#cells button[aria-pressed="true"]')
+        .evaluateAll((cells) => cells.map((one) => one.getAttribute("aria-label")));
+    await drag(10, 3, 8);
+    const stroke = [3, 4, 5, 6, 7, 8].map((row) => `Row ${row}, column 10`);
+    expect(await painted()).toEqual(stroke);
+    // A stroke that begins on paint wipes it off.
+    await drag(10, 3, 4);
+    expect(await painted()).toEqual(stroke.slice(2));
+    expect(await page.evaluate(() => scrollY)).toBe(scrolled);
+
+    expect(await page.isVisible("#compare-field")).toBe(false);
+    await fill(page, { steps: 5 });
+    await page.click("#make");
+    await done(page);
+    await page.locator("#compare-field").waitFor();
+    /** The colour of a cell as it is shown. */
+    const shown = async (row: number, column: number): Promise<number[]> => {
+      const { data, info } = await sharp(await page.locator(".frame").screenshot())
+        .removeAlpha()
+        .raw()
+        .toBuffer({ resolveWithObject: true });
+      const place = (cell: number, size: number): number => Math.floor(((cell - 0.5) * size) / 16);
+      const start = 3 * (place(row, info.height) * info.width + place(column, info.width));
+      return Array.from(data.subarray(start, start + 3));
+    };
+    const red = [255, 0, 0];
+    expect(await shown(6, 2)).toEqual(red);
+    const after = await shown(6, 10);
+    expect(after).not.toEqual(red);
+    await page.fill("#compare", "50");
+    expect(await page.inputValue("#compare")).toBe("50");
+    expect(await shown(6, 10)).toEqual(after);
+    await page.fill("#compare", "100");
+    expect(await shown(6, 10)).toEqual(red);
+    await expectAccessible(page);
+    // Without a picture there is nothing to compare with.
+    await page.click("#start-remove");
+    await page.evaluate(() => document.querySelector("#progress-text")?.replaceChildren());
+    await page.click("#make");
+    await done(page);
+    expect(await page.isVisible("#compare-field")).toBe(false);
+    expect(troubles).toEqual([]);
+    await page.context().close();
+  });
+
   it("offers the model's example prompts, and says how to prompt it", async () => {
     const { page, troubles } = await open();
     const chips = page.locator("#examples button");

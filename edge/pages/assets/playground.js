@@ -6,7 +6,7 @@ import { byId, copyFrom, make } from "./dom.js";
 import { showCode } from "./code.js";
 import { createHistory, thumbnailOf } from "./history.js";
 import { askForKey, offerKey, onKeyEntered, showKeyState } from "./key.js";
-import { onPictureGiven, removeStart, setStartSize, startFrom, startInput } from "./start.js";
+import { onPictureGiven, pictureCopy, removeStart, setStartSize, startFrom, startInput } from "./start.js";
 import {
   changesSince,
   clearFieldErrors,
@@ -152,11 +152,11 @@ function asked() {
   const start = startInput();
   // A picture can be varied without a prompt.
   if (start.image !== undefined && input["prompt"] === "") delete input["prompt"];
-  return { model, input, start };
+  return { model, input, start, before: pictureCopy() };
 }
 
-/** @param {{ model: string | undefined, input: import("./settings.js").Settings, start: object }} wanted */
-async function run({ model, input, start }) {
+/** @param {{ model: string | undefined, input: import("./settings.js").Settings, start: object, before?: HTMLCanvasElement | undefined }} wanted */
+async function run({ model, input, start, before }) {
   if (isRunning) return;
   clearErrors();
   if (storedKey() === null) return askForKey("An API key is required.");
@@ -170,7 +170,8 @@ async function run({ model, input, start }) {
     cancelUrl = created.urls.cancel;
     cancelButton.disabled = false;
     const nameless = "image" in start ? "Variation" : created.model;
-    stage.start({ images: created.metrics.image_count, prompt: String(created.input.prompt ?? nameless) });
+    const prompt = String(created.input.prompt ?? nameless);
+    stage.start({ images: created.metrics.image_count, prompt, before });
     stage.say(`Waiting for a worker…${placeInQueue(created)}`);
     stage.announce("Waiting for a worker");
     const settings = withoutDefaults(created.input);

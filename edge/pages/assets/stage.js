@@ -13,6 +13,17 @@ const replay = byId("replay", HTMLInputElement);
 const replayField = byId("replay-field", HTMLElement);
 const forkButton = byId("fork", HTMLButtonElement);
 const replayValue = byId("replay-value", HTMLOutputElement);
+const compare = byId("compare", HTMLInputElement);
+const compareField = byId("compare-field", HTMLElement);
+const compareValue = byId("compare-value", HTMLOutputElement);
+
+/** Shows so much of what the images started from, in percent from the left. @param {string} percent */
+function setCompared(percent) {
+  compare.value = percent;
+  compareValue.value = `${percent} %`;
+  tiles.style.setProperty("--before", `${percent}%`);
+}
+compare.addEventListener("input", () => setCompared(compare.value));
 
 /** How often screen readers announce progress: every step would be too much. */
 const ANNOUNCED_SHARE = 0.25;
@@ -25,7 +36,7 @@ const ANNOUNCED_SHARE = 0.25;
  * @property {Uint16Array[]} tokens
  */
 
-/** @typedef {{ canvas: HTMLCanvasElement, image: HTMLImageElement, partial: HTMLImageElement, caption: HTMLElement, link: HTMLAnchorElement }} Tile */
+/** @typedef {{ canvas: HTMLCanvasElement, image: HTMLImageElement, partial: HTMLImageElement, before: HTMLCanvasElement, caption: HTMLElement, link: HTMLAnchorElement }} Tile */
 
 export class Stage {
   /** @type {Tile[]} */
@@ -38,6 +49,8 @@ export class Stage {
   /** The step on display; 0 for the newest. */
   #replayed = 0;
   #prompt = "";
+  /** What the images start from. @type {HTMLCanvasElement | undefined} */
+  #before;
 
   constructor() {
     replay.addEventListener("input", () => {
@@ -50,10 +63,13 @@ export class Stage {
 
   /**
    * Clears the stage for a new prediction.
-   * @param {{ images: number, prompt: string }} options
+   * @param {{ images: number, prompt: string, before?: HTMLCanvasElement | undefined }} options
    */
-  start({ images, prompt }) {
+  start({ images, prompt, before }) {
     this.#prompt = prompt;
+    this.#before = before;
+    setCompared("0");
+    compareField.hidden = true;
     this.#steps = [];
     this.#replayed = 0;
     this.#announced = 0;
@@ -163,6 +179,13 @@ export class Stage {
       hidden: true,
     });
     const partial = make("img", { alt: "", class: "partial", hidden: true });
+    // It only covers a part of the image, whose text says enough.
+    const before = make("canvas", { class: "before", "aria-hidden": "true", hidden: true });
+    if (this.#before !== undefined) {
+      before.width = this.#before.width;
+      before.height = this.#before.height;
+      before.getContext("2d")?.drawImage(this.#before, 0, 0);
+    }
     const caption = make("span");
     const link = make("a", { download: "", hidden: true }, "Download");
     link.setAttribute("aria-label", `Download image ${index + 1}`);
@@ -170,17 +193,17 @@ export class Stage {
       make(
         "figure",
         {},
-        make("div", { class: "frame" }, canvas, partial, image),
+        make("div", { class: "frame" }, canvas, partial, image, before),
         make("figcaption", {}, caption, link),
       ),
     );
-    return { canvas, image, partial, caption, link };
+    return { canvas, image, partial, before, caption, link };
   }
 
   #show() {
     const step = this.#steps[(this.#replayed || this.#steps.length) - 1];
     replayValue.value = step === undefined ? "" : `${step.step} / ${step.total}`;
-    for (const [i, { canvas, image, caption }] of this.#tiles.entries()) {
+    for (const [i, { canvas, image, before, caption }] of this.#tiles.entries()) {
       const tokens = step?.tokens[i];
       if (tokens !== undefined && this.#palette !== undefined) paint(canvas, tokens, this.#palette);
       const mask = this.#palette?.mask;
@@ -192,6 +215,8 @@ export class Stage {
       canvas.setAttribute("aria-label", `Tokens of image ${i + 1}: ${what}`);
       image.hidden = !isDone;
       canvas.hidden = isDone;
+      before.hidden = !isDone || this.#before === undefined;
+      if (!before.hidden) compareField.hidden = false;
     }
   }
 }

@@ -143,6 +143,14 @@ export function startInput() {
   };
 }
 
+/** The picture as it is now; undefined without one. */
+export function pictureCopy() {
+  if (area.hidden) return undefined;
+  const copy = make("canvas", { width: canvas.width, height: canvas.height });
+  copy.getContext("2d")?.drawImage(canvas, 0, 0);
+  return copy;
+}
+
 /** Calls `onPicture` for each picture that is chosen, dropped or pasted. @param {(picture: Blob) => void} onPicture */
 export function onPictureGiven(onPicture) {
   /** @param {Event} event @param {FileList | undefined} files */
