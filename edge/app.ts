@@ -22,7 +22,7 @@ import { getAccount } from "./routes/account.ts";
 import { getFile } from "./routes/files.ts";
 import { getHealth } from "./routes/health.ts";
 import { getMetrics } from "./routes/metrics.ts";
-import { getModel, getModels, getPalette } from "./routes/models.ts";
+import { getClasses, getModel, getModels, getPalette } from "./routes/models.ts";
 import { getOpenApi } from "./routes/openapi.ts";
 import { getAsset, getPage } from "./routes/pages.ts";
 import {
@@ -81,6 +81,7 @@ const ROUTES: readonly Route[] = [
   { path: "/v1/models/:owner/:name", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getModel },
   { path: "/v1/models/:owner/:name/predictions", errors: PROBLEMS, post: createPrediction },
   { path: "/v1/models/:owner/:name/palette", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getPalette },
+  { path: "/v1/models/:owner/:name/classes", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getClasses },
   ...replicateRoutes,
   { path: "/healthz", errors: PROBLEMS, open: true, quiet: true, get: getHealth },
   { path: "/metrics", errors: PROBLEMS, scope: "metrics", quiet: true, get: getMetrics },

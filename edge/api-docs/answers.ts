@@ -258,6 +258,17 @@ export const modelListSchema = z
   })
   .openapi("ModelList");
 
+export const classesSchema = z
+  .strictObject({
+    model: z.string(),
+    version: z.string(),
+    num_classes: z.int().describe("Labels are 0 to num_classes - 1."),
+    id2label: z
+      .record(z.string(), z.string())
+      .describe("Names by label, with synonyms after commas; not every class needs one."),
+  })
+  .openapi("Classes");
+
 export const paletteSchema = z
   .strictObject({
     model: z.string(),

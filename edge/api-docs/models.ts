@@ -1,7 +1,7 @@
 // Operations: models, and the service's health.
 
 import { z } from "@hono/zod-openapi";
-import { healthSchema, modelListSchema, modelSchema, paletteSchema } from "./answers.ts";
+import { classesSchema, healthSchema, modelListSchema, modelSchema, paletteSchema } from "./answers.ts";
 import { json, KEY_ERRORS, KEYED, modelProblems, OPEN, type Operation, PATH } from "./operation.ts";
 
 const tags = ["Models"];
@@ -58,6 +58,18 @@ export const modelOperations: readonly Operation[] = [
     ...KEYED,
     request: named,
     responses: { 200: json(paletteSchema, "The colours."), ...modelProblems(404, ...KEY_ERRORS) },
+  },
+  {
+    method: "get",
+    path: "/v1/models/{owner}/{name}/classes",
+    operationId: "getClasses",
+    summary: "List a model's classes",
+    description:
+      "Of a model that is conditioned by class: what its prompts can be, beside the labels themselves.",
+    tags,
+    ...KEYED,
+    request: named,
+    responses: { 200: json(classesSchema, "The classes."), ...modelProblems(404, ...KEY_ERRORS) },
   },
   {
     method: "get",

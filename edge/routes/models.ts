@@ -9,6 +9,7 @@ import { listModels, newestOfEach, resolveModel } from "../service/models.ts";
 import { DEFAULTS, predictionInputSchema } from "../service/schemas.ts";
 import { modelUrl } from "../prediction/urls.ts";
 import { originOf } from "../http/urls.ts";
+import { announcedClasses, type AnnouncedModel } from "../tokenizer/announced.ts";
 
 /** The palette of a version never changes; that of a name does when there is a new version. */
 const PALETTE_MAX_AGE_SECONDS = 300;
@@ -99,7 +100,7 @@ export async function getModels(c: AppContext): Promise<Response> {
 }
 
 /** The model named in the path; `owner/name:version` selects a version. Throws a VqdError (not_found). */
-export async function namedModel(c: AppContext): Promise<ModelManifest> {
+export async function namedModel(c: AppContext): Promise<AnnouncedModel> {
   const owner = c.req.param("owner");
   const name = owner === undefined ? (c.req.param("id") ?? "") : `${owner}/${c.req.param("name") ?? ""}`;
   const models = await listModels(c.get("hubs"), c.get("keyName"));
@@ -115,6 +116,24 @@ export async function namedModel(c: AppContext): Promise<ModelManifest> {
 /** `GET /v1/models/{owner}/{name}`, or `GET /v1/models/{id}` with the slash encoded, as OpenAI's client sends it. */
 export async function getModel(c: AppContext): Promise<Response> {
   return c.json(viewModel(await namedModel(c), originOf(c.get("config"), c.req.url)));
+}
+
+/** `GET /v1/models/{owner}/{name}/classes`: what its prompts can be, if it is conditioned by class. */
+export async function getClasses(c: AppContext): Promise<Response> {
+  const { name, version, tokenizerId } = await namedModelByClass(c);
+  const hubs = c.get("hubs");
+  const announcement = await hubs.ofShard(hubs.shardOfKey(c.get("keyName"))).tokenizer(tokenizerId);
+  if (announcement === null) throw new VqdError("not_found", `${name} has just been replaced; try again`);
+  const { count, names } = await announcedClasses(announcement);
+  c.header("cache-control", `private, max-age=${PALETTE_MAX_AGE_SECONDS}`);
+  return c.json({ model: name, version, num_classes: count, id2label: Object.fromEntries(names) });
+}
+
+async function namedModelByClass(c: AppContext): Promise<AnnouncedModel & { readonly tokenizerId: string }> {
+  const model = await namedModel(c);
+  const { conditioning, tokenizerId } = model;
+  if (conditioning === "class" && tokenizerId !== null) return { ...model, tokenizerId };
+  throw new VqdError("not_found", `${model.name} is not conditioned by class`);
 }
 
 /** `GET /v1/models/{owner}/{name}/palette`: lets a client show tokens as an image without decoding them. */

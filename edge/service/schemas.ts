@@ -23,6 +23,7 @@ import {
 import { PRESET_NAMES } from "@vqd/shared/sampling/preset-names.ts";
 import { parseSeed, SEED_DIGITS, SEED_RANGE } from "@vqd/shared/sampling/seed.ts";
 import { PRIORITIES } from "@vqd/shared/subjects.ts";
+import { MAX_CLASSES } from "@vqd/shared/tokenizer/announcement.ts";
 import { startFields } from "./inputs/fields.ts";
 import { WEBHOOK_EVENTS } from "../prediction/webhook-events.ts";
 
@@ -186,6 +187,11 @@ export const predictionInputSchema = z.strictObject({
     .describe(
       "What the image should show; a list makes images for each prompt. Required, unless `image`, `tokens` or `from` is given; a model by class takes a name or label, one that is not conditioned takes no prompt.",
     ),
+  class_label: integer()
+    .min(0)
+    .max(MAX_CLASSES - 1)
+    .nullish()
+    .describe("The label of a class, instead of a prompt; for models conditioned by class."),
   ...startFields,
   ...sampling,
   num_outputs: images.nullish().describe("Images per prompt."),

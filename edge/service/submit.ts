@@ -97,7 +97,10 @@ export async function submitPrediction(
   const inputCapability = newCapability();
   const shard = hubs.shardOfKey(keyName);
   const load = () => tokenizerOf(model, (id) => hubs.ofShard(shard).tokenizer(id));
-  const encoded = await encodePrompts(input, model, load, pathOf);
+  const byLabel = typeof asked.class_label === "number";
+  const encoded = await encodePrompts(input, model, load, (field) =>
+    pathOf(byLabel && field === "prompt" ? "class_label" : field),
+  );
 
   const createdAt = Date.now();
   const job: Job = {

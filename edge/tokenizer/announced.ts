@@ -29,6 +29,13 @@ function tokenizerFrom(announcement: TokenizerAnnouncement | ClassesAnnouncement
     : createClipTokenizer({ vocabulary, ...rest });
 }
 
+/** The classes of an announcement. Throws an Error if it has none, or is not one. */
+export async function announcedClasses(announcement: Uint8Array<ArrayBuffer>): Promise<ClassLabels> {
+  const decoded = await decodeAnnouncement(announcement);
+  if ("classes" in decoded) return labelsOf(decoded);
+  throw new Error("tokenizer: has no classes");
+}
+
 const labelsOf = ({ classes, names }: ClassesAnnouncement): ClassLabels =>
   new ClassLabels(classes, new Map(names));
 

@@ -45,7 +45,7 @@ const announcementSchema = z.strictObject({
 export type TokenizerAnnouncement = z.infer<typeof announcementSchema>;
 
 /** Labels are sent as token ids. */
-const MAX_CLASSES = 65_536;
+export const MAX_CLASSES = 65_536;
 const MAX_CLASS_NAME = 400;
 
 /** What a model that is conditioned by class has in place of a tokenizer: its classes, some or all with names. */

@@ -1,7 +1,7 @@
 // Models of the original code base in one stack, by class and without prompts: through curl, the clients and the playground.
 
 import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
@@ -23,6 +23,9 @@ let models: Record<"none" | "class", string>;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "vqd-originals-"));
   models = { none: await converted("none"), class: await converted("class") };
+  const index = join(models.class, "model_index.json");
+  const content = JSON.parse(await readFile(index, "utf8")) as object;
+  await writeFile(index, JSON.stringify({ ...content, id2label: { 3: "goldfish, Carassius auratus" } }));
   test = await startTestStack({ model: Object.values(models).join(delimiter) });
 });
 afterAll(async () => {
@@ -99,9 +102,12 @@ it("a prompt for it is refused", async () => {
 
 it("a class model makes the command line's image of a class", async () => {
   const expected = await generated("class", "3");
-  const predicted = await curl({ model: "vqd/class", input: { prompt: "3", ...SETTINGS } });
-  expect(predicted.status).toBe("succeeded");
-  expect((await download(predicted.output[0])).equals(expected)).toBe(true);
+  expect((await generated("class", "--class-label=3")).equals(expected)).toBe(true);
+  for (const given of [{ prompt: "Goldfish" }, { class_label: 3 }]) {
+    const predicted = await curl({ model: "vqd/class", input: { ...given, ...SETTINGS } });
+    expect(predicted.status).toBe("succeeded");
+    expect((await download(predicted.output[0])).equals(expected)).toBe(true);
+  }
 });
 
 describe.skipIf(chromiumPath === undefined)("the playground", () => {
@@ -118,8 +124,12 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
       await page.locator("#history-list", { hasText: "vqd/none" }).waitFor();
       await page.click("#more summary");
       await page.selectOption("#model", "vqd/class");
-      await page.locator("#prompt").waitFor();
-      await page.click("#history-list button");
+      await page.locator("#class").waitFor();
+      await page.locator("#classes option").first().waitFor({ state: "attached" });
+      await page.fill("#class", "goldfish");
+      await page.click("#make");
+      await page.locator("#history-list", { hasText: "goldfish" }).waitFor();
+      await page.locator("#history-list button", { hasText: "vqd/none" }).click();
       await page.locator("#prompt").waitFor({ state: "hidden" });
       expect(await page.inputValue("#model")).toBe("vqd/none");
       expect(troubles).toEqual([]);

@@ -41,13 +41,15 @@ const controls = [...form.matchAll(/<(input|textarea|select)\s[\s\S]*?>/g)].flat
 
 describe("the playground's form", () => {
   it("has a control for each field of the input", () => {
-    const names = controls.map(({ name }) => name).filter((name) => name !== "model");
+    const names = [...new Set(controls.map(({ name }) => name))].filter((name) => name !== "model");
     // A preset is a button that sets others; seeds are a list in the control of the seed; num_images_per_prompt is another
     // name; the page shows images of any size in the same frame.
     const others = new Set([
       "preset",
       "seeds",
       "num_images_per_prompt",
+      // A class has the control of the prompt.
+      "class_label",
       "width",
       "height",
       "size",

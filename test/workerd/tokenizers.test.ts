@@ -140,6 +140,13 @@ it("can be classes, which prompts give by name or label", async () => {
   };
   await worker.announce(model, await compress(classesJson(labels)));
   expect(await idsOf(model, "Golden Retriever")).toEqual([207]);
+  expect(await (await call(`/v1/models/${model.name}/classes`)).json()).toEqual({
+    model: model.name,
+    version: model.version,
+    num_classes: 300,
+    id2label: { 134: "crane", 207: "golden retriever, retriever", 217: "crane" },
+  });
+  expect((await call(`/v1/models/${MODEL.name}/classes`)).status).toBe(404);
   expect(await idsOf(model, "299")).toEqual([299]);
   const refused = async (input: object): Promise<unknown> => {
     const response = await call("/v1/predictions", { json: { model: model.name, input } });
@@ -153,6 +160,31 @@ it("can be classes, which prompts give by name or label", async () => {
     { path: "input.prompt", message: "is the name of several classes; give one of the labels 134, 217" },
   ]);
   expect(await refused({ prompt: "300" })).toMatchObject([{ path: "input.prompt" }]);
+  expect(await refused({ class_label: 300 })).toEqual([
+    { path: "input.class_label", message: "must be one of its 300 classes, by name or label" },
+  ]);
+  expect(await refused({ class_label: 207, prompt: "crane" })).toEqual([
+    { path: "input.class_label", message: "cannot be given together with prompt" },
+  ]);
+  expect(await refused({ class_label: -1 })).toMatchObject([{ path: "input.class_label" }]);
+  expect(await refused({ seed: 7 })).toEqual([{ path: "input.prompt", message: "is required" }]);
+  const labelled = await call("/v1/predictions", { json: { model: model.name, input: { class_label: 0 } } });
+  expect(labelled.status).toBe(201);
+  const first = await labelled.json<{ id: string; input: object }>();
+  expect(first.input).toMatchObject({ prompt: "0" });
+  expect(await worker.take(first, model)).toMatchObject({ prompts: [[0]] });
+  // Another class from the start on, in place of the first.
+  const forked = await call("/v1/predictions", {
+    json: { model: model.name, input: { from: { prediction: first.id, step: 0 }, class_label: 207 } },
+  });
+  expect(forked.status).toBe(201);
+  const second = await forked.json<{ id: string }>();
+  expect(await worker.take(second, model)).toMatchObject({ prompts: [[207]] });
+  for (const { id } of [first, second]) await call(`/v1/predictions/${id}/cancel`, { method: "POST" });
+  const byText = await call("/v1/predictions", { json: { model: MODEL.name, input: { class_label: 0 } } });
+  expect((await byText.json<{ errors: unknown }>()).errors).toEqual([
+    { path: "input.class_label", message: `must be omitted: ${MODEL.name} is not conditioned by class` },
+  ]);
   expect(await refused({ prompt: "207", negative_prompt: "wolf", guidance_scale: 3 })).toMatchObject([
     { path: "input.negative_prompt" },
   ]);

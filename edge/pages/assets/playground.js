@@ -16,6 +16,7 @@ import {
   showFieldErrors,
   showModels,
   showValues,
+  suggestClasses,
   toFragment,
   withoutDefaults,
   writeSettings,
@@ -82,8 +83,24 @@ async function loadModels() {
     models = await client.models();
     showModels(models);
     fitPictures();
+    await loadClasses();
   } catch (error) {
     showError(error);
+  }
+}
+
+modelSelect.addEventListener("change", () => void loadClasses());
+
+/** Suggestions are a help: without them, classes can be typed. */
+async function loadClasses() {
+  suggestClasses({});
+  const model = models.find(({ id }) => id === modelSelect.value);
+  if (model?.conditioning !== "class") return;
+  try {
+    const { id2label } = await client.request(`v1/models/${model.id}/classes`);
+    if (modelSelect.value === model.id) suggestClasses(id2label);
+  } catch {
+    stage.announce("Suggestions unavailable");
   }
 }
 
@@ -91,6 +108,8 @@ async function loadModels() {
 
 /** @param {string} model @param {string} version */
 async function usePalette(model, version) {
+  // That of another model may have another size.
+  stage.setPalette(undefined);
   try {
     const palette = await client.palette(model, version);
     stage.setAspect(palette.width, palette.height);

@@ -18,7 +18,11 @@ const controls = () =>
   );
 
 /** @param {string} name */
-const control = (name) => controls().find((candidate) => candidate.name === name);
+const control = (name) => {
+  const found = controls().filter((candidate) => candidate.name === name);
+  // A prompt has two, of which one is disabled: for texts, and for classes.
+  return found.find(({ disabled }) => !disabled) ?? found[0];
+};
 
 /** @param {Control} element */
 function defaultOf(element) {
@@ -64,7 +68,8 @@ export function readSettings() {
   let model;
   for (const element of controls()) {
     if (element.name === "model") {
-      if (element.value !== "" && element.value !== defaultOf(element)) model = element.value;
+      // The default is whichever was announced last.
+      if (element instanceof HTMLSelectElement && element.length > 1) model = element.value;
     } else if (element.name === "seed" && element.value.includes(",")) {
       input["seeds"] = element.value.split(",").map(numberOf);
     } else if (!element.disabled && (element.name === "prompt" || element.value !== defaultOf(element))) {
@@ -229,10 +234,11 @@ function showCard({ examples, presets: suitable, note }) {
   const noteText = byId("model-note", HTMLElement);
   noteText.textContent = note;
   noteText.hidden = note === null;
-  const prompt = byId("prompt", HTMLTextAreaElement);
   const chips = examples.map((text) => {
     const chip = make("button", { type: "button" }, text);
     chip.addEventListener("click", () => {
+      const prompt = control("prompt");
+      if (prompt === undefined) return;
       prompt.value = text;
       prompt.focus();
     });
@@ -244,16 +250,39 @@ function showCard({ examples, presets: suitable, note }) {
   for (const button of presets) button.hidden = !suitable.includes(button.id.replace("preset-", ""));
 }
 
-/** Fields that only models with prompts have. */
-const OF_PROMPTS = ["prompt", "guidance", "negative", "too-long"];
+/** Fields that only some models have, by what these are conditioned by. */
+const OF_PROMPTS = {
+  prompt: ["text"],
+  class: ["class"],
+  guidance: ["text", "class"],
+  negative: ["text", "class"],
+  "too-long": ["text"],
+};
 
-/** @param {boolean} takes whether the model takes prompts */
-function showPrompts(takes) {
-  for (const element of OF_PROMPTS.map((id) => byId(id, HTMLElement))) {
-    element.toggleAttribute("disabled", !takes);
+/** @param {string} conditioning */
+function showPrompts(conditioning) {
+  for (const [id, kinds] of Object.entries(OF_PROMPTS)) {
+    const element = byId(id, HTMLElement);
+    const isMissing = !kinds.includes(conditioning);
+    element.toggleAttribute("disabled", isMissing);
     const field = element.closest(".field");
-    if (field instanceof HTMLElement) field.hidden = !takes;
+    if (field instanceof HTMLElement) field.hidden = isMissing;
   }
+}
+
+/** Suggests classes by name, or by label where a name is that of several. @param {Record<string, string>} names by label */
+export function suggestClasses(names) {
+  /** @param {string} name */
+  const synonymsOf = (name) => name.split(",").map((synonym) => synonym.trim().toLowerCase());
+  /** @type {Map<string, number>} */
+  const uses = new Map();
+  for (const synonym of Object.values(names).flatMap(synonymsOf))
+    uses.set(synonym, (uses.get(synonym) ?? 0) + 1);
+  const options = Object.entries(names).map(([label, name]) => {
+    const [first = ""] = synonymsOf(name);
+    return make("option", { value: uses.get(first) === 1 ? first : label, label: name });
+  });
+  byId("classes", HTMLDataListElement).replaceChildren(...options);
 }
 
 /** @typedef {{ id: string, conditioning: "text" | "class" | "none", defaults: { guidance_scale: number }, limits: { max_inference_steps: number }, card: Parameters<typeof showCard>[0] }} Model */
@@ -280,7 +309,7 @@ export function showModels(models) {
     const isMoved = guidance.value !== guidance.defaultValue;
     guidance.defaultValue = String(model.defaults.guidance_scale);
     if (!isMoved) guidance.value = guidance.defaultValue;
-    showPrompts(model.conditioning !== "none");
+    showPrompts(model.conditioning);
     showCard(model.card);
     showValues();
   };

@@ -86,7 +86,7 @@ export class Stage {
     tiles.style.setProperty("--aspect", String(width / height));
   }
 
-  /** @param {import("../client/types.d.ts").Palette} palette */
+  /** @param {import("../client/types.d.ts").Palette | undefined} palette */
   setPalette(palette) {
     this.#palette = palette;
     this.#show();

@@ -13,6 +13,16 @@ export interface components {
             /** @description The name of the key's owner: keys with the same name share predictions. */
             username: string;
         };
+        Classes: {
+            /** @description Names by label, with synonyms after commas; not every class needs one. */
+            id2label: {
+                [key: string]: string;
+            };
+            model: string;
+            /** @description Labels are 0 to num_classes - 1. */
+            num_classes: number;
+            version: string;
+        };
         CollectionList: {
             next: null;
             previous: null;
@@ -22,6 +32,8 @@ export interface components {
             input: {
                 /** @description Width to height, as `1:1`: only the model's own proportions are possible. */
                 aspect_ratio?: string | null;
+                /** @description The label of a class, instead of a prompt; for models conditioned by class. */
+                class_label?: number | null;
                 /** @description Whether PNG files hold the prompt and the settings they were made with, as text for image browsers, AUTOMATIC1111 and ComfyUI. By default they do, unless the service is set otherwise. */
                 embed_settings?: boolean | null;
                 /** @description Pixels over which what is made anew fades in, within the mask. Outside of it the pixels are those of `image`. Defaults to 4. */
@@ -665,6 +677,8 @@ export interface components {
         Input: {
             /** @description Width to height, as `1:1`: only the model's own proportions are possible. */
             aspect_ratio?: string | null;
+            /** @description The label of a class, instead of a prompt; for models conditioned by class. */
+            class_label?: number | null;
             /** @description Whether PNG files hold the prompt and the settings they were made with, as text for image browsers, AUTOMATIC1111 and ComfyUI. By default they do, unless the service is set otherwise. */
             embed_settings?: boolean | null;
             /** @description Pixels over which what is made anew fades in, within the mask. Outside of it the pixels are those of `image`. Defaults to 4. */

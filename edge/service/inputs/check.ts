@@ -26,8 +26,13 @@ const OF_RUNS = [
 ] as const satisfies (keyof PredictionInput)[];
 
 /** Whether the input's tokens are only decoded. */
-export const isDecoding = ({ tokens, prompt, mask, strength }: PredictionInput): boolean =>
-  isGiven(tokens) && !isGiven(prompt) && !isGiven(mask) && !isGiven(strength);
+export const isDecoding = ({
+  tokens,
+  prompt,
+  class_label: label,
+  mask,
+  strength,
+}: PredictionInput): boolean => isGiven(tokens) && ![prompt, label, mask, strength].some(isGiven);
 
 /** Calls `refuse` for a field that contradicts another one, or has no effect without it. */
 export function checkStart(input: PredictionInput, refuse: Refuse): void {

@@ -8,7 +8,7 @@ const isBlank = (text: unknown): boolean => typeof text === "string" && text.tri
 const isGiven = (value: unknown): boolean => value !== undefined && value !== null && !isBlank(value);
 
 /**
- * The prompt, or null if there is none. Calls `refuse` for one that the model cannot have, and for one that is missing: all models
+ * The prompt, which a class label is too; null if there is none. Calls `refuse` for one that the model cannot have, and for one that is missing: all models
  * but those that are not conditioned need one, unless the images start from others (`starts`).
  */
 export function promptOf(
@@ -17,7 +17,13 @@ export function promptOf(
   starts: boolean,
   refuse: Refuse,
 ): string | string[] | null {
-  const { prompt } = input;
+  const { prompt, class_label: label } = input;
+  if (isGiven(label)) {
+    if (conditioning !== "class")
+      refuse("class_label", `must be omitted: ${name} is not conditioned by class`);
+    if (isGiven(prompt)) refuse("class_label", "cannot be given together with prompt");
+    return String(label);
+  }
   if (conditioning === "none") {
     for (const field of ["prompt", "negative_prompt"] as const) {
       if (isGiven(input[field])) refuse(field, `must be omitted: ${name} takes no prompt`);

@@ -13,6 +13,7 @@ import {
   MIN_GUIDANCE_SCALE,
   MIN_TEMPERATURE,
 } from "@vqd/shared/limits.ts";
+import { MAX_CLASSES } from "@vqd/shared/tokenizer/announcement.ts";
 import { PRESET_NAMES } from "@vqd/shared/sampling/preset-names.ts";
 import { PRESETS } from "@vqd/shared/sampling/presets.ts";
 import {
@@ -43,6 +44,7 @@ Generates images of PROMPT with a VQ-Diffusion checkpoint, in this process. For 
 is a class's name or label; a model that is not conditioned takes none.
 
 Options:
+  --class-label N          the label of a class, instead of PROMPT, for a model that is conditioned by class
   --out FILE               output file; several images get -0, -1, ... before the extension [image.png]
   --seed N                 the same seed makes the same image, 0 to 2^64 - 1 [random, as with -1]
   --seeds N,N,...          one seed per image, instead of --seed
@@ -75,6 +77,7 @@ const FORMAT_BY_ENDING = {
 } as const;
 
 const OPTIONS = [
+  "class-label",
   "out",
   "seed",
   "seeds",
@@ -101,7 +104,8 @@ export const generate: Command = {
   help,
   options: { ...stringOptions(...OPTIONS), "no-settings": { type: "boolean" }, ...MODEL_OPTIONS },
   async run(positionals, values, flags) {
-    const prompt = readPrompt(positionals);
+    const label = numberOption(values, "class-label", { min: 0, max: MAX_CLASSES - 1, integer: true });
+    const prompt = readPrompt(label === undefined ? positionals : withLabel(positionals, label));
     const out = resolve(values["out"] ?? "image.png");
     const format = readFormat(values, out);
     const settings = {
@@ -124,6 +128,8 @@ export const generate: Command = {
     mkdirSync(dirname(out), { recursive: true });
     const pipeline = await loadPipeline(values);
     try {
+      if (label !== undefined && pipeline.info.conditioning !== "class")
+        throw new UsageError("--class-label is for models that are conditioned by class");
       if (prompt.trim() === "" && pipeline.info.conditioning !== "none") {
         throw new UsageError("give a prompt: vqd generate PROMPT");
       }
@@ -264,6 +270,12 @@ function readSeeds(values: Values): Pick<CallOptions, "seed" | "seeds"> {
   const images = Number(values["num-images"] ?? 1);
   if (list.length === images) return { seeds: list };
   throw new UsageError(`--seeds must be ${images}, one per image of --num-images, not ${list.length}`);
+}
+
+/** The label as a prompt. Throws a UsageError if there is one beside it. */
+function withLabel(positionals: readonly string[], label: number): string[] {
+  if (positionals.length > 0) throw new UsageError("--class-label cannot be given together with a prompt");
+  return [String(label)];
 }
 
 /** Empty if there is none, which only models take that are not conditioned. */
