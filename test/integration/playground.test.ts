@@ -178,7 +178,7 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
 
     // The steps can be gone through again.
     await page.fill("#replay", "5");
-    expect(await page.locator(".frame canvas").isVisible()).toBe(true);
+    expect(await page.locator(".frame canvas:not(.before)").isVisible()).toBe(true);
     expect(await page.textContent("figcaption span")).toMatch(/tokens masked/);
     await page.fill("#replay", "10");
     expect(await image.isVisible()).toBe(true);
