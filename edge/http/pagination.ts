@@ -3,6 +3,7 @@
 import type { AppContext } from "./context.ts";
 import type { ListPlace, ListQuery } from "../prediction/records.ts";
 import { invalidInput } from "./body/validation.ts";
+import { originOf } from "./urls.ts";
 import { PREDICTION_ID_PATTERN } from "@vqd/shared/ids.ts";
 
 const MAX_LIMIT = 100;
@@ -48,8 +49,24 @@ export function listQuery(c: AppContext): ListQuery {
   };
 }
 
+interface Page {
+  readonly previous: ListPlace | null;
+  readonly next: ListPlace | null;
+}
+
+/** The answer to a request for a page of a list, whose views are `results`. */
+export function listAnswer(c: AppContext, page: Page, results: readonly object[]): Response {
+  const origin = originOf(c.get("config"), c.req.url);
+  c.header("cache-control", "no-store");
+  return c.json({
+    previous: pageUrl(c, origin, page.previous),
+    next: pageUrl(c, origin, page.next),
+    results,
+  });
+}
+
 /** URL of the same list from `place` on; null for null. */
-export function pageUrl(c: AppContext, origin: string, place: ListPlace | null): string | null {
+function pageUrl(c: AppContext, origin: string, place: ListPlace | null): string | null {
   if (place === null) return null;
   const url = new URL(c.req.url);
   url.searchParams.set("cursor", encodeCursor(place));

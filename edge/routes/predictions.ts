@@ -14,7 +14,7 @@ import { beginningOf, filesOf, forkOfInput, identityOf } from "../http/inputs.ts
 import { type FieldPath, refuser } from "../service/complete-input.ts";
 import { checkForkModel } from "../service/inputs/fork.ts";
 import { listModels, resolveModel } from "../service/models.ts";
-import { listQuery, pageUrl } from "../http/pagination.ts";
+import { listAnswer, listQuery } from "../http/pagination.ts";
 import { dataUrls } from "./data-urls.ts";
 import { preferredWait } from "../http/prefer.ts";
 import { type PredictionView, viewPrediction, withoutContent } from "../prediction/view.ts";
@@ -119,13 +119,11 @@ export async function listPredictions(c: AppContext): Promise<Response> {
   const query = listQuery(c);
   const keyName = c.get("keyName");
   const page = unwrap(await c.get("hubs").ofKey(keyName).list(keyName, query));
-  const origin = originOf(c.get("config"), c.req.url);
-  c.header("cache-control", "no-store");
-  return c.json({
-    previous: pageUrl(c, origin, page.previous),
-    next: pageUrl(c, origin, page.next),
-    results: page.records.map((record) => view(c, record)),
-  });
+  return listAnswer(
+    c,
+    page,
+    page.records.map((record) => view(c, record)),
+  );
 }
 
 /** `GET /v1/predictions/{id}` */

@@ -7,7 +7,7 @@ import { z } from "zod";
 import { readMultipart } from "../http/body/multipart.ts";
 import { invalidInput } from "../http/body/validation.ts";
 import type { AppContext } from "../http/context.ts";
-import { listQuery, pageUrl } from "../http/pagination.ts";
+import { listAnswer, listQuery } from "../http/pagination.ts";
 import { originOf } from "../http/urls.ts";
 import { viewFile } from "../prediction/file-records.ts";
 import { unwrap } from "../prediction/hub-result.ts";
@@ -76,12 +76,11 @@ export async function listFiles(c: AppContext): Promise<Response> {
   const keyName = c.get("keyName");
   const page = unwrap(await c.get("hubs").ofKey(keyName).files(keyName, query));
   const origin = originOf(c.get("config"), c.req.url);
-  c.header("cache-control", "no-store");
-  return c.json({
-    previous: pageUrl(c, origin, page.previous),
-    next: pageUrl(c, origin, page.next),
-    results: page.files.map((file) => viewFile(file, origin)),
-  });
+  return listAnswer(
+    c,
+    page,
+    page.files.map((file) => viewFile(file, origin)),
+  );
 }
 
 /** The hub of the file in the path, and the file's id. Throws a VqdError (not_found) for what cannot be one. */

@@ -44,9 +44,33 @@ const COUNT_SHARES = 16;
 /** It is also a multiple of this, as the runtime multiplies a single row by different code, giving different bits. */
 const COUNT_MULTIPLE = 8;
 
-/** What the number of pixels to evaluate is rounded up to a multiple of. */
-export const countUnitOf = (pixels: number): number =>
-  COUNT_MULTIPLE * Math.ceil(pixels / COUNT_SHARES / COUNT_MULTIPLE);
+/** Places of each row of a pass over images of so many pixels: those of the row that evaluates most, rounded up. */
+export function placesOf(rows: readonly PassRow[], pixels: number): number {
+  const unit = COUNT_MULTIPLE * Math.ceil(pixels / COUNT_SHARES / COUNT_MULTIPLE);
+  return unit * Math.ceil(Math.max(...rows.map(({ evaluated }) => evaluated.length)) / unit);
+}
+
+/** The images that have a row, and the place of each row's among them. */
+export function imagesOf(
+  rows: readonly PassRow[],
+  images: readonly PassImage[],
+): { used: readonly PassImage[]; places: readonly number[] } {
+  const numbers = [...new Set(rows.map(({ image }) => image))];
+  return {
+    used: numbers.map((image) => images[image] ?? outOfBounds()),
+    places: rows.map(({ image }) => numbers.indexOf(image)),
+  };
+}
+
+/** The pixels that each row evaluates, as row x L + pixel, [rows, count]; padded with the row's first pixel. */
+export function evaluatedOf(rows: readonly PassRow[], pixels: number, count: number): Int32Array {
+  const evaluated = new Int32Array(rows.length * count);
+  for (const [row, { evaluated: positions }] of rows.entries()) {
+    evaluated.fill(row * pixels, row * count, (row + 1) * count);
+    for (const [i, position] of positions.entries()) evaluated[row * count + i] = row * pixels + position;
+  }
+  return evaluated;
+}
 
 /**
  * Sessions that divide the rows of a pass among them, each with its share of the threads. The nodes of a small model are
@@ -66,13 +90,11 @@ export class TransformerPass {
   /** Loaded by the first pass with several rows: a worker whose jobs are single rows never needs them. */
   #lanes: Promise<Lane[]> | undefined;
   readonly #shape: PassShape;
-  readonly #countUnit: number;
 
   private constructor(whole: Lane, loadLanes: (() => Promise<Lane[]>) | undefined, shape: PassShape) {
     this.#whole = whole;
     this.#loadLanes = loadLanes;
     this.#shape = shape;
-    this.#countUnit = countUnitOf(shape.pixels);
   }
 
   static async load(
@@ -108,8 +130,7 @@ export class TransformerPass {
     output = new OutputBuffer(),
   ): Promise<PassResult> {
     if (rows.length === 0) return { logProbs: new Float32Array(0), rowSize: 0 };
-    const most = Math.max(...rows.map(({ evaluated }) => evaluated.length));
-    const count = Math.ceil(most / this.#countUnit) * this.#countUnit;
+    const count = placesOf(rows, this.#shape.pixels);
     const rowSize = count * this.#shape.classes;
     const logProbs = output.ofSize(rows.length * rowSize);
     const lanes = await this.#lanesFor(rows.length);
@@ -180,29 +201,19 @@ class Lane {
     { count, into }: { count: number; into: Float32Array },
   ): Promise<void> {
     const { pixels, classes } = this.#shape;
-    const used = [...new Set(rows.map(({ image }) => image))];
-    const usedImages = used.map((image) => images[image] ?? outOfBounds());
+    const { used, places } = imagesOf(rows, images);
     const ids = new Uint16Array(used.length * pixels);
-    for (const [place, { tokens }] of usedImages.entries()) ids.set(tokens, place * pixels);
-    // Rows with fewer pixels to evaluate are padded with their first pixel.
-    const evaluated = new Int32Array(rows.length * count);
-    for (const [row, { evaluated: positions }] of rows.entries()) {
-      evaluated.fill(row * pixels, row * count, (row + 1) * count);
-      for (const [i, position] of positions.entries()) evaluated[row * count + i] = row * pixels + position;
-    }
+    for (const [place, { tokens }] of used.entries()) ids.set(tokens, place * pixels);
     await this.#session.run(
       {
         tokens: intTensor(ids, [used.length, pixels]),
         timestep: intTensor(
-          usedImages.map(({ timestep }) => timestep),
+          used.map(({ timestep }) => timestep),
           [used.length],
         ),
-        image: intTensor(
-          rows.map(({ image }) => used.indexOf(image)),
-          [rows.length],
-        ),
+        image: intTensor(places, [rows.length]),
         ...this.#conditioning(rows),
-        asked: intTensor(evaluated, [rows.length, count]),
+        asked: intTensor(evaluatedOf(rows, pixels, count), [rows.length, count]),
       },
       "log_probs",
       floatTensor(into, [rows.length, count, classes]),

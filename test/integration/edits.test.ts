@@ -15,26 +15,23 @@ import type { JobConsumer } from "../../gpu-worker/jobs/consumer.ts";
 import type { Broker } from "../../gpu-worker/nats/broker.ts";
 import type { HostedModel, ModelHost } from "../../gpu-worker/serving/model-host.ts";
 import { temporaryFolder } from "../support/tiny.ts";
-import { jobOf, makeConsumer, openTinyModel, TestEdge } from "./support/jobs.ts";
-import { connectWorker, startTestNats, type TestNats } from "./support/nats.ts";
+import { jobOf, makeConsumer, startJobs, type TestEdge } from "./support/jobs.ts";
 import { TINY_MODEL } from "./support/stack.ts";
 
 const STEPS = 8;
 const SAMPLER = { scheduler: "strided", order: "confidence", remasking: 0.2 } as const;
 
-let nats: TestNats;
 let edge: TestEdge;
 let broker: Broker;
 let models: ModelHost;
 let model: HostedModel;
+let close: () => Promise<void>;
 let pipeline: VQDiffusionPipeline;
 let consumer: JobConsumer;
 let running: Promise<void>;
 
 beforeAll(async () => {
-  [nats, models] = await Promise.all([startTestNats(), openTinyModel()]);
-  [edge, broker] = await Promise.all([TestEdge.connect(nats), connectWorker(nats)]);
-  [model] = models.models as [HostedModel];
+  ({ edge, broker, models, model, close } = await startJobs());
   pipeline = await VQDiffusionPipeline.fromPretrained(TINY_MODEL, { cacheDir: await temporaryFolder() });
   consumer = makeConsumer(broker, models);
   running = consumer.run();
@@ -43,10 +40,7 @@ afterAll(async () => {
   consumer.drain();
   await running;
   await pipeline.release();
-  await models.close();
-  await edge.close();
-  await broker.close();
-  await nats.stop();
+  await close();
 });
 
 const job = (changes: Partial<Job>): Job =>

@@ -85,25 +85,14 @@ it.each([
     const { models } = (await (await fetch(`${url}/healthz`)).json()) as { models: Pick<Job, "version">[] };
     const [model] = models;
     if (model === undefined) throw new Error("no model");
-    const image = await sharp({ create: { width: 200, height: 100, channels: 3, background: "orange" } })
-      .composite([
-        {
-          input: await sharp({ create: { width: 40, height: 50, channels: 3, background: "navy" } })
-            .png()
-            .toBuffer(),
-        },
-      ])
+    const plain = (width: number, height: number, background: string) =>
+      sharp({ create: { width, height, channels: 3, background } }).png();
+    const image = await plain(200, 100, "orange")
+      .composite([{ input: await plain(40, 50, "navy").toBuffer() }])
       .jpeg()
       .toBuffer();
-    const mask = await sharp({ create: { width: 200, height: 100, channels: 3, background: "black" } })
-      .composite([
-        {
-          input: await sharp({ create: { width: 60, height: 60, channels: 3, background: "white" } })
-            .png()
-            .toBuffer(),
-        },
-      ])
-      .png()
+    const mask = await plain(200, 100, "black")
+      .composite([{ input: await plain(60, 60, "white").toBuffer() }])
       .toBuffer();
     const source: Job["source"] = {
       type: "image",

@@ -8,8 +8,7 @@ import type { Broker } from "../../gpu-worker/nats/broker.ts";
 import type { JobConsumer } from "../../gpu-worker/jobs/consumer.ts";
 import type { HostedModel, ModelHost } from "../../gpu-worker/serving/model-host.ts";
 import { type CallKind, StallWatch } from "../../gpu-worker/watchdog/stall-watch.ts";
-import { LEASE_MS, makeConsumer, jobOf, MAX_ATTEMPTS, openTinyModel, TestEdge } from "./support/jobs.ts";
-import { connectWorker, startTestNats, type TestNats } from "./support/nats.ts";
+import { LEASE_MS, makeConsumer, jobOf, MAX_ATTEMPTS, startJobs, type TestEdge } from "./support/jobs.ts";
 
 /** Calls into the runtime wait while `gate` does. */
 class HeldCalls extends StallWatch {
@@ -20,23 +19,16 @@ class HeldCalls extends StallWatch {
 }
 
 const calls = new HeldCalls(LEASE_MS);
-let nats: TestNats;
 let edge: TestEdge;
 let broker: Broker;
 let models: ModelHost;
 let model: HostedModel;
+let close: () => Promise<void>;
 
 beforeAll(async () => {
-  [nats, models] = await Promise.all([startTestNats(), openTinyModel(calls)]);
-  [edge, broker] = await Promise.all([TestEdge.connect(nats), connectWorker(nats)]);
-  [model] = models.models as [HostedModel];
+  ({ edge, broker, models, model, close } = await startJobs(calls));
 });
-afterAll(async () => {
-  await models.close();
-  await edge.close();
-  await broker.close();
-  await nats.stop();
-});
+afterAll(() => close());
 
 /** While `work` is done a worker serves jobs; it ends after `release`. */
 async function serving<T>(work: (consumer: JobConsumer) => Promise<T>, release = (): void => {}): Promise<T> {

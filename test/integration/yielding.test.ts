@@ -12,8 +12,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Broker } from "../../gpu-worker/nats/broker.ts";
 import type { HostedModel, ModelHost } from "../../gpu-worker/serving/model-host.ts";
 import { type CallKind, StallWatch } from "../../gpu-worker/watchdog/stall-watch.ts";
-import { LEASE_MS, makeConsumer, jobOf, MAX_ATTEMPTS, openTinyModel, TestEdge } from "./support/jobs.ts";
-import { connectWorker, startTestNats, type TestNats } from "./support/nats.ts";
+import { LEASE_MS, makeConsumer, jobOf, MAX_ATTEMPTS, startJobs, type TestEdge } from "./support/jobs.ts";
 
 const STEPS = 30;
 const LAST_FREE_PASS = 4;
@@ -47,23 +46,16 @@ class StoppedPasses extends StallWatch {
 }
 
 const passes = new StoppedPasses(LEASE_MS);
-let nats: TestNats;
 let edge: TestEdge;
 let broker: Broker;
 let models: ModelHost;
 let model: HostedModel;
+let close: () => Promise<void>;
 
 beforeAll(async () => {
-  [nats, models] = await Promise.all([startTestNats(), openTinyModel(passes)]);
-  [edge, broker] = await Promise.all([TestEdge.connect(nats), connectWorker(nats)]);
-  [model] = models.models as [HostedModel];
+  ({ edge, broker, models, model, close } = await startJobs(passes));
 });
-afterAll(async () => {
-  await models.close();
-  await edge.close();
-  await broker.close();
-  await nats.stop();
-});
+afterAll(() => close());
 
 const send = async (job: Job, round = 0, mayAsk = true): Promise<void> => {
   const carried = headers();

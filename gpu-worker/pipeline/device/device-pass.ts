@@ -15,11 +15,13 @@ import {
 } from "../../runtime/session.ts";
 import type { PromptConditioning } from "../conditioning/prompt-conditioning.ts";
 import {
-  countUnitOf,
+  evaluatedOf,
+  imagesOf,
   OutputBuffer,
   type PassImage,
   type PassResult,
   type PassRow,
+  placesOf,
 } from "../transformer-pass.ts";
 import type { PixelUniforms } from "../sampling/random.ts";
 
@@ -60,13 +62,11 @@ interface Shape {
 export class DevicePass {
   readonly #session: Session;
   readonly #shape: Shape;
-  readonly #countUnit: number;
   #transfer: Transfer = { inputs: 0, outputs: 0 };
 
   private constructor(session: Session, shape: Shape) {
     this.#session = session;
     this.#shape = shape;
-    this.#countUnit = countUnitOf(shape.pixels);
   }
 
   static async load(
@@ -94,17 +94,16 @@ export class DevicePass {
     output = new OutputBuffer(),
   ): Promise<PassResult> {
     if (rows.length === 0) return { logProbs: new Float32Array(0), rowSize: 0 };
-    const count = this.#count(rows);
-    const rowSize = count * this.#shape.classes;
-    const { classes } = this.#shape;
+    const { pixels, classes } = this.#shape;
+    const count = placesOf(rows, pixels);
+    const rowSize = count * classes;
     const logProbs = output.ofSize(rows.length * rowSize);
-    const used = [...new Set(rows.map(({ image }) => image))];
-    const usedImages = used.map((image) => images[image] ?? outOfBounds());
-    const usedRows = rows.map((row) => ({ ...row, image: used.indexOf(row.image) }));
+    const { used, places } = imagesOf(rows, images);
+    const usedRows = rows.map((row, i) => ({ ...row, image: places[i] ?? outOfBounds() }));
     // The graph draws in any case; without settings, from all classes alike.
     const idle = Object.fromEntries(SETTINGS.map((name) => [name, 0])) as Record<Setting, number>;
-    const draws = usedImages.map((image, i) => {
-      const own = usedRows.findIndex((row) => row.image === i);
+    const draws = used.map((image, i) => {
+      const own = places.indexOf(i);
       const request = {
         ...image,
         evaluated: [],
@@ -114,7 +113,7 @@ export class DevicePass {
       return { request, conditional: own, unconditional: own };
     });
     const into = floatTensor(logProbs, [rows.length, count, classes]);
-    const feeds = { ...this.#rowFeeds(usedImages, usedRows, count), ...this.#drawFeeds(draws, count) };
+    const feeds = { ...this.#rowFeeds(used, usedRows, count), ...this.#drawFeeds(draws, count) };
     await this.#session.runAll(feeds, ["log_probs"], into);
     return { logProbs, rowSize };
   }
@@ -131,7 +130,7 @@ export class DevicePass {
       rows.push({ image, prompt, evaluated });
       return { request, conditional, unconditional };
     });
-    const count = this.#count(rows);
+    const count = placesOf(rows, this.#shape.pixels);
     const feeds = { ...this.#rowFeeds(requests, rows, count), ...this.#drawFeeds(draws, count) };
     const names = [
       "classes",
@@ -162,11 +161,6 @@ export class DevicePass {
     return this.#session.release();
   }
 
-  #count(rows: readonly PassRow[]): number {
-    const most = Math.max(...rows.map(({ evaluated }) => evaluated.length));
-    return Math.ceil(most / this.#countUnit) * this.#countUnit;
-  }
-
   #rowFeeds(
     images: readonly PassImage[],
     rows: readonly PassRow[],
@@ -180,19 +174,13 @@ export class DevicePass {
       prompt.ids === undefined ? 0 : ownPrompts + prompts.indexOf(prompt);
     const tokens = new Int32Array(images.length * pixels);
     for (const [i, image] of images.entries()) tokens.set(image.tokens, i * pixels);
-    const asked = new Int32Array(rows.length * count);
-    for (const [row, { evaluated }] of rows.entries()) {
-      // Rows with fewer pixels to evaluate are padded with their first pixel.
-      asked.fill(row * pixels, row * count, (row + 1) * count);
-      for (const [i, position] of evaluated.entries()) asked[row * count + i] = row * pixels + position;
-    }
     return {
       tokens: int32Tensor(tokens, [images.length, pixels]),
       timestep: vector(images.map(({ timestep }) => timestep)),
       image: vector(rows.map(({ image }) => image)),
       prompt_ids: int32Tensor(promptIds, [promptIds.length / textLength, textLength]),
       prompt: vector(rows.map(({ prompt }) => placeOf(prompt))),
-      asked: int32Tensor(asked, [rows.length, count]),
+      asked: int32Tensor(evaluatedOf(rows, pixels, count), [rows.length, count]),
     };
   }
 

@@ -17,7 +17,7 @@ import { type HostedModel, ModelHost } from "../../../gpu-worker/serving/model-h
 import { StallWatch } from "../../../gpu-worker/watchdog/stall-watch.ts";
 import { REPO } from "../../../infra/stack/paths.ts";
 import { makeJob } from "../../support/job.ts";
-import type { TestNats } from "./nats.ts";
+import { connectWorker, startTestNats, type TestNats } from "./nats.ts";
 import { TINY_MODEL } from "./stack.ts";
 
 const FINISH_MS = 30_000;
@@ -135,4 +135,18 @@ export function makeConsumer(broker: Broker, models: ModelHost, log: Logger = si
     metrics: new WorkerMetrics(),
     log,
   });
+}
+
+/** A nats-server, an edge and a worker's connection on it, and the model of the fixtures; `close` stops all of it. */
+export async function startJobs(watch?: StallWatch) {
+  const [nats, models] = await Promise.all([startTestNats(), openTinyModel(watch)]);
+  const [edge, broker] = await Promise.all([TestEdge.connect(nats), connectWorker(nats)]);
+  const [model] = models.models as [HostedModel];
+  const close = async (): Promise<void> => {
+    await models.close();
+    await edge.close();
+    await broker.close();
+    await nats.stop();
+  };
+  return { edge, broker, models, model, close };
 }
