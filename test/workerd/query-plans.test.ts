@@ -16,6 +16,7 @@ it.each<[string, (store: PredictionStore) => unknown, RegExp]>([
   ["what is running", (store) => store.queue.running("v"), /USING COVERING INDEX/],
   ["what is held", (store) => store.queue.heldClasses(), /USING COVERING INDEX/],
   ["what an owner has live", (store) => store.queue.liveOf("a"), /USING COVERING INDEX/],
+  ["the next webhook", (store) => store.webhooks.nextAt(), /USING COVERING INDEX/],
   ["what waits", (store) => store.contention.versions(), /USING COVERING INDEX/],
 ])("%s", async (_, ask, wanted) => {
   const plans = await runInDurableObject(hubs.ofShard(1), (__, state) => {
@@ -36,7 +37,7 @@ it.each<[string, (store: PredictionStore) => unknown, RegExp]>([
         property === "sql" ? explaining : (Reflect.get(target, property) as unknown),
     });
     ask(new PredictionStore(storage));
-    return found.filter((detail) => detail.includes("predictions"));
+    return found.filter((detail) => /predictions|deliveries/.test(detail));
   });
   expect(plans.length).toBeGreaterThan(0);
   for (const plan of plans) expect(plan).toMatch(wanted);

@@ -111,7 +111,9 @@ export class WebhookStore {
   }
 
   nextAt(): number | null {
-    return this.#sql.exec<{ at: number | null }>("SELECT min(next_at) AS at FROM deliveries").one().at;
+    // The condition is the index's own: without it, every delivery that is stored would be read.
+    const query = "SELECT min(next_at) AS at FROM deliveries WHERE next_at IS NOT NULL";
+    return this.#sql.exec<{ at: number | null }>(query).one().at;
   }
 
   get(id: string): WebhookDelivery | undefined {
