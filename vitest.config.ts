@@ -1,5 +1,5 @@
 // All tests: `unit` in Node, `component` with the parts it takes (models, processes, servers), `workerd` in the runtime of the
-// edge, `integration` and `alone` on the running system.
+// edge, `integration` on the running system.
 
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -7,16 +7,8 @@ import { defineConfig } from "vitest/config";
 
 const WORKERD = "test/workerd/vitest.config.ts";
 
-/** Files of one group side by side: they leave a good part of a core unused, waiting for disks and for processes. */
-const SIDE_BY_SIDE = { maxWorkers: Math.max(2, availableParallelism() - 1) };
-
-/** They have short leases or time what they do, so that nothing may run beside them. */
-const ALONE = [
-  "test/chaos/**/*.test.ts",
-  ...["failover", "outage", "playground", "stack", "upgrade"].map(
-    (name) => `test/integration/${name}.test.ts`,
-  ),
-];
+/** One file more than there are cores: they wait for disks, processes and deadlines for a good part of their time. */
+const SIDE_BY_SIDE = { maxWorkers: availableParallelism() + 1 };
 
 /** What a test waits for may take its time on a busy machine. */
 const PATIENT = { expect: { poll: { timeout: 15_000 } } };
@@ -64,17 +56,7 @@ export default defineConfig({
           ...SYSTEM,
           ...SIDE_BY_SIDE,
           name: "integration",
-          include: ["test/integration/**/*.test.ts"],
-          exclude: ALONE,
-        },
-      },
-      {
-        test: {
-          ...SYSTEM,
-          name: "alone",
-          include: ALONE,
-          fileParallelism: false,
-          sequence: { groupOrder: 1 },
+          include: ["test/integration/**/*.test.ts", "test/chaos/**/*.test.ts"],
         },
       },
     ],

@@ -7,7 +7,7 @@ import { MASK, PICTURE } from "../support/edit-inputs.ts";
 import { createPrediction, type PredictionBody } from "./support/client.ts";
 import { startTestStack, type TestStack } from "./support/stack.ts";
 
-const JOBS = 40;
+const JOBS = 28;
 const PROMPTS = ["dog face", "pizza", "red heart", "rocket"];
 
 const SAMPLERS = [

@@ -52,7 +52,7 @@ it(
     test = await startTestStack({ model: TINY_MODEL, edgeEnv: limits });
     const args = ["-m", "schemathesis.cli", "run", `${test.url}/openapi.json`, "--no-color", "--seed", "1"];
     args.push("--header", `Authorization: Bearer ${test.apiKey}`, "--checks", CHECKS.join());
-    args.push("--max-examples", "10", "--phases", "examples,coverage,fuzzing", "--max-time", "60");
+    args.push("--max-examples", "5", "--phases", "examples,coverage,fuzzing", "--max-time", "20");
     args.push(
       "--continue-on-failure",
       "--generation-deterministic",
