@@ -91,7 +91,7 @@ async function serve(config: WorkerConfig): Promise<void> {
     connecting,
   ]);
   const { maxAttempts, stateEvery } = config;
-  const maxSlots = Math.max(...models.models.map(({ slots }) => slots.slots));
+  const maxSlots = Math.max(...models.models.map(({ capacity }) => capacity));
   const runner = new JobRunner({ models, broker, workerName: config.workerName, log });
   const consumer = new JobConsumer({
     broker,
@@ -106,7 +106,7 @@ async function serve(config: WorkerConfig): Promise<void> {
   broker.onReconnect(() => metrics.reconnected());
 
   const stats = (): WorkerStats[] =>
-    models.models.map(({ key, manifest, info, isLoaded, stepMs, slots, batchInvariant }) => {
+    models.models.map(({ key, manifest, info, isLoaded, stepMs, slots, capacity, batchInvariant }) => {
       const { activeImages, settled, failed, busyMs } = consumer.countsOf(key);
       return {
         worker: config.workerName,
@@ -117,8 +117,8 @@ async function serve(config: WorkerConfig): Promise<void> {
         provider: config.provider,
         quantization,
         loaded: isLoaded,
-        slots: slots.slots,
-        busySlots: Math.min(activeImages, slots.slots),
+        slots: capacity,
+        busySlots: Math.min(activeImages, capacity),
         ...(slots.times.length === 0 ? {} : { slotTimes: [...slots.times] }),
         ...(batchInvariant === undefined ? {} : { batchInvariant }),
         stepMs: Math.round(stepMs * 10) / 10,

@@ -1,7 +1,7 @@
 // What a worker reports about itself as a NATS micro service (NATS ADR-32).
 
 import { z } from "zod";
-import { modelNameSchema, versionSchema } from "./model.ts";
+import { modelNameSchema, slotTimeSchema, versionSchema } from "./model.ts";
 
 export const MICRO_SERVICE = "vqd-worker";
 export const MICRO_VERBS = ["PING", "INFO", "STATS"] as const;
@@ -18,10 +18,11 @@ export const workerStatsSchema = z.object({
   quantization: z.string(),
   /** Whether the model is in memory now; the worker takes jobs for it in either case. */
   loaded: z.boolean(),
+  /** Images that it denoises at once. */
   slots: z.int().min(1),
   busySlots: z.int().min(0),
   /** Where the worker has measured how many slots to have: the ms of a pass over so many images, null without memory for it. */
-  slotTimes: z.array(z.object({ images: z.int().min(1), ms: z.number().min(0).nullable() })).optional(),
+  slotTimes: z.array(slotTimeSchema).optional(),
   /** Whether an image has the same bits alone as in a batch, where that was measured. */
   batchInvariant: z.boolean().optional(),
   /** Running mean of the duration of a transformer pass; 0 before the first. */

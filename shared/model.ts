@@ -23,6 +23,12 @@ export const modelNameSchema = z.string().max(100).regex(MODEL_NAME_PATTERN, "mu
 /** SHA-256 of the checkpoint's files, hex. */
 export const versionSchema = z.string().regex(VERSION_PATTERN, "must be 64 hexadecimal digits");
 
+/** Largest numbers in what a worker announces of its device. */
+const MAX_DEVICE_SLOTS = 1_024;
+const MAX_SLOT_TIMES = 16;
+/** Ms of a pass over so many images; null if there was no memory for it. */
+export const slotTimeSchema = z.object({ images: z.int().min(1), ms: z.number().min(0).nullable() });
+
 export const MAX_EXAMPLES = 8;
 const MAX_EXAMPLE_CHARS = 200;
 const MAX_NOTE_CHARS = 500;
@@ -41,6 +47,18 @@ export const modelCardSchema = z.strictObject({
 });
 
 export type ModelCard = z.infer<typeof modelCardSchema>;
+
+/** What a worker has found out about its GPU. */
+export const deviceManifestSchema = z.strictObject({
+  /** Images that it denoises at once. */
+  slots: z.int().min(1).max(MAX_DEVICE_SLOTS),
+  /** Ms of a pass over so many images, null without memory for it; empty where it has not measured them. */
+  slotTimes: z.array(slotTimeSchema).max(MAX_SLOT_TIMES),
+  /** Whether an image has the same bits alone as in a batch, and so when it is resumed. */
+  batchInvariant: z.boolean(),
+});
+
+export type DeviceManifest = z.infer<typeof deviceManifestSchema>;
 
 export const modelManifestSchema = z
   .strictObject({
@@ -80,6 +98,8 @@ export const modelManifestSchema = z
       .base64()
       .max(4 * MAX_PALETTE_CODES)
       .optional(),
+    /** Of the worker that has announced it, if that has a GPU. */
+    device: deviceManifestSchema.optional(),
     /** Number of weights. */
     parameters: z.int().min(0),
     /** Unix time in ms by the worker's clock; hubs use the broker's clock. */

@@ -18,7 +18,7 @@ const FOREIGN_JOB_DELAY_MS = 1_000;
 const FOREIGN_JOB_MAX_DELAY_MS = 30_000;
 
 export interface JobConsumerOptions extends JobHandlerOptions {
-  /** Maximum numbers of images denoised in one pass and of jobs denoised concurrently: each job has at least one slot. */
+  /** Maximum number of jobs denoised concurrently: each has at least one slot. */
   readonly maxSlots: number;
 }
 

@@ -150,7 +150,7 @@ export class JobRunner {
     // Before its first step a job has no tokens yet.
     const state = stored?.value;
     if (stored === undefined || state === undefined || state.step === 0) return undefined;
-    const { info } = this.#options.models.get(modelKey);
+    const { info, batchInvariant } = this.#options.models.get(modelKey);
     const { step, numericsId } = state;
     const startOver = (why: string): undefined => {
       this.#options.log.warn(`the job's state ${why}; starting over`, { prediction: job.id, numericsId });
@@ -163,6 +163,12 @@ export class JobRunner {
     const tokens = decodeTokens(stored.attachment);
     // The mask is the class after the codes.
     if (tokens.some((token) => token > info.numEmbeddings)) return startOver("holds unknown classes");
+    if (batchInvariant === false) {
+      this.#options.log.info("the job continues, but not to the bit as if it had not been interrupted", {
+        prediction: job.id,
+        step,
+      });
+    }
     return { step, tokens };
   }
 

@@ -47,7 +47,8 @@ export class Denoiser {
   readonly #classes: number;
   readonly #views: PixelViews;
   readonly #uniforms: Float64Array;
-  #output: OutputBuffer | undefined;
+  /** Those that no step uses: as many as steps were under way at once. */
+  readonly #outputs: OutputBuffer[] = [];
 
   private constructor(pass: TransformerPass | DevicePass, { transformer }: DiffusersCheckpoint) {
     this.#transformer = pass;
@@ -74,11 +75,20 @@ export class Denoiser {
   /**
    * Advances every slot by one step, in place: one pass of the transformer, in which guided slots take two rows. Throws,
    * leaving all slots unchanged, if one is finished or the model's output is NaN.
+   */
+  async step(slots: readonly DenoiseSlot[]): Promise<void> {
+    const move = await this.begin(slots);
+    move();
+  }
+
+  /**
+   * Prepares a pass and hands it to the runtime before it returns. Resolves to a function that advances the slots, so that the
+   * pass after that can be begun before it is called: with other slots, since these are unchanged until then. Throws as `step`.
    *
    * A row's result has the same bits whatever else is in the pass: measured with onnxruntime 1.30's CPU provider for batches
    * of 1 to 9 rows and 1 to 4 threads, on the bundled model and on odd shapes (test/component/pipeline.test.ts).
    */
-  async step(slots: readonly DenoiseSlot[]): Promise<void> {
+  async begin(slots: readonly DenoiseSlot[]): Promise<() => void> {
     const steps = slots.map((slot): SlotStep => {
       const jump = currentJump(slot);
       const noise = new StepNoise(slot.seed, slot.image, jump.t);
@@ -101,15 +111,24 @@ export class Denoiser {
       return isGuided(slot) ? [unconditional, conditional] : [conditional];
     });
     const images = inPass.map(({ slot, jump }) => ({ tokens: slot.tokens, timestep: jump.t }));
-    const output = this.#takeOutput();
+    const output = this.#outputs.pop() ?? new OutputBuffer();
     const { logProbs, rowSize } = await this.pass(images, rows, output);
     // A broken weight or provider affects whole rows; codes drawn from NaN would look like valid codes.
     for (let row = 0; row < rows.length; row++) {
       if (Number.isNaN(logProbs[row * rowSize])) throw new Error("the transformer's output is NaN");
     }
-    for (const [i, step] of drawing.entries()) applyDrawn(step, drawn?.[i] ?? outOfBounds(), this.#classes);
+    return () => {
+      for (const [i, step] of drawing.entries()) applyDrawn(step, drawn?.[i] ?? outOfBounds(), this.#classes);
+      this.#sampleAll(inPass, { logProbs, rowSize });
+      for (const { slot } of steps) slot.stepIndex++;
+      this.#outputs.push(output);
+    };
+  }
+
+  /** Samples the steps whose rows of the model's output are `logProbs`. */
+  #sampleAll(steps: readonly SlotStep[], { logProbs, rowSize }: PassResult): void {
     let row = 0;
-    for (const step of inPass) {
+    for (const step of steps) {
       const { slot } = step;
       const guided = isGuided(slot);
       const image: ImageLogProbs = {
@@ -127,8 +146,6 @@ export class Denoiser {
       this.#sample(step, image);
       row += guided ? 2 : 1;
     }
-    for (const { slot } of steps) slot.stepIndex++;
-    this.#output = output;
   }
 
   /** log p(x_0 | x_t, y) over the classes without the mask, [rows, L, K]; each row has tokens, a timestep and a prompt. */
@@ -158,13 +175,6 @@ export class Denoiser {
 
   async release(): Promise<void> {
     await this.#transformer.release();
-  }
-
-  /** Removed while a step uses it, because another step may begin in the meantime. */
-  #takeOutput(): OutputBuffer {
-    const output = this.#output ?? new OutputBuffer();
-    this.#output = undefined;
-    return output;
   }
 
   /** Samples one slot's step, pixel by pixel, from its rows of the model's output. */

@@ -159,6 +159,11 @@ export class VQDiffusionPipeline {
     return this.model.denoiser.step(slots);
   }
 
+  /** Begins that step, and resolves to a function that completes it: a step of other slots may be begun in between. */
+  beginStep(slots: readonly DenoiseSlot[]): Promise<() => void> {
+    return this.model.denoiser.begin(slots);
+  }
+
   /** Class ids without masks → images. */
   decode(latents: readonly Uint16Array[]): Promise<RgbImage[]> {
     return this.model.vqModel.decode(latents);

@@ -1,4 +1,4 @@
-// Steps all running jobs together: each tick is one pass over slots of every job, whatever step each is at.
+// Steps all running jobs together: a pass is made over slots of every job, whatever step each is at.
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 
@@ -10,9 +10,13 @@ export interface EngineSlot {
   readonly timesteps: ArrayLike<number>;
 }
 
-/** Advances each slot by one step, in place. */
+/** Makes steps, of which the second may be begun before the first is finished. */
 export interface SlotStepper<Slot extends EngineSlot> {
-  stepSlots(slots: readonly Slot[]): Promise<void>;
+  /**
+   * Computes the next step of each slot. Resolves to a function that then moves the slots, in place; until it is called, and if
+   * this rejects, they are unchanged.
+   */
+  beginStep(slots: readonly Slot[]): Promise<() => void>;
 }
 
 interface Run<Slot> {
@@ -24,6 +28,8 @@ interface Run<Slot> {
   /** Since the run arrived: passes that it took part in, and slots that it got in them beyond its first. */
   turns: number;
   extras: number;
+  /** Settles the run as soon as none of its slots is in a pass; until then it gets no further ones. */
+  end: (() => void) | undefined;
 }
 
 export interface EngineOptions<Slot> {
@@ -34,6 +40,11 @@ export interface EngineOptions<Slot> {
   readonly maxSlots?: number;
   /** Bounds every pass by what fits into memory, in rows of the transformer's batch; one slot is always allowed. [Infinity] */
   readonly maxRows?: number;
+  /**
+   * With 2, slots that do not all fit into a pass are stepped as two groups in turn: a pass of the one is prepared, reported and
+   * queued while the device computes the other's, and so the device waits for neither. [1]
+   */
+  readonly groups?: 1 | 2;
   /** Rows that a slot takes: two with guidance. [1] */
   readonly rowsOf?: (slot: Slot) => number;
   /** Called when a pass has failed and is retried in parts. */
@@ -41,15 +52,22 @@ export interface EngineOptions<Slot> {
 }
 
 /** The slots that each job has in a pass. */
-type Pass<Slot> = ReadonlyMap<Run<Slot>, readonly Slot[]>;
+type Dealt<Slot> = ReadonlyMap<Run<Slot>, readonly Slot[]>;
+
+/** A pass that has begun. */
+interface Pass<Slot> {
+  readonly dealt: Dealt<Slot>;
+  readonly moving: Promise<() => void>;
+  readonly startedAt: number;
+}
 
 /** After so many passes in a row, one that failed for want of memory is tried at twice the size. */
 const PASSES_UNTIL_LARGER = 100;
 
-/** Weight of the latest tick in the running mean of the step time. */
+/** Weight of the latest pass in the running mean of the step time. */
 const STEP_TIME_WEIGHT = 0.1;
 
-/** A run's progress: all its slots are at this step or, while a step takes several ticks, some are one ahead. */
+/** A run's progress: all its slots are at this step or, while a step takes several passes, some are one ahead. */
 const stepOf = (slots: readonly EngineSlot[]): number => Math.min(...slots.map((slot) => slot.stepIndex));
 
 const isDone = (slot: EngineSlot): boolean => slot.stepIndex >= slot.timesteps.length;
@@ -58,10 +76,15 @@ export class Engine<Slot extends EngineSlot> {
   readonly #stepper: SlotStepper<Slot>;
   readonly #options: EngineOptions<Slot>;
   readonly #runs = new Set<Run<Slot>>();
+  /** Passes that have begun, in the order in which they end. */
+  readonly #passes: Pass<Slot>[] = [];
+  /** The slots in them. */
+  readonly #busy = new Set<Slot>();
   #maxRows: number;
   #passesUntilLarger = 0;
-  #ticking = false;
+  #isServing = false;
   #stepMs = 0;
+  #endedAt = -Infinity;
 
   constructor(stepper: SlotStepper<Slot>, options: EngineOptions<Slot> = {}) {
     this.#stepper = stepper;
@@ -69,7 +92,7 @@ export class Engine<Slot extends EngineSlot> {
     this.#maxRows = options.maxRows ?? Infinity;
   }
 
-  /** Running mean of a tick's duration in ms; 0 before the first. */
+  /** Running mean of a pass's duration in ms, without its wait for the one before; 0 before the first. */
   get stepMs(): number {
     return this.#stepMs;
   }
@@ -92,58 +115,84 @@ export class Engine<Slot extends EngineSlot> {
         reject,
         turns: least("turns"),
         extras: least("extras"),
+        end: undefined,
       });
-      void this.#tickWhileNeeded();
+      void this.#serve();
     });
   }
 
-  async #tickWhileNeeded(): Promise<void> {
-    if (this.#ticking) return;
-    this.#ticking = true;
+  async #serve(): Promise<void> {
+    if (this.#isServing) return;
+    this.#isServing = true;
     while (this.#runs.size > 0) {
       this.#settle();
-      const runs = [...this.#runs];
-      if (runs.length === 0) break;
-      await this.#tick(runs);
+      if (this.#begin()) continue;
+      const pass = this.#passes.shift();
+      if (pass === undefined) continue;
+      await this.#finish(pass);
+      this.#settle();
       // Lets timers and sockets run between passes: leases, cancellations and new jobs.
       await nextTurn();
     }
-    this.#ticking = false;
+    this.#isServing = false;
   }
 
-  async #tick(runs: readonly Run<Slot>[]): Promise<void> {
-    const startedAt = performance.now();
+  /** Begins a pass, unless there are no slots for one, or there is no group left for them. */
+  #begin(): boolean {
+    const runs = [...this.#runs].filter(({ end }) => end === undefined);
+    const left = runs.flatMap((run) => run.slots).filter((slot) => !isDone(slot)).length;
+    const { maxSlots = Infinity } = this.#options;
+    // Half of what fits into a pass takes a device more than half of the time, or maxSlots would be smaller.
+    const groups = left > maxSlots ? (this.#options.groups ?? 1) : 1;
+    if (this.#passes.length >= groups) return false;
+    const most = runs.length === 1 ? Infinity : Math.max(maxSlots, Math.ceil(runs.length / groups));
+    const dealt = this.#share(runs, Math.min(most, Math.ceil(left / groups)));
+    if (dealt.size === 0) return false;
+    const slots = [...dealt.values()].flat();
+    for (const slot of slots) this.#busy.add(slot);
+    const moving = this.#stepper.beginStep(slots);
+    // It may fail before the pass before it has ended; the error is handled in its turn.
+    moving.catch(() => {});
+    this.#passes.push({ dealt, moving, startedAt: performance.now() });
+    return true;
+  }
+
+  async #finish({ dealt, moving, startedAt }: Pass<Slot>): Promise<void> {
+    const runs = [...this.#runs].filter((run) => dealt.has(run));
     const stepsBefore = new Map(runs.map((run) => [run, stepOf(run.slots)]));
-    const pass = this.#share(runs);
     try {
-      await this.#stepper.stepSlots([...pass.values()].flat());
+      (await moving)();
       this.#recover();
     } catch (error) {
-      await this.#stepSeparately(pass, error);
+      await this.#stepSeparately(dealt, error);
     }
-    for (const run of runs) if (stepOf(run.slots) !== stepsBefore.get(run)) this.#report(run);
-    const elapsedMs = performance.now() - startedAt;
+    for (const slot of [...dealt.values()].flat()) this.#busy.delete(slot);
+    for (const run of runs) {
+      if (run.end === undefined && stepOf(run.slots) !== stepsBefore.get(run)) this.#report(run);
+    }
+    const endedAt = performance.now();
+    const elapsedMs = endedAt - Math.max(startedAt, this.#endedAt);
+    this.#endedAt = endedAt;
     this.#stepMs =
       this.#stepMs === 0 ? elapsedMs : this.#stepMs + STEP_TIME_WEIGHT * (elapsedMs - this.#stepMs);
-    this.#settle();
   }
 
   /**
    * Handles a pass that has failed, leaving its slots as they were: each slot is stepped alone, so that one job's error
    * does not affect the others, and a pass that was too large for the memory is made in parts, now and in the future.
    */
-  async #stepSeparately(pass: Pass<Slot>, error: unknown): Promise<void> {
-    const slots = [...pass.values()].flat();
-    const [only] = pass.keys();
+  async #stepSeparately(dealt: Dealt<Slot>, error: unknown): Promise<void> {
+    const slots = [...dealt.values()].flat();
+    const [only] = dealt.keys();
     if (slots.length === 1 && only !== undefined) {
       this.#end(only, () => only.reject(error));
       return;
     }
     this.#options.onSplit?.(error, slots.length);
     let hasFailed = false;
-    for (const [run, own] of pass) {
+    for (const [run, own] of dealt) {
       try {
-        for (const slot of own) await this.#stepper.stepSlots([slot]);
+        for (const slot of own) (await this.#stepper.beginStep([slot]))();
       } catch (reason) {
         hasFailed = true;
         this.#end(run, () => run.reject(reason));
@@ -170,19 +219,13 @@ export class Engine<Slot extends EngineSlot> {
   }
 
   /**
-   * The slots of the next pass: for each job, those that still have to make its current step, dealt out round robin. So
-   * a job of many images takes what the others leave, and never their turn.
+   * The slots of the next pass, at most `most`: for each job, those that still have to make its current step, dealt out round
+   * robin. So a job of many images takes what the others leave, and never their turn.
    */
-  #share(runs: readonly Run<Slot>[]): Pass<Slot> {
-    const { maxSlots = Infinity } = this.#options;
-    const waiting = new Map(
-      runs.map((run) => {
-        const step = stepOf(run.slots);
-        return [run, run.slots.filter((slot) => slot.stepIndex === step)];
-      }),
-    );
+  #share(runs: readonly Run<Slot>[], most: number): Dealt<Slot> {
+    const waiting = new Map(runs.map((run) => [run, this.#waiting(run)]));
     const dealt = new Map<Run<Slot>, Slot[]>();
-    let slotsLeft = runs.length === 1 ? Infinity : Math.max(maxSlots, runs.length);
+    let slotsLeft = most;
     let rowsLeft = this.#maxRows;
     for (let round = 0; slotsLeft > 0 && rowsLeft > 0; round++) {
       const open = runs.filter((run) => (waiting.get(run)?.length ?? 0) > round);
@@ -206,6 +249,17 @@ export class Engine<Slot extends EngineSlot> {
     return dealt;
   }
 
+  /**
+   * Slots of a run that can take part in a pass now. While the last ones at its current step are in a pass, which ends before
+   * any that begins now, the others may go one step ahead.
+   */
+  #waiting({ slots }: Run<Slot>): Slot[] {
+    const step = stepOf(slots);
+    const idle = slots.filter((slot) => !this.#busy.has(slot) && !isDone(slot));
+    const behind = idle.filter((slot) => slot.stepIndex === step);
+    return behind.length > 0 ? behind : idle.filter((slot) => slot.stepIndex === step + 1);
+  }
+
   #report(run: Run<Slot>): void {
     try {
       run.onStep();
@@ -217,13 +271,17 @@ export class Engine<Slot extends EngineSlot> {
   /** Removes the jobs that are finished or aborted. */
   #settle(): void {
     for (const run of this.#runs) {
-      if (run.slots.every(isDone)) this.#end(run, run.resolve);
+      if (run.end !== undefined) this.#end(run, run.end);
+      else if (run.slots.every(isDone)) this.#end(run, run.resolve);
       else if (run.signal.aborted) this.#end(run, () => run.reject(run.signal.reason));
     }
   }
 
+  /** A job of which slots are in a pass ends after that. */
   #end(run: Run<Slot>, settle: () => void): void {
+    run.end ??= settle;
+    if (run.slots.some((slot) => this.#busy.has(slot))) return;
     this.#runs.delete(run);
-    settle();
+    run.end();
   }
 }

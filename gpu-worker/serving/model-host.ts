@@ -17,7 +17,7 @@ import { selfCheck } from "./self-check.ts";
 import { ServedModel, type ServedModelOptions } from "./served-model.ts";
 import type { Provider } from "../runtime/session.ts";
 import type { StallWatch } from "../watchdog/stall-watch.ts";
-import { Mutex } from "../util/mutex.ts";
+import { GroupLock } from "../util/group-lock.ts";
 import { raceAbort } from "../util/race-abort.ts";
 
 export interface ModelHostOptions extends Pick<ServedModelOptions, "passBytes" | "metrics" | "onBroken"> {
@@ -54,6 +54,8 @@ export interface HostedModel {
   /** Running mean of the duration of a transformer pass, in ms; 0 before the first. */
   readonly stepMs: number;
   readonly slots: SlotChoice;
+  /** Images that are denoised at once: those of a pass, and on a GPU as many that wait for the next. */
+  readonly capacity: number;
   /** Whether an image has the same bits alone as in a batch; undefined on a CPU, where it always has. */
   readonly batchInvariant: boolean | undefined;
 }
@@ -100,7 +102,7 @@ const weightBytes = ({
 
 export class ModelHost {
   readonly #options: ModelHostOptions;
-  readonly #passMutex = new Mutex();
+  readonly #passLock = new GroupLock();
   readonly #entries = new Map<string, Entry>();
   /** Loads run one after the other: each must know how much memory the others have left. */
   #loading: Promise<unknown> = Promise.resolve();
@@ -133,12 +135,12 @@ export class ModelHost {
   }
 
   get models(): HostedModel[] {
-    return [...this.#entries.values()].map(hosted);
+    return [...this.#entries.values()].map((entry) => this.#hosted(entry));
   }
 
   /** Throws an Error for the key of a model that this worker does not serve. */
   get(key: string): HostedModel {
-    return hosted(this.#entry(key));
+    return this.#hosted(this.#entry(key));
   }
 
   isLoaded(key: string): boolean {
@@ -220,12 +222,17 @@ export class ModelHost {
       });
       const checked = await this.#check(source, pipeline);
       const slots = await this.#slots(pipeline);
+      const { batchInvariant } = checked;
+      const device =
+        batchInvariant === undefined
+          ? {}
+          : { device: { slots: this.#capacity(slots), slotTimes: [...slots.times], batchInvariant } };
       const entry: Entry = {
         ...checked,
         slots,
         source,
         key,
-        manifest,
+        manifest: { ...manifest, ...device },
         tokenizer: checkpoint.announcement,
         info: pipeline.info,
         loaded: undefined,
@@ -277,6 +284,15 @@ export class ModelHost {
     return choice;
   }
 
+  /** A GPU computes a pass while the results of the one before are used; on a CPU both take the same cores. */
+  get #groups(): 1 | 2 {
+    return this.#options.provider === "cpu" ? 1 : 2;
+  }
+
+  #capacity({ slots }: SlotChoice): number {
+    return this.#groups * slots;
+  }
+
   #load(entry: Entry): Promise<ServedModel> {
     const load = async (): Promise<ServedModel> => {
       const { name: model } = entry.manifest;
@@ -319,12 +335,13 @@ export class ModelHost {
     const served = new ServedModel(pipeline, {
       ...this.#options,
       maxSlots: slots,
+      groups: this.#groups,
       // As measured, with two rows for a guided image; the estimate of a pass's memory is for devices that were not.
       maxRows: 2 * largest,
       ...(largest === Infinity ? {} : { passBytes: Infinity }),
       verify: () => selfCheck(pipeline, entry.golden),
       name: entry.manifest.name,
-      passMutex: this.#passMutex,
+      passLock: this.#passLock,
     });
     entry.stepMs = () => served.engine.stepMs;
     return served;
@@ -364,24 +381,19 @@ export class ModelHost {
     await (await loaded)?.release();
     entry.isResident = false;
   }
-}
 
-const hosted = ({
-  key,
-  manifest,
-  tokenizer,
-  info,
-  loaded,
-  stepMs,
-  slots,
-  batchInvariant,
-}: Entry): HostedModel => ({
-  slots,
-  batchInvariant,
-  key,
-  manifest,
-  tokenizer,
-  info,
-  isLoaded: loaded !== undefined,
-  stepMs: stepMs(),
-});
+  #hosted({ loaded, stepMs, ...entry }: Entry): HostedModel {
+    const { key, manifest, tokenizer, info, slots, batchInvariant } = entry;
+    return {
+      key,
+      manifest,
+      tokenizer,
+      info,
+      slots,
+      batchInvariant,
+      capacity: this.#capacity(slots),
+      isLoaded: loaded !== undefined,
+      stepMs: stepMs(),
+    };
+  }
+}

@@ -14,7 +14,7 @@ import type {
   VQDiffusionPipeline,
 } from "../pipeline/pipeline.ts";
 import type { WorkerMetrics } from "../telemetry/metrics.ts";
-import type { Mutex } from "../util/mutex.ts";
+import type { GroupLock } from "../util/group-lock.ts";
 import type { StallWatch } from "../watchdog/stall-watch.ts";
 
 export interface ServedModelOptions {
@@ -23,9 +23,11 @@ export interface ServedModelOptions {
   readonly verify: () => Promise<unknown>;
   /** Called once, when a pass and then `verify` have failed: the device is broken, and no job is to blame. */
   readonly onBroken: (error: unknown) => void;
-  /** Shared by all models: two passes at once would only slow each other down, and need memory for both. */
-  readonly passMutex: Mutex;
+  /** Shared by all models: passes of two at once would only slow each other down, and need memory for both. */
+  readonly passLock: GroupLock;
   readonly maxSlots: number;
+  /** Of slots, that take turns on the device; see `EngineOptions`. */
+  readonly groups: 1 | 2;
   /** Most rows of a pass, besides what `passBytes` allows. */
   readonly maxRows: number;
   /** Memory that a pass may take in addition to the weights, in bytes. */
@@ -41,28 +43,22 @@ const rowsOf = (slot: DenoiseSlot): number => (isGuided(slot) ? 2 : 1);
 export class ServedModel {
   readonly engine: Engine<DenoiseSlot>;
   readonly #pipeline: VQDiffusionPipeline;
-  readonly #watch: StallWatch;
+  readonly #options: ServedModelOptions;
   #isBroken = false;
+  /** Rows of the passes that have begun and not ended. */
+  #rowsInPasses = 0;
+  /** When the last pass has ended: one that was begun before waited until then. */
+  #endedAt = -Infinity;
 
   constructor(pipeline: VQDiffusionPipeline, options: ServedModelOptions) {
-    const { watch, passMutex, maxSlots, maxRows, passBytes, name, metrics, log } = options;
+    const { maxSlots, groups, maxRows, passBytes, log } = options;
     this.#pipeline = pipeline;
-    this.#watch = watch;
-    const timed = metrics.timed(name, pipeline);
-    const step = async (slots: readonly DenoiseSlot[]): Promise<void> => {
-      const rows = slots.reduce((sum, slot) => sum + rowsOf(slot), 0);
-      try {
-        await passMutex.runExclusive(() => watch.run("pass", rows, () => timed.stepSlots(slots)));
-      } catch (error) {
-        // Passes that fail with several slots are repeated with each alone, which tells more.
-        if (slots.length === 1) await this.#blameDevice(error, options);
-        throw error;
-      }
-    };
+    this.#options = options;
     this.engine = new Engine(
-      { stepSlots: step },
+      { beginStep: (slots) => this.#beginStep(slots) },
       {
         maxSlots,
+        groups,
         maxRows: Math.min(maxRows, Math.max(1, Math.floor(passBytes / pipeline.info.passBytesPerRow))),
         rowsOf,
         onSplit: (error, slots) =>
@@ -71,13 +67,35 @@ export class ServedModel {
     );
   }
 
-  /** After a failed pass of one slot: throws a DeviceFailedError if steps with known results fail as well. */
-  async #blameDevice(
-    error: unknown,
-    { watch, passMutex, verify, onBroken }: ServedModelOptions,
-  ): Promise<void> {
+  async #beginStep(slots: readonly DenoiseSlot[]): Promise<() => void> {
+    const { watch, passLock, name, metrics } = this.#options;
+    const startedAt = performance.now();
+    const rows = slots.reduce((sum, slot) => sum + rowsOf(slot), 0);
+    this.#rowsInPasses += rows;
     try {
-      await passMutex.runExclusive(() => watch.run("pass", 1, verify));
+      const move = await passLock.run(this, () =>
+        watch.run("pass", this.#rowsInPasses, () => this.#pipeline.beginStep(slots)),
+      );
+      return () => {
+        move();
+        const endedAt = performance.now();
+        metrics.passMade(name, slots, (endedAt - Math.max(startedAt, this.#endedAt)) / 1_000);
+        this.#endedAt = endedAt;
+      };
+    } catch (error) {
+      // Passes that fail with several slots are repeated with each alone, which tells more.
+      if (slots.length === 1) await this.#blameDevice(error);
+      throw error;
+    } finally {
+      this.#rowsInPasses -= rows;
+    }
+  }
+
+  /** After a failed pass of one slot: throws a DeviceFailedError if steps with known results fail as well. */
+  async #blameDevice(error: unknown): Promise<void> {
+    const { watch, passLock, verify, onBroken } = this.#options;
+    try {
+      await passLock.run(this, () => watch.run("pass", 1 + this.#rowsInPasses, verify));
     } catch (failure) {
       if (!this.#isBroken) onBroken(failure);
       this.#isBroken = true;
@@ -90,11 +108,11 @@ export class ServedModel {
   }
 
   encodePrompt(promptIds: readonly (readonly number[])[]): Promise<PromptConditioning[]> {
-    return this.#watch.run("encode", promptIds.length, () => this.#pipeline.encodePrompt(promptIds));
+    return this.#options.watch.run("encode", promptIds.length, () => this.#pipeline.encodePrompt(promptIds));
   }
 
   encodeNegativePrompt(ids: readonly number[] | null): Promise<PromptConditioning> {
-    return this.#watch.run("encode", 1, () => this.#pipeline.encodeNegativePrompt(ids));
+    return this.#options.watch.run("encode", 1, () => this.#pipeline.encodeNegativePrompt(ids));
   }
 
   prepareLatents(count: number): Uint16Array[] {
@@ -107,11 +125,11 @@ export class ServedModel {
 
   /** An image of the model's size → codes [L]. */
   encodeImage(image: RgbImage): Promise<Uint16Array> {
-    return this.#watch.run("encode image", 1, () => this.#pipeline.encodeImage(image));
+    return this.#options.watch.run("encode image", 1, () => this.#pipeline.encodeImage(image));
   }
 
   decode(latents: readonly Uint16Array[]): Promise<RgbImage[]> {
-    return this.#watch.run("decode", latents.length, () => this.#pipeline.decode(latents));
+    return this.#options.watch.run("decode", latents.length, () => this.#pipeline.decode(latents));
   }
 
   release(): Promise<void> {

@@ -3,7 +3,6 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
 import type { Job } from "@vqd/shared/job.ts";
 import type { WorkerStats } from "@vqd/shared/micro.ts";
-import type { EngineSlot, SlotStepper } from "../serving/engine.ts";
 import type { HealthStatus } from "./health.ts";
 
 /**
@@ -153,11 +152,7 @@ export class WorkerMetrics {
           for (const stats of describe().models) this.set({ model: stats.model }, value(stats));
         },
       });
-    gauge(
-      "vqd_slots",
-      "Maximum number of images denoised in one pass.",
-      ({ models }) => models[0]?.slots ?? 0,
-    );
+    gauge("vqd_slots", "Maximum number of images denoised at once.", ({ models }) => models[0]?.slots ?? 0);
     modelGauge("vqd_slots_busy", "Slots that currently hold an image.", ({ busySlots }) => busySlots);
     modelGauge("vqd_model_loaded", "1 while the model is in memory.", ({ loaded }) => (loaded ? 1 : 0));
     gauge("vqd_nats_connected", "1 while the connection to NATS is up.", ({ natsConnected }) =>
@@ -177,25 +172,13 @@ export class WorkerMetrics {
     this.#registry.registerMetric(states);
   }
 
-  /** Measures each pass of a model (`owner/name`). */
-  timed<Slot extends EngineSlot & { readonly tokens: ArrayLike<number> }>(
-    model: string,
-    stepper: SlotStepper<Slot>,
-  ): SlotStepper<Slot> {
-    return {
-      stepSlots: async (slots) => {
-        const startedAt = performance.now();
-        await stepper.stepSlots(slots);
-        this.#steps.observe(
-          { model, batch: batchLabel(slots.length) },
-          (performance.now() - startedAt) / 1_000,
-        );
-        this.#tokens.inc(
-          { model },
-          slots.reduce((sum, slot) => sum + slot.tokens.length, 0),
-        );
-      },
-    };
+  /** Counts a pass of a model (`owner/name`) over `slots`. */
+  passMade(model: string, slots: readonly { readonly tokens: ArrayLike<number> }[], seconds: number): void {
+    this.#steps.observe({ model, batch: batchLabel(slots.length) }, seconds);
+    this.#tokens.inc(
+      { model },
+      slots.reduce((sum, slot) => sum + slot.tokens.length, 0),
+    );
   }
 
   /** Counts a job that was received; `step` is where an earlier attempt has left it. */

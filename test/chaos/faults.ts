@@ -70,15 +70,15 @@ const stepsFile = process.env["VQD_TEST_STEPS"];
 if (isMainThread && stepsFile !== undefined) {
   const faults = JSON.parse(process.env["VQD_TEST_FAULTS"] ?? "{}") as Faults;
   // oxlint-disable-next-line typescript/unbound-method -- called with the pipeline as this
-  const { stepSlots } = VQDiffusionPipeline.prototype;
-  VQDiffusionPipeline.prototype.stepSlots = async function step(slots) {
+  const { beginStep } = VQDiffusionPipeline.prototype;
+  VQDiffusionPipeline.prototype.beginStep = async function step(slots) {
     for (const { seed, stepIndex } of slots) {
       const fault = faults[String(seed)];
       if (fault !== undefined && stepIndex >= fault.step) await strike(fault.kind);
     }
     if (failsAsDevice()) throw new Error("CUDA failure 700: an illegal memory access was encountered");
     appendFileSync(stepsFile, ".".repeat(slots.length));
-    return stepSlots.call(this, slots);
+    return beginStep.call(this, slots);
   };
   // oxlint-disable-next-line typescript/unbound-method -- called with the denoiser as this
   const { predict } = Denoiser.prototype;

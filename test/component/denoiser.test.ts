@@ -7,6 +7,7 @@ import { ensureGraphs } from "../../gpu-worker/graph/cache.ts";
 import { graphForm, CPU_QUANTIZATIONS } from "../../gpu-worker/graph/form.ts";
 import { Denoiser } from "../../gpu-worker/pipeline/denoiser.ts";
 import { TextConditioner } from "../../gpu-worker/pipeline/conditioning/text-conditioner.ts";
+import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const CASES = CPU_QUANTIZATIONS.flatMap((quantization) => [
@@ -80,3 +81,45 @@ describe.each(CASES)("$name in $quantization, $threads threads", ({ model, quant
 
 const bytes = (values: Float32Array): Buffer =>
   Buffer.from(values.buffer, values.byteOffset, values.byteLength);
+
+describe.each([true, false])("with a graph that draws: %s", (drawsOnDevice) => {
+  it("gives two passes that are under way at once what each gives by itself", async () => {
+    const pipeline = await VQDiffusionPipeline.fromPretrained(TINY_CHECKPOINT, {
+      cacheDir: await temporaryFolder(),
+      drawsOnDevice,
+      ownThreads: true,
+    });
+    try {
+      const [prompt] = await pipeline.encodePrompt([pipeline.tokenize("a red cube").ids]);
+      const negative = await pipeline.encodeNegativePrompt(null);
+      const slotsOf = (seed: number) =>
+        pipeline.prepareLatents(2).map((tokens, image) =>
+          pipeline.makeSlot({
+            tokens,
+            image,
+            seed,
+            prompt: prompt ?? negative,
+            negative,
+            guidanceScale: 3,
+            truncationRate: 0.9,
+            numInferenceSteps: 8,
+          }),
+        );
+      const alone = [slotsOf(1), slotsOf(2)];
+      for (const slots of alone) await pipeline.denoise(slots);
+      const [first, second] = [slotsOf(1), slotsOf(2)];
+      let inFirst = pipeline.beginStep(first);
+      for (let step = 1; step <= 8; step++) {
+        const inSecond = pipeline.beginStep(second);
+        (await inFirst)();
+        if (step < 8) inFirst = pipeline.beginStep(first);
+        (await inSecond)();
+      }
+      expect([first, second].map((slots) => slots.map(({ tokens }) => tokens))).toEqual(
+        alone.map((slots) => slots.map(({ tokens }) => tokens)),
+      );
+    } finally {
+      await pipeline.release();
+    }
+  });
+});

@@ -69,9 +69,9 @@ it.each([
 
 it("counts a worker's passes and jobs", async () => {
   const metrics = new WorkerMetrics();
-  const slot = { tokens: new Uint16Array(16), stepIndex: 0, timesteps: [0] };
+  const slot = { tokens: new Uint16Array(16) };
   const model = "vqd/tiny";
-  await metrics.timed(model, { stepSlots: async () => {} }).stepSlots([slot, slot, slot]);
+  metrics.passMade(model, [slot, slot, slot], 0.02);
   metrics.jobStarted({ model, createdAt: Date.now() + 60_000 }, { attempt: 1, step: 0 });
   metrics.jobStarted({ model, createdAt: 0 }, { attempt: 2, step: 5 });
   metrics.jobEnded(model, "lease_lost", 1);

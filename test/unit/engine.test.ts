@@ -15,9 +15,11 @@ class CountingSlot implements EngineSlot {
 
 class CountingStepper implements SlotStepper<CountingSlot> {
   readonly batches: number[] = [];
-  async stepSlots(slots: readonly CountingSlot[]): Promise<void> {
+  async beginStep(slots: readonly CountingSlot[]): Promise<() => void> {
     this.batches.push(slots.length);
-    for (const slot of slots) slot.stepIndex++;
+    return () => {
+      for (const slot of slots) slot.stepIndex++;
+    };
   }
 }
 
@@ -76,7 +78,7 @@ it("ends the jobs of a failing pass with its error, and serves the next job", as
   let failing = true;
   const counting = new CountingStepper();
   const engine = new Engine<CountingSlot>({
-    stepSlots: (slots) => (failing ? Promise.reject(new Error("out of memory")) : counting.stepSlots(slots)),
+    beginStep: (slots) => (failing ? Promise.reject(new Error("out of memory")) : counting.beginStep(slots)),
   });
   await expect(engine.run([new CountingSlot(2)], forever, () => {})).rejects.toThrow("out of memory");
   failing = false;
@@ -133,9 +135,9 @@ it("ends only the job that a shared pass fails for, at the same step for the oth
   const splits: number[] = [];
   const engine = new Engine<CountingSlot>(
     {
-      stepSlots: async (slots) => {
+      beginStep: async (slots) => {
         if (slots.includes(poison) && poison.stepIndex === 2) throw new Error("not a number");
-        await counting.stepSlots(slots);
+        return counting.beginStep(slots);
       },
     },
     { onSplit: (_error, slots) => splits.push(slots) },
@@ -153,8 +155,8 @@ it("ends only the job that a shared pass fails for, at the same step for the oth
 it("makes smaller passes where large ones do not fit into memory", async () => {
   const counting = new CountingStepper();
   const engine = new Engine<CountingSlot>({
-    stepSlots: (slots) =>
-      slots.length > 4 ? Promise.reject(new Error("bad allocation")) : counting.stepSlots(slots),
+    beginStep: (slots) =>
+      slots.length > 4 ? Promise.reject(new Error("bad allocation")) : counting.beginStep(slots),
   });
   const slots = Array.from({ length: 8 }, () => new CountingSlot(3));
   let steps = 0;
@@ -168,8 +170,8 @@ it("tries larger passes again when memory was short for a while only", async () 
   let room = 4;
   const engine = new Engine<CountingSlot>(
     {
-      stepSlots: (slots) =>
-        slots.length > room ? Promise.reject(new Error("out of memory")) : counting.stepSlots(slots),
+      beginStep: (slots) =>
+        slots.length > room ? Promise.reject(new Error("out of memory")) : counting.beginStep(slots),
     },
     { maxRows: 8 },
   );
@@ -192,9 +194,9 @@ it("keeps a pass within its rows, counting guided slots twice, and takes turns w
   const rowsOf = (slot: CountingSlot): number => (guided.has(slot) ? 2 : 1);
   const engine = new Engine<CountingSlot>(
     {
-      stepSlots: (slots) => {
+      beginStep: (slots) => {
         rows.push(slots.reduce((sum, slot) => sum + rowsOf(slot), 0));
-        return counting.stepSlots(slots);
+        return counting.beginStep(slots);
       },
     },
     { maxSlots: 8, maxRows: 3, rowsOf },

@@ -89,8 +89,14 @@ describe("the order of service", () => {
   const inStore = inStoreOf(STORE_SHARD);
   const of = { version: newJob(STORE_SHARD, 1).version, rank: 1 };
   /** Stores a waiting prediction, held unless it says otherwise, and gives its id. */
-  function wait(store: PredictionStore, owner: string, steps: number, isHeld = true): string {
-    const job = newJob(STORE_SHARD, steps);
+  function wait(
+    store: PredictionStore,
+    owner: string,
+    steps: number,
+    isHeld = true,
+    version = of.version,
+  ): string {
+    const job = { ...newJob(STORE_SHARD, steps), version };
     const turn = store.queue.turnOf(owner, of, steps);
     store.atomically(() => {
       store.insert(newRow(job, newPrediction(job, owner), { turn, isHeld }));
@@ -165,6 +171,41 @@ describe("the order of service", () => {
       if (row === undefined) throw new Error("gone");
       expect(queuePlace(store, row)?.position).toBe(1);
       for (const one of [running, id, ...waiting]) end(store, one);
+    });
+  });
+
+  it("estimates by what a worker has announced of its device while nothing has run", async () => {
+    await inStore((store, sql) => {
+      const version = "d".repeat(64);
+      // 20 ms for each image-step at best, of two passes of 8 in turn.
+      const slotTimes = [
+        { images: 1, ms: 100 },
+        { images: 8, ms: 160 },
+        { images: 16, ms: null },
+      ];
+      const device = { slots: 16, slotTimes, batchInvariant: true };
+      const ticket = { ...of, version, turn: 1e6, id: "new" };
+      const admit = (): void => admitToQueue(store, ticket, 5, 60_000);
+      const waiting = wait(store, "a", 4_000, true, version);
+      admit();
+      sql.exec(
+        "INSERT INTO models (model_key, manifest) VALUES ('test', ?)",
+        JSON.stringify({ version, device }),
+      );
+      expect(admit).toThrow("the prediction would start in about 80 s; the limit is 60 s");
+      expect(mayDispatch(store.queue, { ...of, version }, AHEAD)).toBe(true);
+      store.queue.dispatching(waiting);
+      expect(mayDispatch(store.queue, { ...of, version }, AHEAD)).toBe(false);
+      // Thirty-two at once are two such devices.
+      const running = Array.from({ length: 32 }, () => {
+        const id = wait(store, "b", 1, false, version);
+        store.update(id, { status: "processing", started_at: Date.now() });
+        store.queue.start(id, Date.now());
+        return id;
+      });
+      admit();
+      for (const id of [waiting, ...running]) end(store, id);
+      sql.exec("DELETE FROM models WHERE model_key = 'test'");
     });
   });
 

@@ -8,8 +8,10 @@ import { hubs, type Said } from "./support.ts";
 
 export const inStoreOf =
   (shard: number) =>
-  <T>(work: (store: PredictionStore) => T): Promise<T> =>
-    runInDurableObject(hubs.ofShard(shard), (_, state) => work(new PredictionStore(state.storage)));
+  <T>(work: (store: PredictionStore, sql: SqlStorage) => T): Promise<T> =>
+    runInDurableObject(hubs.ofShard(shard), (_, { storage }) =>
+      work(new PredictionStore(storage), storage.sql),
+    );
 
 /** An event of the prediction's first attempt takes effect. */
 export function happen(store: PredictionStore, id: string, [said, attachment]: [Said, Uint8Array?]): void {

@@ -1,8 +1,9 @@
 // How much of a model's work a hub hands to the workers' queue, which serves in order of arrival. The rest is held in fair order.
 
+import { secondsFor } from "./pace.ts";
 import type { QueueStore, ServiceClass } from "../storage/queue/queue-store.ts";
 
-/** Work that waits in the workers' queue, at the recent pace: what a newcomer may have to wait behind. */
+/** Work that waits in the workers' queue, by its estimated time: what a newcomer may have to wait behind. */
 const AHEAD_SECONDS = 2;
 
 /**
@@ -15,6 +16,6 @@ export function mayDispatch(queue: QueueStore, of: ServiceClass, ahead: number):
   if (waiting.count === 0) return true;
   const running = queue.running(of.version);
   if (waiting.count >= Math.max(ahead, running.count)) return false;
-  const pace = queue.secondsPerImageStep(of.version);
-  return pace === null || (waiting.imageSteps * pace) / (running.count || 1) < AHEAD_SECONDS;
+  const seconds = secondsFor(queue, of.version, waiting.imageSteps);
+  return seconds === null || seconds < AHEAD_SECONDS;
 }

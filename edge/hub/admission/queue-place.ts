@@ -1,7 +1,8 @@
-// Estimates how long a prediction will wait, from the work ahead of it and the pace of recent predictions.
+// Estimates how long a prediction will wait, from the work ahead of it and how long such work takes.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import { LIVE_RETRY_SECONDS } from "./rate-limiter.ts";
+import { secondsFor } from "./pace.ts";
 import type { QueuePlace } from "../../prediction/records.ts";
 import type { PredictionRow } from "../storage/prediction-row.ts";
 import type { QueueTicket, Work } from "../storage/queue/queue-store.ts";
@@ -21,7 +22,7 @@ export function queuePlace(store: PredictionStore, row: PredictionRow): QueuePla
  * Refuses a prediction of `imageSteps` that would wait too long, since it would only fail later, after its caller has waited for
  * nothing. Turns are fair between owners, so this refuses whoever has much waiting, and not a newcomer. For the same reason a
  * running prediction counts as no more work than this one: there may be a free slot beside it, which is known only once it is tried.
- * Throws a VqdError (queue_full) that says when to retry. While the model's pace is unknown everything is admitted.
+ * Throws a VqdError (queue_full) that says when to retry. While nothing is known of the model's pace everything is admitted.
  */
 export function admitToQueue(
   store: PredictionStore,
@@ -53,8 +54,7 @@ export function admitWork(live: Work, imageSteps: number, limit: number): void {
 }
 
 /**
- * Work is measured in image-steps: that of predictions ahead, plus what remains of running ones, of each no more than `most`,
- * processed at the recent pace by as many predictions in parallel as are running now.
+ * Work is measured in image-steps: that of predictions ahead, plus what remains of running ones, of each no more than `most`.
  */
 function estimate(
   { queue }: PredictionStore,
@@ -63,8 +63,6 @@ function estimate(
 ): { position: number; seconds: number | null } {
   const ahead = queue.aheadOf(ticket);
   const running = queue.running(ticket.version, most);
-  const pace = queue.secondsPerImageStep(ticket.version);
-  const seconds =
-    pace === null ? null : (pace * (ahead.imageSteps + running.imageSteps)) / (running.count || 1);
+  const seconds = secondsFor(queue, ticket.version, ahead.imageSteps + running.imageSteps);
   return { position: ahead.count + 1, seconds };
 }

@@ -102,9 +102,13 @@ function table(listed: readonly Listed[]): string {
       .map((cell, i) => cell.padEnd(widths[i] ?? outOfBounds()))
       .join("  ")
       .trimEnd();
-  const measured = listed.flatMap(({ worker, model, slotTimes = [] }) =>
-    slotTimes.length === 0 ? [] : [`${worker}, ${model}: ms of a pass by images: ${timesOf(slotTimes)}`],
-  );
+  const measured = listed.flatMap(({ worker, model, slotTimes = [], batchInvariant }) => {
+    const found = [
+      ...(slotTimes.length === 0 ? [] : [`ms of a pass by images: ${timesOf(slotTimes)}`]),
+      ...(batchInvariant === undefined ? [] : [`batch_invariant: ${batchInvariant}`]),
+    ];
+    return found.length === 0 ? [] : [`${worker}, ${model}: ${found.join("; ")}`];
+  });
   return `${[...[head, ...rows].map(line), ...measured].join("\n")}\n`;
 }
 

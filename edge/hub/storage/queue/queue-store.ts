@@ -1,5 +1,6 @@
 // The work of a hub in SQLite: what waits, here or in the workers' queue, what runs, and in which order it is served.
 
+import { type DeviceManifest, deviceManifestSchema } from "@vqd/shared/model.ts";
 import type { HeldJob, JobStore } from "./job-store.ts";
 import { type PredictionRow, STAGE } from "../prediction-row.ts";
 
@@ -113,6 +114,14 @@ export class QueueStore {
         version,
       )
       .one().pace;
+  }
+
+  /** What a worker of the version has announced of its device. */
+  announcedDevice(version: string): DeviceManifest | undefined {
+    const query =
+      "SELECT json_extract(manifest, '$.device') AS device FROM models WHERE json_extract(manifest, '$.version') = ?";
+    const [row] = this.#sql.exec<{ device: string | null }>(query, version).toArray();
+    return deviceManifestSchema.safeParse(JSON.parse(row?.device ?? "null")).data;
   }
 
   /** Classes in which a prediction is held. */
