@@ -34,7 +34,7 @@ class DataConfig:
 class SceneConfig:
     """The grammar's shares."""
 
-    shares: tuple[float, ...] = (0.18, 0.06, 0.13, 0.06, 0.03, 0.15, 0.24, 0.15)
+    shares: tuple[float, ...] = (0.16, 0.1, 0.12, 0.05, 0.03, 0.15, 0.24, 0.15)
     """Of the kinds: plain, small, colour, background, style, count, pair, colour pair."""
     core_weights: tuple[float, ...] = (48.0, 4.0)
     """
