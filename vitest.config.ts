@@ -37,6 +37,7 @@ export default defineConfig({
           setupFiles: ["test/setup/no-console.ts"],
           // Each takes a second at most, on a machine that has nothing else to do.
           testTimeout: 60_000,
+          hookTimeout: 60_000,
         },
       },
       {
@@ -48,6 +49,7 @@ export default defineConfig({
           setupFiles: ["test/setup/no-console.ts"],
           // The longest take half a minute, and ten times that beside other work.
           testTimeout: 300_000,
+          hookTimeout: 300_000,
         },
       },
       ...(existsSync(WORKERD) ? [WORKERD] : []),

@@ -272,9 +272,10 @@ describe.each([
         image,
         strength,
         scheduler: "strided",
+        numInferenceSteps: 10,
         order: "confidence",
         outputType: "latents",
-        numImagesPerPrompt: 3,
+        numImagesPerPrompt: 2,
       });
       return latents.reduce((sum, codes) => sum + codes.filter((code, i) => code !== encoded[i]).length, 0);
     };

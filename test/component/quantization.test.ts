@@ -144,7 +144,7 @@ describe.each([
       const settings = {
         prompt: "a red heart",
         seed: 3,
-        numInferenceSteps: 25,
+        numInferenceSteps: 10,
         scheduler: "strided",
       } as const;
       const [a, b] = [await exact.call(settings), await rounded.call(settings)];

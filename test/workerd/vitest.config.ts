@@ -44,7 +44,8 @@ export default defineConfig({
     globalSetup: ["../support/workerd-nats.ts", "../support/workerd-receiver.ts"],
     // The files share one nats-server and its queue.
     fileParallelism: false,
-    testTimeout: 15_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     expect: { poll: { timeout: 10_000 } },
   },
 });
