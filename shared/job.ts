@@ -17,6 +17,7 @@ import {
 } from "./limits.ts";
 import { modelNameSchema, versionSchema } from "./model.ts";
 import { ORDERS, PRIOR_RULES, SCHEDULERS } from "./sampling/choices.ts";
+import { inferSpeedSchema } from "./sampling/original.ts";
 import { seedSchema } from "./sampling/seed.ts";
 import { sourceSchema } from "./editing/source.ts";
 
@@ -73,6 +74,8 @@ const jobFields = z.strictObject({
   seeds: z.array(seedSchema).min(1).max(MAX_IMAGES).optional(),
   /** ["posterior"] */
   order: z.enum(ORDERS).optional(),
+  /** Of the scheduler "original", whose number of steps follows from it. [1] */
+  inferSpeed: inferSpeedSchema.optional(),
   /** Fraction of the drawn pixels that a step remasks; not with order "posterior" and prior rule 0. [0] */
   remasking: z.number().min(0).max(1).optional(),
   /** p(x_0) is raised to the power 1 / temperature. [1] */

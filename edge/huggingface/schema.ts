@@ -1,8 +1,9 @@
 // The body of a text-to-image or image-to-image request in Hugging Face's dialect, whose parameters have diffusers' names.
 
 import { z } from "@hono/zod-openapi";
+import { MAX_PROMPT_CHARS } from "@vqd/shared/limits.ts";
 import { startFields } from "../service/inputs/fields.ts";
-import { predictionInputSchema, promptText, sampling } from "../service/schemas.ts";
+import { predictionInputSchema, sampling } from "../service/schemas.ts";
 
 const { width, height } = predictionInputSchema.shape;
 
@@ -10,12 +11,18 @@ export const textToImageSchema = z.strictObject({
   inputs: z
     .string()
     .describe(
-      "What the image should show, which is empty only for a model that is not conditioned; or, with `parameters.prompt`, an image to start from, in base64 or as a data URL.",
+      "What the image should show, which is empty only for a model that is not conditioned, or with `class_label`; or, with `parameters.prompt`, an image to start from, in base64 or as a data URL.",
     ),
   parameters: z
     .strictObject({
       ...sampling,
-      prompt: promptText.nullish().describe("Makes the request one of image to image."),
+      prompt: z
+        .string()
+        .max(MAX_PROMPT_CHARS)
+        .nullish()
+        .describe(
+          "Makes the request one of image to image. Empty for a model that is not conditioned, and with `class_label`.",
+        ),
       strength: startFields.strength,
       target_size: z
         .strictObject({ width, height })

@@ -63,17 +63,24 @@ const pathsOf =
   (field) =>
     field === (isEdit ? "image" : "prompt") ? "inputs" : `parameters.${field}`;
 
+const isGiven = (value: unknown): boolean => value !== undefined && value !== null;
+
 const textSchema = z.object({ inputs: z.string().max(MAX_PROMPT_CHARS) });
 
 /** The input of either task. Throws a VqdError (invalid_input). */
-function toPredictionInput(body: TextToImage, format: ImageFormat): PredictionInput {
+function toPredictionInput(
+  body: TextToImage,
+  { conditioning }: AnnouncedModel,
+  format: ImageFormat,
+): PredictionInput {
   const { prompt, target_size: size, strength, ...rest } = body.parameters ?? {};
   const { inputs } = body;
-  if (prompt) {
+  const given = Object.entries({ strength, target_size: size }).find(([, value]) => isGiven(value));
+  // Without a prompt there is only one kind of inputs that a model without prompts could take.
+  if (isGiven(prompt) || (given !== undefined && conditioning === "none")) {
     const image = /^(?:data|https?):/i.test(inputs) ? inputs : `data:;base64,${inputs}`;
     return { prompt, image, strength, ...rest, ...size, output_format: format };
   }
-  const given = Object.entries({ strength, target_size: size }).find(([, value]) => value ?? false);
   if (given !== undefined) {
     throw invalidInput([
       { path: `parameters.${given[0]}`, message: "requires parameters.prompt, with an image as inputs" },
@@ -83,13 +90,14 @@ function toPredictionInput(body: TextToImage, format: ImageFormat): PredictionIn
   return { prompt: inputs, ...rest, output_format: format };
 }
 
-/** The image in a body of image to image. */
+/** The image in a body of image to image, as far as it can be told without the model. */
 const imagesOf = (body: unknown): string[] => {
   const { inputs, parameters } = (body ?? {}) as {
     inputs?: unknown;
-    parameters?: { prompt?: unknown } | null;
+    parameters?: Partial<Record<"prompt" | "strength" | "target_size", unknown>> | null;
   };
-  return typeof inputs === "string" && typeof parameters?.prompt === "string" ? [inputs] : [];
+  const { prompt, strength, target_size: size } = parameters ?? {};
+  return typeof inputs === "string" && [prompt, strength, size].some(isGiven) ? [inputs] : [];
 };
 
 /** The parsed body. Throws a VqdError as readJsonWithFiles does. */
@@ -115,7 +123,7 @@ export async function textToImage(c: AppContext): Promise<Response> {
   if (cache !== undefined && cache !== null) setIgnored(c, ["options.use_cache"]);
   const [config, hubs] = [c.get("config"), c.get("hubs")];
   const format = formatOf(c);
-  const input = toPredictionInput(body, format);
+  const input = toPredictionInput(body, model, format);
   const isEdit = Boolean(input.image);
   const pathOf = pathsOf(isEdit);
   const beginning: Beginning = isEdit ? await beginningOf(c, input, model, refuser(pathOf)) : {};

@@ -69,6 +69,7 @@ export function toPredictionInput(body: ImageRequest, model: ModelManifest): Pre
   }
   return {
     prompt: body.prompt,
+    class_label: body.class_label,
     seed: body.seed,
     seeds: body.seeds,
     preset: presetOf(body),
@@ -76,6 +77,7 @@ export function toPredictionInput(body: ImageRequest, model: ModelManifest): Pre
     num_inference_steps: body.num_inference_steps,
     truncation_rate: body.truncation_rate,
     scheduler: body.scheduler,
+    infer_speed: body.infer_speed,
     order: body.order,
     remasking: body.remasking,
     temperature: body.temperature,

@@ -42,7 +42,7 @@ const prompt = z
   .string()
   .max(MAX_PROMPT_CHARS)
   .describe(
-    "What the image should show. A model that is not conditioned takes only an empty one; others take no empty one.",
+    "What the image should show. A model that is not conditioned takes only an empty one; others take none without a `class_label`.",
   );
 
 export const generateImagesSchema = z.strictObject({

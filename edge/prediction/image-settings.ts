@@ -18,6 +18,8 @@ interface Input extends Pick<SamplerSettings, "scheduler" | "order" | "remasking
   readonly num_outputs: number;
   readonly seed?: JsonSeed;
   readonly seeds?: readonly JsonSeed[];
+  /** Of the scheduler "original". */
+  readonly infer_speed?: number | null;
   readonly prior_rule: SamplerSettings["priorRule"];
   readonly prior_weight: number;
   readonly embed_settings?: boolean | null;
@@ -48,6 +50,7 @@ export function imageSettings(
     model,
     version,
     scheduler: input.scheduler,
+    inferSpeed: input.infer_speed ?? 1,
     order: input.order,
     remasking: input.remasking,
     temperature: input.temperature,

@@ -2,8 +2,9 @@
 
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { resampledPixels } from "@vqd/shared/job.ts";
-import { MAX_IMAGES, MAX_RESAMPLED_PIXELS, MIN_GUIDANCE_SCALE } from "@vqd/shared/limits.ts";
+import { MAX_IMAGES, MAX_RESAMPLED_PIXELS, MAX_TIMESTEPS, MIN_GUIDANCE_SCALE } from "@vqd/shared/limits.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
+import { originalRun } from "@vqd/shared/sampling/original.ts";
 import { PRESETS } from "@vqd/shared/sampling/presets.ts";
 import {
   completeSampler,
@@ -60,6 +61,7 @@ export interface Completed {
 
 const SAMPLER_FIELDS = {
   scheduler: "scheduler",
+  inferSpeed: "infer_speed",
   order: "order",
   remasking: "remasking",
   temperature: "temperature",
@@ -99,11 +101,18 @@ function completeRun(
   const refuse = refuser(pathOf);
   const prompt = promptOf(input, model, starts, refuse);
   const preset = PRESETS[input.preset ?? DEFAULTS.preset];
-  const steps = input.num_inference_steps ?? Math.min(preset.numInferenceSteps, model.numTrainTimesteps);
-  if (steps > model.numTrainTimesteps) {
-    const most = `must be at most ${model.numTrainTimesteps}, the number of steps ${model.name} was trained with`;
-    refuse("num_inference_steps", most);
-  }
+  const sampler = completeSampler(
+    {
+      ...input,
+      inferSpeed: input.infer_speed,
+      priorRule: input.prior_rule,
+      priorWeight: input.prior_weight,
+    },
+    preset,
+  );
+  const conflict = samplerConflict(sampler, (field) => SAMPLER_FIELDS[field]);
+  if (conflict !== undefined) refuse(SAMPLER_FIELDS[conflict.field], conflict.reason);
+  const steps = stepsOf(input, sampler, model, refuse);
   const { num_outputs: outputs, num_images_per_prompt: perPrompt } = input;
   if (typeof outputs === "number" && typeof perPrompt === "number" && outputs !== perPrompt) {
     refuse("num_images_per_prompt", "contradicts num_outputs");
@@ -118,10 +127,6 @@ function completeRun(
   if (startImages !== 1 && startImages !== images) {
     refuse("num_outputs", `asks for ${images} images in total, and it starts from ${startImages}`);
   }
-  const { prior_rule: priorRule, prior_weight: priorWeight, ...same } = input;
-  const sampler = completeSampler({ ...same, priorRule, priorWeight }, preset);
-  const conflict = samplerConflict(sampler, (field) => SAMPLER_FIELDS[field]);
-  if (conflict !== undefined) refuse(SAMPLER_FIELDS[conflict.field], conflict.reason);
 
   const usual = model.defaults?.guidanceScale ?? DEFAULTS.guidanceScale;
   const given = input.guidance_scale ?? (prompt === null ? MIN_GUIDANCE_SCALE : usual);
@@ -146,6 +151,7 @@ function completeRun(
     num_outputs: numOutputs,
     ...seedsOf(input, images, refuse),
     scheduler: sampler.scheduler,
+    ...(sampler.scheduler === "original" ? { infer_speed: sampler.inferSpeed } : {}),
     order: sampler.order,
     remasking: sampler.remasking,
     temperature: sampler.temperature,
@@ -155,6 +161,38 @@ function completeRun(
     num_previews: previews,
     prompt_too_long: input.prompt_too_long ?? DEFAULTS.promptTooLong,
   };
+}
+
+/** The number of steps that is asked for, or the preset's; with the original's sampler it follows from the speed. */
+function stepsOf(
+  { num_inference_steps: given, preset }: PredictionInput,
+  sampler: SamplerSettings,
+  model: ModelManifest,
+  refuse: Refuse,
+): number {
+  const { numTrainTimesteps: timesteps, latentHeight, latentWidth } = model;
+  if (sampler.scheduler === "original") {
+    const steps = originalRun(sampler, { timesteps, pixels: latentHeight * latentWidth }).timesteps.length;
+    if (steps > MAX_TIMESTEPS) {
+      refuse(
+        "infer_speed",
+        `makes ${steps} steps with ${model.name}; a prediction has at most ${MAX_TIMESTEPS}`,
+      );
+    }
+    if (given === steps || given === undefined || given === null) return steps;
+    return refuse(
+      "num_inference_steps",
+      `must be ${steps} or omitted with infer_speed ${sampler.inferSpeed}`,
+    );
+  }
+  const steps = given ?? Math.min(PRESETS[preset ?? DEFAULTS.preset].numInferenceSteps, timesteps);
+  if (steps > timesteps) {
+    refuse(
+      "num_inference_steps",
+      `must be at most ${timesteps}, the number of steps ${model.name} was trained with`,
+    );
+  }
+  return steps;
 }
 
 /** The fields about the files. */

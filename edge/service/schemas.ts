@@ -20,6 +20,7 @@ import {
   MAX_TIMESTEPS,
   MIN_TEMPERATURE,
 } from "@vqd/shared/limits.ts";
+import { MAX_INFER_SPEED, MIN_INFER_SPEED } from "@vqd/shared/sampling/original.ts";
 import { PRESET_NAMES } from "@vqd/shared/sampling/preset-names.ts";
 import { parseSeed, SEED_DIGITS, SEED_RANGE } from "@vqd/shared/sampling/seed.ts";
 import { PRIORITIES } from "@vqd/shared/subjects.ts";
@@ -80,8 +81,13 @@ const seed = (min: -1 | 0) => {
 const images = integer().min(1).max(MAX_IMAGES);
 const side = integer().min(1).max(MAX_IMAGE_SIDE).nullish();
 
-/** Sampler settings accepted in both dialects; null means the default. */
+/** Settings accepted in all dialects; null means the default. */
 export const sampling = {
+  class_label: integer()
+    .min(0)
+    .max(MAX_CLASSES - 1)
+    .nullish()
+    .describe("The label of a class, instead of a prompt; for models conditioned by class."),
   preset: z
     .enum(PRESET_NAMES)
     .nullish()
@@ -92,7 +98,9 @@ export const sampling = {
     .min(1)
     .max(MAX_TIMESTEPS)
     .nullish()
-    .describe("Number of denoising steps, at most as many as the model was trained with."),
+    .describe(
+      "Number of denoising steps, at most as many as the model was trained with. Follows from infer_speed if that is given.",
+    ),
   guidance_scale: z
     .number()
     .min(0)
@@ -121,7 +129,17 @@ export const sampling = {
   scheduler: z
     .enum(SCHEDULERS)
     .nullish()
-    .describe("How the steps are distributed: over the end of the diffusion process, or over all of it."),
+    .describe(
+      "How the steps are distributed: over the end of the diffusion process, or over all of it; original does what the original code base's own sampler does.",
+    ),
+  infer_speed: z
+    .number()
+    .min(MIN_INFER_SPEED)
+    .max(MAX_INFER_SPEED)
+    .nullish()
+    .describe(
+      "Of the scheduler original, which it implies: from 2 on timesteps are skipped, below 1 each has several passes. The number of steps follows from it.",
+    ),
   order: z
     .enum(ORDERS)
     .nullish()
@@ -148,7 +166,7 @@ export const sampling = {
     // The generator only reads a literal's first value.
     .openapi({ type: ["integer", "null"], enum: [...PRIOR_RULES, null] })
     .describe(
-      "Purity sampling, with the order posterior: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution.",
+      "Purity sampling, with the order posterior: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution. With the scheduler original, 1 unmasks pixels in random order, and 2 the most certain first.",
     ),
   prior_weight: z
     .number()
@@ -187,11 +205,6 @@ export const predictionInputSchema = z.strictObject({
     .describe(
       "What the image should show; a list makes images for each prompt. Required, unless `image`, `tokens` or `from` is given; a model by class takes a name or label, one that is not conditioned takes no prompt.",
     ),
-  class_label: integer()
-    .min(0)
-    .max(MAX_CLASSES - 1)
-    .nullish()
-    .describe("The label of a class, instead of a prompt; for models conditioned by class."),
   ...startFields,
   ...sampling,
   num_outputs: images.nullish().describe("Images per prompt."),

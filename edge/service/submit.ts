@@ -122,6 +122,7 @@ export async function submitPrediction(
       : { seed: input.seed }),
     scheduler: input.scheduler,
     // What changes nothing is left out, for workers of a release that does not know it.
+    ...("infer_speed" in input ? { inferSpeed: input.infer_speed } : {}),
     ...(input.order === "posterior" ? {} : { order: input.order }),
     ...(input.remasking === 0 ? {} : { remasking: input.remasking }),
     ...(input.temperature === 1 ? {} : { temperature: input.temperature }),

@@ -1,7 +1,7 @@
 // The files that make up a checkpoint: those that are hashed, converted and downloaded. Other files in the folder are ignored.
 
 import type { CheckpointFolder } from "./files/folder.ts";
-import { COMPONENTS } from "./weights/components.ts";
+import { COMPONENTS, componentsOf } from "./weights/components.ts";
 import { pickWeights, weightFiles } from "./weights/weight-files.ts";
 
 export const MODEL_INDEX = "model_index.json";
@@ -17,17 +17,17 @@ export const TOKENIZER_FILES = {
   added: "tokenizer/added_tokens.json",
 } as const;
 
-/** Required in every checkpoint with a text encoder, along with merges.txt or tokenizer.json. */
-export const REQUIRED_TEXTS: readonly string[] = [
+/** Required in a checkpoint; in one with a text encoder along with merges.txt or tokenizer.json. */
+export const requiredTexts = (isText: boolean): readonly string[] => [
   MODEL_INDEX,
   SCHEDULER_CONFIG,
-  TOKENIZER_FILES.config,
-  ...COMPONENTS.map((component) => `${component}/config.json`),
+  ...(isText ? [TOKENIZER_FILES.config] : []),
+  ...componentsOf(isText).map((component) => `${component}/config.json`),
 ];
 
 /** All configs and tables that a checkpoint can have. */
 export const MODEL_TEXTS: readonly string[] = [
-  ...new Set([...REQUIRED_TEXTS, GENERATION_CONFIG, GOLDEN, ...Object.values(TOKENIZER_FILES)]),
+  ...new Set([...requiredTexts(true), GENERATION_CONFIG, GOLDEN, ...Object.values(TOKENIZER_FILES)]),
 ];
 
 /** Those of MODEL_TEXTS that the folder contains. */

@@ -242,6 +242,7 @@ export class JobRunner {
         truncationRate: job.truncationRate,
         seed: seeds[image] ?? outOfBounds(),
         scheduler: job.scheduler,
+        inferSpeed: job.inferSpeed,
         order: job.order,
         remasking: job.remasking,
         temperature: job.temperature,

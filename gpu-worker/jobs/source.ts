@@ -74,5 +74,5 @@ export function makesNoStep(
   { start }: Pick<OpenSource, "start">,
 ): boolean {
   if ("strength" in start) return start.strength === 0;
-  return start.step >= (start.run ?? job).numInferenceSteps;
+  return start.step >= (start.run?.numInferenceSteps ?? job.numInferenceSteps);
 }

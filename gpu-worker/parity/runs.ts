@@ -1,10 +1,13 @@
 // Repeats whole recorded runs with their recorded noise.
 
 import type { SchedulerConfig } from "../checkpoint/config.ts";
+import { originalRun, purityRun } from "@vqd/shared/sampling/original.ts";
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { CheckpointError } from "../checkpoint/errors.ts";
 import type { DenoiseSlot } from "../pipeline/denoiser.ts";
 import type { LoadedModel } from "../pipeline/loaded-model.ts";
 import type { UniformSource } from "../pipeline/sampling/random.ts";
+import { originalPurityOrder } from "../pipeline/sampling/purity.ts";
 import { SkippingVQDiffusionScheduler } from "../pipeline/sampling/skipping-scheduler.ts";
 import { VQDiffusionScheduler } from "../pipeline/sampling/scheduler.ts";
 import { isEqual, maxDifference } from "./compare.ts";
@@ -81,8 +84,10 @@ async function makeSlots(name: string, run: RunDescription, context: RunContext)
   const config = { ...schedulerConfig, num_train_timesteps: run.num_train_timesteps };
   const scheduler =
     run.skip === 0 ? new VQDiffusionScheduler(config) : new SkippingVQDiffusionScheduler(config, run.skip);
+  const { timesteps, order } = passesOf(name, run, scheduler, context);
   const prompts = await conditioner.encode(run.prompts.map((prompt) => tokenize(prompt).ids));
   const pixels = info.latentHeight * info.latentWidth;
+  const held = run.held === 0 ? undefined : new Uint8Array(pixels).fill(1, 0, run.held);
   return prompts.flatMap((prompt, promptIndex) =>
     Array.from({ length: run.num_images_per_prompt }, (_, i): DenoiseSlot => {
       const image = promptIndex * run.num_images_per_prompt + i;
@@ -92,7 +97,9 @@ async function makeSlots(name: string, run: RunDescription, context: RunContext)
             ? new Uint16Array(pixels).fill(info.numEmbeddings)
             : Uint16Array.from(vectors.get(run.latents, image).data),
         stepIndex: 0,
-        timesteps: scheduler.timesteps(run.num_inference_steps),
+        timesteps,
+        order,
+        held,
         seed: 0,
         image,
         guidanceScale: run.guidance_scale,
@@ -108,10 +115,33 @@ async function makeSlots(name: string, run: RunDescription, context: RunContext)
   );
 }
 
+/** The timesteps of a run, and of the original's purity sampling its order. Throws a CheckpointError. */
+function passesOf(
+  name: string,
+  { purity, num_inference_steps: steps, num_train_timesteps: timesteps }: RunDescription,
+  scheduler: VQDiffusionScheduler,
+  { model: { info }, vectors }: RunContext,
+): Pick<DenoiseSlot, "timesteps" | "order"> {
+  if (purity === undefined) return { timesteps: scheduler.timesteps(steps) };
+  const { prior_rule: priorRule, prior_weight: weight, infer_speed: inferSpeed } = purity;
+  const pixels = info.latentHeight * info.latentWidth;
+  const size = { timesteps, pixels };
+  const passes =
+    purity.tokens_per_timestep === undefined
+      ? originalRun({ inferSpeed, priorRule }, size)
+      : purityRun(purity.tokens_per_timestep, size, pixels);
+  if (passes.timesteps.length !== steps) {
+    const found = `has ${steps} steps, but its settings make ${passes.timesteps.length}`;
+    throw new CheckpointError(vectors.path, `run ${name}: ${found}`);
+  }
+  const shares = passes.left?.map((count) => count / pixels) ?? outOfBounds();
+  return { timesteps: passes.timesteps, order: originalPurityOrder(priorRule, weight, shares) };
+}
+
 /** The uniform numbers of one image at one step, recorded with classes before pixels. */
 function recordedNoise(
   name: string,
-  { noise, num_inference_steps: steps }: RunDescription,
+  { noise, purity, num_inference_steps: steps, prompts, num_images_per_prompt: perPrompt }: RunDescription,
   { step, image, pixels, vectors }: { step: number; image: number; pixels: number; vectors: VectorSet },
 ): UniformSource {
   const at = ((): ((element: number) => number | undefined) => {
@@ -126,11 +156,23 @@ function recordedNoise(
   const missing = (): never => {
     throw new CheckpointError(vectors.path, `run ${name}: too few numbers are recorded for step ${step}`);
   };
-  const extra = step === steps - 1 && typeof noise === "object" && noise.mask_row_at_end ? 1 : 0;
+  // Where the mask cannot be drawn, that is of p(x_0) itself.
+  const isOfImage = step === steps - 1 || purity !== undefined;
+  const extra = isOfImage && typeof noise === "object" && noise.mask_row_at_end ? 1 : 0;
   return {
     fill(out, position) {
       const rows = out.length + extra;
       for (let k = 0; k < out.length; k++) out[k] = at((image * rows + k) * pixels + position) ?? missing();
     },
+    ...(purity === undefined
+      ? {}
+      : {
+          ofPosition: (position) => {
+            const { data } = vectors.get(purity.select.bank);
+            const call = step * prompts.length * perPrompt + image;
+            const { offset, stride } = purity.select;
+            return data[(offset + call * stride + position) % data.length] ?? missing();
+          },
+        }),
   };
 }

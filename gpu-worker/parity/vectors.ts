@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { z } from "zod";
+import { inferSpeedSchema } from "@vqd/shared/sampling/original.ts";
 import { CheckpointError } from "../checkpoint/errors.ts";
 import { SafetensorsFile } from "../checkpoint/weights/safetensors.ts";
 
@@ -16,6 +17,20 @@ const runSchema = z.object({
   num_images_per_prompt: count,
   /** Timesteps left out after each step, in runs of the original's fast inference. */
   skip: z.int().min(0).default(0),
+  /** Of runs of the original's purity sampling. */
+  purity: z
+    .object({
+      prior_rule: z.literal([1, 2]),
+      prior_weight: z.number().min(0),
+      infer_speed: inferSpeedSchema.default(1),
+      /** Tokens that each timestep unmasks, if it is not the original's own table; in `passes` of at most so many. */
+      tokens_per_timestep: z.array(z.int().min(0)).optional(),
+      /** Where the numbers are that choose pixels: each image of a step takes the next `stride`. */
+      select: z.object({ bank: z.string(), offset: z.int().min(0), stride: z.int().min(0) }),
+    })
+    .optional(),
+  /** Tokens that every step leaves as they are in the first latents: the first so many. */
+  held: z.int().min(0).default(0),
   /** "all masked", or the tensor with the first tokens. */
   latents: z.string(),
   /** Where the uniform numbers are: in a bank shared by several runs, or in `run.<name>.uniform` and `uniform_last`. */

@@ -8,7 +8,7 @@ import type { RgbImage } from "./image.ts";
 import type { PipelineInfo } from "./info.ts";
 import { randomSeed } from "./sampling/random.ts";
 import type { DiffusionScheduler } from "./sampling/scheduler.ts";
-import type { RunSettings } from "./slot.ts";
+import type { RunSettings } from "./sampling/run.ts";
 
 /** The type of `images` in the output, by the call's `outputType`. */
 export interface OutputTypes {
@@ -25,7 +25,10 @@ export interface CallOptions<Type extends OutputType = OutputType> {
   readonly prompt: string | readonly string[];
   /** What to steer away from, for all prompts; requires guidance [the model's own unconditional embedding]. */
   readonly negativePrompt?: string | undefined;
-  /** 1 to the model's number of training timesteps [100, or all if there are fewer]. */
+  /**
+   * 1 to the model's number of training timesteps [100, or all if there are fewer; with the scheduler "original" what follows from
+   * `inferSpeed`, and nothing else].
+   */
   readonly numInferenceSteps?: number | undefined;
   /** Weight of the prompt, >= 0; guidance applies above 1 [the model's; 5 if it has none]. */
   readonly guidanceScale?: number | undefined;
@@ -79,16 +82,24 @@ export interface CallOptions<Type extends OutputType = OutputType> {
   readonly outputType?: Type | undefined;
   /**
    * How the steps are spread over the diffusion process: a name, or the caller's own scheduler. One pipeline serves all
-   * schedulers [the pipeline's scheduler].
+   * schedulers [the pipeline's scheduler; "original" with an `inferSpeed`].
    */
   readonly scheduler?: SchedulerName | DiffusionScheduler | undefined;
+  /**
+   * Of the scheduler "original", 0.1 to 10: from 2 on timesteps are skipped, below 1 each has several passes, which unmask few
+   * pixels each [1].
+   */
+  readonly inferSpeed?: number | undefined;
   /** Which masked pixels a step unmasks ["posterior"]. */
   readonly order?: OrderName | undefined;
   /** Fraction of the drawn pixels that a step remasks, 0 to 1; not with order `posterior` alone [0]. */
   readonly remasking?: number | undefined;
   /** p(x_0) after guidance is raised to the power 1 / temperature, 0.01 to 2 [1]. */
   readonly temperature?: number | undefined;
-  /** Purity sampling, with order `posterior`: 0 for none, 1 to draw positions by purity, 2 to sharpen classes as well [0]. */
+  /**
+   * Purity sampling, with order `posterior`: 0 for none, 1 to draw positions by purity, 2 to sharpen classes as well; as the
+   * original has it with the scheduler "original", see `originalPurityOrder` [0; 1 with an `inferSpeed` below 1].
+   */
   readonly priorRule?: PriorRule | undefined;
   /** How much rule 2 sharpens, >= 0 [0]. */
   readonly priorWeight?: number | undefined;
@@ -118,10 +129,11 @@ export interface ResolvedCall {
   readonly seeds: readonly (number | bigint)[];
   readonly numImagesPerPrompt: number;
   readonly settings: {
-    readonly numInferenceSteps: number;
+    readonly numInferenceSteps: number | undefined;
     readonly guidanceScale: number;
     readonly truncationRate: number;
     readonly scheduler: SchedulerName | DiffusionScheduler | undefined;
+    readonly inferSpeed: number | undefined;
     readonly order: OrderName | undefined;
     readonly remasking: number | undefined;
     readonly temperature: number | undefined;
@@ -156,6 +168,8 @@ export function resolveCall(
     throw new InvalidInputError("outputType", `must be one of ${OUTPUT_TYPES.join(", ")}, not ${outputType}`);
   }
   const count = prompts.length * numImagesPerPrompt;
+  const isOriginal =
+    options.scheduler === "original" || (options.scheduler === undefined && options.inferSpeed !== undefined);
   const guidanceScale = options.guidanceScale ?? defaultGuidanceScale;
   if (options.negativePrompt?.trim()) {
     const conflict = negativePromptConflict(guidanceScale, "guidanceScale");
@@ -167,10 +181,12 @@ export function resolveCall(
     seeds: resolveSeeds(options, count),
     numImagesPerPrompt,
     settings: {
-      numInferenceSteps: options.numInferenceSteps ?? Math.min(DEFAULT_STEPS, numTrainTimesteps),
+      numInferenceSteps:
+        options.numInferenceSteps ?? (isOriginal ? undefined : Math.min(DEFAULT_STEPS, numTrainTimesteps)),
       guidanceScale,
       truncationRate: options.truncationRate ?? 1,
       scheduler: options.scheduler,
+      inferSpeed: options.inferSpeed,
       order: options.order,
       remasking: options.remasking,
       temperature: options.temperature,

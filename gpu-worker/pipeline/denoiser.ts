@@ -11,14 +11,15 @@ import { pick, sumOf } from "./sampling/jump-draw.ts";
 import { writeMostLikely } from "./sampling/most-likely.ts";
 import { type ImageLogProbs, PixelViews } from "./sampling/pixel-view.ts";
 import { pixelsToEvaluate } from "./sampling/pixels-to-evaluate.ts";
-import { sharpen } from "./sampling/purity.ts";
+import { purityOf, sharpen } from "./sampling/purity.ts";
 import { type DrawnPixel, drawRemasked } from "./sampling/unmasking/remasking.ts";
 import { StepNoise, type UniformSource } from "./sampling/random.ts";
-import { type Jump, jumpAt } from "./sampling/schedule.ts";
+import { type Jump, jumpAt, passAt } from "./sampling/schedule.ts";
 import { gumbelArgmax } from "./sampling/scheduler.ts";
 import {
   type Candidate,
   lowestRanked,
+  type OrderContext,
   orderOf,
   type UnmaskingOrder,
   unmaskingOf,
@@ -91,7 +92,7 @@ export class Denoiser {
   async begin(slots: readonly DenoiseSlot[]): Promise<() => void> {
     const steps = slots.map((slot): SlotStep => {
       const jump = currentJump(slot);
-      const noise = new StepNoise(slot.seed, slot.image, jump.t);
+      const noise = new StepNoise(slot.seed, slot.image, jump.t, passAt(slot.timesteps, slot.stepIndex));
       const preview = slot.mostLikely?.(slot.stepIndex);
       const isPreviewed = preview !== undefined;
       const context = { jump, noise, mask: this.#classes, isPreviewed };
@@ -206,6 +207,8 @@ export class Denoiser {
   ): void {
     const { tokens, held } = slot;
     const { unmasked, remasked, maskedShare } = unmaskingOf(slot, jump, this.#classes);
+    const largest = order.isRelative === true ? this.#largestPurity(image, evaluated.length) : 1;
+    const drawing = { sharpening: order.sharpening / largest, noise, recorded };
     const candidates: Candidate[] = [];
     const drawn: DrawnPixel[] = [];
     for (const [place, position] of evaluated.entries()) {
@@ -213,13 +216,21 @@ export class Denoiser {
       const isMasked = current === this.#classes;
       if (!isMasked && (remasked === 0 || held?.[position] === 1)) continue;
       const probabilities = this.#views.at(image, place).probabilities();
-      if (isMasked) candidates.push(this.#candidate(position, probabilities, { order, noise, recorded }));
+      if (isMasked) candidates.push(this.#candidate(position, probabilities, drawing));
       else drawn.push({ position, confidence: confidenceOf(probabilities, current) });
     }
-    const context = { noise, maskedShare };
+    const context = { noise: placesOf(recorded) ?? noise, maskedShare };
     const chosen = lowestRanked(candidates, unmasked, (candidate) => order.rank(candidate, context));
     for (const { position, token } of chosen) tokens[position] = token;
     for (const { position } of drawRemasked(drawn, remasked, noise)) tokens[position] = this.#classes;
+  }
+
+  #largestPurity(image: ImageLogProbs, pixels: number): number {
+    let largest = 0;
+    for (let place = 0; place < pixels; place++) {
+      largest = Math.max(largest, purityOf(this.#views.at(image, place).probabilities()));
+    }
+    return largest;
   }
 
   /** A masked pixel with the class that it would get; `probabilities` are sharpened in place. */
@@ -227,12 +238,12 @@ export class Denoiser {
     position: number,
     probabilities: Float64Array,
     {
-      order,
+      sharpening,
       noise,
       recorded,
-    }: { order: UnmaskingOrder; noise: StepNoise; recorded: UniformSource | undefined },
+    }: { sharpening: number; noise: StepNoise; recorded: UniformSource | undefined },
   ): Candidate {
-    const purity = sharpen(probabilities, order.sharpening);
+    const purity = sharpen(probabilities, sharpening);
     let token: number;
     if (recorded === undefined) {
       token = pick(probabilities, noise.ofDraw(position).choice);
@@ -242,6 +253,12 @@ export class Denoiser {
     }
     return { position, token, purity, confidence: confidenceOf(probabilities, token) };
   }
+}
+
+/** Recorded numbers of pixels, if there are any; orders by confidence are never recorded. */
+function placesOf(recorded: UniformSource | undefined): OrderContext["noise"] | undefined {
+  const ofPosition = recorded?.ofPosition?.bind(recorded);
+  return ofPosition === undefined ? undefined : { ofPosition, ofConfidence: ofPosition };
 }
 
 /** The normalized probability of a class, above 0 to 1. */

@@ -12,7 +12,8 @@ export {
   type SlotInit,
   VQDiffusionPipeline,
 } from "./pipeline.ts";
-export type { RunSettings, SlotStart } from "./slot.ts";
+export type { RunSettings } from "./sampling/run.ts";
+export type { SlotStart } from "./slot.ts";
 export type { UniformSource } from "./sampling/random.ts";
 export type { Jump } from "./sampling/schedule.ts";
 export { type DiffusionScheduler, VQDiffusionScheduler } from "./sampling/scheduler.ts";

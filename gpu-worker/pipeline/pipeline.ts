@@ -22,7 +22,7 @@ import { placeOfSeed } from "@vqd/shared/sampling/seed.ts";
 import { describeModel, type PipelineInfo } from "./info.ts";
 import { LoadedModel } from "./loaded-model.ts";
 import type { DiffusionScheduler } from "./sampling/scheduler.ts";
-import { namedSchedulers, resolveScheduler } from "./sampling/schedulers.ts";
+import { namedSchedulers } from "./sampling/schedulers.ts";
 import { createSlot, type SlotInit } from "./slot.ts";
 import { loadConditioner } from "./conditioning/load-conditioner.ts";
 import type { Conditioner, PromptConditioning } from "./conditioning/prompt-conditioning.ts";
@@ -221,12 +221,7 @@ export class VQDiffusionPipeline {
 
   /** A slot at step `stepIndex` [0]. Checks all settings against the model and throws InvalidInputError. */
   makeSlot(init: SlotInit): DenoiseSlot {
-    const { schedulers } = this.model;
-    return createSlot(
-      init,
-      (scheduler = this.scheduler) => resolveScheduler(scheduler, schedulers),
-      this.info,
-    );
+    return createSlot(init, { own: this.scheduler, named: this.model.schedulers }, this.info);
   }
 
   /** Steps slots to the end, each from its current step; finished ones are left out. */

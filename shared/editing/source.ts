@@ -2,7 +2,8 @@
 
 import { z } from "zod";
 import { MAX_FEATHER, MAX_IMAGES, MAX_SOURCE_BYTES, MAX_TIMESTEPS } from "../limits.ts";
-import { ORDERS, SCHEDULERS } from "../sampling/choices.ts";
+import { ORDERS, PRIOR_RULES, SCHEDULERS } from "../sampling/choices.ts";
+import { inferSpeedSchema } from "../sampling/original.ts";
 
 export const MASK_CHANNELS = ["luminance", "alpha", "image_alpha"] as const;
 export type MaskChannel = (typeof MASK_CHANNELS)[number];
@@ -66,6 +67,9 @@ const tokensSourceSchema = z.strictObject({
       numInferenceSteps: z.int().min(1).max(MAX_TIMESTEPS),
       scheduler: z.enum(SCHEDULERS),
       order: z.enum(ORDERS).optional(),
+      /** Of the scheduler "original", whose timesteps follow from both. [1, and 0] */
+      inferSpeed: inferSpeedSchema.optional(),
+      priorRule: z.literal(PRIOR_RULES).optional(),
     })
     .optional(),
 });

@@ -46,6 +46,7 @@ export function parametersOf(settings: ImageSettings): string {
     ["Model hash", settings.version.slice(0, HASH_DIGITS)],
     ["Model", settings.model],
     ["Denoising strength", settings.strength],
+    ["Infer speed", unlessNeutral(settings, "inferSpeed")],
     ["Temperature", unlessNeutral(settings, "temperature")],
     ["Truncation rate", settings.truncationRate === 1 ? undefined : settings.truncationRate],
     ["Remasking", unlessNeutral(settings, "remasking")],
@@ -64,7 +65,7 @@ export function parametersOf(settings: ImageSettings): string {
 
 const unlessNeutral = (
   settings: ImageSettings,
-  name: "temperature" | "remasking" | "priorRule" | "priorWeight",
+  name: "inferSpeed" | "temperature" | "remasking" | "priorRule" | "priorWeight",
 ) => (settings[name] === REFERENCE_SAMPLER[name] ? undefined : settings[name]);
 
 const ENTITIES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;" };

@@ -23,6 +23,7 @@ export function settingsOfImage(
     truncationRate,
     temperature: job.temperature ?? 1,
     scheduler,
+    ...(job.inferSpeed === undefined ? {} : { inferSpeed: job.inferSpeed }),
     order: job.order ?? "posterior",
     remasking: job.remasking ?? 0,
     priorRule,

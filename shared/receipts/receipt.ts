@@ -7,6 +7,7 @@ import { MAX_TEXT_LENGTH, MAX_TIMESTEPS } from "../limits.ts";
 import { versionSchema } from "../model.ts";
 import { outOfBounds } from "../out-of-bounds.ts";
 import { ORDERS, PRIOR_RULES, SCHEDULERS } from "../sampling/choices.ts";
+import { inferSpeedSchema } from "../sampling/original.ts";
 import { seedSchema } from "../sampling/seed.ts";
 import { heldSchema } from "./held.ts";
 
@@ -27,6 +28,8 @@ export const receiptSchema = z.strictObject({
   truncationRate: z.number(),
   temperature: z.number(),
   scheduler: z.enum(SCHEDULERS),
+  /** Of the scheduler "original". [1] */
+  inferSpeed: inferSpeedSchema.optional(),
   order: z.enum(ORDERS),
   remasking: z.number(),
   priorRule: z.literal(PRIOR_RULES),

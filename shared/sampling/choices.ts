@@ -1,7 +1,10 @@
 // The named choices of a sampler.
 
-/** How the steps of a run are spread over the diffusion process: over its last steps, or over all of it. */
-export const SCHEDULERS = ["reference", "strided"] as const;
+/**
+ * How the steps of a run are spread over the diffusion process: over its last steps, over all of it, or as the original code base
+ * does by its `infer_speed`, which has its own purity sampling, too.
+ */
+export const SCHEDULERS = ["reference", "strided", "original"] as const;
 export type SchedulerName = (typeof SCHEDULERS)[number];
 /**
  * Which masked pixels a step unmasks: those drawn by the reverse process or by purity sampling, those of which the model is

@@ -1,10 +1,13 @@
 // Sampler settings: what they are, how a caller's combine with a preset's, and which conflict.
 
 import type { OrderName, PriorRule, SchedulerName } from "../job.ts";
+import { SKIPPING_SPEED } from "./original.ts";
 
 export interface SamplerSettings {
   /** How the steps are spread over the diffusion process. */
   readonly scheduler: SchedulerName;
+  /** Of the scheduler "original": see `originalRun`. */
+  readonly inferSpeed: number;
   /** Which pixels a step unmasks. */
   readonly order: OrderName;
   /** Purity sampling, which is an order itself and therefore allowed with order `posterior` only. */
@@ -20,6 +23,7 @@ export interface SamplerSettings {
 /** The reference's settings. */
 export const REFERENCE_SAMPLER: SamplerSettings = {
   scheduler: "reference",
+  inferSpeed: 1,
   order: "posterior",
   priorRule: 0,
   priorWeight: 0,
@@ -29,18 +33,27 @@ export const REFERENCE_SAMPLER: SamplerSettings = {
 
 type Given = { readonly [Name in keyof SamplerSettings]?: SamplerSettings[Name] | null | undefined };
 
-/** The settings `given`, completed by those of `preset`; a prior rule above 0 replaces the preset's order. */
+/**
+ * The settings `given`, completed by those of `preset`. A prior rule above 0 replaces the preset's order. The scheduler "original",
+ * which a speed implies, replaces the whole preset, and a speed below 1 implies prior rule 1.
+ */
 export function completeSampler(given: Given, preset: SamplerSettings): SamplerSettings {
-  const priorRule = given.priorRule ?? preset.priorRule;
+  const scheduler = given.scheduler ?? (isGiven(given.inferSpeed) ? "original" : preset.scheduler);
+  const base = scheduler === "original" ? REFERENCE_SAMPLER : preset;
+  const inferSpeed = given.inferSpeed ?? base.inferSpeed;
+  const priorRule = given.priorRule ?? (inferSpeed < 1 ? 1 : base.priorRule);
   return {
-    scheduler: given.scheduler ?? preset.scheduler,
-    order: given.order ?? (priorRule === 0 ? preset.order : "posterior"),
+    scheduler,
+    inferSpeed,
+    order: given.order ?? (priorRule === 0 ? base.order : "posterior"),
     priorRule,
-    priorWeight: given.priorWeight ?? preset.priorWeight,
-    remasking: given.remasking ?? preset.remasking,
-    temperature: given.temperature ?? preset.temperature,
+    priorWeight: given.priorWeight ?? base.priorWeight,
+    remasking: given.remasking ?? base.remasking,
+    temperature: given.temperature ?? base.temperature,
   };
 }
+
+const isGiven = (value: unknown): boolean => value !== undefined && value !== null;
 
 /** Guidance applies above this scale. */
 const NO_GUIDANCE = 1;
@@ -60,9 +73,16 @@ export interface SamplerConflict {
 
 /** Checks settings that are each within their range; `name` gives a setting's name in the caller's interface. */
 export function samplerConflict(
-  { order, priorRule, priorWeight, remasking }: SamplerSettings,
+  settings: SamplerSettings,
   name: (field: keyof SamplerSettings) => string,
 ): SamplerConflict | undefined {
+  const { scheduler, order, priorRule, priorWeight, remasking, inferSpeed } = settings;
+  if (scheduler === "original") {
+    const conflict = originalConflict(settings, name);
+    if (conflict !== undefined) return conflict;
+  } else if (inferSpeed !== REFERENCE_SAMPLER.inferSpeed) {
+    return { field: "inferSpeed", reason: `only has an effect with ${name("scheduler")} "original"` };
+  }
   if (priorRule !== 0 && order !== "posterior") {
     const reason = `must be 0 with ${name("order")} ${JSON.stringify(order)}: purity sampling is an order itself`;
     return { field: "priorRule", reason };
@@ -73,6 +93,25 @@ export function samplerConflict(
   if (remasking > 0 && order === "posterior" && priorRule === 0) {
     const reason = `has no effect with ${name("order")} "posterior" unless ${name("priorRule")} is 1 or 2: the posterior replaces drawn tokens by itself`;
     return { field: "remasking", reason };
+  }
+  return undefined;
+}
+
+/** What the original's sampler does not have. */
+function originalConflict(
+  { order, priorRule, remasking, inferSpeed }: SamplerSettings,
+  name: (field: keyof SamplerSettings) => string,
+): SamplerConflict | undefined {
+  const original = `${name("scheduler")} "original"`;
+  if (order !== "posterior") return { field: "order", reason: `must be "posterior" with ${original}` };
+  if (remasking > 0) return { field: "remasking", reason: `must be 0 with ${original}` };
+  if (inferSpeed >= SKIPPING_SPEED && priorRule !== 0) {
+    const reason = `has no effect with ${name("inferSpeed")} ${inferSpeed}, which skips timesteps instead; it must be below ${SKIPPING_SPEED}`;
+    return { field: "priorRule", reason };
+  }
+  if (inferSpeed < 1 && priorRule === 0) {
+    const reason = `must be 1 or 2 with ${name("inferSpeed")} ${inferSpeed}: only purity sampling makes several passes for a timestep`;
+    return { field: "priorRule", reason };
   }
   return undefined;
 }

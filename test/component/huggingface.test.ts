@@ -10,7 +10,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
-import { DownloadError } from "../../gpu-worker/huggingface/errors.ts";
+import { DownloadError } from "../../gpu-worker/download/errors.ts";
 import { readHubSettings } from "../../gpu-worker/huggingface/settings.ts";
 import { pullCheckpoint, type PullOptions } from "../../gpu-worker/huggingface/pull.ts";
 import { vqd, vqdIn } from "../support/cli.ts";
@@ -351,7 +351,7 @@ describe("pull", () => {
     const size = original.content.length;
     const lfs = (oid: string, bytes = size): Record<string, unknown> => ({ lfs: { oid, size: bytes } });
     hub.files.set(TRANSFORMER, { ...original, listed: lfs("0".repeat(64)) });
-    await expectRefused(/does not have the hash that the server lists/);
+    await expectRefused(/does not have the expected hash/);
     hub.files.set(TRANSFORMER, { ...original, listed: lfs("0".repeat(64), size - 1) });
     await expectRefused(/is larger than the \d+ bytes that the server lists/);
     hub.files.set(TRANSFORMER, { ...original, large: false, listed: { oid: "x" } });
@@ -360,7 +360,7 @@ describe("pull", () => {
     await expectRefused(/\d+ bytes are needed, \d+ are free/);
     expect(await filesThere()).not.toContain(TRANSFORMER);
     hub.files.set("tokenizer/merges.txt", { content: Buffer.from("x"), listed: { oid: "0".repeat(40) } });
-    await expectRefused(/merges\.txt: .*does not have the hash/);
+    await expectRefused(/merges\.txt: .*does not have the expected hash/);
   });
 
   it("writes nothing outside of its folder, wherever a link leads", async () => {

@@ -2,10 +2,13 @@
 
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { DiffusersCheckpoint } from "../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { inspectCheckpoint } from "../../gpu-worker/checkpoint/inspect.ts";
 import { convertCheckpoint } from "../../gpu-worker/checkpoint/convert.ts";
 import type { Quantization } from "../../gpu-worker/graph/form.ts";
 import { runParity } from "../../gpu-worker/parity/parity.ts";
+import type { CallOptions } from "../../gpu-worker/pipeline/call.ts";
+import { SkippingVQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/skipping-scheduler.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { recordGolden, selfCheck } from "../../gpu-worker/serving/self-check.ts";
 import { converted, MODEL_NAMES, type ModelName, ORIGINALS } from "../support/originals.ts";
@@ -68,6 +71,16 @@ it.each(["class-learned", "none"] as const)("%s computes in the forms for GPUs, 
   await expect(VQDiffusionPipeline.fromPretrained(folderOf(name), drawing)).rejects.toThrow(
     "a model without a text encoder has no graph that draws",
   );
+});
+
+it("computes the original's purity sampling with its own numbers of tokens, and at half its speed", async () => {
+  const { runs, pass } = await parity("text-patch-32x32", await converted("text-patch-32x32"), "none");
+  expect(pass).toBe(true);
+  // 25 timesteps; at half the speed most have two passes, of 20 tokens each.
+  expect(Object.fromEntries(Object.entries(runs).map(([name, { steps }]) => [name, steps]))).toEqual({
+    purity2_guided: 25,
+    high_quality: 50,
+  });
 });
 
 describe("stages that only some models have", () => {
@@ -140,6 +153,80 @@ describe("the pipeline of a model", () => {
     await expect(without.call({ prompt: "", guidanceScale: 2 })).rejects.toThrow(
       "guidanceScale must be at most 1, as the model is not conditioned, not 2",
     );
+  });
+
+  it("samples as the original at its speeds, and continues in the middle of a timestep", async () => {
+    const call = (options: Partial<CallOptions>) =>
+      byClass.call({ prompt: "7", seed: 3, outputType: "latents", ...options });
+    const skipping = new SkippingVQDiffusionScheduler(
+      new DiffusersCheckpoint(folderOf("class-learned")).scheduler,
+      3,
+    );
+    const fast = await call({ inferSpeed: 4 });
+    const ours = await call({ scheduler: skipping, numInferenceSteps: skipping.steps });
+    expect(fast.latents).toEqual(ours.latents);
+
+    // A tenth of the tokens of the model per timestep, in passes of one.
+    const states: { tokens: Uint16Array; timestep: number | undefined }[] = [];
+    const half = {
+      prompt: "",
+      seed: 3,
+      inferSpeed: 0.5,
+      priorRule: 2,
+      priorWeight: 1,
+      outputType: "latents",
+    } as const;
+    const slow = await without.call({
+      ...half,
+      onStep: (step, _total, [slot]) => {
+        states.push({ tokens: slot?.tokens.slice() ?? new Uint16Array(), timestep: slot?.timesteps[step] });
+      },
+    });
+    expect(states.length).toBeGreaterThan(20);
+    const middle = states.findIndex(({ timestep }, i) => i > 2 && timestep === states[i - 1]?.timestep);
+    const { tokens = new Uint16Array() } = states[middle] ?? {};
+    const resumed = await without.call({ ...half, latents: [tokens], step: middle + 1 });
+    expect(resumed.latents).toEqual(slow.latents);
+    const batch = await without.call({ ...half, prompt: ["", ""], seed: undefined, seeds: [9, 3] });
+    expect(batch.latents[1]).toEqual(slow.latents[0]);
+    const other = await without.call({ ...half, priorWeight: 0 });
+    expect(other.latents).not.toEqual(slow.latents);
+  });
+
+  it("refuses settings that the original's sampler does not have", async () => {
+    const refused = async (options: Partial<CallOptions>, message: string): Promise<void> => {
+      await expect(byClass.call({ prompt: "7", ...options })).rejects.toThrow(message);
+    };
+    await refused({ inferSpeed: 0.05 }, "inferSpeed must be from 0.1 to 10, not 0.05");
+    await refused({ inferSpeed: 2, numInferenceSteps: 50 }, "numInferenceSteps must be 51");
+    await refused({ inferSpeed: 2, priorRule: 1 }, "priorRule has no effect with inferSpeed 2");
+    await refused({ inferSpeed: 0.5, priorRule: 0 }, "priorRule must be 1 or 2 with inferSpeed 0.5");
+    await refused(
+      { inferSpeed: 2, scheduler: "strided" },
+      'inferSpeed only has an effect with scheduler "original"',
+    );
+    await refused({ inferSpeed: 2, order: "halton" }, 'order must be "posterior" with scheduler "original"');
+    await refused({ scheduler: "original", priorRule: 1, remasking: 0.1 }, "remasking must be 0");
+  });
+
+  it("completes a grid that is given in part, as content_ratio was meant to", async () => {
+    const { latents } = await without.call({ prompt: "", seed: 1, outputType: "latents" });
+    const given = latents[0] ?? new Uint16Array();
+    const half = given.length / 2;
+    const held = Uint8Array.from(given, (_, i) => Number(i < half));
+    const options = {
+      prompt: "",
+      seed: 2,
+      latents: [given],
+      held,
+      strength: 1,
+      outputType: "latents",
+    } as const;
+    const completed = (await without.call(options)).latents[0] ?? new Uint16Array();
+    expect(completed.subarray(0, half)).toEqual(given.subarray(0, half));
+    expect(completed.subarray(half)).not.toEqual(given.subarray(half));
+    const slowly = (await without.call({ ...options, inferSpeed: 0.5 })).latents[0] ?? new Uint16Array();
+    expect(slowly.subarray(0, half)).toEqual(given.subarray(0, half));
   });
 
   it.each(["class", "none"] as const)("checks itself against recorded steps (%s)", async (kind) => {

@@ -85,11 +85,17 @@ export class FakeHuggingFace {
   send(path: string, request: IncomingMessage, response: ServerResponse, limit?: number): void {
     const content = this.files.get(path)?.content;
     if (content === undefined) return json(response, 404, { error: "Entry not found" });
-    const begin = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1] ?? 0);
-    const rest = content.subarray(begin);
-    const range = `bytes ${begin}-${content.length - 1}/${content.length}`;
-    const headers = { "content-length": rest.length, ...(begin > 0 ? { "content-range": range } : {}) };
-    response.writeHead(begin > 0 ? 206 : 200, headers);
+    const asked = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "");
+    const begin = Number(asked?.[1] ?? 0);
+    const end = asked?.[2] ? Number(asked[2]) + 1 : content.length;
+    if (asked !== null && begin >= content.length) {
+      response.writeHead(416, { "content-range": `bytes */${content.length}` }).end();
+      return;
+    }
+    const rest = content.subarray(begin, end);
+    const range = `bytes ${begin}-${begin + rest.length - 1}/${content.length}`;
+    const headers = { "content-length": rest.length, ...(asked === null ? {} : { "content-range": range }) };
+    response.writeHead(asked === null ? 200 : 206, headers);
     if (limit === undefined) response.end(rest);
     else response.write(rest.subarray(0, limit));
   }

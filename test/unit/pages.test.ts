@@ -91,6 +91,7 @@ describe("the playground's form", () => {
     const defaults: Record<string, unknown> = {
       num_inference_steps: best.numInferenceSteps,
       scheduler: best.scheduler,
+      infer_speed: "",
       order: best.order,
       remasking: best.remasking,
       temperature: best.temperature,
@@ -124,11 +125,14 @@ describe("the playground's form", () => {
     ]);
     expect(settings).toEqual(
       PRESET_NAMES.map((name) => {
-        const { numInferenceSteps, priorRule, priorWeight, ...same } = PRESETS[name];
+        const { numInferenceSteps, priorRule, priorWeight, inferSpeed, ...same } = PRESETS[name];
+        expect(inferSpeed).toBe(1);
         return [
           name,
           {
             ...same,
+            // Only the original's sampler has one.
+            infer_speed: "",
             num_inference_steps: numInferenceSteps,
             prior_rule: priorRule,
             prior_weight: priorWeight,

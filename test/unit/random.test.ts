@@ -78,6 +78,13 @@ describe("the noise of a step", () => {
     expect(short).toEqual(fill(7, 0, 1, 5).subarray(0, CLASSES - 1));
   });
 
+  it("gives each pass at a timestep numbers of its own, the first those of the timestep", () => {
+    const first = new StepNoise(7, 0, 50);
+    const passes = [0, 1, 2].map((pass) => new StepNoise(7, 0, 50, pass));
+    expect(passes.map((noise) => noise.ofPosition(3))[0]).toBe(first.ofPosition(3));
+    expect(new Set(passes.map((noise) => noise.ofDraw(3).choice)).size).toBe(3);
+  });
+
   it("differs by seed, all 53 bits of it, image, timestep and position", () => {
     const places = [
       fill(7, 0, 50, 0),

@@ -150,10 +150,28 @@ describe("a prediction", () => {
     });
   });
 
+  it("computes the steps of the original's sampler from its speed", async () => {
+    const original = { scheduler: "original", order: "posterior", temperature: 1 };
+    const { id, input } = await create({ infer_speed: 2, seed: 12 });
+    expect(input).toMatchObject({ ...original, infer_speed: 2, num_inference_steps: 26, prior_rule: 0 });
+    expect(await worker.take({ id })).toMatchObject({
+      scheduler: "original",
+      inferSpeed: 2,
+      numInferenceSteps: 26,
+    });
+    // What was answered makes the same images again. The model has four tokens, one for each of its first passes.
+    const slow = await create({ infer_speed: 0.5, seed: 12 });
+    expect(slow.input).toMatchObject({ ...original, num_inference_steps: 5, prior_rule: 1 });
+    expect((await create({ ...slow.input, seed: 13 })).input).toEqual({ ...slow.input, seed: 13 });
+    const plain = await create({ scheduler: "original", seed: 14 });
+    expect(plain.input).toMatchObject({ ...original, infer_speed: 1, num_inference_steps: 50 });
+  });
+
   it("leaves out settings that change nothing, which older workers do not know", async () => {
     const { id } = await create({ preset: "reference", seed: 9 });
     const job = await worker.take({ id });
-    for (const name of ["order", "remasking", "temperature"]) expect(job).not.toHaveProperty(name);
+    for (const name of ["order", "remasking", "temperature", "inferSpeed"])
+      expect(job).not.toHaveProperty(name);
   });
 
   it.each<[object, object]>([

@@ -51,6 +51,8 @@ export interface components {
                 height?: number | null;
                 /** @description An image to start from: a data URL, an uploaded file, a link to an image of this service, or a public https URL. It is scaled to cover the model's size, and its centre is cut out. */
                 image?: string | null;
+                /** @description Of the scheduler original, which it implies: from 2 on timesteps are skipped, below 1 each has several passes. The number of steps follows from it. */
+                infer_speed?: number | null;
                 /** @description Which parts of `image` or `tokens` are made anew, as an image of the same size: what is white; the rest is held. */
                 mask?: string | null;
                 /**
@@ -62,7 +64,7 @@ export interface components {
                 negative_prompt?: string | null;
                 /** @description Alias of num_outputs. */
                 num_images_per_prompt?: number | null;
-                /** @description Number of denoising steps, at most as many as the model was trained with. */
+                /** @description Number of denoising steps, at most as many as the model was trained with. Follows from infer_speed if that is given. */
                 num_inference_steps?: number | null;
                 /** @description Images per prompt. */
                 num_outputs?: number | null;
@@ -86,7 +88,7 @@ export interface components {
                  */
                 preset?: "draft" | "fast" | "best" | "reference" | null;
                 /**
-                 * @description Purity sampling, with the order posterior: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution.
+                 * @description Purity sampling, with the order posterior: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution. With the scheduler original, 1 unmasks pixels in random order, and 2 the most certain first.
                  * @enum {integer|null}
                  */
                 prior_rule?: 0 | 1 | 2 | null;
@@ -102,10 +104,10 @@ export interface components {
                 /** @description Share of the drawn pixels that a step masks again, preferring those that the model has become uncertain of. Not with the order posterior, unless prior_rule is 1 or 2. */
                 remasking?: number | null;
                 /**
-                 * @description How the steps are distributed: over the end of the diffusion process, or over all of it.
+                 * @description How the steps are distributed: over the end of the diffusion process, or over all of it; original does what the original code base's own sampler does.
                  * @enum {string|null}
                  */
-                scheduler?: "reference" | "strided" | null;
+                scheduler?: "reference" | "strided" | "original" | null;
                 /** @description The same seed gives the same image; random if omitted or -1. Up to 2^64 - 1: seeds above 2^53 - 1 are returned as strings, and may be sent as strings or numbers. */
                 seed?: number | string | null;
                 /** @description One seed per image, instead of `seed`: all images of the first prompt, then of the second. */
@@ -150,6 +152,8 @@ export interface components {
              * @enum {string|number|null}
              */
             background?: "auto" | "opaque" | null;
+            /** @description The label of a class, instead of a prompt; for models conditioned by class. */
+            class_label?: number | null;
             /**
              * @description Accepted for compatibility and reported in `ignored`: it has no effect.
              * @enum {string|null}
@@ -174,6 +178,8 @@ export interface components {
              * @description The image.
              */
             image: string;
+            /** @description Of the scheduler original, which it implies: from 2 on timesteps are skipped, below 1 each has several passes. The number of steps follows from it. */
+            infer_speed?: number | null;
             /** @description `owner/name`, or an alias that the operator has set; defaults to the default model. */
             model?: string | null;
             /**
@@ -185,7 +191,7 @@ export interface components {
             n?: number | null;
             /** @description What the image should not show. Requires a guidance_scale above 1. */
             negative_prompt?: string | null;
-            /** @description Number of denoising steps, at most as many as the model was trained with. */
+            /** @description Number of denoising steps, at most as many as the model was trained with. Follows from infer_speed if that is given. */
             num_inference_steps?: number | null;
             /**
              * @description Which masked pixels a step unmasks: those that the diffusion process draws, the most certain ones, or the next in a sequence that spreads over the image.
@@ -205,7 +211,7 @@ export interface components {
              */
             preset?: "draft" | "fast" | "best" | "reference" | null;
             /**
-             * @description Purity sampling, with the order posterior: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution.
+             * @description Purity sampling, with the order posterior: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution. With the scheduler original, 1 unmasks pixels in random order, and 2 the most certain first.
              * @enum {integer|null}
              */
             prior_rule?: 0 | 1 | 2 | null;
@@ -236,10 +242,10 @@ export interface components {
             response_format?: "b64_json" | "url" | null;
             safety_identifier?: string | null;
             /**
-             * @description How the steps are distributed: over the end of the diffusion process, or over all of it.
+             * @description How the steps are distributed: over the end of the diffusion process, or over all of it; original does what the original code base's own sampler does.
              * @enum {string|null}
              */
-            scheduler?: "reference" | "strided" | null;
+            scheduler?: "reference" | "strided" | "original" | null;
             /** @description The same seed gives the same image; random if omitted or -1. Up to 2^64 - 1: seeds above 2^53 - 1 are returned as strings, and may be sent as strings or numbers. */
             seed?: number | string | null;
             /** @description One seed per image, instead of `seed`: all images of the first prompt, then of the second. */
@@ -299,6 +305,8 @@ export interface components {
              * @enum {string|number|null}
              */
             background?: "auto" | "opaque" | null;
+            /** @description The label of a class, instead of a prompt; for models conditioned by class. */
+            class_label?: number | null;
             /**
              * @description Accepted for compatibility and reported in `ignored`: it has no effect.
              * @enum {string|null}
@@ -325,6 +333,8 @@ export interface components {
              * @description The image.
              */
             image: string;
+            /** @description Of the scheduler original, which it implies: from 2 on timesteps are skipped, below 1 each has several passes. The number of steps follows from it. */
+            infer_speed?: number | null;
             /**
              * @description Accepted for compatibility and reported in `ignored`: it has no effect.
              * @enum {string|null}
@@ -346,7 +356,7 @@ export interface components {
             n?: number | null;
             /** @description What the image should not show. Requires a guidance_scale above 1. */
             negative_prompt?: string | null;
-            /** @description Number of denoising steps, at most as many as the model was trained with. */
+            /** @description Number of denoising steps, at most as many as the model was trained with. Follows from infer_speed if that is given. */
             num_inference_steps?: number | null;
             /**
              * @description Which masked pixels a step unmasks: those that the diffusion process draws, the most certain ones, or the next in a sequence that spreads over the image.
@@ -368,7 +378,7 @@ export interface components {
              */
             preset?: "draft" | "fast" | "best" | "reference" | null;
             /**
-             * @description Purity sampling, with the order posterior: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution.
+             * @description Purity sampling, with the order posterior: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution. With the scheduler original, 1 unmasks pixels in random order, and 2 the most certain first.
              * @enum {integer|null}
              */
             prior_rule?: 0 | 1 | 2 | null;
@@ -379,7 +389,7 @@ export interface components {
              * @enum {string|null}
              */
             priority?: "high" | "normal" | "low" | null;
-            /** @description What the image should show. A model that is not conditioned takes only an empty one; others take no empty one. */
+            /** @description What the image should show. A model that is not conditioned takes only an empty one; others take none without a `class_label`. */
             prompt: string;
             /**
              * @description What to do with a prompt longer than the model's limit: truncate it (default; reported in `metrics` and `logs`) or answer with an error.
@@ -400,10 +410,10 @@ export interface components {
             response_format?: "b64_json" | "url" | null;
             safety_identifier?: string | null;
             /**
-             * @description How the steps are distributed: over the end of the diffusion process, or over all of it.
+             * @description How the steps are distributed: over the end of the diffusion process, or over all of it; original does what the original code base's own sampler does.
              * @enum {string|null}
              */
-            scheduler?: "reference" | "strided" | null;
+            scheduler?: "reference" | "strided" | "original" | null;
             /** @description The same seed gives the same image; random if omitted or -1. Up to 2^64 - 1: seeds above 2^53 - 1 are returned as strings, and may be sent as strings or numbers. */
             seed?: number | string | null;
             /** @description One seed per image, instead of `seed`: all images of the first prompt, then of the second. */
@@ -484,6 +494,8 @@ export interface components {
              * @enum {string|number|null}
              */
             background?: "auto" | "opaque" | null;
+            /** @description The label of a class, instead of a prompt; for models conditioned by class. */
+            class_label?: number | null;
             /**
              * @description Accepted for compatibility and reported in `ignored`: it has no effect.
              * @enum {string|null}
@@ -503,6 +515,8 @@ export interface components {
             frame_duration_ms?: null;
             /** @description How strongly the prompt steers the image; up to 1, guidance is off. Defaults to the model's own value, or 5. */
             guidance_scale?: number | null;
+            /** @description Of the scheduler original, which it implies: from 2 on timesteps are skipped, below 1 each has several passes. The number of steps follows from it. */
+            infer_speed?: number | null;
             /** @description `owner/name`, or an alias that the operator has set; defaults to the default model. */
             model?: string | null;
             /**
@@ -514,7 +528,7 @@ export interface components {
             n?: number | null;
             /** @description What the image should not show. Requires a guidance_scale above 1. */
             negative_prompt?: string | null;
-            /** @description Number of denoising steps, at most as many as the model was trained with. */
+            /** @description Number of denoising steps, at most as many as the model was trained with. Follows from infer_speed if that is given. */
             num_inference_steps?: number | null;
             /**
              * @description Which masked pixels a step unmasks: those that the diffusion process draws, the most certain ones, or the next in a sequence that spreads over the image.
@@ -536,7 +550,7 @@ export interface components {
              */
             preset?: "draft" | "fast" | "best" | "reference" | null;
             /**
-             * @description Purity sampling, with the order posterior: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution.
+             * @description Purity sampling, with the order posterior: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution. With the scheduler original, 1 unmasks pixels in random order, and 2 the most certain first.
              * @enum {integer|null}
              */
             prior_rule?: 0 | 1 | 2 | null;
@@ -547,7 +561,7 @@ export interface components {
              * @enum {string|null}
              */
             priority?: "high" | "normal" | "low" | null;
-            /** @description What the image should show. A model that is not conditioned takes only an empty one; others take no empty one. */
+            /** @description What the image should show. A model that is not conditioned takes only an empty one; others take none without a `class_label`. */
             prompt?: string | null;
             /**
              * @description What to do with a prompt longer than the model's limit: truncate it (default; reported in `metrics` and `logs`) or answer with an error.
@@ -568,10 +582,10 @@ export interface components {
             response_format?: "b64_json" | "url" | null;
             safety_identifier?: string | null;
             /**
-             * @description How the steps are distributed: over the end of the diffusion process, or over all of it.
+             * @description How the steps are distributed: over the end of the diffusion process, or over all of it; original does what the original code base's own sampler does.
              * @enum {string|null}
              */
-            scheduler?: "reference" | "strided" | null;
+            scheduler?: "reference" | "strided" | "original" | null;
             /** @description The same seed gives the same image; random if omitted or -1. Up to 2^64 - 1: seeds above 2^53 - 1 are returned as strings, and may be sent as strings or numbers. */
             seed?: number | string | null;
             /** @description One seed per image, instead of `seed`: all images of the first prompt, then of the second. */
@@ -696,6 +710,8 @@ export interface components {
             height?: number | null;
             /** @description An image to start from: a data URL, an uploaded file, a link to an image of this service, or a public https URL. It is scaled to cover the model's size, and its centre is cut out. */
             image?: string | null;
+            /** @description Of the scheduler original, which it implies: from 2 on timesteps are skipped, below 1 each has several passes. The number of steps follows from it. */
+            infer_speed?: number | null;
             /** @description Which parts of `image` or `tokens` are made anew, as an image of the same size: what is white; the rest is held. */
             mask?: string | null;
             /**
@@ -707,7 +723,7 @@ export interface components {
             negative_prompt?: string | null;
             /** @description Alias of num_outputs. */
             num_images_per_prompt?: number | null;
-            /** @description Number of denoising steps, at most as many as the model was trained with. */
+            /** @description Number of denoising steps, at most as many as the model was trained with. Follows from infer_speed if that is given. */
             num_inference_steps?: number | null;
             /** @description Images per prompt. */
             num_outputs?: number | null;
@@ -731,7 +747,7 @@ export interface components {
              */
             preset?: "draft" | "fast" | "best" | "reference" | null;
             /**
-             * @description Purity sampling, with the order posterior: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution.
+             * @description Purity sampling, with the order posterior: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution. With the scheduler original, 1 unmasks pixels in random order, and 2 the most certain first.
              * @enum {integer|null}
              */
             prior_rule?: 0 | 1 | 2 | null;
@@ -747,10 +763,10 @@ export interface components {
             /** @description Share of the drawn pixels that a step masks again, preferring those that the model has become uncertain of. Not with the order posterior, unless prior_rule is 1 or 2. */
             remasking?: number | null;
             /**
-             * @description How the steps are distributed: over the end of the diffusion process, or over all of it.
+             * @description How the steps are distributed: over the end of the diffusion process, or over all of it; original does what the original code base's own sampler does.
              * @enum {string|null}
              */
-            scheduler?: "reference" | "strided" | null;
+            scheduler?: "reference" | "strided" | "original" | null;
             /** @description The same seed gives the same image; random if omitted or -1. Up to 2^64 - 1: seeds above 2^53 - 1 are returned as strings, and may be sent as strings or numbers. */
             seed?: number | string | null;
             /** @description One seed per image, instead of `seed`: all images of the first prompt, then of the second. */
@@ -1060,7 +1076,7 @@ export interface components {
             old_key_signs_until: string;
         };
         TextToImage: {
-            /** @description What the image should show, which is empty only for a model that is not conditioned; or, with `parameters.prompt`, an image to start from, in base64 or as a data URL. */
+            /** @description What the image should show, which is empty only for a model that is not conditioned, or with `class_label`; or, with `parameters.prompt`, an image to start from, in base64 or as a data URL. */
             inputs: string;
             options?: {
                 /** @description Ignored, as `x-ignored-parameters` says: images are never cached. */
@@ -1069,17 +1085,21 @@ export interface components {
                 wait_for_model?: boolean | null;
             } | null;
             parameters?: {
+                /** @description The label of a class, instead of a prompt; for models conditioned by class. */
+                class_label?: number | null;
                 /** @description Whether PNG files hold the prompt and the settings they were made with, as text for image browsers, AUTOMATIC1111 and ComfyUI. By default they do, unless the service is set otherwise. */
                 embed_settings?: boolean | null;
                 /** @description How strongly the prompt steers the image; up to 1, guidance is off. Defaults to the model's own value, or 5. */
                 guidance_scale?: number | null;
                 /** @description Height of the files in pixels; by itself it implies the width, and the width implies it. */
                 height?: number | null;
+                /** @description Of the scheduler original, which it implies: from 2 on timesteps are skipped, below 1 each has several passes. The number of steps follows from it. */
+                infer_speed?: number | null;
                 /** @description What the image should not show. Requires a guidance_scale above 1. */
                 negative_prompt?: string | null;
                 /** @description The response is one image. */
                 num_images_per_prompt?: number | null;
-                /** @description Number of denoising steps, at most as many as the model was trained with. */
+                /** @description Number of denoising steps, at most as many as the model was trained with. Follows from infer_speed if that is given. */
                 num_inference_steps?: number | null;
                 /**
                  * @description Which masked pixels a step unmasks: those that the diffusion process draws, the most certain ones, or the next in a sequence that spreads over the image.
@@ -1092,13 +1112,13 @@ export interface components {
                  */
                 preset?: "draft" | "fast" | "best" | "reference" | null;
                 /**
-                 * @description Purity sampling, with the order posterior: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution.
+                 * @description Purity sampling, with the order posterior: 0 turns it off, 1 unmasks the most certain pixels first, 2 also sharpens their distribution. With the scheduler original, 1 unmasks pixels in random order, and 2 the most certain first.
                  * @enum {integer|null}
                  */
                 prior_rule?: 0 | 1 | 2 | null;
                 /** @description How much prior rule 2 sharpens the distribution; 0 means not at all. */
                 prior_weight?: number | null;
-                /** @description Makes the request one of image to image. */
+                /** @description Makes the request one of image to image. Empty for a model that is not conditioned, and with `class_label`. */
                 prompt?: string | null;
                 /**
                  * @description What to do with a prompt longer than the model's limit: truncate it (default; reported in `metrics` and `logs`) or answer with an error.
@@ -1108,10 +1128,10 @@ export interface components {
                 /** @description Share of the drawn pixels that a step masks again, preferring those that the model has become uncertain of. Not with the order posterior, unless prior_rule is 1 or 2. */
                 remasking?: number | null;
                 /**
-                 * @description How the steps are distributed: over the end of the diffusion process, or over all of it.
+                 * @description How the steps are distributed: over the end of the diffusion process, or over all of it; original does what the original code base's own sampler does.
                  * @enum {string|null}
                  */
-                scheduler?: "reference" | "strided" | null;
+                scheduler?: "reference" | "strided" | "original" | null;
                 /** @description The same seed gives the same image; random if omitted or -1. Up to 2^64 - 1: seeds above 2^53 - 1 are returned as strings, and may be sent as strings or numbers. */
                 seed?: number | string | null;
                 /** @description One seed per image, instead of `seed`: all images of the first prompt, then of the second. */

@@ -15,6 +15,7 @@ const OF_RUNS = [
   "seed",
   "seeds",
   "scheduler",
+  "infer_speed",
   "order",
   "remasking",
   "temperature",

@@ -87,6 +87,7 @@ export async function forkOf(
 const SAMPLER = [
   "num_inference_steps",
   "scheduler",
+  "infer_speed",
   "order",
   "remasking",
   "temperature",
@@ -140,11 +141,12 @@ export function forkedInput(given: PredictionInput, fork: Fork, refuse: Refuse):
 }
 
 /** The settings of the run, as far as they decide its timesteps. */
-export function runOf({ num_inference_steps: steps, scheduler, order }: Completed) {
+export function runOf({ num_inference_steps: steps, scheduler, order, ...input }: Completed) {
   return {
     numInferenceSteps: steps ?? 1,
     scheduler: scheduler ?? "reference",
     ...(order && order !== "posterior" ? { order } : {}),
+    ...(input.infer_speed ? { inferSpeed: input.infer_speed, priorRule: input.prior_rule ?? 0 } : {}),
   } as const;
 }
 

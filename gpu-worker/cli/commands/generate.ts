@@ -15,7 +15,8 @@ import {
 } from "@vqd/shared/limits.ts";
 import { MAX_CLASSES } from "@vqd/shared/tokenizer/announcement.ts";
 import { PRESET_NAMES } from "@vqd/shared/sampling/preset-names.ts";
-import { PRESETS } from "@vqd/shared/sampling/presets.ts";
+import { MAX_INFER_SPEED, MIN_INFER_SPEED, originalRun } from "@vqd/shared/sampling/original.ts";
+import { PRESETS, type PresetSettings } from "@vqd/shared/sampling/presets.ts";
 import {
   completeSampler,
   negativePromptConflict,
@@ -29,7 +30,7 @@ import { parseSeed, SEED_RANGE, toJsonSeed } from "@vqd/shared/sampling/seed.ts"
 import type { CallOptions } from "../../pipeline/call.ts";
 import { placeOfSeed } from "@vqd/shared/sampling/seed.ts";
 import { encodeImageFile } from "../../pipeline/image.ts";
-import type { VQDiffusionPipeline } from "../../pipeline/pipeline.ts";
+import type { PipelineInfo, VQDiffusionPipeline } from "../../pipeline/pipeline.ts";
 import { defaultModelName } from "../../serving/manifest.ts";
 import { choiceOption, type Command, numberOption, stringOptions, UsageError } from "../command.ts";
 import { loadPipeline, MODEL_HELP, MODEL_OPTIONS } from "../model-options.ts";
@@ -53,7 +54,10 @@ Options:
   --guidance-scale G       weight of the prompt, 0 to ${MAX_GUIDANCE_SCALE}; none up to 1          [the model's]
   --truncation-rate R      keep the likeliest classes up to this total probability, at most 1 [1]
   --temperature T          below 1 favours likely classes, ${MIN_TEMPERATURE} to ${MAX_TEMPERATURE}             [the preset's]
-  --scheduler NAME         reference, or strided: few steps over the whole process [the preset's]
+  --scheduler NAME         reference, or strided: few steps over the whole process, or original, as
+                           the original code base                               [the preset's]
+  --infer-speed X          of the scheduler original, ${MIN_INFER_SPEED} to ${MAX_INFER_SPEED}, instead of --steps: from 2 on
+                           timesteps are skipped, below 1 each has several passes                [1]
   --order NAME             pixels unmasked first: posterior, confidence or halton  [the preset's]
   --remasking R            share of the drawn pixels that a step masks again, 0 to 1 [the preset's]
   --prior-rule N           purity sampling, with the order posterior: 0 (off), 1 (surest pixels
@@ -87,6 +91,7 @@ const OPTIONS = [
   "truncation-rate",
   "temperature",
   "scheduler",
+  "infer-speed",
   "order",
   "remasking",
   "prior-rule",
@@ -135,7 +140,7 @@ export const generate: Command = {
       }
       const { info } = pipeline;
       const guidanceScale = settings.guidanceScale ?? info.defaultGuidanceScale;
-      const numInferenceSteps = steps ?? Math.min(preset.numInferenceSteps, info.numTrainTimesteps);
+      const numInferenceSteps = stepsOf(steps, sampler, preset, info);
       const conflict = negativePrompt && negativePromptConflict(guidanceScale, "--guidance-scale");
       if (conflict) throw new UsageError(`--negative-prompt ${conflict}`);
       checkLength(pipeline, "the prompt", prompt, whenTooLong);
@@ -189,8 +194,10 @@ export const generate: Command = {
         process.stdout.write(`${path}\n`);
         if (receipts === undefined) continue;
         const receiptPath = latents.length === 1 ? receipts.path : numbered(receipts.path, index);
+        const { inferSpeed, ...others } = sampler;
         const made = {
-          ...sampler,
+          ...others,
+          ...(sampler.scheduler === "original" ? { inferSpeed } : {}),
           prompt: pipeline.tokenize(prompt).ids,
           negativePrompt: negativePrompt === undefined ? null : pipeline.tokenize(negativePrompt).ids,
           numInferenceSteps,
@@ -215,6 +222,7 @@ type Values = Readonly<Record<string, string | undefined>>;
 
 const SAMPLER_OPTIONS = {
   scheduler: "scheduler",
+  inferSpeed: "infer-speed",
   order: "order",
   remasking: "remasking",
   temperature: "temperature",
@@ -228,6 +236,7 @@ function readSampler(values: Values, preset: SamplerSettings): SamplerSettings {
   const temperatures = { min: MIN_TEMPERATURE, max: MAX_TEMPERATURE };
   const given = {
     scheduler: choiceOption(values, "scheduler", SCHEDULERS),
+    inferSpeed: numberOption(values, "infer-speed", { min: MIN_INFER_SPEED, max: MAX_INFER_SPEED }),
     order: choiceOption(values, "order", ORDERS),
     remasking: numberOption(values, "remasking", { min: 0, max: 1 }),
     temperature: numberOption(values, "temperature", temperatures),
@@ -238,6 +247,19 @@ function readSampler(values: Values, preset: SamplerSettings): SamplerSettings {
   const conflict = samplerConflict(sampler, (field) => `--${SAMPLER_OPTIONS[field]}`);
   if (conflict === undefined) return sampler;
   throw new UsageError(`--${SAMPLER_OPTIONS[conflict.field]} ${conflict.reason}`);
+}
+
+/** The steps of --steps or of the preset; of the original's sampler those that follow from its speed. Throws a UsageError. */
+function stepsOf(
+  given: number | undefined,
+  sampler: SamplerSettings,
+  preset: PresetSettings,
+  { numTrainTimesteps: timesteps, latentHeight, latentWidth }: PipelineInfo,
+): number {
+  if (sampler.scheduler !== "original") return given ?? Math.min(preset.numInferenceSteps, timesteps);
+  const steps = originalRun(sampler, { timesteps, pixels: latentHeight * latentWidth }).timesteps.length;
+  if (given === undefined || given === steps) return steps;
+  throw new UsageError(`--steps must be ${steps} or omitted with --infer-speed ${sampler.inferSpeed}`);
 }
 
 /** Says if the model reads only a part of a text, which is called `name`; throws a UsageError if that is to be an error. */

@@ -18,9 +18,12 @@ const NO_TRUNCATION = 2;
 /** Far below any difference of two log-probabilities. */
 const LOWEST = -1e30;
 
-/** Whether the graph draws this slot's pixels: not from recorded noise, nor for schedulers that only draw on the CPU. */
-export const drawsInGraph = ({ noise, scheduler }: DenoiseSlot): boolean =>
-  noise === undefined && scheduler.drawCoefficients !== undefined;
+/**
+ * Whether the graph draws this slot's pixels: not from recorded noise, nor for schedulers that only draw on the CPU, nor in an order
+ * in which a pixel depends on the others.
+ */
+export const drawsInGraph = ({ noise, scheduler, order }: DenoiseSlot): boolean =>
+  noise === undefined && scheduler.drawCoefficients !== undefined && order?.isRelative !== true;
 
 /** `classes` excludes the mask. */
 export function drawRequest({ slot, jump, noise, evaluated }: SlotStep, classes: number): DrawRequest {

@@ -29,6 +29,7 @@ export function pixelsToEvaluate(
   const positions = Array.from(tokens, (_, position) => position);
   if (isPreviewed || slot.noise !== undefined) return positions;
   const order = orderOf(slot, jump);
+  if (order?.isRelative === true) return positions;
   if (order !== undefined) return pixelsOfOrder(slot, order, jump, mask);
   const free = held === undefined ? positions : positions.filter((position) => held[position] === 0);
   if (jump.s < 0) return free;

@@ -10,26 +10,51 @@ import type { UnmaskingOrder } from "./unmasking/order.ts";
  * 2. draws the pixels to unmask, without replacement and in proportion to purity, and
  * 3. draws their classes from p(x_0^i | x_t)^(1 + purity * weight), renormalized (eq. 11 with r = `weight`, >= 0).
  *
- * The original code (microsoft/VQ-Diffusion, `prior_rule` and `prior_weight`) does the same, with these differences:
- * - its rule 1 draws positions regardless of purity; its rule 2 corresponds to our rules 1 (weight 0) and 2;
- * - it divides the purities by the largest of the image before sharpening, so that a pixel's distribution depends on the
- *   other pixels; ours does not;
- * - its numbers of pixels are tables for 1,024 pixels and 10, 25, 50 or 100 steps; ours follow from the schedule, for any
- *   numbers of pixels and steps;
- * - it may need several passes of the model for one timestep; ours needs one.
+ * The original code base does this differently; see `originalPurityOrder`.
  */
 export const purityOrder = (weight: number): UnmaskingOrder => ({
   sharpening: weight,
   redrawsAtEnd: true,
-  // Each pixel gets an exponentially distributed time with its purity as the rate, and the earliest win, which is equivalent
-  // to drawing them one after the other (Efraimidis and Spirakis, 2006).
-  rank: ({ position, purity }, { noise }) => -Math.log(noise.ofPosition(position)) / purity,
+  rank: rankByPurity,
 });
+
+/**
+ * Each pixel gets an exponentially distributed time with its purity as the rate, and the earliest win, which is equivalent to
+ * drawing them one after the other (Efraimidis and Spirakis, 2006).
+ */
+const rankByPurity: UnmaskingOrder["rank"] = ({ position, purity }, { noise }) =>
+  -Math.log(noise.ofPosition(position)) / purity;
+
+/**
+ * `prior_rule` and `prior_weight` of microsoft/VQ-Diffusion, for the scheduler "original". Other than with `purityOrder`,
+ * - rule 1 draws positions regardless of purity and does not sharpen; rule 2 is what both of our rules are, without a weight and
+ *   with one;
+ * - purities are divided by the largest of the image, drawn pixels included, before they sharpen: so a pixel's distribution
+ *   depends on all others;
+ * - how many pixels a step unmasks is its own: `maskedShares`, the fraction of all that is masked after each step;
+ * - a timestep can have several steps.
+ */
+export const originalPurityOrder = (
+  rule: 1 | 2,
+  weight: number,
+  maskedShares: readonly number[],
+): UnmaskingOrder => ({
+  sharpening: rule === 1 ? 0 : weight,
+  isRelative: rule === 2 && weight > 0,
+  redrawsAtEnd: true,
+  maskedShares,
+  rank: rule === 1 ? ({ position }, { noise }) => -Math.log(noise.ofPosition(position)) : rankByPurity,
+});
+
+export function purityOf(probabilities: Float64Array): number {
+  let purity = 0;
+  for (const p of probabilities) if (p > purity) purity = p;
+  return purity;
+}
 
 /** Raises `probabilities` to the power 1 + purity * weight, up to a common factor, in place; returns their purity. */
 export function sharpen(probabilities: Float64Array, weight: number): number {
-  let purity = 0;
-  for (const p of probabilities) if (p > purity) purity = p;
+  const purity = purityOf(probabilities);
   if (weight > 0 && purity > 0) {
     const exponent = 1 + purity * weight;
     for (let k = 0; k < probabilities.length; k++) {

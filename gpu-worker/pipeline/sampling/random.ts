@@ -53,6 +53,8 @@ function multiplyHigh(high: number, low: number, word: number): number {
 export interface UniformSource {
   /** Fills `out` with one number in (0, 1) per class for the latent pixel `position`. */
   fill(out: Float64Array, position: number): void;
+  /** One number in (0, 1) for the latent pixel itself, where those are recorded too. */
+  ofPosition?(position: number): number;
 }
 
 /** Two numbers in (0, 1) for the draw of a latent pixel: whether it changes, and to which class. */
@@ -62,6 +64,8 @@ export interface PixelUniforms {
 }
 
 const TWO_POW_32 = 2 ** 32;
+/** Above every timestep. */
+const PASS_STRIDE = 2 ** 16;
 /** First counter words of a pixel's own numbers; the counters of classes, one per four classes, stay below them. */
 const POSITION_DOMAIN = 0x80000000;
 const DRAW_DOMAIN = 0x80000001;
@@ -80,13 +84,16 @@ export class StepNoise implements UniformSource {
   readonly #timestep: number;
   readonly #words = new Uint32Array(4);
 
-  /** `seed` is an integer from 0 to 2^64 - 1; `image` its index among those with the seed. */
-  constructor(seed: number | bigint, image: number, timestep: number) {
+  /**
+   * `seed` is an integer from 0 to 2^64 - 1; `image` its index among those with the seed; `pass` counts the steps of the run at
+   * this timestep, from 0.
+   */
+  constructor(seed: number | bigint, image: number, timestep: number, pass = 0) {
     const words = BigInt(seed);
     this.#key0 = Number(BigInt.asIntN(32, words));
     this.#key1 = Number(BigInt.asIntN(32, words >> 32n));
     this.#image = image;
-    this.#timestep = timestep;
+    this.#timestep = timestep + pass * PASS_STRIDE;
   }
 
   fill(out: Float64Array, position: number): void {

@@ -16,7 +16,10 @@ export interface TransitionTables {
   readonly cumC: Float64Array;
 }
 
-/** One move of the reverse process, from x_t to x_s: T > t > s >= -1, where x_{-1} is the finished image, x_0. */
+/**
+ * One move of the reverse process, from x_t to x_s: T > t > s >= -1, where x_{-1} is the finished image, x_0. Steps in an order can
+ * be at the same timestep; s is t then.
+ */
 export interface Jump {
   readonly t: number;
   readonly s: number;
@@ -28,6 +31,13 @@ export function jumpAt(timesteps: readonly number[], stepIndex: number): Jump | 
   if (t === undefined) return undefined;
   const [next = -1] = timesteps.slice(stepIndex + 1);
   return { t, s: next };
+}
+
+/** How many steps of the run before step `stepIndex` were at its timestep. */
+export function passAt(timesteps: readonly number[], stepIndex: number): number {
+  let pass = 0;
+  while (pass < stepIndex && timesteps[stepIndex - pass - 1] === timesteps[stepIndex]) pass++;
+  return pass;
 }
 
 /** The entry of timestep `t` >= -1 in a cumulative table, whose last entry is that of t = -1. */

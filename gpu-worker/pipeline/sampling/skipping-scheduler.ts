@@ -2,6 +2,7 @@
 
 import type { SchedulerConfig } from "../../checkpoint/config.ts";
 import { InvalidInputError } from "../errors.ts";
+import type { DrawCoefficients } from "./jump-draw.ts";
 import type { PixelView } from "./pixel-view.ts";
 import type { PixelUniforms, UniformSource } from "./random.ts";
 import type { Jump } from "./schedule.ts";
@@ -10,8 +11,8 @@ import { VQDiffusionScheduler } from "./scheduler.ts";
 /**
  * `sample_fast` of microsoft/VQ-Diffusion, which its `infer_speed` of 2 and more selects, with `skip` = infer_speed - 1: the
  * model is evaluated at t, and x_t is then taken for x_{t - skip}, of which a single step is made. The timesteps are T-1,
- * T-2-skip, ... and, whatever remains, 0. For the same images as from the original; `StridedVQDiffusionScheduler` makes the
- * exact jump.
+ * T-2-skip, ... and, whatever remains, 0. The scheduler
+ * "original" is this one at such speeds; `StridedVQDiffusionScheduler` makes the exact jump.
  */
 export class SkippingVQDiffusionScheduler extends VQDiffusionScheduler {
   readonly skip: number;
@@ -47,6 +48,10 @@ export class SkippingVQDiffusionScheduler extends VQDiffusionScheduler {
 
   override dependsOnModel(current: number, jump: Jump, uniforms: PixelUniforms): boolean {
     return super.dependsOnModel(current, this.#approximate(jump), uniforms);
+  }
+
+  override drawCoefficients(jump: Jump): DrawCoefficients {
+    return super.drawCoefficients(this.#approximate(jump));
   }
 
   override samplePixel(

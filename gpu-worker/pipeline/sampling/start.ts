@@ -36,6 +36,8 @@ export function stepsSpared(
   if (!Number.isInteger(step) || step < 0 || step > own.length) {
     throw new InvalidInputError("step", `must be an integer from 0 to ${own.length}, not ${step}`);
   }
+  // Several steps can be at one timestep, which then does not say where to continue.
+  if (own.length === timesteps.length && own.every((t, i) => t === timesteps[i])) return step;
   const s = own[step];
   return s === undefined ? timesteps.length : firstAtMost(s);
 }

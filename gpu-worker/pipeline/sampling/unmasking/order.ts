@@ -18,7 +18,7 @@ export interface Candidate {
 
 /** What an order may depend on besides the candidate itself. */
 export interface OrderContext {
-  readonly noise: StepNoise;
+  readonly noise: Pick<StepNoise, "ofPosition" | "ofConfidence">;
   /** Fraction of the image that is masked after the step, according to the schedule. */
   readonly maskedShare: number;
 }
@@ -31,11 +31,15 @@ export interface OrderContext {
 export interface UnmaskingOrder {
   /** r in eq. 11 of arXiv 2205.16007, >= 0: how much a certain pixel's distribution is sharpened before its class is drawn. */
   readonly sharpening: number;
+  /** Whether purity sharpens relative to the largest of the image: then the model evaluates all pixels. [false] */
+  readonly isRelative?: boolean;
   /**
    * Whether the step to the image redraws every pixel from p(x_0), as the reference does. Otherwise it unmasks the remaining
    * pixels, and the run's timesteps are `unmaskingTimesteps`.
    */
   readonly redrawsAtEnd: boolean;
+  /** Which fraction of the pixels is masked after each step of the run. [as the schedule masks them; see `maskedAfter`] */
+  readonly maskedShares?: readonly number[];
   /** The lowest ranks are unmasked, the lower position first among equals. Depends only on the candidate and the context. */
   rank(candidate: Candidate, context: OrderContext): number;
   /** The rank of a position, if it depends on nothing else: then the model evaluates only the pixels to be unmasked. */
@@ -76,6 +80,8 @@ export interface UnmaskingSlot {
   readonly tokens: Uint16Array;
   /** [L], 1 for pixels that keep their class at every step; undefined for none. */
   readonly held?: Uint8Array | undefined;
+  /** Number of completed steps. */
+  readonly stepIndex: number;
   readonly timesteps: readonly number[];
   readonly scheduler: DiffusionScheduler;
   readonly order?: UnmaskingOrder | undefined;
@@ -95,14 +101,15 @@ export const orderOf = ({ order }: UnmaskingSlot, { s }: Jump): UnmaskingOrder |
  * numbers of pixels. The same number is unmasked in addition, so that the number of masked pixels follows the schedule.
  */
 export function unmaskingOf(
-  { tokens, held, timesteps, scheduler, remasking }: UnmaskingSlot,
+  { tokens, held, stepIndex, timesteps, scheduler, order, remasking }: UnmaskingSlot,
   { s }: Jump,
   mask: number,
 ): { readonly unmasked: number; readonly remasked: number; readonly maskedShare: number } {
   // Held pixels have a class, so none of the masked ones is held.
   const masked = tokens.reduce((count, token) => count + (token === mask ? 1 : 0), 0);
   const free = held === undefined ? tokens.length : held.reduce((count, isHeld) => count + 1 - isHeld, 0);
-  const left = maskedAfter(scheduler, timesteps, s, free);
+  const share = order?.maskedShares?.[stepIndex];
+  const left = share === undefined ? maskedAfter(scheduler, timesteps, s, free) : Math.round(free * share);
   const remasked = Math.min(Math.round(remasking * (free - masked)), left);
   return {
     unmasked: Math.max(0, masked + remasked - left),
