@@ -75,7 +75,12 @@ export const workerVariables = {
   VQD_MAX_ATTEMPTS: integer(3, 1, 100).meta({
     description: "consecutive attempts without a completed step after which a job is given up",
   }),
-  VQD_STATE_EVERY: integer(1, 1, 1_000).meta({ description: "number of steps between stored states" }),
+  VQD_PUBLISH_INTERVAL_MS: integer(50, 0, 10_000).meta({
+    description: "shortest time between two messages about a job; 0 for one at each step",
+  }),
+  VQD_STATE_EVERY: integer(1, 1, 1_000).meta({
+    description: "number of steps between stored states, for hubs that do not read batches",
+  }),
   VQD_HEALTH_HOST: text("127.0.0.1").meta({ description: "address that serves /healthz and /metrics" }),
   VQD_HEALTH_PORT: integer(8790, 0, 65_535).meta({ description: "its port; 0 for any free one" }),
   // Appears in each `started` event, whose schema limits its length.
@@ -127,6 +132,8 @@ const environmentSchema = z
     stallMs: Math.round(env.VQD_STALL_SECONDS * 1000),
     /** Consecutive attempts without a completed step after which a job is given up. */
     maxAttempts: env.VQD_MAX_ATTEMPTS,
+    /** Between two batches of a job. */
+    publishIntervalMs: env.VQD_PUBLISH_INTERVAL_MS,
     /** Steps between two stored states. */
     stateEvery: env.VQD_STATE_EVERY,
     healthHost: env.VQD_HEALTH_HOST,

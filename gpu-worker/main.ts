@@ -90,7 +90,7 @@ async function serve(config: WorkerConfig): Promise<void> {
     }),
     connecting,
   ]);
-  const { maxAttempts, stateEvery } = config;
+  const { maxAttempts, publishIntervalMs, stateEvery } = config;
   const maxSlots = Math.max(...models.models.map(({ capacity }) => capacity));
   const runner = new JobRunner({ models, broker, workerName: config.workerName, log });
   const consumer = new JobConsumer({
@@ -98,6 +98,7 @@ async function serve(config: WorkerConfig): Promise<void> {
     runner,
     models,
     maxAttempts,
+    publishIntervalMs,
     stateEvery,
     maxSlots,
     metrics,
@@ -157,6 +158,7 @@ async function serve(config: WorkerConfig): Promise<void> {
   for (const { key, manifest, tokenizer } of models.models) {
     // Edges send jobs for what is announced: not before it is known that they can be taken.
     await broker.leaseOf(key);
+    await broker.tryEvents(key);
     await broker.announce(manifest, tokenizer);
   }
   const [first] = models.models;

@@ -22,17 +22,22 @@ export interface Framed<T> {
   readonly attachment: Uint8Array<ArrayBuffer>;
 }
 
-/** JSON never contains a raw newline, so the first one ends it. */
-function encodeFrame(value: unknown, attachment: Uint8Array = NO_ATTACHMENT): Uint8Array<ArrayBuffer> {
+/** JSON never contains a raw newline, so the first one ends it; what is attached follows, one after the other. */
+export function encodeFrame(value: unknown, ...attached: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const json = encoder.encode(JSON.stringify(value));
-  const frame = new Uint8Array(json.length + 1 + attachment.length);
+  const frame = new Uint8Array(attached.reduce((sum, { length }) => sum + length, json.length + 1));
   frame.set(json);
   frame[json.length] = NEWLINE;
-  frame.set(attachment, json.length + 1);
+  let at = json.length + 1;
+  for (const bytes of attached) {
+    frame.set(bytes, at);
+    at += bytes.length;
+  }
   return frame;
 }
 
-function decodeFrame<T>(schema: z.ZodType<T>, what: string, frame: Uint8Array): Framed<T> {
+/** Throws a VqdError (internal) that says what is wrong with `what`. */
+export function decodeFrame<T>(schema: z.ZodType<T>, what: string, frame: Uint8Array): Framed<T> {
   const end = frame.indexOf(NEWLINE);
   let json: unknown;
   try {
@@ -53,7 +58,8 @@ function decodeFrame<T>(schema: z.ZodType<T>, what: string, frame: Uint8Array): 
 }
 
 /** `source` is what source.ts describes, for a job that has one. */
-export const encodeJob = (job: Job, source?: Uint8Array): Uint8Array<ArrayBuffer> => encodeFrame(job, source);
+export const encodeJob = (job: Job, source?: Uint8Array): Uint8Array<ArrayBuffer> =>
+  encodeFrame(job, source ?? NO_ATTACHMENT);
 
 /** Also throws if the attachment does not have the length that the job's source says. */
 export function decodeJob(frame: Uint8Array): Framed<Job> {
@@ -93,12 +99,12 @@ export function isForeignJob(frame: Uint8Array): boolean {
 
 /** `tokenizer` is described in tokenizer/announcement.ts; releases that do not know it ignore it. */
 export const encodeManifest = (manifest: ModelManifest, tokenizer?: Uint8Array): Uint8Array<ArrayBuffer> =>
-  encodeFrame(manifest, tokenizer);
+  encodeFrame(manifest, tokenizer ?? NO_ATTACHMENT);
 export const decodeManifest = (frame: Uint8Array): Framed<ModelManifest> =>
   decodeFrame(modelManifestSchema, "model manifest", frame);
 
 export const encodeEvent = (event: PredictionEvent, attachment?: Uint8Array): Uint8Array<ArrayBuffer> =>
-  encodeFrame(event, attachment);
+  encodeFrame(event, attachment ?? NO_ATTACHMENT);
 export const decodeEvent = (frame: Uint8Array): Framed<PredictionEvent> =>
   decodeFrame(predictionEventSchema, "event", frame);
 

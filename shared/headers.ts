@@ -11,11 +11,14 @@ export const MESSAGE_HEADERS = {
   control: "Vqd-Control",
   /** BEGINNING if the job's hub wants to know what the job begins with, and understands the event that says so. */
   receipts: "Vqd-Receipts",
+  /** BATCHES if the job's hub reads batches of events (steps/batch.ts). */
+  events: "Vqd-Events",
 } as const;
 
 export const SCOPED = "scoped";
 export const YIELDS = "yield";
 export const BEGINNING = "beginning";
+export const BATCHES = "batch";
 
 export interface SpanIds {
   readonly traceId: string;

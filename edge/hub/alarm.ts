@@ -1,7 +1,10 @@
 // The hub's alarm. An object has only one, so it is set to whatever is due first.
 
-import { type Retention, nextAlarm } from "./deadlines.ts";
+import { LIVE_INTERVAL_MS, type Retention, nextAlarm } from "./deadlines.ts";
 import type { PredictionStore } from "./storage/store.ts";
+
+/** Shortest interval between two looks, while an alarm is set that will come soon anyway. */
+const LOOK_MS = 100;
 
 export class HubAlarm {
   readonly #ctx: DurableObjectState;
@@ -9,6 +12,8 @@ export class HubAlarm {
   readonly #retention: Retention;
   /** When it will fire, as Unix time in ms; 0 if this instance has not set it. */
   #at = 0;
+  #lookedAt = 0;
+  #isLookingSoon = false;
 
   constructor(ctx: DurableObjectState, store: PredictionStore, retention: Retention) {
     this.#ctx = ctx;
@@ -21,9 +26,28 @@ export class HubAlarm {
     this.#at = 0;
   }
 
-  /** Call whenever what is stored has changed. */
+  /** Call whenever what is stored has changed. What is due is looked up ten times a second at most. */
   arm(): void {
     const now = Date.now();
+    const isArmed = this.#at > now && this.#at <= now + LIVE_INTERVAL_MS;
+    if (isArmed && now < this.#lookedAt + LOOK_MS) {
+      this.#armSoon();
+      return;
+    }
+    this.#arm(now);
+  }
+
+  #armSoon(): void {
+    if (this.#isLookingSoon) return;
+    this.#isLookingSoon = true;
+    setTimeout(() => {
+      this.#isLookingSoon = false;
+      this.#arm(Date.now());
+    }, LOOK_MS);
+  }
+
+  #arm(now: number): void {
+    this.#lookedAt = now;
     const at = nextAlarm(this.#store, this.#retention, now);
     // An alarm that fires too early sets the next one. Moving it each time would cost a write to disk.
     if (at === null || (this.#at > now && this.#at <= at)) return;

@@ -1,14 +1,16 @@
-// Applies each message of the events stream exactly once: first its file, then row and cursor in one transaction.
+// Applies the messages of the events stream, those of each prediction in order: first their files, then what they change.
 
 import { SpanKind } from "@opentelemetry/api";
-import { decodeEvent, type Framed } from "@vqd/shared/codec.ts";
-import type { PredictionEvent } from "@vqd/shared/events.ts";
+import type { Framed } from "@vqd/shared/codec.ts";
+import type { PredictionEvent, StepEvent } from "@vqd/shared/events.ts";
 import { errorFields, type LogFields, type Logger } from "@vqd/shared/log.ts";
+import { decodeEvents } from "@vqd/shared/steps/batch.ts";
 import { type EventPlace, parseEventSubject } from "@vqd/shared/subjects.ts";
 import type { Change } from "./change-notifier.ts";
 import type { Tracing } from "../telemetry/tracing.ts";
 import { contradictionOf } from "./event-check.ts";
 import { endPrediction, ingest, isFenced, isFileDue } from "./ingest.ts";
+import { Lanes } from "./lanes.ts";
 import type { HubMetrics } from "./metrics.ts";
 import type { StreamCursor } from "./nats/cursor.ts";
 import type { StreamMessage } from "./nats/follow.ts";
@@ -34,6 +36,8 @@ export interface EventApplierOptions {
   readonly tracing: Tracing;
   readonly metrics: HubMetrics;
   readonly log: Logger;
+  /** Called when a message has taken effect: what it has changed may have yet to be written. */
+  readonly onApplied: () => void;
   /** Called when there is something new for readers of the prediction. */
   readonly onChanged: (id: string, change: Change) => void;
   /** Called when an attempt has started, before `onChanged`. */
@@ -51,6 +55,7 @@ export interface EventApplierOptions {
  */
 export class EventApplier {
   readonly #options: EventApplierOptions;
+  readonly #lanes = new Lanes();
   /** Consecutive failures to store the image of a prediction's next event. */
   readonly #tries = new Map<string, number>();
   #isRetrying = false;
@@ -61,16 +66,28 @@ export class EventApplier {
     if (options.parked.count > 0) this.#retrySoon();
   }
 
-  /** Call in stream order, one message at a time. Throws only if SQLite fails. */
+  /** Call in stream order. Resolves when the message has taken effect, or is parked; rejects only if SQLite fails. */
   async apply(message: StreamMessage): Promise<void> {
-    const { shard, store, cursor, parked } = this.#options;
+    const { shard, cursor, onApplied } = this.#options;
     const settle = (): void => cursor.advance(message.sequence);
     const place = parseEventSubject(message.subject);
-    if (place?.shard !== shard) {
+    if (place?.shard === shard) {
+      const { length } = message.data;
+      await this.#lanes.run(place.predictionId, length, () => this.#applyNext(place, message, settle));
+    } else {
       this.#ignoreMisplaced();
       settle();
-      return;
     }
+    onApplied();
+  }
+
+  /** Resolves when there is room for another message, if there is none. */
+  room(): Promise<void> | undefined {
+    return this.#lanes.room();
+  }
+
+  async #applyNext(place: EventPlace, message: StreamMessage, settle: () => void): Promise<void> {
+    const { store, parked } = this.#options;
     const id = place.predictionId;
     if (!parked.has(id) && (await this.#take(place, message, settle))) return;
     store.atomically(() => {
@@ -99,48 +116,121 @@ export class EventApplier {
 
   /** Applies parked events, as far as object storage accepts their images. Never rejects. */
   async #retry(): Promise<void> {
-    const { parked, log } = this.#options;
     this.#retryDelayMs = Math.min(2 * this.#retryDelayMs, RETRY_MAX_MS);
-    for (const id of parked.ids()) {
-      try {
-        for (let next = parked.first(id); next !== undefined; next = parked.first(id)) {
-          const { sequence } = next;
-          const place = parseEventSubject(next.subject);
-          const settle = (): void => parked.remove(id, sequence);
-          if (place === undefined) settle();
-          else if (!(await this.#take(place, next, settle))) break;
-          this.#retryDelayMs = RETRY_MIN_MS;
-        }
-      } catch (error) {
-        log.error("cannot apply a parked event", { prediction: id, ...errorFields(error) });
+    await Promise.all(this.#options.parked.ids().map((id) => this.#retryOf(id)));
+  }
+
+  async #retryOf(id: string): Promise<void> {
+    const { store, parked, log, onApplied } = this.#options;
+    try {
+      for (let next = parked.first(id); next !== undefined; next = parked.first(id)) {
+        const { sequence } = next;
+        const place = parseEventSubject(next.subject);
+        const settle = (): void => {
+          // It is no longer in the stream's part that would be read again.
+          store.events.flush(id);
+          parked.remove(id, sequence);
+        };
+        if (place === undefined) settle();
+        else if (!(await this.#take(place, next, settle))) break;
+        onApplied();
+        this.#retryDelayMs = RETRY_MIN_MS;
       }
+    } catch (error) {
+      log.error("cannot apply a parked event", { prediction: id, ...errorFields(error) });
     }
   }
 
   /**
-   * Applies an event, and calls `settle` in the same transaction. Returns false if that has to wait for object storage; then
-   * nothing has changed.
+   * Applies a message, and calls `settle` in the transaction of its last event. Returns false if that has to wait for object storage:
+   * then what comes before the image has taken effect, and has none when the message is applied again.
    */
   async #take(place: EventPlace, message: StreamMessage, settle: () => void): Promise<boolean> {
-    const { store, models, log, onChanged, onStarted, onEnded, onOrphan } = this.#options;
-    const id = place.predictionId;
-    const before = store.get(id);
+    const { store, onOrphan } = this.#options;
+    const before = store.get(place.predictionId);
     if (before !== undefined && place.modelKey !== undefined && place.modelKey !== keyOf(before)) {
       this.#ignoreMisplaced();
       settle();
       return true;
     }
-    const framed = decode(message);
+    const events = decode(message);
     if (before === undefined || isFinal(before.status)) {
       settle();
-      if (!(framed instanceof Error)) onOrphan(place, before, framed.value);
+      if (events instanceof Error) return true;
+      const last = events.at(-1);
+      if (last !== undefined) onOrphan(place, before, last.value);
       return true;
     }
-    if (framed instanceof Error) {
+    if (events instanceof Error) {
       this.#reject(before, { reason: "unreadable", what: "not an event" }, settle);
       return true;
     }
+    const nothing = (): void => {};
+    for (let at = 0; at < events.length;) {
+      const steps = stepsFrom(events, at);
+      const end = at + Math.max(1, steps.length);
+      const finish = end === events.length ? settle : nothing;
+      const [framed] = events.slice(at, end);
+      if (steps.length > 0) this.#takeSteps(place, steps, finish);
+      else if (framed !== undefined && !(await this.#takeEvent(place, message, framed, finish))) return false;
+      at = end;
+    }
+    if (events.length === 0) settle();
+    return true;
+  }
+
+  /** Applies successive steps. A message may have a thousand: the prediction is read once, and what follows is done once. */
+  #takeSteps(place: EventPlace, steps: readonly Framed<StepEvent>[], settle: () => void): void {
+    const { store, models, metrics, onChanged, onStarted, onOrphan } = this.#options;
+    const id = place.predictionId;
+    const before = store.get(id);
+    let row = before;
+    try {
+      for (const framed of steps) {
+        if (row === undefined || isFenced(row, framed.value)) continue;
+        const what = contradictionOf(row, models.get(keyOf(row)), framed);
+        if (what !== undefined) {
+          this.#reject(row, { reason: "contradictory", what: `step: ${what}` }, settle);
+          return;
+        }
+        const seen = row;
+        if (!store.atomically(() => ingest(store, seen, framed.value, framed.attachment))) continue;
+        const progress = store.events.progressOf(id);
+        row = progress === undefined ? store.get(id) : Object.assign({}, row, progress);
+        metrics.count("vqd_hub_events_total");
+      }
+    } catch (error) {
+      this.failUnwritable(id, error);
+      settle();
+      return;
+    }
+    settle();
+    const [first] = steps;
+    if (row !== before && row !== undefined && before !== undefined) {
+      this.#measure(before, row);
+      if (row.attempt !== before.attempt) onStarted(row);
+      onChanged(id, "step");
+    } else if (first !== undefined) {
+      onOrphan(place, row, first.value);
+    }
+  }
+
+  /** The same of one event of a message. */
+  async #takeEvent(
+    place: EventPlace,
+    message: StreamMessage,
+    framed: Framed<PredictionEvent>,
+    settle: () => void,
+  ): Promise<boolean> {
+    const { store, models, metrics, log, onChanged, onStarted, onEnded, onOrphan } = this.#options;
+    const id = place.predictionId;
+    const before = store.get(id);
     const { value: event, attachment } = framed;
+    if (before === undefined || isFinal(before.status)) {
+      settle();
+      onOrphan(place, before, event);
+      return true;
+    }
     const file = event.type === "output" ? fileOf(before, event, attachment) : attachment;
     if (!isFenced(before, event)) {
       const model = models.get(keyOf(before));
@@ -158,10 +248,15 @@ export class EventApplier {
         this.#tries.delete(id);
         return true;
       }
-      this.#tries.delete(id);
+      // Not before: what precedes an image in its message is applied anew with each try.
+      if (event.type === "preview" || event.type === "output") this.#tries.delete(id);
     }
     // The row may have changed while the file was being stored.
     const row = store.get(id) ?? before;
+    if (!this.#writeSteps(id)) {
+      settle();
+      return true;
+    }
     let failure: unknown;
     const changed = store.atomically(() => {
       settle();
@@ -175,18 +270,46 @@ export class EventApplier {
       }
     });
     if (failure !== undefined) this.#report(id, "unapplicable", event.type, errorFields(failure));
-    else if (changed) this.#measure(row, store.get(id));
+    else if (changed) {
+      metrics.count("vqd_hub_events_total");
+      this.#measure(row, store.get(id));
+    }
     const after = store.get(id);
     if (changed && after !== undefined && isFinal(after.status)) {
       log.info("ended", { prediction: id, status: after.status, code: after.errorCode });
       onEnded(id);
     } else if (changed) {
       if (after !== undefined && after.attempt !== row.attempt) onStarted(after);
-      onChanged(id, event.type === "step" ? "step" : "other");
+      onChanged(id, "other");
     } else {
       onOrphan(place, row, event);
     }
     return true;
+  }
+
+  /** Writes the prediction's steps, not within what is undone if what follows them cannot be applied. False if it fails with that. */
+  #writeSteps(id: string): boolean {
+    try {
+      this.#options.store.events.flush(id);
+      return true;
+    } catch (error) {
+      this.failUnwritable(id, error);
+      return false;
+    }
+  }
+
+  /** Fails a prediction whose steps SQLite does not take. Throws if it takes nothing; then nothing has changed. */
+  failUnwritable(id: string, error: unknown): void {
+    const { store, onEnded } = this.#options;
+    const restore = store.events.forget(id);
+    try {
+      store.atomically(() => failPrediction(store, id, "step"));
+    } catch (failure) {
+      restore();
+      throw failure;
+    }
+    this.#report(id, "unapplicable", "step", errorFields(error));
+    onEnded(id);
   }
 
   /** Fails the prediction, since its worker's reports cannot be trusted. */
@@ -213,7 +336,6 @@ export class EventApplier {
   /** Records the durations that an event completes. */
   #measure(before: PredictionRow, after: PredictionRow | undefined): void {
     const { metrics } = this.#options;
-    metrics.count("vqd_hub_events_total");
     if (after === undefined) return;
     const { createdAt, startedAt, completedAt, status } = after;
     if (before.startedAt === null && startedAt !== null) {
@@ -235,7 +357,7 @@ export class EventApplier {
     try {
       const attributes = { "vqd.prediction.id": row.id, "vqd.image": event.index, "vqd.bytes": image.length };
       await tracing.traced("store image", { kind: SpanKind.CONSUMER, parent: traceparent, attributes }, () =>
-        putImage(files, row, event, image),
+        this.#lanes.put(() => putImage(files, row, event, image)),
       );
       metrics.count("vqd_hub_images_stored_total");
       return true;
@@ -247,15 +369,25 @@ export class EventApplier {
   }
 }
 
+/** The steps in a row from there on. */
+function stepsFrom(events: readonly Framed<PredictionEvent>[], from: number): Framed<StepEvent>[] {
+  const steps: Framed<StepEvent>[] = [];
+  for (const { value, attachment } of events.slice(from)) {
+    if (value.type !== "step") break;
+    steps.push({ value, attachment });
+  }
+  return steps;
+}
+
 /** Call within a transaction. */
 function failPrediction(store: PredictionStore, id: string, what: string): void {
   const error = { code: "internal", message: `the worker sent an invalid event (${what})` } as const;
   endPrediction(store, id, { status: "failed", at: Date.now(), error, release: true });
 }
 
-function decode({ data }: StreamMessage): Framed<PredictionEvent> | Error {
+function decode({ data }: StreamMessage): Framed<PredictionEvent>[] | Error {
   try {
-    return decodeEvent(data);
+    return decodeEvents(data);
   } catch (error) {
     return error instanceof Error ? error : new Error(String(error));
   }

@@ -7,7 +7,7 @@ import { TOMBSTONE_MS } from "./storage/retention.ts";
 import type { PredictionStore } from "./storage/store.ts";
 
 /** While predictions are live the alarm fires at least this often, to bring back an evicted hub. */
-const LIVE_INTERVAL_MS = 15_000;
+export const LIVE_INTERVAL_MS = 15_000;
 /** Shortest interval between alarms, so that work that keeps failing is not retried in a tight loop. */
 const MIN_INTERVAL_MS = 250;
 

@@ -287,6 +287,7 @@ export class Hub extends DurableObject<HubEnv> {
       vqd_hub_predictions_live: this.#parts.store.liveByStatus(),
       vqd_hub_predictions_held: this.#parts.store.queue.heldCount(),
       vqd_hub_webhooks_pending: this.#parts.store.webhooks.pendingCount(),
+      vqd_hub_database_bytes: this.ctx.storage.sql.databaseSize,
       vqd_hub_readers: this.#parts.slots.count,
       vqd_hub_events_parked: this.#parts.parked.count,
       vqd_hub_nats_connected: this.#parts.connection.isOpen ? 1 : 0,
@@ -323,7 +324,8 @@ export class Hub extends DurableObject<HubEnv> {
   }
 
   #record(row: PredictionRow): PredictionRecord {
-    return { ...row, queue: queuePlace(this.#parts.store, row) };
+    const { store } = this.#parts;
+    return { ...row, logs: store.logsOf(row), queue: queuePlace(store, row) };
   }
 
   /** The prediction as a record, or the error. */

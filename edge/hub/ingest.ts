@@ -1,13 +1,14 @@
 // Applies a worker's event to its prediction: fencing, the events that readers see, the final status.
 
-import { encodeBase64 } from "../util/bytes.ts";
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import type { PredictionEvent, PreviewEvent, StepEvent } from "@vqd/shared/events.ts";
 import { type FileEvent, fileName } from "./storage/files.ts";
-import { isNewPercent, progressLine } from "./tqdm.ts";
+import { isNewPercent } from "./storage/steps/tqdm.ts";
 import { isFinal, type PredictionStatus } from "../prediction/statuses.ts";
 import type { OutputFile } from "../prediction/records.ts";
+import type { NewEvent } from "./storage/event-store.ts";
 import type { PredictionRow } from "./storage/prediction-row.ts";
+import { startOf } from "./storage/queue/queue-store.ts";
 import type { PredictionStore } from "./storage/store.ts";
 
 /** True if `event` must have no effect, because its prediction has ended or a newer attempt has taken over. */
@@ -46,18 +47,21 @@ const DONE_REASONS = {
 export function endPrediction(store: PredictionStore, id: string, ending: Ending): void {
   const { status, at, error, predictSeconds } = ending;
   store.queue.forget(id);
-  store.update(id, {
-    status,
-    completed_at: at,
-    ...(error === undefined ? {} : { error_code: error.code, error_message: error.message }),
-    ...(predictSeconds === undefined ? {} : { predict_seconds: predictSeconds }),
-    ...(ending.release === true ? { release: 1 } : {}),
-  });
+  const events: NewEvent[] = [["done", JSON.stringify({ status, ...DONE_REASONS[status] })]];
   if (error !== undefined) {
-    store.events.append(id, "error", JSON.stringify({ detail: error.message, code: error.code }));
+    events.unshift(["error", JSON.stringify({ detail: error.message, code: error.code })]);
   }
-  store.events.append(id, "done", JSON.stringify({ status, ...DONE_REASONS[status] }));
-  store.countSteps(id);
+  store.recordEnd(
+    id,
+    {
+      status,
+      completed_at: at,
+      ...(error === undefined ? {} : { error_code: error.code, error_message: error.message }),
+      ...(predictSeconds === undefined ? {} : { predict_seconds: predictSeconds }),
+      ...(ending.release === true ? { release: 1 } : {}),
+    },
+    ...events,
+  );
   store.webhooks.queue(id, "completed", Date.now());
 }
 
@@ -77,7 +81,9 @@ export function ingest(
   switch (event.type) {
     case "started": {
       if (event.attempt === row.attempt) return false;
-      store.update(row.id, {
+      const { attempt, total, resumedFrom, numericsId } = event;
+      const data = { attempt, total, resumed_from: resumedFrom, numerics_id: numericsId };
+      const changes = {
         status: "processing",
         attempt: event.attempt,
         attempt_started_at: event.at,
@@ -89,13 +95,11 @@ export function ingest(
         started_at: row.startedAt ?? at,
         // Where steps are lost, as between workers with different numerics, handing a job to and fro might never end it.
         yields: event.yields === true && event.resumedFrom >= row.step ? 1 : 0,
-      });
+        ...startOf(row, Date.now()),
+      } as const;
+      store.record(row.id, changes, ["started", JSON.stringify(data)]);
       // What an attempt with other numerics began with says nothing of this one.
-      if (event.numericsId !== row.numericsId) store.beginnings.forget(row.id);
-      store.queue.start(row.id, Date.now());
-      const { attempt, total, resumedFrom, numericsId } = event;
-      const data = { attempt, total, resumed_from: resumedFrom, numerics_id: numericsId };
-      store.events.append(row.id, "started", JSON.stringify(data));
+      if (row.numericsId !== null && event.numericsId !== row.numericsId) store.beginnings.forget(row.id);
       // A further attempt is not another start.
       if (row.startedAt === null) store.webhooks.queue(row.id, "start", Date.now());
       return true;
@@ -111,11 +115,9 @@ export function ingest(
       const file: OutputFile = { index: event.index, name: fileName(event) };
       if (!isFileDue(row, event)) return false;
       const outputs = [...row.outputs, file].toSorted((a, b) => a.index - b.index);
-      store.update(row.id, {
-        outputs: JSON.stringify(outputs),
-        file_bytes: row.fileBytes + attachment.length,
-      });
-      store.events.append(row.id, "output", JSON.stringify(file));
+      const fileBytes = row.fileBytes + attachment.length;
+      const changes = { outputs: JSON.stringify(outputs), file_bytes: fileBytes };
+      store.record(row.id, changes, ["output", JSON.stringify(file)]);
       store.webhooks.queue(row.id, "output", Date.now());
       return true;
     }
@@ -156,21 +158,31 @@ function ingestStep(
   at: number,
 ): boolean {
   if (event.attempt === row.attempt && event.step <= row.step) return false;
-  const { step, total, timestep, masked, images } = event;
-  store.update(row.id, {
-    status: "processing",
-    attempt: event.attempt,
-    step,
-    started_at: row.startedAt ?? at,
-  });
-  if (row.status === "starting") store.queue.start(row.id, Date.now());
-  const tokens = encodeBase64(attachment);
-  store.events.append(row.id, "step", JSON.stringify({ step, total, timestep, masked, images, tokens }));
-  if (isNewPercent(step, total)) {
-    const elapsedSeconds = Math.max(0, event.at - (row.attemptStartedAt ?? event.at)) / 1_000;
-    store.events.appendLog(row.id, progressLine({ step, total, from: row.resumedFrom, elapsedSeconds }));
-    store.webhooks.queue(row.id, "logs", Date.now());
+  const { step, total, timestep, masked, images, attempt } = event;
+  const isStart = row.status === "starting" || attempt !== row.attempt || row.startedAt === null;
+  if (isStart) {
+    store.events.flush(row.id);
+    const startedAt = row.startedAt ?? at;
+    store.update(row.id, {
+      status: "processing",
+      attempt,
+      started_at: startedAt,
+      ...startOf(row, Date.now()),
+    });
   }
+  const elapsedMs = Math.max(0, event.at - (row.attemptStartedAt ?? event.at));
+  const context = { total, images, from: row.resumedFrom };
+  store.events.addStep(
+    row.id,
+    context,
+    { step, timestep, masked, elapsedMs, tokens: attachment },
+    row.eventSeq,
+  );
+  // What begins an attempt is written with it; and whoever looks for the jobs that take up a slot has to know at once that this one
+  // no longer does.
+  if (isStart || step === total) store.events.flush(row.id);
+  if (row.webhookEvents.includes("logs") && isNewPercent(step, total))
+    store.webhooks.queue(row.id, "logs", Date.now());
   return true;
 }
 
@@ -183,10 +195,11 @@ function ingestPreview(
 ): boolean {
   if (!isFileDue(row, event)) return false;
   const { index, preview, step } = event;
-  store.update(row.id, {
+  const changes = {
     previews_seen: placeOf(row, event) + 1,
     file_bytes: row.fileBytes + attachment.length,
-  });
-  store.events.append(row.id, "preview", JSON.stringify({ index, preview, step, name: fileName(event) }));
+  };
+  const data = { index, preview, step, name: fileName(event) };
+  store.record(row.id, changes, ["preview", JSON.stringify(data)]);
   return true;
 }

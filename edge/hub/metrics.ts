@@ -62,6 +62,11 @@ export const HUB_METRICS = {
     help: "Messages of the events stream that were rejected, by reason.",
     label: ["reason", ["unreadable", "contradictory", "unapplicable", "misplaced"]],
   },
+  vqd_hub_rows_written_total: {
+    type: "counter",
+    help: "Rows written to the database, entries of indexes included: what it is billed by.",
+  },
+  vqd_hub_database_bytes: { type: "gauge", help: "Size of the database; one may have 10 GB." },
   vqd_hub_events_parked: { type: "gauge", help: "Events waiting for object storage to accept an image." },
   vqd_hub_manifests_refused_total: {
     type: "counter",
@@ -110,11 +115,11 @@ export class HubMetrics {
   readonly #histograms = new Map<string, Observed>();
 
   /** `label` is the value of the metric's label; an unknown value counts as "other". */
-  count(metric: Names<"counter">, label?: string): void {
+  count(metric: Names<"counter">, label?: string, by = 1): void {
     const { label: known }: Metric = HUB_METRICS[metric];
     const value = known === undefined || label === undefined || known[1].includes(label) ? label : "other";
     const key = `${metric} ${value ?? ""}`;
-    this.#counters.set(key, (this.#counters.get(key) ?? 0) + 1);
+    this.#counters.set(key, (this.#counters.get(key) ?? 0) + by);
   }
 
   observe(metric: Names<"histogram">, seconds: number): void {

@@ -20,7 +20,9 @@ import { ReaderSlots } from "./sse/reader-slots.ts";
 import { Readers } from "./sse/readers.ts";
 import { isFinal } from "../prediction/statuses.ts";
 import { ParkedEvents } from "./storage/parked-events.ts";
-import { migrate } from "./storage/schema.ts";
+import { countingRows } from "./storage/database/counted.ts";
+import { migrate } from "./storage/database/schema.ts";
+import { WriteBehind } from "./storage/steps/write-behind.ts";
 import { PredictionStore } from "./storage/store.ts";
 import { Inputs } from "./inputs.ts";
 import { Uploads } from "./uploads.ts";
@@ -30,6 +32,9 @@ export interface HubEnv extends Variables {
   /** Images of predictions, and files for them. */
   readonly FILES: R2Bucket;
 }
+
+/** How soon is looked at what follows from steps. */
+const FOLLOW_MS = 20;
 
 export class HubParts {
   readonly config: Config;
@@ -53,16 +58,20 @@ export class HubParts {
   readonly reads: OwnerRate;
   readonly redeliveries: OwnerRate;
   readonly #ctx: DurableObjectState;
+  #isFollowing = false;
 
   constructor(ctx: DurableObjectState, env: HubEnv) {
     this.#ctx = ctx;
-    migrate(ctx.storage);
+    const storage = countingRows(ctx.storage, (rows) =>
+      this.metrics.count("vqd_hub_rows_written_total", undefined, rows),
+    );
+    migrate(storage);
     const config = configOf(env);
-    const store = new PredictionStore(ctx.storage);
+    const store = new PredictionStore(storage);
     const cursor = new StreamCursor(store);
     const shard = shardOf(ctx, store);
     const log = consoleLogger(config.logLevel).with({ part: "hub", shard });
-    const models = new ModelRegistry(ctx.storage, this.metrics, log);
+    const models = new ModelRegistry(storage, this.metrics, log);
     this.config = config;
     this.reads = new OwnerRate(config.readsPerMinute, "reads");
     this.redeliveries = new OwnerRate(config.redeliveriesPerMinute, "redeliveries");
@@ -70,8 +79,15 @@ export class HubParts {
     this.store = store;
     this.log = log;
     this.models = models;
-    this.parked = new ParkedEvents(ctx.storage);
+    this.parked = new ParkedEvents(storage);
     this.alarm = new HubAlarm(ctx, store, config);
+    const behind = new WriteBehind({
+      store,
+      cursor,
+      log,
+      onUnwritable: (id, error) => this.applier.failUnwritable(id, error),
+    });
+    store.isBehind = store.liveCount() > 0;
     this.applier = new EventApplier({
       shard,
       store,
@@ -82,11 +98,11 @@ export class HubParts {
       tracing: this.tracing,
       metrics: this.metrics,
       log,
+      onApplied: () => behind.note(),
       onChanged: (id, change) => {
         this.changes.notify(id, change);
-        this.dispatcher.dispatchHeld();
-        this.webhooks.pump();
-        this.alarm.arm();
+        if (change === "step") this.#followSoon();
+        else this.#follow();
       },
       onStarted: (row) => this.preemptor.noteStarted(row),
       onEnded: (id) => {
@@ -121,7 +137,11 @@ export class HubParts {
       models,
       metrics: this.metrics,
       apply: (message) => this.applier.apply(message),
-      onReady: () => this.dispatcher.dispatchHeld(),
+      room: () => this.applier.room(),
+      onReady: () => {
+        store.isBehind = false;
+        this.dispatcher.dispatchHeld();
+      },
       log,
     });
     const inputs = new Inputs({ config, store, bucket: env.FILES, log });
@@ -155,6 +175,7 @@ export class HubParts {
       dispatcher: this.dispatcher,
       inputs,
       reads: this.reads,
+      databaseBytes: () => ctx.storage.sql.databaseSize,
       onStored: () => this.alarm.arm(),
     });
     this.readers = new Readers({
@@ -164,6 +185,23 @@ export class HubParts {
       openings: new OwnerRate(config.readsPerMinute, "event streams"),
       log,
     });
+  }
+
+  /** What may follow from any change: others can start, webhooks are due. */
+  #follow(): void {
+    this.dispatcher.dispatchHeld();
+    this.webhooks.pump();
+    this.alarm.arm();
+  }
+
+  /** The same of steps, of which there may be thousands a second. */
+  #followSoon(): void {
+    if (this.#isFollowing) return;
+    this.#isFollowing = true;
+    setTimeout(() => {
+      this.#isFollowing = false;
+      this.#follow();
+    }, FOLLOW_MS);
   }
 
   /** Everything that follows from the end of predictions: notifies readers, frees the queue, sends webhooks. */

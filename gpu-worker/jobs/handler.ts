@@ -6,18 +6,21 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import { BEGINNING, MESSAGE_HEADERS, YIELDS } from "@vqd/shared/headers.ts";
 import { imageCount, type Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
-import type { Broker, StoredState } from "../nats/broker.ts";
+import type { Broker } from "../nats/broker.ts";
 import type { Delivery } from "../nats/delivery.ts";
 import type { JobSubjects } from "../nats/job-subjects.ts";
 import type { JobGate } from "./gate.ts";
 import { DeviceFailedError } from "../serving/device-check.ts";
-import { CanceledError, DrainError, type JobRunner, YieldError } from "./runner.ts";
+import { type Beginning, CanceledError, DrainError, type JobRunner, YieldError } from "./runner.ts";
 import { type Lease, LeaseLostError } from "./lease.ts";
 import type { JobOutcome, WorkerMetrics } from "../telemetry/metrics.ts";
 import type { ModelHost } from "../serving/model-host.ts";
+import { BatchPublisher } from "./batch-publisher.ts";
+import { Fence } from "./fence.ts";
 import { JobPublisher } from "./publisher.ts";
+import type { JobReporter, ReporterOptions } from "./reporter.ts";
 import { StateWriter } from "./state-writer.ts";
-import { activeTraceId, annotate, traced } from "../telemetry/tracing.ts";
+import { activeTraceId, activeTraceparent, annotate, traced, traceHeaders } from "../telemetry/tracing.ts";
 
 /** A failed attempt is handed back with this delay, multiplied by the number of attempts so far. */
 const RETRY_DELAY_MS = 1_000;
@@ -41,7 +44,7 @@ export interface HeldJob {
   readonly subjects: JobSubjects;
   readonly lease: Lease;
   /** Set once the job is claimed. */
-  publisher: JobPublisher | undefined;
+  publisher: JobReporter | undefined;
   /** False when it needs no more passes. */
   isDenoising: boolean;
 }
@@ -52,7 +55,9 @@ export interface JobHandlerOptions {
   readonly models: ModelHost;
   /** Consecutive attempts that may end without completing a step. */
   readonly maxAttempts: number;
-  /** Number of steps between stored states. */
+  /** Shortest time between two batches of a job. */
+  readonly publishIntervalMs: number;
+  /** Number of steps between stored states, where there are no batches. */
   readonly stateEvery: number;
   readonly metrics: WorkerMetrics;
   readonly log: Logger;
@@ -73,7 +78,7 @@ interface FailedAttempt extends Pick<JobContext, "onFailed"> {
   /** Of `performance`. */
   readonly startedAt: number;
   readonly lease: Lease;
-  readonly publisher: JobPublisher;
+  readonly publisher: JobReporter;
   readonly startsBefore: number;
   readonly log: Logger;
 }
@@ -115,8 +120,8 @@ export class JobHandler {
     try {
       const signal = AbortSignal.any([lease.signal, ended.signal, context.draining]);
       for (let claims = 1; ; claims++) {
-        const stored = await traced("load state", {}, () => runner.loadState(job, subjects, signal));
-        const end = await this.#attempt(held, context, { stored, signal });
+        const beginning = await traced("load state", {}, () => runner.loadState(job, subjects, signal));
+        const end = await this.#attempt(held, context, { beginning, signal });
         if (end !== undefined) outcome = end;
         // Otherwise another attempt has written since the state was read: it held the job, or holds it now.
         if (end !== undefined || claims === MAX_CLAIMS) return;
@@ -135,10 +140,11 @@ export class JobHandler {
   async #attempt(
     held: HeldJob,
     context: JobContext,
-    { stored, signal }: { stored: StoredState | undefined; signal: AbortSignal },
+    { beginning, signal }: { beginning: Beginning; signal: AbortSignal },
   ): Promise<JobOutcome | undefined> {
-    const { broker, runner, models, stateEvery, maxAttempts, metrics } = this.#options;
-    const { job, source, lease, modelKey, subjects } = held;
+    const { runner, models, maxAttempts, metrics } = this.#options;
+    const { job, source, lease, modelKey } = held;
+    const { stored } = beginning;
     const { count: deliveries, headers } = held.delivery;
     const startsBefore = stored?.value?.starts ?? 0;
     // Counting deliveries would not do: they include deliveries to workers that could not run the job.
@@ -151,25 +157,13 @@ export class JobHandler {
       requestId: headers?.get(MESSAGE_HEADERS.requestId) || undefined,
       traceId: activeTraceId(),
     });
-    const publisher = new JobPublisher({
-      js: broker.js,
-      subject: subjects.event,
-      predictionId: job.id,
+    const publisher = this.#reporter(held, beginning, {
       attempt,
       numericsId: models.get(modelKey).info.numericsId,
       startsBefore,
       claimsBefore,
-      stateEvery,
-      states: new StateWriter({
-        js: broker.js,
-        // Where the last attempt has written: a fence must not be in two places.
-        subject: stored?.subject ?? subjects.states[0],
-        read: () => broker.lastState(subjects.states),
-        sequence: stored?.sequence ?? 0,
-        signal: lease.signal,
-      }),
       onReplaced: () => lease.lose(),
-      maxPayload: () => broker.maxPayload,
+      maxPayload: () => this.#options.broker.maxPayload,
       signal: lease.signal,
     });
     let startedAt = performance.now();
@@ -178,7 +172,10 @@ export class JobHandler {
       const leave = await context.gate.enter(startsBefore > 0, signal);
       try {
         const resume = runner.usableState(job, modelKey, stored);
-        if (!(await publisher.claim(resume, imageCount(job), signal))) {
+        const exhausted = exhaustionOf(startsBefore, claimsBefore, maxAttempts);
+        const started =
+          exhausted === undefined ? runner.startedOf(job, modelKey, resume, mayYield(held)) : undefined;
+        if (!(await publisher.claim({ resume, images: imageCount(job), started }, signal))) {
           signal.throwIfAborted();
           return undefined;
         }
@@ -187,7 +184,7 @@ export class JobHandler {
         annotate({ "vqd.attempt": attempt, "vqd.resumed_from": resume?.step ?? 0 });
         metrics.jobStarted(job, { attempt, step: resume?.step ?? 0 });
         log.info("job started", { step: resume?.step ?? 0, steps: job.numInferenceSteps });
-        checkAttempts(startsBefore, claimsBefore, maxAttempts);
+        if (exhausted !== undefined) throw exhausted;
         const onDenoised = (): void => {
           held.isDenoising = false;
           context.onDenoised();
@@ -199,7 +196,6 @@ export class JobHandler {
           publisher,
           signal,
           resume,
-          yields: mayYield(held),
           saysBeginning: headers?.get(MESSAGE_HEADERS.receipts) === BEGINNING,
           onDenoised,
         });
@@ -220,6 +216,43 @@ export class JobHandler {
         return "lease_lost" as const;
       });
     }
+  }
+
+  /** Reports in the way in which the job was begun. */
+  #reporter(
+    { job, subjects, lease }: HeldJob,
+    { stored, fencedBy }: Beginning,
+    options: ReporterOptions,
+  ): JobReporter {
+    const { broker, publishIntervalMs: intervalMs, stateEvery } = this.#options;
+    const { js } = broker;
+    const fence = { js, sequence: stored?.sequence ?? 0, signal: lease.signal };
+    if (fencedBy === "events") {
+      const traceparent = activeTraceparent();
+      return new BatchPublisher({
+        ...options,
+        fence: new Fence({
+          ...fence,
+          subject: subjects.event,
+          read: () => broker.lastBatch(subjects.event),
+          headers: traceparent === undefined ? undefined : traceHeaders(traceparent),
+        }),
+        intervalMs,
+      });
+    }
+    return new JobPublisher({
+      ...options,
+      js,
+      subject: subjects.event,
+      predictionId: job.id,
+      stateEvery,
+      states: new StateWriter({
+        ...fence,
+        // Where the last attempt has written: a fence must not be in two places.
+        subject: stored?.subject ?? subjects.states[0],
+        read: () => broker.lastState(subjects.states),
+      }),
+    });
   }
 
   async #settleFailure({
@@ -284,15 +317,14 @@ const mayYield = ({ delivery }: HeldJob): boolean =>
 const deadlineError = (): VqdError =>
   new VqdError("deadline_exceeded", "the prediction did not finish before its deadline");
 
-/** Throws a VqdError (attempts_exhausted) for a job that has used up its attempts. */
-function checkAttempts(startsBefore: number, claimsBefore: number, maxAttempts: number): void {
+/** Why a job that has used up its attempts is given up. */
+function exhaustionOf(startsBefore: number, claimsBefore: number, maxAttempts: number): VqdError | undefined {
   if (startsBefore >= maxAttempts) {
-    throw new VqdError(
+    return new VqdError(
       "attempts_exhausted",
       `given up after ${maxAttempts} ${maxAttempts === 1 ? "attempt" : "consecutive attempts"} that completed no step`,
     );
   }
-  if (claimsBefore >= maxAttempts * CLAIMS_FACTOR) {
-    throw new VqdError("attempts_exhausted", `given up after ${claimsBefore} attempts`);
-  }
+  if (claimsBefore < maxAttempts * CLAIMS_FACTOR) return undefined;
+  return new VqdError("attempts_exhausted", `given up after ${claimsBefore} attempts`);
 }

@@ -4,14 +4,14 @@ import { imageCount, type Job, previewSteps } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { FileEncoder } from "./file-encoder.ts";
-import type { JobPublisher } from "./publisher.ts";
+import type { JobReporter } from "./reporter.ts";
 
 export interface PreviewsOptions {
   readonly job: Job;
   readonly pipeline: Pick<VQDiffusionPipeline, "decode" | "info">;
   /** Undefined for a job without previews. */
   readonly encode: FileEncoder | undefined;
-  readonly publisher: Pick<JobPublisher, "publish">;
+  readonly publisher: Pick<JobReporter, "publish">;
   /** When it aborts, previews not yet decoded are dropped. */
   readonly signal: AbortSignal;
   readonly log: Logger;

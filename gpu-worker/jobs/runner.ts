@@ -17,7 +17,7 @@ import { type DenoiseSlot, repeated } from "../pipeline/pipeline.ts";
 import type { ModelHost } from "../serving/model-host.ts";
 import { type FileEncoder, fileEncoder } from "./file-encoder.ts";
 import { Previews } from "./previews.ts";
-import type { JobPublisher, ResumePoint } from "./publisher.ts";
+import type { JobReporter, ResumePoint, StartedBody } from "./reporter.ts";
 import { makesNoStep, openSource } from "./source.ts";
 import type { ServedModel } from "../serving/served-model.ts";
 import { traced } from "../telemetry/tracing.ts";
@@ -66,11 +66,9 @@ export interface JobRun {
   /** What the job's images start from; empty if it has no source. */
   readonly source: Uint8Array<ArrayBuffer>;
   readonly modelKey: string;
-  readonly publisher: JobPublisher;
+  readonly publisher: JobReporter;
   readonly signal: AbortSignal;
   readonly resume: ResumePoint | undefined;
-  /** Whether its hub may ask for it. */
-  readonly yields: boolean;
   /** Whether its hub wants to know what it begins with. */
   readonly saysBeginning: boolean;
   /** Called when its slots are free; what remains is decoding and encoding. */
@@ -81,6 +79,28 @@ export interface JobRun {
 const STATE_READ_ATTEMPTS = 3;
 const STATE_READ_RETRY_MS = 500;
 
+/** Which messages of a job name the one before them. */
+export type FencedBy = "events" | "states";
+
+/** What an attempt finds of earlier ones. */
+export interface Beginning {
+  readonly stored: StoredState | undefined;
+  readonly fencedBy: FencedBy;
+}
+
+const fenceOf = ({ isBatched }: JobSubjects): FencedBy => (isBatched ? "events" : "states");
+
+/** A job that was begun by states goes on that way: a fence must not be in two places. */
+async function beginningOf(broker: Broker, subjects: JobSubjects): Promise<Beginning> {
+  const fencedBy = fenceOf(subjects);
+  if (fencedBy === "states") return { stored: await broker.lastState(subjects.states), fencedBy };
+  const [state, batch] = await Promise.all([
+    broker.lastState(subjects.states),
+    broker.lastBatch(subjects.event),
+  ]);
+  return state === undefined ? { stored: batch, fencedBy } : { stored: state, fencedBy: "states" };
+}
+
 export class JobRunner {
   readonly #options: JobRunnerOptions;
 
@@ -89,26 +109,39 @@ export class JobRunner {
   }
 
   /**
-   * The latest state that another attempt at this job has left. Undefined if it cannot be read, or if `signal` aborts
-   * first: starting over costs time but never changes the result.
+   * What another attempt at this job has left; nothing if it cannot be read, or if `signal` aborts first: starting over costs time
+   * but never changes the result.
    */
-  async loadState(job: Job, { states }: JobSubjects, signal: AbortSignal): Promise<StoredState | undefined> {
+  async loadState(job: Job, subjects: JobSubjects, signal: AbortSignal): Promise<Beginning> {
     const { broker, log } = this.#options;
     for (let attempt = 1; ; attempt++) {
       try {
-        return await raceAbort(broker.lastState(states), signal);
+        return await raceAbort(beginningOf(broker, subjects), signal);
       } catch (error) {
-        if (signal.aborted) return undefined;
+        const nothing = { stored: undefined, fencedBy: fenceOf(subjects) };
+        if (signal.aborted) return nothing;
         if (attempt === STATE_READ_ATTEMPTS) {
           log.warn("cannot read the job's state; starting over", {
             prediction: job.id,
             ...errorFields(error),
           });
-          return undefined;
+          return nothing;
         }
         await delay(STATE_READ_RETRY_MS, undefined, { signal }).catch(() => {});
       }
     }
+  }
+
+  /** What an attempt says with its claim. `yields`: whether its hub may ask for the job. */
+  startedOf(job: Job, modelKey: string, resume: ResumePoint | undefined, yields: boolean): StartedBody {
+    return {
+      type: "started",
+      worker: this.#options.workerName,
+      numericsId: this.#options.models.get(modelKey).info.numericsId,
+      resumedFrom: resume?.step ?? 0,
+      total: job.numInferenceSteps,
+      ...(yields ? { yields } : {}),
+    };
   }
 
   /**
@@ -118,16 +151,8 @@ export class JobRunner {
    */
   async run(run: JobRun): Promise<void> {
     const { models } = this.#options;
-    const { job, modelKey, publisher, signal, resume, yields } = run;
+    const { modelKey, publisher, signal } = run;
     const startedAt = performance.now();
-    publisher.publish({
-      type: "started",
-      worker: this.#options.workerName,
-      numericsId: models.get(modelKey).info.numericsId,
-      resumedFrom: resume?.step ?? 0,
-      total: job.numInferenceSteps,
-      ...(yields ? { yields } : {}),
-    });
     try {
       const { model, release } = await traced("acquire model", {}, () => models.acquire(modelKey, signal));
       try {

@@ -21,11 +21,13 @@ import {
 } from "nats";
 import { decodeState, encodeManifest, type Framed } from "@vqd/shared/codec.ts";
 import type { JobState } from "@vqd/shared/events.ts";
+import { decodeBatchState } from "@vqd/shared/steps/batch.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
 import {
   API_DOMAIN,
+  eventSubject,
   INBOX_PREFIX,
   jobConsumer,
   modelSubject,
@@ -51,10 +53,15 @@ const NO_WAIT_TIMEOUT_MS = 20_000;
 const NO_MESSAGES = 404;
 const REQUEST_TIMEOUT = 408;
 
+/** No prediction has this id. */
+const NO_PREDICTION = "0".repeat(26);
+
 /** A job's state, if this release can read it, and its stream sequence, which the next write must name. */
 export interface StoredState extends Framed<JobState | undefined> {
   readonly subject: string;
   readonly sequence: number;
+  /** The number of the message in its attempt, of a batch. */
+  readonly n?: number;
 }
 
 export interface BrokerOptions {
@@ -89,6 +96,8 @@ export class Broker {
   readonly #managers: Managers;
   readonly #log: Logger;
   #isScoped = true;
+  /** Models of whose events the last one may be read. */
+  readonly #batched = new Set<string>();
   readonly #reconnectListeners = new Set<() => void>();
   #connected = true;
 
@@ -156,6 +165,20 @@ export class Broker {
     return Math.min(...infos.map(({ config }) => millis(config.ack_wait ?? 0)));
   }
 
+  /** Finds out whether the last event of the model's jobs may be read, which batches need. Rejects if the server does not answer. */
+  async tryEvents(key: string): Promise<void> {
+    if (!this.#isScoped) return;
+    try {
+      await this.#direct.getMessage(STREAMS.events, { last_by_subj: eventSubject(0, key, NO_PREDICTION) });
+      this.#batched.add(key);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      this.#log.info("the NATS account does not let the last event be read; steps are sent one by one", {
+        model: key,
+      });
+    }
+  }
+
   /** Finds out on the way whether the credentials are of the model's own account or, as in 0.1.0, of the streams'. */
   async #queueInfo({ modelKey: key, priority }: QueueName): Promise<ConsumerInfo> {
     const name = jobConsumer(key, priority);
@@ -180,7 +203,11 @@ export class Broker {
 
   /** Where the messages of a job go that has come from its model's queue. */
   subjectsOf(job: Job, key: string, headers: MsgHdrs | undefined): JobSubjects {
-    return jobSubjects(job, key, { isScoped: this.#isScoped, headers });
+    return jobSubjects(job, key, {
+      isScoped: this.#isScoped,
+      readsEvents: this.#batched.has(key),
+      headers,
+    });
   }
 
   /**
@@ -212,9 +239,8 @@ export class Broker {
 
   /** The latest diffusion state under the first of `subjects` that has one, if any. */
   async lastState(subjects: readonly string[]): Promise<StoredState | undefined> {
-    const { direct } = this.#managers[this.#isScoped ? "scoped" : "unscoped"];
     for (const subject of subjects) {
-      const message = await direct.getMessage(STREAMS.state, { last_by_subj: subject });
+      const message = await this.#direct.getMessage(STREAMS.state, { last_by_subj: subject });
       if (message === null) continue;
       const { data, seq: sequence } = message;
       try {
@@ -225,6 +251,23 @@ export class Broker {
       }
     }
     return undefined;
+  }
+
+  /** The last event of a job, with the state in it if it is a batch. */
+  async lastBatch(subject: string): Promise<StoredState | undefined> {
+    const message = await this.#direct.getMessage(STREAMS.events, { last_by_subj: subject });
+    if (message === null) return undefined;
+    const { data, seq: sequence } = message;
+    try {
+      return { ...decodeBatchState(data), subject, sequence };
+    } catch (error) {
+      this.#log.warn("a job's last event has no state", { subject, ...errorFields(error) });
+      return { value: undefined, attachment: new Uint8Array(0), subject, sequence };
+    }
+  }
+
+  get #direct(): JetStreamManager["direct"] {
+    return this.#managers[this.#isScoped ? "scoped" : "unscoped"].direct;
   }
 
   async close(): Promise<void> {

@@ -65,6 +65,8 @@ export const WANTED_STREAMS: readonly WantedStream[] = [
     max_bytes: MAX_EVENT_BYTES,
     max_age: nanos(HOUR_MS),
     duplicate_window: nanos(DUPLICATE_WINDOW_MS),
+    // Workers read the last event of a job, which holds its state.
+    allow_direct: true,
   },
   {
     storage: StorageType.File,

@@ -63,6 +63,7 @@ export const EXPORTS: Readonly<Record<Exporter, readonly Export[]>> = {
     service(EVENTS),
     service(STATES),
     service(`$JS.API.DIRECT.GET.${STREAMS.state}.${STATES}`),
+    service(`$JS.API.DIRECT.GET.${STREAMS.events}.${EVENTS}`),
     service(MODELS_FILTER),
     service("$JS.API.STREAM.INFO.*"),
     stream(controlSubject("*", "*")),
@@ -97,6 +98,7 @@ function modelImports(key: string): Import[] {
     publish(`vqd.events.*.${key}.*`), // what happens to a job
     publish(stateSubject(key, "*")), // the latest tokens, for resuming elsewhere
     api(`DIRECT.GET.${STREAMS.state}.${stateSubject(key, "*")}`), // continue what another worker began
+    api(`DIRECT.GET.${STREAMS.events}.vqd.events.*.${key}.*`), // the same, of a job whose events hold its state
     publish(modelSubject(key)), // announce the loaded model
     use(stream(controlSubject(key, "*")), "streams"), // cancellations
   ];

@@ -14,6 +14,8 @@ const HELP = `Usage: npm run bench -- [options]             the whole suite: a t
        npm run bench -- --shape NAME [options]  a single case
        npm run bench -- parts [--help]          each part of the pipeline
        npm run bench -- edge [--help]           dispatch, readers, tokenizer, size and start of the edge
+       npm run bench -- cost [--help]           a prediction's messages, rows and bytes
+       npm run bench -- hub [--help]            predictions a second through one hub
        npm run bench -- load [--help]           the whole system from a fraction to a multiple of its capacity
        npm run bench -- cancel [--help]         how long a canceled job keeps its slot
        npm run bench -- simulate [--help]       one to a thousand workers, and where NATS and hubs saturate
@@ -115,7 +117,7 @@ async function main(): Promise<void> {
 }
 
 const [, , part] = process.argv;
-const PARTS: readonly string[] = ["parts", "edge", "load", "cancel", "simulate"];
+const PARTS: readonly string[] = ["parts", "edge", "load", "cancel", "simulate", "cost", "hub"];
 
 try {
   if (part !== undefined && PARTS.includes(part)) {

@@ -7,7 +7,7 @@ import { writeMostLikely } from "../../gpu-worker/pipeline/sampling/most-likely.
 import { type DenoiseSlot, VQDiffusionPipeline } from "../../gpu-worker/pipeline/pipeline.ts";
 import { fileEncoder } from "../../gpu-worker/jobs/file-encoder.ts";
 import { Previews } from "../../gpu-worker/jobs/previews.ts";
-import type { EventBody } from "../../gpu-worker/jobs/publisher.ts";
+import type { EventBody } from "../../gpu-worker/jobs/reporter.ts";
 import { type Job, previewSteps } from "../../shared/job.ts";
 import { createLogger } from "../../shared/log.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";

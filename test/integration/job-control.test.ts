@@ -4,7 +4,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { connect } from "nats";
 import { createLogger } from "@vqd/shared/log.ts";
-import { controlSubject, INBOX_PREFIX, stateSubject, STREAMS } from "@vqd/shared/subjects.ts";
+import { controlSubject, eventSubject, INBOX_PREFIX, stateSubject, STREAMS } from "@vqd/shared/subjects.ts";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import type { Broker } from "../../gpu-worker/nats/broker.ts";
 import type { JobConsumer } from "../../gpu-worker/jobs/consumer.ts";
@@ -71,25 +71,28 @@ function serve(): Serving {
   };
 }
 
-/** Has the server refuse states, or take them again. */
-async function refuseStates(isRefused: boolean): Promise<void> {
+/** Has the server refuse what a stream is sent, or take it again. */
+async function refuse(stream: string, isRefused: boolean): Promise<void> {
   const { url: servers, passwords } = nats;
   const inboxPrefix = INBOX_PREFIX.operator;
   const nc = await connect({ servers, user: "operator", pass: passwords.operator, inboxPrefix });
   try {
     const { streams } = await jetstreamManager(nc);
-    await streams.update(STREAMS.state, { max_msg_size: isRefused ? 1 : -1 });
+    await streams.update(stream, { max_msg_size: isRefused ? 1 : -1 });
   } finally {
     await nc.close();
   }
 }
 
-/** Sends a job that a worker cannot claim, and waits until it has tried. */
-async function sendInVain(msToDeadline: number): Promise<string> {
-  await refuseStates(true);
+/** Sends a job that a worker cannot claim, and waits until it has tried: by its state, or by its first batch. */
+async function sendInVain(msToDeadline: number, stream: string = STREAMS.state): Promise<string> {
+  await refuse(stream, true);
   const job = jobOf(model(), { deadlineAt: Date.now() + msToDeadline });
-  const claims = edge.nc.subscribe(stateSubject(model().key, job.id), { max: 1, timeout: WAIT_MS });
-  await edge.send(job, model().key);
+  const isBatched = stream === STREAMS.events;
+  const { key } = model();
+  const subject = isBatched ? eventSubject(job.shard, key, job.id) : stateSubject(key, job.id);
+  const claims = edge.nc.subscribe(subject, { max: 1, timeout: WAIT_MS });
+  await edge.send(job, key, undefined, isBatched);
   const claim = await claims[Symbol.asyncIterator]().next();
   expect(claim.done).toBe(false);
   return job.id;
@@ -107,7 +110,7 @@ it.each([
   expect(await edge.endOf(id)).toBe(end);
   // Only when its state is stored is it known to be this worker's, and acknowledged.
   expect(serving.consumer.jobs).toBe(1);
-  await refuseStates(false);
+  await refuse(STREAMS.state, false);
   await expect.poll(() => serving.consumer.jobs, { timeout: WAIT_MS }).toBe(0);
   await serving.stop();
 });
@@ -119,10 +122,25 @@ it("hands a job back that cannot be claimed when told to stop", async () => {
   const id = await sendInVain(60_000);
   await first.stop();
   expect(lines).toContain("job handed back");
-  await refuseStates(false);
+  await refuse(STREAMS.state, false);
   const second = serve();
   expect(await edge.endOf(id)).toBe("succeeded");
   await second.stop();
+});
+
+it("ends a canceled job whose batches are not taken once they are", async () => {
+  await changeHearing("edge", (allowed) => [...allowed, "vqd.events.>"]);
+  await connectBoth();
+  const serving = serve();
+  const id = await sendInVain(60_000, STREAMS.events);
+  edge.nc.publish(controlSubject(model().key, id));
+  await edge.nc.flush();
+  await expect.poll(() => lines, { timeout: WAIT_MS }).toContain("job canceled");
+  expect(serving.consumer.jobs).toBe(1);
+  await refuse(STREAMS.events, false);
+  expect(await edge.endOf(id)).toBe("canceled");
+  await expect.poll(() => serving.consumer.jobs, { timeout: WAIT_MS }).toBe(0);
+  await serving.stop();
 });
 
 it("runs jobs although it may not hear of cancellations", async () => {

@@ -8,7 +8,15 @@ import type { Broker } from "../../gpu-worker/nats/broker.ts";
 import type { JobConsumer } from "../../gpu-worker/jobs/consumer.ts";
 import type { HostedModel, ModelHost } from "../../gpu-worker/serving/model-host.ts";
 import { type CallKind, StallWatch } from "../../gpu-worker/watchdog/stall-watch.ts";
-import { LEASE_MS, makeConsumer, jobOf, MAX_ATTEMPTS, startJobs, type TestEdge } from "./support/jobs.ts";
+import {
+  LEASE_MS,
+  lastStateOf,
+  makeConsumer,
+  jobOf,
+  MAX_ATTEMPTS,
+  startJobs,
+  type TestEdge,
+} from "./support/jobs.ts";
 
 /** Calls into the runtime wait while `gate` does. */
 class HeldCalls extends StallWatch {
@@ -79,7 +87,7 @@ it("goes on from a state, as often as it was handed back by workers that could n
   }
   expect(await serving(() => edge.endOf(job.id))).toBe("succeeded");
   expect(edge.eventsOf(job.id)[0]).toMatchObject({ type: "started", resumedFrom: 1 });
-  expect((await broker.lastState([stateSubject(model.key, job.id)]))?.value).toMatchObject({
+  expect((await lastStateOf(broker, job, model.key))?.value).toMatchObject({
     claims: 2,
     starts: 0,
     step: 3,
@@ -111,7 +119,7 @@ it.each([
   await edge.send(job, model.key);
   expect(await serving(() => edge.endOf(job.id))).toBe("succeeded");
   expect(edge.eventsOf(job.id)[0]).toMatchObject({ type: "started", resumedFrom: 0 });
-  expect((await broker.lastState([stateSubject(model.key, job.id)]))?.value).toMatchObject({ step: 3 });
+  expect((await lastStateOf(broker, job, model.key))?.value).toMatchObject({ step: 3 });
 });
 
 it("runs a job whose deadline is further away than a timer reaches", async () => {
@@ -138,7 +146,7 @@ it.each([
   await serving(async (consumer) => {
     await edge.until(job.id, "started");
     await consumer.abandon({ isToBlame });
-    expect((await broker.lastState([stateSubject(model.key, job.id)]))?.value).toMatchObject({
+    expect((await lastStateOf(broker, job, model.key))?.value).toMatchObject({
       starts,
       claims: starts,
     });

@@ -5,14 +5,22 @@ import { headers } from "nats";
 import { encodeJob } from "@vqd/shared/codec.ts";
 import { encodeControl } from "@vqd/shared/control.ts";
 import type { PredictionEvent } from "@vqd/shared/events.ts";
-import { MESSAGE_HEADERS, YIELDS } from "@vqd/shared/headers.ts";
+import { BATCHES, MESSAGE_HEADERS, YIELDS } from "@vqd/shared/headers.ts";
 import type { Job } from "@vqd/shared/job.ts";
-import { controlSubject, jobSubject, stateSubject } from "@vqd/shared/subjects.ts";
+import { controlSubject, jobSubject } from "@vqd/shared/subjects.ts";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Broker } from "../../gpu-worker/nats/broker.ts";
 import type { HostedModel, ModelHost } from "../../gpu-worker/serving/model-host.ts";
 import { type CallKind, StallWatch } from "../../gpu-worker/watchdog/stall-watch.ts";
-import { LEASE_MS, makeConsumer, jobOf, MAX_ATTEMPTS, startJobs, type TestEdge } from "./support/jobs.ts";
+import {
+  LEASE_MS,
+  lastStateOf,
+  makeConsumer,
+  jobOf,
+  MAX_ATTEMPTS,
+  startJobs,
+  type TestEdge,
+} from "./support/jobs.ts";
 
 const STEPS = 30;
 const LAST_FREE_PASS = 4;
@@ -59,6 +67,7 @@ afterAll(() => close());
 
 const send = async (job: Job, round = 0, mayAsk = true): Promise<void> => {
   const carried = headers();
+  carried.set(MESSAGE_HEADERS.events, BATCHES);
   if (mayAsk) carried.set(MESSAGE_HEADERS.control, YIELDS);
   await jetstream(edge.nc, { checkAPI: false }).publish(jobSubject(model.key, "normal"), encodeJob(job), {
     msgID: `${job.id}:${round}`,
@@ -71,7 +80,7 @@ const ask = async (job: Job, attempt: number): Promise<void> => {
 };
 const eventsOf = (job: Job, type: PredictionEvent["type"]): PredictionEvent[] =>
   edge.eventsOf(job.id).filter((event) => event.type === type);
-const stateOf = async (job: Job) => (await broker.lastState([stateSubject(model.key, job.id)]))?.value;
+const stateOf = async (job: Job) => (await lastStateOf(broker, job, model.key))?.value;
 
 it("goes on where it was, to the same image, whatever ran in between; and no attempt counts", async () => {
   const consumer = makeConsumer(broker, models);

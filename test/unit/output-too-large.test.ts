@@ -2,7 +2,8 @@
 
 import type { JetStreamClient } from "@nats-io/jetstream";
 import { expect, it } from "vitest";
-import { type EventBody, JobPublisher } from "../../gpu-worker/jobs/publisher.ts";
+import { JobPublisher } from "../../gpu-worker/jobs/publisher.ts";
+import type { EventBody } from "../../gpu-worker/jobs/reporter.ts";
 import type { StateWriter } from "../../gpu-worker/jobs/state-writer.ts";
 
 const publisher = new JobPublisher({

@@ -155,13 +155,18 @@ it("counts what a job sends", () => {
     leaseSeconds: 10,
   };
   const cost = jobCost(size);
-  // Job, started, 10 steps, 2 images, the end; and 12 states.
-  expect(cost.stored).toBe(1 + 1 + 10 + 2 + 1 + 12);
-  expect(cost.hubEvents).toBe(1 + 10 + 2 + 1);
-  // Two pulls, a read, an acknowledgement, and the lease extended twice in 7 s.
-  expect(cost.inMessages - cost.stored).toBe(4 + 2);
-  expect(cost.storedBytes).toBeGreaterThan(10 * 2 * 2 * 2 * 256 + 2 * 10_000);
-  const limits = { storedPerSecond: 2_700, storedBytesPerSecond: 1e9, hubEventsPerSecond: 700 };
+  // Job, started, 10 steps, 2 images, the second with the end.
+  expect(cost.stored).toBe(1 + 1 + 10 + 2);
+  expect(cost.hubEvents).toBe(1 + 10 + 2);
+  // Two pulls, two reads, an acknowledgement, and the lease extended twice in 7 s.
+  expect(cost.inMessages - cost.stored).toBe(5 + 2);
+  expect(cost.storedBytes).toBeGreaterThan(10 * 2 * 2 * 256 + 2 * 10_000);
+  // In 0.1 s: the first step, two intervals, the last step.
+  expect(jobCost({ ...size, steps: 100, seconds: 0.1 })).toMatchObject({
+    stored: 1 + 1 + 4 + 2,
+    hubRows: 39,
+  });
+  const limits = { storedPerSecond: 1_400, storedBytesPerSecond: 1e9, hubEventsPerSecond: 650 };
   const reach = reachOf(cost, limits, 5);
   expect(reach.natsWorkers).toBeCloseTo(20);
   expect(reach.hubWorkers).toBeCloseTo(10);

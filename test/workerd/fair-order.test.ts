@@ -7,6 +7,7 @@ import { admitToQueue, admitWork, queuePlace } from "../../edge/hub/admission/qu
 import { mayDispatch } from "../../edge/hub/admission/dispatch-window.ts";
 import { endPrediction } from "../../edge/hub/ingest.ts";
 import { newRow, STAGE } from "../../edge/hub/storage/prediction-row.ts";
+import { startOf } from "../../edge/hub/storage/queue/queue-store.ts";
 import type { PredictionStore } from "../../edge/hub/storage/store.ts";
 import { unwrap } from "../../edge/prediction/hub-result.ts";
 import type { Job } from "../../shared/job.ts";
@@ -114,6 +115,11 @@ describe("the order of service", () => {
     for (const id of order) end(store, id);
     return order;
   }
+  const start = (store: PredictionStore, id: string): void => {
+    const now = Date.now();
+    const row = store.get(id) ?? expect.fail("gone");
+    store.update(id, { status: "processing", started_at: now, ...startOf(row, now) });
+  };
   const end = (store: PredictionStore, id: string, status: "canceled" | "succeeded" = "canceled"): void =>
     store.atomically(() => endPrediction(store, id, { status, at: Date.now(), predictSeconds: 10 }));
 
@@ -153,12 +159,10 @@ describe("the order of service", () => {
     await inStore((store) => {
       // The pace: 10 s for 10 image-steps.
       const done = wait(store, "earlier", 10, false);
-      store.update(done, { status: "processing", started_at: Date.now() });
-      store.queue.start(done, Date.now());
+      start(store, done);
       end(store, done, "succeeded");
       const running = wait(store, "greedy", 1_000, false);
-      store.update(running, { status: "processing", started_at: Date.now() });
-      store.queue.start(running, Date.now());
+      start(store, running);
       const waiting = Array.from({ length: 3 }, () => wait(store, "greedy", 50));
       const admit = (owner: string, steps: number): void => {
         const turn = store.queue.turnOf(owner, of, steps);
@@ -199,8 +203,7 @@ describe("the order of service", () => {
       // Thirty-two at once are two such devices.
       const running = Array.from({ length: 32 }, () => {
         const id = wait(store, "b", 1, false, version);
-        store.update(id, { status: "processing", started_at: Date.now() });
-        store.queue.start(id, Date.now());
+        start(store, id);
         return id;
       });
       admit();

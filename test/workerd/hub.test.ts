@@ -76,6 +76,11 @@ async function happen(
 const happened = ([said, attachment]: [Said, Uint8Array?], attempt = 1): Promise<void> =>
   happen(said, attachment === undefined ? { attempt } : { attempt, attachment });
 
+const writtenStep = (): Promise<number> =>
+  runInDurableObject(hub, (_, { storage }) => {
+    const query = "SELECT step FROM predictions WHERE id = ?";
+    return storage.sql.exec<{ step: number }>(query, job.id).one().step;
+  });
 const record = async (): Promise<PredictionRecord> => unwrap(await hub.get(job.id, KEY_NAME));
 
 interface Seen {
@@ -353,6 +358,8 @@ describe("event streams", () => {
   it("continues after the hub has been killed", async () => {
     await create(job);
     await happened(stepEvent(1, STEPS));
+    // Its stream is written by hand here, and cannot be read again: the step has to be written.
+    await expect.poll(writtenStep).toBe(1);
     await abortAllDurableObjects();
     hub = hubs.ofShard(SHARD);
     expect(await record()).toMatchObject({ status: "processing", step: 1 });

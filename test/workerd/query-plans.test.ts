@@ -9,13 +9,13 @@ const OF = { version: "v", rank: 1 };
 
 it.each<[string, (store: PredictionStore) => unknown, RegExp]>([
   ["when the alarm is due", (store) => store.oldestEnds(), /USING (COVERING )?INDEX/],
-  ["the next deadline", (store) => store.nextDeadline(), /USING COVERING INDEX/],
+  ["the next deadline", (store) => store.nextDeadline(), /USING INDEX predictions_live/],
   ["how many are live", (store) => store.liveCount(), /USING COVERING INDEX/],
   ["the pace of a model", (store) => store.queue.secondsPerImageStep("v"), /USING COVERING INDEX/],
-  ["what is in the queue", (store) => store.queue.dispatched(OF), /USING COVERING INDEX/],
-  ["what is running", (store) => store.queue.running("v"), /USING COVERING INDEX/],
+  ["what is in the queue", (store) => store.queue.dispatched(OF), /USING INDEX predictions_live/],
+  ["what is running", (store) => store.queue.running("v"), /USING INDEX predictions_live/],
   ["what is held", (store) => store.queue.heldClasses(), /USING COVERING INDEX/],
-  ["what an owner has live", (store) => store.queue.liveOf("a"), /USING COVERING INDEX/],
+  ["what an owner has live", (store) => store.queue.liveOf("a"), /USING INDEX predictions_live/],
   ["the next webhook", (store) => store.webhooks.nextAt(), /USING COVERING INDEX/],
   ["what waits", (store) => store.contention.versions(), /USING COVERING INDEX/],
 ])("%s", async (_, ask, wanted) => {

@@ -12,7 +12,7 @@ import { inputBytes, newRow, type PredictionRow, rankOf, recordBytes } from "../
 import type { Inputs } from "../inputs.ts";
 import { admitToQueue, admitWork } from "./queue-place.ts";
 import { RateLimiter } from "./rate-limiter.ts";
-import { admitToStorage } from "./storage-limits.ts";
+import { admitToDatabase, admitToStorage } from "./storage-limits.ts";
 import type { RateState } from "../../prediction/rate-state.ts";
 import type { NewPrediction } from "../../prediction/records.ts";
 import { ownIdOf } from "../../prediction/own-id.ts";
@@ -25,6 +25,8 @@ export interface CreationOptions {
   readonly dispatcher: Dispatcher;
   readonly inputs: Inputs;
   readonly reads: OwnerRate;
+  /** Size of the hub's database. */
+  readonly databaseBytes: () => number;
   /** Called once a prediction is stored, before it is dispatched. */
   readonly onStored: () => void;
 }
@@ -61,6 +63,7 @@ export class PredictionCreation {
     const turn = queue.turnOf(keyName, of, imageSteps);
     admitToQueue(store, { ...of, turn, id: job.id }, imageSteps, maxWaitMs);
     const fileBytes = inputBytes(request);
+    admitToDatabase(this.#options.databaseBytes());
     admitToStorage(store, keyName, { records: recordBytes(request), files: fileBytes }, config);
     const live = queue.liveOf(keyName);
     admitWork(live, imageSteps, config.workLimit);
@@ -73,7 +76,7 @@ export class PredictionCreation {
       store.insert(newRow(job, request, { turn, isHeld }));
       if (!hasInputs) store.jobs.keep({ id: job.id, job: request.job, requestId, traceparent: parent });
       if (request.promptTruncated) {
-        store.events.appendLog(job.id, "The prompt exceeds the model's length and was truncated.\n");
+        store.appendLog(job.id, "The prompt exceeds the model's length and was truncated.\n");
       }
     });
     onStored();

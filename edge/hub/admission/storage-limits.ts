@@ -27,6 +27,19 @@ export function admitToStorage(
     throw full(store, keyName, "images", fileLimitBytes, fileRetentionMs);
 }
 
+/** Size of a hub's database at which it takes no more: a tenth before the 10 GB that one may have, for what it has to finish. */
+const MAX_DATABASE_BYTES = 9e9;
+const DATABASE_RETRY_SECONDS = 60;
+
+/** Call before a prediction is stored. Throws a VqdError (queue_full) if the hub's database is nearly full. */
+export function admitToDatabase(bytes: number): void {
+  if (bytes < MAX_DATABASE_BYTES) return;
+  throw new VqdError("queue_full", "this service's database is nearly full", {
+    retryable: true,
+    retryAfterSeconds: DATABASE_RETRY_SECONDS,
+  });
+}
+
 /** Files that an owner may have uploaded at once: their rows are in the hub. */
 const MAX_UPLOADS = 1_000;
 

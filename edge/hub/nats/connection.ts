@@ -38,6 +38,8 @@ export interface HubConnectionOptions {
   readonly models: ModelRegistry;
   readonly metrics: HubMetrics;
   readonly apply: (message: StreamMessage) => Promise<void>;
+  /** See FollowerOptions. */
+  readonly room: () => Promise<void> | undefined;
   /** Called once the events so far have been applied, after each opening. */
   readonly onReady: () => void;
   readonly log: Logger;
@@ -165,10 +167,10 @@ export class HubConnection {
   }
 
   async #onOpen(session: NatsSession): Promise<void> {
-    const { shard, cursor, models, metrics, apply, onReady, log } = this.#options;
+    const { shard, cursor, models, metrics, apply, room, onReady, log } = this.#options;
     metrics.count("vqd_hub_nats_connections_total");
     models.follow(session);
-    const follower = new EventFollower({ session, shard, cursor, handle: apply, log });
+    const follower = new EventFollower({ session, shard, cursor, handle: apply, room, log });
     await follower.start();
     this.#follower?.stop();
     this.#follower = follower;

@@ -31,8 +31,10 @@ export interface FollowerOptions {
   readonly session: NatsSession;
   readonly shard: number;
   readonly cursor: StreamCursor;
-  /** Applies a message and advances the cursor; the next message waits for it. */
+  /** Applies a message and advances the cursor. Messages are handed over in order; those of one prediction wait for each other. */
   readonly handle: (message: StreamMessage) => Promise<void>;
+  /** If too much is being applied, resolves when there is less: no further message is handed over before. */
+  readonly room: () => Promise<void> | undefined;
   readonly log: Logger;
 }
 
@@ -56,8 +58,9 @@ export class EventFollower {
   #failures = 0;
   #delivered = 0;
   #heardAt = 0;
+  /** Messages that were in the stream at the start, and have yet to be applied. */
   #backlog = 0;
-  #queue: (() => Promise<void> | void)[] = [];
+  #queue: (() => Promise<void> | undefined | void)[] = [];
   #working = false;
   #restarting = false;
   #timer: number | null = null;
@@ -146,16 +149,42 @@ export class EventFollower {
     this.#delivered = deliverySequence;
     const { subject, data } = message;
     const traceparent = message.headers?.get(MESSAGE_HEADERS.traceparent) || undefined;
-    this.#enqueue(async () => {
-      // After a restart, the first messages may have been applied already.
-      if (streamSequence > this.#options.cursor.sequence) {
-        await this.#options.handle({ subject, sequence: streamSequence, data, traceparent });
+    const generation = this.#generation;
+    this.#enqueue(() => {
+      const { cursor, handle, room } = this.#options;
+      // After a restart, the first messages may have been applied already, or be under way.
+      if (cursor.has(streamSequence)) {
+        this.#noteApplied();
+        return undefined;
       }
-      if (deliverySequence >= this.#backlog) this.#caughtUp.resolve();
+      cursor.take(streamSequence);
+      const applied = handle({ subject, sequence: streamSequence, data, traceparent });
+      void this.#settle(applied, streamSequence, generation);
+      return room();
     });
   }
 
-  #enqueue(work: () => Promise<void> | void): void {
+  async #settle(applied: Promise<void>, sequence: number, generation: number): Promise<void> {
+    const { cursor, log } = this.#options;
+    try {
+      await applied;
+      this.#failures = 0;
+      if (generation === this.#generation) this.#noteApplied();
+    } catch (error) {
+      cursor.rewind(sequence);
+      // If the event came from an earlier consumer, the current one delivers it again.
+      if (generation !== this.#generation) return;
+      this.#failures++;
+      log.error("cannot apply an event", errorFields(error));
+      void this.#restart("failure");
+    }
+  }
+
+  #noteApplied(): void {
+    if (--this.#backlog <= 0) this.#caughtUp.resolve();
+  }
+
+  #enqueue(work: () => Promise<void> | undefined | void): void {
     this.#queue.push(work);
     if (!this.#working) void this.#drain();
   }
@@ -163,16 +192,7 @@ export class EventFollower {
   async #drain(): Promise<void> {
     this.#working = true;
     for (let work = this.#queue.shift(); work !== undefined; work = this.#queue.shift()) {
-      const generation = this.#generation;
-      try {
-        await work();
-        this.#failures = 0;
-      } catch (error) {
-        this.#failures++;
-        this.#options.log.error("cannot apply an event", errorFields(error));
-        // If the event came from an earlier consumer, the current one delivers it again.
-        if (generation === this.#generation) void this.#restart("failure");
-      }
+      await work();
     }
     this.#working = false;
   }

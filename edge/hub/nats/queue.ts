@@ -5,7 +5,7 @@ import { headers, NoRespondersError, RequestError } from "@nats-io/nats-core";
 import { encodeJob, type Framed } from "@vqd/shared/codec.ts";
 import { encodeControl } from "@vqd/shared/control.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
-import { BEGINNING, MESSAGE_HEADERS, SCOPED, YIELDS } from "@vqd/shared/headers.ts";
+import { BATCHES, BEGINNING, MESSAGE_HEADERS, SCOPED, YIELDS } from "@vqd/shared/headers.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { modelKey } from "@vqd/shared/model.ts";
 import { controlSubject, jobSubject, type Priority, STREAMS, UNSCOPED } from "@vqd/shared/subjects.ts";
@@ -86,6 +86,7 @@ async function publishJob(
   carried.set(MESSAGE_HEADERS.requestId, requestId);
   carried.set(MESSAGE_HEADERS.subjects, SCOPED);
   carried.set(MESSAGE_HEADERS.control, YIELDS);
+  carried.set(MESSAGE_HEADERS.events, BATCHES);
   if (hasReceipts) carried.set(MESSAGE_HEADERS.receipts, BEGINNING);
   if (traceparent !== undefined) carried.set(MESSAGE_HEADERS.traceparent, traceparent);
   const subject = jobSubject(modelKey({ name: job.model, version: job.version }), priority);

@@ -117,7 +117,8 @@ export function toPrediction(row: Row): PredictionRow {
     status: text(row["status"]) as PredictionStatus,
     model: text(row["model"]),
     version: text(row["version"]),
-    inputJson: text(row["input"]),
+    // That of a deleted one is gone.
+    inputJson: text(row["input"] ?? "{}"),
     promptTokens: number(row["prompt_tokens"]),
     promptTruncated: number(row["prompt_truncated"]) === 1,
     images: number(row["images"]),

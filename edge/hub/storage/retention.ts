@@ -29,8 +29,5 @@ export async function expire(
     await deleteImages(files, row);
     store.remove(row.id);
   }
-  store.atomically(() => {
-    store.expireRecords(now - recordRetentionMs);
-    store.webhooks.expire();
-  });
+  store.atomically(() => store.expireRecords(now - recordRetentionMs));
 }

@@ -5,13 +5,15 @@ import { AbandonedPredictions } from "./abandoned.ts";
 import { Beginnings } from "./beginnings.ts";
 import { ContentionStore } from "./queue/contention-store.ts";
 import { JobStore } from "./queue/job-store.ts";
-import { EventStore } from "./event-store.ts";
+import { EventStore, expiringBytes, type NewEvent } from "./event-store.ts";
 import { Tombstones } from "./tombstones.ts";
 import { QueueStore } from "./queue/queue-store.ts";
-import { type NewRow, type PredictionRow, toPrediction } from "./prediction-row.ts";
+import { type NewRow, type PredictionRow, type Stage, toPrediction } from "./prediction-row.ts";
 import type { ListQuery } from "../../prediction/records.ts";
 import type { PredictionStatus } from "../../prediction/statuses.ts";
 import { byteLength } from "../../util/bytes.ts";
+import { PACKED } from "./steps/packed-row.ts";
+import type { Row } from "./columns.ts";
 import { pageClause } from "./page.ts";
 import { UploadStore } from "./upload-store.ts";
 import { WebhookStore } from "./webhook-store.ts";
@@ -27,10 +29,12 @@ interface RowChanges {
   step?: number;
   previews_seen?: number;
   numerics_id?: string;
+  stage?: Stage;
+  run_timeout_ms?: number;
+  yielded_at?: null;
   outputs?: string;
   error_code?: ErrorCode;
   error_message?: string;
-  logs?: string;
   predict_seconds?: number;
   started_at?: number;
   yields?: 0 | 1;
@@ -39,6 +43,10 @@ interface RowChanges {
   files_expired?: 1;
   file_bytes?: number;
 }
+
+/** More events than a prediction can have between two writes. */
+const UNSTORED_EVENTS = 4_096;
+const ROWS = "SELECT p.*, i.input FROM predictions p LEFT JOIN inputs i ON i.prediction_id = p.id";
 
 export class PredictionStore {
   readonly events: EventStore;
@@ -52,6 +60,11 @@ export class PredictionStore {
   readonly abandoned: AbandonedPredictions;
   readonly uploads: UploadStore;
   readonly beginnings: Beginnings;
+  /**
+   * Whether events that had taken effect when the last instance of the hub died may have yet to be read again: readers may have
+   * seen numbers that are not stored.
+   */
+  isBehind = false;
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
 
@@ -59,7 +72,7 @@ export class PredictionStore {
     this.events = new EventStore(storage);
     this.jobs = new JobStore(storage);
     this.queue = new QueueStore(storage, this.jobs);
-    this.contention = new ContentionStore(storage);
+    this.contention = new ContentionStore(storage, this.events);
     this.webhooks = new WebhookStore(storage);
     this.tombstones = new Tombstones(storage);
     this.abandoned = new AbandonedPredictions(storage);
@@ -74,23 +87,69 @@ export class PredictionStore {
     return this.#storage.transactionSync(work);
   }
 
-  insert(row: NewRow): void {
+  insert({ input, ...row }: NewRow): void {
     const columns = Object.keys(row);
     const places = columns.map(() => "?").join(", ");
     this.#sql.exec(
       `INSERT INTO predictions (${columns.join(", ")}) VALUES (${places})`,
       ...Object.values(row),
     );
+    this.#sql.exec("INSERT INTO inputs (prediction_id, input) VALUES (?, ?)", row.id, input);
   }
 
   get(id: string): PredictionRow | undefined {
-    const [row] = this.#sql.exec("SELECT * FROM predictions WHERE id = ?", id).toArray();
-    return row === undefined ? undefined : toPrediction(row);
+    return this.#rows(`${ROWS} WHERE p.id = ?`, id)[0];
+  }
+
+  /** The log of a prediction: that of one that has not ended follows from its steps so far. */
+  logsOf({ id, logs, completedAt }: Pick<PredictionRow, "id" | "logs" | "completedAt">): string {
+    return completedAt === null ? logs + this.events.logsOf(id) : logs;
+  }
+
+  /** Changes a prediction and appends events to its stream, as one row and one for each event. */
+  record(id: string, changes: RowChanges, ...events: readonly NewEvent[]): void {
+    this.events.flush(id);
+    const { assignments, values } = assigned(changes);
+    const { seq } = this.#sql
+      .exec<{ seq: number }>(
+        `UPDATE predictions SET ${assignments.join(", ")}${assignments.length > 0 ? "," : ""}
+           event_seq = event_seq + ?, step_bytes = step_bytes + ? WHERE id = ? RETURNING event_seq AS seq`,
+        ...values,
+        events.length,
+        expiringBytes(events),
+        id,
+      )
+      .one();
+    this.events.insert(id, events, seq);
+  }
+
+  /** The same of a prediction that ends: its log is kept from now on, and what its steps take up counts as its record's. */
+  recordEnd(id: string, changes: RowChanges, ...events: readonly NewEvent[]): void {
+    this.events.flush(id);
+    const { assignments, values } = assigned(changes);
+    const logs = this.events.logsOf(id);
+    const { seq } = this.#sql
+      .exec<{ seq: number }>(
+        `UPDATE predictions SET ${assignments.join(", ")}, event_seq = event_seq + ?, logs = logs || ?,
+           record_bytes = record_bytes + step_bytes + length(logs) + ? WHERE id = ? RETURNING event_seq AS seq`,
+        ...values,
+        events.length + (this.isBehind ? UNSTORED_EVENTS : 0),
+        logs,
+        logs.length,
+        id,
+      )
+      .one();
+    this.events.insert(id, events, seq);
+  }
+
+  /** A line of the log that does not follow from a step. */
+  appendLog(id: string, line: string): void {
+    this.#sql.exec("UPDATE predictions SET logs = logs || ? WHERE id = ?", line, id);
+    this.record(id, {}, ["logs", line]);
   }
 
   byIdempotencyKey(keyName: string, key: string): PredictionRow | undefined {
-    const query = "SELECT * FROM predictions WHERE key_name = ? AND idempotency_key = ?";
-    return this.#rows(query, keyName, key)[0];
+    return this.#rows(`${ROWS} WHERE p.key_name = ? AND p.idempotency_key = ?`, keyName, key)[0];
   }
 
   /**
@@ -103,15 +162,12 @@ export class PredictionStore {
     maxBytes: number,
   ): { rows: PredictionRow[]; bytes: number; hasMore: boolean } {
     const { clause, values } = pageClause(keyName, query);
-    const found = this.#sql.exec(
-      `SELECT * FROM predictions WHERE deleted_at IS NULL AND ${clause}`,
-      ...values,
-    );
+    const found = this.#sql.exec(`${ROWS} WHERE deleted_at IS NULL AND ${clause}`, ...values);
     const rows: PredictionRow[] = [];
     let bytes = 0;
     // Rows are read one by one: what does not fit stays in the database.
     for (const one of found) {
-      const row = toPrediction(one);
+      const row = this.#read(one);
       const size = byteLength(row.inputJson);
       if (rows.length > 0 && (rows.length === query.limit || bytes + size > maxBytes)) {
         return { rows, bytes, hasMore: true };
@@ -143,24 +199,13 @@ export class PredictionStore {
   }
 
   update(id: string, changes: RowChanges): void {
-    const columns = Object.keys(changes);
-    // Column names come from the RowChanges type, never from a caller.
-    const assignments = columns.map((column) => `${column} = ?`).join(", ");
-    const values = Object.values(changes) as SqlStorageValue[];
-    this.#sql.exec(`UPDATE predictions SET ${assignments} WHERE id = ?`, ...values, id);
-  }
-
-  /** Counts the steps, previews and log lines of a prediction that has just ended among what its record takes up. */
-  countSteps(id: string): void {
-    this.#sql.exec(
-      "UPDATE predictions SET record_bytes = record_bytes + step_bytes + length(logs) WHERE id = ?",
-      id,
-    );
+    const { assignments, values } = assigned(changes);
+    this.#sql.exec(`UPDATE predictions SET ${assignments.join(", ")} WHERE id = ?`, ...values, id);
   }
 
   remove(id: string): void {
     this.queue.forget(id);
-    this.#sql.exec("DELETE FROM events WHERE prediction_id = ?", id);
+    this.events.forget(id);
     this.#sql.exec("DELETE FROM predictions WHERE id = ?", id);
   }
 
@@ -170,7 +215,7 @@ export class PredictionStore {
   }
 
   live(): PredictionRow[] {
-    return this.#rows("SELECT * FROM predictions WHERE completed_at IS NULL");
+    return this.#rows(`${ROWS} WHERE completed_at IS NULL`);
   }
 
   liveCount(): number {
@@ -192,7 +237,7 @@ export class PredictionStore {
   }
 
   toRelease(): PredictionRow[] {
-    return this.#rows("SELECT * FROM predictions WHERE release = 1");
+    return this.#rows(`${ROWS} WHERE release = 1`);
   }
 
   /** Of predictions that have ended since, removes the jobs from the queue once more. */
@@ -211,7 +256,7 @@ export class PredictionStore {
       .exec<{ at: number | null }>(
         `SELECT min(min(coalesce(coalesce(yielded_at, started_at) + run_timeout_ms, queue_deadline_at), ifnull(cancel_at, 9e15),
                         ifnull(abandoned_until, 9e15))) AS at
-         FROM predictions INDEXED BY predictions_deadlines WHERE completed_at IS NULL`,
+         FROM predictions WHERE completed_at IS NULL`,
       )
       .one().at;
   }
@@ -219,7 +264,7 @@ export class PredictionStore {
   /** Deletes the steps, previews and logs of predictions that ended up to `before`. */
   expireSteps(before: number): void {
     this.#sql.exec(
-      `DELETE FROM events WHERE type IN ('step', 'preview', 'logs') AND prediction_id IN
+      `DELETE FROM events WHERE type IN ('step', '${PACKED}', 'preview', 'logs') AND prediction_id IN
          (SELECT id FROM predictions WHERE completed_at <= ? AND steps_expired = 0)`,
       before,
     );
@@ -231,18 +276,10 @@ export class PredictionStore {
   }
 
   withExpiredFiles(before: number, limit: number): PredictionRow[] {
-    return this.#rows(
-      "SELECT * FROM predictions WHERE completed_at <= ? AND files_expired = 0 LIMIT ?",
-      before,
-      limit,
-    );
+    return this.#rows(`${ROWS} WHERE completed_at <= ? AND files_expired = 0 LIMIT ?`, before, limit);
   }
 
   expireRecords(before: number): void {
-    this.#sql.exec(
-      "DELETE FROM events WHERE prediction_id IN (SELECT id FROM predictions WHERE completed_at <= ? AND files_expired = 1)",
-      before,
-    );
     this.#sql.exec("DELETE FROM predictions WHERE completed_at <= ? AND files_expired = 1", before);
   }
 
@@ -250,9 +287,9 @@ export class PredictionStore {
   oldestEnds(): { steps: number | null; files: number | null; record: number | null } {
     return this.#sql
       .exec<{ steps: number | null; files: number | null; record: number | null }>(
-        `SELECT (SELECT min(completed_at) FROM predictions WHERE steps_expired = 0) AS steps,
-                (SELECT min(completed_at) FROM predictions WHERE files_expired = 0) AS files,
-                (SELECT min(completed_at) FROM predictions) AS record`,
+        `SELECT (SELECT min(completed_at) FROM predictions WHERE steps_expired = 0 AND completed_at IS NOT NULL) AS steps,
+                (SELECT min(completed_at) FROM predictions WHERE files_expired = 0 AND completed_at IS NOT NULL) AS files,
+                (SELECT min(completed_at) FROM predictions WHERE completed_at IS NOT NULL) AS record`,
       )
       .one();
   }
@@ -274,6 +311,18 @@ export class PredictionStore {
     return this.#sql
       .exec(query, ...values)
       .toArray()
-      .map(toPrediction);
+      .map((row) => this.#read(row));
+  }
+
+  #read(row: Row): PredictionRow {
+    const prediction = toPrediction(row);
+    const progress = this.events.progressOf(prediction.id);
+    return progress === undefined ? prediction : Object.assign(prediction, progress);
   }
 }
+
+/** Column names come from the RowChanges type, never from a caller. */
+const assigned = (changes: RowChanges): { assignments: string[]; values: SqlStorageValue[] } => ({
+  assignments: Object.keys(changes).map((column) => `${column} = ?`),
+  values: Object.values(changes) as SqlStorageValue[],
+});

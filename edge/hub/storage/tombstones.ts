@@ -13,13 +13,13 @@ export class Tombstones {
   /** Empties an ended prediction: nobody finds it any more. Call within a transaction. */
   bury(id: string, now: number): void {
     this.#sql.exec(
-      `UPDATE predictions SET deleted_at = ?, input = '{}', logs = '', outputs = '[]', error_message = NULL, webhook = NULL,
+      `UPDATE predictions SET deleted_at = ?, logs = '', outputs = '[]', error_message = NULL, webhook = NULL,
          webhook_events = '[]', idempotency_key = NULL, request_hash = NULL, stream_capability = '',
          record_bytes = 0, step_bytes = 0, file_bytes = 0 WHERE id = ?`,
       now,
       id,
     );
-    for (const table of ["events", "parked_events", "deliveries"]) {
+    for (const table of ["inputs", "events", "parked_events", "deliveries"]) {
       this.#sql.exec(`DELETE FROM ${table} WHERE prediction_id = ?`, id);
     }
   }

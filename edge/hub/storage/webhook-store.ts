@@ -216,12 +216,6 @@ export class WebhookStore {
     this.#sql.exec("UPDATE predictions SET webhook_disabled = 0 WHERE id = ?", predictionId);
   }
 
-  /** Deletes deliveries whose predictions have been deleted. */
-  expire(): void {
-    this.#sql.exec("DELETE FROM deliveries WHERE prediction_id NOT IN (SELECT id FROM predictions)");
-    this.#sql.exec("DELETE FROM delivery_attempts WHERE delivery_id NOT IN (SELECT id FROM deliveries)");
-  }
-
   /** An owner's current secrets, newest first; created on first use. */
   secrets(keyName: string, now: number): string[] {
     const known = this.#secrets(keyName).filter(({ until }) => until === null || until > now);

@@ -174,7 +174,7 @@ export class WebhookSender {
   /** The prediction in its current state, with the same links that its creator got, and without the input: see withInput. */
   #bodyOf(row: PredictionRow): string {
     const { predictions, config } = this.#options;
-    const record = { ...row, queue: queuePlace(predictions, row) };
+    const record = { ...row, logs: predictions.logsOf(row), queue: queuePlace(predictions, row) };
     return JSON.stringify({
       ...viewPrediction(record, { origin: row.origin, retention: config }),
       input: null,

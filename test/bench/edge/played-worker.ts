@@ -14,7 +14,7 @@ import {
   modelSubject,
   STREAMS,
 } from "@vqd/shared/subjects.ts";
-import type { EventBody } from "../../../gpu-worker/jobs/publisher.ts";
+import type { EventBody } from "../../../gpu-worker/jobs/reporter.ts";
 import type { Stack } from "../../../infra/stack/stack.ts";
 import { request } from "../../integration/support/client.ts";
 import { CLIP_MERGES_SHA256 } from "./clip.ts";

@@ -1,7 +1,8 @@
 // What a job costs NATS and its hub, counted from what is sent, and how many workers that leaves room for.
 
-import { encodeEvent, encodeJob, encodeState } from "@vqd/shared/codec.ts";
+import { encodeJob } from "@vqd/shared/codec.ts";
 import type { PredictionEvent } from "@vqd/shared/events.ts";
+import { encodeBatch } from "@vqd/shared/steps/batch.ts";
 import { makeJob } from "../../support/job.ts";
 
 export interface JobSize {
@@ -25,29 +26,69 @@ export interface JobCost {
   /** Messages that the server takes and gives. */
   readonly inMessages: number;
   readonly outMessages: number;
-  /** Events that the hub makes take effect. */
+  /** Messages of events that the hub makes take effect. */
   readonly hubEvents: number;
-  /** SQLite rows that it writes for them. */
+  /** SQLite rows that it writes for them, deletions included. */
   readonly hubRows: number;
 }
 
 /** A delivery is extended three times in a lease. */
 const EXTENSIONS_PER_LEASE = 3;
-/** Rows of a step's event: cursor, prediction twice, event; of its line in the log: prediction twice, event. */
-const STEP_ROWS = 4;
-const LOG_ROWS = 3;
-/** Rows of start, of an image and of the end: cursor, prediction twice, event. */
-const OTHER_ROWS = 4;
-/** Rows of a create: the prediction and, later, the place of its job. */
-const CREATE_ROWS = 2;
+/** Between two messages of a job: `VQD_PUBLISH_INTERVAL_MS` by default. */
+const INTERVAL_SECONDS = 0.05;
+/** Between two writes of a hub. */
+const WRITE_SECONDS = 1;
+/** Rows of a create, the start, the end and the deletion of all, as `npm run bench -- cost` counts them for one image. */
+const FIXED_ROWS = 35;
+/** Rows of a write of steps and of its deletion: the steps, the prediction, the cursor. */
+const WRITE_ROWS = 4;
+/** Rows of a further image: the prediction, its owner's usage, the event and its deletion. */
+const IMAGE_ROWS = 4;
 
-/** A frame of each kind, as it is sent. */
-function frameBytes({ images, steps, tokens, textTokens, imageBytes }: JobSize) {
+/** Bytes of what is sent. */
+function frameBytes({ images, steps, tokens, textTokens, imageBytes }: JobSize, messages: number) {
   const base = { v: 1, attempt: 1, at: Date.now() } as const;
   const numericsId = "0".repeat(64);
-  const event = (body: object, attachment?: Uint8Array): number =>
-    encodeEvent({ ...base, ...body } as PredictionEvent, attachment).length;
-  const step = { type: "step", step: steps, total: steps, timestep: steps, masked: images * tokens, images };
+  const state = {
+    v: 1,
+    attempt: 1,
+    numericsId,
+    step: steps,
+    images,
+    starts: 0,
+    claims: 1,
+    owner: "00000000",
+  } as const;
+  const batch = (events: readonly [object, Uint8Array<ArrayBuffer>?][], held: Uint8Array): number =>
+    encodeBatch({
+      n: 0,
+      state,
+      tokens: held,
+      events: events.map(([body, attachment = new Uint8Array()]) => ({
+        value: { ...base, ...body } as PredictionEvent,
+        attachment,
+      })),
+    }).length;
+  const masked = new Uint16Array(tokens * images).fill(0xff_ff);
+  const statesOf = (from: number, to: number): [object, Uint8Array<ArrayBuffer>][] => {
+    const list: [object, Uint8Array<ArrayBuffer>][] = [];
+    for (let step = from; step <= to; step++) {
+      for (let at = step; at < masked.length; at += steps) masked[at] = at;
+      const body = { type: "step", step, total: steps, timestep: steps - step, masked: 0, images };
+      list.push([body, new Uint8Array(masked.slice().buffer)]);
+    }
+    return list;
+  };
+  let stepBytes = 0;
+  for (let sent = 0, done = 0; sent < messages; sent++) {
+    const to = Math.round((steps * (sent + 1)) / messages);
+    stepBytes += batch(statesOf(done + 1, to), new Uint8Array());
+    done = to;
+  }
+  const last = new Uint8Array(2 * tokens * images);
+  const started = { type: "started", worker: "gpu-worker-12345", numericsId, resumedFrom: 0, total: steps };
+  const output = { type: "output", index: 0, format: "png", width: 256, height: 256, seed: 2 ** 32 };
+  const succeeded = { type: "succeeded", predictSeconds: 1.234_567 };
   return {
     job: encodeJob(
       makeJob({
@@ -61,39 +102,25 @@ function frameBytes({ images, steps, tokens, textTokens, imageBytes }: JobSize) 
         seed: 2 ** 32,
       }),
     ).length,
-    started: event({ type: "started", worker: "gpu-worker-12345", numericsId, resumedFrom: 0, total: steps }),
-    step: event(step, new Uint8Array(2 * tokens * images)),
-    state: encodeState(
-      { v: 1, attempt: 1, numericsId, step: steps, images, starts: 0, claims: 1, owner: "00000000" },
-      new Uint16Array(tokens * images),
-    ).length,
-    output: event(
-      { type: "output", index: 0, format: "png", width: 256, height: 256, seed: 2 ** 32 },
-      new Uint8Array(imageBytes),
-    ),
-    succeeded: event({ type: "succeeded", predictSeconds: 1.234_567 }),
+    started: batch([[started]], new Uint8Array()),
+    steps: stepBytes,
+    output: batch([[output, new Uint8Array(imageBytes)]], last),
+    succeeded: batch([[succeeded]], new Uint8Array()),
   };
 }
 
 export function jobCost(size: JobSize): JobCost {
   const { images, steps, seconds, leaseSeconds } = size;
-  const bytes = frameBytes(size);
-  // Started, the steps, the images, the end.
-  const hubEvents = 1 + steps + images + 1;
-  // The claim, one for each step (a newer one overtakes an older one under load), and that which ends the attempt.
-  const states = steps + 2;
-  // The job and the events, and the states.
-  const stored = 1 + hubEvents + states;
-  const storedBytes =
-    bytes.job +
-    bytes.started +
-    steps * bytes.step +
-    states * bytes.state +
-    images * bytes.output +
-    bytes.succeeded;
+  // The first step, one in each interval, the last step.
+  const stepMessages = Math.min(steps, 2 + Math.floor(seconds / INTERVAL_SECONDS));
+  // Started, with the claim; the steps; the images, with the last of which the end is sent.
+  const hubEvents = 1 + stepMessages + images;
+  const bytes = frameBytes(size, stepMessages);
+  const stored = 1 + hubEvents;
+  const storedBytes = bytes.job + bytes.started + bytes.steps + images * bytes.output + bytes.succeeded;
   const extensions = Math.floor((seconds * EXTENSIONS_PER_LEASE) / leaseSeconds);
-  // A pull from the urgent queue and one from the normal one, the read of a stored state, the acknowledgement.
-  const requests = 4;
+  // A pull from the urgent queue and one from the normal one, the reads of a state and of a batch, the acknowledgement.
+  const requests = 5;
   return {
     stored,
     storedBytes,
@@ -101,8 +128,7 @@ export function jobCost(size: JobSize): JobCost {
     // Each of those is answered; events go on to the hub.
     outMessages: stored + requests + hubEvents,
     hubEvents,
-    // Progress is logged once for each per cent.
-    hubRows: CREATE_ROWS + steps * STEP_ROWS + Math.min(steps, 100) * LOG_ROWS + (2 + images) * OTHER_ROWS,
+    hubRows: FIXED_ROWS + WRITE_ROWS * Math.floor(seconds / WRITE_SECONDS) + IMAGE_ROWS * (images - 1),
   };
 }
 
@@ -110,7 +136,7 @@ export interface Limits {
   /** Messages a second that JetStream stores, of the size of a step's. */
   readonly storedPerSecond: number;
   readonly storedBytesPerSecond: number;
-  /** Events a second that one hub makes take effect. */
+  /** Messages of events a second that one hub makes take effect. */
   readonly hubEventsPerSecond: number;
 }
 

@@ -16,6 +16,7 @@ import { type Stack, startStack } from "../../../infra/stack/stack.ts";
 import { request } from "../../integration/support/client.ts";
 import { TINY_MODEL } from "../../integration/support/stack.ts";
 import { BENCH_KEY, MODEL, PlayedWorker } from "../edge/played-worker.ts";
+import { framesOf } from "../edge/reporting.ts";
 import { onInterrupt } from "../interrupt.ts";
 import { CALLERS } from "../load/callers.ts";
 import { runJob } from "../load/client.ts";
@@ -136,13 +137,13 @@ async function measureNats({ js }: PlayedWorker) {
   };
 }
 
-const HUB_PREDICTIONS = 6;
-const HUB_STEPS = 1_000;
+const HUB_PREDICTIONS = 60;
+const HUB_STEPS = 100;
 const CREATES = 400;
 const CREATES_AT_ONCE = 16;
 const END_POLL_MS = 20;
 
-/** Events as fast as JetStream takes them, until the hub has ended the last prediction. */
+/** What workers with steps of 1 ms send, as fast as JetStream takes it, until the hub has ended the last prediction. */
 async function measureHub(stack: Stack, worker: PlayedWorker) {
   const create = async (): Promise<string> => {
     const input = { prompt: "a", num_inference_steps: HUB_STEPS };
@@ -150,38 +151,28 @@ async function measureHub(stack: Stack, worker: PlayedWorker) {
     if (answer.status !== 201) throw new Error(`create answered ${answer.status}: ${await answer.text()}`);
     return ((await answer.json()) as { id: string }).id;
   };
-  const ids: string[] = [];
-  const jobs: Job[] = [];
+  const send = ({ id, shard }: Job, frame: Uint8Array): Promise<unknown> =>
+    worker.js.publish(eventSubject(shard, BENCH_KEY, id), frame);
+  const jobs: { job: Job; frames: Uint8Array[] }[] = [];
   for (let i = 0; i < HUB_PREDICTIONS; i++) {
     const id = await create();
-    ids.push(id);
     // An earlier round may have left some.
-    for (let job = await worker.nextJob(); ; job = await worker.nextJob()) {
-      if (job.id === id) jobs.push(job);
-      if (job.id === id) break;
-      await worker.say(job, { type: "canceled" });
-    }
+    let job = await worker.nextJob();
+    for (; job.id !== id; job = await worker.nextJob()) await worker.say(job, { type: "canceled" });
+    const [started = new Uint8Array(), ...frames] = framesOf(job);
+    // Of those that wait, few are in the queue.
+    await send(job, started);
+    jobs.push({ job, frames });
   }
-  const tokens = new Uint8Array(MODEL.latentHeight * MODEL.latentWidth * 2);
   const startedAt = performance.now();
-  await inFlight(HUB_PREDICTIONS, HUB_PREDICTIONS, async (index) => {
-    const job = jobs[index];
-    if (job === undefined) return;
-    const started = { type: "started", worker: "bench", numericsId: "n", resumedFrom: 0 } as const;
-    await worker.say(job, { ...started, total: HUB_STEPS });
-    const sent: Promise<void>[] = [];
-    for (let step = 1; step <= HUB_STEPS; step++) {
-      const body = { step, total: HUB_STEPS, timestep: HUB_STEPS - step, masked: 0, images: 1 } as const;
-      sent.push(worker.say(job, { type: "step", ...body }, tokens));
-      if (sent.length === PUBLISH_AT_ONCE / 4) await Promise.all(sent.splice(0));
-    }
-    await Promise.all(sent);
-    await worker.say(job, { type: "canceled" });
+  await inFlight(HUB_PREDICTIONS, PUBLISH_AT_ONCE / 8, async (index) => {
+    const one = jobs[index];
+    for (const frame of one?.frames ?? []) if (one !== undefined) await send(one.job, frame);
   });
-  for (const id of ids) {
+  for (const { job } of jobs) {
     for (;;) {
-      const answer = await request(stack, `/v1/predictions/${id}`);
-      if (((await answer.json()) as { status: string }).status === "canceled") break;
+      const answer = await request(stack, `/v1/predictions/${job.id}`);
+      if (((await answer.json()) as { status: string }).status === "succeeded") break;
       await delay(END_POLL_MS);
     }
   }
@@ -194,7 +185,7 @@ async function measureHub(stack: Stack, worker: PlayedWorker) {
   discarding.abort();
   await discarded;
   return {
-    events_per_second: Math.round((HUB_PREDICTIONS * (HUB_STEPS + 2)) / seconds),
+    events_per_second: Math.round(jobs.reduce((sum, { frames }) => sum + frames.length, 0) / seconds),
     creates_per_second: Math.round(CREATES / createSeconds),
   };
 }

@@ -2,14 +2,16 @@
 
 import { join } from "node:path";
 import { jetstream } from "@nats-io/jetstream";
-import { createInbox, connect, type NatsConnection } from "nats";
-import { decodeEvent, encodeJob, type Framed } from "@vqd/shared/codec.ts";
+import { createInbox, connect, headers, type NatsConnection } from "nats";
+import { encodeJob, type Framed } from "@vqd/shared/codec.ts";
+import { BATCHES, MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
+import { decodeEvents } from "@vqd/shared/steps/batch.ts";
 import { isTerminalEvent, type PredictionEvent } from "@vqd/shared/events.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import { createLogger, type Logger } from "@vqd/shared/log.ts";
-import { INBOX_PREFIX, jobSubject, STREAMS } from "@vqd/shared/subjects.ts";
+import { eventSubject, INBOX_PREFIX, jobSubject, stateSubject, STREAMS } from "@vqd/shared/subjects.ts";
 import { expect } from "vitest";
-import type { Broker } from "../../../gpu-worker/nats/broker.ts";
+import type { Broker, StoredState } from "../../../gpu-worker/nats/broker.ts";
 import { JobConsumer } from "../../../gpu-worker/jobs/consumer.ts";
 import { JobRunner } from "../../../gpu-worker/jobs/runner.ts";
 import { WorkerMetrics } from "../../../gpu-worker/telemetry/metrics.ts";
@@ -42,7 +44,7 @@ export class TestEdge {
       callback: (error, { subject, data }) => {
         if (error !== null) throw error;
         const id = subject.split(".").at(-1) ?? "";
-        edge.#framed.set(id, [...edge.framedOf(id), decodeEvent(data)]);
+        edge.#framed.set(id, [...edge.framedOf(id), ...decodeEvents(data)]);
       },
     });
     const config = { deliver_subject: inbox, ack_policy: "none", deliver_policy: "all" };
@@ -71,8 +73,12 @@ export class TestEdge {
     return this.#framed.get(id) ?? [];
   }
 
-  async send(job: Job, key: string, source?: Uint8Array): Promise<void> {
-    await jetstream(this.nc, { checkAPI: false }).publish(jobSubject(key, "normal"), encodeJob(job, source));
+  /** As a hub that reads batches, unless `batches` is false. */
+  async send(job: Job, key: string, source?: Uint8Array, batches = true): Promise<void> {
+    const carried = headers();
+    if (batches) carried.set(MESSAGE_HEADERS.events, BATCHES);
+    const js = jetstream(this.nc, { checkAPI: false });
+    await js.publish(jobSubject(key, "normal"), encodeJob(job, source), { headers: carried });
   }
 
   /** Resolves when the prediction has an event of this type, with the types of all that it has. */
@@ -104,6 +110,18 @@ export function jobOf({ manifest }: HostedModel, changes: Partial<Job> = {}): Jo
 
 const silent = createLogger(() => {}, "error");
 
+/** The state of a job, wherever it is. */
+export async function lastStateOf(
+  broker: Broker,
+  { id, shard }: Job,
+  key: string,
+): Promise<StoredState | undefined> {
+  return (
+    (await broker.lastState([stateSubject(key, id)])) ??
+    (await broker.lastBatch(eventSubject(shard, key, id)))
+  );
+}
+
 /** The model of the fixtures; `watch` sees each call into the runtime. */
 export function openTinyModel(watch = new StallWatch(LEASE_MS)): Promise<ModelHost> {
   return ModelHost.open({
@@ -130,6 +148,7 @@ export function makeConsumer(broker: Broker, models: ModelHost, log: Logger = si
     models,
     runner: new JobRunner({ broker, models, workerName: "test", log }),
     maxAttempts: MAX_ATTEMPTS,
+    publishIntervalMs: 50,
     stateEvery: 1,
     maxSlots: 1,
     metrics: new WorkerMetrics(),

@@ -54,11 +54,14 @@ export async function startTestNats({ models = [TINY_KEY] }: { models?: string[]
 }
 
 /** A worker's connection, as its user. */
-export function connectWorker({ url, passwords }: TestNats): Promise<Broker> {
+export async function connectWorker({ url, passwords }: TestNats): Promise<Broker> {
   const { nats } = readConfig({
     VQD_NATS_URL: url,
     VQD_NATS_USER: "worker",
     VQD_NATS_PASSWORD: passwords.worker,
   });
-  return Broker.connect({ nats, name: "test", log: createLogger(() => {}, "error"), onRefused: () => {} });
+  const log = createLogger(() => {}, "error");
+  const broker = await Broker.connect({ nats, name: "test", log, onRefused: () => {} });
+  await broker.tryEvents(TINY_KEY);
+  return broker;
 }

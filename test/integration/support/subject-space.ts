@@ -43,6 +43,8 @@ export function subjectSpace(own: string): { publish: string[]; subscribe: strin
   ];
   const stored = [
     ...keys.flatMap((key) => [stateSubject(key, ID), stateSubject(key, "*"), modelSubject(key)]),
+    ...keys.map((key) => eventSubject(0, key, ID)),
+    "vqd.events.>",
     "vqd.state.*.*",
     "vqd.state.>",
     "vqd.state.*",
@@ -155,6 +157,7 @@ export function neededSubjects(own: string) {
       new RegExp(String.raw`^${vqdApi}\.CONSUMER\.(INFO|MSG\.NEXT)\.VQD_JOBS\.${queue}$`),
       new RegExp(String.raw`^\$JS\.ACK\.(d\.a\.)?VQD_JOBS\.${queue}\.`),
       new RegExp(String.raw`^${vqdApi}\.DIRECT\.GET\.VQD_STATE\.vqd\.state\.${key}\.(0+|\*)$`),
+      new RegExp(String.raw`^${vqdApi}\.DIRECT\.GET\.VQD_EVENTS\.vqd\.events\.0\.${key}\.0+$`),
     ],
     subscribe: [/^_INBOX_worker\./, new RegExp(String.raw`^vqd\.control\.${key}\.(0+|\*)$`), SERVICE],
   };

@@ -1,5 +1,6 @@
 // Who competes for the workers of a model, as SQLite knows it: what runs, what waits, and whose it is.
 
+import type { EventStore } from "../event-store.ts";
 import { STAGE } from "../prediction-row.ts";
 
 interface Competitor {
@@ -33,11 +34,17 @@ const WAITING = `SELECT id, key_name AS owner, rank, images * (total_steps - ste
 /** Not yet while its files are being stored; and a hub of an earlier release stored the jobs that it held only. */
 const IS_STORED = "EXISTS (SELECT 1 FROM jobs WHERE prediction_id = id)";
 
+type RunningRow = Record<"images" | "step" | "resumed_from" | "total_steps" | "yields", number> &
+  Pick<RunningJob, "id" | "owner" | "rank" | "attempt">;
+
 export class ContentionStore {
   readonly #sql: SqlStorage;
+  /** Knows of steps that have yet to be written. */
+  readonly #events: Pick<EventStore, "progressOf">;
 
-  constructor(storage: DurableObjectStorage) {
+  constructor(storage: DurableObjectStorage, events: Pick<EventStore, "progressOf">) {
     this.#sql = storage.sql;
+    this.#events = events;
   }
 
   /** Versions for which something waits. */
@@ -54,16 +61,27 @@ export class ContentionStore {
   /** All that take up a slot. Those that have made all their steps do not. */
   running(version: string): RunningJob[] {
     return this.#sql
-      .exec<Omit<RunningJob, "yields"> & { yields: number } & Record<string, SqlStorageValue>>(
-        `SELECT id, key_name AS owner, rank, attempt, images * (step - resumed_from) AS served,
-           images * (total_steps - step) AS remaining,
+      .exec<RunningRow>(
+        `SELECT id, key_name AS owner, rank, attempt, images, step, resumed_from, total_steps,
            yields AND ${IS_STORED} AS yields
          FROM predictions
          WHERE completed_at IS NULL AND stage = ${STAGE.running} AND version = ? AND step < total_steps`,
         version,
       )
       .toArray()
-      .map(({ yields, ...row }) => Object.assign(row, { yields: yields === 1 }));
+      .map(({ id, owner, rank, attempt, images, resumed_from: from, total_steps: total, ...row }) => {
+        const step = this.#events.progressOf(id)?.step ?? row.step;
+        const served = images * (step - from);
+        return {
+          id,
+          owner,
+          rank,
+          attempt,
+          served,
+          remaining: images * (total - step),
+          yields: row.yields === 1,
+        };
+      });
   }
 
   /** What each owner has waiting longest, in the order of service. */

@@ -30,6 +30,19 @@ const CLOCK = `coalesce((SELECT max(turn) FROM predictions WHERE completed_at IS
 /** Number of recently ended predictions that the pace is computed from. */
 const PACE_SAMPLE = 100;
 
+/**
+ * What changes when a worker has started a job. One that was recalled at that moment stays held: it is stopped, or its next attempt
+ * replaces this one. The time that it has waited for others does not count towards its limit.
+ */
+export function startOf(
+  { stage, runTimeoutMs, yieldedAt }: Pick<PredictionRow, "stage" | "runTimeoutMs" | "yieldedAt">,
+  now: number,
+) {
+  if (stage !== STAGE.queued) return {};
+  const waited = yieldedAt === null ? 0 : now - yieldedAt;
+  return { stage: STAGE.running, run_timeout_ms: runTimeoutMs + waited, yielded_at: null };
+}
+
 export class QueueStore {
   readonly #sql: SqlStorage;
   readonly #jobs: JobStore;
@@ -189,20 +202,6 @@ export class QueueStore {
   recall(id: string): void {
     this.notDispatched(id);
     this.#jobs.nextRound(id);
-  }
-
-  /**
-   * A worker has started the job. One that was recalled at that moment stays held: it is stopped, or its next attempt replaces
-   * this one. The time that it has waited for others does not count towards its limit.
-   */
-  start(id: string, now: number): void {
-    this.#sql.exec(
-      `UPDATE predictions SET stage = ${STAGE.running},
-         run_timeout_ms = run_timeout_ms + coalesce(? - yielded_at, 0), yielded_at = NULL
-       WHERE id = ? AND stage = ${STAGE.queued}`,
-      now,
-      id,
-    );
   }
 
   /**

@@ -1,6 +1,6 @@
 // The hub's SQLite schema, as a list of migrations that each run once.
 
-const MIGRATIONS: readonly string[] = [
+export const MIGRATIONS: readonly string[] = [
   `
   CREATE TABLE predictions (
     id TEXT PRIMARY KEY,
@@ -292,14 +292,54 @@ const MIGRATIONS: readonly string[] = [
   CREATE TRIGGER beginnings_removed AFTER DELETE ON predictions
     BEGIN DELETE FROM beginnings WHERE prediction_id = OLD.id; END;
   `,
+  `
+  -- The input has a row of its own: it is as long as its prompt, and would be rewritten with each change of its prediction.
+  CREATE TABLE inputs (prediction_id TEXT PRIMARY KEY, input TEXT NOT NULL) WITHOUT ROWID;
+  INSERT INTO inputs SELECT id, input FROM predictions WHERE deleted_at IS NULL;
+  ALTER TABLE predictions DROP COLUMN input;
+  -- A row written is billed, and each entry of an index is one: none holds what a running prediction changes, or is there before
+  -- it is of use.
+  DROP INDEX predictions_with_steps;
+  CREATE INDEX predictions_with_steps ON predictions (completed_at)
+    WHERE steps_expired = 0 AND completed_at IS NOT NULL;
+  DROP INDEX predictions_with_files;
+  CREATE INDEX predictions_with_files ON predictions (completed_at)
+    WHERE files_expired = 0 AND completed_at IS NOT NULL;
+  DROP INDEX predictions_completed;
+  CREATE INDEX predictions_completed
+    ON predictions (completed_at, version, status, predict_seconds, images, total_steps) WHERE completed_at IS NOT NULL;
+  DROP INDEX predictions_live;
+  CREATE INDEX predictions_live ON predictions (stage, version, rank, turn, key_name, completed_at)
+    WHERE completed_at IS NULL;
+  DROP INDEX predictions_live_of;
+  CREATE INDEX predictions_live_of ON predictions (key_name) WHERE completed_at IS NULL;
+  DROP INDEX predictions_deadlines;
+  CREATE TABLE jobs_of_live (
+    prediction_id TEXT PRIMARY KEY,
+    job BLOB NOT NULL,
+    request_id TEXT NOT NULL,
+    traceparent TEXT,
+    round INTEGER NOT NULL DEFAULT 0
+  ) WITHOUT ROWID;
+  INSERT INTO jobs_of_live SELECT prediction_id, job, request_id, traceparent, round FROM jobs;
+  DROP TABLE jobs;
+  ALTER TABLE jobs_of_live RENAME TO jobs;
+  -- What belongs to a prediction goes with it.
+  CREATE TRIGGER parts_removed AFTER DELETE ON predictions BEGIN
+    DELETE FROM inputs WHERE prediction_id = OLD.id;
+    DELETE FROM events WHERE prediction_id = OLD.id;
+    DELETE FROM delivery_attempts WHERE delivery_id IN (SELECT id FROM deliveries WHERE prediction_id = OLD.id);
+    DELETE FROM deliveries WHERE prediction_id = OLD.id;
+  END;
+  `,
 ];
 
-/** Migrates the database to the newest schema. */
-export function migrate(storage: DurableObjectStorage): void {
+/** Migrates the database to the newest schema, or to that of an earlier release. */
+export function migrate(storage: DurableObjectStorage, migrations = MIGRATIONS): void {
   const { sql } = storage;
   sql.exec("CREATE TABLE IF NOT EXISTS migrations (id INTEGER PRIMARY KEY)");
   const done = Number(sql.exec("SELECT count(*) AS n FROM migrations").one()["n"]);
-  for (const [id, statements] of MIGRATIONS.entries()) {
+  for (const [id, statements] of migrations.entries()) {
     if (id < done) continue;
     storage.transactionSync(() => {
       sql.exec(statements);
