@@ -11,6 +11,7 @@ import { encode } from "./cli/commands/encode.ts";
 import { generate } from "./cli/commands/generate.ts";
 import { golden } from "./cli/commands/golden.ts";
 import { inspect } from "./cli/commands/inspect.ts";
+import { models } from "./cli/commands/models.ts";
 import { parity } from "./cli/commands/parity.ts";
 import { pull } from "./cli/commands/pull.ts";
 import { streams } from "./cli/commands/streams.ts";
@@ -30,6 +31,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   parity,
   golden,
   streams,
+  models,
   worker,
   workers,
   doctor,

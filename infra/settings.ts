@@ -16,6 +16,7 @@ import { build } from "../gpu-worker/cli/commands/build.ts";
 import { inspect } from "../gpu-worker/cli/commands/inspect.ts";
 import { parity } from "../gpu-worker/cli/commands/parity.ts";
 import { pull } from "../gpu-worker/cli/commands/pull.ts";
+import { models } from "../gpu-worker/cli/commands/models.ts";
 import { streams } from "../gpu-worker/cli/commands/streams.ts";
 import { verify } from "../gpu-worker/cli/commands/verify.ts";
 import { workers } from "../gpu-worker/cli/commands/workers.ts";
@@ -60,6 +61,7 @@ const CLI: readonly Command[] = [
   parity,
   golden,
   streams,
+  models,
   workers,
   doctor,
 ];

@@ -5,6 +5,7 @@ import { VqdError } from "./errors.ts";
 import { type JobState, jobStateSchema, type PredictionEvent, predictionEventSchema } from "./events.ts";
 import { type Job, jobSchema } from "./job.ts";
 import { type ModelManifest, modelManifestSchema } from "./model.ts";
+import { type ModelRoute, modelRouteSchema } from "./routing/route.ts";
 import { outOfBounds } from "./out-of-bounds.ts";
 import { sourceBytes } from "./editing/source.ts";
 
@@ -102,6 +103,10 @@ export const encodeManifest = (manifest: ModelManifest, tokenizer?: Uint8Array):
   encodeFrame(manifest, tokenizer ?? NO_ATTACHMENT);
 export const decodeManifest = (frame: Uint8Array): Framed<ModelManifest> =>
   decodeFrame(modelManifestSchema, "model manifest", frame);
+
+export const encodeRoute = (route: ModelRoute): Uint8Array<ArrayBuffer> => encodeFrame(route);
+export const decodeRoute = (frame: Uint8Array): ModelRoute =>
+  decodeFrame(modelRouteSchema, "model route", frame).value;
 
 export const encodeEvent = (event: PredictionEvent, attachment?: Uint8Array): Uint8Array<ArrayBuffer> =>
   encodeFrame(event, attachment ?? NO_ATTACHMENT);

@@ -11,6 +11,8 @@ export const STREAMS = {
   state: "VQD_STATE",
   /** Latest manifest of each model. */
   models: "VQD_MODELS",
+  /** Latest route of each model name: which of its versions serve it. */
+  routes: "VQD_ROUTES",
 } as const;
 
 /** Subjects that the streams capture, including those of 0.1.0, which name no model (`UNSCOPED`). */
@@ -20,6 +22,7 @@ export const STREAM_SUBJECTS = {
   events: ["vqd.events.*.>"],
   state: ["vqd.state.*.*", "vqd.state.*"],
   models: ["vqd.models.*"],
+  routes: ["vqd.routes.*"],
 } as const;
 
 /** JetStream's API is at `$JS.vqd.API` in the accounts of workers and monitors, which import it (infra/nats/accounts.ts). */
@@ -65,6 +68,12 @@ export const modelSubject = (modelKey: string): string => `vqd.models.${modelKey
 export const MODELS_FILTER = modelSubject("*");
 /** The model key in a subject of `modelSubject`. */
 export const modelKeyOf = (subject: string): string => subject.slice(subject.lastIndexOf(".") + 1);
+/** `name` is `owner/name`, in which a double dash is not allowed (model.ts). */
+export const routeSubject = (name: string): string => `vqd.routes.${name.replace("/", "--")}`;
+export const ROUTES_FILTER = "vqd.routes.*";
+/** The model name in a subject of `routeSubject`. */
+export const nameOfRoute = (subject: string): string =>
+  subject.slice(subject.lastIndexOf(".") + 1).replace("--", "/");
 /** Core subject on which the worker that holds a job listens for its cancellation. */
 export const controlSubject = (modelKey: string, predictionId: string): string =>
   `vqd.control.${modelKey}.${predictionId}`;

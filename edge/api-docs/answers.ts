@@ -205,6 +205,13 @@ export const versionSchema = z
     created_at: time.describe("When a worker last announced it."),
     cog_version: z.literal("").describe("Empty: models are not packaged with Cog."),
     openapi_schema: z.record(z.string(), z.unknown()).describe("Schemas of input and output."),
+    share: z
+      .number()
+      .min(0)
+      .max(1)
+      .describe(
+        "The part of the requests for the model's name that this version gets: its operator decides.",
+      ),
   })
   .openapi("Version");
 
@@ -221,7 +228,7 @@ export const modelSchema = z
     visibility: z.literal("public"),
     is_official: z.literal(false).describe("A field of Replicate's without a meaning here."),
     run_count: z.literal(0).describe("Not counted; clients of Replicate require it."),
-    latest_version: versionSchema,
+    latest_version: versionSchema.describe("The version that serves the name, or most of its requests."),
     card: z
       .strictObject({
         examples: z.array(z.string()).describe("Prompts that it is good at."),

@@ -14,7 +14,7 @@ export const modelOperations: readonly Operation[] = [
     operationId: "listModels",
     summary: "List the models",
     description:
-      "The newest version of each model that workers have announced.\n\n" +
+      "Of each model that workers have announced the version that serves its name, or most of its requests.\n\n" +
       "With the method QUERY, which OpenAPI 3.1 cannot describe, and text as the body, the answer has the models in whose name, " +
       "description and card all of its words occur: Replicate's `models.search`.",
     tags,

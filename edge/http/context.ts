@@ -34,6 +34,8 @@ export interface AppEnv {
     keyName: string;
     /** The key's scopes and limits; set together with `keyName`. */
     apiKey: ApiKey;
+    /** Of the prediction that the request makes, if it does; see submission.ts. */
+    newId: string | undefined;
     /** Lets other requests of the owner go on; to be called before this one waits for long. */
     leaveTurn: () => void;
   };

@@ -24,7 +24,12 @@ function overdueError(row: PredictionRow, now: number): Ending["error"] {
   if (row.startedAt === null) {
     if (now < row.queueDeadlineAt) return undefined;
     const seconds = Math.round((row.queueDeadlineAt - row.createdAt) / 1_000);
-    return { code: "no_worker", message: `no worker picked the prediction up within ${seconds} s` };
+    const what = `version ${row.version.slice(0, 12)} of ${row.model}`;
+    const how = "vqd models promote lets another version serve the model";
+    return {
+      code: "no_worker",
+      message: `no worker of ${what} picked the prediction up within ${seconds} s; ${how}`,
+    };
   }
   // The time for which others were given its slot does not count, but has the same limit.
   if (now < (row.yieldedAt ?? row.startedAt) + row.runTimeoutMs) return undefined;

@@ -3,11 +3,11 @@
 import { DurableObject } from "cloudflare:workers";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { errorFields } from "@vqd/shared/log.ts";
-import type { AnnouncedModel } from "../tokenizer/announced.ts";
 import type { FilePage, FileRecord, NewFile } from "../prediction/file-records.ts";
 import { asResult } from "./rpc-result.ts";
 import { endOverdue } from "./deadlines.ts";
 import type { StreamMessage } from "./nats/follow.ts";
+import type { ModelCatalog } from "./nats/manifests.ts";
 import { endPrediction } from "./ingest.ts";
 import { listPredictions } from "./storage/list.ts";
 import { getOwned, mustGet } from "./admission/lookup.ts";
@@ -261,8 +261,8 @@ export class Hub extends DurableObject<HubEnv> {
     return this.#read(keyName, () => this.#parts.uploads.delete(id, keyName));
   }
 
-  /** The models that workers have announced; the last known ones while NATS is down. */
-  models(): Promise<AnnouncedModel[]> {
+  /** The models that workers have announced, and their routes; the last known ones while NATS is down. */
+  models(): Promise<ModelCatalog> {
     return this.#parts.models.current(() => this.#parts.connection.open());
   }
 

@@ -15,6 +15,7 @@ import { Dispatcher } from "./nats/dispatcher.ts";
 import { Preemptor } from "./nats/preemptor.ts";
 import { HubMetrics } from "./metrics.ts";
 import { ModelRegistry } from "./nats/manifests.ts";
+import { RouteTable } from "./nats/routes.ts";
 import { hubName, shardOf } from "./name.ts";
 import { ReaderSlots } from "./sse/reader-slots.ts";
 import { Readers } from "./sse/readers.ts";
@@ -71,7 +72,8 @@ export class HubParts {
     const cursor = new StreamCursor(store);
     const shard = shardOf(ctx, store);
     const log = consoleLogger(config.logLevel).with({ part: "hub", shard });
-    const models = new ModelRegistry(storage, this.metrics, log);
+    const routes = new RouteTable(storage, log);
+    const models = new ModelRegistry(storage, routes, this.metrics, log);
     this.config = config;
     this.reads = new OwnerRate(config.readsPerMinute, "reads");
     this.redeliveries = new OwnerRate(config.redeliveriesPerMinute, "redeliveries");

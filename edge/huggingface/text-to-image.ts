@@ -6,7 +6,7 @@ import type { ImageFormat } from "@vqd/shared/job.ts";
 import { MAX_PROMPT_CHARS } from "@vqd/shared/limits.ts";
 import { fileKey } from "../hub/storage/files.ts";
 import { readJsonWithFiles } from "../http/body/body.ts";
-import { submissionOf } from "../http/submission.ts";
+import { choiceKeyOf, submissionOf } from "../http/submission.ts";
 import type { AppContext } from "../http/context.ts";
 import { departure, endOf } from "../http/departure.ts";
 import { idempotencyOf } from "../http/idempotency.ts";
@@ -16,7 +16,7 @@ import { invalidInput, validate } from "../http/body/validation.ts";
 import { beginningOf } from "../http/inputs.ts";
 import type { Beginning } from "../service/inputs/beginning.ts";
 import { type FieldPath, refuser } from "../service/complete-input.ts";
-import { listModels, resolveModel } from "../service/models.ts";
+import { listModels, resolveModel, retirementOf } from "../service/models.ts";
 import { checkImages, failureOf } from "../service/outcome.ts";
 import type { PredictionInput } from "../service/schemas.ts";
 import { submitPrediction } from "../service/submit.ts";
@@ -48,10 +48,12 @@ async function modelOf(c: AppContext, waits: boolean): Promise<AnnouncedModel> {
   const until = Date.now() + (waits ? MODEL_WAIT_MS : SHORT_WAIT_MS);
   for (;;) {
     const models = await listModels(c.get("hubs"), c.get("keyName"));
-    if (models.length > 0 || Date.now() >= until || c.req.raw.signal.aborted) {
-      const model = resolveModel(models, reference, c.get("config"));
+    if (models.versions.length > 0 || Date.now() >= until || c.req.raw.signal.aborted) {
+      const model = resolveModel(models, reference, c.get("config"), { key: choiceKeyOf(c) });
       if (model !== undefined) return model;
-      throw new VqdError("not_found", `the model ${reference} does not exist; see GET /v1/models`);
+      const retired = retirementOf(models, reference, c.get("config"));
+      const what = retired ?? "does not exist; see GET /v1/models";
+      throw new VqdError("not_found", `the model ${reference ?? c.get("config").defaultModel} ${what}`);
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }

@@ -3,7 +3,7 @@
 import { VqdError } from "@vqd/shared/errors.ts";
 import { readJson } from "../http/body/body.ts";
 import { inTurn } from "../fairness/fair-share.ts";
-import { submissionOf } from "../http/submission.ts";
+import { choiceKeyOf, submissionOf } from "../http/submission.ts";
 import type { AppContext } from "../http/context.ts";
 import type { PredictionRecord } from "../prediction/records.ts";
 import type { JsonSeed } from "@vqd/shared/sampling/seed.ts";
@@ -13,7 +13,7 @@ import { refuser } from "../service/complete-input.ts";
 import type { AttachedFiles } from "../service/inputs/beginning.ts";
 import type { PredictionInput } from "../service/schemas.ts";
 import type { AnnouncedModel } from "../tokenizer/announced.ts";
-import { listModels, resolveModel } from "../service/models.ts";
+import { listModels, resolveModel, retirementOf } from "../service/models.ts";
 import { commonFields, type ImageJob, imageContent, usage } from "./answer.ts";
 import { openaiField, toPredictionInput } from "./request.ts";
 import { generateImagesSchema, ignoredOf, type ImageRequest, wantsUrls } from "./schema.ts";
@@ -29,14 +29,14 @@ import { departure, endOf } from "../http/departure.ts";
 /** The model that a request names, or the default. Throws a VqdError: not_found, or no_worker. */
 export async function modelOf(c: AppContext, name: string | null | undefined): Promise<AnnouncedModel> {
   const models = await listModels(c.get("hubs"), c.get("keyName"));
-  const model = resolveModel(models, name ?? undefined, c.get("config"));
+  const config = c.get("config");
+  const model = resolveModel(models, name ?? undefined, config, { key: choiceKeyOf(c) });
   if (model !== undefined) return model;
+  const retired = retirementOf(models, name ?? undefined, config);
   throw new VqdError(
     "not_found",
-    `the model ${name ?? c.get("config").defaultModel} does not exist; see GET /v1/models`,
-    {
-      errors: [{ path: "model", message: "is not the name of an available model" }],
-    },
+    `the model ${name ?? config.defaultModel} ${retired ?? "does not exist; see GET /v1/models"}`,
+    { errors: [{ path: "model", message: retired ?? "is not the name of an available model" }] },
   );
 }
 

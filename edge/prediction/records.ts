@@ -2,6 +2,7 @@
 
 import type { MaskChannel } from "@vqd/shared/editing/source.ts";
 import type { ErrorCode } from "@vqd/shared/errors.ts";
+import type { ModelRoute } from "@vqd/shared/routing/route.ts";
 import type { Receipt } from "@vqd/shared/receipts/receipt.ts";
 import type { Priority } from "@vqd/shared/subjects.ts";
 import type { RateLimits, RateState } from "./rate-state.ts";
@@ -207,3 +208,9 @@ export interface HubHealth {
   readonly nats: "connected" | "unavailable" | "unreachable";
   readonly live: number;
 }
+
+/** What an operator has decided about a model name, and when. */
+export type KnownRoute = ModelRoute & {
+  /** Unix time in ms, by the broker's clock. */
+  readonly writtenAt: number;
+};

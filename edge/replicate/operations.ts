@@ -61,7 +61,7 @@ export const replicateOperations: readonly Operation[] = [
     "List a model's versions",
     versionListSchema,
     z.object(named),
-    "The newest first: those that workers have announced.",
+    "The newest first: those that workers have announced and operators have not retired.",
   ),
   read(
     "/v1/models/{owner}/{name}/versions/{version}",

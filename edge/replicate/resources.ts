@@ -6,17 +6,17 @@ import { readText } from "../http/body/body.ts";
 import { invalidInput } from "../http/body/validation.ts";
 import type { AppContext } from "../http/context.ts";
 import { answerModels, namedModel, viewVersion } from "../routes/models.ts";
-import { listModels, newestOfEach } from "../service/models.ts";
+import { listModels, mainVersions, type Models, retirementOf, type ServedModel } from "../service/models.ts";
 
 const MAX_QUERY_CHARS = 1_000;
 
 const page = <T>(results: readonly T[]) => ({ previous: null, next: null, results });
 
 /** The versions of the model in the path, the newest first. Throws a VqdError (not_found). */
-async function versionsOf(c: AppContext): Promise<ModelManifest[]> {
+async function versionsOf(c: AppContext): Promise<ServedModel[]> {
   const { name } = await namedModel(c);
-  const models = await listModels(c.get("hubs"), c.get("keyName"));
-  return models.filter((model) => model.name === name);
+  const { versions } = await listModels(c.get("hubs"), c.get("keyName"));
+  return versions.filter((model) => model.name === name).toSorted((a, b) => b.announcedAt - a.announcedAt);
 }
 
 /** `GET /v1/models/{owner}/{name}/versions` */
@@ -28,7 +28,14 @@ export async function getVersions(c: AppContext): Promise<Response> {
 export async function getVersion(c: AppContext): Promise<Response> {
   const wanted = c.req.param("version");
   const version = (await versionsOf(c)).find((model) => model.version === wanted);
-  if (version === undefined) throw new VqdError("not_found", "the model has no such version");
+  if (version === undefined) {
+    const models = await listModels(c.get("hubs"), c.get("keyName"));
+    const retired = retirementOf(models, wanted, c.get("config"));
+    throw new VqdError(
+      "not_found",
+      retired === undefined ? "the model has no such version" : `it ${retired}`,
+    );
+  }
   return c.json(viewVersion(version));
 }
 
@@ -53,7 +60,7 @@ function unquoted(json: string): string {
 /** `QUERY /v1/models`: the models in whose name, description and card all words of the body occur. */
 export async function searchModels(c: AppContext): Promise<Response> {
   const words = await searchedWords(c);
-  const models = newestOfEach(await listModels(c.get("hubs"), c.get("keyName")));
+  const models = mainVersions(await listModels(c.get("hubs"), c.get("keyName")));
   const found = models.filter((model) => {
     const text = searchText(model);
     return words.every((word) => text.includes(word));
@@ -66,13 +73,14 @@ function searchText({ name, imageWidth, imageHeight, card }: ModelManifest): str
   return [`${name} VQ-Diffusion ${imageWidth}x${imageHeight}`, ...said].join("\n").toLowerCase();
 }
 
-function viewDeployment({ name, version, announcedAt }: ModelManifest, versions: number) {
+/** Its release is the version that serves the name, or most of its requests. */
+function viewDeployment({ name, version, announcedAt }: ServedModel, models: Models) {
   const [owner = "", ownName = ""] = name.split("/");
   return {
     owner,
     name: ownName,
     current_release: {
-      number: versions,
+      number: models.versions.filter((model) => model.name === name).length,
       model: name,
       version,
       created_at: new Date(announcedAt).toISOString(),
@@ -85,16 +93,13 @@ function viewDeployment({ name, version, announcedAt }: ModelManifest, versions:
 /** `GET /v1/deployments`: one for each model, of the same name. */
 export async function getDeployments(c: AppContext): Promise<Response> {
   const models = await listModels(c.get("hubs"), c.get("keyName"));
-  const versions = (name: string): number => models.filter((model) => model.name === name).length;
-  return c.json(page(newestOfEach(models).map((model) => viewDeployment(model, versions(model.name)))));
+  return c.json(page(mainVersions(models).map((model) => viewDeployment(model, models))));
 }
 
 /** `GET /v1/deployments/{owner}/{name}` */
 export async function getDeployment(c: AppContext): Promise<Response> {
-  const versions = await versionsOf(c);
-  const [newest] = versions;
-  if (newest === undefined) throw new VqdError("not_found", "the model does not exist; see GET /v1/models");
-  return c.json(viewDeployment(newest, versions.length));
+  const model = await namedModel(c);
+  return c.json(viewDeployment(model, await listModels(c.get("hubs"), c.get("keyName"))));
 }
 
 /** `GET /v1/hardware`: none can be chosen. */

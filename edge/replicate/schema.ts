@@ -13,9 +13,13 @@ export const deploymentSchema = z
     owner: z.string(),
     name: z.string(),
     current_release: z.strictObject({
-      number: z.int().describe("How many versions of the model are available; the newest is the release."),
+      number: z.int().describe("How many versions of the model are available."),
       model: z.string().describe("`owner/name`"),
-      version: z.string().describe("SHA-256 of the checkpoint's files."),
+      version: z
+        .string()
+        .describe(
+          "The version that serves the name, or most of its requests: SHA-256 of the checkpoint's files.",
+        ),
       created_at: z.iso.datetime(),
       created_by: accountSchema.describe("The model's owner."),
       configuration: z

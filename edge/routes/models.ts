@@ -5,11 +5,11 @@ import type { ModelManifest } from "@vqd/shared/model.ts";
 import { PRESET_NAMES } from "@vqd/shared/sampling/preset-names.ts";
 import { z } from "zod";
 import type { AppContext } from "../http/context.ts";
-import { listModels, newestOfEach, resolveModel } from "../service/models.ts";
+import { listModels, mainVersions, resolveModel, retirementOf, type ServedModel } from "../service/models.ts";
 import { DEFAULTS, predictionInputSchema } from "../service/schemas.ts";
 import { modelUrl } from "../prediction/urls.ts";
 import { originOf } from "../http/urls.ts";
-import { announcedClasses, type AnnouncedModel } from "../tokenizer/announced.ts";
+import { announcedClasses } from "../tokenizer/announced.ts";
 
 /** The palette of a version never changes; that of a name does when there is a new version. */
 const PALETTE_MAX_AGE_SECONDS = 300;
@@ -39,16 +39,17 @@ const withMaximum = (schema: z.core.JSONSchema.JSONSchema, maximum: number) => (
 });
 
 /** A version of a model in Replicate's format. */
-export const viewVersion = (model: ModelManifest) => ({
+export const viewVersion = (model: ServedModel) => ({
   id: model.version,
   created_at: new Date(model.announcedAt).toISOString(),
   cog_version: "",
   openapi_schema: openapiSchema(model),
+  share: model.share,
 });
 
 const KINDS = { text: "", class: " by class", none: " without a prompt" } as const;
 
-function viewModel(model: ModelManifest, origin: string) {
+function viewModel(model: ServedModel, origin: string) {
   const [owner = "", name = ""] = model.name.split("/");
   return {
     // OpenAI
@@ -88,26 +89,27 @@ function viewModel(model: ModelManifest, origin: string) {
 }
 
 /** A list of models. */
-export function answerModels(c: AppContext, models: readonly ModelManifest[]): Response {
+export function answerModels(c: AppContext, models: readonly ServedModel[]): Response {
   const origin = originOf(c.get("config"), c.req.url);
   const views = models.map((model) => viewModel(model, origin));
   return c.json({ object: "list", data: views, next: null, previous: null, results: views });
 }
 
-/** `GET /v1/models`: the newest version of each model. */
+/** `GET /v1/models`: of each model the version that serves its name, or most of its requests. */
 export async function getModels(c: AppContext): Promise<Response> {
-  return answerModels(c, newestOfEach(await listModels(c.get("hubs"), c.get("keyName"))));
+  return answerModels(c, mainVersions(await listModels(c.get("hubs"), c.get("keyName"))));
 }
 
 /** The model named in the path; `owner/name:version` selects a version. Throws a VqdError (not_found). */
-export async function namedModel(c: AppContext): Promise<AnnouncedModel> {
+export async function namedModel(c: AppContext): Promise<ServedModel> {
   const owner = c.req.param("owner");
   const name = owner === undefined ? (c.req.param("id") ?? "") : `${owner}/${c.req.param("name") ?? ""}`;
   const models = await listModels(c.get("hubs"), c.get("keyName"));
   const model = name === "" ? undefined : resolveModel(models, name, c.get("config"));
   if (model === undefined) {
-    throw new VqdError("not_found", "the model does not exist; see GET /v1/models", {
-      errors: [{ path: "model", message: "is not the name of an available model" }],
+    const retired = retirementOf(models, name, c.get("config"));
+    throw new VqdError("not_found", `the model ${retired ?? "does not exist; see GET /v1/models"}`, {
+      errors: [{ path: "model", message: retired ?? "is not the name of an available model" }],
     });
   }
   return model;
@@ -129,7 +131,7 @@ export async function getClasses(c: AppContext): Promise<Response> {
   return c.json({ model: name, version, num_classes: count, id2label: Object.fromEntries(names) });
 }
 
-async function namedModelByClass(c: AppContext): Promise<AnnouncedModel & { readonly tokenizerId: string }> {
+async function namedModelByClass(c: AppContext): Promise<ServedModel & { readonly tokenizerId: string }> {
   const model = await namedModel(c);
   const { conditioning, tokenizerId } = model;
   if (conditioning === "class" && tokenizerId !== null) return { ...model, tokenizerId };

@@ -3,7 +3,7 @@
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { z } from "zod";
 import { readJsonWithFiles } from "../http/body/body.ts";
-import { submissionOf } from "../http/submission.ts";
+import { choiceKeyOf, submissionOf } from "../http/submission.ts";
 import type { AppContext } from "../http/context.ts";
 import { isFinal } from "../prediction/statuses.ts";
 import type { PredictionRecord, Webhook } from "../prediction/records.ts";
@@ -13,7 +13,7 @@ import { idempotencyOf, idempotencyOfId } from "../http/idempotency.ts";
 import { beginningOf, filesOf, forkOfInput, identityOf } from "../http/inputs.ts";
 import { type FieldPath, refuser } from "../service/complete-input.ts";
 import { checkForkModel } from "../service/inputs/fork.ts";
-import { listModels, resolveModel } from "../service/models.ts";
+import { listModels, resolveModel, retirementOf } from "../service/models.ts";
 import { listAnswer, listQuery } from "../http/pagination.ts";
 import { dataUrls } from "./data-urls.ts";
 import { preferredWait } from "../http/prefer.ts";
@@ -69,16 +69,15 @@ export async function createPrediction(c: AppContext): Promise<Response> {
   const refuse = refuser(pathOf);
   const fork = await forkOfInput(c, body.input, refuse);
   const reference = fromPath ?? body.version ?? body.model ?? fork?.version;
-  const model = resolveModel(models, reference, config);
+  const model = resolveModel(models, reference, config, { key: choiceKeyOf(c), preferred: fork?.version });
   if (fork !== undefined) checkForkModel(fork, model, refuse);
   if (model === undefined) {
-    if (fromPath !== undefined) throw new VqdError("not_found", `the model ${fromPath} does not exist`);
-    throw invalidInput([
-      {
-        path: body.model ? "model" : "version",
-        message: "is not the name of an available model; see GET /v1/models",
-      },
-    ]);
+    const retired = retirementOf(models, reference, config);
+    if (fromPath !== undefined) {
+      throw new VqdError("not_found", `the model ${fromPath} ${retired ?? "does not exist"}`);
+    }
+    const message = retired ?? "is not the name of an available model; see GET /v1/models";
+    throw invalidInput([{ path: body.model ? "model" : "version", message }]);
   }
   const seconds = preferredWait(c.req.header("prefer"));
   const asData = body.output_encoding === "data-uri";

@@ -2,7 +2,7 @@
 
 import type { ApiKey } from "@vqd/shared/api-key.ts";
 import { encodeJob } from "@vqd/shared/codec.ts";
-import { newCapability, newPredictionId } from "@vqd/shared/ids.ts";
+import { newCapability } from "@vqd/shared/ids.ts";
 import type { Job } from "@vqd/shared/job.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import type { AnnouncedModel } from "../tokenizer/announced.ts";
@@ -24,6 +24,8 @@ import { encodePrompts } from "./prompts.ts";
 import { tokenizerOf } from "../tokenizer/cache.ts";
 
 export interface Submission {
+  /** The prediction's, if it is a new one. */
+  readonly id: string;
   readonly input: PredictionInput;
   /** The files that the input names. */
   readonly beginning?: Beginning;
@@ -105,7 +107,7 @@ export async function submitPrediction(
   const createdAt = Date.now();
   const job: Job = {
     v: 1,
-    id: newPredictionId(shard),
+    id: submission.id,
     shard,
     model: model.name,
     version: model.version,

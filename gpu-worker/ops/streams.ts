@@ -11,6 +11,7 @@ import {
 } from "@nats-io/jetstream";
 import { nanos } from "nats";
 import { MAX_IMAGES, MAX_LATENT_PIXELS, MAX_PALETTE_CODES } from "@vqd/shared/limits.ts";
+import { MAX_RETIRED, MAX_SHARES } from "@vqd/shared/routing/route.ts";
 import { STREAMS, STREAM_SUBJECTS } from "@vqd/shared/subjects.ts";
 import { MAX_TOKENIZER_BYTES } from "@vqd/shared/tokenizer/announcement.ts";
 
@@ -28,6 +29,8 @@ const MAX_JOBS_BYTES = 1024 ** 3;
 /** The palette is base64; the tokenizer is attached. */
 const MAX_MANIFEST_BYTES = 4 * MAX_PALETTE_CODES + MAX_TOKENIZER_BYTES + OVERHEAD_BYTES;
 const MAX_MANIFESTS_BYTES = 64 * 1024 ** 2;
+const MAX_ROUTE_BYTES = (MAX_SHARES + MAX_RETIRED) * 128 + OVERHEAD_BYTES;
+const MAX_ROUTES_BYTES = 16 * 1024 ** 2;
 const STREAM_NOT_FOUND = 10_059;
 
 const DEFAULT_QUEUE_LIMIT = 1_000;
@@ -87,6 +90,16 @@ export const WANTED_STREAMS: readonly WantedStream[] = [
     max_msgs_per_subject: 1,
     max_msg_size: MAX_MANIFEST_BYTES,
     max_bytes: MAX_MANIFESTS_BYTES,
+    allow_direct: true,
+  },
+  {
+    storage: StorageType.File,
+    name: STREAMS.routes,
+    subjects: [...STREAM_SUBJECTS.routes],
+    discard: DiscardPolicy.New,
+    max_msgs_per_subject: 1,
+    max_msg_size: MAX_ROUTE_BYTES,
+    max_bytes: MAX_ROUTES_BYTES,
     allow_direct: true,
   },
 ];

@@ -15,6 +15,7 @@ import {
   MODELS_FILTER,
   modelSubject,
   PRIORITIES,
+  ROUTES_FILTER,
   stateSubject,
   STREAMS,
 } from "@vqd/shared/subjects.ts";
@@ -66,6 +67,8 @@ export const EXPORTS: Readonly<Record<Exporter, readonly Export[]>> = {
     service(`$JS.API.DIRECT.GET.${STREAMS.events}.${EVENTS}`),
     service(MODELS_FILTER),
     service("$JS.API.STREAM.INFO.*"),
+    service(`$JS.API.DIRECT.GET.${STREAMS.models}.${MODELS_FILTER}`),
+    service(`$JS.API.DIRECT.GET.${STREAMS.routes}.${ROUTES_FILTER}`),
     stream(controlSubject("*", "*")),
   ],
   monitor: [...SERVICE_SUBJECTS.map(stream), service(`${INBOX_PREFIX.monitor}.>`)],
@@ -107,8 +110,10 @@ function modelImports(key: string): Import[] {
 /** How workers are asked for their status, and answer. */
 export const MONITORED: readonly Import[] = EXPORTS.monitor.map((one) => use(one, "monitor"));
 
-/** Looks and changes nothing: `vqd workers`, `vqd doctor`. */
+/** Looks and changes nothing: `vqd workers`, `vqd models list`, `vqd doctor`. */
 export const MONITOR_IMPORTS: readonly Import[] = [
   api(`CONSUMER.INFO.${STREAMS.jobs}.*`), // how many jobs are queued?
   ...Object.values(STREAMS).map((name) => api(`STREAM.INFO.${name}`)), // do the streams match this release?
+  api(`DIRECT.GET.${STREAMS.models}.${MODELS_FILTER}`), // which versions are announced?
+  api(`DIRECT.GET.${STREAMS.routes}.${ROUTES_FILTER}`), // which of them serve?
 ];

@@ -1,6 +1,12 @@
 // NATS permissions of each role: deny by default, with the reason for each line. Accounts (accounts.ts) are the outer wall.
 
-import { INBOX_PREFIX, STREAM_SUBJECTS, STREAMS, MODELS_FILTER } from "@vqd/shared/subjects.ts";
+import {
+  INBOX_PREFIX,
+  MODELS_FILTER,
+  ROUTES_FILTER,
+  STREAM_SUBJECTS,
+  STREAMS,
+} from "@vqd/shared/subjects.ts";
 import {
   acknowledgements,
   type Import,
@@ -16,7 +22,7 @@ export interface Permissions {
   allow_responses?: { max: number; expires: string };
 }
 
-const { jobs, events, state, models } = STREAMS;
+const { jobs, events, state, models, routes } = STREAMS;
 
 export const EDGE: Permissions = {
   publish: {
@@ -32,12 +38,17 @@ export const EDGE: Permissions = {
       `$JS.FC.*.*.${events}.>`, // the same, where servers insert domain and account
       `$JS.API.STREAM.INFO.${models}`, // list the announced models
       `$JS.API.DIRECT.GET.${models}.${MODELS_FILTER}`, // read their manifests
+      `$JS.API.STREAM.INFO.${routes}`, // list the routes of model names
+      `$JS.API.DIRECT.GET.${routes}.${ROUTES_FILTER}`, // read them
+      // The first route of a new name. It writes no other, but could: it decides about each request anyway.
+      ROUTES_FILTER,
     ],
   },
   subscribe: {
     allow: [
       `${INBOX_PREFIX.edge}.>`, // replies and events
       MODELS_FILTER, // learn of new models immediately
+      ROUTES_FILTER, // and of what an operator decides
     ],
   },
 };
@@ -65,9 +76,9 @@ export function leafPermissions(modelKeys: readonly string[]): Permissions {
   return { publish: { allow: [...publish.allow, `${INBOX_PREFIX.monitor}.>`] }, subscribe };
 }
 
-/** Only for set-up: creates and updates streams and queues. No running part of the system has these credentials. */
+/** Creates and updates streams and queues, and decides which versions serve. No running part of the system has these credentials. */
 export const OPERATOR: Permissions = {
-  publish: { allow: ["$JS.API.>"] },
+  publish: { allow: ["$JS.API.>", ROUTES_FILTER] },
   subscribe: { allow: [`${INBOX_PREFIX.operator}.>`] },
 };
 

@@ -4,7 +4,7 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import { executeQueuePlan, planQueues, type QueueOptions } from "@vqd/gpu-worker/ops/queues.ts";
 import { executePlan, planStreams, type StreamOptions } from "@vqd/gpu-worker/ops/streams.ts";
 import { INBOX_PREFIX, STREAMS } from "@vqd/shared/subjects.ts";
-import { type ConnectionOptions, connect } from "nats";
+import { type ConnectionOptions, connect, type NatsConnection } from "nats";
 
 /** Applied at each start, whatever limit an earlier run had. */
 export const DEFAULT_QUEUE_LIMIT = 1_000;
@@ -14,9 +14,16 @@ export interface ApplyOptions extends StreamOptions, Partial<QueueOptions> {
   readonly purgeModels?: boolean;
 }
 
+export type OperatorServer = { url: string; password: string } | ConnectionOptions;
+
+export function operatorConnection(server: OperatorServer): Promise<NatsConnection> {
+  const how = "url" in server ? { servers: server.url, user: "operator", pass: server.password } : server;
+  return connect({ ...how, name: "vqd set-up", inboxPrefix: INBOX_PREFIX.operator });
+}
+
 /** Creates missing streams and updates those whose settings differ. Safe to repeat. */
 export async function applyStreams(
-  server: { url: string; password: string } | ConnectionOptions,
+  server: OperatorServer,
   {
     queueLimit = DEFAULT_QUEUE_LIMIT,
     replicas,
@@ -25,8 +32,7 @@ export async function applyStreams(
     purgeModels = false,
   }: ApplyOptions = {},
 ): Promise<void> {
-  const how = "url" in server ? { servers: server.url, user: "operator", pass: server.password } : server;
-  const nc = await connect({ ...how, name: "vqd set-up", inboxPrefix: INBOX_PREFIX.operator });
+  const nc = await operatorConnection(server);
   try {
     const jsm = await jetstreamManager(nc);
     await executePlan(jsm, await planStreams(jsm, { queueLimit, replicas }, nc.info?.cluster !== undefined));

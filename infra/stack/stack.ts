@@ -7,6 +7,7 @@ import { DEFAULT_LEASE_MS } from "@vqd/gpu-worker/ops/queues.ts";
 import { defaultModelName } from "@vqd/gpu-worker/serving/manifest.ts";
 import { buildProgram } from "../edge/program.ts";
 import { type NatsPorts, type Passwords, writeNatsConfig } from "../nats/config.ts";
+import { promoteAnnounced } from "../nats/routes.ts";
 import { applyStreams } from "../nats/streams.ts";
 import { Child, type ChildEvents } from "./children/child.ts";
 import { edgeChild } from "./children/edge.ts";
@@ -119,6 +120,7 @@ export class Stack implements AsyncDisposable {
   async addWorker(): Promise<Child> {
     const worker = this.#newWorker();
     await worker.start();
+    if (this.#workers.length === 1) await this.#promote();
     return worker;
   }
 
@@ -140,6 +142,10 @@ export class Stack implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
+  }
+
+  get #operator() {
+    return { url: this.natsUrl, password: this.passwords.operator };
   }
 
   get #children(): Child[] {
@@ -176,7 +182,7 @@ export class Stack implements AsyncDisposable {
     await this.nats.start();
     const { queueLimit, leaseSeconds = DEFAULT_LEASE_MS / 1_000 } = this.#options;
     await applyStreams(
-      { url: this.natsUrl, password: this.passwords.operator },
+      this.#operator,
       // The models are those of the workers that start next, whatever an earlier run served.
       {
         purgeModels: true,
@@ -186,6 +192,12 @@ export class Stack implements AsyncDisposable {
       },
     );
     await Promise.all(this.#workers.map((worker) => worker.start()));
+    if (this.#workers.length > 0) await this.#promote();
+  }
+
+  /** A folder that has been trained again has another version than in the last run: it is the one to serve. */
+  #promote(): Promise<void> {
+    return promoteAnnounced(this.#operator, this.#ownKeys);
   }
 
   async #stopInOrder(): Promise<void> {

@@ -152,11 +152,12 @@ describe("permissions", () => {
     },
   );
 
-  it("of the operator are to set up the streams, which it is not made to do here", async () => {
+  it("of the operator are to set up the streams, which it is not made to do here, and to route models", async () => {
     const opened = () => cluster.connectAs("operator");
     const heard = await allowedSubjects(await opened(), "subscribe", space.subscribe);
     expect(heard).toEqual(matching(space.subscribe, needed.operator.subscribe));
     const others = space.publish.filter((subject) => !subject.startsWith("$JS.API."));
-    expect(await allowedSubjects(await opened(), "publish", others)).toEqual([]);
+    const allowed = await allowedSubjects(await opened(), "publish", others);
+    expect(allowed).toEqual(matching(others, needed.operator.publish));
   });
 });

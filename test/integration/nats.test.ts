@@ -98,12 +98,13 @@ describe("permissions", () => {
     }
   });
 
-  it("of the operator are to set up the streams, which it is not made to do here", async () => {
-    const allowed = await allowedSubjects(await connectAs("operator"), "subscribe", space.subscribe);
-    expect(allowed).toEqual(matching(space.subscribe, needed.operator.subscribe));
+  it("of the operator are to set up the streams, which it is not made to do here, and to route models", async () => {
+    const heard = await allowedSubjects(await connectAs("operator"), "subscribe", space.subscribe);
+    expect(heard).toEqual(matching(space.subscribe, needed.operator.subscribe));
     // Its requests would be carried out.
     const others = space.publish.filter((subject) => !subject.startsWith("$JS.API."));
-    expect(await allowedSubjects(await connectAs("operator"), "publish", others)).toEqual([]);
+    const allowed = await allowedSubjects(await connectAs("operator"), "publish", others);
+    expect(allowed).toEqual(matching(others, needed.operator.publish));
   });
 });
 
@@ -215,6 +216,18 @@ describe("streams", () => {
           max_msgs_per_subject: 1,
           max_msg_size: 860_160,
           max_bytes: 64 * 1024 ** 2,
+          max_age: 0,
+          allow_direct: true,
+        },
+      ],
+      [
+        "VQD_ROUTES",
+        {
+          subjects: ["vqd.routes.*"],
+          discard: "new",
+          max_msgs_per_subject: 1,
+          max_msg_size: 35_840,
+          max_bytes: 16 * 1024 ** 2,
           max_age: 0,
           allow_direct: true,
         },

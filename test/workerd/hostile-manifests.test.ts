@@ -16,8 +16,6 @@ beforeAll(async () => {
   worker = await PlayedWorker.start();
 });
 afterAll(async () => {
-  // The newest is the default: the tests' own, for the files that follow.
-  await worker.announce(MODEL);
   await worker.close();
 });
 
@@ -31,7 +29,7 @@ const other = (change: Partial<ModelManifest>): ModelManifest => ({
 
 const hub = () => hubs.ofKey("test");
 const known = async (version: string): Promise<ModelManifest | undefined> =>
-  (await hub().models()).find((model) => model.version === version);
+  (await hub().models()).models.find((model) => model.version === version);
 async function refused(): Promise<number> {
   const samples = await hub().metrics();
   return samples.find(({ metric }) => metric === "vqd_hub_manifests_refused_total")?.value ?? -1;
@@ -46,16 +44,26 @@ it("are dated by the broker, whatever their sender says", async () => {
     await expect.poll(at, STALE).toBeGreaterThanOrEqual(from - 1_000);
     expect(await at()).toBeLessThanOrEqual(Date.now() + 1_000);
   }
-  // The model announced last is the newest, and not the one that says so.
+  // The version announced last is the newest, and not the one that says so.
   const [second, third] = [other(PLAYED_MODELS.otherLater), other(PLAYED_MODELS.otherLast)];
   await worker.announce({ ...second, announcedAt: 8.64e15 });
   await worker.announce({ ...third, announcedAt: 0 });
   await expect.poll(() => known(third.version), STALE).toBeDefined();
   const newest = async (): Promise<string | undefined> => {
-    const response = await call(`/v1/models/${sent.name}`);
-    return (await response.json<{ latest_version?: { id: string } }>()).latest_version?.id;
+    const response = await call(`/v1/models/${sent.name}/versions`);
+    return (await response.json<{ results?: { id: string }[] }>()).results?.[0]?.id;
   };
   await expect.poll(newest, STALE).toBe(third.version);
+  // It is the first that serves the name, for all hubs.
+  const { latest_version: serving } = await (
+    await call(`/v1/models/${sent.name}`)
+  ).json<{ latest_version: object }>();
+  expect(serving).toMatchObject({ id: sent.version, share: 1 });
+  for (let shard = 0; shard < hubs.shards; shard++) {
+    const { routes } = await hubs.ofShard(shard).models();
+    const shares = [{ version: sent.version, weight: 1 }];
+    expect(routes.find(({ name }) => name === sent.name)).toMatchObject({ shares, retired: [] });
+  }
 });
 
 it.each<[string, () => Uint8Array | string]>([

@@ -383,7 +383,7 @@ describe("deadlines and retention", () => {
     expect(await alarm()).toBe(true);
     const failed = unwrap(await waiting);
     expect(failed).toMatchObject({ status: "failed", errorCode: "no_worker" });
-    expect(failed.errorMessage).toMatch(/no worker picked the prediction up within/);
+    expect(failed.errorMessage).toMatch(/no worker of version .* picked the prediction up within/);
     expect(kinds(await seen())).toEqual(["error", "done"]);
   });
 

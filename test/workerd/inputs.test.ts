@@ -266,8 +266,6 @@ describe("a model", () => {
 
   it("whose default is no guidance takes a negative prompt only with a guidance scale", async () => {
     await worker.announce({ ...MODEL, ...PLAYED_MODELS.unguided, defaults: { guidanceScale: 1 } });
-    // The newest is the default: the tests' own again.
-    await worker.announce(MODEL);
     const path = "/v1/models/vqd/unguided";
     await expect.poll(async () => (await call(path)).status, { interval: 200 }).toBe(200);
     const ask = (input: object): Promise<Response> =>

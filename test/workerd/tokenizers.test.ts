@@ -29,8 +29,6 @@ beforeAll(async () => {
   worker = await PlayedWorker.start();
 });
 afterAll(async () => {
-  // The model announced last is the default, and the other files need their own.
-  await worker.announce(MODEL);
   await worker.close();
 });
 

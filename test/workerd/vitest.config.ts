@@ -26,6 +26,8 @@ export default defineConfig({
           RECEIVER_PORT: String(inject("receiverPort")),
           SECOND_RECEIVER_PORT: String(inject("secondReceiverPort")),
           API_KEYS,
+          // The tests' own model, whichever others they announce.
+          DEFAULT_MODEL: "vqd/played",
           RECEIPT_KEY: generateKeyPairSync("ed25519")
             .privateKey.export({ type: "pkcs8", format: "pem" })
             .toString(),

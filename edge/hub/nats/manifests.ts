@@ -7,7 +7,9 @@ import { type ModelManifest, modelKey, modelManifestSchema } from "@vqd/shared/m
 import { modelKeyOf, MODELS_FILTER, modelSubject, STREAMS } from "@vqd/shared/subjects.ts";
 import { sha256Hex } from "../../util/bytes.ts";
 import { type AnnouncedModel, checkTokenizer, needsNoTokenizer } from "../../tokenizer/announced.ts";
+import type { KnownRoute } from "../../prediction/records.ts";
 import type { HubMetrics } from "../metrics.ts";
+import type { RouteTable } from "./routes.ts";
 import type { NatsSession } from "./session.ts";
 
 /** Age at which the copy is refreshed from the stream, which also drops removed models. */
@@ -22,10 +24,18 @@ const MAX_HEARD = 32;
  */
 const TOKENIZER_REST_MS = 5_000;
 
+/** What requests can be for. */
+export interface ModelCatalog {
+  /** Those that are announced and not retired. */
+  readonly models: readonly AnnouncedModel[];
+  readonly routes: readonly KnownRoute[];
+}
+
 export class ModelRegistry {
   readonly #sql: SqlStorage;
   readonly #metrics: HubMetrics;
   readonly #log: Logger;
+  readonly #routes: RouteTable;
   readonly #models = new Map<string, AnnouncedModel>();
   /** Announced keys that have yet to be read. */
   readonly #heard = new Set<string>();
@@ -39,8 +49,9 @@ export class ModelRegistry {
   /** What the stream was when it was last read: messages with tokenizers are large, and rarely new. */
   #syncedState = "";
 
-  constructor(storage: DurableObjectStorage, metrics: HubMetrics, log: Logger) {
+  constructor(storage: DurableObjectStorage, routes: RouteTable, metrics: HubMetrics, log: Logger) {
     this.#sql = storage.sql;
+    this.#routes = routes;
     this.#metrics = metrics;
     this.#log = log;
     const stored = this.#sql.exec<{ model_key: string; manifest: string; tokenizer_id: string | null }>(
@@ -54,15 +65,16 @@ export class ModelRegistry {
     }
   }
 
-  /** The models, refreshed if the copy is stale; the last known ones if `open` fails. */
-  async current(open: () => Promise<NatsSession>): Promise<AnnouncedModel[]> {
+  /** The models and routes, refreshed if the copy is stale; the last known ones if `open` fails. */
+  async current(open: () => Promise<NatsSession>): Promise<ModelCatalog> {
     try {
       const { jsm } = await open();
       if (Date.now() - this.#syncedAt > MODELS_STALE_MS) await this.sync(jsm);
     } catch (error) {
       this.#log.warn("NATS unreachable; using the last known models", errorFields(error));
     }
-    return [...this.#models.values()];
+    const models = [...this.#models.values()].filter((model) => !this.#routes.isRetired(model));
+    return { models, routes: this.#routes.all };
   }
 
   get(key: string): ModelManifest | undefined {
@@ -76,8 +88,10 @@ export class ModelRegistry {
     return row === undefined ? null : new Uint8Array(row.tokenizer);
   }
 
-  /** Subscribes to announcements for as long as the connection lasts. */
-  follow({ nc, jsm }: NatsSession): void {
+  /** Subscribes to announcements and routes for as long as the connection lasts. */
+  follow(session: NatsSession): void {
+    const { nc, jsm } = session;
+    this.#routes.follow(session);
     nc.subscribe(MODELS_FILTER, {
       callback: (error, message) => {
         if (error !== null) this.#log.warn("cannot follow model announcements", errorFields(error));
@@ -105,6 +119,7 @@ export class ModelRegistry {
       this.#sql.exec("DELETE FROM models WHERE model_key = ?", known);
     }
     this.#syncedState = state;
+    await this.#routes.sync(jsm, [...this.#models.values()]);
     this.#syncedAt = Date.now();
   }
 
@@ -120,10 +135,12 @@ export class ModelRegistry {
       setTimeout(() => {
         const keys = [...this.#heard];
         this.#heard.clear();
-        this.#readAll(jsm, keys).catch((error: unknown) => {
-          this.#syncedAt = 0;
-          this.#log.warn("cannot read model manifests", errorFields(error));
-        });
+        this.#readAll(jsm, keys)
+          .then(() => this.#routes.sync(jsm, [...this.#models.values()]))
+          .catch((error: unknown) => {
+            this.#syncedAt = 0;
+            this.#log.warn("cannot read model manifests", errorFields(error));
+          });
       }, HEARD_MS);
     }
     this.#heard.add(key);

@@ -68,7 +68,7 @@ export function readSettings() {
   let model;
   for (const element of controls()) {
     if (element.name === "model") {
-      // The default is whichever was announced last.
+      // The default is whichever an operator has chosen last.
       if (element instanceof HTMLSelectElement && element.length > 1) model = element.value;
     } else if (element.name === "seed" && element.value.includes(",")) {
       input["seeds"] = element.value.split(",").map(numberOf);

@@ -286,9 +286,9 @@ export interface components {
                 created_by: components["schemas"]["Account"];
                 /** @description `owner/name` */
                 model: string;
-                /** @description How many versions of the model are available; the newest is the release. */
+                /** @description How many versions of the model are available. */
                 number: number;
-                /** @description SHA-256 of the checkpoint's files. */
+                /** @description The version that serves the name, or most of its requests: SHA-256 of the checkpoint's files. */
                 version: string;
             };
             name: string;
@@ -1153,6 +1153,7 @@ export interface components {
                 width?: number | null;
             } | null;
         };
+        /** @description The version that serves the name, or most of its requests. */
         Version: {
             /**
              * @description Empty: models are not packaged with Cog.
@@ -1170,6 +1171,8 @@ export interface components {
             openapi_schema: {
                 [key: string]: unknown;
             };
+            /** @description The part of the requests for the model's name that this version gets: its operator decides. */
+            share: number;
         };
         VersionList: {
             next: null;

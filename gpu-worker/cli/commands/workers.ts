@@ -5,10 +5,10 @@ import type { NatsConnection } from "nats";
 import type { WorkerStats } from "@vqd/shared/micro.ts";
 import { modelKey } from "@vqd/shared/model.ts";
 import { API_DOMAIN, jobConsumer, PRIORITIES, STREAMS } from "@vqd/shared/subjects.ts";
-import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import { type AnsweringWorker, askWorkers } from "../../ops/workers.ts";
 import { type Command, numberOption, readArguments, report, stringOptions } from "../command.ts";
 import { connectAs, NATS_HELP, settingsFor } from "../nats-connection.ts";
+import { tableOf } from "../table.ts";
 
 const USAGE = "vqd workers [options]";
 const DEFAULT_WAIT_MS = 500;
@@ -96,12 +96,6 @@ function table(listed: readonly Listed[]): string {
     one.queued === null ? "?" : `${one.queued}`,
     duration(one.uptimeSeconds),
   ]);
-  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)));
-  const line = (row: readonly string[]): string =>
-    row
-      .map((cell, i) => cell.padEnd(widths[i] ?? outOfBounds()))
-      .join("  ")
-      .trimEnd();
   const measured = listed.flatMap(({ worker, model, slotTimes = [], batchInvariant }) => {
     const found = [
       ...(slotTimes.length === 0 ? [] : [`ms of a pass by images: ${timesOf(slotTimes)}`]),
@@ -109,7 +103,7 @@ function table(listed: readonly Listed[]): string {
     ];
     return found.length === 0 ? [] : [`${worker}, ${model}: ${found.join("; ")}`];
   });
-  return `${[...[head, ...rows].map(line), ...measured].join("\n")}\n`;
+  return [tableOf(head, rows), ...measured.map((line) => `${line}\n`)].join("");
 }
 
 const timesOf = (times: NonNullable<Listed["slotTimes"]>): string =>

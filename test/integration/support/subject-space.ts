@@ -9,6 +9,7 @@ import {
   jobConsumer,
   jobSubject,
   modelSubject,
+  routeSubject,
   stateSubject,
   STREAMS,
   UNSCOPED,
@@ -17,6 +18,8 @@ import {
 const ID = "00".padEnd(26, "0");
 /** Of a model that no credentials here may serve. */
 const FOREIGN_KEY = "vqd--foreign--0123456789ab";
+/** Of models; the first is the one that workers may serve. */
+const NAMES = ["vqd/checkpoint", "vqd/foreign"];
 const INBOXES = ["", "_edge", "_worker", "_monitor", "_operator"];
 
 const STREAM_VERBS = [
@@ -49,6 +52,8 @@ export function subjectSpace(own: string): { publish: string[]; subscribe: strin
     "vqd.state.>",
     "vqd.state.*",
     "vqd.models.*",
+    ...NAMES.map(routeSubject),
+    "vqd.routes.*",
     ">",
     UNSCOPED.stateSubject(ID),
   ];
@@ -87,6 +92,8 @@ export function subjectSpace(own: string): { publish: string[]; subscribe: strin
       modelSubject(key),
       controlSubject(key, ID),
     ]),
+    ...NAMES.map(routeSubject),
+    "vqd.routes.too.many",
     UNSCOPED.eventSubject(0, ID),
     UNSCOPED.stateSubject(ID),
     UNSCOPED.controlSubject(ID),
@@ -123,7 +130,7 @@ export function subjectSpace(own: string): { publish: string[]; subscribe: strin
   );
   const wildcards = [
     ...">,*,*.>,vqd.>,vqd.*.>,vqd.jobs.*.*,vqd.events.*.*,vqd.events.>,vqd.state.*,vqd.state.>".split(","),
-    ..."vqd.models.*,vqd.control.*,vqd.control.*.*,vqd.control.>,$JS.>,$JS.API.>,$JS.ACK.>,$SYS.>,$SRV.>".split(
+    ..."vqd.models.*,vqd.routes.*,vqd.routes.>,vqd.control.*,vqd.control.*.*,vqd.control.>,$JS.>,$JS.API.>,$JS.ACK.>,$SYS.>,$SRV.>".split(
       ",",
     ),
     ...keys.map((key) => controlSubject(key, "*")),
@@ -167,12 +174,14 @@ export function neededSubjects(own: string) {
         /^vqd\.jobs\.[^.]+\.normal$/,
         /^vqd\.control\.([^.]+\.)?0+$/,
         /^\$JS\.API\.STREAM\.MSG\.DELETE\.VQD_JOBS$/,
-        /^\$JS\.API\.STREAM\.INFO\.VQD_(EVENTS|MODELS)$/,
+        /^\$JS\.API\.STREAM\.INFO\.VQD_(EVENTS|MODELS|ROUTES)$/,
         /^\$JS\.API\.CONSUMER\.(CREATE|DELETE)\.VQD_EVENTS\..+$/,
         /^\$JS\.FC\.(d\.a\.)?VQD_EVENTS\./,
         /^\$JS\.API\.DIRECT\.GET\.VQD_MODELS\.vqd\.models\.[^.]+$/,
+        /^\$JS\.API\.DIRECT\.GET\.VQD_ROUTES\.vqd\.routes\.[^.]+$/,
+        /^vqd\.routes\.[^.]+$/,
       ],
-      subscribe: [/^_INBOX_edge\./, /^vqd\.models\.[^.]+$/],
+      subscribe: [/^_INBOX_edge\./, /^vqd\.(models|routes)\.[^.]+$/],
     },
     worker,
     leaf: {
@@ -183,12 +192,14 @@ export function neededSubjects(own: string) {
       publish: [
         SERVICE,
         new RegExp(String.raw`^${vqdApi}\.CONSUMER\.INFO\.VQD_JOBS\.`),
-        new RegExp(String.raw`^${vqdApi}\.STREAM\.INFO\.VQD_(JOBS|EVENTS|STATE|MODELS)$`),
+        new RegExp(String.raw`^${vqdApi}\.STREAM\.INFO\.VQD_(JOBS|EVENTS|STATE|MODELS|ROUTES)$`),
+        new RegExp(String.raw`^${vqdApi}\.DIRECT\.GET\.VQD_MODELS\.vqd\.models\.[^.]+$`),
+        new RegExp(String.raw`^${vqdApi}\.DIRECT\.GET\.VQD_ROUTES\.vqd\.routes\.[^.]+$`),
       ],
       subscribe: [/^_INBOX_monitor\./],
     },
     operator: {
-      publish: [/^\$JS\.API\./],
+      publish: [/^\$JS\.API\./, /^vqd\.routes\.[^.]+$/],
       subscribe: [/^_INBOX_operator\./],
     },
   } as const;

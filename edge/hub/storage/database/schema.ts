@@ -332,6 +332,14 @@ export const MIGRATIONS: readonly string[] = [
     DELETE FROM deliveries WHERE prediction_id = OLD.id;
   END;
   `,
+  `
+  -- Which versions of a model serve its name.
+  CREATE TABLE routes (
+    name TEXT PRIMARY KEY,
+    route TEXT NOT NULL,
+    written_at INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  `,
 ];
 
 /** Migrates the database to the newest schema, or to that of an earlier release. */
