@@ -85,7 +85,6 @@ function frameBytes({ images, steps, tokens, textTokens, imageBytes }: JobSize, 
     stepBytes += batch(statesOf(done + 1, to), new Uint8Array());
     done = to;
   }
-  const last = new Uint8Array(2 * tokens * images);
   const started = { type: "started", worker: "gpu-worker-12345", numericsId, resumedFrom: 0, total: steps };
   const output = { type: "output", index: 0, format: "png", width: 256, height: 256, seed: 2 ** 32 };
   const succeeded = { type: "succeeded", predictSeconds: 1.234_567 };
@@ -104,7 +103,7 @@ function frameBytes({ images, steps, tokens, textTokens, imageBytes }: JobSize, 
     ).length,
     started: batch([[started]], new Uint8Array()),
     steps: stepBytes,
-    output: batch([[output, new Uint8Array(imageBytes)]], last),
+    output: batch([[output, new Uint8Array(imageBytes)]], new Uint8Array()),
     succeeded: batch([[succeeded]], new Uint8Array()),
   };
 }
@@ -113,11 +112,15 @@ export function jobCost(size: JobSize): JobCost {
   const { images, steps, seconds, leaseSeconds } = size;
   // The first step, one in each interval, the last step.
   const stepMessages = Math.min(steps, 2 + Math.floor(seconds / INTERVAL_SECONDS));
+  // Images too are sent together if they are made within an interval. All of that time goes to either, of which neither is known.
+  const imageMessages = Math.min(images, 1 + Math.floor(seconds / INTERVAL_SECONDS));
   // Started, with the claim; the steps; the images, with the last of which the end is sent.
-  const hubEvents = 1 + stepMessages + images;
+  const hubEvents = 1 + stepMessages + imageMessages;
   const bytes = frameBytes(size, stepMessages);
   const stored = 1 + hubEvents;
-  const storedBytes = bytes.job + bytes.started + bytes.steps + images * bytes.output + bytes.succeeded;
+  const held = 2 * size.tokens * images;
+  const storedBytes =
+    bytes.job + bytes.started + bytes.steps + images * bytes.output + imageMessages * held + bytes.succeeded;
   const extensions = Math.floor((seconds * EXTENSIONS_PER_LEASE) / leaseSeconds);
   // A pull from the urgent queue and one from the normal one, the reads of a state and of a batch, the acknowledgement.
   const requests = 5;
