@@ -35,7 +35,7 @@ const BELOW_ONE = 1 - 2 ** -23;
  *
  * Inputs: `conditional` and `unconditional` int32 [N], an image's row with and without its prompt, the same for an image that
  * is not guided; `current` int32 [N, W], the pixels' classes x_t, K for the mask; `change` and `choice` [N, W], their two
- * random numbers; `settings` [N, 13], see `SETTINGS`: `sharpness` is 1 / temperature, `truncation` the rate, 2 for none,
+ * random numbers; `truncates` bool [1], whether any image has a rate below 1; `settings` [N, 13], see `SETTINGS`: `sharpness` is 1 / temperature, `truncation` the rate, 2 for none,
  * `lowest` a lower bound of log p - max log p at the cut, `purity` the weight of purity's sharpening, and `redraws` 1 where
  * every pixel draws from p(x_0) whatever its class.
  *
@@ -76,7 +76,12 @@ export function drawClasses(graph: GraphBuilder, logProbs: string, classes: numb
   const total = sum(weights);
   const purity = op("Div", [number(1), total]);
 
-  const cut = truncationCut(graph, { relative, weights, total }, setting("truncation"), setting("lowest"));
+  const [rate, lowest] = [setting("truncation"), setting("lowest")];
+  const cut = graph.either(graph.input("truncates", "bool", [1]), "float32", {
+    whenTrue: () => truncationCut(graph, { relative, weights, total }, rate, lowest),
+    // Of an image that is not truncated, below all classes.
+    whenFalse: () => lowest,
+  });
   const exponent = op("Add", [op("Mul", [purity, setting("purity")]), number(1)]);
   const isKept = op("GreaterOrEqual", [relative, cut]);
   const kept = op("Where", [isKept, op("Exp", [op("Mul", [relative, exponent])]), zero]);

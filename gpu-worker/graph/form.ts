@@ -28,6 +28,8 @@ export interface GraphForm {
   readonly weightBits: 8 | 4 | undefined;
   /** Attention as one operator instead of matrix products and a softmax. */
   readonly fusedAttention: boolean;
+  /** Bias, residual sum and norm as one operator. */
+  readonly fusedNorms: boolean;
   /**
    * Whether the transformer's graph takes prompts as token ids and draws the next classes, so that nothing else enters or
    * leaves the device at a step.
@@ -72,6 +74,8 @@ export function graphForm(
     weightBits: WEIGHT_BITS[quantization],
     // Wrong on WebGPU in onnxruntime 1.30, whatever the driver: see docs/gpu.md.
     fusedAttention: provider !== "webgpu",
+    // On CPUs it gains little, and would change bits.
+    fusedNorms: drawsOnDevice,
     drawsOnDevice,
   };
 }
@@ -88,6 +92,9 @@ export function modelForm(
   return graphForm(provider, quantization, false);
 }
 
-/** Names a form in the names of cache folders. */
+/** Incremented whenever graphs that draw change, as GRAPH_FORMAT is for all. */
+const DRAWING_FORMAT = 2;
+
+/** Names a form in the names of cache folders, and in the numerics id of graphs that draw. */
 export const formName = ({ quantization, fusedAttention, drawsOnDevice }: GraphForm): string =>
-  `${quantization}-${fusedAttention ? "fused" : "plain"}${drawsOnDevice ? "-draws" : ""}`;
+  `${quantization}-${fusedAttention ? "fused" : "plain"}${drawsOnDevice ? `-draws${DRAWING_FORMAT}` : ""}`;

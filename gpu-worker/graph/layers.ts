@@ -1,5 +1,6 @@
 // Layers that several graphs use: linear, layer norm, attention, group norm, convolution.
 
+import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
 import type { FloatType, GraphBuilder } from "./onnx.ts";
 import type { GraphForm } from "./form.ts";
@@ -77,18 +78,67 @@ export function addBranch(
   return graph.op("Add", [x, activations === "float16" ? graph.cast(branch, "float32") : branch]);
 }
 
-/** Layer norm over the last axis with weights `prefix.weight` and `prefix.bias`. */
+/** Scale and shift of a layer norm over the last axis; one without a shift may have a scale of 1. */
+export interface NormWeights {
+  readonly scale: Float32Array;
+  readonly shift: Float32Array | undefined;
+}
+
+const NORM_EPSILON = 1e-5;
+
+/** `prefix.weight` and `prefix.bias`. */
+export const readNorm = (weights: Weights, prefix: string, width: number): NormWeights => ({
+  scale: weights.tensor(`${prefix}.weight`, [width]),
+  shift: weights.tensor(`${prefix}.bias`, [width]),
+});
+
+/** Layer norm over the last axis. */
+export function norm(graph: GraphBuilder, x: string, weights: NormWeights, epsilon = NORM_EPSILON): string {
+  return graph.op("LayerNormalization", [x, ...normConstants(graph, weights)], {
+    axis: -1,
+    epsilon: { float: epsilon },
+  });
+}
+
+function normConstants(graph: GraphBuilder, { scale, shift }: NormWeights): string[] {
+  return [scale, shift].flatMap((values) =>
+    values === undefined ? [] : [graph.constant(values, [values.length])],
+  );
+}
+
+/** The same with weights `prefix.weight` and `prefix.bias`. */
 export function layerNorm(
   graph: GraphBuilder,
   x: string,
   weights: Weights,
   prefix: string,
   width: number,
-  epsilon = 1e-5,
+  epsilon = NORM_EPSILON,
 ): string {
-  const scale = graph.constant(weights.tensor(`${prefix}.weight`, [width]), [width]);
-  const bias = graph.constant(weights.tensor(`${prefix}.bias`, [width]), [width]);
-  return graph.op("LayerNormalization", [x, scale, bias], { axis: -1, epsilon: { float: epsilon } });
+  return norm(graph, x, readNorm(weights, prefix, width), epsilon);
+}
+
+/** The residual stream x with `branch` + `bias` added to it, in fp32, and the layer norm of that. */
+export function addAndNorm(
+  graph: GraphBuilder,
+  x: string,
+  { branch, bias }: { branch: string; bias: Float32Array | undefined },
+  weights: NormWeights,
+  form: Pick<GraphForm, "activations" | "fusedNorms">,
+): { sum: string; normed: string } {
+  if (!form.fusedNorms) {
+    const sum = addBranch(graph, x, addBias(graph, branch, bias, form.activations), form);
+    return { sum, normed: norm(graph, sum, weights) };
+  }
+  const wide = form.activations === "float16" ? graph.cast(branch, "float32") : branch;
+  const [scale = "", shift = ""] = normConstants(graph, weights);
+  const [normed = "", , , sum = ""] = graph.contribOps(
+    "SkipLayerNormalization",
+    [x, wide, scale, shift, ...(bias === undefined ? [] : [graph.constant(bias, [bias.length])])],
+    { epsilon: { float: NORM_EPSILON } },
+    [true, false, false, true],
+  );
+  return { sum, normed };
 }
 
 /** A lower bound of `quickGelu`, whose minimum is -0.16357. */
@@ -105,6 +155,23 @@ export interface AttentionShape {
   readonly fusedAttention?: boolean;
   /** Type of query, key and value [float32]. */
   readonly activations?: FloatType;
+  /** Heads whose scores exist at the same time, unless attention is fused; see `headsAtOnce` [all]. */
+  readonly tile?: number;
+}
+
+/** Most bytes of a row's scores at the same time. */
+const TILE_BYTES = 8 * 2 ** 20;
+
+/**
+ * How many heads of attention among `length` pixels to compute at the same time, so that their scores take at most 8 MiB per row:
+ * 4 of the 16 in the published model. A fused operator has no scores in memory.
+ */
+export function headsAtOnce(
+  length: number,
+  { heads, fusedAttention = false, activations = "float32" }: Omit<AttentionShape, "headDim">,
+): number {
+  const bytes = length ** 2 * (activations === "float16" ? 2 : 4);
+  return fusedAttention ? heads : Math.min(heads, Math.max(1, Math.floor(TILE_BYTES / bytes)));
 }
 
 /**
@@ -114,7 +181,7 @@ export interface AttentionShape {
 export function attention(
   graph: GraphBuilder,
   [query, key, value]: readonly [string, string, string],
-  { heads, headDim, fusedAttention = false, activations = "float32" }: AttentionShape,
+  { heads, headDim, fusedAttention = false, activations = "float32", tile = heads }: AttentionShape,
   bias?: string,
 ): string {
   if (fusedAttention && bias === undefined) {
@@ -122,17 +189,40 @@ export function attention(
   }
   const byHead = (x: string, perm: readonly number[]): string =>
     graph.op("Transpose", [graph.op("Reshape", [x, graph.ints([0, 0, heads, headDim])])], { perm });
-  const scaled = graph.op("Mul", [byHead(query, [0, 2, 1, 3]), graph.scalar(headDim ** -0.5, activations)]);
-  const scores = graph.op("MatMul", [scaled, byHead(key, [0, 2, 3, 1])]);
-  const biased = bias === undefined ? scores : graph.op("Add", [scores, bias]);
-  const mixed = graph.op("MatMul", [
-    graph.op("Softmax", [biased], { axis: -1 }),
+  const sizes = Array.from({ length: Math.ceil(heads / tile) }, (_, i) => Math.min(tile, heads - i * tile));
+  const [queries, keys, values] = [
+    byHead(query, [0, 2, 1, 3]),
+    byHead(key, [0, 2, 3, 1]),
     byHead(value, [0, 2, 1, 3]),
-  ]);
+  ].map((x) => divide(graph, x, sizes)) as [string[], string[], string[]];
+  const scale = graph.scalar(headDim ** -0.5, activations);
+  const tiles = sizes.map((_, i) => {
+    // Scaled tile by tile: the runtime merges the scale into the product after it, which changes bits.
+    const scaled = graph.op("Mul", [queries[i] ?? outOfBounds(), scale]);
+    const scores = graph.op("MatMul", [scaled, keys[i] ?? outOfBounds()]);
+    const biased = bias === undefined ? scores : graph.op("Add", [scores, bias]);
+    return graph.op("MatMul", [graph.op("Softmax", [biased], { axis: -1 }), values[i] ?? outOfBounds()]);
+  });
+  const [whole = "", ...others] = tiles;
+  const mixed = others.length === 0 ? whole : graph.op("Concat", tiles, { axis: 1 });
   return graph.op("Reshape", [
     graph.op("Transpose", [mixed], { perm: [0, 2, 1, 3] }),
     graph.ints([0, 0, heads * headDim]),
   ]);
+}
+
+/** Most parts of one Split: a WebGPU shader may be limited to eight buffers. */
+const MAX_PARTS = 4;
+
+/** x [B, sum of sizes, ...] → its parts along the second axis. */
+function divide(graph: GraphBuilder, x: string, sizes: readonly number[]): string[] {
+  if (sizes.length === 1) return [x];
+  if (sizes.length <= MAX_PARTS) return graph.split(x, sizes, 1);
+  let end = 0;
+  return sizes.map((size) => {
+    end += size;
+    return graph.op("Slice", [x, graph.ints([end - size]), graph.ints([end]), graph.ints([1])]);
+  });
 }
 
 /** x * sigmoid(x). */

@@ -4,20 +4,20 @@ import { closeSync, fsyncSync, openSync, writeFileSync, writeSync } from "node:f
 import { basename } from "node:path";
 import protobuf from "protobufjs/minimal.js";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
+import {
+  type Attribute,
+  attribute,
+  DataType,
+  type Dimension,
+  type ElementType,
+  LEN,
+  tag,
+  VARINT,
+  valueInfo,
+} from "./onnx/wire.ts";
 
-type Writer = protobuf.Writer;
+export type { Dimension, ElementType } from "./onnx/wire.ts";
 
-/** Data types of onnx.proto's TensorProto. */
-export const DataType = {
-  float32: 1,
-  uint8: 2,
-  int8: 3,
-  int32: 6,
-  int64: 7,
-  bool: 9,
-  float16: 10,
-} as const;
-export type ElementType = keyof typeof DataType;
 /** Types in which products, attention and norms are computed. */
 export type FloatType = "float32" | "float16";
 
@@ -30,10 +30,6 @@ function elementType(data: ConstantData): ElementType {
   if (data instanceof BigInt64Array) return "int64";
   return data instanceof Int8Array ? "int8" : "uint8";
 }
-
-/** A size, or the name of one that is known at run time only. */
-export type Dimension = number | string;
-type Attribute = number | readonly number[] | string | { float: number };
 
 /** The newest operator set implemented by all onnxruntime 1.30 providers that we use. */
 const OPSET_VERSION = 17;
@@ -53,7 +49,7 @@ interface ExternalRange {
 /** Builds one graph; the strings that its methods return are names of values. */
 export class GraphBuilder {
   readonly #name: string;
-  readonly #nodes: Uint8Array[] = [];
+  #nodes: Uint8Array[] = [];
   readonly #initializers: Uint8Array[] = [];
   readonly #inputs: Uint8Array[] = [];
   readonly #outputs: Uint8Array[] = [];
@@ -129,6 +125,57 @@ export class GraphBuilder {
     const output = this.#fresh(type);
     this.#node(type, inputs, [output], attributes, CONTRIB_DOMAIN);
     return output;
+  }
+
+  /** A node with several outputs, from onnxruntime's own operator set; those that are not `wanted` are left out. */
+  contribOps(
+    type: string,
+    inputs: readonly string[],
+    attributes: Record<string, Attribute>,
+    wanted: readonly boolean[],
+  ): string[] {
+    const outputs = wanted.map((isWanted) => (isWanted ? this.#fresh(type) : ""));
+    this.#node(type, inputs, outputs, attributes, CONTRIB_DOMAIN);
+    return outputs;
+  }
+
+  /**
+   * What `whenTrue` makes if `condition`, a bool [1] that the host reads, is true, else what `whenFalse` makes: a value of `type`.
+   * Only the nodes of that branch are computed.
+   */
+  either(
+    condition: string,
+    type: ElementType,
+    { whenTrue, whenFalse }: { whenTrue: () => string; whenFalse: () => string },
+  ): string {
+    const output = this.#fresh("If");
+    this.#node(
+      "If",
+      [condition],
+      [output],
+      {
+        then_branch: { graph: this.#subgraph(`${output}_then`, type, whenTrue) },
+        else_branch: { graph: this.#subgraph(`${output}_else`, type, whenFalse) },
+      },
+      "",
+    );
+    return output;
+  }
+
+  /** The nodes that `make` adds, as a graph of their own. Its constants are those of the whole graph. */
+  #subgraph(name: string, type: ElementType, make: () => string): Uint8Array {
+    const outer = this.#nodes;
+    this.#nodes = [];
+    try {
+      const value = make();
+      this.#node("Identity", [value], [name], {}, "");
+      const graph = protobuf.Writer.create();
+      for (const node of this.#nodes) graph.uint32(tag(1, LEN)).bytes(node);
+      graph.uint32(tag(2, LEN)).string(name);
+      return graph.uint32(tag(12, LEN)).bytes(valueInfo(name, type)).finish();
+    } finally {
+      this.#nodes = outer;
+    }
   }
 
   /** Splits `value` along `axis` into parts of the given sizes. */
@@ -241,49 +288,4 @@ export class GraphBuilder {
     }
     return model.finish();
   }
-}
-
-// Protocol buffer wire types. The field numbers in this file are those of onnx.proto (ONNX IR 8).
-const VARINT = 0;
-const LEN = 2;
-const FIXED32 = 5;
-const tag = (field: number, wireType: number): number => (field << 3) | wireType;
-
-function attribute(name: string, value: Attribute): Uint8Array {
-  const writer = protobuf.Writer.create().uint32(tag(1, LEN)).string(name);
-  const ofType = (type: number): Writer => writer.uint32(tag(20, VARINT)).int32(type);
-  if (typeof value === "number") {
-    writer.uint32(tag(3, VARINT)).int64(value);
-    return ofType(2).finish();
-  }
-  if (typeof value === "string") {
-    writer.uint32(tag(4, LEN)).string(value);
-    return ofType(3).finish();
-  }
-  if ("float" in value) {
-    writer.uint32(tag(2, FIXED32)).float(value.float);
-    return ofType(1).finish();
-  }
-  for (const item of value) writer.uint32(tag(8, VARINT)).int64(item);
-  return ofType(7).finish();
-}
-
-function valueInfo(name: string, type: ElementType, shape: readonly Dimension[]): Uint8Array {
-  const dimensions = protobuf.Writer.create();
-  for (const size of shape) {
-    const dimension = protobuf.Writer.create();
-    if (typeof size === "number") dimension.uint32(tag(1, VARINT)).int64(size);
-    else dimension.uint32(tag(2, LEN)).string(size);
-    dimensions.uint32(tag(1, LEN)).bytes(dimension.finish());
-  }
-  const tensor = protobuf.Writer.create();
-  tensor.uint32(tag(1, VARINT)).int32(DataType[type]);
-  tensor.uint32(tag(2, LEN)).bytes(dimensions.finish());
-  const typeProto = protobuf.Writer.create().uint32(tag(1, LEN)).bytes(tensor.finish());
-  return protobuf.Writer.create()
-    .uint32(tag(1, LEN))
-    .string(name)
-    .uint32(tag(2, LEN))
-    .bytes(typeProto.finish())
-    .finish();
 }

@@ -4,15 +4,18 @@ import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import type { TransformerConfig } from "../checkpoint/config.ts";
 import type { Weights } from "../checkpoint/diffusers-layout.ts";
 import {
+  addAndNorm,
   addBias,
-  addBranch,
   attention,
-  layerNorm,
+  headsAtOnce,
   linear,
   linearInput,
+  norm,
+  type NormWeights,
   product,
   QUICK_GELU_LOWEST,
   quickGelu,
+  readNorm,
 } from "./layers.ts";
 import { type LinearWeights, readLinear } from "./linear-weights.ts";
 import type { GraphForm } from "./form.ts";
@@ -22,8 +25,6 @@ import { buildModulation } from "./modulation.ts";
 import type { GraphBuilder } from "./onnx.ts";
 import { roundedWeights, RowGroup } from "./quantize.ts";
 import { dequantizeBlocks, quantizeBlocks } from "./weight-blocks.ts";
-
-export const EPSILON = 1e-5;
 
 /**
  * One denoising pass over B rows of N images. The two rows of a guided image differ only in their prompt, so everything
@@ -54,6 +55,7 @@ export function buildTransformer(
     fusedAttention: graphForm.fusedAttention,
     activations: graphForm.activations,
   };
+  const tile = headsAtOnce(pixels, shape);
   const index = graphForm.drawsOnDevice ? "int32" : "int64";
   const tokens = graph.input("tokens", index, ["images", pixels]);
   const timestep = graph.input("timestep", index, ["images"]);
@@ -72,12 +74,10 @@ export function buildTransformer(
   const groupForm = (length: number | string) => ({ ...graphForm, group: new RowGroup(graph, length) });
   const rowForm = groupForm(pixels);
   const askedForm = groupForm(graph.op("Shape", [asked]));
-  const norm = (input: string, modulation: readonly [string, string]): string =>
-    modulatedNorm(graph, input, width, modulation);
-  const affineNorm = (input: string, prefix: string): string =>
-    layerNorm(graph, input, weights, prefix, width, EPSILON);
+  const plain = plainNorm(width);
 
   let x = embedLatentPixels(graph, weights, config, tokens);
+  let normed = norm(graph, x, plain);
   let form = groupForm(pixels);
   for (let i = 0; i < layers; i++) {
     const read = (name: string, inputs: number, outputs: number) =>
@@ -87,13 +87,17 @@ export function buildTransformer(
       x = gather(x, image);
       form = rowForm;
     };
-    const add = (branch: string, bias: Float32Array | undefined): string =>
-      addBranch(graph, x, addBias(graph, branch, bias, form.activations), form);
+    const add = (branch: string, bias: Float32Array | undefined, next: NormWeights): void => {
+      ({ sum: x, normed } = addAndNorm(graph, x, { branch, bias }, next, form));
+    };
     // Pixels are selected by row, so a model with a single layer starts with rows.
-    if (i === 0 && isLast) byRow();
+    if (i === 0 && isLast) {
+      byRow();
+      normed = gather(normed, image);
+    }
     const modulation = form === rowForm ? modulations.byRow : modulations.byImage;
 
-    const self = norm(x, modulation(i, 0));
+    const self = modulate(graph, normed, modulation(i, 0));
     const context = linearInput(graph, self, width, form);
     const [toQuery, toKey, toValue] = selfProjections(read, width);
     const key = product(graph, context, toKey, form);
@@ -115,27 +119,30 @@ export function buildTransformer(
             };
     }
     const query = addBias(graph, product(graph, asking, toQuery, form), toQuery.bias, form.activations);
-    const mixed = attention(graph, [query, key, value], shape);
+    const mixed = attention(graph, [query, key, value], { ...shape, tile });
     const selfOut = foldValueBias(read("attn1.to_out.0", width, width), toValue.bias, form);
-    x = add(product(graph, linearInput(graph, mixed, width, form), selfOut, form), selfOut.bias);
+    add(product(graph, linearInput(graph, mixed, width, form), selfOut, form), selfOut.bias, plain);
 
-    let crossQuery = linear(graph, norm(x, modulation(i, 1)), read("attn2.to_q", width, width), form);
+    const asking2 = modulate(graph, normed, modulation(i, 1));
+    let crossQuery = linear(graph, asking2, read("attn2.to_q", width, width), form);
     if (i === 0 && !isLast) {
       crossQuery = gather(crossQuery, image);
       byRow();
     }
     const seen = attention(graph, [crossQuery, ...crossAttention(i)], shape);
-    x = addBranch(graph, x, linear(graph, seen, read("attn2.to_out.0", width, width), form), form);
+    const crossOut = read("attn2.to_out.0", width, width);
+    const crossed = product(graph, linearInput(graph, seen, width, form), crossOut, form);
+    add(crossed, crossOut.bias, readNorm(weights, `${block(i)}.norm3`, width));
 
-    const normed = affineNorm(x, `${block(i)}.norm3`);
     const up = linear(graph, normed, read("ff.net.0.proj", width, inner), form);
     const hidden = quickGelu(graph, up, form.activations);
     const mlpOut = read("ff.net.2", inner, width);
     const mlpInput = linearInput(graph, hidden, inner, form, QUICK_GELU_LOWEST);
-    x = add(product(graph, mlpInput, mlpOut, form), mlpOut.bias);
+    const next = isLast ? readNorm(weights, "norm_out", width) : plain;
+    add(product(graph, mlpInput, mlpOut, form), mlpOut.bias, next);
   }
 
-  const logits = linear(graph, affineNorm(x, "norm_out"), readLinear(weights, "out", width, classes), form);
+  const logits = linear(graph, normed, readLinear(weights, "out", width, classes), form);
   const wide = form.activations === "float16" ? graph.cast(logits, "float32") : logits;
   const logProbs = graphForm.drawsOnDevice
     ? logSoftmax(graph, wide)
@@ -225,9 +232,17 @@ export function modulatedNorm(
   graph: GraphBuilder,
   x: string,
   width: number,
-  [scale, shift]: readonly [string, string],
+  modulation: readonly [string, string],
 ): string {
-  const ones = graph.constant(new Float32Array(width).fill(1), [width]);
-  const normed = graph.op("LayerNormalization", [x, ones], { axis: -1, epsilon: { float: EPSILON } });
-  return graph.op("Add", [graph.op("Mul", [normed, scale]), shift]);
+  return modulate(graph, norm(graph, x, plainNorm(width)), modulation);
 }
+
+/** Of a norm without weights. */
+const plainNorm = (width: number): NormWeights => ({
+  scale: new Float32Array(width).fill(1),
+  shift: undefined,
+});
+
+/** x * (1 + scale) + shift. */
+const modulate = (graph: GraphBuilder, x: string, [scale, shift]: readonly [string, string]): string =>
+  graph.op("Add", [graph.op("Mul", [x, scale]), shift]);

@@ -6,6 +6,7 @@ import type { Conditioning } from "../checkpoint/config.ts";
 import type { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import type { PromptParts } from "../checkpoint/parts.ts";
 import { GRAPH_FORMAT } from "../graph/cache.ts";
+import { headsAtOnce } from "../graph/layers.ts";
 import { formName, type GraphForm, type Quantization } from "../graph/form.ts";
 import { deviceNumerics } from "../runtime/device.ts";
 import { type Provider, RUNTIME_VERSION } from "../runtime/session.ts";
@@ -46,7 +47,7 @@ const LIVE_WIDTHS = 12;
 /** The output of a graph that draws, and what it makes of it one after the other, in multiples of the output. */
 const LIVE_OUTPUTS = 6;
 
-function passBytesPerRow({ transformer }: DiffusersCheckpoint, { drawsOnDevice }: GraphForm): number {
+function passBytesPerRow({ transformer }: DiffusersCheckpoint, form: GraphForm): number {
   const { sample_size, num_attention_heads: heads, attention_head_dim, num_vector_embeds } = transformer;
   const { feed_forward_width: inner, feed_forward_kernel: kernel } = transformer;
   const pixels = sample_size ** 2;
@@ -54,8 +55,9 @@ function passBytesPerRow({ transformer }: DiffusersCheckpoint, { drawsOnDevice }
   // What the feed-forward sees of a pixel's neighbours.
   const neighbours = kernel === 1 ? 0 : kernel ** 2 * inner;
   // The output, the activations of a layer, and its attention weights.
-  const outputs = (drawsOnDevice ? LIVE_OUTPUTS : 1) * num_vector_embeds;
-  return pixels * (outputs + LIVE_WIDTHS * width + neighbours + heads * pixels) * FLOAT_BYTES;
+  const outputs = (form.drawsOnDevice ? LIVE_OUTPUTS : 1) * num_vector_embeds;
+  const scores = headsAtOnce(pixels, { heads, ...form }) * pixels;
+  return pixels * (outputs + LIVE_WIDTHS * width + neighbours + scores) * FLOAT_BYTES;
 }
 
 function describePrompts(

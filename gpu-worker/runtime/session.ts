@@ -93,6 +93,15 @@ export function intTensor(data: ArrayLike<number>, dims: readonly number[]): Ten
 export const int32Tensor = (data: Int32Array, dims: readonly number[]): Tensor =>
   tensorOf({ type: "int32", data, dims });
 
+/** One truth value, which graphs take to choose a branch. */
+export const boolTensor = (value: boolean): Tensor =>
+  tensorOf({ type: "bool", data: Uint8Array.of(value ? 1 : 0), dims: [1] });
+
+export function byteLength({ data }: Tensor): number {
+  if (!ArrayBuffer.isView(data)) throw new Error("the tensor's values are not in memory");
+  return data.byteLength;
+}
+
 /** The values of an int32 tensor. */
 export function int32Data(tensor: Tensor): Int32Array {
   if (!(tensor.data instanceof Int32Array)) throw new Error(`expected an int32 tensor, got ${tensor.type}`);

@@ -14,7 +14,13 @@ import { PixelViews } from "../../gpu-worker/pipeline/sampling/pixel-view.ts";
 import { StepNoise } from "../../gpu-worker/pipeline/sampling/random.ts";
 import { jumpAt } from "../../gpu-worker/pipeline/sampling/schedule.ts";
 import { VQDiffusionScheduler } from "../../gpu-worker/pipeline/sampling/scheduler.ts";
-import { floatTensor, int32Data, int32Tensor, Session } from "../../gpu-worker/runtime/session.ts";
+import {
+  boolTensor,
+  floatTensor,
+  int32Data,
+  int32Tensor,
+  Session,
+} from "../../gpu-worker/runtime/session.ts";
 import { integers, runs, temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 describe("the tiny checkpoint, a graph that draws beside one that does not", () => {
@@ -190,12 +196,13 @@ describe("the tiny checkpoint, a graph that draws beside one that does not", () 
     await onDevice.stepSlots([slot]);
     const { latentWidth, latentHeight, textLength } = onDevice.info;
     const pixels = latentWidth * latentHeight;
-    // Four bytes each: tokens, the pixels of both rows, their classes and random numbers; three results; the prompt.
+    // Four bytes each: tokens, the pixels of both rows, their classes and random numbers; three results; the prompt. One byte: that
+    // nothing is truncated.
     const { inputs = 0, outputs = 0 } = onDevice.model.denoiser.transfer ?? {};
     expect(outputs).toBe(4 * 3 * pixels);
-    expect(inputs).toBe(4 * (pixels + 2 * pixels + 3 * pixels + textLength + SETTINGS.length + 7));
+    expect(inputs).toBe(4 * (pixels + 2 * pixels + 3 * pixels + textLength + SETTINGS.length + 7) + 1);
     // The same for the published shape, with a preview.
-    expect(4 * (6 * 1_024 + 77 + SETTINGS.length + 7) + 4 * 4 * 1_024).toBeLessThan(64_000);
+    expect(4 * (6 * 1_024 + 77 + SETTINGS.length + 7) + 1 + 4 * 4 * 1_024).toBeLessThan(64_000);
   });
 });
 
@@ -277,6 +284,8 @@ describe("100,000 random pixels", () => {
           Float32Array.from(SETTINGS, (name) => settings[name]),
           [1, SETTINGS.length],
         ),
+        // Also for an image that is not truncated, as beside one that is.
+        truncates: boolTensor(truncationRate < 1 || unit(11) < 0.5),
       },
       ["classes"],
     );

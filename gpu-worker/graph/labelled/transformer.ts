@@ -9,6 +9,7 @@ import {
   addBias,
   addBranch,
   attention,
+  headsAtOnce,
   layerNorm,
   linear,
   linearInput,
@@ -20,7 +21,7 @@ import { readLinear } from "../linear-weights.ts";
 import { buildModulation } from "../modulation.ts";
 import type { GraphBuilder } from "../onnx.ts";
 import { RowGroup } from "../quantize.ts";
-import { embedLatentPixels, EPSILON, foldValueBias, modulatedNorm, selfProjections } from "../transformer.ts";
+import { embedLatentPixels, foldValueBias, modulatedNorm, selfProjections } from "../transformer.ts";
 
 /**
  * One denoising pass over B rows of N images, with the inputs and the output of `buildTransformer`. Of a model that is
@@ -45,6 +46,7 @@ export function buildLabelledTransformer(
     fusedAttention: graphForm.fusedAttention,
     activations: graphForm.activations,
   };
+  const tile = headsAtOnce(pixels, shape);
   const tokens = graph.input("tokens", "int64", ["images", pixels]);
   const timestep = graph.input("timestep", "int64", ["images"]);
   const image = graph.input("image", "int64", ["batch"]);
@@ -74,7 +76,7 @@ export function buildLabelledTransformer(
     const [toQuery, toKey, toValue] = selfProjections(read, width);
     const query = addBias(graph, product(graph, self, toQuery, form), toQuery.bias, form.activations);
     const [key, value] = [product(graph, self, toKey, form), product(graph, self, toValue, form)];
-    const mixed = attention(graph, [query, key, value], shape);
+    const mixed = attention(graph, [query, key, value], { ...shape, tile });
     const selfOut = foldValueBias(read("attn1.to_out.0", width, width), toValue.bias, form);
     const attended = product(graph, linearInput(graph, mixed, width, form), selfOut, form);
     x = addBranch(graph, x, addBias(graph, attended, selfOut.bias, form.activations), form);
@@ -82,7 +84,7 @@ export function buildLabelledTransformer(
 
     const normed =
       classPart === undefined
-        ? layerNorm(graph, x, weights, `${block(i)}.norm3`, width, EPSILON)
+        ? layerNorm(graph, x, weights, `${block(i)}.norm3`, width)
         : modulatedNorm(graph, x, width, [classPart(2 * i), classPart(2 * i + 1)]);
     const seen = around?.(normed, width) ?? normed;
     const up = linear(graph, seen, read("ff.net.0.proj", inputs * width, inner), rowForm);
@@ -100,7 +102,7 @@ export function buildLabelledTransformer(
 
   const askedForm = { ...graphForm, group: new RowGroup(graph, graph.op("Shape", [asked])) };
   const rows = gather(graph.op("Reshape", [x, graph.ints([-1, width])]), asked);
-  const normed = layerNorm(graph, rows, weights, "norm_out", width, EPSILON);
+  const normed = layerNorm(graph, rows, weights, "norm_out", width);
   const logits = linear(graph, normed, readLinear(weights, "out", width, classes), askedForm);
   const wide = graphForm.activations === "float16" ? graph.cast(logits, "float32") : logits;
   const logProbs = graph.op("LogSoftmax", [wide], { axis: -1 });

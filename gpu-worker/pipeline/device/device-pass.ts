@@ -5,6 +5,8 @@ import type { DiffusersCheckpoint } from "../../checkpoint/diffusers-layout.ts";
 import { graphPath } from "../../graph/cache.ts";
 import { type Setting, SETTINGS } from "../../graph/draw.ts";
 import {
+  boolTensor,
+  byteLength,
   floatData,
   floatTensor,
   int32Data,
@@ -210,6 +212,7 @@ export class DevicePass {
       change: floatTensor(change, [draws.length, count]),
       choice: floatTensor(choice, [draws.length, count]),
       settings: floatTensor(settings, [draws.length, SETTINGS.length]),
+      truncates: boolTensor(draws.some(({ request }) => isTruncated(request.settings))),
     };
   }
 }
@@ -223,6 +226,8 @@ interface ImageDraw {
 
 const vector = (values: readonly number[]): Tensor => int32Tensor(Int32Array.from(values), [values.length]);
 
-/** All of their types have four bytes. */
+/** The rate is 2 for an image that is not truncated, and 0 where nothing is drawn. */
+const isTruncated = ({ truncation }: DrawRequest["settings"]): boolean => truncation > 0 && truncation < 1;
+
 const bytesOf = (tensors: readonly (Tensor | undefined)[]): number =>
-  tensors.reduce((sum, tensor) => sum + 4 * (tensor?.size ?? 0), 0);
+  tensors.reduce((sum, tensor) => sum + (tensor === undefined ? 0 : byteLength(tensor)), 0);

@@ -6,7 +6,6 @@ import { promisify } from "node:util";
 import { DigestCache } from "../../../gpu-worker/checkpoint/files/digest-cache.ts";
 import { DiffusersCheckpoint } from "../../../gpu-worker/checkpoint/diffusers-layout.ts";
 import { ensureGraphs, graphPath } from "../../../gpu-worker/graph/cache.ts";
-import { transformerWidth } from "../../../gpu-worker/graph/cross-attention.ts";
 import { graphForm, type Quantization } from "../../../gpu-worker/graph/form.ts";
 import { GraphBuilder } from "../../../gpu-worker/graph/onnx.ts";
 import { runParity } from "../../../gpu-worker/parity/parity.ts";
@@ -195,23 +194,22 @@ export async function measurePeak({ provider, threads, cacheDir }: Device, size:
   }
 }
 
-/** A pass of as many rows in torch. */
-export async function measureTorch(python: string, model: string, rows: number, repeats: number) {
-  const { transformer, text, tokenizer } = new DiffusersCheckpoint(model);
-  const shape = {
-    width: transformerWidth(transformer),
-    heads: transformer.num_attention_heads,
-    layers: transformer.num_layers,
-    pixels: transformer.sample_size ** 2,
-    classes: transformer.num_vector_embeds - 1,
-    text_length: tokenizer.maxLength,
-    text_width: text.textEncoder.hidden_size,
-    rows,
-    repeats,
-  };
+/** A pass of `rows` of the published shape with so many layers in torch, and in diffusers where Python has it. */
+export async function measureTorch({
+  python,
+  ...shape
+}: {
+  python: string;
+  layers: number;
+  rows: number;
+  repeats: number;
+  device: "cpu" | "cuda";
+}) {
   const script = join(import.meta.dirname, "torch_step.py");
-  const { stdout } = await promisify(execFile)(python, [script, JSON.stringify(shape)], { timeout: 180_000 });
-  return JSON.parse(stdout) as unknown;
+  const run = promisify(execFile);
+  const { stdout } = await run(python, [script, JSON.stringify(shape)], { timeout: 180_000 });
+  // Libraries may print before it.
+  return JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as unknown;
 }
 
 const rounded = (value: number, digits = 2): number => Number(value.toFixed(digits));

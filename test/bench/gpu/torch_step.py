@@ -1,11 +1,14 @@
-"""The peer on the same GPU: the transformer of a checkpoint's shape in torch, bf16, with scaled_dot_product_attention, compiled.
+"""The peers on the same device: the published shape's transformer in torch, with scaled_dot_product_attention, eager and compiled,
+and in diffusers where that is installed; bf16 on a GPU, fp32 on a CPU.
 
-Argument: JSON with the shape and the number of rows and repeats. Prints JSON: ms of a pass, or why there is none.
+Argument: JSON with layers, rows, repeats and device. Prints JSON: ms of a pass, or why there is none.
 """
 
 import json
 import sys
 import time
+
+case = json.loads(sys.argv[1])
 
 try:
     import torch
@@ -14,24 +17,25 @@ try:
 except ImportError:
     print(json.dumps({"missing": "no torch"}))
     sys.exit(0)
-if not torch.cuda.is_available():
+if case["device"] == "cuda" and not torch.cuda.is_available():
     print(json.dumps({"missing": "torch sees no GPU", "torch": torch.__version__}))
     sys.exit(0)
 
-case = json.loads(sys.argv[1])
-width, heads = case["width"], case["heads"]
-rows, pixels, text_length = case["rows"], case["pixels"], case["text_length"]
+HEADS, HEAD_DIM, PIXELS, CLASSES, TEXT_LENGTH, TEXT_WIDTH = 16, 88, 1024, 4096, 77, 512
+WIDTH = HEADS * HEAD_DIM
+rows, device = case["rows"], case["device"]
+dtype = torch.bfloat16 if device == "cuda" else torch.float32
 
 
 class Attention(nn.Module):
     def __init__(self, context: int):
         super().__init__()
-        self.q, self.out = nn.Linear(width, width), nn.Linear(width, width)
-        self.k, self.v = nn.Linear(context, width), nn.Linear(context, width)
+        self.q, self.out = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.k, self.v = nn.Linear(context, WIDTH), nn.Linear(context, WIDTH)
 
     def forward(self, x, context):
         def split(y):
-            return y.unflatten(-1, (heads, -1)).transpose(1, 2)
+            return y.unflatten(-1, (HEADS, -1)).transpose(1, 2)
 
         mixed = F.scaled_dot_product_attention(split(self.q(x)), split(self.k(context)), split(self.v(context)))
         return self.out(mixed.transpose(1, 2).flatten(2))
@@ -40,9 +44,9 @@ class Attention(nn.Module):
 class Block(nn.Module):
     def __init__(self):
         super().__init__()
-        self.own, self.cross = Attention(width), Attention(case["text_width"])
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.own, self.cross = Attention(WIDTH), Attention(TEXT_WIDTH)
+        self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(3))
+        self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
 
     def forward(self, x, text):
         y = self.norms[0](x)
@@ -55,9 +59,9 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     def __init__(self):
         super().__init__()
-        self.embedding = nn.Embedding(case["classes"] + 1, width)
+        self.embedding = nn.Embedding(CLASSES + 1, WIDTH)
         self.blocks = nn.ModuleList(Block() for _ in range(case["layers"]))
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, case["classes"])
+        self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CLASSES)
 
     def forward(self, tokens, text):
         x = self.embedding(tokens)
@@ -66,20 +70,60 @@ class Transformer(nn.Module):
         return F.log_softmax(self.head(self.norm(x)).float(), -1)
 
 
+def wait():
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def best_ms(call):
+    for _ in range(3):
+        call()
+    best = float("inf")
+    for _ in range(case["repeats"]):
+        wait()
+        started = time.perf_counter()
+        call()
+        wait()
+        best = min(best, (time.perf_counter() - started) * 1000)
+    return round(best, 2)
+
+
+def of_diffusers(tokens, text):
+    """ms of its own class, and the version; why there is none if it cannot be made."""
+    try:
+        import diffusers
+
+        model = diffusers.Transformer2DModel(
+            num_attention_heads=HEADS,
+            attention_head_dim=HEAD_DIM,
+            num_layers=case["layers"],
+            cross_attention_dim=TEXT_WIDTH,
+            attention_bias=True,
+            sample_size=32,
+            num_vector_embeds=CLASSES + 1,
+            activation_fn="geglu-approximate",
+            num_embeds_ada_norm=100,
+        )
+    except Exception as error:
+        return {"diffusers": f"{type(error).__name__}: {error}"}
+    model = model.to(device, dtype).eval()
+    step = torch.tensor(50, device=device)
+    ms = best_ms(lambda: model(tokens, encoder_hidden_states=text, timestep=step))
+    return {"diffusers": diffusers.__version__, "diffusers_ms": ms}
+
+
 with torch.inference_mode():
-    model = Transformer().to("cuda", torch.bfloat16).eval()
-    tokens = torch.randint(0, case["classes"], (rows, pixels), device="cuda")
-    text = torch.randn(rows, text_length, case["text_width"], device="cuda", dtype=torch.bfloat16)
-    result = {"torch": torch.__version__, "device": torch.cuda.get_device_name()}
-    for name, call in (("eager_ms", model), ("compiled_ms", torch.compile(model))):
-        for _ in range(3):
-            call(tokens, text)
-        best = float("inf")
-        for _ in range(case["repeats"]):
-            torch.cuda.synchronize()
-            started = time.perf_counter()
-            call(tokens, text)
-            torch.cuda.synchronize()
-            best = min(best, (time.perf_counter() - started) * 1000)
-        result[name] = round(best, 2)
+    tokens = torch.randint(0, CLASSES, (rows, PIXELS), device=device)
+    text = torch.randn(rows, TEXT_LENGTH, TEXT_WIDTH, device=device, dtype=dtype)
+    model = Transformer().to(device, dtype).eval()
+    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    result = {"torch": torch.__version__, "device": name, "type": str(dtype).removeprefix("torch.")}
+    result["eager_ms"] = best_ms(lambda: model(tokens, text))
+    try:
+        compiled = torch.compile(model)
+        result["compiled_ms"] = best_ms(lambda: compiled(tokens, text))
+    except Exception as error:
+        result["compiled"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    del model
+    result |= of_diffusers(tokens, text)
 print(json.dumps(result))
