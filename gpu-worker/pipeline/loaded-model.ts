@@ -50,6 +50,9 @@ export class LoadedModel {
     this.#owners--;
     if (this.#owners > 0) return;
     this.#freed = true;
-    await Promise.all([this.conditioner.release(), this.denoiser.release(), this.vqModel.release()]);
+    // One by one: onnxruntime crashes now and then when two threads free sessions on WebGPU at the same time.
+    await this.conditioner.release();
+    await this.denoiser.release();
+    await this.vqModel.release();
   }
 }

@@ -89,6 +89,8 @@ export class VQModel {
   }
 
   async release(): Promise<void> {
-    await Promise.all([this.#decoder.release(), this.#encoder.release()]);
+    // Not at once: see LoadedModel.release.
+    await this.#decoder.release();
+    await this.#encoder.release();
   }
 }

@@ -336,6 +336,8 @@ export class ModelHost {
       ...this.#options,
       maxSlots: slots,
       groups: this.#groups,
+      // Sessions on WebGPU share one device in onnxruntime, which is not made for several threads.
+      takesTurns: this.#options.provider === "webgpu",
       // As measured, with two rows for a guided image; the estimate of a pass's memory is for devices that were not.
       maxRows: 2 * largest,
       ...(largest === Infinity ? {} : { passBytes: Infinity }),

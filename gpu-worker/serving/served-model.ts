@@ -15,7 +15,7 @@ import type {
 } from "../pipeline/pipeline.ts";
 import type { WorkerMetrics } from "../telemetry/metrics.ts";
 import type { GroupLock } from "../util/group-lock.ts";
-import type { StallWatch } from "../watchdog/stall-watch.ts";
+import type { CallKind, StallWatch } from "../watchdog/stall-watch.ts";
 
 export interface ServedModelOptions {
   readonly watch: StallWatch;
@@ -28,6 +28,8 @@ export interface ServedModelOptions {
   readonly maxSlots: number;
   /** Of slots, that take turns on the device; see `EngineOptions`. */
   readonly groups: 1 | 2;
+  /** Whether images are decoded and encoded between passes instead of beside them. */
+  readonly takesTurns: boolean;
   /** Most rows of a pass, besides what `passBytes` allows. */
   readonly maxRows: number;
   /** Memory that a pass may take in addition to the weights, in bytes. */
@@ -125,11 +127,18 @@ export class ServedModel {
 
   /** An image of the model's size → codes [L]. */
   encodeImage(image: RgbImage): Promise<Uint16Array> {
-    return this.#options.watch.run("encode image", 1, () => this.#pipeline.encodeImage(image));
+    return this.#besidePasses("encode image", 1, () => this.#pipeline.encodeImage(image));
   }
 
   decode(latents: readonly Uint16Array[]): Promise<RgbImage[]> {
-    return this.#options.watch.run("decode", latents.length, () => this.#pipeline.decode(latents));
+    return this.#besidePasses("decode", latents.length, () => this.#pipeline.decode(latents));
+  }
+
+  #besidePasses<T>(kind: CallKind, rows: number, work: () => Promise<T>): Promise<T> {
+    const { watch, passLock, takesTurns } = this.#options;
+    const watched = (): Promise<T> => watch.run(kind, rows, work);
+    // A group of its own for each, as the VQ model's sessions, too, have a thread each.
+    return takesTurns ? passLock.run(watched, watched) : watched();
   }
 
   release(): Promise<void> {
