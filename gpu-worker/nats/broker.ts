@@ -73,6 +73,11 @@ export interface BrokerOptions {
   readonly onRefused: (error: Error) => void;
 }
 
+/** The operator has not created a model's queues, or has retired its version. */
+export class QueueMissingError extends Error {
+  override readonly name = "QueueMissingError";
+}
+
 /** JetStream's API as accounts of models import it, and as it is in the streams' own account. */
 type Managers = Readonly<Record<"scoped" | "unscoped", JetStreamManager>>;
 
@@ -193,7 +198,7 @@ export class Broker {
       } catch (error) {
         if (error instanceof JetStreamApiError && error.code === CONSUMER_NOT_FOUND) {
           const how = `vqd streams apply --model ${key}, with the operator's credentials, creates it`;
-          throw new Error(`the queue ${name} does not exist: ${how}`, { cause: error });
+          throw new QueueMissingError(`the queue ${name} does not exist: ${how}`, { cause: error });
         }
         if (!isRefusal(error)) throw error;
       }

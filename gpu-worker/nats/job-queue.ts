@@ -2,7 +2,7 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
-import type { Broker } from "./broker.ts";
+import { type Broker, QueueMissingError } from "./broker.ts";
 import type { Delivery } from "./delivery.ts";
 import { pullOrder, type QueueName } from "./pull-order.ts";
 
@@ -76,12 +76,21 @@ export class JobQueue {
         const open = pullOrder(modelKeys, this.#turn, isLoaded).filter(
           (queue) => !this.#waiting.has(nameOf(queue)),
         );
+        const missing = new Map<string, QueueMissingError>();
         for (const queue of open) {
-          const delivery = await this.#ask(queue);
+          // One whose queues are gone must not keep those after it from being asked.
+          if (missing.has(queue.modelKey)) continue;
+          const delivery = await this.#ask(queue).catch((error: unknown) => {
+            if (!(error instanceof QueueMissingError)) throw error;
+            missing.set(queue.modelKey, error);
+            return undefined;
+          });
           if (delivery === undefined) continue;
           this.#turn++;
           return this.#queued(queue, delivery);
         }
+        const [gone] = missing.values();
+        if (gone !== undefined) throw gone;
         for (const queue of open) {
           if (this.#waiting.has(nameOf(queue))) continue;
           void this.#listen(queue, broker.pull(queue, PULL_EXPIRES_MS), true);

@@ -9,7 +9,14 @@ import {
 } from "@nats-io/jetstream";
 import { connect, nanos, type NatsConnection } from "nats";
 import { createLogger } from "@vqd/shared/log.ts";
-import { jobConsumer, jobFilter, jobSubject, type Priority, STREAMS } from "@vqd/shared/subjects.ts";
+import {
+  jobConsumer,
+  jobFilter,
+  jobSubject,
+  PRIORITIES,
+  type Priority,
+  STREAMS,
+} from "@vqd/shared/subjects.ts";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Broker } from "../../gpu-worker/nats/broker.ts";
 import { JobQueue, type QueuedJob } from "../../gpu-worker/nats/job-queue.ts";
@@ -17,6 +24,7 @@ import { executeQueuePlan, planQueues } from "../../gpu-worker/ops/queues.ts";
 import { connectWorker, startTestNats, type TestNats } from "./support/nats.ts";
 
 const KEY = "vqd--queue--0123456789ab";
+const RETIRED = "vqd--queue--ba9876543210";
 const LEASE_MS = 30_000;
 const PLAN = { models: [KEY], leaseMs: LEASE_MS };
 
@@ -27,7 +35,7 @@ const queues: JobQueue[] = [];
 const stop = new AbortController();
 
 beforeAll(async () => {
-  nats = await startTestNats({ models: [KEY] });
+  nats = await startTestNats({ models: [KEY, RETIRED] });
   const { url: servers, passwords } = nats;
   edge = await connect({ servers, user: "edge", pass: passwords.edge, inboxPrefix: "_INBOX_edge" });
   broker = await connectWorker(nats);
@@ -61,10 +69,10 @@ async function asOperator<T>(work: (nc: NatsConnection) => Promise<T>): Promise<
   }
 }
 
-function makeQueue(hasRoom: () => boolean = () => true, of = broker): JobQueue {
+function makeQueue(hasRoom: () => boolean = () => true, of = broker, keys = [KEY]): JobQueue {
   const queue = new JobQueue({
     broker: of,
-    modelKeys: [KEY],
+    modelKeys: keys,
     hasRoom,
     isLoaded: () => true,
     log,
@@ -170,6 +178,20 @@ it("takes what comes while it waits, and lets others have what it has no room fo
   } finally {
     await other.close();
   }
+});
+
+it("takes other models' jobs while a version's queues are gone, and says so when there are no more", async () => {
+  await asOperator(async (nc) => {
+    const jsm = await jetstreamManager(nc);
+    for (const priority of PRIORITIES)
+      await jsm.consumers.delete(STREAMS.jobs, jobConsumer(RETIRED, priority));
+  });
+  const queue = makeQueue(() => true, broker, [RETIRED, KEY]);
+  await publish("low", "a");
+  await publish("low", "b");
+  expect(await take(queue)).toBe("a");
+  expect(await take(queue)).toBe("b");
+  await expect(queue.next(stop.signal)).rejects.toThrow(`${jobConsumer(RETIRED, "high")} does not exist`);
 });
 
 it("hands back with a delay, and counts deliveries", async () => {
