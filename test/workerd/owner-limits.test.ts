@@ -4,7 +4,7 @@ import { env } from "cloudflare:workers";
 import { runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
 import { OwnerRate } from "../../edge/hub/admission/owner-rate.ts";
-import { admitToStorage } from "../../edge/hub/admission/storage-limits.ts";
+import { admitToDatabase, admitToStorage } from "../../edge/hub/admission/storage-limits.ts";
 import { listPredictions } from "../../edge/hub/storage/list.ts";
 import { newRow } from "../../edge/hub/storage/prediction-row.ts";
 import type { PredictionStore } from "../../edge/hub/storage/store.ts";
@@ -114,6 +114,13 @@ describe("what an owner stores", () => {
 });
 
 describe("a hub", () => {
+  it("takes no more before its database is full, and says when to come back", () => {
+    admitToDatabase(8.9e9);
+    expect(() => admitToDatabase(9e9)).toThrow(
+      expect.objectContaining({ code: "queue_full", retryable: true, retryAfterSeconds: 60 }),
+    );
+  });
+
   const ask = (owner: string, steps = STEPS, images = 1) =>
     hub.create(newPrediction(newJob(SHARD, steps, images), owner));
 

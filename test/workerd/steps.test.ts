@@ -187,6 +187,28 @@ it("stores images of several predictions at once, and what follows each waits fo
   });
 });
 
+it("has its place in the stream before the first message under way, and starts over in one that has lost its end", async () => {
+  await runInDurableObject(hubs.ofShard(SHARD + 2), (_, { storage }) => {
+    const store = new PredictionStore(storage);
+    const cursor = new StreamCursor(store);
+    cursor.reconcile({ created: "now", lastSequence: 9 });
+    for (const at of [1, 2, 3]) cursor.take(at);
+    cursor.advance(1);
+    cursor.advance(3);
+    expect(cursor.sequence).toBe(1);
+    cursor.save();
+    expect(new StreamCursor(store).sequence).toBe(1);
+    // Delivered again, it is under way already; one that has failed is not.
+    expect([2, 3, 4].map((at) => cursor.has(at))).toEqual([true, true, false]);
+    cursor.rewind(2);
+    expect([1, 2, 3].map((at) => cursor.has(at))).toEqual([true, false, false]);
+    for (const at of [2, 3]) cursor.take(at);
+    expect(cursor.reconcile({ created: "now", lastSequence: 3 })).toBe(false);
+    expect(cursor.reconcile({ created: "now", lastSequence: 2 })).toBe(true);
+    expect([cursor.sequence, cursor.has(1)]).toEqual([0, false]);
+  });
+});
+
 it("reads what the release before batches has stored", async () => {
   await runInDurableObject(hubs.ofShard(SHARD + 1), async (_, { storage }) => {
     await storage.deleteAll();

@@ -61,7 +61,8 @@ export class StreamCursor {
   /** Starts over if the stream was replaced, or lost its end in a crash. Returns whether a known stream was replaced or cut. */
   reconcile(stream: { created: string; lastSequence: number }): boolean {
     const known = this.#store.meta(CREATED);
-    if (known === stream.created && this.sequence <= stream.lastSequence) return false;
+    // What was taken beyond its end will come again under other numbers, or others under the same.
+    if (known === stream.created && this.#taken <= stream.lastSequence) return false;
     this.#store.atomically(() => {
       this.#store.setMeta(CREATED, stream.created);
       this.#store.setMeta(SEQUENCE, "0");
