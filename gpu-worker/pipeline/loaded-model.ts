@@ -50,9 +50,6 @@ export class LoadedModel {
     this.#owners--;
     if (this.#owners > 0) return;
     this.#freed = true;
-    // One by one: onnxruntime crashes now and then when two threads free sessions on WebGPU at the same time.
-    await this.conditioner.release();
-    await this.denoiser.release();
-    await this.vqModel.release();
+    await Promise.all([this.conditioner.release(), this.denoiser.release(), this.vqModel.release()]);
   }
 }

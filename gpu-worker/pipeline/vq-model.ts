@@ -89,8 +89,6 @@ export class VQModel {
   }
 
   async release(): Promise<void> {
-    // Not at once: see LoadedModel.release.
-    await this.#decoder.release();
-    await this.#encoder.release();
+    await Promise.all([this.#decoder.release(), this.#encoder.release()]);
   }
 }
