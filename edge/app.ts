@@ -22,9 +22,9 @@ import { getAccount } from "./routes/account.ts";
 import { getFile } from "./routes/files.ts";
 import { getHealth } from "./routes/health.ts";
 import { getMetrics } from "./routes/metrics.ts";
-import { getClasses, getModel, getModels, getPalette } from "./routes/models.ts";
+import { getClasses, getModel, getModels, getPalette, getVocabulary } from "./routes/models.ts";
 import { getOpenApi } from "./routes/openapi.ts";
-import { getAsset, getPage } from "./routes/pages.ts";
+import { ASSET_FOLDERS, getAsset, getPage, missingPage } from "./routes/pages.ts";
 import {
   cancelPrediction,
   createPrediction,
@@ -33,6 +33,7 @@ import {
   listPredictions,
 } from "./routes/predictions.ts";
 import { getReceipt, getReceiptKeys } from "./routes/receipts.ts";
+import { getShared, getSharedFile, sharePrediction, unsharePrediction } from "./routes/shared.ts";
 import { capabilityStream, predictionEvents } from "./routes/streams.ts";
 import { createFile, deleteUpload, getUpload, listFiles } from "./routes/uploads.ts";
 import {
@@ -61,6 +62,21 @@ const ROUTES: readonly Route[] = [
   { path: "/v1/predictions/:id/webhook-attempts", errors: PROBLEMS, get: getWebhookAttempts },
   { path: "/v1/predictions/:id/webhook-attempts/redeliver", errors: PROBLEMS, post: redeliverWebhook },
   { path: "/v1/predictions/:id/receipt", errors: PROBLEMS, get: getReceipt },
+  {
+    path: "/v1/predictions/:id/share",
+    errors: PROBLEMS,
+    post: sharePrediction,
+    delete: unsharePrediction,
+  },
+  { path: "/v1/shared/*", errors: PROBLEMS, secret: true },
+  { path: "/v1/shared/:id/:capability", errors: PROBLEMS, secret: true, open: true, get: getShared },
+  {
+    path: "/v1/shared/:id/:capability/:name",
+    errors: PROBLEMS,
+    secret: true,
+    open: true,
+    get: getSharedFile,
+  },
   { path: "/v1/webhooks/*", errors: PROBLEMS },
   { path: "/v1/webhooks/default/secret", errors: PROBLEMS, scope: "admin", get: getWebhookSecret },
   {
@@ -81,6 +97,11 @@ const ROUTES: readonly Route[] = [
   { path: "/v1/models/:owner/:name", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getModel },
   { path: "/v1/models/:owner/:name/predictions", errors: PROBLEMS, post: createPrediction },
   { path: "/v1/models/:owner/:name/palette", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getPalette },
+  {
+    path: "/v1/models/:owner/:name/vocabulary",
+    errors: PROBLEMS_AND_OPENAI_ERRORS,
+    get: getVocabulary,
+  },
   { path: "/v1/models/:owner/:name/classes", errors: PROBLEMS_AND_OPENAI_ERRORS, get: getClasses },
   ...replicateRoutes,
   { path: "/healthz", errors: PROBLEMS, open: true, quiet: true, get: getHealth },
@@ -89,8 +110,12 @@ const ROUTES: readonly Route[] = [
   { path: "/openapi.json", errors: PROBLEMS, open: true, get: getOpenApi },
   ...huggingfaceRoutes,
   { path: "/docs", errors: PROBLEMS, open: true, get: getPage("docs") },
-  { path: "/assets/:name", errors: PROBLEMS, open: true, get: getAsset("assets") },
-  { path: "/client/:name", errors: PROBLEMS, open: true, get: getAsset("client") },
+  ...ASSET_FOLDERS.map((folder): Route => ({
+    path: `/${folder}/:name`,
+    errors: PROBLEMS,
+    open: true,
+    get: getAsset(folder),
+  })),
 ];
 
 const READING: ReadonlySet<string> = new Set(["GET", "QUERY"]);
@@ -129,7 +154,9 @@ export function createApp(): Hono<AppEnv> {
   app.use(requestContext);
   app.use(preflight);
   for (const route of ROUTES) addRoute(app, route);
-  app.notFound(() => {
+  app.notFound(async (c) => {
+    const page = await missingPage(c);
+    if (page !== undefined) return page;
     throw new VqdError("not_found", "there is nothing at this path");
   });
   app.onError((thrown, c) => {

@@ -29,9 +29,13 @@ const MAX_SLOT_TIMES = 16;
 /** Ms of a pass over so many images; null if there was no memory for it. */
 export const slotTimeSchema = z.object({ images: z.int().min(1), ms: z.number().min(0).nullable() });
 
-export const MAX_EXAMPLES = 8;
+export const MAX_EXAMPLES = 12;
 const MAX_EXAMPLE_CHARS = 200;
 const MAX_NOTE_CHARS = 500;
+
+/** Of all the words that a model knows. */
+export const MAX_WORDS_CHARS = 100_000;
+export const WORDS_PATTERN = /^[^\s\p{Lu}]+(?: [^\s\p{Lu}]+)*$/u;
 
 /** What the makers of a model say to those who use it: for lists of models, searches and the playground. */
 export const modelCardSchema = z.strictObject({
@@ -100,6 +104,12 @@ export const modelManifestSchema = z
       .optional(),
     /** Of the worker that has announced it, if that has a GPU. */
     device: deviceManifestSchema.optional(),
+    /** The words that the model knows, in lower case, with a space between them; left out if the checkpoint does not say. */
+    words: z
+      .string()
+      .max(MAX_WORDS_CHARS)
+      .regex(WORDS_PATTERN, "must be words with a space between them")
+      .optional(),
     /** Number of weights. */
     parameters: z.int().min(0),
     /** Unix time in ms by the worker's clock; hubs use the broker's clock. */

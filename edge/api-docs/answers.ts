@@ -118,9 +118,28 @@ export const predictionSchema = z
       cancel: z.url(),
       events: z.url(),
       stream: z.url().describe("The event stream, for anyone who has this URL; needs no key."),
+      shared: z.url().optional().describe("While it is shared: the prediction, for anyone who has this URL."),
     }),
   })
   .openapi("Prediction");
+
+export const sharedPredictionSchema = predictionSchema
+  .pick({
+    id: true,
+    model: true,
+    version: true,
+    status: true,
+    input: true,
+    output: true,
+    error: true,
+    metrics: true,
+    created_at: true,
+    started_at: true,
+    completed_at: true,
+    data_removed: true,
+    output_expires_at: true,
+  })
+  .openapi("SharedPrediction");
 
 export const predictionListSchema = z
   .strictObject({
@@ -252,6 +271,10 @@ export const modelSchema = z
       latent_classes: z.int().describe("Number of values a token can have; the last one is the mask."),
       parameters: z.int(),
     }),
+    seconds_per_image_step: z
+      .number()
+      .nullable()
+      .describe("What a step of an image has taken in recent runs here; null if there were none."),
   })
   .openapi("Model", { description: "A model in OpenAI's and Replicate's formats at once." });
 
@@ -275,6 +298,23 @@ export const classesSchema = z
       .describe("Names by label, with synonyms after commas; not every class needs one."),
   })
   .openapi("Classes");
+
+export const vocabularySchema = z
+  .strictObject({
+    model: z.string(),
+    version: z.string(),
+    words: z.array(z.string()).describe("In lower case."),
+  })
+  .openapi("Vocabulary");
+
+export const shareSchema = z
+  .strictObject({
+    id: z.string().describe("The service's id of the prediction."),
+    capability: z.string().describe("The unguessable part of the links."),
+    url: z.url().describe("The prediction as others see it, without a key."),
+    page: z.url().describe("The same in the playground."),
+  })
+  .openapi("Share");
 
 export const paletteSchema = z
   .strictObject({

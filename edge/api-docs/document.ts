@@ -8,11 +8,13 @@ import { fileOperations } from "./files.ts";
 import { modelOperations } from "./models.ts";
 import { pageOperations } from "./pages.ts";
 import { predictionOperations } from "./predictions.ts";
+import { sharingOperations } from "./sharing.ts";
 import { receiptOperations } from "./receipts.ts";
 import { webhookOperations } from "./webhooks.ts";
 
 const OPERATIONS = [
   ...predictionOperations,
+  ...sharingOperations,
   ...fileOperations,
   ...receiptOperations,
   ...webhookOperations,

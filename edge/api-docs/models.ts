@@ -1,7 +1,14 @@
 // Operations: models, and the service's health.
 
 import { z } from "@hono/zod-openapi";
-import { classesSchema, healthSchema, modelListSchema, modelSchema, paletteSchema } from "./answers.ts";
+import {
+  classesSchema,
+  healthSchema,
+  modelListSchema,
+  modelSchema,
+  paletteSchema,
+  vocabularySchema,
+} from "./answers.ts";
 import { json, KEY_ERRORS, KEYED, modelProblems, OPEN, type Operation, PATH } from "./operation.ts";
 
 const tags = ["Models"];
@@ -70,6 +77,18 @@ export const modelOperations: readonly Operation[] = [
     ...KEYED,
     request: named,
     responses: { 200: json(classesSchema, "The classes."), ...modelProblems(404, ...KEY_ERRORS) },
+  },
+  {
+    method: "get",
+    path: "/v1/models/{owner}/{name}/vocabulary",
+    operationId: "getVocabulary",
+    summary: "List the words that a model knows",
+    description:
+      "From the checkpoint's `vocabulary.txt`; 404 for a model without one. Others have no effect on its images.",
+    tags,
+    ...KEYED,
+    request: named,
+    responses: { 200: json(vocabularySchema, "The words."), ...modelProblems(404, ...KEY_ERRORS) },
   },
   {
     method: "get",

@@ -84,5 +84,33 @@ export const pageOperations: readonly Operation[] = [
     responses: { 200: page("A page that shows this document.") },
   },
   file("/assets/{name}", "getAsset", "Get a file of a page", "A script, style sheet or icon.", "base.css"),
+  file(
+    "/playground/{name}",
+    "getPlaygroundFile",
+    "Get a file of the playground",
+    "A script or style sheet.",
+    "main.js",
+  ),
+  file(
+    "/playground/form/{name}",
+    "getFormFile",
+    "Get a file of the playground's form",
+    "A script.",
+    "fields.js",
+  ),
+  file(
+    "/playground/stage/{name}",
+    "getStageFile",
+    "Get a file of its stage",
+    "A script or style sheet.",
+    "stage.js",
+  ),
+  file(
+    "/suggestions/{name}",
+    "getSuggestion",
+    "Get what the playground suggests",
+    "A picture, or the list of them with their prompts.",
+    "suggestions.json",
+  ),
   file("/client/{name}", "getClient", "Get a file of the client", "A module of `@vqd/client`.", "index.js"),
 ];

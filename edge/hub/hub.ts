@@ -2,6 +2,7 @@
 
 import { DurableObject } from "cloudflare:workers";
 import { VqdError } from "@vqd/shared/errors.ts";
+import { newCapability } from "@vqd/shared/ids.ts";
 import { errorFields } from "@vqd/shared/log.ts";
 import type { FilePage, FileRecord, NewFile } from "../prediction/file-records.ts";
 import { asResult } from "./rpc-result.ts";
@@ -183,6 +184,38 @@ export class Hub extends DurableObject<HubEnv> {
     });
   }
 
+  /** The capability of the link by which others may see the prediction: a new one, unless it is shared already. */
+  share(id: string, keyName: string): Promise<HubResult<string>> {
+    return this.#read(keyName, () => {
+      const { shareCapability } = this.#owned(id, keyName);
+      const capability = shareCapability ?? newCapability();
+      if (shareCapability === null) this.#parts.store.update(id, { share_capability: capability });
+      return capability;
+    });
+  }
+
+  /** Takes the link back: nobody sees the prediction by it any more. */
+  unshare(id: string, keyName: string): Promise<HubResult<null>> {
+    return this.#read(keyName, () => {
+      this.#owned(id, keyName);
+      this.#parts.store.update(id, { share_capability: null });
+      return null;
+    });
+  }
+
+  /** A shared prediction. Errors: not_found unless it is shared by this capability; rate_limited, by its owner's reads. */
+  shared(id: string, capability: string): Promise<HubResult<PredictionRecord>> {
+    return this.#answer(() => {
+      const row = this.#parts.store.get(id);
+      if (row === undefined || row.deletedAt !== null || row.shareCapability !== capability) {
+        throw new VqdError("not_found", "the prediction does not exist, or is not shared");
+      }
+      this.#parts.reads.admit(row.keyName);
+      this.#parts.reads.count(row.keyName, row.inputJson.length);
+      return row;
+    });
+  }
+
   /** The service's id of the prediction that its owner calls `ownId`. */
   idOf(ownId: string, keyName: string): Promise<HubResult<string>> {
     return this.#result(() => {
@@ -262,8 +295,13 @@ export class Hub extends DurableObject<HubEnv> {
   }
 
   /** The models that workers have announced, and their routes; the last known ones while NATS is down. */
-  models(): Promise<ModelCatalog> {
-    return this.#parts.models.current(() => this.#parts.connection.open());
+  async models(): Promise<ModelCatalog> {
+    const { models, routes } = await this.#parts.models.current(() => this.#parts.connection.open());
+    const { queue } = this.#parts.store;
+    const withPace = models.map((model) =>
+      Object.assign({ secondsPerImageStep: queue.secondsPerImageStep(model.version) }, model),
+    );
+    return { models: withPace, routes };
   }
 
   /** A model's tokenizer as its worker announced it; null if no model has it any more. */

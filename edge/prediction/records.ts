@@ -42,6 +42,8 @@ export interface PredictionRecord {
   /** Unguessable URL segments. */
   readonly fileCapability: string;
   readonly streamCapability: string;
+  /** That of the link by which others may see it; null unless it is shared. */
+  readonly shareCapability: string | null;
   readonly step: number;
   readonly attempt: number;
   readonly numericsId: string | null;

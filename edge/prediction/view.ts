@@ -1,9 +1,9 @@
 // A prediction as clients see it: Replicate's resource with a few additional fields.
 
-import { inputView } from "./input-links.ts";
+import { INPUT_FIELDS, inputView } from "./input-links.ts";
 import type { PredictionRecord } from "./records.ts";
 import type { PredictionStatus } from "./statuses.ts";
-import { cancelUrl, eventsUrl, fileUrl, predictionUrl, streamUrl } from "./urls.ts";
+import { cancelUrl, eventsUrl, fileUrl, predictionUrl, sharedUrl, streamUrl } from "./urls.ts";
 
 const isoOrNull = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
 
@@ -44,7 +44,9 @@ export interface PredictionView {
   /** Once it has ended: when its images, and later the prediction itself, will be deleted. */
   readonly output_expires_at: string | null;
   readonly expires_at: string | null;
-  readonly urls: Readonly<Record<"get" | "cancel" | "events" | "stream", string>>;
+  readonly urls: Readonly<Record<"get" | "cancel" | "events" | "stream", string>> & {
+    readonly shared?: string;
+  };
 }
 
 export interface ViewOptions {
@@ -58,7 +60,8 @@ export interface ViewOptions {
 /** The view for a key that may not read: no input, no results, and no URL that works without a key. */
 export function withoutContent(view: PredictionView): PredictionView {
   const { webhook: _, webhook_events_filter: __, ...rest } = view;
-  const urls = { ...view.urls, stream: view.urls.events };
+  const { shared: ___, ...known } = view.urls;
+  const urls = { ...known, stream: known.events };
   return { ...rest, input: {}, output: null, logs: "", error: null, urls };
 }
 
@@ -108,6 +111,33 @@ export function viewPrediction(
       cancel: cancelUrl(origin, id),
       events: eventsUrl(origin, id),
       stream: streamUrl(origin, record.id, record.streamCapability),
+      ...(record.shareCapability === null
+        ? {}
+        : { shared: sharedUrl(origin, record.id, record.shareCapability) }),
     },
+  };
+}
+
+/** What others see of it: no links but those to its images, which end with the sharing, and nothing of what it started from. */
+export function viewShared(record: PredictionRecord, capability: string, options: ViewOptions) {
+  const { model, version, status, output, error, metrics, ...view } = viewPrediction(record, options);
+  const { created_at, started_at, completed_at, data_removed, output_expires_at } = view;
+  const input = view.input as Record<string, unknown>;
+  const hidden: ReadonlySet<string> = new Set([...INPUT_FIELDS, "from"]);
+  const base = sharedUrl(options.origin, record.id, capability);
+  return {
+    id: record.id,
+    model,
+    version,
+    status,
+    input: Object.fromEntries(Object.entries(input).filter(([field]) => !hidden.has(field))),
+    output: output === null ? null : record.outputs.map(({ name }) => `${base}/${name}`),
+    error,
+    metrics,
+    created_at,
+    started_at,
+    completed_at,
+    data_removed,
+    output_expires_at,
   };
 }

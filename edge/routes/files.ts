@@ -30,9 +30,11 @@ function cacheControl({ uploaded }: R2Object, retentionMs: number): string {
 /**
  * `GET /v1/files/{capability}/{name}`. A file never changes and has no date, so only conditions on entity tags apply.
  */
-export async function getFile(c: AppContext): Promise<Response> {
-  const capability = c.req.param("capability") ?? "";
-  const name = c.req.param("name") ?? "";
+export const getFile = (c: AppContext): Promise<Response> =>
+  serveFile(c, c.req.param("capability") ?? "", c.req.param("name") ?? "");
+
+/** Answers with the file. Throws a VqdError (not_found, precondition_failed). */
+export async function serveFile(c: AppContext, capability: string, name: string): Promise<Response> {
   const isPossible = CAPABILITY_PATTERN.test(capability) && isFileName(name);
   const known = entityTags(c, "if-none-match");
   // R2 throws on malformed headers.

@@ -85,6 +85,7 @@ function viewModel(model: ServedModel, origin: string) {
       latent_classes: model.numVectorEmbeds,
       parameters: model.parameters,
     },
+    seconds_per_image_step: model.secondsPerImageStep ?? null,
   };
 }
 
@@ -136,6 +137,14 @@ async function namedModelByClass(c: AppContext): Promise<ServedModel & { readonl
   const { conditioning, tokenizerId } = model;
   if (conditioning === "class" && tokenizerId !== null) return { ...model, tokenizerId };
   throw new VqdError("not_found", `${model.name} is not conditioned by class`);
+}
+
+/** `GET /v1/models/{owner}/{name}/vocabulary`: the words that the model knows, if its checkpoint says so. */
+export async function getVocabulary(c: AppContext): Promise<Response> {
+  const { name, version, words } = await namedModel(c);
+  if (words === undefined) throw new VqdError("not_found", `${name} does not say which words it knows`);
+  c.header("cache-control", `private, max-age=${PALETTE_MAX_AGE_SECONDS}`);
+  return c.json({ model: name, version, words: words.split(" ") });
 }
 
 /** `GET /v1/models/{owner}/{name}/palette`: lets a client show tokens as an image without decoding them. */

@@ -3,7 +3,17 @@
 import { VqdError } from "@vqd/shared/errors.ts";
 import type { AppContext } from "../http/context.ts";
 
-const NAME = /^[a-z][a-z0-9-]*\.(?:js|css|svg)$/;
+const NAME = /^[a-z0-9][a-z0-9-]*\.(?:js|css|svg|json|webp)$/;
+
+/** What pages load, beside themselves. */
+export const ASSET_FOLDERS = [
+  "assets",
+  "client",
+  "playground",
+  "playground/form",
+  "playground/stage",
+  "suggestions",
+] as const;
 
 /** Pages load only their own files: no inline scripts or styles, nothing from other origins. */
 const PAGE_POLICY = [
@@ -42,9 +52,17 @@ export const getPage =
   (c: AppContext): Promise<Response> =>
     serve(c, `/${name}.html`, PAGE_HEADERS);
 
-/** `GET /assets/{name}` and `GET /client/{name}` */
+/** For a browser that asks for a page that does not exist; undefined for any other client. */
+export async function missingPage(c: AppContext): Promise<Response | undefined> {
+  const isBrowser = c.req.method === "GET" && (c.req.header("accept") ?? "").includes("text/html");
+  if (!isBrowser || c.req.path.startsWith("/v1/")) return undefined;
+  const page = await serve(c, "/missing.html", PAGE_HEADERS);
+  return new Response(page.body, { status: 404, headers: page.headers });
+}
+
+/** `GET /{folder}/{name}` */
 export const getAsset =
-  (folder: "assets" | "client") =>
+  (folder: (typeof ASSET_FOLDERS)[number]) =>
   (c: AppContext): Promise<Response> => {
     const name = c.req.param("name") ?? "";
     if (!NAME.test(name)) throw new VqdError("not_found", "there is nothing at this path");

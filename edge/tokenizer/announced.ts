@@ -15,7 +15,11 @@ import { sha256Hex } from "../util/bytes.ts";
 import { CLIP_BPE, CLIP_VOCABULARY, CLIP_VOCABULARY_SIZE } from "./clip.ts";
 
 /** A model, and the name of its tokenizer's announcement: its SHA-256, or null if it came without one. */
-export type AnnouncedModel = ModelManifest & { readonly tokenizerId: string | null };
+export type AnnouncedModel = ModelManifest & {
+  readonly tokenizerId: string | null;
+  /** As hubs list it: what a step of an image has taken in recent runs, null without any. */
+  readonly secondsPerImageStep?: number | null;
+};
 
 /** Builds an announced tokenizer. Throws an Error or a VocabularyError that says what is wrong with it. */
 export const buildTokenizer = async (announcement: Uint8Array<ArrayBuffer>): Promise<ClipTokenizer> =>

@@ -12,7 +12,7 @@ import { openWeights } from "./weights/weight-files.ts";
 import { writeCheckpoint, type WriteOptions } from "./write-checkpoint.ts";
 
 /** Copied along with the model's configs and tables. */
-const DOCUMENTS = ["README.md", "LICENSE", "LICENSE.md", "LICENSE.txt"] as const;
+const DOCUMENTS = ["README.md", "LICENSE", "LICENSE.md", "LICENSE.txt", "vocabulary.txt"] as const;
 
 export interface ConvertOptions extends WriteOptions {
   readonly variant?: string | undefined;

@@ -28,7 +28,7 @@ export function modelManifest(
   info: PipelineInfo,
   palette: Uint8Array,
   modelName = defaultModelName(info.name),
-  card?: ModelCard,
+  { card, words }: { readonly card?: ModelCard | undefined; readonly words?: string | undefined } = {},
 ): ModelManifest {
   return {
     v: 1,
@@ -38,6 +38,7 @@ export function modelManifest(
     numVectorEmbeds: info.numEmbeddings + 1,
     defaults: { guidanceScale: info.defaultGuidanceScale },
     ...(card === undefined ? {} : { card }),
+    ...(words === undefined ? {} : { words }),
     latentHeight: info.latentHeight,
     latentWidth: info.latentWidth,
     imageHeight: info.imageHeight,

@@ -1,9 +1,11 @@
 // The models of a worker. As many stay loaded as fit into memory; the least recently used model is evicted.
 
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
-import { type ModelCard, type ModelManifest, modelKey } from "@vqd/shared/model.ts";
+import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
 import { CheckpointError } from "../checkpoint/errors.ts";
+import type { CheckpointFolder } from "../checkpoint/files/folder.ts";
+import { readKnownWords } from "../checkpoint/known-words.ts";
 import { readModelCard } from "../checkpoint/model-card.ts";
 import type { Golden } from "../checkpoint/golden.ts";
 import type { Quantization } from "../graph/form.ts";
@@ -188,13 +190,13 @@ export class ModelHost {
     return entry;
   }
 
-  /** The checkpoint's card. Without a proper one the model is served all the same. */
-  #card({ folder }: DiffusersCheckpoint): ModelCard | undefined {
+  /** What a checkpoint says of itself beside its weights. Without it the model is served all the same. */
+  #unlessDamaged<T>(read: (folder: CheckpointFolder) => T, { folder }: DiffusersCheckpoint): T | undefined {
     try {
-      return readModelCard(folder);
+      return read(folder);
     } catch (error) {
       if (!(error instanceof CheckpointError)) throw error;
-      this.#options.log.warn("model card left out", errorFields(error));
+      this.#options.log.warn("model card or words left out", errorFields(error));
       return undefined;
     }
   }
@@ -209,7 +211,10 @@ export class ModelHost {
     const pipeline = await this.#pipeline(source);
     try {
       const palette = await ensurePalette(pipeline, cacheDir);
-      const manifest = modelManifest(pipeline.info, palette, source.name, this.#card(checkpoint));
+      const manifest = modelManifest(pipeline.info, palette, source.name, {
+        card: this.#unlessDamaged(readModelCard, checkpoint),
+        words: this.#unlessDamaged(readKnownWords, checkpoint),
+      });
       const key = modelKey(manifest);
       if (this.#entries.has(key)) throw new Error(`${source.dir}: ${manifest.name} is listed twice`);
       log.info("model loaded", {

@@ -43,7 +43,7 @@ it("examples come from Hugging Face's widget, but for those of other tasks", () 
   ];
   expect(read(front(...lines))).toEqual({ examples: ["fox"] });
   const many = Array.from({ length: 30 }, (_, i) => `  - text: fox ${i}`);
-  expect(read(front("widget:", ...many))?.examples).toHaveLength(8);
+  expect(read(front("widget:", ...many))?.examples).toHaveLength(12);
   expect(read(front("widget: fox"))).toBeUndefined();
 });
 

@@ -2,7 +2,8 @@
 
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdir } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
@@ -10,16 +11,28 @@ import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { REPO } from "../../infra/stack/paths.ts";
 import { BUNDLED } from "./support/bundled.ts";
-import { faintTexts, overflow, structureFaults, unnamedControls } from "./support/accessibility.ts";
+import { axeViolations } from "./support/axe.ts";
+import { faintTexts, overflow, unnamedControls } from "./support/accessibility.ts";
 import { chromiumPath, launchBrowser, openPage, type WatchedPage } from "./support/browser.ts";
-import { generateImage, getPrediction } from "./support/client.ts";
+import { createPrediction, generateImage, getPrediction, request } from "./support/client.ts";
+import {
+  bytesOf,
+  done,
+  expectAccessible,
+  fill,
+  MADE_MS,
+  openSettings,
+  progress,
+  PROMPT,
+  smallTargets,
+  sticksOut,
+  tabTo,
+  watchTokens,
+} from "./support/playground.ts";
 import { startTestStack, type TestStack } from "./support/stack.ts";
 
-const PROMPT = "fox, flat style";
 const OTHER_KEY = "key-of-somebody-else";
 const THIRD_KEY = "key-of-a-third";
-/** More than any machine needs for an image. */
-const MADE_MS = 90_000;
 const PHONE: BrowserContextOptions = {
   viewport: { width: 390, height: 844 },
   hasTouch: true,
@@ -39,57 +52,6 @@ async function screenshot(page: Page, name: string, fullPage = false): Promise<v
   await sharp(png)
     .png({ palette: true, quality: 90 })
     .toFile(join(SCREENSHOTS, `${name}.png`));
-}
-
-/** Presses Tab until the element with that id has the focus; fails if it is never reached. */
-async function tabTo(page: Page, id: string): Promise<void> {
-  const reached: string[] = [];
-  for (let i = 0; i < 60; i++) {
-    const focused = await page.evaluate(() => document.activeElement?.id ?? "");
-    if (focused === id) return;
-    reached.push(focused);
-    await page.keyboard.press("Tab");
-  }
-  throw new Error(`Tab does not reach #${id}, only ${reached.join(" ")}`);
-}
-
-/** Notes, at each change of the progress text, how many tokens of the first image have a colour. */
-async function watchTokens(page: Page): Promise<() => Promise<{ text: string; painted: number }[]>> {
-  await page.evaluate(() => {
-    const seen: { text: string; painted: number }[] = [];
-    Object.assign(window, { seen });
-    const text = document.querySelector("#progress-text");
-    if (text === null) throw new Error("no progress");
-    new MutationObserver(() => {
-      const canvas = document.querySelector<HTMLCanvasElement>(".frame canvas");
-      const data = canvas?.getContext("2d")?.getImageData(0, 0, canvas.width, canvas.height).data ?? [];
-      let painted = 0;
-      for (let i = 3; i < data.length; i += 4) if (data[i] === 255) painted++;
-      seen.push({ text: text.textContent ?? "", painted });
-    }).observe(text, { childList: true, characterData: true, subtree: true });
-  });
-  return () => page.evaluate(() => (window as unknown as { seen: { text: string; painted: number }[] }).seen);
-}
-
-/** Resolves when the progress text is like `text`. */
-const progress = (page: Page, text: RegExp): Promise<void> =>
-  page.locator("#progress-text", { hasText: text }).waitFor({ timeout: MADE_MS });
-const done = (page: Page): Promise<void> => progress(page, /^Done/);
-
-/** Fills in what makes an image quickly. */
-async function fill(page: Page, { prompt = PROMPT, steps = 10, seed = "7" } = {}): Promise<void> {
-  await page.fill("#prompt", prompt);
-  await page.fill("#steps", String(steps));
-  await page.fill("#seed", seed);
-}
-
-async function expectAccessible(page: Page): Promise<void> {
-  const { named, unnamed } = await unnamedControls(page);
-  expect(unnamed).toEqual([]);
-  expect(named).toBeGreaterThan(5);
-  expect(await structureFaults(page)).toEqual([]);
-  expect(await faintTexts(page)).toEqual([]);
-  expect(await overflow(page)).toBeLessThanOrEqual(0);
 }
 
 describe.skipIf(chromiumPath === undefined)("the playground", () => {
@@ -130,13 +92,18 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await tabTo(page, "preset-fast");
     await page.keyboard.press("Space");
     expect(await page.inputValue("#steps")).toBe("10");
+    await tabTo(page, "seed");
+    await page.keyboard.type("7");
+    await tabTo(page, "more-summary");
+    await page.keyboard.press("Space");
     await tabTo(page, "steps");
     await page.keyboard.press("ArrowLeft");
     expect(await page.getAttribute("#preset-fast", "aria-pressed")).toBe("false");
     await page.keyboard.press("ArrowRight");
     expect(await page.getAttribute("#preset-fast", "aria-pressed")).toBe("true");
-    await tabTo(page, "seed");
-    await page.keyboard.type("7");
+    await page.focus("#more-summary");
+    await page.keyboard.press("Space");
+    await page.focus("#prompt");
     await tabTo(page, "make");
     await page.keyboard.press("Enter");
     // Half-way, for the image of it: a step takes a few hundredths of a second.
@@ -148,10 +115,12 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await screenshot(page, "playground-running");
     await done(page);
 
-    const steps = (await seen()).filter(({ text }) => text.startsWith("Step "));
-    expect(steps.map(({ text }) => Number(/^Step (\d+) of 10/.exec(text)?.[1]))).toEqual(
-      Array.from({ length: 10 }, (_, i) => i + 1),
-    );
+    const numberIn = (text: string): number => Number(/^Step (\d+) of 10/.exec(text)?.[1]);
+    // What is left changes between steps, too.
+    const steps = (await seen())
+      .filter(({ text }) => text.startsWith("Step "))
+      .filter(({ text }, i, all) => numberIn(text) !== numberIn(all[i - 1]?.text ?? ""));
+    expect(steps.map(({ text }) => numberIn(text))).toEqual(Array.from({ length: 10 }, (_, i) => i + 1));
     // A token shown is a token that the text counts as unmasked. Steps can be quicker than frames: then the image is
     // behind the text, at a step that was told before, and it never goes back.
     const counts = steps.map(({ text }) =>
@@ -201,6 +170,7 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     )
       .png()
       .toBuffer();
+    await openSettings(page);
     await page.click("#start summary");
     await page.setInputFiles("#start-file", { name: "a.png", mimeType: "image/png", buffer: picture });
     await page.locator("#start-picture").waitFor();
@@ -270,7 +240,9 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await page.fill("#prompt", "red apple");
     await make("#fork");
     expect((await pixels(await shownImage())).equals(await pixels(plain))).toBe(false);
-    await page.click("#start-here");
+    // Whatever the pointer hovers, the keyboard reaches.
+    await page.focus('[data-tool="edit"]');
+    await page.keyboard.press("Enter");
     await page.locator("#start-picture").waitFor();
     await page.setViewportSize({ width: 390, height: 844 });
     expect(await overflow(page)).toBeLessThanOrEqual(0);
@@ -285,6 +257,7 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     const picture = await sharp({ create: { width: side, height: side, channels: 3, background: color } })
       .png()
       .toBuffer();
+    await openSettings(page);
     await page.tap("#start summary");
     await page.setInputFiles("#start-file", { name: "a.png", mimeType: "image/png", buffer: picture });
     await page.locator("#start-picture").waitFor();
@@ -352,18 +325,49 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await page.context().close();
   });
 
-  it("offers the model's example prompts, and says how to prompt it", async () => {
-    const { page, troubles } = await open();
-    const chips = page.locator("#examples button");
-    const text = (await chips.first().textContent()) ?? "";
-    expect(text).toMatch(/style$/);
-    expect(await page.locator("#model-note").textContent()).toMatch(/subject/);
-    await page.fill("#prompt", "something else");
-    await chips.first().click();
-    expect(await page.inputValue("#prompt")).toBe(text);
-    expect(await page.evaluate(() => document.activeElement?.id)).toBe("prompt");
+  it("takes a newcomer from a suggestion to its picture, and says which words the model does not know", async () => {
+    const { page, troubles } = await open({ viewport: { width: 1280, height: 900 } });
+    const suggestions = page.locator("#examples button");
+    expect(await suggestions.count()).toBe(12);
+    expect(await page.textContent("#model-note")).toMatch(/subject/);
     expect(await page.locator("#preset-draft").isVisible()).toBe(true);
+    // Without motion it is half-way, and stays so.
+    expect(await page.locator("#starter-canvas").evaluate((canvas: HTMLCanvasElement) => canvas.width)).toBe(
+      Math.sqrt(BUNDLED.tokens),
+    );
     await expectAccessible(page);
+    expect(await smallTargets(page)).toEqual([]);
+
+    await screenshot(page, "playground-start");
+
+    await page.fill("#prompt", "a guitar and a Red fox");
+    expect(await page.textContent("#words-unknown")).toBe("This model does not know guitar.");
+    await page.click("#words-open");
+    await page.fill("#words-filter", "fox");
+    expect(await page.locator("#words-list li").allTextContents()).toEqual(["fox"]);
+    expect(await axeViolations(page)).toEqual([]);
+    await page.keyboard.press("Escape");
+
+    const text = (await suggestions.nth(2).textContent()) ?? "";
+    await suggestions.nth(2).click();
+    await done(page);
+    expect(await page.inputValue("#prompt")).toBe(text);
+    expect(await page.textContent("#words-unknown")).toBe("");
+    expect(await page.title()).toBe(`✓ ${text} · vqd`);
+    const pixels = async (file: string | null): Promise<Buffer> =>
+      sharp(await bytesOf(test.url, file))
+        .removeAlpha()
+        .raw()
+        .toBuffer();
+    const [made, promised] = [
+      await pixels(await page.getAttribute(".frame img:not(.partial)", "src")),
+      await pixels(await suggestions.nth(2).locator("img").getAttribute("src")),
+    ];
+    // The picture on the button is WebP.
+    const difference = made.reduce((sum, value, i) => sum + Math.abs(value - (promised[i] ?? 0)), 0);
+    expect(difference / made.length).toBeLessThan(4);
+    // How long each quality takes is known by now.
+    await page.locator("#preset-best small", { hasText: / s$/ }).waitFor();
     expect(troubles).toEqual([]);
     await page.context().close();
   });
@@ -371,14 +375,12 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
   it("gives code that makes the same image", async () => {
     const { page, troubles } = await open();
     await fill(page, { prompt: 'it\'s a "red" apple $HOME', steps: 5 });
-    await page.selectOption("#scheduler", "strided", { force: true }).catch(async () => {
-      await page.click("#more summary");
-      await page.selectOption("#scheduler", "strided");
-    });
     await page.click("#make");
     await done(page);
-    const src = (await page.locator(".frame img:not(.partial)").getAttribute("src")) ?? "";
-    const shown = Buffer.from(await (await fetch(new URL(src, test.url))).arrayBuffer());
+    const shown = await bytesOf(test.url, await page.locator(".frame img:not(.partial)").getAttribute("src"));
+    await page.click("#view-api");
+    expect(await page.textContent("#code-text")).toContain('"preset": "draft"');
+    expect(JSON.parse((await page.textContent("#answer")) ?? "")).toMatchObject({ status: "succeeded" });
     const env = { ...process.env, VQD_API_KEY: test.apiKey };
     const code = async (tab: string): Promise<string> => {
       await page.click(`#tab-${tab}`);
@@ -403,10 +405,37 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     );
     expect(Buffer.from((await run(openai)).stdout.trim(), "base64").equals(shown)).toBe(true);
 
+    // Without packages, and in one paste: with the key.
+    const folder = await mkdtemp(join(tmpdir(), "vqd-snippets-"));
+    await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+    for (const [tab, program, flag] of [
+      ["javascript", process.execPath, "--input-type=module"],
+      ["python", "python3", "-"],
+    ] as const) {
+      await page.click(`#tab-${tab}`);
+      await page.click("#copy-code-key");
+      await page.locator("#copy-code-key", { hasText: "Copied" }).waitFor();
+      const pasted = await page.evaluate(() => navigator.clipboard.readText());
+      const running = promisify(execFile)(program, [flag], {
+        cwd: folder,
+        env: { PATH: process.env["PATH"] },
+      });
+      running.child.stdin?.end(pasted);
+      expect((await running).stdout).toBe("image-0.png\n");
+      expect((await readFile(join(folder, "image-0.png"))).equals(shown), tab).toBe(true);
+      await rm(join(folder, "image-0.png"));
+    }
+    await rm(folder, { recursive: true });
+    await expectAccessible(page);
+    await page.click("#view-details");
+    expect(await page.textContent("#details")).toContain("draft");
+    await expectAccessible(page);
+
     // Tabs go by arrow keys.
+    await page.click("#view-api");
     await page.focus("#tab-openai");
     await page.keyboard.press("ArrowLeft");
-    expect(await page.getAttribute("#tab-curl", "aria-selected")).toBe("true");
+    expect(await page.getAttribute("#tab-python", "aria-selected")).toBe("true");
     expect(troubles).toEqual([]);
     await page.context().close();
   });
@@ -422,20 +451,22 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     expect(await page.evaluate(() => document.activeElement?.id)).toBe("prompt");
     await expectAccessible(page);
     await fill(page, { seed: "seven", steps: 2 });
+    // What is being corrected is not called wrong any more.
+    expect(await page.locator("#prompt-error").count()).toBe(0);
     await page.click("#make");
     await page.locator("#seed-error").waitFor();
     expect(await page.textContent("#seed-error")).toBe("This must be an integer from 0 to 2^64 - 1, or -1.");
-    expect(await page.locator("#prompt-error").count()).toBe(0);
     // One seed per image, with all of their digits.
     await page.fill("#seed", "7, 18446744073709551615");
     await page.fill("#outputs", "2");
     await page.keyboard.press("Control+Enter");
     await done(page);
     expect(await page.textContent("#progress-text")).toContain("seed 7,18446744073709551615");
-    expect(new URL(page.url()).hash).toContain("seeds=7%2C18446744073709551615");
     expect(await page.locator(".error:visible").count()).toBe(0);
     // PNG has no quality to choose.
-    expect(await page.isDisabled("#quality")).toBe(true);
+    expect(await page.isVisible("#quality")).toBe(false);
+    await page.selectOption("#format", "webp");
+    expect(await page.isVisible("#quality")).toBe(true);
     // The browser itself notes the two refusals; nothing else is wrong.
     const refusals = troubles.filter((trouble) => trouble.includes("422"));
     expect(troubles).toEqual(refusals);
@@ -443,16 +474,27 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await page.context().close();
   });
 
-  it("asks for a key, and says when it is invalid", async () => {
-    const { page } = await openPage(browser, test.url);
+  it("asks for a key on a phone, where its form is in sight, and then makes what was asked", async () => {
+    const { page } = await openPage(browser, test.url, PHONE);
+    await page.locator("#examples button").first().waitFor();
+    await expectAccessible(page);
+    await page.fill("#prompt", PROMPT);
+    await page.tap("#preset-draft");
+    await page.tap("#make");
+    await page.locator("#key-error", { hasText: "required" }).waitFor();
     expect(await page.evaluate(() => document.activeElement?.id)).toBe("key");
+    for (const width of [320, 390]) {
+      await page.setViewportSize({ width, height: 844 });
+      const { x = -1, width: own = Infinity } = (await page.locator("#key-form").boundingBox()) ?? {};
+      expect(x).toBeGreaterThanOrEqual(0);
+      expect(x + own).toBeLessThanOrEqual(width);
+    }
+    await expectAccessible(page);
     await page.keyboard.type("wrong");
     await page.keyboard.press("Enter");
     await page.locator("#key-error", { hasText: "invalid" }).waitFor();
     await page.fill("#key", test.apiKey);
     await page.keyboard.press("Enter");
-    await fill(page, { steps: 2 });
-    await page.keyboard.press("Control+Enter");
     await done(page);
     expect(
       await page.evaluate(() => [localStorage.getItem("vqd.key"), sessionStorage.getItem("vqd.key")]),
@@ -480,7 +522,6 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
       expect(await faintTexts(page)).toEqual([]);
       await page.click("#key-offer-refuse");
       expect(await storedKeys(page)).toEqual([null, null]);
-      await page.locator("#key-panel[open]").waitFor();
 
       await page.evaluate((hash) => (location.hash = hash), new URL(link).hash);
       await page.click("#key-offer-use");
@@ -534,53 +575,210 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     });
   });
 
-  it("keeps a history, and links that bring the settings to another browser", async () => {
-    const { page, troubles } = await open();
-    await fill(page, { steps: 4, seed: "" });
+  it("keeps runs as pages: after a reload in the middle, by back and forward, and for whoever has the link", async () => {
+    const { page, troubles } = await open({ viewport: { width: 1400, height: 900 } });
+    await fill(page, { steps: 50, seed: "" });
     await page.click("#make");
-    await done(page);
-    const seed = /seed (\d+)/.exec((await page.textContent("#progress-text")) ?? "")?.[1] ?? "";
-    await page.click("#keep-seed");
-    expect(await page.inputValue("#seed")).toBe(seed);
-    await page.fill("#prompt", "red apple");
-    await page.fill("#outputs", "2");
-    await page.keyboard.press("Control+Enter");
-    await page.waitForFunction(() => document.querySelectorAll("#history-list li").length === 2, null, {
-      timeout: MADE_MS,
-    });
-    expect(await page.locator(".frame").count()).toBe(2);
+    await progress(page, /^Step /);
+    expect(page.url()).toMatch(/#run=\w{26}$/);
+    const first = page.url();
     await page.reload();
-    await page.click("#history-list li:nth-child(2) button");
+    // It goes on where it is, with its steps so far.
+    await progress(page, /^Step \d+ of 50/);
+    expect(await page.textContent("#make")).toBe("Cancel");
+    await done(page);
+    expect(await page.textContent("#make")).toBe("Make it");
+    expect(await page.inputValue("#replay")).toBe("50");
+    const seed = /seed (\d+)/.exec((await page.textContent("#progress-text")) ?? "")?.[1] ?? "";
+    await page.fill("#seed", "");
+    await page.hover("figure");
+    await page.click('[data-tool="seed"]');
+    expect(await page.inputValue("#seed")).toBe(seed);
+
+    await page.fill("#prompt", "red apple");
+    await page.click('[data-images="4"]');
+    await page.click("#preset-draft");
+    await page.keyboard.press("Enter");
+    await page.focus("#prompt");
+    await page.keyboard.press("Enter");
+    await page.locator("#stage-title", { hasText: "red apple" }).waitFor();
+    await done(page);
+    expect(await page.locator(".frame").count()).toBe(4);
+    await page.locator("#history-list li").nth(1).waitFor();
+    await expectAccessible(page);
+    expect(await smallTargets(page)).toEqual([]);
+    await page.goBack();
+    await page.locator("#stage-title", { hasText: PROMPT }).waitFor();
+    await done(page);
+    expect(page.url()).toBe(first);
     expect([
       await page.inputValue("#prompt"),
       await page.inputValue("#seed"),
       await page.inputValue("#steps"),
-    ]).toEqual([PROMPT, seed, "4"]);
-    await page.waitForFunction(
-      (side) => document.querySelector<HTMLImageElement>(".frame img:not(.partial)")?.naturalWidth === side,
-      BUNDLED.side,
-    );
-    await expectAccessible(page);
+      await page.inputValue("#outputs"),
+    ]).toEqual([PROMPT, seed, "50", "1"]);
 
+    // The link shows it without a key, until it is taken back.
     await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
     await page.click("#share");
+    await page.locator("#share", { hasText: "Copied" }).waitFor();
     const shared = await page.evaluate(() => navigator.clipboard.readText());
     expect(new URL(shared).search).toBe("");
     expect(shared).not.toContain(test.apiKey);
     const other = await openPage(browser, shared);
-    expect([await other.page.inputValue("#prompt"), await other.page.inputValue("#seed")]).toEqual([
-      PROMPT,
-      seed,
-    ]);
+    await done(other.page);
+    expect(await other.page.inputValue("#seed")).toBe(seed);
+    const [mine, theirs] = await Promise.all(
+      [page, other.page].map(async (one) =>
+        bytesOf(test.url, await one.getAttribute(".frame img:not(.partial)", "src")),
+      ),
+    );
+    expect(theirs?.equals(mine ?? Buffer.alloc(0))).toBe(true);
+    await expectAccessible(other.page);
+    expect(other.troubles).toEqual([]);
+    const taken = page.waitForResponse((response) => response.request().method() === "DELETE");
+    await page.click("#unshare");
+    await taken;
+    await other.page.reload();
+    await other.page.locator("#problem", { hasText: "taken back" }).waitFor();
     await other.page.context().close();
 
-    await page.click("#history-clear");
-    expect(await page.locator("#history").isVisible()).toBe(false);
+    // It is deleted once nobody can undo it.
+    const entries = page.locator("#history-list li");
+    const known = await entries.count();
+    await entries.first().hover();
+    await entries.first().locator(".remove").click();
+    await expect.poll(() => entries.count()).toBe(known - 1);
+    await page.click("#undo");
+    await expect.poll(() => entries.count()).toBe(known);
+    const gone = /run=(\w+)/.exec((await entries.first().locator("a").getAttribute("href")) ?? "")?.[1] ?? "";
+    await entries.first().hover();
+    await entries.first().locator(".remove").click();
+    await expectAccessible(page);
+    await page.reload();
+    await expect
+      .poll(() =>
+        getPrediction(test, gone).then(
+          ({ status }) => status,
+          () => "gone",
+        ),
+      )
+      .toBe("gone");
     expect(troubles).toEqual([]);
     await page.context().close();
   });
 
-  it("cancels with Escape", async () => {
+  it("opens links with settings, all of them, and files with theirs", async () => {
+    const settings = "prompt=red+apple&preset=fast&guidance_scale=5&seed=3&num_outputs=4&output_format=webp";
+    const { page, troubles } = await openPage(browser, `${link}&model=${BUNDLED.name}&${settings}`);
+    // Until a worker announces a model, the page says that there is none.
+    await page.route("**/v1/models", (route) => route.fulfill({ json: { data: [] } }));
+    await page.click("#key-offer-use");
+    await page.locator("#service-note", { hasText: "No model is being served" }).waitFor();
+    await page.unroute("**/v1/models");
+    await page.locator("#model option", { hasText: BUNDLED.name }).waitFor({ state: "attached" });
+    const form = (): Promise<string[]> =>
+      Promise.all(
+        ["#prompt", "#steps", "#guidance", "#seed", "#outputs", "#format"].map((id) => page.inputValue(id)),
+      );
+    const given = ["red apple", "10", "5", "3", "4", "webp"];
+    expect(await form()).toEqual(given);
+    await page.reload();
+    await page.locator("#model option", { hasText: BUNDLED.name }).waitFor({ state: "attached" });
+    expect(await form()).toEqual(given);
+    await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+    await openSettings(page);
+    await page.click("#settings-link");
+    await page.locator("#settings-link", { hasText: "Copied" }).waitFor();
+    const copied = new URL(await page.evaluate(() => navigator.clipboard.readText()));
+    expect(Object.fromEntries(new URLSearchParams(copied.hash.slice(1)))).toEqual(
+      Object.fromEntries(new URLSearchParams(settings)),
+    );
+
+    // A file that was made here, dropped.
+    const file = await generateImage(test, {
+      prompt: "a fox, señor",
+      seed: 12,
+      guidance_scale: 2,
+      preset: "draft",
+    });
+    await page.evaluate((base64) => {
+      const bytes = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([bytes], "a.png", { type: "image/png" }));
+      window.dispatchEvent(
+        new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }),
+      );
+    }, file.toString("base64"));
+    await expect.poll(form).toEqual(["a fox, señor", "5", "2", "12", "1", "png"]);
+    expect(troubles).toEqual([]);
+    await page.context().close();
+  });
+
+  it("lets go of what cannot be followed", async () => {
+    const { page } = await open();
+    await page.route("**/events*", (route) =>
+      route.fulfill({
+        status: 404,
+        contentType: "application/problem+json",
+        body: '{"detail":"no such run"}',
+      }),
+    );
+    await fill(page, { steps: 30 });
+    await page.click("#make");
+    await page.locator("#problem", { hasText: "No such run." }).waitFor();
+    expect(await page.textContent("#make")).toBe("Make it");
+    await page.unroute("**/events*");
+
+    // Without a connection canceling does not get through either.
+    await page.click("#make");
+    await progress(page, /^Step /);
+    expect(await page.isVisible("#problem")).toBe(false);
+    await page.context().setOffline(true);
+    // Streams that are open stay so, but events that stop are noticed.
+    await page.keyboard.press("Escape");
+    await progress(page, /^Not followed any more/);
+    expect(await page.textContent("#make")).toBe("Make it");
+    await page.context().setOffline(false);
+
+    // Of a limit it says when it ends.
+    await page.route("**/v1/predictions", (route) =>
+      route.fulfill({
+        status: 429,
+        headers: { "retry-after": "7" },
+        contentType: "application/problem+json",
+        body: '{"detail":"the limit of requests per minute is reached"}',
+      }),
+    );
+    await page.click("#make");
+    await page.locator("#problem", { hasText: /is reached\. Try again in [67] s\./ }).waitFor();
+    await page.unroute("**/v1/predictions");
+    await fill(page, { steps: 2 });
+    await page.click("#make");
+    await done(page);
+    expect(await page.isVisible("#problem")).toBe(false);
+    await page.context().close();
+  });
+
+  it("tells the place in the queue as it changes, and downloads by name", async () => {
+    const { page, troubles } = await open();
+    const ahead = await Promise.all(
+      [1, 2].map((seed) => createPrediction(test, { prompt: PROMPT, seed, num_inference_steps: 60 })),
+    );
+    await fill(page, { steps: 5 });
+    await page.click("#make");
+    await progress(page, /place 2|starts in about/);
+    for (const { id } of ahead) await request(test, `/v1/predictions/${id}/cancel`, {});
+    await done(page);
+    const saved = page.waitForEvent("download");
+    await page.focus('[data-tool="save"]');
+    await page.keyboard.press("Enter");
+    expect((await saved).suggestedFilename()).toBe("fox-flat-style-seed-7.png");
+    expect(troubles).toEqual([]);
+    await page.context().close();
+  });
+
+  it("says when a worker is silent, and cancels with Escape", async () => {
     const { page, troubles } = await open();
     await fill(page, { steps: 100 });
     const [created] = await Promise.all([
@@ -589,18 +787,24 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     ]);
     const { id } = (await created.json()) as { id: string };
     await progress(page, /^Step /);
+    const pid = test.stack.workers[0]?.pid ?? Number.NaN;
+    process.kill(pid, "SIGSTOP");
+    try {
+      await progress(page, /^Step \d+ of 100 .* no word from the worker for \d+ s/);
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
     await page.keyboard.press("Escape");
     await progress(page, /Canceled/);
     expect((await getPrediction(test, id)).status).toBe("canceled");
-    expect(await page.isEnabled("#make")).toBe(true);
+    expect(await page.textContent("#make")).toBe("Make it");
     expect(troubles).toEqual([]);
     await page.context().close();
   });
 
   it("shows partial images in several formats", async () => {
     const { page, troubles } = await open();
-    await fill(page, { steps: 40 });
-    await page.click("#more summary");
+    await fill(page, { steps: 20 });
     await page.fill("#previews", "3");
     await page.selectOption("#format", "webp");
     const partial = page.waitForFunction(
@@ -627,38 +831,60 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await page.tap("#preset-fast");
     await page.tap("#make");
     await done(page);
+    // Where nothing can be hovered, the tools are simply there.
+    expect(await page.isVisible('[data-tool="vary"]')).toBe(true);
     await expectAccessible(page);
     const { width = 0 } = (await page.locator(".frame").boundingBox()) ?? {};
     expect(width).toBeGreaterThan(250);
-    await page.locator("#stage-title").scrollIntoViewIfNeeded();
     await page.evaluate(() => document.querySelector(".stage")?.scrollIntoView());
     await screenshot(page, "playground-phone-dark");
     await page.emulateMedia({ colorScheme: "light" });
     expect(await background()).toBe("rgb(246, 244, 240)");
-    await page.click("#more summary");
     await page.click("#key-panel summary");
     await expectAccessible(page);
+    await page.keyboard.press("Escape");
+
+    // At each width and in each view nothing sticks out.
+    for (const view of ["image", "api", "details"]) {
+      await page.click(`#view-${view}`);
+      for (const size of [320, 390, 769, 820, 900, 1280, 1920]) {
+        await page.setViewportSize({ width: size, height: 900 });
+        expect(await overflow(page), `${view} at ${size}`).toBeLessThanOrEqual(0);
+        expect(await sticksOut(page), `${view} at ${size}`).toEqual([]);
+      }
+    }
     expect(troubles).toEqual([]);
     await page.context().close();
+  });
+
+  it("says without JavaScript what it needs, and shows people a page for what does not exist", async () => {
+    const { page } = await openPage(browser, test.url, { javaScriptEnabled: false });
+    expect(await page.isVisible("#prompt")).toBe(false);
+    expect(await page.textContent("body")).toContain("needs JavaScript");
+    await page.goto(`${test.url}/no/such/page`);
+    expect(await page.textContent("h1")).toBe("There is nothing at this address");
+    await page.context().close();
+    const answer = await fetch(`${test.url}/no/such/page`);
+    expect([answer.status, answer.headers.get("content-type")]).toEqual([404, "application/problem+json"]);
   });
 
   it("goes on where it was when the edge is killed under it", async () => {
     const { page } = await open();
     const seen = await watchTokens(page);
-    await fill(page, { steps: 100 });
+    await fill(page, { steps: 60 });
     await page.click("#make");
     await progress(page, /^Step \d/);
     await test.stack.edge.kill("SIGKILL");
     await progress(page, /resuming/);
     await done(page);
     const steps = (await seen()).flatMap(({ text }) => /^Step (\d+) /.exec(text)?.[1] ?? []).map(Number);
-    expect(steps).toEqual(Array.from({ length: 100 }, (_, i) => i + 1));
+    expect([...new Set(steps)]).toEqual(Array.from({ length: 60 }, (_, i) => i + 1));
     await page.context().close();
     await test.stack.waitReady();
   });
 
-  it.each(["light", "dark"] as const)("has a reference of every operation, in %s", async (colorScheme) => {
-    const { page, troubles } = await openPage(browser, `${test.url}/docs#createPrediction`, { colorScheme });
+  it("has a reference of every operation", async () => {
+    const { page, troubles } = await openPage(browser, `${test.url}/docs#createPrediction`);
     await page.locator("#createPrediction").waitFor();
     const description = (await (await fetch(`${test.url}/openapi.json`)).json()) as {
       paths: Record<string, Record<string, { operationId: string }>>;
@@ -681,7 +907,10 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
     await page.setViewportSize({ width: 1280, height: 900 });
     // Last: where axe has looked through so long a page, a change of its size crashes Chromium 156 in every second run.
     await expectAccessible(page);
-    if (colorScheme === "light") {
+    await page.emulateMedia({ colorScheme: "dark" });
+    expect(await faintTexts(page)).toEqual([]);
+    if (SCREENSHOTS !== undefined) {
+      await page.emulateMedia({ colorScheme: "light" });
       await page.goto(`${test.url}/docs`);
       await page.locator("#createPrediction").waitFor();
       await screenshot(page, "reference");

@@ -125,6 +125,7 @@ export function toPrediction(row: Row): PredictionRow {
     totalSteps: number(row["total_steps"]),
     fileCapability: text(row["file_capability"]),
     streamCapability: text(row["stream_capability"]),
+    shareCapability: textOrNull(row["share_capability"]),
     jobSeq: numberOrNull(row["job_seq"]),
     attempt: number(row["attempt"]),
     attemptStartedAt: numberOrNull(row["attempt_started_at"]),

@@ -42,6 +42,7 @@ interface RowChanges {
   steps_expired?: 1;
   files_expired?: 1;
   file_bytes?: number;
+  share_capability?: string | null;
 }
 
 /** More events than a prediction can have between two writes. */

@@ -14,7 +14,7 @@ export class Tombstones {
   bury(id: string, now: number): void {
     this.#sql.exec(
       `UPDATE predictions SET deleted_at = ?, logs = '', outputs = '[]', error_message = NULL, webhook = NULL,
-         webhook_events = '[]', idempotency_key = NULL, request_hash = NULL, stream_capability = '',
+         webhook_events = '[]', idempotency_key = NULL, request_hash = NULL, stream_capability = '', share_capability = NULL,
          record_bytes = 0, step_bytes = 0, file_bytes = 0 WHERE id = ?`,
       now,
       id,

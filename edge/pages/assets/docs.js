@@ -113,7 +113,7 @@ function createRenderer(document) {
   const table = (caption, rows) =>
     make(
       "div",
-      { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
+      { class: "scroll", tabindex: 0, role: "group", "aria-label": caption },
       make("table", {}, make("caption", {}, caption), make("tbody", {}, ...rows)),
     );
 
@@ -149,7 +149,11 @@ function createRenderer(document) {
         ? [{ summary: "Request", value: undefined }]
         : Object.values(/** @type {Record<string, { summary: string, value: unknown }>} */ (given));
     return blocks.map(({ summary, value }, i) => {
-      const pre = make("pre", { tabindex: 0, "aria-label": summary }, make("code", {}, curl(entry, value)));
+      const pre = make(
+        "pre",
+        { tabindex: 0, role: "group", "aria-label": summary },
+        make("code", {}, curl(entry, value)),
+      );
       return make("details", i === 0 ? { open: true } : {}, make("summary", {}, summary), pre);
     });
   };

@@ -40,21 +40,38 @@ export function askForKey(reason) {
  */
 const ownerOf = async (key) => (await client.request("v1/account", { apiKey: key })).username;
 
+let owner = "";
+/** The owner of the key in use; empty until the service has said so, if it does. */
+export const currentOwner = () => owner;
+let reading = Promise.resolve();
+export const ownerRead = () => reading;
+
+/** Closes the form of the key; false if it was not open. */
+export function closeKeyPanel() {
+  if (!panel.open) return false;
+  panel.open = false;
+  panel.querySelector("summary")?.focus();
+  return true;
+}
+
 /** Shows which key is used, and whose it is. */
 export function showKeyState() {
   const key = storedKey();
   const state = byId("key-state", HTMLElement);
   state.textContent = key === null ? "API key: none yet" : `API key: ${ending(key)}`;
   byId("key-remember", HTMLInputElement).checked = isKeyRemembered();
+  owner = "";
   if (key === null) return;
-  void showOwner(key, state);
+  reading = showOwner(key, state);
 }
 
 /** @param {string} key @param {HTMLElement} state */
 async function showOwner(key, state) {
   try {
-    const owner = await ownerOf(key);
-    if (storedKey() === key) state.textContent = `API key: ${ending(key)} of ${owner}`;
+    const name = await ownerOf(key);
+    if (storedKey() !== key) return;
+    owner = name;
+    state.textContent = `API key: ${ending(key)} of ${name}`;
   } catch (error) {
     // What is wrong with the key is shown where it is used.
     if (!(error instanceof VqdError)) throw error;
@@ -68,10 +85,10 @@ async function showOwner(key, state) {
 export async function offerKey(key) {
   if (key === storedKey()) return;
   /** @type {string} */
-  let owner;
+  let name;
   try {
     if (!KEY.test(key)) throw new VqdError("", { status: 401 });
-    owner = await ownerOf(key);
+    name = await ownerOf(key);
   } catch (error) {
     if (!(error instanceof VqdError)) throw error;
     return askForKey(error.status === 401 ? "The API key in the link is invalid." : error.message);
@@ -80,7 +97,7 @@ export async function offerKey(key) {
   if (offer.open) return;
   const own = storedKey();
   byId("key-offer-text", HTMLElement).textContent =
-    `The link contains the API key ${ending(key)} of ${owner}. What you generate with it belongs to ${owner}, ` +
+    `The link contains the API key ${ending(key)} of ${name}. What you generate with it belongs to ${name}, ` +
     "who can see your prompts and images.";
   const current = byId("key-offer-current", HTMLElement);
   current.hidden = own === null;

@@ -840,6 +840,8 @@ export interface components {
              * @enum {number}
              */
             run_count: 0;
+            /** @description What a step of an image has taken in recent runs here; null if there were none. */
+            seconds_per_image_step: number | null;
             /** Format: uri */
             url: string;
             /** @enum {string} */
@@ -984,6 +986,11 @@ export interface components {
                 get: string;
                 /**
                  * Format: uri
+                 * @description While it is shared: the prediction, for anyone who has this URL.
+                 */
+                shared?: string;
+                /**
+                 * Format: uri
                  * @description The event stream, for anyone who has this URL; needs no key.
                  */
                 stream: string;
@@ -1074,6 +1081,65 @@ export interface components {
              * @description Until then both secrets sign, so that receivers can be updated in the meantime.
              */
             old_key_signs_until: string;
+        };
+        Share: {
+            /** @description The unguessable part of the links. */
+            capability: string;
+            /** @description The service's id of the prediction. */
+            id: string;
+            /**
+             * Format: uri
+             * @description The same in the playground.
+             */
+            page: string;
+            /**
+             * Format: uri
+             * @description The prediction as others see it, without a key.
+             */
+            url: string;
+        };
+        SharedPrediction: {
+            /** Format: date-time */
+            completed_at: string | null;
+            /** Format: date-time */
+            created_at: string;
+            /** @description True once the images have expired. */
+            data_removed: boolean;
+            error: string | null;
+            /** @description The service's, or the caller's own. */
+            id: string;
+            input: components["schemas"]["Input"];
+            metrics: {
+                image_count: number;
+                /** @description Identifies everything that determines the exact bits of the result. */
+                numerics_id?: string;
+                /** @description Seconds that the worker took. */
+                predict_time?: number;
+                /** @description Tokens of all prompts, before truncation. */
+                prompt_tokens: number;
+                /** @description True if a prompt exceeded the model's length and was truncated. */
+                prompt_truncated: boolean;
+                /** @description Steps completed. */
+                steps: number;
+                total_steps: number;
+                /** @description Seconds from creation to completion. */
+                total_time?: number;
+            };
+            /** @description `owner/name` */
+            model: string;
+            /** @description URLs of the images, which need no key; null until the first is available, and again once they have expired. */
+            output: string[] | null;
+            /**
+             * Format: date-time
+             * @description When its images expire; null until it has ended.
+             */
+            output_expires_at: string | null;
+            /** Format: date-time */
+            started_at: string | null;
+            /** @enum {string} */
+            status: "starting" | "processing" | "succeeded" | "failed" | "canceled" | "aborted";
+            /** @description SHA-256 of the checkpoint's files. */
+            version: string;
         };
         TextToImage: {
             /** @description What the image should show, which is empty only for a model that is not conditioned, or with `class_label`; or, with `parameters.prompt`, an image to start from, in base64 or as a data URL. */
@@ -1178,6 +1244,12 @@ export interface components {
             next: null;
             previous: null;
             results: components["schemas"]["Version"][];
+        };
+        Vocabulary: {
+            model: string;
+            version: string;
+            /** @description In lower case. */
+            words: string[];
         };
         WebhookAttempts: {
             results: {

@@ -340,6 +340,10 @@ export const MIGRATIONS: readonly string[] = [
     written_at INTEGER NOT NULL
   ) WITHOUT ROWID;
   `,
+  `
+  -- Unguessable URL segment of the link by which others may see it; null unless it is shared.
+  ALTER TABLE predictions ADD COLUMN share_capability TEXT;
+  `,
 ];
 
 /** Migrates the database to the newest schema, or to that of an earlier release. */

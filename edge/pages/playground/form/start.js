@@ -1,6 +1,6 @@
 // The picture that an image starts from: chosen, dropped or pasted, and painted over where it is to be made anew.
 
-import { byId, make } from "./dom.js";
+import { byId, make } from "../../assets/dom.js";
 
 /** Cells of the mask, along each side. */
 const CELLS = 16;
@@ -85,6 +85,16 @@ group.addEventListener("keydown", (event) => {
   next.focus();
 });
 
+/** Whether there is a picture to start from. */
+export const hasStart = () => !area.hidden;
+
+/** @param {boolean} isThere */
+function showArea(isThere) {
+  area.hidden = !isThere;
+  // It is a change of the settings, too.
+  section.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
 /** Size of the model's images in pixels. */
 let size = { width: 256, height: 256 };
 
@@ -107,14 +117,14 @@ export async function startFrom(picture) {
   context?.drawImage(bitmap, (size.width - width) / 2, (size.height - height) / 2, width, height);
   bitmap.close();
   clearCells();
-  area.hidden = false;
   section.open = true;
+  showArea(true);
 }
 
 export function removeStart() {
-  area.hidden = true;
   file.value = "";
   clearCells();
+  showArea(false);
 }
 
 /** The mask: white where cells are painted. */
@@ -151,14 +161,17 @@ export function pictureCopy() {
   return copy;
 }
 
-/** Calls `onPicture` for each picture that is chosen, dropped or pasted. @param {(picture: Blob) => void} onPicture */
+/**
+ * Calls `onPicture` for each picture that is chosen, dropped or pasted.
+ * @param {(picture: Blob, isDropped: boolean) => void} onPicture
+ */
 export function onPictureGiven(onPicture) {
   /** @param {Event} event @param {FileList | undefined} files */
   const take = (event, files) => {
     const picture = [...(files ?? [])].find(({ type }) => type.startsWith("image/"));
     if (picture === undefined) return;
     event.preventDefault();
-    onPicture(picture);
+    onPicture(picture, event.type === "drop");
   };
   file.addEventListener("change", (event) => take(event, file.files ?? undefined));
   addEventListener("dragover", (event) => {

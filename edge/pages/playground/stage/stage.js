@@ -1,11 +1,10 @@
 // The stage: shows tokens as they are unmasked, finished images, progress, and the replay of the steps.
 
-import { byId, make } from "./dom.js";
-import { paint } from "../client/index.js";
+import { byId } from "../../assets/dom.js";
+import { paint } from "../../client/index.js";
+import { makeTile } from "./tile.js";
 
 const tiles = byId("images", HTMLElement);
-const empty = byId("empty", HTMLElement);
-const progressArea = byId("progress-area", HTMLElement);
 const progress = byId("progress", HTMLProgressElement);
 const progressText = byId("progress-text", HTMLElement);
 const announcer = byId("announcer", HTMLElement);
@@ -36,49 +35,60 @@ const ANNOUNCED_SHARE = 0.25;
  * @property {Uint16Array[]} tokens
  */
 
-/** @typedef {{ canvas: HTMLCanvasElement, image: HTMLImageElement, partial: HTMLImageElement, before: HTMLCanvasElement, caption: HTMLElement, link: HTMLAnchorElement }} Tile */
-
 export class Stage {
-  /** @type {Tile[]} */
+  /** @type {import("./tile.js").Tile[]} */
   #tiles = [];
   /** @type {Step[]} */
   #steps = [];
-  /** @type {import("../client/types.d.ts").Palette | undefined} */
+  /** @type {import("../../client/types.d.ts").Palette | undefined} */
   #palette;
   #announced = 0;
   /** The step on display; 0 for the newest. */
   #replayed = 0;
-  #prompt = "";
-  /** What the images start from. @type {HTMLCanvasElement | undefined} */
-  #before;
+  /** Whether what it shows may be continued from a step: it is the key owner's. */
+  #withKey = true;
+  /** Whether the images started from a picture that is known. */
+  #hasBefore = false;
+  /** What is said below finished images. @type {readonly string[]} */
+  #captions = [];
+  /** @type {(tool: import("./tile.js").Tool, index: number) => void} */
+  #onTool;
 
-  constructor() {
+  /** @param {(tool: import("./tile.js").Tool, index: number) => void} onTool */
+  constructor(onTool) {
+    this.#onTool = onTool;
     replay.addEventListener("input", () => {
       const step = Number(replay.value);
       this.#replayed = step === this.#steps.length ? 0 : step;
-      forkButton.disabled = this.#replayed === 0;
+      forkButton.disabled = this.#replayed === 0 || !this.#withKey;
       this.#show();
     });
   }
 
   /**
-   * Clears the stage for a new prediction.
-   * @param {{ images: number, prompt: string, before?: HTMLCanvasElement | undefined }} options
+   * Clears the stage for another prediction.
+   * @param {{ images: number, prompt: string, captions?: readonly string[], before?: HTMLCanvasElement | undefined, withKey: boolean }} options
    */
-  start({ images, prompt, before }) {
-    this.#prompt = prompt;
-    this.#before = before;
+  start({ images, prompt, captions = [], before, withKey }) {
+    this.#captions = captions;
+    this.#withKey = withKey;
+    this.#hasBefore = before !== undefined;
     setCompared("0");
     compareField.hidden = true;
     this.#steps = [];
     this.#replayed = 0;
     this.#announced = 0;
-    this.#tiles = Array.from({ length: images }, (_, i) => this.#newTile(i, images));
-    empty.hidden = true;
+    const onTool = this.#onTool;
+    this.#tiles = Array.from({ length: images }, (_, index) =>
+      makeTile({ index, count: images, prompt, before, onTool, withKey }),
+    );
+    tiles.dataset["count"] = String(images);
+    tiles.replaceChildren(...this.#tiles.map(({ figure }) => figure));
     replayField.hidden = true;
     forkButton.disabled = true;
-    progressArea.hidden = false;
+    progress.hidden = false;
     progress.removeAttribute("value");
+    this.#show();
   }
 
   /** @param {number} width @param {number} height */
@@ -86,10 +96,16 @@ export class Stage {
     tiles.style.setProperty("--aspect", String(width / height));
   }
 
-  /** @param {import("../client/types.d.ts").Palette | undefined} palette */
+  /** @param {import("../../client/types.d.ts").Palette | undefined} palette */
   setPalette(palette) {
     this.#palette = palette;
     this.#show();
+  }
+
+  /** What a step has come to, for the line that tells the progress. @param {Step} step */
+  describe({ step, total, masked, tokens }) {
+    const count = tokens.reduce((sum, each) => sum + each.length, 0);
+    return `Step ${step} of ${total} · ${count - masked} of ${count} tokens unmasked`;
   }
 
   /** @param {Step} step */
@@ -99,8 +115,6 @@ export class Stage {
     this.#steps.push(step);
     progress.max = step.total;
     progress.value = step.step;
-    const count = step.tokens.reduce((sum, tokens) => sum + tokens.length, 0);
-    this.say(`Step ${step.step} of ${step.total} · ${count - step.masked} of ${count} tokens unmasked`);
     const share = Math.floor(step.step / step.total / ANNOUNCED_SHARE);
     if (share > this.#announced) {
       this.#announced = share;
@@ -121,13 +135,12 @@ export class Stage {
   async showImage(index, url) {
     const tile = this.#tiles[index];
     if (tile === undefined) return undefined;
-    const { image, partial, link } = tile;
+    const { image, partial, tools } = tile;
     image.src = url;
     await image.decode();
     image.dataset["done"] = "true";
     partial.hidden = true;
-    link.href = url;
-    link.hidden = false;
+    tools.hidden = false;
     this.#show();
     return image;
   }
@@ -163,41 +176,9 @@ export class Stage {
 
   /** @param {string} text */
   finish(text) {
-    progress.value = progress.max;
     progress.hidden = true;
     this.say(text);
     this.announce(text);
-  }
-
-  /** @param {number} index @param {number} count */
-  #newTile(index, count) {
-    if (index === 0) tiles.replaceChildren();
-    progress.hidden = false;
-    const canvas = make("canvas", { role: "img", width: 1, height: 1 });
-    const image = make("img", {
-      alt: count === 1 ? this.#prompt : `${this.#prompt}, ${index + 1} of ${count}`,
-      hidden: true,
-    });
-    const partial = make("img", { alt: "", class: "partial", hidden: true });
-    // It only covers a part of the image, whose text says enough.
-    const before = make("canvas", { class: "before", "aria-hidden": "true", hidden: true });
-    if (this.#before !== undefined) {
-      before.width = this.#before.width;
-      before.height = this.#before.height;
-      before.getContext("2d")?.drawImage(this.#before, 0, 0);
-    }
-    const caption = make("span");
-    const link = make("a", { download: "", hidden: true }, "Download");
-    link.setAttribute("aria-label", `Download image ${index + 1}`);
-    tiles.append(
-      make(
-        "figure",
-        {},
-        make("div", { class: "frame" }, canvas, partial, image, before),
-        make("figcaption", {}, caption, link),
-      ),
-    );
-    return { canvas, image, partial, before, caption, link };
   }
 
   #show() {
@@ -211,11 +192,11 @@ export class Stage {
       const isDone = image.dataset["done"] === "true" && this.#replayed === 0;
       const what = isDone ? "finished" : tokens === undefined ? "waiting" : `${masked} tokens masked`;
       const name = this.#tiles.length === 1 ? "" : `Image ${i + 1}: `;
-      caption.textContent = name + what;
+      caption.textContent = isDone ? (this.#captions[i] ?? "") : name + what;
       canvas.setAttribute("aria-label", `Tokens of image ${i + 1}: ${what}`);
       image.hidden = !isDone;
       canvas.hidden = isDone;
-      before.hidden = !isDone || this.#before === undefined;
+      before.hidden = !isDone || !this.#hasBefore;
       if (!before.hidden) compareField.hidden = false;
     }
   }
