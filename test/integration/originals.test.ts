@@ -244,9 +244,9 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
       await page.fill("#class", "goldfish");
       await page.click("#make");
       await page.locator("#history-list", { hasText: "goldfish" }).waitFor();
-      await page.locator("#history-list button", { hasText: "vqd/none" }).click();
-      await page.locator("#prompt").waitFor({ state: "hidden" });
-      expect(await page.inputValue("#model")).toBe("vqd/none");
+      await page.locator("#history-list a", { hasText: "vqd/none" }).first().click();
+      await expect.poll(() => page.inputValue("#model")).toBe("vqd/none");
+      await page.locator("#class").waitFor({ state: "hidden" });
       expect(troubles).toEqual([]);
     } finally {
       await browser.close();

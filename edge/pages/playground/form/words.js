@@ -21,11 +21,14 @@ const FUNCTION_WORDS = new Set("a an and at by for in is of on or the to with".s
 let known;
 
 /** Reads the words of a model. @param {import("../../client/types.d.ts").Model} model */
-export async function loadWords({ id }) {
+export async function loadWords({ id, conditioning }) {
   known = undefined;
   try {
-    const { words } = await client.request(`v1/models/${id}/vocabulary`);
-    known = new Set(words);
+    // Others have no prompts, or classes instead of words.
+    if (conditioning === "text") {
+      const { words } = await client.request(`v1/models/${id}/vocabulary`);
+      known = new Set(words);
+    }
   } catch (error) {
     // Most models do not say.
     if (!(error instanceof VqdError)) throw error;
