@@ -1,7 +1,7 @@
 // Deadlines: ends overdue predictions, and computes when the alarm is due next.
 
 import type { Config } from "../config.ts";
-import { type Ending, endPrediction } from "./ingest.ts";
+import { type Ending, endPrediction } from "./events/ingest.ts";
 import type { PredictionRow } from "./storage/prediction-row.ts";
 import { TOMBSTONE_MS } from "./storage/retention.ts";
 import type { PredictionStore } from "./storage/store.ts";

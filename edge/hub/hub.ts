@@ -9,7 +9,7 @@ import { asResult } from "./rpc-result.ts";
 import { endOverdue } from "./deadlines.ts";
 import type { StreamMessage } from "./nats/follow.ts";
 import type { ModelCatalog } from "./nats/manifests.ts";
-import { endPrediction } from "./ingest.ts";
+import { endPrediction } from "./events/ingest.ts";
 import { listPredictions } from "./storage/list.ts";
 import { getOwned, mustGet } from "./admission/lookup.ts";
 import type { Sample } from "./metrics.ts";

@@ -6,7 +6,7 @@ import type { Job } from "@vqd/shared/job.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { Config } from "../config.ts";
 import { OwnerRate } from "./admission/owner-rate.ts";
-import { endPrediction } from "./ingest.ts";
+import { endPrediction } from "./events/ingest.ts";
 import { getInputs, putInputs } from "./storage/files.ts";
 import type { HeldJob } from "./storage/queue/job-store.ts";
 import type { PredictionStore } from "./storage/store.ts";

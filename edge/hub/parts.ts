@@ -4,7 +4,7 @@ import type { Logger } from "@vqd/shared/log.ts";
 import { type Config, configOf, type Variables } from "../config.ts";
 import { type Tracing, tracingOf } from "../telemetry/tracing.ts";
 import { consoleLogger } from "../telemetry/log.ts";
-import { EventApplier } from "./apply.ts";
+import { EventApplier } from "./events/apply.ts";
 import { HubAlarm } from "./alarm.ts";
 import { ChangeNotifier } from "./change-notifier.ts";
 import { HubConnection } from "./nats/connection.ts";

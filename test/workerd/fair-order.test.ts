@@ -5,7 +5,7 @@ import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { admitToQueue, admitWork, queuePlace } from "../../edge/hub/admission/queue-place.ts";
 import { mayDispatch } from "../../edge/hub/admission/dispatch-window.ts";
-import { endPrediction } from "../../edge/hub/ingest.ts";
+import { endPrediction } from "../../edge/hub/events/ingest.ts";
 import { newRow, STAGE } from "../../edge/hub/storage/prediction-row.ts";
 import { startOf } from "../../edge/hub/storage/queue/queue-store.ts";
 import type { PredictionStore } from "../../edge/hub/storage/store.ts";

@@ -3,7 +3,7 @@
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { endOverdue } from "../../edge/hub/deadlines.ts";
-import { endPrediction } from "../../edge/hub/ingest.ts";
+import { endPrediction } from "../../edge/hub/events/ingest.ts";
 import { newRow, STAGE, type Stage } from "../../edge/hub/storage/prediction-row.ts";
 import { startOf } from "../../edge/hub/storage/queue/queue-store.ts";
 import { unwrap } from "../../edge/prediction/hub-result.ts";

@@ -4,7 +4,7 @@ import { env } from "cloudflare:workers";
 import { runInDurableObject } from "cloudflare:test";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { configOf } from "../../edge/config.ts";
-import { EventApplier } from "../../edge/hub/apply.ts";
+import { EventApplier } from "../../edge/hub/events/apply.ts";
 import type { Hub } from "../../edge/hub/hub.ts";
 import { HubMetrics } from "../../edge/hub/metrics.ts";
 import { StreamCursor } from "../../edge/hub/nats/cursor.ts";

@@ -1,7 +1,7 @@
 // A hub's store, acted on directly: what a test stores, what workers say of it, and its end.
 
 import { runInDurableObject } from "cloudflare:test";
-import { endPrediction, ingest } from "../../edge/hub/ingest.ts";
+import { endPrediction, ingest } from "../../edge/hub/events/ingest.ts";
 import { PredictionStore } from "../../edge/hub/storage/store.ts";
 import type { PredictionEvent } from "../../shared/events.ts";
 import { hubs, type Said } from "./support.ts";

@@ -6,7 +6,7 @@ import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { SpanKind } from "@opentelemetry/api";
 import type { Tracing } from "../../telemetry/tracing.ts";
 import type { HubConnection } from "./connection.ts";
-import { endPrediction } from "../ingest.ts";
+import { endPrediction } from "../events/ingest.ts";
 import type { Inputs } from "../inputs.ts";
 import type { HubMetrics } from "../metrics.ts";
 import { PRIORITIES } from "@vqd/shared/subjects.ts";

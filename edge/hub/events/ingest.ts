@@ -2,14 +2,14 @@
 
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import type { PredictionEvent, PreviewEvent, StepEvent } from "@vqd/shared/events.ts";
-import { type FileEvent, fileName } from "./storage/files.ts";
-import { isNewPercent } from "./storage/steps/tqdm.ts";
-import { isFinal, type PredictionStatus } from "../prediction/statuses.ts";
-import type { OutputFile } from "../prediction/records.ts";
-import type { NewEvent } from "./storage/event-store.ts";
-import type { PredictionRow } from "./storage/prediction-row.ts";
-import { startOf } from "./storage/queue/queue-store.ts";
-import type { PredictionStore } from "./storage/store.ts";
+import { type FileEvent, fileName } from "../storage/files.ts";
+import { isNewPercent } from "../storage/steps/tqdm.ts";
+import { isFinal, type PredictionStatus } from "../../prediction/statuses.ts";
+import type { OutputFile } from "../../prediction/records.ts";
+import type { NewEvent } from "../storage/event-store.ts";
+import type { PredictionRow } from "../storage/prediction-row.ts";
+import { startOf } from "../storage/queue/queue-store.ts";
+import type { PredictionStore } from "../storage/store.ts";
 
 /** True if `event` must have no effect, because its prediction has ended or a newer attempt has taken over. */
 export function isFenced(row: PredictionRow, event: PredictionEvent): boolean {

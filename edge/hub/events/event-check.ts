@@ -6,8 +6,8 @@ import { OUTPUT_FORMATS } from "@vqd/shared/job.ts";
 import { MAX_LATENT_PIXELS } from "@vqd/shared/limits.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { z } from "zod";
-import type { FileEvent } from "./storage/files.ts";
-import type { PredictionRow } from "./storage/prediction-row.ts";
+import type { FileEvent } from "../storage/files.ts";
+import type { PredictionRow } from "../storage/prediction-row.ts";
 
 /** Maximum number of events of a prediction. A thousand steps take about 1,200, and so does each attempt that starts over. */
 const MAX_EVENTS = 10_000;

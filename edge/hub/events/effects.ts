@@ -1,43 +1,34 @@
-// Applies the messages of the events stream, those of each prediction in order: first their files, then what they change.
+// What a message of the events stream changes in its prediction: steps, images, its end.
 
 import { SpanKind } from "@opentelemetry/api";
 import type { Framed } from "@vqd/shared/codec.ts";
 import type { PredictionEvent, StepEvent } from "@vqd/shared/events.ts";
 import { errorFields, type LogFields, type Logger } from "@vqd/shared/log.ts";
 import { decodeEvents } from "@vqd/shared/steps/batch.ts";
-import { type EventPlace, parseEventSubject } from "@vqd/shared/subjects.ts";
-import type { Change } from "./change-notifier.ts";
-import type { Tracing } from "../telemetry/tracing.ts";
+import type { EventPlace } from "@vqd/shared/subjects.ts";
+import type { Change } from "../change-notifier.ts";
+import type { Tracing } from "../../telemetry/tracing.ts";
 import { contradictionOf } from "./event-check.ts";
 import { endPrediction, ingest, isFenced, isFileDue } from "./ingest.ts";
-import { Lanes } from "./lanes.ts";
-import type { HubMetrics } from "./metrics.ts";
-import type { StreamCursor } from "./nats/cursor.ts";
-import type { StreamMessage } from "./nats/follow.ts";
-import type { ModelRegistry } from "./nats/manifests.ts";
-import { isFinal } from "../prediction/statuses.ts";
-import { type FileEvent, fileOf, putImage } from "./storage/files.ts";
-import type { ParkedEvents } from "./storage/parked-events.ts";
-import { keyOf, type PredictionRow } from "./storage/prediction-row.ts";
-import type { PredictionStore } from "./storage/store.ts";
+import type { Lanes } from "./lanes.ts";
+import type { HubMetrics } from "../metrics.ts";
+import type { StreamMessage } from "../nats/follow.ts";
+import type { ModelRegistry } from "../nats/manifests.ts";
+import { isFinal } from "../../prediction/statuses.ts";
+import { type FileEvent, fileOf, putImage } from "../storage/files.ts";
+import { keyOf, type PredictionRow } from "../storage/prediction-row.ts";
+import type { PredictionStore } from "../storage/store.ts";
 
-const RETRY_MIN_MS = 250;
-const RETRY_MAX_MS = 10_000;
 /** Attempts to store a preview; an output is retried until its prediction has ended. */
 const PREVIEW_TRIES = 4;
 
-export interface EventApplierOptions {
-  readonly shard: number;
+export interface EffectsOptions {
   readonly store: PredictionStore;
-  readonly cursor: StreamCursor;
-  readonly parked: ParkedEvents;
   readonly models: Pick<ModelRegistry, "get">;
   readonly files: R2Bucket;
   readonly tracing: Tracing;
   readonly metrics: HubMetrics;
   readonly log: Logger;
-  /** Called when a message has taken effect: what it has changed may have yet to be written. */
-  readonly onApplied: () => void;
   /** Called when there is something new for readers of the prediction. */
   readonly onChanged: (id: string, change: Change) => void;
   /** Called when an attempt has started, before `onChanged`. */
@@ -49,107 +40,30 @@ export interface EventApplierOptions {
 }
 
 /**
- * Applies events. An event that contradicts its prediction is rejected, and the prediction fails. If object storage does not
- * accept an event's image, the event and those that follow it are parked. Only a failure of SQLite is thrown: then nothing
- * has changed, and the event must be applied again.
+ * Events take effect here, one message of a prediction after the other. An event that contradicts its prediction is rejected,
+ * and the prediction fails. Only a failure of SQLite is thrown: then nothing has changed.
  */
-export class EventApplier {
-  readonly #options: EventApplierOptions;
-  readonly #lanes = new Lanes();
+export class Effects {
+  readonly #options: EffectsOptions;
+  readonly #lanes: Lanes;
   /** Consecutive failures to store the image of a prediction's next event. */
   readonly #tries = new Map<string, number>();
-  #isRetrying = false;
-  #retryDelayMs = RETRY_MIN_MS;
 
-  constructor(options: EventApplierOptions) {
+  /** Images are put within the limit of `lanes`. */
+  constructor(options: EffectsOptions, lanes: Lanes) {
     this.#options = options;
-    if (options.parked.count > 0) this.#retrySoon();
-  }
-
-  /** Call in stream order. Resolves when the message has taken effect, or is parked; rejects only if SQLite fails. */
-  async apply(message: StreamMessage): Promise<void> {
-    const { shard, cursor, onApplied } = this.#options;
-    const settle = (): void => cursor.advance(message.sequence);
-    const place = parseEventSubject(message.subject);
-    if (place?.shard === shard) {
-      const { length } = message.data;
-      await this.#lanes.run(place.predictionId, length, () => this.#applyNext(place, message, settle));
-    } else {
-      this.#ignoreMisplaced();
-      settle();
-    }
-    onApplied();
-  }
-
-  /** Resolves when there is room for another message, if there is none. */
-  room(): Promise<void> | undefined {
-    return this.#lanes.room();
-  }
-
-  async #applyNext(place: EventPlace, message: StreamMessage, settle: () => void): Promise<void> {
-    const { store, parked } = this.#options;
-    const id = place.predictionId;
-    if (!parked.has(id) && (await this.#take(place, message, settle))) return;
-    store.atomically(() => {
-      parked.add(id, message);
-      settle();
-    });
-    this.#retrySoon();
-  }
-
-  /** Of a message that is for no prediction of this shard, or from a worker that may not serve the prediction's model. */
-  #ignoreMisplaced(): void {
-    this.#options.metrics.count("vqd_hub_events_refused_total", "misplaced");
-  }
-
-  #retrySoon(): void {
-    if (this.#isRetrying) return;
-    this.#isRetrying = true;
-    setTimeout(() => {
-      void this.#retry().finally(() => {
-        this.#isRetrying = false;
-        if (this.#options.parked.count > 0) this.#retrySoon();
-        else this.#retryDelayMs = RETRY_MIN_MS;
-      });
-    }, this.#retryDelayMs);
-  }
-
-  /** Applies parked events, as far as object storage accepts their images. Never rejects. */
-  async #retry(): Promise<void> {
-    this.#retryDelayMs = Math.min(2 * this.#retryDelayMs, RETRY_MAX_MS);
-    await Promise.all(this.#options.parked.ids().map((id) => this.#retryOf(id)));
-  }
-
-  async #retryOf(id: string): Promise<void> {
-    const { store, parked, log, onApplied } = this.#options;
-    try {
-      for (let next = parked.first(id); next !== undefined; next = parked.first(id)) {
-        const { sequence } = next;
-        const place = parseEventSubject(next.subject);
-        const settle = (): void => {
-          // It is no longer in the stream's part that would be read again.
-          store.events.flush(id);
-          parked.remove(id, sequence);
-        };
-        if (place === undefined) settle();
-        else if (!(await this.#take(place, next, settle))) break;
-        onApplied();
-        this.#retryDelayMs = RETRY_MIN_MS;
-      }
-    } catch (error) {
-      log.error("cannot apply a parked event", { prediction: id, ...errorFields(error) });
-    }
+    this.#lanes = lanes;
   }
 
   /**
    * Applies a message, and calls `settle` in the transaction of its last event. Returns false if that has to wait for object storage:
    * then what comes before the image has taken effect, and has none when the message is applied again.
    */
-  async #take(place: EventPlace, message: StreamMessage, settle: () => void): Promise<boolean> {
+  async take(place: EventPlace, message: StreamMessage, settle: () => void): Promise<boolean> {
     const { store, onOrphan } = this.#options;
     const before = store.get(place.predictionId);
     if (before !== undefined && place.modelKey !== undefined && place.modelKey !== keyOf(before)) {
-      this.#ignoreMisplaced();
+      this.ignoreMisplaced();
       settle();
       return true;
     }
@@ -177,6 +91,11 @@ export class EventApplier {
     }
     if (events.length === 0) settle();
     return true;
+  }
+
+  /** Of a message that is for no prediction of this shard, or from a worker that may not serve the prediction's model. */
+  ignoreMisplaced(): void {
+    this.#options.metrics.count("vqd_hub_events_refused_total", "misplaced");
   }
 
   /** Applies successive steps. A message may have a thousand: the prediction is read once, and what follows is done once. */
