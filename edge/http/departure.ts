@@ -15,15 +15,23 @@ export function departure(c: AppContext, id: string, mayRetry: boolean): () => v
   };
 }
 
+/** Calls `onDisconnect` when the client leaves, or now if it left before. Returns what calls that off. */
+export function whenLeft(c: AppContext, onDisconnect: () => void): () => void {
+  const { signal } = c.req.raw;
+  signal.addEventListener("abort", onDisconnect);
+  // It may have left while the prediction was created; then there is no event any more.
+  if (signal.aborted) onDisconnect();
+  return () => signal.removeEventListener("abort", onDisconnect);
+}
+
 /** The prediction once it has ended; `onDisconnect` is called if the client leaves before that. */
 export async function endOf(c: AppContext, id: string, onDisconnect: () => void): Promise<PredictionRecord> {
-  const { signal } = c.req.raw;
   c.get("leaveTurn")();
-  signal.addEventListener("abort", onDisconnect);
+  const callOff = whenLeft(c, onDisconnect);
   try {
     // Not forever: every prediction has deadlines.
     return await waitForEnd(c.get("hubs"), id, c.get("keyName"), Infinity);
   } finally {
-    signal.removeEventListener("abort", onDisconnect);
+    callOff();
   }
 }

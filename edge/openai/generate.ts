@@ -24,7 +24,7 @@ import { setRateHeaders } from "../http/rate-headers.ts";
 import { submitPrediction } from "../service/submit.ts";
 import { originOf } from "../http/urls.ts";
 import { validate } from "../http/body/validation.ts";
-import { departure, endOf } from "../http/departure.ts";
+import { departure, endOf, whenLeft } from "../http/departure.ts";
 
 /** The model that a request names, or the default. Throws a VqdError: not_found, or no_worker. */
 export async function modelOf(c: AppContext, name: string | null | undefined): Promise<AnnouncedModel> {
@@ -101,7 +101,7 @@ function streamed(
   record: PredictionRecord,
   onDisconnect: () => void,
 ): Response {
-  c.req.raw.signal.addEventListener("abort", onDisconnect);
+  whenLeft(c, onDisconnect);
   const stream = imageStream({
     hubs: c.get("hubs"),
     job,
