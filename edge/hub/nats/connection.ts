@@ -18,6 +18,7 @@ import type { PredictionStore } from "../storage/store.ts";
 const IDLE_CLOSE_MS = 30_000;
 const RECONNECT_MIN_MS = 200;
 const RECONNECT_MAX_MS = 5_000;
+const RELEASE_RETRY_MS = 2_000;
 /** How long overdue predictions may wait for events that happened while the hub was evicted. */
 const CATCH_UP_TIMEOUT_MS = 3_000;
 /**
@@ -53,6 +54,7 @@ export class HubConnection {
   #reconnectTimer: number | null = null;
   #reconnectDelayMs = RECONNECT_MIN_MS;
   #releasing: Promise<void> | undefined;
+  #releaseTimer: number | null = null;
   readonly #told = new Set<string>();
   /** Whether the last session has ended by itself, or may have. */
   #wasLost = true;
@@ -113,32 +115,44 @@ export class HubConnection {
     }
   }
 
-  /** Removes the jobs of ended predictions from the queue, or stops their workers. What fails is retried with the next session. */
+  /**
+   * Removes the jobs of ended predictions from the queue, or stops their workers. What fails is tried again soon, and with the
+   * next session.
+   */
   release(): Promise<void> {
-    this.#releasing ??= this.#releaseAll().finally(() => {
-      this.#releasing = undefined;
-      this.#armIdleClose();
-    });
+    // Not at once: what it sets must be set before it ends.
+    this.#releasing ??= Promise.resolve().then(() => this.#releaseAll());
     return this.#releasing;
   }
 
   async #releaseAll(): Promise<void> {
     const { store, log } = this.#options;
-    for (let rows = store.toRelease(), done = 1; rows.length > 0 && done > 0; rows = store.toRelease()) {
-      done = 0;
-      for (const row of rows) {
-        const { session } = this.#link;
-        if (session === undefined) return;
-        try {
-          for (const key of [keyOf(row), undefined]) cancelWorker(session, row.id, key);
-          if (row.jobSeq !== null) await deleteJob(session, row.jobSeq);
-          store.update(row.id, { release: 0 });
-          done++;
-        } catch (error) {
-          const fields = { prediction: row.id, ...errorFields(error) };
-          log.warn("cannot remove a job yet; trying again later", fields);
+    const failed = new Set<string>();
+    const next = (): PredictionRow[] => store.toRelease().filter(({ id }) => !failed.has(id));
+    try {
+      for (let rows = next(); rows.length > 0; rows = next()) {
+        for (const row of rows) {
+          const { session } = this.#link;
+          if (session === undefined) return;
+          try {
+            for (const key of [keyOf(row), undefined]) cancelWorker(session, row.id, key);
+            if (row.jobSeq !== null) await deleteJob(session, row.jobSeq);
+            store.update(row.id, { release: 0 });
+          } catch (error) {
+            failed.add(row.id);
+            const fields = { prediction: row.id, ...errorFields(error) };
+            log.warn("cannot remove a job yet; trying again later", fields);
+          }
         }
       }
+    } finally {
+      // Nothing is awaited between the last look and this, so that nobody is referred to a round that does not look any more.
+      this.#releasing = undefined;
+      if (failed.size > 0) {
+        clearTimeout(this.#releaseTimer);
+        this.#releaseTimer = setTimeout(() => void this.release(), RELEASE_RETRY_MS);
+      }
+      this.#armIdleClose();
     }
   }
 

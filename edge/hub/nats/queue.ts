@@ -11,6 +11,9 @@ import { modelKey } from "@vqd/shared/model.ts";
 import { controlSubject, jobSubject, type Priority, STREAMS, UNSCOPED } from "@vqd/shared/subjects.ts";
 import type { NatsSession } from "./session.ts";
 
+/** JetStream's status while it has no leader. */
+const UNAVAILABLE = 503;
+
 /** Without a confirmation within this time it is unknown whether the queue has the job. */
 const PUBLISH_TIMEOUT_MS = 2_500;
 /**
@@ -119,11 +122,11 @@ export function askToYield({ nc }: NatsSession, id: string, key: string, attempt
   nc.publish(controlSubject(key, id), encodeControl({ type: "yield", attempt }));
 }
 
-/** Removes a waiting job from the queue. It is no error if the job has already been taken or removed. */
+/** Removes a waiting job from the queue. It is no error if the job has already been taken or removed; it is if nobody could look. */
 export async function deleteJob({ jsm }: NatsSession, sequence: number): Promise<void> {
   try {
     await jsm.streams.deleteMessage(STREAMS.jobs, sequence);
   } catch (error) {
-    if (!(error instanceof JetStreamApiError)) throw error;
+    if (!(error instanceof JetStreamApiError) || error.status === UNAVAILABLE) throw error;
   }
 }
