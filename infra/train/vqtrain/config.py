@@ -136,8 +136,6 @@ class TransformerConfig:
     Share of the latents that the denoiser sees and predicts, others of each sample: time goes to more scenes rather than to more of
     each (arXiv 2306.09305 drops half of them).
     """
-    ink_share: float = 0.7
-    """Share of the latents shown that differ from the empty background, as far as a scene has so many."""
     whole_samples: float = 0.08
     """The last samples of a run, as a share of `max_samples`, have all latents, as the pipeline has them."""
     own_draws: float = 0.5

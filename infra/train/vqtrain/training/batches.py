@@ -59,14 +59,14 @@ class Batches(IterableDataset):
     def draw(self) -> Batch:
         settings, count = self.settings, self.settings.batch_size
         scenes = [self.corpus.source.draw(self.random) for _ in range(count)]
-        latents, ink = self.corpus.compose(scenes)
+        latents, _ = self.corpus.compose(scenes)
         t = (torch.rand(count) ** settings.noise_power * settings.num_timesteps).long()
         noisy = self.process.add_noise(latents, t)
         # A run starts from the mask alone, at t = n - 1 for any number of steps n.
         full = torch.rand(count) < settings.full_mask
         noisy[full] = self.process.mask
         t[full] = torch.randint(settings.num_timesteps, (count,))[full]
-        places = self._places(ink)
+        places = self._places(*latents.shape)
         captions = [self.corpus.captioner.draw(scene, self.random) for scene in scenes]
         return Batch(
             noisy=noisy.gather(1, places),
@@ -79,17 +79,14 @@ class Batches(IterableDataset):
             vectors_alone=torch.rand(count) < settings.vectors_alone,
         )
 
-    def _places(self, ink: np.ndarray) -> Tensor:
-        """Numbers of places, [B, shown], of which `ink_share` have ink, or all that have if these are fewer."""
-        shown = self.shown
-        if shown == ink.shape[1]:
-            return torch.arange(shown).expand(len(ink), -1)
-        order = self.numbers.random(ink.shape)
-        inked = np.minimum(ink.sum(1), round(self.settings.ink_share * shown))
-        # The chosen ones with ink first, then a mixture of all others.
-        rank = np.where(ink, order, np.inf).argsort(1).argsort(1)
-        order[rank < inked[:, None]] -= 1
-        return torch.from_numpy(order.argpartition(shown, 1)[:, :shown].copy())
+    def _places(self, count: int, latents: int) -> Tensor:
+        """
+        Numbers of places, [count, shown], drawn alike from all. Not by what is there: the network would learn from the choice
+        where a scene has something, rather than from its text.
+        """
+        if self.shown == latents:
+            return torch.arange(latents).expand(count, -1)
+        return torch.from_numpy(self.numbers.random((count, latents)).argpartition(self.shown, 1)[:, : self.shown].copy())
 
 
 def stream(batches: Batches, workers: int) -> Iterator[Batch]:
