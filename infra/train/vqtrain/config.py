@@ -36,7 +36,7 @@ class SceneConfig:
 
     shares: tuple[float, ...] = (0.16, 0.1, 0.12, 0.05, 0.03, 0.15, 0.24, 0.15)
     """Of the kinds: plain, small, colour, background, style, count, pair, colour pair."""
-    core_weights: tuple[float, ...] = (48.0, 4.0)
+    core_weights: tuple[float, ...] = (12.0, 6.0)
     """
     How much more often than others the subjects of words/core.txt are drawn, by paragraph: composition appears once each of a
     scene's subjects was shown some hundred times in pairs, and carries over to others then (arXiv 2310.09336).
