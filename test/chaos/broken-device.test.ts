@@ -36,7 +36,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-it("makes no job fail, and leaves", { timeout: 120_000 }, async () => {
+it("makes no job fail, and leaves", { timeout: 240_000 }, async () => {
   const folder = await mkdtemp(join(tmpdir(), "vqd-broken-"));
   const file = join(folder, "broken");
   const test = await startTestStack({

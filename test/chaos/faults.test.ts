@@ -112,7 +112,7 @@ async function giveUp(test: TestStack, kind: FaultKind, message: RegExp): Promis
   return { waits: gaps(startedAt), beside: others };
 }
 
-describe("with a slot for each worker", { timeout: 60_000 }, () => {
+describe("with a slot for each worker", { timeout: 240_000 }, () => {
   let test: TestStack;
   beforeAll(async () => {
     test = await startFaulty(3, 1);
@@ -137,7 +137,7 @@ describe("with a slot for each worker", { timeout: 60_000 }, () => {
   });
 });
 
-it("finds out which job of a pass hangs, and finishes the others", { timeout: 60_000 }, async () => {
+it("finds out which job of a pass hangs, and finishes the others", { timeout: 240_000 }, async () => {
   const test = await startFaulty(2, 2);
   try {
     const { waits, beside } = await giveUp(test, "hang", /consecutive attempts/);

@@ -63,7 +63,7 @@ async function fingerprint({ output }: PredictionBody): Promise<string[]> {
   );
 }
 
-it(`makes ${JOBS} jobs alone and together to the same bytes`, { timeout: 180_000 }, async () => {
+it(`makes ${JOBS} jobs alone and together to the same bytes`, { timeout: 300_000 }, async () => {
   const jobs = Array.from({ length: JOBS }, (_, job) => job);
   const alone: string[][] = [];
   for (const job of jobs) alone.push(await fingerprint(await make(job)));

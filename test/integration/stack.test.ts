@@ -161,10 +161,10 @@ it("restarts whatever is killed, and serves again", async () => {
     fetch(`${url}/v1/images/generations`, {
       method: "POST",
       headers: { authorization: "Bearer given", "content-type": "application/json" },
-      body: JSON.stringify({ prompt: "apple", seed: 1 }),
+      body: JSON.stringify({ prompt: "apple", seed: 1, num_inference_steps: 2 }),
     });
   await expect
-    .poll(async () => (await generate().catch(() => undefined))?.status, { timeout: 30_000 })
+    .poll(async () => (await generate().catch(() => undefined))?.status, { timeout: 100_000 })
     .toBe(200);
   const pids = start.pids;
   expect(pids).toHaveLength(6);
