@@ -24,6 +24,7 @@ declare module "vitest" {
     natsUrl: string;
     natsEdgePassword: string;
     natsWorkerPassword: string;
+    natsOperatorPassword: string;
   }
 }
 
@@ -73,5 +74,6 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide("natsUrl", `ws://127.0.0.1:${websocket}`);
   project.provide("natsEdgePassword", passwords.edge);
   project.provide("natsWorkerPassword", passwords.worker);
+  project.provide("natsOperatorPassword", passwords.operator);
   return stop;
 }

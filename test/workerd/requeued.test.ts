@@ -40,7 +40,9 @@ it("is not made again once it has ended, and what waits is left alone", async ()
     unwrap(await hub().create(newPrediction(waiting, "owner")));
     await told;
     await expect.poll(() => column(job.id, "release")).toBe(0);
-    await expect(jsm.streams.deleteMessage(STREAMS.jobs, sequence)).rejects.toThrow("no message found");
+    await expect(jsm.streams.deleteMessage(STREAMS.jobs, sequence)).rejects.toThrow(
+      /no message found|sequence \d+ not found/,
+    );
     const next = await worker.next();
     expect(next.id).toBe(waiting.id);
     await worker.play(next);

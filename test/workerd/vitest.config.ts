@@ -23,6 +23,7 @@ export default defineConfig({
           NATS_USER: "edge",
           NATS_PASSWORD: inject("natsEdgePassword"),
           WORKER_PASSWORD: inject("natsWorkerPassword"),
+          OPERATOR_PASSWORD: inject("natsOperatorPassword"),
           RECEIVER_PORT: String(inject("receiverPort")),
           SECOND_RECEIVER_PORT: String(inject("secondReceiverPort")),
           API_KEYS,
@@ -44,6 +45,7 @@ export default defineConfig({
     name: "workerd",
     include: ["*.test.ts"],
     globalSetup: ["../support/workerd-nats.ts", "../support/workerd-receiver.ts"],
+    setupFiles: ["./empty-queue.ts"],
     // The files share one nats-server and its queue.
     fileParallelism: false,
     testTimeout: 60_000,
