@@ -158,10 +158,12 @@ describe("an operator retires a version", () => {
     await expect(vqd("retire", NAME, NEW)).rejects.toThrow(/gets 10% of the requests/);
     await vqd("promote", NAME, old);
     const waiting = await create({ version: NEW });
-    await expect.poll(() => list(NEW), HEARD).toMatchObject({ share: 0, waiting: 1, running: 0 });
-    await expect(vqd("retire", NAME, NEW)).rejects.toThrow(/1 of its jobs wait and 0 run/);
+    // Jobs that were canceled before may still be there: the hub removes them soon, and at the latest with this one.
+    const jobs = async (): Promise<number> => (await list(NEW))?.waiting ?? 0;
+    await expect.poll(jobs, HEARD).toBeGreaterThan(0);
+    await expect(vqd("retire", NAME, NEW)).rejects.toThrow(/[1-9]\d* of its jobs wait and 0 run/);
     await cancel(waiting);
-    await expect.poll(() => list(NEW), HEARD).toMatchObject({ waiting: 0 });
+    await expect.poll(() => list(NEW), HEARD).toMatchObject({ share: 0, waiting: 0, running: 0 });
     await vqd("retire", NAME, NEW);
     expect(await list(NEW)).toMatchObject({ retired: true, announcedAt: null, waiting: null });
   });
