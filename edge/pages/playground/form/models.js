@@ -46,6 +46,7 @@ function showPrompts(conditioning) {
     const field = element.closest(".field");
     if (field instanceof HTMLElement) field.hidden = isMissing;
   }
+  byId("no-prompt", HTMLElement).hidden = conditioning !== "none";
 }
 
 /** @param {Model} model */
