@@ -3,7 +3,7 @@
 import { accessSync, constants, existsSync, mkdtempSync, rmSync, statfsSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { JetStreamApiError, jetstreamManager } from "@nats-io/jetstream";
+import { JetStreamApiCodes, JetStreamApiError, jetstreamManager } from "@nats-io/jetstream";
 import { headers, type NatsConnection } from "nats";
 import { modelKey } from "@vqd/shared/model.ts";
 import {
@@ -28,7 +28,6 @@ import type { ServedVersion } from "./workers.ts";
 
 const GIB = 1024 ** 3;
 const ID = "00000000000000000000000000";
-const CONSUMER_NOT_FOUND = 10_014;
 const API = `$JS.${API_DOMAIN}.API`;
 
 /** `minFreeGib` is the space that must be free for graphs. Returns the models that the worker would serve. */
@@ -191,7 +190,8 @@ async function checkQueues(findings: Findings, nc: NatsConnection, key: string):
     try {
       await jsm.consumers.info(STREAMS.jobs, name);
     } catch (error) {
-      if (!(error instanceof JetStreamApiError) || error.code !== CONSUMER_NOT_FOUND) continue;
+      if (!(error instanceof JetStreamApiError) || error.code !== JetStreamApiCodes.ConsumerNotFound)
+        continue;
       findings.problem(
         "worker.queue",
         `the queue ${name} does not exist`,

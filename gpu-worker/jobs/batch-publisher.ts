@@ -9,8 +9,10 @@ import {
   type EventBody,
   type JobReporter,
   type ReporterOptions,
+  stateOf,
   type StepBody,
   tooLarge,
+  withdrawn,
 } from "./reporter.ts";
 
 /** Of a message beside what is attached: states of attempts, and the numbers of a thousand steps. */
@@ -86,9 +88,7 @@ export class BatchPublisher implements JobReporter {
   withdraw(): void {
     const latest = this.#latest;
     if (latest === undefined) return;
-    const { startsBefore, claimsBefore: claims } = this.#options;
-    const starts = Math.min(latest.state.starts, startsBefore);
-    this.#latest = { ...latest, state: { ...latest.state, starts, claims } };
+    this.#latest = { ...latest, state: withdrawn(latest.state, this.#options) };
     this.saveState();
   }
 
@@ -126,8 +126,7 @@ export class BatchPublisher implements JobReporter {
   }
 
   #state(step: number, images: number, starts: number): JobState {
-    const { attempt, numericsId, claimsBefore, fence } = this.#options;
-    return { v: 1, attempt, numericsId, step, images, starts, claims: claimsBefore + 1, owner: fence.owner };
+    return stateOf(this.#options, this.#options.fence.owner, { step, images, starts });
   }
 
   /** Sends when the interval has passed, or at once; together with all that is published by then. */

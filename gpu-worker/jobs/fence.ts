@@ -1,14 +1,13 @@
 // Writes to a job's fence, a subject on which each message names the one before it; detects that another attempt has taken over.
 
 import { setTimeout as delay } from "node:timers/promises";
-import { JetStreamApiError, type JetStreamClient } from "@nats-io/jetstream";
+import { JetStreamApiCodes, JetStreamApiError, type JetStreamClient } from "@nats-io/jetstream";
 import type { MsgHdrs } from "nats";
 import type { StoredState } from "../nats/broker.ts";
 import { raceAbort } from "../util/race-abort.ts";
 
 const PUBLISH_TIMEOUT_MS = 2_000;
 const RETRY_DELAY_MS = 250;
-const WRONG_LAST_SEQUENCE = 10_071;
 
 export interface FenceOptions {
   readonly js: JetStreamClient;
@@ -55,7 +54,8 @@ export class Fence {
         this.#sequence = ack.seq;
         return true;
       } catch (error) {
-        const isConflict = error instanceof JetStreamApiError && error.code === WRONG_LAST_SEQUENCE;
+        const isConflict =
+          error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamWrongLastSequence;
         if (!isConflict) {
           await delay(RETRY_DELAY_MS, undefined, { signal }).catch(() => {});
           continue;

@@ -10,8 +10,10 @@ import {
   type EventBody,
   type JobReporter,
   type ReporterOptions,
+  stateOf,
   type StepBody,
   tooLarge,
+  withdrawn,
 } from "./reporter.ts";
 import type { StateWriter } from "./state-writer.ts";
 import { activeTraceparent, traceHeaders } from "../telemetry/tracing.ts";
@@ -88,9 +90,7 @@ export class JobPublisher implements JobReporter {
   withdraw(): void {
     const latest = this.#latest;
     if (latest === undefined) return;
-    const { startsBefore, claimsBefore: claims } = this.#options;
-    const starts = Math.min(latest.state.starts, startsBefore);
-    this.#latest = { ...latest, state: { ...latest.state, starts, claims } };
+    this.#latest = { ...latest, state: withdrawn(latest.state, this.#options) };
     this.saveState();
   }
 
@@ -127,9 +127,7 @@ export class JobPublisher implements JobReporter {
   }
 
   #state(step: number, images: number, starts: number): JobState {
-    const { attempt, numericsId, claimsBefore, states } = this.#options;
-    const claims = claimsBefore + 1;
-    return { v: 1, attempt, numericsId, step, images, starts, claims, owner: states.owner };
+    return stateOf(this.#options, this.#options.states.owner, { step, images, starts });
   }
 
   #enqueue(send: () => Promise<void>): void {

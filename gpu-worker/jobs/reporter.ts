@@ -1,7 +1,7 @@
 // What an attempt says of its job, however that travels.
 
 import { VqdError } from "@vqd/shared/errors.ts";
-import type { PredictionEvent } from "@vqd/shared/events.ts";
+import type { JobState, PredictionEvent } from "@vqd/shared/events.ts";
 
 /** An event without the fields that the publisher adds. */
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
@@ -73,6 +73,20 @@ export interface JobReporter {
    * Rejects with the signal's reason if one has.
    */
   finish(): Promise<void>;
+}
+
+/** The job's state after `step` steps, as this attempt writes it; `starts` counts the attempts that have begun since the last one. */
+export function stateOf(
+  { attempt, numericsId, claimsBefore }: ReporterOptions,
+  owner: string,
+  { step, images, starts }: Pick<JobState, "step" | "images" | "starts">,
+): JobState {
+  return { v: 1, attempt, numericsId, step, images, starts, claims: claimsBefore + 1, owner };
+}
+
+/** The state without this attempt in its counts. */
+export function withdrawn(state: JobState, { startsBefore, claimsBefore }: ReporterOptions): JobState {
+  return { ...state, starts: Math.min(state.starts, startsBefore), claims: claimsBefore };
 }
 
 /** What the caller of a prediction can do about a message of `size` bytes, where `limit` are allowed. */

@@ -3,6 +3,7 @@
 import {
   type ConsumerInfo,
   type JetStreamClient,
+  JetStreamApiCodes,
   JetStreamApiError,
   type JetStreamManager,
   jetstream,
@@ -44,7 +45,6 @@ const RECONNECT_WAIT_MS = 500;
 const UNREACHED_MS = 5_000;
 const STILL_UNREACHED_MS = 60_000;
 const DEFAULT_MAX_PAYLOAD = 1024 * 1024;
-const CONSUMER_NOT_FOUND = 10_014;
 /** How long the server may take to answer, beyond the time it was asked to wait. */
 const PULL_TIMEOUT_MS = 5_000;
 /** The server may let a no-wait pull request wait all the same; after this long, no job has come for it. */
@@ -196,7 +196,7 @@ export class Broker {
         this.#isScoped = isScoped;
         return info;
       } catch (error) {
-        if (error instanceof JetStreamApiError && error.code === CONSUMER_NOT_FOUND) {
+        if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.ConsumerNotFound) {
           const how = `vqd streams apply --model ${key}, with the operator's credentials, creates it`;
           throw new QueueMissingError(`the queue ${name} does not exist: ${how}`, { cause: error });
         }

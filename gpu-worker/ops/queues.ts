@@ -6,6 +6,7 @@ import {
   type ConsumerConfig,
   type ConsumerInfo,
   DeliverPolicy,
+  JetStreamApiCodes,
   JetStreamApiError,
   type JetStreamManager,
 } from "@nats-io/jetstream";
@@ -14,7 +15,6 @@ import { jobConsumer, jobSubject, PRIORITIES, STREAMS } from "@vqd/shared/subjec
 import { differences, type Planned } from "./streams.ts";
 
 export const DEFAULT_LEASE_MS = 10_000;
-const STREAM_NOT_FOUND = 10_059;
 
 export interface QueueOptions {
   /** Keys of the models. */
@@ -86,7 +86,7 @@ async function consumersOf(jsm: JetStreamManager): Promise<ConsumerInfo[]> {
     return found;
   } catch (error) {
     // The stream is about to be created.
-    if (error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND) return [];
+    if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound) return [];
     throw error;
   }
 }

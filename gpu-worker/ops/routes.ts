@@ -1,12 +1,9 @@
 // Operators decide which versions of a model serve its name: reading and writing its route.
 
-import { JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
+import { JetStreamApiCodes, JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
 import { decodeRoute, encodeRoute } from "@vqd/shared/codec.ts";
 import { MAX_RETIRED, type ModelRoute, type Share } from "@vqd/shared/routing/route.ts";
 import { routeSubject, STREAMS } from "@vqd/shared/subjects.ts";
-
-const WRONG_LAST_SEQUENCE = 10_071;
-const STREAM_NOT_FOUND = 10_059;
 
 /** Somebody else has written the route since it was read. */
 export class RouteConflict extends Error {
@@ -43,7 +40,7 @@ export function decoded(data: Uint8Array): ModelRoute | undefined {
 
 /** The error, or one that says which command creates the stream. */
 export function missingStream(error: unknown): unknown {
-  if (!(error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND)) return error;
+  if (!(error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound)) return error;
   return new Error(`${STREAMS.routes} does not exist: vqd streams apply creates it`, { cause: error });
 }
 
@@ -58,7 +55,8 @@ export async function writeRoute(
       expect: { lastSubjectSequence: sequence },
     });
   } catch (cause) {
-    if (!(cause instanceof JetStreamApiError && cause.code === WRONG_LAST_SEQUENCE)) throw cause;
+    if (!(cause instanceof JetStreamApiError && cause.code === JetStreamApiCodes.StreamWrongLastSequence))
+      throw cause;
     const message = `the route of ${name} has been changed meanwhile: look at it again, and repeat the command`;
     throw new RouteConflict(message, { cause });
   }

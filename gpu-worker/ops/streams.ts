@@ -3,6 +3,7 @@
 import {
   DiscardPolicy,
   type JetStreamManager,
+  JetStreamApiCodes,
   JetStreamApiError,
   RetentionPolicy,
   StorageType,
@@ -31,7 +32,6 @@ const MAX_MANIFEST_BYTES = 4 * MAX_PALETTE_CODES + MAX_TOKENIZER_BYTES + OVERHEA
 const MAX_MANIFESTS_BYTES = 64 * 1024 ** 2;
 const MAX_ROUTE_BYTES = (MAX_SHARES + MAX_RETIRED) * 128 + OVERHEAD_BYTES;
 const MAX_ROUTES_BYTES = 16 * 1024 ** 2;
-const STREAM_NOT_FOUND = 10_059;
 
 const DEFAULT_QUEUE_LIMIT = 1_000;
 /** Survives the loss of one server in three. */
@@ -129,7 +129,7 @@ export interface PlannedStream extends Planned<"create" | "update" | "keep"> {
 /** Null if the stream does not exist. */
 export async function streamInfo(jsm: JetStreamManager, name: string): Promise<StreamInfo | null> {
   return jsm.streams.info(name).catch((error: unknown) => {
-    if (error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND) return null;
+    if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound) return null;
     throw error;
   });
 }

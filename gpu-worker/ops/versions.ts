@@ -1,13 +1,11 @@
 // The versions of models: which are announced, what share of the requests they get, and which jobs wait or run.
 
-import { JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
+import { JetStreamApiCodes, JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
 import { decodeManifest } from "@vqd/shared/codec.ts";
 import { modelKey } from "@vqd/shared/model.ts";
 import { type ModelRoute, shareOf } from "@vqd/shared/routing/route.ts";
 import { jobConsumer, modelSubject, PRIORITIES, STREAMS } from "@vqd/shared/subjects.ts";
 import { decoded, missingStream } from "./routes.ts";
-
-const CONSUMER_NOT_FOUND = 10_014;
 
 export interface Version {
   /** `owner/name` */
@@ -73,7 +71,8 @@ export async function queuedJobs(jsm: JetStreamManager, version: Version): Promi
   const infos = await Promise.all(
     PRIORITIES.map((priority) =>
       jsm.consumers.info(STREAMS.jobs, jobConsumer(key, priority)).catch((error: unknown) => {
-        if (error instanceof JetStreamApiError && error.code === CONSUMER_NOT_FOUND) return null;
+        if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.ConsumerNotFound)
+          return null;
         throw error;
       }),
     ),
@@ -119,7 +118,8 @@ export async function removeVersion(jsm: JetStreamManager, version: Version): Pr
   const key = modelKey(version);
   for (const priority of PRIORITIES) {
     await jsm.consumers.delete(STREAMS.jobs, jobConsumer(key, priority)).catch((error: unknown) => {
-      if (!(error instanceof JetStreamApiError && error.code === CONSUMER_NOT_FOUND)) throw error;
+      if (!(error instanceof JetStreamApiError && error.code === JetStreamApiCodes.ConsumerNotFound))
+        throw error;
     });
   }
   await jsm.streams.purge(STREAMS.models, { filter: modelSubject(key) });

@@ -87,7 +87,7 @@ async function refused(reason: string): Promise<number> {
 
 async function create(made: Job, keyName: string): Promise<void> {
   unwrap(await hub.create(newPrediction(made, keyName)));
-  // Out of the queue, which the next test file fills.
+  // Out of the queue, which holds few.
   await worker.take({ id: made.id });
 }
 

@@ -46,7 +46,7 @@ afterAll(async () => {
 
 async function create(job: Job, keyName: string): Promise<void> {
   unwrap(await hub.create(newPrediction(job, keyName)));
-  // Out of the queue, which the next test file fills.
+  // Out of the queue, which holds few.
   await worker.take({ id: job.id });
 }
 

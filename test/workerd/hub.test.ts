@@ -55,7 +55,7 @@ afterAll(async () => {
 
 async function create(made: Job, settings: Partial<NewPrediction> = {}): Promise<PredictionRecord> {
   const result = await hub.create({ ...newPrediction(made, KEY_NAME), ...settings });
-  // Out of the queue, which the next test file fills.
+  // Out of the queue, which holds few.
   await worker.take({ id: made.id });
   return unwrap(result).record;
 }

@@ -47,7 +47,7 @@ const hub = () => hubs.ofShard(SHARD);
 async function create(): Promise<Job> {
   const job = newJob(SHARD, STEPS);
   unwrap(await hub().create(newPrediction(job, "owner")));
-  // Out of the queue, which the next test file fills.
+  // Out of the queue, which holds few.
   await worker.take({ id: job.id });
   return job;
 }

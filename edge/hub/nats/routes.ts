@@ -1,7 +1,7 @@
 // The routes of model names: which versions an operator has chosen, copied to SQLite beside the models. The first version of
 // a name gets the route by itself.
 
-import { JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
+import { JetStreamApiCodes, JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
 import { decodeRoute, encodeRoute } from "@vqd/shared/codec.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
@@ -12,7 +12,6 @@ import type { NatsSession } from "./session.ts";
 
 /** Delays between hearing a message and reading the route: it may not be stored yet, or never be, if it came too late. */
 const HEARD_MS = [50, 1_000];
-const WRONG_LAST_SEQUENCE = 10_071;
 /** How long to leave it after a failure: the stream or the permission is missing until the operator adds it. */
 const RETRY_MS = 30_000;
 
@@ -101,7 +100,8 @@ export class RouteTable {
         await jsm.jetstream().publish(routeSubject(name), route, { expect: { lastSubjectSequence: 0 } });
         this.#log.info("routed a new model", { model: name, version });
       } catch (error) {
-        const isTaken = error instanceof JetStreamApiError && error.code === WRONG_LAST_SEQUENCE;
+        const isTaken =
+          error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamWrongLastSequence;
         if (!isTaken) throw error;
       }
       await this.#read(jsm, name);

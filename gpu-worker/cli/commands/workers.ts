@@ -4,7 +4,8 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "nats";
 import type { WorkerStats } from "@vqd/shared/micro.ts";
 import { modelKey } from "@vqd/shared/model.ts";
-import { API_DOMAIN, jobConsumer, PRIORITIES, STREAMS } from "@vqd/shared/subjects.ts";
+import { API_DOMAIN } from "@vqd/shared/subjects.ts";
+import { queuedJobs } from "../../ops/versions.ts";
 import { type AnsweringWorker, askWorkers } from "../../ops/workers.ts";
 import { type Command, numberOption, readArguments, report, stringOptions } from "../command.ts";
 import { connectAs, NATS_HELP, settingsFor } from "../nats-connection.ts";
@@ -54,16 +55,8 @@ async function withQueues(nc: NatsConnection, found: readonly AnsweringWorker[])
   for (const stats of found) {
     const key = keyOf(stats);
     if (queues.has(key)) continue;
-    const pending = await Promise.all(
-      PRIORITIES.map((priority) =>
-        jsm.consumers.info(STREAMS.jobs, jobConsumer(key, priority)).then(
-          (info) => info.num_pending,
-          () => null,
-        ),
-      ),
-    );
-    const known = pending.filter((count) => count !== null);
-    queues.set(key, known.length === 0 ? null : known.reduce((sum, count) => sum + count, 0));
+    const jobs = await queuedJobs(jsm, { name: stats.model, version: stats.version }).catch(() => null);
+    queues.set(key, jobs?.waiting ?? null);
   }
   return found.map((stats) => ({ ...stats, queued: queues.get(keyOf(stats)) ?? null }));
 }
