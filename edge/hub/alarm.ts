@@ -2,6 +2,7 @@
 
 import { LIVE_INTERVAL_MS, type Retention, nextAlarm } from "./deadlines.ts";
 import type { PredictionStore } from "./storage/store.ts";
+import { soon } from "../util/soon.ts";
 
 /** Shortest interval between two looks, while an alarm is set that will come soon anyway. */
 const LOOK_MS = 100;
@@ -13,7 +14,7 @@ export class HubAlarm {
   /** When it will fire, as Unix time in ms; 0 if this instance has not set it. */
   #at = 0;
   #lookedAt = 0;
-  #isLookingSoon = false;
+  readonly #armSoon = soon(LOOK_MS, () => this.#arm(Date.now()));
 
   constructor(ctx: DurableObjectState, store: PredictionStore, retention: Retention) {
     this.#ctx = ctx;
@@ -35,15 +36,6 @@ export class HubAlarm {
       return;
     }
     this.#arm(now);
-  }
-
-  #armSoon(): void {
-    if (this.#isLookingSoon) return;
-    this.#isLookingSoon = true;
-    setTimeout(() => {
-      this.#isLookingSoon = false;
-      this.#arm(Date.now());
-    }, LOOK_MS);
   }
 
   #arm(now: number): void {

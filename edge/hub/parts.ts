@@ -27,6 +27,7 @@ import { WriteBehind } from "./storage/steps/write-behind.ts";
 import { PredictionStore } from "./storage/store.ts";
 import { Inputs } from "./inputs.ts";
 import { Uploads } from "./uploads.ts";
+import { soon } from "../util/soon.ts";
 import { WebhookSender } from "./webhooks/sender.ts";
 
 export interface HubEnv extends Variables {
@@ -59,7 +60,8 @@ export class HubParts {
   readonly reads: OwnerRate;
   readonly redeliveries: OwnerRate;
   readonly #ctx: DurableObjectState;
-  #isFollowing = false;
+  /** The same of steps, of which there may be thousands a second. */
+  readonly #followSoon = soon(FOLLOW_MS, () => this.#follow());
 
   constructor(ctx: DurableObjectState, env: HubEnv) {
     this.#ctx = ctx;
@@ -194,16 +196,6 @@ export class HubParts {
     this.dispatcher.dispatchHeld();
     this.webhooks.pump();
     this.alarm.arm();
-  }
-
-  /** The same of steps, of which there may be thousands a second. */
-  #followSoon(): void {
-    if (this.#isFollowing) return;
-    this.#isFollowing = true;
-    setTimeout(() => {
-      this.#isFollowing = false;
-      this.#follow();
-    }, FOLLOW_MS);
   }
 
   /** Everything that follows from the end of predictions: notifies readers, frees the queue, sends webhooks. */

@@ -245,28 +245,30 @@ export class Broker {
   /** The latest diffusion state under the first of `subjects` that has one, if any. */
   async lastState(subjects: readonly string[]): Promise<StoredState | undefined> {
     for (const subject of subjects) {
-      const message = await this.#direct.getMessage(STREAMS.state, { last_by_subj: subject });
-      if (message === null) continue;
-      const { data, seq: sequence } = message;
-      try {
-        return { ...decodeState(data), subject, sequence };
-      } catch (error) {
-        this.#log.warn("cannot read a job's state", { subject, ...errorFields(error) });
-        return { value: undefined, attachment: new Uint8Array(0), subject, sequence };
-      }
+      const found = await this.#last(STREAMS.state, subject, decodeState, "cannot read a job's state");
+      if (found !== undefined) return found;
     }
     return undefined;
   }
 
   /** The last event of a job, with the state in it if it is a batch. */
-  async lastBatch(subject: string): Promise<StoredState | undefined> {
-    const message = await this.#direct.getMessage(STREAMS.events, { last_by_subj: subject });
+  lastBatch(subject: string): Promise<StoredState | undefined> {
+    return this.#last(STREAMS.events, subject, decodeBatchState, "a job's last event has no state");
+  }
+
+  async #last(
+    stream: string,
+    subject: string,
+    decode: (data: Uint8Array) => Pick<StoredState, "value" | "attachment" | "n">,
+    complaint: string,
+  ): Promise<StoredState | undefined> {
+    const message = await this.#direct.getMessage(stream, { last_by_subj: subject });
     if (message === null) return undefined;
     const { data, seq: sequence } = message;
     try {
-      return { ...decodeBatchState(data), subject, sequence };
+      return { ...decode(data), subject, sequence };
     } catch (error) {
-      this.#log.warn("a job's last event has no state", { subject, ...errorFields(error) });
+      this.#log.warn(complaint, { subject, ...errorFields(error) });
       return { value: undefined, attachment: new Uint8Array(0), subject, sequence };
     }
   }

@@ -13,6 +13,7 @@ import { askToYield, cancelWorker, deleteJob } from "./queue.ts";
 import type { HubHealth } from "../../prediction/records.ts";
 import { keyOf, type PredictionRow } from "../storage/prediction-row.ts";
 import type { PredictionStore } from "../storage/store.ts";
+import { soon } from "../../util/soon.ts";
 
 /** How long the connection, which is billed, stays open without a live prediction. */
 const IDLE_CLOSE_MS = 30_000;
@@ -54,7 +55,7 @@ export class HubConnection {
   #reconnectTimer: number | null = null;
   #reconnectDelayMs = RECONNECT_MIN_MS;
   #releasing: Promise<void> | undefined;
-  #releaseTimer: number | null = null;
+  readonly #releaseSoon = soon(RELEASE_RETRY_MS, () => void this.release());
   readonly #told = new Set<string>();
   /** Whether the last session has ended by itself, or may have. */
   #wasLost = true;
@@ -148,10 +149,7 @@ export class HubConnection {
     } finally {
       // Nothing is awaited between the last look and this, so that nobody is referred to a round that does not look any more.
       this.#releasing = undefined;
-      if (failed.size > 0) {
-        clearTimeout(this.#releaseTimer);
-        this.#releaseTimer = setTimeout(() => void this.release(), RELEASE_RETRY_MS);
-      }
+      if (failed.size > 0) this.#releaseSoon();
       this.#armIdleClose();
     }
   }

@@ -15,6 +15,7 @@ import type { HeldJob } from "../storage/queue/job-store.ts";
 import type { ServiceClass } from "../storage/queue/queue-store.ts";
 import { deleteJob, dispatchJob, type JobOrigin, PublishError } from "./queue.ts";
 import type { PredictionStore } from "../storage/store.ts";
+import { soon } from "../../util/soon.ts";
 
 /** How long a job's sequence may wait to be stored together with others. */
 const SEQUENCES_MS = 100;
@@ -48,7 +49,7 @@ export class Dispatcher {
   readonly #options: DispatcherOptions;
   /** Predictions that the queue has yet to confirm. */
   readonly #publishing = new Map<string, Promise<void>>();
-  #retryTimer: number | null = null;
+  readonly #retrySoon = soon(HELD_RETRY_MS, () => this.dispatchHeld());
   #hasRecovered = false;
   /** Sequences of jobs that have yet to be stored. */
   readonly #sequences = new Map<string, number>();
@@ -134,12 +135,7 @@ export class Dispatcher {
       // Offered again with the same id, which the queue recognizes if it has the job after all.
       store.queue.notDispatched(id);
       log.warn("cannot dispatch a held prediction yet", { prediction: id, ...errorFields(error) });
-      if (this.#retryTimer === null) {
-        this.#retryTimer = setTimeout(() => {
-          this.#retryTimer = null;
-          this.dispatchHeld();
-        }, HELD_RETRY_MS);
-      }
+      this.#retrySoon();
     }
   }
 

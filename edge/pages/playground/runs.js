@@ -48,8 +48,7 @@ export function createRuns(stage) {
     const isLive = view?.isLive === true;
     makeButton.textContent = isLive ? "Cancel" : "Make it";
     makeButton.classList.toggle("primary", !isLive);
-    form.toggleAttribute("aria-busy", isLive);
-    if (isLive) form.setAttribute("aria-busy", "true");
+    form.ariaBusy = isLive ? "true" : null;
   };
 
   /** @param {View} own */

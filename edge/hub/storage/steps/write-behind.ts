@@ -3,6 +3,7 @@
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { StreamCursor } from "../../nats/cursor.ts";
 import type { PredictionStore } from "../store.ts";
+import { soon } from "../../../util/soon.ts";
 
 /** A hub that dies reads so much of the stream again. */
 const WRITE_MS = 1_000;
@@ -17,7 +18,7 @@ export interface WriteBehindOptions {
 
 export class WriteBehind {
   readonly #options: WriteBehindOptions;
-  #isWaiting = false;
+  readonly #writeSoon = soon(WRITE_MS, () => this.#write());
 
   constructor(options: WriteBehindOptions) {
     this.#options = options;
@@ -27,15 +28,6 @@ export class WriteBehind {
   note(): void {
     if (this.#options.store.events.isFull) this.#write();
     this.#writeSoon();
-  }
-
-  #writeSoon(): void {
-    if (this.#isWaiting) return;
-    this.#isWaiting = true;
-    setTimeout(() => {
-      this.#isWaiting = false;
-      this.#write();
-    }, WRITE_MS);
   }
 
   #write(): void {
