@@ -158,7 +158,7 @@ describe("an operator retires a version", () => {
     await expect(vqd("retire", NAME, NEW)).rejects.toThrow(/gets 10% of the requests/);
     await vqd("promote", NAME, old);
     const waiting = await create({ version: NEW });
-    // Jobs that were canceled before may still be there: the hub removes them soon, and at the latest with this one.
+    // Jobs that were canceled before may still be there for a moment.
     const jobs = async (): Promise<number> => (await list(NEW))?.waiting ?? 0;
     await expect.poll(jobs, HEARD).toBeGreaterThan(0);
     await expect(vqd("retire", NAME, NEW)).rejects.toThrow(/[1-9]\d* of its jobs wait and 0 run/);

@@ -73,6 +73,24 @@ describe("a hub", () => {
     expect(await serve(1)).toEqual([id]);
   });
 
+  it("leaves no job in the queue of what is canceled while it is being dispatched", async () => {
+    for (let round = 0; round < 5; round++) {
+      const jobs = await Promise.all(Array.from({ length: 4 * AHEAD }, () => create("fickle", 5)));
+      // Each that ends makes room for another, which ends while it is published.
+      await Promise.all(jobs.map(async ({ id }) => unwrap(await hub.cancel(id, "fickle"))));
+      const toRelease = (): Promise<number> =>
+        runInDurableObject(
+          hub,
+          (_, { storage }) =>
+            storage.sql.exec("SELECT 1 FROM predictions WHERE release = 1").toArray().length,
+        );
+      await expect.poll(toRelease).toBe(0);
+    }
+    const { id } = await create("steady", 5);
+    expect((await worker.next()).id).toBe(id);
+    unwrap(await hub.cancel(id, "steady"));
+  });
+
   it("never dispatches what is canceled while it waits, and keeps what waits when it dies", async () => {
     const jobs: Job[] = [];
     for (let i = 0; i < AHEAD + 3; i++) jobs.push(await create("waiting", 5));

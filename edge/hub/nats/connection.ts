@@ -138,7 +138,7 @@ export class HubConnection {
           try {
             for (const key of [keyOf(row), undefined]) cancelWorker(session, row.id, key);
             if (row.jobSeq !== null) await deleteJob(session, row.jobSeq);
-            store.update(row.id, { release: 0 });
+            store.released(row.id, row.jobSeq);
           } catch (error) {
             failed.add(row.id);
             const fields = { prediction: row.id, ...errorFields(error) };

@@ -125,18 +125,23 @@ export class Dispatcher {
       const deadlineAt = round === 0 ? value.deadlineAt : Date.now() + held.timeoutMs;
       const job = { value: { ...value, deadlineAt }, attachment };
       const sequence = await this.#publish(job, origin, held.traceparent);
-      store.update(id, { job_seq: sequence });
       this.#noteDispatched(id, requestId, offeredAt);
-      if (store.isLive(id)) return;
-      // It ended in the meantime, when there was nothing to remove from the queue yet.
-      store.update(id, { release: 1 });
-      onReleasable();
+      if (this.#noteJob(id, sequence)) onReleasable();
     } catch (error) {
       // Offered again with the same id, which the queue recognizes if it has the job after all.
       store.queue.notDispatched(id);
       log.warn("cannot dispatch a held prediction yet", { prediction: id, ...errorFields(error) });
       this.#retrySoon();
     }
+  }
+
+  /** Stores a job's sequence. Whether it ended before, when there was nothing to remove from the queue yet, so that it has to be now. */
+  #noteJob(id: string, sequence: number): boolean {
+    const { store } = this.#options;
+    const row = store.get(id);
+    const isInVain = row !== undefined && row.completedAt !== null && row.status !== "succeeded";
+    store.update(id, { job_seq: sequence, ...(isInVain ? { release: 1 } : {}) });
+    return isInVain;
   }
 
   #noteDispatched(id: string, requestId: string, offeredAt: number): void {
@@ -155,10 +160,11 @@ export class Dispatcher {
   storeSequences(): void {
     const { store } = this.#options;
     if (this.#sequences.size === 0) return;
-    store.atomically(() => {
-      for (const [id, sequence] of this.#sequences) store.update(id, { job_seq: sequence });
-    });
+    const ended = store.atomically(() =>
+      [...this.#sequences].filter(([id, sequence]) => this.#noteJob(id, sequence)),
+    );
     this.#sequences.clear();
+    if (ended.length > 0) this.#options.onReleasable();
   }
 
   /** Publishes a job; gives its sequence in the queue. Throws a PublishError. */

@@ -11,8 +11,8 @@ import { modelKey } from "@vqd/shared/model.ts";
 import { controlSubject, jobSubject, type Priority, STREAMS, UNSCOPED } from "@vqd/shared/subjects.ts";
 import type { NatsSession } from "./session.ts";
 
-/** JetStream's status while it has no leader. */
-const UNAVAILABLE = 503;
+/** What JetStream says of a sequence that it does not have: removed, or beyond the last. */
+const NOT_THERE = /no message found|sequence .*not found|EOF/;
 
 /** Without a confirmation within this time it is unknown whether the queue has the job. */
 const PUBLISH_TIMEOUT_MS = 2_500;
@@ -127,6 +127,6 @@ export async function deleteJob({ jsm }: NatsSession, sequence: number): Promise
   try {
     await jsm.streams.deleteMessage(STREAMS.jobs, sequence);
   } catch (error) {
-    if (!(error instanceof JetStreamApiError) || error.status === UNAVAILABLE) throw error;
+    if (!(error instanceof JetStreamApiError) || !NOT_THERE.test(error.message)) throw error;
   }
 }

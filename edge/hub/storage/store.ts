@@ -241,6 +241,11 @@ export class PredictionStore {
     return this.#rows(`${ROWS} WHERE release = 1`);
   }
 
+  /** Notes that the job of this sequence is gone. One that has been dispatched in the meantime has yet to be removed. */
+  released(id: string, sequence: number | null): void {
+    this.#sql.exec("UPDATE predictions SET release = 0 WHERE id = ? AND job_seq IS ?", id, sequence);
+  }
+
   /** Of predictions that have ended since, removes the jobs from the queue once more. */
   releaseAgain(since: number): void {
     // A server whose machine has crashed may give a number a second time: what waits now is not touched.
