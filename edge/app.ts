@@ -20,7 +20,6 @@ import { answerOf } from "./http/error-answer.ts";
 import { setRateHeaders } from "./http/rate-headers.ts";
 import { getAccount } from "./routes/account.ts";
 import { getFile } from "./routes/files.ts";
-import { getHealth } from "./routes/health.ts";
 import { getMetrics } from "./routes/metrics.ts";
 import { getClasses, getModel, getModels, getPalette, getVocabulary } from "./routes/models.ts";
 import { getOpenApi } from "./routes/openapi.ts";
@@ -35,6 +34,7 @@ import {
 import { getReceipt, getReceiptKeys } from "./routes/receipts.ts";
 import { getShared, getSharedFile, sharePrediction, unsharePrediction } from "./routes/shared.ts";
 import { capabilityStream, predictionEvents } from "./routes/streams.ts";
+import { getHealth, getQueue, getStatus } from "./routes/status.ts";
 import { createFile, deleteUpload, getUpload, listFiles } from "./routes/uploads.ts";
 import {
   getWebhookAttempts,
@@ -48,6 +48,8 @@ const ROUTES: readonly Route[] = [
   { path: "/*", errors: PROBLEMS },
   { path: "/v1/*", errors: PROBLEMS_AND_OPENAI_ERRORS },
   { path: "/v1/account", errors: PROBLEMS, scope: "any", get: getAccount },
+  { path: "/v1/status", errors: PROBLEMS, open: true, quiet: true, get: getStatus },
+  { path: "/v1/queue", errors: PROBLEMS, scope: "metrics", quiet: true, get: getQueue },
   { path: "/v1/predictions/*", errors: PROBLEMS },
   { path: "/v1/predictions", errors: PROBLEMS, get: listPredictions, post: createPrediction },
   {
@@ -110,6 +112,7 @@ const ROUTES: readonly Route[] = [
   { path: "/openapi.json", errors: PROBLEMS, open: true, get: getOpenApi },
   ...huggingfaceRoutes,
   { path: "/docs", errors: PROBLEMS, open: true, get: getPage("docs") },
+  { path: "/status", errors: PROBLEMS, open: true, get: getPage("status") },
   ...ASSET_FOLDERS.map((folder): Route => ({
     path: `/${folder}/:name`,
     errors: PROBLEMS,

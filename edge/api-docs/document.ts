@@ -10,6 +10,7 @@ import { pageOperations } from "./pages.ts";
 import { predictionOperations } from "./predictions.ts";
 import { sharingOperations } from "./sharing.ts";
 import { receiptOperations } from "./receipts.ts";
+import { statusOperations } from "./status.ts";
 import { webhookOperations } from "./webhooks.ts";
 
 const OPERATIONS = [
@@ -22,6 +23,7 @@ const OPERATIONS = [
   ...huggingfaceOperations,
   ...modelOperations,
   ...replicateOperations,
+  ...statusOperations,
   ...pageOperations,
 ];
 

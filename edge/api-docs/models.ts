@@ -1,15 +1,8 @@
-// Operations: models, and the service's health.
+// Operations: models.
 
 import { z } from "@hono/zod-openapi";
-import {
-  classesSchema,
-  healthSchema,
-  modelListSchema,
-  modelSchema,
-  paletteSchema,
-  vocabularySchema,
-} from "./answers.ts";
-import { json, KEY_ERRORS, KEYED, modelProblems, OPEN, type Operation, PATH } from "./operation.ts";
+import { classesSchema, modelListSchema, modelSchema, paletteSchema, vocabularySchema } from "./answers.ts";
+import { json, KEY_ERRORS, KEYED, modelProblems, type Operation, PATH } from "./operation.ts";
 
 const tags = ["Models"];
 const named = { params: z.object({ owner: PATH.owner, name: PATH.name }) };
@@ -89,17 +82,5 @@ export const modelOperations: readonly Operation[] = [
     ...KEYED,
     request: named,
     responses: { 200: json(vocabularySchema, "The words."), ...modelProblems(404, ...KEY_ERRORS) },
-  },
-  {
-    method: "get",
-    path: "/healthz",
-    operationId: "getHealth",
-    summary: "Check whether images can be made now",
-    tags: ["Service"],
-    ...OPEN,
-    responses: {
-      200: json(healthSchema, "NATS is connected and a model has been announced."),
-      503: json(healthSchema, "Something is missing; the body says what."),
-    },
   },
 ];

@@ -83,6 +83,15 @@ export const pageOperations: readonly Operation[] = [
     ...OPEN,
     responses: { 200: page("A page that shows this document.") },
   },
+  {
+    method: "get",
+    path: "/status",
+    operationId: "statusPage",
+    summary: "See the status of the service",
+    tags,
+    ...OPEN,
+    responses: { 200: page("A page that shows `/v1/status`.") },
+  },
   file("/assets/{name}", "getAsset", "Get a file of a page", "A script, style sheet or icon.", "base.css"),
   file(
     "/playground/{name}",
@@ -111,6 +120,13 @@ export const pageOperations: readonly Operation[] = [
     "Get what the playground suggests",
     "A picture, or the list of them with their prompts.",
     "suggestions.json",
+  ),
+  file(
+    "/console/{name}",
+    "getConsoleFile",
+    "Get a file of the console and the status page",
+    "A script or style sheet.",
+    "console.css",
   ),
   file("/client/{name}", "getClient", "Get a file of the client", "A module of `@vqd/client`.", "index.js"),
 ];

@@ -20,6 +20,8 @@ import type {
   CreatedPrediction,
   EventQuery,
   HubHealth,
+  HubWorkers,
+  HubWorkload,
   ListQuery,
   NewPrediction,
   PredictionPage,
@@ -42,13 +44,8 @@ const EVENT_BATCH = 16;
 /** How long a client that has disconnected is waited for: OpenAI's wait 8 s at most before they try again. */
 const RETRY_GRACE_MS = 10_000;
 
-/** How long the result of a check of NATS is reused. */
-const HEALTH_CACHE_MS = 1_000;
-
 export class Hub extends DurableObject<HubEnv> {
   readonly #parts: HubParts;
-  #checkedAt = -Infinity;
-  #checked: Promise<HubHealth["nats"]> = Promise.resolve("unreachable");
 
   constructor(ctx: DurableObjectState, env: HubEnv) {
     super(ctx, env);
@@ -310,13 +307,17 @@ export class Hub extends DurableObject<HubEnv> {
   }
 
   async health(): Promise<HubHealth> {
-    const now = Date.now();
-    // The endpoint is open to anyone, so JetStream is queried at most once a second.
-    if (now - this.#checkedAt >= HEALTH_CACHE_MS) {
-      this.#checkedAt = now;
-      this.#checked = this.#parts.connection.check();
-    }
-    return { nats: await this.#checked, live: this.#parts.store.liveCount() };
+    return this.#parts.status.health();
+  }
+
+  /** What waits and runs here, over all owners. Opens no connection to NATS. */
+  async workload(): Promise<HubWorkload> {
+    return this.#parts.status.workload();
+  }
+
+  /** Whether NATS takes jobs, and where workers wait for some; any hub knows. */
+  async workers(): Promise<HubWorkers> {
+    return this.#parts.status.workers();
   }
 
   /** Metrics for Prometheus. Opens no connection to NATS: scraping an idle hub must cost nothing. */

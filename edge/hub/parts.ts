@@ -28,6 +28,7 @@ import { PredictionStore } from "./storage/store.ts";
 import { Inputs } from "./inputs.ts";
 import { Uploads } from "./uploads.ts";
 import { soon } from "../util/soon.ts";
+import { HubStatus } from "./status.ts";
 import { WebhookSender } from "./webhooks/sender.ts";
 
 export interface HubEnv extends Variables {
@@ -54,6 +55,7 @@ export class HubParts {
   readonly webhooks: WebhookSender;
   readonly uploads: Uploads;
   readonly creation: PredictionCreation;
+  readonly status: HubStatus;
   readonly tracing: Tracing;
   readonly metrics = new HubMetrics();
   readonly slots = new ReaderSlots();
@@ -85,6 +87,7 @@ export class HubParts {
     this.models = models;
     this.parked = new ParkedEvents(storage);
     this.alarm = new HubAlarm(ctx, store, config);
+    this.status = new HubStatus({ store, models, connection: () => this.connection, log });
     const behind = new WriteBehind({
       store,
       cursor,
@@ -103,6 +106,7 @@ export class HubParts {
       metrics: this.metrics,
       log,
       onApplied: () => behind.note(),
+      onHeard: ({ version }, at) => this.status.noteHeard(version, at),
       onChanged: (id, change) => {
         this.changes.notify(id, change);
         if (change === "step") this.#followSoon();

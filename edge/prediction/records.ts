@@ -211,6 +211,44 @@ export interface HubHealth {
   readonly live: number;
 }
 
+/** How long a step of an image has taken in recent successes: their median, and how many there were. */
+export interface Pace {
+  readonly secondsPerImageStep: number;
+  readonly runs: number;
+}
+
+/** What waits and runs in a hub, of one version of a model. */
+export interface VersionLoad {
+  readonly version: string;
+  /** Predictions that have not started, or wait to be continued. */
+  readonly waiting: Readonly<Record<Priority, number>>;
+  readonly running: number;
+  /** Null if there were no successes recently. */
+  readonly pace: Pace | null;
+  /** When a worker last said something of a prediction, as Unix time in ms; null if not since the hub was started. */
+  readonly heardAt: number | null;
+}
+
+export interface HubWorkload {
+  /** Whether it has a connection to NATS; one without live predictions soon has none. */
+  readonly connected: boolean;
+  readonly versions: readonly VersionLoad[];
+}
+
+/** Workers that could take a job of a version now. */
+export interface RoomAtWorkers {
+  readonly version: string;
+  readonly workers: number;
+  /** When there was last one, as Unix time in ms; null if not since the hub was started. */
+  readonly seenAt: number | null;
+}
+
+export interface HubWorkers {
+  readonly nats: HubHealth["nats"];
+  /** Of announced versions; empty if the queues could not be looked at. */
+  readonly room: readonly RoomAtWorkers[];
+}
+
 /** What an operator has decided about a model name, and when. */
 export type KnownRoute = ModelRoute & {
   /** Unix time in ms, by the broker's clock. */

@@ -9,6 +9,7 @@ const NAME = /^[a-z0-9][a-z0-9-]*\.(?:js|css|svg|json|webp)$/;
 export const ASSET_FOLDERS = [
   "assets",
   "client",
+  "console",
   "playground",
   "playground/form",
   "playground/stage",
@@ -46,16 +47,18 @@ async function serve(c: AppContext, path: string, headers: Record<string, string
   return response;
 }
 
-/** `GET /` and `GET /docs` */
+/** `GET /`, `GET /docs` and so on */
 export const getPage =
-  (name: "index" | "docs") =>
+  (name: "index" | "docs" | "status") =>
   (c: AppContext): Promise<Response> =>
     serve(c, `/${name}.html`, PAGE_HEADERS);
 
+/** What a browser asks for when somebody opens an address; no API client does. */
+const ASKS_FOR_A_PAGE = /^\s*(?:text\/html|application\/xhtml\+xml)\s*(?:[,;]|$)/i;
+
 /** For a browser that asks for a page that does not exist; undefined for any other client. */
 export async function missingPage(c: AppContext): Promise<Response | undefined> {
-  const isBrowser = c.req.method === "GET" && (c.req.header("accept") ?? "").includes("text/html");
-  if (!isBrowser || c.req.path.startsWith("/v1/")) return undefined;
+  if (c.req.method !== "GET" || !ASKS_FOR_A_PAGE.test(c.req.header("accept") ?? "")) return undefined;
   const page = await serve(c, "/missing.html", PAGE_HEADERS);
   return new Response(page.body, { status: 404, headers: page.headers });
 }

@@ -31,6 +31,7 @@ export const EDGE: Permissions = {
       "vqd.control.*.*", // cancel a running job, or ask for it
       "vqd.control.*", // the same, of a worker of 0.1.0
       `$JS.API.STREAM.MSG.DELETE.${jobs}`, // take a waiting job out of the queue: canceled or past its deadline
+      `$JS.API.CONSUMER.INFO.${jobs}.*`, // does a worker wait at this queue?
       `$JS.API.STREAM.INFO.${events}`, // is the stored sequence still in the stream?
       `$JS.API.CONSUMER.CREATE.${events}.>`, // follow the shard's events
       `$JS.API.CONSUMER.DELETE.${events}.>`, // stop following them

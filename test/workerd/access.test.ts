@@ -6,31 +6,9 @@ import { findKey } from "../../edge/auth/keys.ts";
 import type { Env } from "../../edge/bindings.ts";
 import { configOf } from "../../edge/config.ts";
 import { RateLimiter } from "../../edge/hub/admission/rate-limiter.ts";
-import { type ApiKey, SCOPES, storedKeyName } from "../../shared/api-key.ts";
+import { type ApiKey, storedKeyName } from "../../shared/api-key.ts";
+import { hashOf, ownerOf, storeKey } from "./stored-key.ts";
 import { call, PlayedWorker } from "./support.ts";
-
-const hashOf = async (key: string): Promise<string> => {
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key)));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
-};
-
-let count = 0;
-/** Stores a key and gives it. */
-async function makeKey(settings: Partial<ApiKey> = {}): Promise<string> {
-  const key = `stored-${++count}`;
-  const stored: ApiKey = {
-    name: `owner-${count}`,
-    scopes: [...SCOPES],
-    createdAt: 1,
-    expiresAt: null,
-    perMinute: null,
-    live: null,
-    priority: "normal",
-    ...settings,
-  };
-  await env.KEYS.put(storedKeyName(await hashOf(key)), JSON.stringify(stored));
-  return key;
-}
 
 const made: [string, string][] = [];
 async function create(key: string, priority?: string): Promise<Response> {
@@ -52,11 +30,11 @@ afterEach(async () => {
 
 describe("a stored key", () => {
   it("gets at most the priority that it allows", async () => {
-    const [normal, low, older] = [await makeKey(), await makeKey({ priority: "low" }), await makeKey()];
+    const [normal, low, older] = [await storeKey(), await storeKey({ priority: "low" }), await storeKey()];
     await env.KEYS.put(
       storedKeyName(await hashOf(older)),
       JSON.stringify({
-        name: `owner-${count}`,
+        name: ownerOf(older),
         scopes: ["create"],
         createdAt: 1,
         expiresAt: null,
@@ -86,7 +64,8 @@ describe("a stored key", () => {
   });
 
   it("creates and sees its owner's predictions, which other keys of the owner also see, and others do not", async () => {
-    const [key, same, other] = [await makeKey(), await makeKey({ name: `owner-${count}` }), await makeKey()];
+    const key = await storeKey();
+    const [same, other] = [await storeKey({ name: ownerOf(key) }), await storeKey()];
     const { id } = await (await create(key)).json<{ id: string }>();
     for (const [who, status] of [
       [key, 200],
@@ -100,10 +79,10 @@ describe("a stored key", () => {
   });
 
   it("reads metrics only with the scope of that name", async () => {
-    const key = await makeKey({ scopes: ["metrics"] });
+    const key = await storeKey({ scopes: ["metrics"] });
     expect((await call("/metrics", { key })).status).toBe(200);
     expect((await call("/v1/models", { key })).status).toBe(403);
-    const others = await makeKey({ scopes: ["create", "read", "admin"] });
+    const others = await storeKey({ scopes: ["create", "read", "admin"] });
     expect((await call("/metrics", { key: others })).status).toBe(403);
   });
 
@@ -114,7 +93,7 @@ describe("a stored key", () => {
   ])(
     "with the scopes %j creates %d, reads %d, administers %d",
     async (scopes, creates, reads, administers) => {
-      const key = await makeKey({ scopes });
+      const key = await storeKey({ scopes });
       const created = await create(key);
       expect(created.status).toBe(creates);
       if (creates === 403) {
@@ -129,8 +108,8 @@ describe("a stored key", () => {
   );
 
   it("shows nothing of a prediction to a key that may not read, when it cancels one", async () => {
-    const full = await makeKey({ name: "reader" });
-    const narrow = await makeKey({ name: "reader", scopes: ["create"] });
+    const full = await storeKey({ name: "reader" });
+    const narrow = await storeKey({ name: "reader", scopes: ["create"] });
     const { id } = await (await create(full)).json<{ id: string }>();
     const cancel = async (key: string): Promise<Record<string, unknown>> =>
       (await call(`/v1/predictions/${id}/cancel`, { method: "POST", key })).json();
@@ -153,24 +132,24 @@ describe("a stored key", () => {
   });
 
   it("says whose it is, whatever its scopes, and to nobody without it", async () => {
-    const key = await makeKey({ name: "carol", scopes: ["metrics"] });
+    const key = await storeKey({ name: "carol", scopes: ["metrics"] });
     const account = await call("/v1/account", { key });
     expect(account.status).toBe(200);
     expect(await account.json()).toEqual({ type: "user", username: "carol", name: "carol" });
-    for (const wrong of [null, "wrong", await makeKey({ expiresAt: 1 })]) {
+    for (const wrong of [null, "wrong", await storeKey({ expiresAt: 1 })]) {
       expect((await call("/v1/account", { key: wrong })).status).toBe(401);
     }
   });
 
   it("is refused in OpenAI's format on OpenAI's endpoint", async () => {
-    const key = await makeKey({ scopes: ["read"] });
+    const key = await storeKey({ scopes: ["read"] });
     const response = await call("/v1/images/generations", { json: { prompt: "a cat" }, key });
     expect(response.status).toBe(403);
     expect(await response.json()).toMatchObject({ error: { code: "insufficient_permissions" } });
   });
 
   it("is refused once it has expired, and when it is unknown", async () => {
-    for (const key of [await makeKey({ expiresAt: Date.now() - 1 }), "never-stored", "x".repeat(600)]) {
+    for (const key of [await storeKey({ expiresAt: Date.now() - 1 }), "never-stored", "x".repeat(600)]) {
       const response = await call("/v1/predictions", { key });
       expect(response.status).toBe(401);
       expect(response.headers.get("www-authenticate")).toMatch(/^Bearer/);
@@ -191,7 +170,7 @@ describe("the reads of KV, which are billed,", () => {
   }
 
   it("are not caused by a wrong key that is repeated, and lists are by none", async () => {
-    const key = await makeKey();
+    const key = await storeKey();
     const { env: only, asked } = counted();
     const find = (one: string): Promise<ApiKey | null> => findKey(only, configOf(only), one);
     for (let i = 0; i < 50; i++) expect(await find("wrong")).toBeNull();
@@ -200,14 +179,14 @@ describe("the reads of KV, which are billed,", () => {
     for (let i = 0; i < 50; i++) expect(await find(`wrong ${i}`)).toBeNull();
     expect(asked).toEqual({ get: 51, list: 1 });
     // A valid one is found all the same.
-    expect(await find(key)).toMatchObject({ name: `owner-${count}` });
+    expect(await find(key)).toMatchObject({ name: ownerOf(key) });
   });
 });
 
 // Tests that depend on the hub's own clock use limits so low that nothing refills before the test would time out.
 describe("limits", () => {
   it("refuse too many predictions per minute, and say when to retry", async () => {
-    const key = await makeKey({ perMinute: 2 });
+    const key = await storeKey({ perMinute: 2 });
     const first = await create(key);
     expect(first.headers.get("ratelimit-policy")).toBe('"predictions";q=2;w=60');
     expect(first.headers.get("ratelimit")).toMatch(/^"predictions";r=1;t=\d+$/);
@@ -234,7 +213,7 @@ describe("limits", () => {
   });
 
   it("refuse again before the body is read, but find what was created before", async () => {
-    const key = await makeKey({ perMinute: 1 });
+    const key = await storeKey({ perMinute: 1 });
     const ask = (): Promise<Response> =>
       call("/v1/predictions", {
         json: { input: { prompt: "a cat" } },
@@ -256,7 +235,7 @@ describe("limits", () => {
   });
 
   it("refuse too many live predictions, until one ends", async () => {
-    const key = await makeKey({ live: 1, perMinute: 3 });
+    const key = await storeKey({ live: 1, perMinute: 3 });
     const { id } = await (await create(key)).json<{ id: string }>();
     const refused = await create(key);
     expect(refused.status).toBe(429);
@@ -293,7 +272,7 @@ describe("limits", () => {
     expect(left(600)).toBe(597);
 
     const name = "owner-of-two";
-    const [wide, narrow] = [await makeKey({ name }), await makeKey({ name, perMinute: 1 })];
+    const [wide, narrow] = [await storeKey({ name }), await storeKey({ name, perMinute: 1 })];
     expect((await create(narrow)).status).toBe(201);
     expect((await create(narrow)).status).toBe(429);
     expect((await create(wide)).status).toBe(201);

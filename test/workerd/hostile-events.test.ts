@@ -311,6 +311,7 @@ describe("object storage that does not take an image", () => {
         onApplied: () => {
           for (const id of store.events.unwritten()) store.events.flush(id);
         },
+        onHeard: () => {},
         onChanged: () => {},
         onStarted: () => {},
         onEnded: () => {},

@@ -162,6 +162,7 @@ it("stores images of several predictions at once, and what follows each waits fo
       metrics: new HubMetrics(),
       log: createLogger(() => {}),
       onApplied: () => {},
+      onHeard: () => {},
       onChanged: () => {},
       onStarted: () => {},
       onEnded: () => {},

@@ -29,6 +29,8 @@ export interface EffectsOptions {
   readonly tracing: Tracing;
   readonly metrics: HubMetrics;
   readonly log: Logger;
+  /** Called when a worker has said something of a live prediction, with its time by the worker's clock. */
+  readonly onHeard: (row: PredictionRow, at: number) => void;
   /** Called when there is something new for readers of the prediction. */
   readonly onChanged: (id: string, change: Change) => void;
   /** Called when an attempt has started, before `onChanged`. */
@@ -60,7 +62,7 @@ export class Effects {
    * then what comes before the image has taken effect, and has none when the message is applied again.
    */
   async take(place: EventPlace, message: StreamMessage, settle: () => void): Promise<boolean> {
-    const { store, onOrphan } = this.#options;
+    const { store, onHeard, onOrphan } = this.#options;
     const before = store.get(place.predictionId);
     if (before !== undefined && place.modelKey !== undefined && place.modelKey !== keyOf(before)) {
       this.ignoreMisplaced();
@@ -79,6 +81,8 @@ export class Effects {
       this.#reject(before, { reason: "unreadable", what: "not an event" }, settle);
       return true;
     }
+    const latest = events.at(-1);
+    if (latest !== undefined) onHeard(before, latest.value.at);
     const nothing = (): void => {};
     for (let at = 0; at < events.length;) {
       const steps = stepsFrom(events, at);

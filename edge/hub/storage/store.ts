@@ -8,6 +8,7 @@ import { JobStore } from "./queue/job-store.ts";
 import { EventStore, expiringBytes, type NewEvent } from "./event-store.ts";
 import { Tombstones } from "./tombstones.ts";
 import { QueueStore } from "./queue/queue-store.ts";
+import { WorkloadStore } from "./queue/workload-store.ts";
 import { type NewRow, type PredictionRow, type Stage, toPrediction } from "./prediction-row.ts";
 import type { ListQuery } from "../../prediction/records.ts";
 import type { PredictionStatus } from "../../prediction/statuses.ts";
@@ -55,6 +56,7 @@ export class PredictionStore {
   /** What waits and what runs. */
   readonly queue: QueueStore;
   readonly contention: ContentionStore;
+  readonly workload: WorkloadStore;
   /** Webhooks of the predictions. */
   readonly webhooks: WebhookStore;
   readonly tombstones: Tombstones;
@@ -73,6 +75,7 @@ export class PredictionStore {
     this.events = new EventStore(storage);
     this.jobs = new JobStore(storage);
     this.queue = new QueueStore(storage, this.jobs);
+    this.workload = new WorkloadStore(storage);
     this.contention = new ContentionStore(storage, this.events);
     this.webhooks = new WebhookStore(storage);
     this.tombstones = new Tombstones(storage);

@@ -1048,6 +1048,70 @@ export interface components {
             /** @description The status as text. */
             title: string;
         };
+        Queue: {
+            /**
+             * Format: date-time
+             * @description At most some seconds ago.
+             */
+            checked_at: string;
+            /** @description All versions that are announced and not retired. */
+            data: {
+                /**
+                 * Format: date-time
+                 * @description When a worker last announced it.
+                 */
+                announced_at: string;
+                /**
+                 * Format: date-time
+                 * @description When a worker waited, or said something of a prediction.
+                 */
+                last_heard_at: string | null;
+                /** @description `owner/name` */
+                model: string;
+                /** @description Predictions of all owners that are being made. */
+                running: number;
+                /** @description What an image takes with the default settings, by the median of recent runs; null if there were none. */
+                seconds_per_image: number | null;
+                /** @description The median of recent runs; null if there were none. */
+                seconds_per_image_step: number | null;
+                /** @description The part of the requests for the model's name that it gets. */
+                share: number;
+                /** @description Images that the GPU of the worker that announced it makes at once; null without one. */
+                slots: number | null;
+                /** @description SHA-256 of the checkpoint's files. */
+                version: string;
+                /** @description Predictions of all owners that wait, by priority. */
+                waiting: {
+                    high: number;
+                    low: number;
+                    normal: number;
+                };
+                /**
+                 * @description Whether a worker waits for its jobs, or has lately said something of one.
+                 * @enum {string}
+                 */
+                workers: "alive" | "none" | "unknown";
+                /** @description Workers that wait for its jobs; null if the queue cannot be looked at. */
+                workers_with_room: number | null;
+            }[];
+            /** @description The objects that keep predictions. */
+            hubs: {
+                answering: number;
+                total: number;
+            };
+            /**
+             * @description Whether the queue takes jobs: `unavailable` if it can be reached and does not.
+             * @enum {string}
+             */
+            nats: "connected" | "unavailable" | "unreachable" | "unknown";
+            /** @enum {string} */
+            object: "list";
+            /**
+             * @description `unavailable`: no images are made now; `degraded`: a version that gets requests has no worker, or a hub does not answer.
+             * @enum {string}
+             */
+            status: "operational" | "degraded" | "unavailable";
+        };
         Queued: {
             /** @enum {string} */
             status: "queued";
@@ -1140,6 +1204,49 @@ export interface components {
             status: "starting" | "processing" | "succeeded" | "failed" | "canceled" | "aborted";
             /** @description SHA-256 of the checkpoint's files. */
             version: string;
+        };
+        Status: {
+            /**
+             * Format: date-time
+             * @description At most some seconds ago.
+             */
+            checked_at: string;
+            /** @description The objects that keep predictions. */
+            hubs: {
+                answering: number;
+                total: number;
+            };
+            /** @description The versions that get requests. */
+            models: {
+                /** @description `owner/name` */
+                model: string;
+                /** @description What an image takes with the default settings, by the median of recent runs; null if there were none. */
+                seconds_per_image: number | null;
+                /** @description SHA-256 of the checkpoint's files. */
+                version: string;
+                /**
+                 * @description How many predictions wait, of all owners: the largest of these numbers that they reach.
+                 * @enum {number}
+                 */
+                waiting_at_least: 0;
+                /**
+                 * @description Whether a worker waits for its jobs, or has lately said something of one.
+                 * @enum {string}
+                 */
+                workers: "alive" | "none" | "unknown";
+            }[];
+            /**
+             * @description Whether the queue takes jobs: `unavailable` if it can be reached and does not.
+             * @enum {string}
+             */
+            nats: "connected" | "unavailable" | "unreachable" | "unknown";
+            /** @enum {string} */
+            object: "status";
+            /**
+             * @description `unavailable`: no images are made now; `degraded`: a version that gets requests has no worker, or a hub does not answer.
+             * @enum {string}
+             */
+            status: "operational" | "degraded" | "unavailable";
         };
         TextToImage: {
             /** @description What the image should show, which is empty only for a model that is not conditioned, or with `class_label`; or, with `parameters.prompt`, an image to start from, in base64 or as a data URL. */

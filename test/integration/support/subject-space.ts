@@ -174,6 +174,7 @@ export function neededSubjects(own: string) {
         /^vqd\.jobs\.[^.]+\.normal$/,
         /^vqd\.control\.([^.]+\.)?0+$/,
         /^\$JS\.API\.STREAM\.MSG\.DELETE\.VQD_JOBS$/,
+        /^\$JS\.API\.CONSUMER\.INFO\.VQD_JOBS\.[^.]+$/,
         /^\$JS\.API\.STREAM\.INFO\.VQD_(EVENTS|MODELS|ROUTES)$/,
         /^\$JS\.API\.CONSUMER\.(CREATE|DELETE)\.VQD_EVENTS\..+$/,
         /^\$JS\.FC\.(d\.a\.)?VQD_EVENTS\./,
