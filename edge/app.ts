@@ -36,6 +36,7 @@ import { getShared, getSharedFile, sharePrediction, unsharePrediction } from "./
 import { capabilityStream, predictionEvents } from "./routes/streams.ts";
 import { getHealth, getQueue, getStatus } from "./routes/status.ts";
 import { createFile, deleteUpload, getUpload, listFiles } from "./routes/uploads.ts";
+import { getUsage } from "./routes/usage/usage.ts";
 import {
   getWebhookAttempts,
   getWebhookSecret,
@@ -50,6 +51,7 @@ const ROUTES: readonly Route[] = [
   { path: "/v1/account", errors: PROBLEMS, scope: "any", get: getAccount },
   { path: "/v1/status", errors: PROBLEMS, open: true, quiet: true, get: getStatus },
   { path: "/v1/queue", errors: PROBLEMS, scope: "metrics", quiet: true, get: getQueue },
+  { path: "/v1/usage", errors: PROBLEMS, get: getUsage },
   { path: "/v1/predictions/*", errors: PROBLEMS },
   { path: "/v1/predictions", errors: PROBLEMS, get: listPredictions, post: createPrediction },
   {

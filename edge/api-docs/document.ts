@@ -11,6 +11,7 @@ import { predictionOperations } from "./predictions.ts";
 import { sharingOperations } from "./sharing.ts";
 import { receiptOperations } from "./receipts.ts";
 import { statusOperations } from "./status.ts";
+import { usageOperations } from "./usage.ts";
 import { webhookOperations } from "./webhooks.ts";
 
 const OPERATIONS = [
@@ -19,6 +20,7 @@ const OPERATIONS = [
   ...fileOperations,
   ...receiptOperations,
   ...webhookOperations,
+  ...usageOperations,
   ...openaiOperations,
   ...huggingfaceOperations,
   ...modelOperations,
@@ -72,6 +74,7 @@ export function openapiDocument(): Record<string, unknown> {
         name: "Webhooks",
         description: "Standard Webhooks: the signing secret, delivery attempts, redelivery.",
       },
+      { name: "Usage", description: "What the owner of a key has used." },
       openaiTag,
       huggingfaceTag,
       { name: "Models", description: "The models that workers have announced." },

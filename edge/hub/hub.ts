@@ -31,6 +31,7 @@ import type {
   UnsignedReceipt,
   WebhookLog,
 } from "../prediction/records.ts";
+import type { DateRange, UsageOfDay } from "../prediction/usage.ts";
 import type { HubResult } from "../prediction/hub-result.ts";
 import { isFinal } from "../prediction/statuses.ts";
 import { keyOfOwnId } from "../prediction/own-id.ts";
@@ -135,7 +136,9 @@ export class Hub extends DurableObject<HubEnv> {
 
   /** Cancels the prediction, immediately and for good; one that has already ended does not change. */
   cancel(id: string, keyName: string): Promise<HubResult<PredictionRecord>> {
-    return this.#answer(() => {
+    return this.#answer(async () => {
+      this.#owned(id, keyName);
+      await this.#caughtUp();
       const row = this.#owned(id, keyName);
       if (isFinal(row.status)) return row;
       this.#parts.store.atomically(() =>
@@ -163,6 +166,8 @@ export class Hub extends DurableObject<HubEnv> {
    */
   delete(id: string, keyName: string): Promise<HubResult<null>> {
     return this.#result(async () => {
+      this.#owned(id, keyName);
+      await this.#caughtUp();
       const row = this.#owned(id, keyName);
       const { store, log } = this.#parts;
       store.atomically(() => {
@@ -241,6 +246,11 @@ export class Hub extends DurableObject<HubEnv> {
       reads.count(keyName, row.stepBytes);
       return unsignedReceipt(store, row, index, config);
     });
+  }
+
+  /** What the owner has used in this hub, by day and model. Errors: rate_limited. */
+  usage(keyName: string, range: DateRange): Promise<HubResult<UsageOfDay[]>> {
+    return this.#read(keyName, () => this.#parts.store.usage.byDay(keyName, range));
   }
 
   /** The secret that signs webhooks of the key's owner. */
@@ -370,6 +380,11 @@ export class Hub extends DurableObject<HubEnv> {
   /** The prediction as a record, or the error. */
   #answer(work: () => PredictionRow | Promise<PredictionRow>): Promise<HubResult<PredictionRecord>> {
     return this.#result(async () => this.#record(await work()));
+  }
+
+  /** After the death of an instance: what its readers have seen of a prediction counts, whatever happens to it now. */
+  async #caughtUp(): Promise<void> {
+    if (this.#parts.store.isBehind) await this.#parts.connection.catchUp();
   }
 
   #owned(id: string, keyName: string): PredictionRow {

@@ -7,6 +7,9 @@ import { hubName } from "../hub/name.ts";
 
 export type HubStub = DurableObjectStub<Hub>;
 
+/** Hubs that are asked at a time: the number of connections that a Worker may have waiting for a response. */
+const AT_ONCE = 6;
+
 export class Hubs {
   readonly namespace: DurableObjectNamespace<Hub>;
   /** Number of hubs. */
@@ -30,6 +33,17 @@ export class Hubs {
 
   ofKey(keyName: string): HubStub {
     return this.ofShard(this.shardOfKey(keyName));
+  }
+
+  /** What the hub of each shard answers, in their order. Rejects with the first error. */
+  async ofAll<T>(ask: (hub: HubStub, shard: number) => Promise<T>): Promise<T[]> {
+    const answers: T[] = [];
+    while (answers.length < this.shards) {
+      const length = Math.min(AT_ONCE, this.shards - answers.length);
+      const shards = Array.from({ length }, (_, i) => answers.length + i);
+      answers.push(...(await Promise.all(shards.map((shard) => ask(this.ofShard(shard), shard)))));
+    }
+    return answers;
   }
 
   /** Whether there is a hub of the shard in a well-formed id. */

@@ -31,7 +31,7 @@ function insert(store: PredictionStore, keyName: string, promptChars = 1, webhoo
 describe("what an owner stores", () => {
   it("is counted exactly, from the first record to the last", async () => {
     const used = await inStore((store) => {
-      const of = (): { records: number; files: number } => store.usageOf("storing");
+      const of = (): { records: number; files: number } => store.bytesOf("storing");
       const states = [of()];
       const note = (): void => void states.push(of());
       const id = insert(store, "storing", 10_000);
@@ -63,7 +63,7 @@ describe("what an owner stores", () => {
       happen(store, id, outputEvent(0));
       end(store, id);
       store.atomically(() => store.tombstones.bury(id, Date.now()));
-      return store.usageOf("tidy");
+      return store.bytesOf("tidy");
     });
     expect(left).toEqual({ records: 0, files: 0 });
   });

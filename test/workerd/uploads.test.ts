@@ -168,7 +168,7 @@ it("counts among what its owner stores, and expires", async () => {
   const file = await uploaded(content(image("png", 5_000)));
   const hub = hubs.ofKey("test");
   const used = (): Promise<number> =>
-    runInDurableObject(hub, (_, state) => new PredictionStore(state.storage).usageOf("test").files);
+    runInDurableObject(hub, (_, state) => new PredictionStore(state.storage).bytesOf("test").files);
   const before = await used();
   expect(before).toBeGreaterThanOrEqual(5_000);
   await runInDurableObject(hub, (_, state) => {

@@ -19,7 +19,7 @@ export function admitToStorage(
   more: { readonly records: number; readonly files: number },
   { recordLimitBytes, fileLimitBytes, recordRetentionMs, fileRetentionMs }: Limits,
 ): void {
-  const { records, files } = store.usageOf(keyName);
+  const { records, files } = store.bytesOf(keyName);
   if (records + more.records > recordLimitBytes) {
     throw full(store, keyName, "records", recordLimitBytes, recordRetentionMs);
   }
@@ -50,7 +50,7 @@ export function admitFile(
   newBytes: number,
   { fileLimitBytes, fileRetentionMs }: Pick<Limits, "fileLimitBytes" | "fileRetentionMs">,
 ): void {
-  if (store.usageOf(keyName).files + newBytes > fileLimitBytes) {
+  if (store.bytesOf(keyName).files + newBytes > fileLimitBytes) {
     throw full(store, keyName, "images", fileLimitBytes, fileRetentionMs);
   }
   if (store.uploads.countOf(keyName) < MAX_UPLOADS) return;

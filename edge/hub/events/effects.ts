@@ -224,9 +224,14 @@ export class Effects {
   /** Fails a prediction whose steps SQLite does not take. Throws if it takes nothing; then nothing has changed. */
   failUnwritable(id: string, error: unknown): void {
     const { store, onEnded } = this.#options;
+    const made = store.get(id);
     const restore = store.events.forget(id);
     try {
-      store.atomically(() => failPrediction(store, id, "step"));
+      store.atomically(() => {
+        // They were made, and readers have seen them: so they count.
+        if (made !== undefined) store.update(id, { furthest: Math.max(made.furthest, made.step) });
+        failPrediction(store, id, "step");
+      });
     } catch (failure) {
       restore();
       throw failure;

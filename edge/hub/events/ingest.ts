@@ -26,12 +26,17 @@ export function isFileDue(row: PredictionRow, event: PredictionEvent): event is 
 const placeOf = ({ images }: PredictionRow, { index, preview }: PreviewEvent): number =>
   preview * images + index;
 
+/** Of an attempt: ten years. */
+const MAX_SECONDS = 3e8;
+
 export interface Ending {
   readonly status: Exclude<PredictionStatus, "starting" | "processing">;
   /** Unix time in ms. */
   readonly at: number;
   readonly error?: { readonly code: ErrorCode; readonly message: string };
   readonly predictSeconds?: number;
+  /** How long the attempt that ends with it has taken, if that is more than up to its last step. */
+  readonly attemptMs?: number;
   /** The queue and the worker have yet to be notified: set if the hub ended the prediction. */
   readonly release?: boolean;
 }
@@ -45,7 +50,7 @@ const DONE_REASONS = {
 
 /** Ends a prediction for good. Call within a transaction. */
 export function endPrediction(store: PredictionStore, id: string, ending: Ending): void {
-  const { status, at, error, predictSeconds } = ending;
+  const { status, at, error, predictSeconds, attemptMs } = ending;
   store.queue.forget(id);
   const events: NewEvent[] = [["done", JSON.stringify({ status, ...DONE_REASONS[status] })]];
   if (error !== undefined) {
@@ -58,10 +63,12 @@ export function endPrediction(store: PredictionStore, id: string, ending: Ending
       completed_at: at,
       ...(error === undefined ? {} : { error_code: error.code, error_message: error.message }),
       ...(predictSeconds === undefined ? {} : { predict_seconds: predictSeconds }),
+      ...(attemptMs === undefined ? {} : { attempt_ms: attemptMs }),
       ...(ending.release === true ? { release: 1 } : {}),
     },
     ...events,
   );
+  store.usage.count(id, Date.now());
   store.webhooks.queue(id, "completed", Date.now());
 }
 
@@ -91,6 +98,7 @@ export function ingest(
         // With the same numerics the tokens are the same, so readers need not see those steps again.
         step: event.numericsId === row.numericsId ? Math.max(row.step, event.resumedFrom) : event.resumedFrom,
         previews_seen: event.numericsId === row.numericsId ? row.previewsSeen : 0,
+        ...beforeAttempt(row),
         numerics_id: event.numericsId,
         started_at: row.startedAt ?? at,
         // Where steps are lost, as between workers with different numerics, handing a job to and fro might never end it.
@@ -106,6 +114,7 @@ export function ingest(
     }
     case "beginning":
       store.beginnings.keep(row.id, event, attachment);
+      if (event.step > 0) store.update(row.id, { spared: event.step });
       return true;
     case "step":
       return ingestStep(store, row, event, attachment, at);
@@ -123,28 +132,62 @@ export function ingest(
     }
     case "succeeded": {
       const missing = row.images - row.outputs.length;
+      const attemptMs = msOf(event.predictSeconds);
       if (missing === 0) {
         const predictSeconds = secondsWith(row, event.predictSeconds);
-        endPrediction(store, row.id, { status: "succeeded", at, predictSeconds });
+        endPrediction(store, row.id, { status: "succeeded", at, predictSeconds, attemptMs });
       } else {
         const message = `the worker reported success, but ${missing} of ${row.images} images are missing`;
-        endPrediction(store, row.id, { status: "failed", at, error: { code: "internal", message } });
+        const error = { code: "internal", message } as const;
+        endPrediction(store, row.id, { status: "failed", at, error, attemptMs });
       }
       return true;
     }
     case "failed":
-      endPrediction(store, row.id, { status: "failed", at, error: event.error });
+      endPrediction(store, row.id, {
+        status: "failed",
+        at,
+        error: event.error,
+        attemptMs: msUntil(row, event),
+      });
       return true;
     case "canceled":
-      endPrediction(store, row.id, { status: "canceled", at });
+      endPrediction(store, row.id, { status: "canceled", at, attemptMs: msUntil(row, event) });
       return true;
     case "yielded":
       if (event.attempt !== row.attempt) return false;
       store.queue.takeBack(row, Date.now());
-      store.update(row.id, { predict_seconds: secondsWith(row, event.predictSeconds) });
+      // Said twice, it has taken no longer.
+      if (row.attemptStartedAt === null) return false;
+      store.events.flush(row.id);
+      store.update(row.id, {
+        predict_seconds: secondsWith(row, event.predictSeconds),
+        attempt_started_at: null,
+        worker_ms: row.workerMs + msOf(event.predictSeconds),
+        attempt_ms: 0,
+      });
       return true;
   }
 }
+
+/** What earlier attempts have done, when another begins. */
+const beforeAttempt = ({ furthest, step, workerMs, attemptMs }: PredictionRow) => ({
+  furthest: Math.max(furthest, step),
+  worker_ms: workerMs + attemptMs,
+  attempt_ms: 0,
+});
+
+/** A worker may say anything: no more than fits. What counts is bounded when the prediction ends. */
+const msOf = (seconds: number): number => Math.round(Math.min(seconds, MAX_SECONDS) * 1_000);
+
+/** How long the attempt has taken up to an event that does not say so, by the clock of its worker. */
+const msUntil = (
+  { attempt, attemptStartedAt, attemptMs }: PredictionRow,
+  event: Pick<PredictionEvent, "attempt" | "at">,
+): number =>
+  attemptStartedAt === null || event.attempt !== attempt
+    ? attemptMs
+    : Math.max(attemptMs, event.at - attemptStartedAt);
 
 /** Seconds of all attempts but those that died. The pace of a model is taken from it: no more than the prediction has lived. */
 const secondsWith = ({ predictSeconds, createdAt }: PredictionRow, seconds: number): number =>
@@ -168,9 +211,11 @@ function ingestStep(
       attempt,
       started_at: startedAt,
       ...startOf(row, Date.now()),
+      ...(attempt === row.attempt ? {} : { attempt_started_at: event.at, ...beforeAttempt(row) }),
     });
   }
-  const elapsedMs = Math.max(0, event.at - (row.attemptStartedAt ?? event.at));
+  const attemptStartedAt = attempt === row.attempt ? row.attemptStartedAt : null;
+  const elapsedMs = Math.max(0, event.at - (attemptStartedAt ?? event.at));
   const context = { total, images, from: row.resumedFrom };
   store.events.addStep(
     row.id,

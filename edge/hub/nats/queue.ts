@@ -90,7 +90,8 @@ async function publishJob(
   carried.set(MESSAGE_HEADERS.subjects, SCOPED);
   carried.set(MESSAGE_HEADERS.control, YIELDS);
   carried.set(MESSAGE_HEADERS.events, BATCHES);
-  if (hasReceipts) carried.set(MESSAGE_HEADERS.receipts, BEGINNING);
+  // What a source spares a job is not counted among its steps.
+  if (hasReceipts || job.source !== undefined) carried.set(MESSAGE_HEADERS.receipts, BEGINNING);
   if (traceparent !== undefined) carried.set(MESSAGE_HEADERS.traceparent, traceparent);
   const subject = jobSubject(modelKey({ name: job.model, version: job.version }), priority);
   try {

@@ -2,6 +2,7 @@
 
 import type { StoredEvent } from "../../prediction/records.ts";
 import { byteLength, decodeBase64 } from "../../util/bytes.ts";
+import type { PredictionRow } from "./prediction-row.ts";
 import {
   eventsOfRun,
   linesOfRow,
@@ -80,8 +81,9 @@ export class EventStore {
     this.#storage.transactionSync(() => {
       this.#insert(id, run.last, PACKED, row);
       this.#sql.exec(
-        "UPDATE predictions SET step = ?, event_seq = ?, step_bytes = step_bytes + ? WHERE id = ?",
+        "UPDATE predictions SET step = ?, attempt_ms = ?, event_seq = ?, step_bytes = step_bytes + ? WHERE id = ?",
         newest.step,
+        newest.elapsedMs,
         run.last,
         row.length,
         id,
@@ -106,10 +108,11 @@ export class EventStore {
   }
 
   /** How far a prediction is, if steps of it have yet to be written. */
-  progressOf(id: string): { step: number; eventSeq: number } | undefined {
+  progressOf(id: string): Pick<PredictionRow, "step" | "attemptMs" | "eventSeq"> | undefined {
     const run = this.#buffer.get(id);
     const newest = run?.steps.at(-1);
-    return run === undefined || newest === undefined ? undefined : { step: newest.step, eventSeq: run.last };
+    if (run === undefined || newest === undefined) return undefined;
+    return { step: newest.step, attemptMs: newest.elapsedMs, eventSeq: run.last };
   }
 
   /** The lines of the log that follow from the recorded steps. */

@@ -19,6 +19,7 @@ export type Stage = (typeof STAGE)[keyof typeof STAGE];
 export interface PredictionRow extends PredictionRecord {
   readonly keyName: string;
   readonly jobSeq: number | null;
+  /** By the clock of its worker; null before the first, and once it has handed the job back. */
   readonly attemptStartedAt: number | null;
   readonly resumedFrom: number;
   /** One more than the position (preview x images + index) of the last preview shown. */
@@ -50,6 +51,11 @@ export interface PredictionRow extends PredictionRecord {
   readonly fileBytes: number;
   /** Bytes of its steps, previews and log lines in the database. */
   readonly stepBytes: number;
+  /** The furthest step of an attempt after which it was started over. */
+  readonly furthest: number;
+  /** How long workers had it before the last attempt, and in that up to its last step. */
+  readonly workerMs: number;
+  readonly attemptMs: number;
 }
 
 /** Key of the prediction's model. */
@@ -160,6 +166,9 @@ export function toPrediction(row: Row): PredictionRow {
     inputFiles: JSON.parse(text(row["input_files"])) as InputFile[],
     fileBytes: number(row["file_bytes"]),
     stepBytes: number(row["step_bytes"]),
+    furthest: number(row["furthest"]),
+    workerMs: number(row["worker_ms"]),
+    attemptMs: number(row["attempt_ms"]),
     filesExpired: number(row["files_expired"]) === 1,
   };
 }

@@ -17,6 +17,7 @@ import { PACKED } from "./steps/packed-row.ts";
 import type { Row } from "./columns.ts";
 import { pageClause } from "./page.ts";
 import { UploadStore } from "./upload-store.ts";
+import { UsageStore } from "./usage/usage-store.ts";
 import { WebhookStore } from "./webhook-store.ts";
 
 /** Columns that change after creation. */
@@ -25,7 +26,7 @@ interface RowChanges {
   job_seq?: number;
   release?: 0 | 1;
   attempt?: number;
-  attempt_started_at?: number;
+  attempt_started_at?: number | null;
   resumed_from?: number;
   step?: number;
   previews_seen?: number;
@@ -44,6 +45,10 @@ interface RowChanges {
   files_expired?: 1;
   file_bytes?: number;
   share_capability?: string | null;
+  spared?: number;
+  furthest?: number;
+  worker_ms?: number;
+  attempt_ms?: number;
 }
 
 /** More events than a prediction can have between two writes. */
@@ -63,6 +68,8 @@ export class PredictionStore {
   readonly abandoned: AbandonedPredictions;
   readonly uploads: UploadStore;
   readonly beginnings: Beginnings;
+  /** What owners have used. */
+  readonly usage: UsageStore;
   /**
    * Whether events that had taken effect when the last instance of the hub died may have yet to be read again: readers may have
    * seen numbers that are not stored.
@@ -82,6 +89,7 @@ export class PredictionStore {
     this.abandoned = new AbandonedPredictions(storage);
     this.uploads = new UploadStore(storage);
     this.beginnings = new Beginnings(storage);
+    this.usage = new UsageStore(storage);
     this.#storage = storage;
     this.#sql = storage.sql;
   }
@@ -183,7 +191,7 @@ export class PredictionStore {
   }
 
   /** Bytes that the owner's predictions take up in the database and in object storage. */
-  usageOf(keyName: string): { records: number; files: number } {
+  bytesOf(keyName: string): { records: number; files: number } {
     const query = "SELECT records, files FROM usage WHERE key_name = ?";
     const [row] = this.#sql.exec<{ records: number; files: number }>(query, keyName).toArray();
     return row ?? { records: 0, files: 0 };

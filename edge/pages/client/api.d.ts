@@ -1326,6 +1326,32 @@ export interface components {
                 width?: number | null;
             } | null;
         };
+        Usage: {
+            /** @description By day, then model; none for days without predictions. */
+            data: {
+                /**
+                 * Format: date
+                 * @description The UTC day on which the predictions ended.
+                 */
+                date: string;
+                /** @description For which workers had the predictions. */
+                gpu_seconds: number;
+                /** @description That were delivered. */
+                images: number;
+                /** @description `owner/name` */
+                model: string;
+                /** @description That ended, however they did. */
+                predictions: number;
+                /** @description Made, of all images: 25 steps of 4 images are 100. One that is repeated counts once. */
+                steps: number;
+            }[];
+            /** Format: date */
+            from: string;
+            /** @enum {string} */
+            object: "list";
+            /** Format: date */
+            to: string;
+        };
         /** @description The version that serves the name, or most of its requests. */
         Version: {
             /**

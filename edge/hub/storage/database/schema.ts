@@ -344,6 +344,42 @@ export const MIGRATIONS: readonly string[] = [
   -- Unguessable URL segment of the link by which others may see it; null unless it is shared.
   ALTER TABLE predictions ADD COLUMN share_capability TEXT;
   `,
+  `
+  -- What its usage follows from, beside its step and outputs: the steps that its source spares it; the furthest step of attempts
+  -- whose steps were made again; the time of earlier attempts, and that of the last one up to its last step.
+  ALTER TABLE predictions ADD COLUMN spared INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE predictions ADD COLUMN furthest INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE predictions ADD COLUMN worker_ms INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE predictions ADD COLUMN attempt_ms INTEGER NOT NULL DEFAULT 0;
+  UPDATE predictions SET worker_ms = CAST(predict_seconds * 1000 AS INTEGER)
+    WHERE completed_at IS NULL AND predict_seconds IS NOT NULL;
+  -- A line for each prediction that has ended since this release, in the order in which they have: it outlives the prediction. The
+  -- last line is never deleted, so that no number is given twice.
+  CREATE TABLE usage_lines (
+    seq INTEGER PRIMARY KEY,
+    prediction_id TEXT NOT NULL,
+    key_name TEXT NOT NULL,
+    model TEXT NOT NULL,
+    version TEXT NOT NULL,
+    status TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    completed_at INTEGER NOT NULL,
+    images INTEGER NOT NULL,
+    steps INTEGER NOT NULL,
+    gpu_ms INTEGER NOT NULL
+  );
+  -- The same added up, but for the last lines; a day is a UTC date, such as 2026-11-29.
+  CREATE TABLE usage_by_day (
+    key_name TEXT NOT NULL,
+    day TEXT NOT NULL,
+    model TEXT NOT NULL,
+    predictions INTEGER NOT NULL,
+    images INTEGER NOT NULL,
+    steps INTEGER NOT NULL,
+    gpu_ms INTEGER NOT NULL,
+    PRIMARY KEY (key_name, day, model)
+  ) WITHOUT ROWID;
+  `,
 ];
 
 /** Migrates the database to the newest schema, or to that of an earlier release. */
