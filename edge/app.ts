@@ -42,6 +42,7 @@ import {
   getWebhookSecret,
   redeliverWebhook,
   rotateWebhookSecret,
+  testWebhook,
 } from "./routes/webhooks.ts";
 
 /** Where several patterns match, the last one applies. Those without a handler set the error dialect of unknown paths. */
@@ -89,6 +90,8 @@ const ROUTES: readonly Route[] = [
     scope: "admin",
     post: rotateWebhookSecret,
   },
+  // Whoever may create predictions may have webhooks sent.
+  { path: "/v1/webhooks/default/test", errors: PROBLEMS, post: testWebhook },
   { path: "/v1/streams/*", errors: PROBLEMS, secret: true },
   { path: "/v1/streams/:id/:capability", errors: PROBLEMS, secret: true, open: true, get: capabilityStream },
   { path: "/v1/files/*", errors: PROBLEMS, secret: true },

@@ -1,9 +1,11 @@
 // Schemas of responses: they describe the API, and tests validate every response against them.
 
 import { z } from "@hono/zod-openapi";
+import { SCOPES } from "@vqd/shared/api-key.ts";
 import { ERROR_CODES } from "@vqd/shared/errors.ts";
 import { PRESET_NAMES } from "@vqd/shared/sampling/preset-names.ts";
 import { SEED_DIGITS } from "@vqd/shared/sampling/seed.ts";
+import { PRIORITIES } from "@vqd/shared/subjects.ts";
 import { IMAGE_TYPES } from "../prediction/image-type.ts";
 import { PREDICTION_STATUSES } from "../prediction/statuses.ts";
 import { WEBHOOK_EVENTS } from "../prediction/webhook-events.ts";
@@ -175,11 +177,27 @@ export const fileListSchema = z
   })
   .openapi("FileList");
 
-export const accountSchema = z
+export const userSchema = z
   .strictObject({
     type: z.literal("user"),
     username: z.string().describe("The name of the key's owner: keys with the same name share predictions."),
     name: z.string().describe("The same."),
+  })
+  .openapi("User");
+
+export const accountSchema = userSchema
+  .extend({
+    key: z
+      .strictObject({
+        scopes: z.array(z.enum(SCOPES)),
+        priority: z.enum(PRIORITIES).describe("The highest that its predictions may have."),
+        limits: z.strictObject({
+          per_minute: z.int().describe("Most predictions per minute."),
+          live: z.int().describe("Most predictions that have not ended."),
+        }),
+        expires_at: time.nullable(),
+      })
+      .describe("What the key may do; not a part of Replicate's resource."),
   })
   .openapi("Account");
 

@@ -32,8 +32,9 @@ export const pageOperations: readonly Operation[] = [
     method: "get",
     path: "/v1/account",
     operationId: "getAccount",
-    summary: "Get the key's owner",
-    description: "As Replicate's client requests it. Works with a key of any scope.",
+    summary: "Get the key's owner, and what the key may do",
+    description:
+      "As Replicate's client requests it, with the key's scopes and limits. Works with a key of any scope.",
     tags,
     ...KEYED,
     responses: { 200: json(accountSchema, "The owner."), ...problems(...KEY_ERRORS) },

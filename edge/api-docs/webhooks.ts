@@ -1,11 +1,22 @@
 // Operations: webhooks.
 
 import { z } from "@hono/zod-openapi";
+import { testWebhookSchema } from "../service/schemas.ts";
 import { queuedSchema, rotatedSecretSchema, webhookAttemptsSchema, webhookSecretSchema } from "./answers.ts";
-import { json, KEY_ERRORS, KEYED, type Operation, PATH, problems } from "./operation.ts";
+import { json, jsonBody, KEY_ERRORS, KEYED, type Operation, PATH, problems } from "./operation.ts";
 
 const tags = ["Webhooks"];
 const ofPrediction = { params: z.object({ id: PATH.id }) };
+
+export const testedWebhookSchema = z
+  .strictObject({
+    id: z.string().describe("The webhook-id header."),
+    delivered: z.boolean().describe("Whether the receiver answered with a 2xx in time."),
+    status: z.int().nullable().describe("Status of the receiver's response; null without one."),
+    error: z.string().nullable(),
+    duration_ms: z.number(),
+  })
+  .openapi("TestedWebhook");
 
 export const webhookOperations: readonly Operation[] = [
   {
@@ -25,6 +36,26 @@ export const webhookOperations: readonly Operation[] = [
     tags,
     ...KEYED,
     responses: { 200: json(rotatedSecretSchema, "The new secret."), ...problems(...KEY_ERRORS) },
+  },
+  {
+    method: "post",
+    path: "/v1/webhooks/default/test",
+    operationId: "testWebhook",
+    summary: "Send an event to try a receiver",
+    description:
+      'A `completed` event of a prediction that never was (`"test": true`, and its id is `test`), signed like any other, sent once ' +
+      "and now. The answer says what the receiver's was. Counts as a redelivery.",
+    tags,
+    ...KEYED,
+    request: {
+      body: jsonBody(testWebhookSchema, {
+        one: { summary: "A receiver", value: { url: "https://example.com/hook" } },
+      }),
+    },
+    responses: {
+      200: json(testedWebhookSchema, "What came of it, whether it was delivered or not."),
+      ...problems(400, 413, 415, 422, 429, ...KEY_ERRORS),
+    },
   },
   {
     method: "get",

@@ -33,6 +33,7 @@ import type {
 } from "../prediction/records.ts";
 import type { DateRange, UsageOfDay } from "../prediction/usage.ts";
 import type { HubResult } from "../prediction/hub-result.ts";
+import type { TestOutcome } from "../prediction/webhook-events.ts";
 import { isFinal } from "../prediction/statuses.ts";
 import { keyOfOwnId } from "../prediction/own-id.ts";
 import { deleteImages, maskOf } from "./storage/files.ts";
@@ -280,6 +281,15 @@ export class Hub extends DurableObject<HubEnv> {
       this.#parts.webhooks.sendAgain(id);
       this.#parts.redeliveries.count(keyName, row.inputJson.length + row.logs.length);
       return null;
+    });
+  }
+
+  /** Sends a body to a URL once, signed as a webhook of the key's owner. Counts as a redelivery. Errors: rate_limited. */
+  testWebhook(keyName: string, url: string, body: string): Promise<HubResult<TestOutcome>> {
+    return this.#result(() => {
+      this.#parts.redeliveries.admit(keyName);
+      this.#parts.redeliveries.count(keyName, body.length);
+      return this.#parts.webhooks.sendTest(keyName, url, body);
     });
   }
 

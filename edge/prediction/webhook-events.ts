@@ -27,3 +27,12 @@ export interface DeliveryAttempt {
   readonly error: string | null;
   readonly ms: number;
 }
+
+/** What came of an event that was sent to try a receiver; `status` is null if there was no response. */
+export interface TestOutcome {
+  /** The webhook-id. */
+  readonly id: string;
+  readonly status: number | null;
+  readonly error: string | null;
+  readonly ms: number;
+}

@@ -1,7 +1,7 @@
 // Answers of Replicate's resources beside predictions and models.
 
 import { z } from "@hono/zod-openapi";
-import { accountSchema, versionSchema } from "../api-docs/answers.ts";
+import { userSchema, versionSchema } from "../api-docs/answers.ts";
 
 const page = <T extends z.ZodType>(result: T) =>
   z.strictObject({ previous: z.null(), next: z.null(), results: z.array(result) });
@@ -21,7 +21,7 @@ export const deploymentSchema = z
           "The version that serves the name, or most of its requests: SHA-256 of the checkpoint's files.",
         ),
       created_at: z.iso.datetime(),
-      created_by: accountSchema.describe("The model's owner."),
+      created_by: userSchema.describe("The model's owner."),
       configuration: z
         .strictObject({
           hardware: z.literal("unknown"),

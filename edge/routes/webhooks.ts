@@ -1,6 +1,13 @@
-// The signing secret of webhooks, their delivery attempts, and redelivery.
+// The signing secret of webhooks, events to try a receiver, delivery attempts, and redelivery.
 
+import { readJson } from "../http/body/body.ts";
+import { invalidInput, validate } from "../http/body/validation.ts";
 import type { AppContext } from "../http/context.ts";
+import { originOf } from "../http/urls.ts";
+import { testPrediction } from "../prediction/test-event.ts";
+import { listModels } from "../service/models.ts";
+import { testWebhookSchema } from "../service/schemas.ts";
+import { urlComplaint } from "../util/public-url.ts";
 import { predictionIdOf } from "../service/prediction-id.ts";
 import { unwrap } from "../prediction/hub-result.ts";
 
@@ -17,6 +24,33 @@ export async function rotateWebhookSecret(c: AppContext): Promise<Response> {
   const { secret, oldUntil } = await ownHub(c).rotateWebhookSecret(c.get("keyName"));
   c.header("cache-control", "no-store");
   return c.json({ key: secret, old_key_signs_until: new Date(oldUntil).toISOString() });
+}
+
+/** `POST /v1/webhooks/default/test`: answers when the receiver has, or has had its time. */
+export async function testWebhook(c: AppContext): Promise<Response> {
+  const { url } = validate(testWebhookSchema, await readJson(c.req.raw));
+  const config = c.get("config");
+  const complaint = urlComplaint(url, config.webhookUrls);
+  if (complaint !== undefined) throw invalidInput([{ path: "url", message: complaint }]);
+  const keyName = c.get("keyName");
+  const { versions } = await listModels(c.get("hubs"), keyName);
+  const body = testPrediction({
+    url,
+    origin: originOf(config, c.req.url),
+    model: versions[0],
+    retention: config,
+    now: Date.now(),
+  });
+  c.get("leaveTurn")();
+  const { id, status, error, ms } = unwrap(await ownHub(c).testWebhook(keyName, url, JSON.stringify(body)));
+  c.header("cache-control", "no-store");
+  return c.json({
+    id,
+    delivered: status !== null && status >= 200 && status < 300,
+    status,
+    error,
+    duration_ms: ms,
+  });
 }
 
 /** `GET /v1/predictions/{id}/webhook-attempts` */

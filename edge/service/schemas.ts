@@ -275,3 +275,7 @@ export const createPredictionSchema = z.strictObject({
     ),
   input: predictionInputSchema,
 });
+
+export const testWebhookSchema = z.strictObject({
+  url: z.string().describe("A public https URL that receives the event."),
+});

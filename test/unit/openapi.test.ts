@@ -8,7 +8,7 @@ import type { z } from "zod";
 import { openapiDocument } from "../../edge/api-docs/document.ts";
 import { textToImageSchema } from "../../edge/huggingface/schema.ts";
 import { generateImagesSchema } from "../../edge/openai/schema.ts";
-import { createPredictionSchema } from "../../edge/service/schemas.ts";
+import { createPredictionSchema, testWebhookSchema } from "../../edge/service/schemas.ts";
 
 interface Media {
   schema?: object;
@@ -39,6 +39,7 @@ const BODIES: Record<string, z.ZodType> = {
   generateImages: generateImagesSchema,
   textToImage: textToImageSchema,
   textToImageOfModel: textToImageSchema,
+  testWebhook: testWebhookSchema,
 };
 
 const ajv = new Ajv2020({ strict: false, validateFormats: false });

@@ -10,7 +10,7 @@ function fill(slots: SendingSlots, owner: string, host?: string): number {
     const name = host ?? `${taken}.${owner}`;
     if (!slots.admitted([owner]).includes(owner) || slots.fullHosts(owner).includes(name)) return taken;
     const id = `${owner} ${name} ${taken}`;
-    slots.take({ id, owner, host: name, predictionId: id } as Parameters<SendingSlots["take"]>[0]);
+    slots.take({ id, owner, host: name, predictionId: id });
   }
 }
 

@@ -132,10 +132,20 @@ describe("a stored key", () => {
   });
 
   it("says whose it is, whatever its scopes, and to nobody without it", async () => {
-    const key = await storeKey({ name: "carol", scopes: ["metrics"] });
+    const key = await storeKey({ name: "carol", scopes: ["metrics"], perMinute: 7 });
     const account = await call("/v1/account", { key });
     expect(account.status).toBe(200);
-    expect(await account.json()).toEqual({ type: "user", username: "carol", name: "carol" });
+    expect(await account.json()).toEqual({
+      type: "user",
+      username: "carol",
+      name: "carol",
+      key: {
+        scopes: ["metrics"],
+        priority: "normal",
+        limits: { per_minute: 7, live: Number(env.LIVE_LIMIT) },
+        expires_at: null,
+      },
+    });
     for (const wrong of [null, "wrong", await storeKey({ expiresAt: 1 })]) {
       expect((await call("/v1/account", { key: wrong })).status).toBe(401);
     }

@@ -5,21 +5,21 @@ import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { Config } from "../../config.ts";
 import { inputView } from "../../prediction/input-links.ts";
 import { viewPrediction } from "../../prediction/view.ts";
-import { type AttemptOutcome, nextStep, parseRetryAfter } from "./schedule.ts";
+import { attempt } from "./attempt.ts";
+import { type AttemptOutcome, nextStep } from "./schedule.ts";
 import { SendingSlots } from "./sending-slots.ts";
-import { webhookSignature } from "./sign.ts";
+import { newWebhookId } from "./sign.ts";
 import { MAX_LIMIT_MS, ReceiverTimeLimits } from "./time-limits.ts";
-import { urlComplaint } from "../../util/public-url.ts";
 import type { HubMetrics } from "../metrics.ts";
 import { queuePlace } from "../admission/queue-place.ts";
 import type { PredictionRow } from "../storage/prediction-row.ts";
 import type { PredictionStore } from "../storage/store.ts";
-import type { WebhookDelivery } from "../../prediction/webhook-events.ts";
+import type { TestOutcome, WebhookDelivery } from "../../prediction/webhook-events.ts";
 import type { WebhookStore } from "../storage/webhook-store.ts";
 
 /** An attempt whose outcome was not recorded, because the hub was evicted, is repeated after this time. */
 const LEASE_MS = 2 * MAX_LIMIT_MS;
-const USER_AGENT = "vqd-webhooks/1";
+const BUSY_RETRY_SECONDS = 2;
 
 export interface WebhookSenderOptions {
   readonly predictions: PredictionStore;
@@ -72,6 +72,29 @@ export class WebhookSender {
     onScheduled();
   }
 
+  /**
+   * Sends a body once and now, outside of any schedule, if the owner may send one to that host now: within the same limits as
+   * webhooks. Throws a VqdError (rate_limited).
+   */
+  async sendTest(owner: string, url: string, body: string): Promise<TestOutcome> {
+    const [id, host] = [newWebhookId(), hostOf(url)];
+    if (this.#slots.admitted([owner]).length === 0 || this.#slots.fullHosts(owner).includes(host)) {
+      throw new VqdError("rate_limited", "as many webhooks as may be are being sent; try again in a moment", {
+        retryable: true,
+        retryAfterSeconds: BUSY_RETRY_SECONDS,
+      });
+    }
+    this.#slots.take({ id, owner, host, predictionId: id });
+    const startedAt = Date.now();
+    try {
+      const { status, error } = await this.#attempt(id, owner, url, body);
+      return { id, status, error, ms: Date.now() - startedAt };
+    } finally {
+      this.#slots.free(id);
+      this.pump();
+    }
+  }
+
   /** The next delivery that is due and may be sent, of the owner that is sending the fewest. */
   #next(now: number): WebhookDelivery | undefined {
     const { store } = this.#options;
@@ -93,7 +116,7 @@ export class WebhookSender {
     try {
       const stored = delivery.body ?? this.#bodyOf(row);
       store.claim(delivery.id, stored, { now: startedAt, leaseUntil });
-      const outcome = await this.#attempt(delivery, row, url, withInput(stored, row));
+      const outcome = await this.#attempt(delivery.id, row.keyName, url, withInput(stored, row));
       const now = Date.now();
       store.recordAttempt(delivery.id, startedAt, now - startedAt, outcome);
       const tries = delivery.tries + 1;
@@ -125,50 +148,22 @@ export class WebhookSender {
     }
   }
 
-  async #attempt(
-    { id, owner, host }: WebhookDelivery,
-    row: PredictionRow,
-    url: string,
-    body: string,
-  ): Promise<AttemptOutcome> {
+  /** Sends to the owner's receiver, within the time that it has. */
+  async #attempt(id: string, owner: string, url: string, body: string): Promise<AttemptOutcome> {
     const { store, config } = this.#options;
-    const refused = (error: string): AttemptOutcome => ({ status: null, error, retryAfterMs: null });
-    const complaint = urlComplaint(url, config.webhookUrls);
-    if (complaint !== undefined) return refused(`the URL ${complaint}`);
+    const host = hostOf(url);
     const now = Date.now();
-    const timestamp = Math.floor(now / 1_000);
-    const secrets = store.secrets(row.keyName, now);
-    const limitMs = this.#timeLimits.limitMs(owner, host, now);
-    try {
-      const response = await fetch(url, {
-        method: "POST",
-        // A redirect could point anywhere.
-        redirect: "manual",
-        signal: AbortSignal.timeout(limitMs),
-        headers: {
-          "content-type": "application/json",
-          "user-agent": USER_AGENT,
-          "webhook-id": id,
-          "webhook-timestamp": String(timestamp),
-          "webhook-signature": await webhookSignature(secrets, { id, timestamp, body }),
-        },
-        body,
-      });
-      // Only the status of the response matters.
-      await response.body?.cancel();
-      this.#timeLimits.note(owner, host, false, Date.now());
-      const { status, headers } = response;
-      const isRedirect = status >= 300 && status < 400;
-      return {
-        status,
-        error: isRedirect ? "redirects are not followed" : null,
-        retryAfterMs: parseRetryAfter(headers.get("retry-after"), now),
-      };
-    } catch (error) {
-      const isTimeout = error instanceof Error && error.name === "TimeoutError";
-      this.#timeLimits.note(owner, host, isTimeout, Date.now());
-      return refused(isTimeout ? `no response within ${limitMs / 1_000} s` : "no connection");
-    }
+    const outcome = await attempt({
+      url,
+      id,
+      body,
+      secrets: store.secrets(owner, now),
+      limitMs: this.#timeLimits.limitMs(owner, host, now),
+      rules: config.webhookUrls,
+    });
+    const { didHang } = outcome;
+    if (didHang !== undefined) this.#timeLimits.note(owner, host, didHang, Date.now());
+    return outcome;
   }
 
   /** The prediction in its current state, with the same links that its creator got, and without the input: see withInput. */
@@ -186,3 +181,5 @@ export class WebhookSender {
 function withInput(body: string, { inputJson, origin }: PredictionRow): string {
   return JSON.stringify({ ...(JSON.parse(body) as object), input: inputView(inputJson, origin) });
 }
+
+const hostOf = (url: string): string => URL.parse(url)?.hostname ?? "";

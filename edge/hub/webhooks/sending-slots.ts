@@ -18,7 +18,7 @@ export class SendingSlots {
   /** By the delivery's id. */
   readonly #sending = new Map<string, Sending>();
 
-  take({ id, owner, host, predictionId }: WebhookDelivery): void {
+  take({ id, owner, host, predictionId }: Sending & Pick<WebhookDelivery, "id">): void {
     this.#sending.set(id, { owner, host, predictionId });
   }
 

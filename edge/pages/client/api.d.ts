@@ -4,14 +4,24 @@ export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** @description The model's owner. */
-        Account: {
-            /** @description The same. */
-            name: string;
-            /** @enum {string} */
-            type: "user";
-            /** @description The name of the key's owner: keys with the same name share predictions. */
-            username: string;
+        Account: components["schemas"]["User"] & {
+            /** @description What the key may do; not a part of Replicate's resource. */
+            key: {
+                /** Format: date-time */
+                expires_at: string | null;
+                limits: {
+                    /** @description Most predictions that have not ended. */
+                    live: number;
+                    /** @description Most predictions per minute. */
+                    per_minute: number;
+                };
+                /**
+                 * @description The highest that its predictions may have.
+                 * @enum {string}
+                 */
+                priority: "high" | "normal" | "low";
+                scopes: ("create" | "read" | "admin" | "metrics")[];
+            };
         };
         Classes: {
             /** @description Names by label, with synonyms after commas; not every class needs one. */
@@ -283,7 +293,7 @@ export interface components {
                 };
                 /** Format: date-time */
                 created_at: string;
-                created_by: components["schemas"]["Account"];
+                created_by: components["schemas"]["User"];
                 /** @description `owner/name` */
                 model: string;
                 /** @description How many versions of the model are available. */
@@ -1248,6 +1258,16 @@ export interface components {
              */
             status: "operational" | "degraded" | "unavailable";
         };
+        TestedWebhook: {
+            /** @description Whether the receiver answered with a 2xx in time. */
+            delivered: boolean;
+            duration_ms: number;
+            error: string | null;
+            /** @description The webhook-id header. */
+            id: string;
+            /** @description Status of the receiver's response; null without one. */
+            status: number | null;
+        };
         TextToImage: {
             /** @description What the image should show, which is empty only for a model that is not conditioned, or with `class_label`; or, with `parameters.prompt`, an image to start from, in base64 or as a data URL. */
             inputs: string;
@@ -1351,6 +1371,15 @@ export interface components {
             object: "list";
             /** Format: date */
             to: string;
+        };
+        /** @description The model's owner. */
+        User: {
+            /** @description The same. */
+            name: string;
+            /** @enum {string} */
+            type: "user";
+            /** @description The name of the key's owner: keys with the same name share predictions. */
+            username: string;
         };
         /** @description The version that serves the name, or most of its requests. */
         Version: {
