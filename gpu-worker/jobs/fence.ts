@@ -1,7 +1,8 @@
 // Writes to a job's fence, a subject on which each message names the one before it; detects that another attempt has taken over.
 
 import { setTimeout as delay } from "node:timers/promises";
-import { JetStreamApiCodes, JetStreamApiError, type JetStreamClient } from "@nats-io/jetstream";
+import { JetStreamApiError, type JetStreamClient } from "@nats-io/jetstream";
+import { SEQUENCE_CONFLICTS } from "@vqd/shared/jetstream-codes.ts";
 import type { MsgHdrs } from "nats";
 import type { StoredState } from "../nats/broker.ts";
 import { raceAbort } from "../util/race-abort.ts";
@@ -54,8 +55,7 @@ export class Fence {
         this.#sequence = ack.seq;
         return true;
       } catch (error) {
-        const isConflict =
-          error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamWrongLastSequence;
+        const isConflict = error instanceof JetStreamApiError && SEQUENCE_CONFLICTS.has(error.code);
         if (!isConflict) {
           await delay(RETRY_DELAY_MS, undefined, { signal }).catch(() => {});
           continue;

@@ -2,6 +2,7 @@
 
 import { JetStreamApiCodes, JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
 import { decodeRoute, encodeRoute } from "@vqd/shared/codec.ts";
+import { SEQUENCE_CONFLICTS } from "@vqd/shared/jetstream-codes.ts";
 import { MAX_RETIRED, type ModelRoute, type Share } from "@vqd/shared/routing/route.ts";
 import { routeSubject, STREAMS } from "@vqd/shared/subjects.ts";
 
@@ -55,8 +56,7 @@ export async function writeRoute(
       expect: { lastSubjectSequence: sequence },
     });
   } catch (cause) {
-    if (!(cause instanceof JetStreamApiError && cause.code === JetStreamApiCodes.StreamWrongLastSequence))
-      throw cause;
+    if (!(cause instanceof JetStreamApiError && SEQUENCE_CONFLICTS.has(cause.code))) throw cause;
     const message = `the route of ${name} has been changed meanwhile: look at it again, and repeat the command`;
     throw new RouteConflict(message, { cause });
   }

@@ -1,8 +1,9 @@
 // The routes of model names: which versions an operator has chosen, copied to SQLite beside the models. The first version of
 // a name gets the route by itself.
 
-import { JetStreamApiCodes, JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
+import { JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
 import { decodeRoute, encodeRoute } from "@vqd/shared/codec.ts";
+import { SEQUENCE_CONFLICTS } from "@vqd/shared/jetstream-codes.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { firstRoute, modelRouteSchema } from "@vqd/shared/routing/route.ts";
@@ -100,8 +101,7 @@ export class RouteTable {
         await jsm.jetstream().publish(routeSubject(name), route, { expect: { lastSubjectSequence: 0 } });
         this.#log.info("routed a new model", { model: name, version });
       } catch (error) {
-        const isTaken =
-          error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamWrongLastSequence;
+        const isTaken = error instanceof JetStreamApiError && SEQUENCE_CONFLICTS.has(error.code);
         if (!isTaken) throw error;
       }
       await this.#read(jsm, name);
