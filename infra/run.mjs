@@ -1,4 +1,4 @@
-// Entry point of `npm start|test` and of `npm run generate|vqd|worker|bench|chaos|abuse|gpu-check|keys|cluster|audit|sbom`: installs what is missing,
+// Entry point of `npm start|test` and of `npm run generate|vqd|worker|bench|chaos|abuse|gpu-check|keys|cluster|k8s|audit|sbom`: installs what is missing,
 // then runs the TypeScript entry point on Node 24. `install` does only the former.
 // Plain JavaScript without dependencies, because it runs on the system's Node before anything is installed.
 
@@ -27,6 +27,7 @@ const COMMANDS = {
   audit: { entry: "infra/dependencies/main.ts", args: [] },
   sbom: { entry: "infra/dependencies/sbom.ts", args: [] },
   cluster: { entry: "infra/nats/cluster/main.ts", args: [] },
+  k8s: { entry: "infra/k8s/render.ts", args: [] },
   bench: { entry: "test/bench/main.ts", args: [] },
   chaos: { entry: "test/chaos/main.ts", args: [] },
   "gpu-check": { entry: "test/bench/gpu/main.ts", args: [] },

@@ -12,6 +12,7 @@ import type { ModelCatalog } from "./nats/manifests.ts";
 import { endPrediction } from "./events/ingest.ts";
 import { listPredictions } from "./storage/list.ts";
 import { getOwned, mustGet } from "./admission/lookup.ts";
+import { backlogGauges } from "./admission/pace.ts";
 import type { Sample } from "./metrics.ts";
 import type { PredictionRow } from "./storage/prediction-row.ts";
 import { type HubEnv, HubParts } from "./parts.ts";
@@ -345,6 +346,7 @@ export class Hub extends DurableObject<HubEnv> {
     return this.#parts.metrics.samples({
       vqd_hub_predictions_live: this.#parts.store.liveByStatus(),
       vqd_hub_predictions_held: this.#parts.store.queue.heldCount(),
+      ...backlogGauges(this.#parts.store.queue),
       vqd_hub_webhooks_pending: this.#parts.store.webhooks.pendingCount(),
       vqd_hub_database_bytes: this.ctx.storage.sql.databaseSize,
       vqd_hub_readers: this.#parts.slots.count,

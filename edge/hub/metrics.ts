@@ -12,6 +12,12 @@ interface Metric {
   readonly label?: readonly [string, readonly string[]];
 }
 
+/** A gauge's value with labels that are not known beforehand. Their values need no escaping: see `modelNameSchema`. */
+export interface Labelled {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
 /** All metrics of a hub; each also carries the label `shard`. */
 export const HUB_METRICS = {
   vqd_hub_predictions_created_total: { type: "counter", help: "Predictions accepted by the queue." },
@@ -36,6 +42,18 @@ export const HUB_METRICS = {
   vqd_hub_predictions_held: {
     type: "gauge",
     help: "Predictions that wait in the hub for their owner's turn; not in the workers' queue yet.",
+  },
+  vqd_hub_backlog_predictions: {
+    type: "gauge",
+    help: "Predictions that wait, here or in the workers' queue, or run, by model, version and priority.",
+  },
+  vqd_hub_backlog_image_steps: {
+    type: "gauge",
+    help: "Steps that the same predictions have yet to make, times images.",
+  },
+  vqd_hub_image_step_seconds: {
+    type: "gauge",
+    help: "Seconds that a step of an image takes, by recent predictions or what workers announce; left out while unknown.",
   },
   vqd_hub_preemptions_total: {
     type: "counter",
@@ -94,7 +112,10 @@ export const HUB_METRICS = {
 type Names<Type extends Metric["type"]> = {
   [Name in keyof typeof HUB_METRICS]: (typeof HUB_METRICS)[Name]["type"] extends Type ? Name : never;
 }[keyof typeof HUB_METRICS];
-export type HubGauges = Record<Names<"gauge">, number | Readonly<Record<string, number>>>;
+export type HubGauges = Record<
+  Names<"gauge">,
+  number | Readonly<Record<string, number>> | readonly Labelled[]
+>;
 
 /** One line of the text format, without the shard label. */
 export interface Sample {
@@ -109,6 +130,8 @@ interface Observed {
   readonly counts: number[];
   sum: number;
 }
+
+const isLabelled = (gauge: HubGauges[keyof HubGauges]): gauge is readonly Labelled[] => Array.isArray(gauge);
 
 export class HubMetrics {
   readonly #counters = new Map<string, number>();
@@ -141,10 +164,11 @@ export class HubMetrics {
     return (Object.keys(HUB_METRICS) as (keyof typeof HUB_METRICS)[]).flatMap((metric) => {
       const described: Metric = HUB_METRICS[metric];
       if (described.type === "histogram") return this.#histogram(metric, described.buckets ?? []);
+      const gauge = described.type === "gauge" ? gauges[metric as keyof HubGauges] : 0;
+      if (isLabelled(gauge)) return gauge.map((one) => ({ metric, suffix: "", ...one }));
       const valueOf = (label: string): number => {
         if (described.type === "counter") return this.#counters.get(`${metric} ${label}`) ?? 0;
-        const value = gauges[metric as keyof HubGauges];
-        return typeof value === "number" ? value : (value[label] ?? 0);
+        return typeof gauge === "number" ? gauge : (gauge[label] ?? 0);
       };
       const [name, values] = described.label ?? ["", [""]];
       return values.map((value) => ({

@@ -11,7 +11,7 @@ export function exposition(shards: ReadonlyMap<number, readonly Sample[]>): stri
     lines.push(`# HELP ${metric} ${help}`, `# TYPE ${metric} ${type}`);
     for (const [shard, samples] of shards) {
       for (const { suffix, labels, value } of samples.filter((sample) => sample.metric === metric)) {
-        // Label values are constants of this code: none needs escaping.
+        // Label values are constants of this code, or names and versions of models: none needs escaping.
         const pairs = Object.entries({ shard, ...labels }).map(([name, text]) => `${name}="${text}"`);
         lines.push(`${metric}${suffix}{${pairs.join(",")}} ${value}`);
       }

@@ -8,11 +8,15 @@ import { defaultModelName } from "./manifest.ts";
 import type { ModelSource } from "./model-host.ts";
 
 /** Reads all files of the checkpoint, unless `cacheDir` remembers their digests. Throws an Error if it is none. */
+export const versionOfCheckpoint = (dir: string, cacheDir: string): string =>
+  new DiffusersCheckpoint(dir).version(new DigestCache(cacheDir));
+
+/** As `versionOfCheckpoint`. */
 export function keyOfCheckpoint(
   { dir, name = defaultModelName(dir) }: ModelSource,
   cacheDir: string,
 ): string {
-  return modelKey({ name, version: new DiffusersCheckpoint(dir).version(new DigestCache(cacheDir)) });
+  return modelKey({ name, version: versionOfCheckpoint(dir, cacheDir) });
 }
 
 /**

