@@ -3,7 +3,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { join, resolve } from "node:path";
 import { parseArgs, stripVTControlCharacters } from "node:util";
-import { type ApiKey, keyNameSchema, type Scope, SCOPES } from "@vqd/shared/api-key.ts";
+import { type ApiKey, keyNameSchema, QUOTAS, type Quotas, type Scope, SCOPES } from "@vqd/shared/api-key.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import { CloudflareKeys, LocalKeys } from "./key-store.ts";
 import { DEFAULT_DATA } from "./stack/paths.ts";
@@ -19,6 +19,8 @@ Keys with the same NAME share predictions.
   --per-minute N    maximum predictions per minute                          [the edge's RATE_LIMIT_PER_MINUTE]
   --live N          maximum predictions live at once                        [the edge's LIVE_LIMIT]
   --priority P      highest priority of its predictions: high, normal or low  [normal]
+  --monthly LIST    what its owner may use in a calendar month (UTC), such as
+                    images=1000,steps=25000,gpu_seconds=3600        [no limit]
   --expires DAYS    days after which the key expires, at most 36500         [never]
   --data DIR        data folder of npm start (VQD_DATA)                     [.vqd]
   --remote          keys of the edge deployed by wrangler deploy --env production, through wrangler
@@ -69,6 +71,19 @@ function readPriority(text: string): Priority {
   return priority;
 }
 
+function readQuotas(text: string): Quotas {
+  const quotas: Quotas = {};
+  for (const pair of text.split(",")) {
+    const [, left = "", amount = ""] = /^\s*(\w+)=(\d{1,15})\s*$/.exec(pair) ?? [];
+    const name = QUOTAS.find((one) => one === left);
+    if (name === undefined || Number(amount) < 1 || name in quotas) {
+      throw new UsageError(`--monthly must be a list such as images=1000, of ${QUOTAS.join(", ")}`);
+    }
+    quotas[name] = Number(amount);
+  }
+  return quotas;
+}
+
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     options: {
@@ -76,6 +91,7 @@ async function main(): Promise<void> {
       "per-minute": { type: "string" },
       live: { type: "string" },
       priority: { type: "string", default: "normal" },
+      monthly: { type: "string", default: "" },
       expires: { type: "string" },
       data: { type: "string" },
       remote: { type: "boolean", default: false },
@@ -110,6 +126,7 @@ async function main(): Promise<void> {
       perMinute: positive("per-minute", values["per-minute"]),
       live: positive("live", values.live),
       priority: readPriority(values.priority),
+      ...(values.monthly === "" ? {} : { quotas: readQuotas(values.monthly) }),
     };
     const secret = `vqd_${randomBytes(KEY_BYTES).toString("base64url")}`;
     const hash = createHash("sha256").update(secret).digest("hex");

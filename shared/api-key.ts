@@ -15,6 +15,10 @@ export const keyNameSchema = z
   .string()
   .regex(/^[\w.-]{1,64}$/, "must be 1 to 64 letters, digits, dots, _ or -");
 
+/** What a key may be limited in, by calendar month (UTC). Steps are those of images: 25 steps of 4 images are 100. */
+export const QUOTAS = ["images", "steps", "gpu_seconds"] as const;
+export type QuotaName = (typeof QUOTAS)[number];
+
 export const apiKeySchema = z.strictObject({
   name: keyNameSchema,
   scopes: z.array(z.enum(SCOPES)).min(1),
@@ -27,8 +31,11 @@ export const apiKeySchema = z.strictObject({
   live: z.int().min(1).nullable(),
   /** The highest priority that its predictions may have. Keys of older releases do not have it. */
   priority: z.enum(PRIORITIES).default("normal"),
+  /** Most that its owner may have used in a month for it to make more. Absent without any, for edges of older releases. */
+  quotas: z.partialRecord(z.enum(QUOTAS), z.int().min(1)).optional(),
 });
 export type ApiKey = z.infer<typeof apiKeySchema>;
+export type Quotas = NonNullable<ApiKey["quotas"]>;
 
 /** The name under which a key is stored in the KV namespace. */
 export const storedKeyName = (sha256Hex: string): string => `key:${sha256Hex}`;

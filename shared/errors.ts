@@ -9,6 +9,7 @@ export const ERROR_CODES = [
   "rate_limited",
   "too_many_live",
   "storage_full",
+  "quota_exceeded",
   "not_found",
   "idempotency_key_reused",
   "method_not_allowed",

@@ -1,7 +1,7 @@
 // Schemas of responses: they describe the API, and tests validate every response against them.
 
 import { z } from "@hono/zod-openapi";
-import { SCOPES } from "@vqd/shared/api-key.ts";
+import { QUOTAS, SCOPES } from "@vqd/shared/api-key.ts";
 import { ERROR_CODES } from "@vqd/shared/errors.ts";
 import { PRESET_NAMES } from "@vqd/shared/sampling/preset-names.ts";
 import { SEED_DIGITS } from "@vqd/shared/sampling/seed.ts";
@@ -18,9 +18,17 @@ const fieldErrorSchema = z.strictObject({
   message: z.string().describe("What is wrong with that field."),
 });
 
+export const quotaSchema = z.strictObject({
+  name: z.enum(QUOTAS),
+  limit: z.number(),
+  used: z.number().describe("In this calendar month (UTC), by predictions that have ended."),
+  reserved: z.number().describe("For predictions that have not; seconds are estimated."),
+  resets_at: time,
+});
+
 const openaiErrorObject = z.strictObject({
   message: z.string(),
-  type: z.enum(["invalid_request_error", "requests", "server_error"]),
+  type: z.enum(["invalid_request_error", "requests", "insufficient_quota", "server_error"]),
   param: z.string().nullable().describe("The invalid field, as a dotted path from the root of the body."),
   code: z.string(),
 });
@@ -33,6 +41,7 @@ const problemShape = {
   request_id: z
     .string()
     .describe("Identifies the request in the logs; also sent in the header x-request-id."),
+  quota: quotaSchema.optional().describe("The key's monthly quota that is used up."),
   errors: z.array(fieldErrorSchema).min(1).optional().describe("All invalid fields."),
 };
 

@@ -19,7 +19,7 @@ const ERRORS = {
   413: "The body is too large",
   415: "The content type is not that of the body's schema, or the content encoding neither gzip nor deflate",
   422: "A field is invalid; the response names it",
-  429: "A limit of the key's owner is reached: of requests per minute, live predictions, or what is stored; see retry-after",
+  429: "A limit of the key's owner is reached: of requests per minute, live predictions, what is stored, or a month's quota; see retry-after",
   500: "The model failed",
   503:
     "Currently unavailable: the queue is full or unreachable, no worker has announced a model, too many event streams " +

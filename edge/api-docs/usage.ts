@@ -2,6 +2,7 @@
 
 import { z } from "@hono/zod-openapi";
 import { MAX_DAYS } from "../routes/usage/usage.ts";
+import { quotaSchema } from "./answers.ts";
 import { json, KEY_ERRORS, KEYED, type Operation, problems } from "./operation.ts";
 
 const date = z.iso.date();
@@ -34,6 +35,7 @@ export const usageSchema = z
         }),
       )
       .describe("By day, then model; none for days without predictions."),
+    quotas: z.array(quotaSchema).describe("Monthly limits of the key, and how far its owner is now."),
   })
   .openapi("Usage");
 

@@ -6,7 +6,12 @@ import { VqdError } from "@vqd/shared/errors.ts";
 const LONGEST_DELAY_MS = 1_000;
 /** The same, where the hub has to be asked again: what it was refused for may end at any moment. */
 const DELAY_MS = 250;
-const UNCERTAIN: ReadonlySet<string> = new Set(["too_many_live", "storage_full", "queue_full"]);
+const UNCERTAIN: ReadonlySet<string> = new Set([
+  "too_many_live",
+  "storage_full",
+  "quota_exceeded",
+  "queue_full",
+]);
 const MOST_KNOWN = 10_000;
 
 interface Refusal {

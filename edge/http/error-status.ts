@@ -27,6 +27,7 @@ export const ERROR_STATUS: Record<ErrorCode, ErrorStatus> = {
   rate_limited: 429,
   too_many_live: 429,
   storage_full: 429,
+  quota_exceeded: 429,
   not_found: 404,
   idempotency_key_reused: 422,
   method_not_allowed: 405,

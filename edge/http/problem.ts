@@ -2,6 +2,7 @@
 
 import type { VqdError } from "@vqd/shared/errors.ts";
 import type { ErrorDialect } from "./error-answer.ts";
+import { QuotaRefusal, viewQuota } from "../prediction/quota.ts";
 import { ERROR_STATUS, type ErrorStatus } from "./error-status.ts";
 
 const TITLES: Record<ErrorStatus, string> = {
@@ -30,6 +31,7 @@ function problemOf(error: VqdError, status: ErrorStatus, requestId: string): Rec
     detail: error.message,
     code: error.code,
     request_id: requestId,
+    ...(error instanceof QuotaRefusal ? { quota: viewQuota(error.quota) } : {}),
     ...(error.errors.length === 0 ? {} : { errors: error.errors }),
   };
 }

@@ -1,6 +1,7 @@
 // The hub, a Durable Object that owns the predictions of a shard: their jobs, events, readers and webhooks.
 
 import { DurableObject } from "cloudflare:workers";
+import type { Quotas } from "@vqd/shared/api-key.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { newCapability } from "@vqd/shared/ids.ts";
 import { errorFields } from "@vqd/shared/log.ts";
@@ -16,6 +17,7 @@ import { backlogGauges } from "./admission/pace.ts";
 import type { Sample } from "./metrics.ts";
 import type { PredictionRow } from "./storage/prediction-row.ts";
 import { type HubEnv, HubParts } from "./parts.ts";
+import { quotaStates } from "./admission/quotas.ts";
 import { queuePlace } from "./admission/queue-place.ts";
 import type {
   CreatedPrediction,
@@ -32,6 +34,7 @@ import type {
   UnsignedReceipt,
   WebhookLog,
 } from "../prediction/records.ts";
+import type { QuotaState } from "../prediction/quota.ts";
 import type { DateRange, UsageOfDay } from "../prediction/usage.ts";
 import type { HubResult } from "../prediction/hub-result.ts";
 import type { TestOutcome } from "../prediction/webhook-events.ts";
@@ -57,7 +60,8 @@ export class Hub extends DurableObject<HubEnv> {
 
   /**
    * Stores and dispatches a prediction, or returns the one that the same idempotent request created before. After an error
-   * it will not be made. Errors: queue_full, queue_unavailable, idempotency_key_reused, rate_limited, too_many_live.
+   * it will not be made. Errors: queue_full, queue_unavailable, idempotency_key_reused, rate_limited, too_many_live,
+   * quota_exceeded, storage_full.
    */
   create(request: NewPrediction): Promise<HubResult<CreatedPrediction>> {
     const options = { parent: request.traceparent, attributes: { "vqd.request_id": request.requestId } };
@@ -253,6 +257,11 @@ export class Hub extends DurableObject<HubEnv> {
   /** What the owner has used in this hub, by day and model. Errors: rate_limited. */
   usage(keyName: string, range: DateRange): Promise<HubResult<UsageOfDay[]>> {
     return this.#read(keyName, () => this.#parts.store.usage.byDay(keyName, range));
+  }
+
+  /** How far the owner is with quotas of a key. Errors: rate_limited. */
+  quotas(keyName: string, quotas: Quotas): Promise<HubResult<QuotaState[]>> {
+    return this.#read(keyName, () => quotaStates(this.#parts.store, keyName, quotas, Date.now()));
   }
 
   /** The secret that signs webhooks of the key's owner. */

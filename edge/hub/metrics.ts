@@ -31,7 +31,15 @@ export const HUB_METRICS = {
     help: "Predictions that were refused, by error code.",
     label: [
       "code",
-      ["queue_full", "queue_unavailable", "rate_limited", "too_many_live", "storage_full", "other"],
+      [
+        "queue_full",
+        "queue_unavailable",
+        "rate_limited",
+        "too_many_live",
+        "storage_full",
+        "quota_exceeded",
+        "other",
+      ],
     ],
   },
   vqd_hub_predictions_live: {

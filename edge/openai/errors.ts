@@ -5,12 +5,16 @@ import type { ErrorDialect } from "../http/error-answer.ts";
 import { ERROR_STATUS, type ErrorStatus } from "../http/error-status.ts";
 import { PROBLEMS } from "../http/problem.ts";
 
+/** OpenAI's code and type where a month is used up, unlike a minute. */
+const INSUFFICIENT_QUOTA = "insufficient_quota";
+
 /** The codes that OpenAI's API uses for the same failures. */
 const OPENAI_CODES: Partial<Record<ErrorCode, string>> = {
   unauthorized: "invalid_api_key",
   forbidden: "insufficient_permissions",
   rate_limited: "rate_limit_exceeded",
   too_many_live: "rate_limit_exceeded",
+  quota_exceeded: INSUFFICIENT_QUOTA,
   not_found: "unknown_url",
   method_not_allowed: "method_not_supported",
   malformed_body: "invalid_json",
@@ -23,6 +27,12 @@ function openaiStatus(error: VqdError): ErrorStatus {
   return status === 422 ? 400 : status;
 }
 
+function typeOf(status: ErrorStatus, code: string): string {
+  if (status >= 500) return "server_error";
+  if (status !== 429) return "invalid_request_error";
+  return code === INSUFFICIENT_QUOTA ? code : "requests";
+}
+
 /** The error object; `status` is that of the response. */
 export function openaiError(error: VqdError, status = openaiStatus(error)): Record<string, unknown> {
   // An error about the body as a whole has an empty path.
@@ -33,7 +43,7 @@ export function openaiError(error: VqdError, status = openaiStatus(error)): Reco
       : (OPENAI_CODES[error.code] ?? error.code);
   return {
     message: error.message,
-    type: status >= 500 ? "server_error" : status === 429 ? "requests" : "invalid_request_error",
+    type: typeOf(status, code),
     param,
     code,
   };

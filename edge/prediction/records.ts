@@ -1,5 +1,6 @@
 // What request handlers and the hub exchange: plain data, since class instances do not survive RPC.
 
+import type { Quotas } from "@vqd/shared/api-key.ts";
 import type { MaskChannel } from "@vqd/shared/editing/source.ts";
 import type { ErrorCode } from "@vqd/shared/errors.ts";
 import type { ModelRoute } from "@vqd/shared/routing/route.ts";
@@ -98,6 +99,7 @@ export interface NewPrediction {
   readonly retry?: Retry | undefined;
   readonly webhook: Webhook | null;
   readonly limits: RateLimits;
+  readonly quotas: Quotas;
   /** Origin of links in webhooks. */
   readonly origin: string;
   /** The encoded job, as the worker receives it: with the files. */

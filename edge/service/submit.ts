@@ -72,7 +72,7 @@ export interface Submitted {
 }
 
 /**
- * Dispatches a prediction. Throws a VqdError: invalid_input, forbidden, rate_limited, too_many_live, queue_full,
+ * Dispatches a prediction. Throws a VqdError: invalid_input, forbidden, rate_limited, too_many_live, quota_exceeded, queue_full,
  * queue_unavailable, idempotency_key_reused.
  */
 export async function submitPrediction(
@@ -160,6 +160,7 @@ export async function submitPrediction(
       perMinute: apiKey.perMinute ?? config.rateLimits.perMinute,
       live: apiKey.live ?? config.rateLimits.live,
     },
+    quotas: apiKey.quotas ?? {},
     origin: submission.origin,
     job: encodeJob(job, start?.attachment),
     priority,

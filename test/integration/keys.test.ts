@@ -32,7 +32,18 @@ const statusOf = async (apiKey: string): Promise<number> =>
   (await request({ url: test.url, apiKey }, "/v1/predictions")).status;
 
 it("makes keys that work at once, lists them, and revokes them", async () => {
-  const { key, id } = JSON.parse(await keys("create", "alice", "--per-minute", "5", "--expires", "30")) as {
+  const { key, id } = JSON.parse(
+    await keys(
+      "create",
+      "alice",
+      "--per-minute",
+      "5",
+      "--expires",
+      "30",
+      "--monthly",
+      "images=9, gpu_seconds=60",
+    ),
+  ) as {
     key: string;
     id: string;
   };
@@ -40,7 +51,13 @@ it("makes keys that work at once, lists them, and revokes them", async () => {
   expect(await statusOf(key)).toBe(200);
   const listed = await keys("list");
   expect(JSON.parse(listed)).toMatchObject([
-    { id, name: "alice", perMinute: 5, scopes: ["create", "read", "admin"] },
+    {
+      id,
+      name: "alice",
+      perMinute: 5,
+      scopes: ["create", "read", "admin"],
+      quotas: { images: 9, gpu_seconds: 60 },
+    },
   ]);
   expect(listed).not.toContain(key);
 
@@ -57,6 +74,10 @@ it("makes keys that work at once, lists them, and revokes them", async () => {
 it.each<[string[], RegExp]>([
   [["create", "a b"], /NAME must be/],
   [["create"], /see npm run keys/],
+  [
+    ["create", "dave", "--monthly", "dollars=5"],
+    /--monthly must be a list such as images=1000, of images, steps, gpu_seconds/,
+  ],
   [["create", "dave", "--scopes", "write"], /--scopes must be a list of create, read, admin/],
   [["create", "dave", "--live", "0"], /--live must be an integer above 0/],
   [["create", "dave", "--expires", "36501"], /--expires must be at most 36500/],

@@ -109,6 +109,7 @@ export function newPrediction(job: Job, keyName: string): NewPrediction {
     idempotency: null,
     webhook: null,
     limits: { perMinute: 1_000, live: 1_000 },
+    quotas: {},
     origin: ORIGIN,
     job: encodeJob(job),
     priority: "normal",

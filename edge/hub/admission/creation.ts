@@ -11,6 +11,7 @@ import { mustGet } from "./lookup.ts";
 import { inputBytes, newRow, type PredictionRow, rankOf, recordBytes } from "../storage/prediction-row.ts";
 import type { Inputs } from "../inputs.ts";
 import { admitToQueue, admitWork } from "./queue-place.ts";
+import { admitToQuotas } from "./quotas.ts";
 import { RateLimiter } from "./rate-limiter.ts";
 import { admitToDatabase, admitToStorage } from "./storage-limits.ts";
 import type { RateState } from "../../prediction/rate-state.ts";
@@ -60,6 +61,8 @@ export class PredictionCreation {
     const imageSteps = imageCount(job) * job.numInferenceSteps;
     const { queue } = store;
     const of = { version: job.version, rank: rankOf(priority) };
+    const wanted = { version: job.version, images: imageCount(job), imageSteps };
+    admitToQuotas(store, keyName, request.quotas, wanted, Date.now());
     const turn = queue.turnOf(keyName, of, imageSteps);
     admitToQueue(store, { ...of, turn, id: job.id }, imageSteps, maxWaitMs);
     const fileBytes = inputBytes(request);

@@ -16,6 +16,14 @@ export function secondsFor(queue: QueueStore, version: string, imageSteps: numbe
   return (imageSteps * measured) / Math.max(1, running / device.slots);
 }
 
+/** Seconds for which workers are likely to have so much work; 0 if unknown. */
+export function workerSeconds(queue: QueueStore, version: string, imageSteps: number): number {
+  const pace = queue.secondsPerImageStep(version);
+  if (pace !== null) return imageSteps * pace;
+  const device = queue.announcedDevice(version);
+  return imageSteps * ((device && fullPace(device)) ?? 0);
+}
+
 /** Seconds per image-step of a device that is busy: the least that it has measured. */
 function fullPace({ slotTimes }: DeviceManifest): number | null {
   const paces = slotTimes.flatMap(({ images, ms }) => (ms === null ? [] : [ms / images / 1_000]));

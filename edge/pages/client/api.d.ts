@@ -872,7 +872,7 @@ export interface components {
              * @description Stable error code for programs.
              * @enum {string}
              */
-            code: "invalid_input" | "malformed_body" | "unauthorized" | "forbidden" | "rate_limited" | "too_many_live" | "storage_full" | "not_found" | "idempotency_key_reused" | "method_not_allowed" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "too_many_readers" | "queue_full" | "queue_unavailable" | "no_worker" | "deadline_exceeded" | "attempts_exhausted" | "canceled" | "images_expired" | "no_receipt" | "model_error" | "output_too_large" | "not_configured" | "internal";
+            code: "invalid_input" | "malformed_body" | "unauthorized" | "forbidden" | "rate_limited" | "too_many_live" | "storage_full" | "quota_exceeded" | "not_found" | "idempotency_key_reused" | "method_not_allowed" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "too_many_readers" | "queue_full" | "queue_unavailable" | "no_worker" | "deadline_exceeded" | "attempts_exhausted" | "canceled" | "images_expired" | "no_receipt" | "model_error" | "output_too_large" | "not_configured" | "internal";
             /** @description Explanation for people. */
             detail: string;
             error: {
@@ -881,7 +881,7 @@ export interface components {
                 /** @description The invalid field, as a dotted path from the root of the body. */
                 param: string | null;
                 /** @enum {string} */
-                type: "invalid_request_error" | "requests" | "server_error";
+                type: "invalid_request_error" | "requests" | "insufficient_quota" | "server_error";
             };
             /** @description All invalid fields. */
             errors?: {
@@ -890,6 +890,18 @@ export interface components {
                 /** @description Dotted path from the root of the body. */
                 path: string;
             }[];
+            /** @description The key's monthly quota that is used up. */
+            quota?: {
+                limit: number;
+                /** @enum {string} */
+                name: "images" | "steps" | "gpu_seconds";
+                /** @description For predictions that have not; seconds are estimated. */
+                reserved: number;
+                /** Format: date-time */
+                resets_at: string;
+                /** @description In this calendar month (UTC), by predictions that have ended. */
+                used: number;
+            };
             /** @description Identifies the request in the logs; also sent in the header x-request-id. */
             request_id: string;
             status: number;
@@ -914,7 +926,7 @@ export interface components {
                 /** @description The invalid field, as a dotted path from the root of the body. */
                 param: string | null;
                 /** @enum {string} */
-                type: "invalid_request_error" | "requests" | "server_error";
+                type: "invalid_request_error" | "requests" | "insufficient_quota" | "server_error";
             };
         };
         Palette: {
@@ -938,7 +950,7 @@ export interface components {
             data_removed: boolean;
             error: string | null;
             /** @enum {string|null} */
-            error_code: "invalid_input" | "malformed_body" | "unauthorized" | "forbidden" | "rate_limited" | "too_many_live" | "storage_full" | "not_found" | "idempotency_key_reused" | "method_not_allowed" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "too_many_readers" | "queue_full" | "queue_unavailable" | "no_worker" | "deadline_exceeded" | "attempts_exhausted" | "canceled" | "images_expired" | "no_receipt" | "model_error" | "output_too_large" | "not_configured" | "internal" | null;
+            error_code: "invalid_input" | "malformed_body" | "unauthorized" | "forbidden" | "rate_limited" | "too_many_live" | "storage_full" | "quota_exceeded" | "not_found" | "idempotency_key_reused" | "method_not_allowed" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "too_many_readers" | "queue_full" | "queue_unavailable" | "no_worker" | "deadline_exceeded" | "attempts_exhausted" | "canceled" | "images_expired" | "no_receipt" | "model_error" | "output_too_large" | "not_configured" | "internal" | null;
             /**
              * Format: date-time
              * @description When the prediction itself expires; null until it has ended.
@@ -1042,7 +1054,7 @@ export interface components {
              * @description Stable error code for programs.
              * @enum {string}
              */
-            code: "invalid_input" | "malformed_body" | "unauthorized" | "forbidden" | "rate_limited" | "too_many_live" | "storage_full" | "not_found" | "idempotency_key_reused" | "method_not_allowed" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "too_many_readers" | "queue_full" | "queue_unavailable" | "no_worker" | "deadline_exceeded" | "attempts_exhausted" | "canceled" | "images_expired" | "no_receipt" | "model_error" | "output_too_large" | "not_configured" | "internal";
+            code: "invalid_input" | "malformed_body" | "unauthorized" | "forbidden" | "rate_limited" | "too_many_live" | "storage_full" | "quota_exceeded" | "not_found" | "idempotency_key_reused" | "method_not_allowed" | "precondition_failed" | "payload_too_large" | "unsupported_media_type" | "too_many_readers" | "queue_full" | "queue_unavailable" | "no_worker" | "deadline_exceeded" | "attempts_exhausted" | "canceled" | "images_expired" | "no_receipt" | "model_error" | "output_too_large" | "not_configured" | "internal";
             /** @description Explanation for people. */
             detail: string;
             /** @description All invalid fields. */
@@ -1052,6 +1064,18 @@ export interface components {
                 /** @description Dotted path from the root of the body. */
                 path: string;
             }[];
+            /** @description The key's monthly quota that is used up. */
+            quota?: {
+                limit: number;
+                /** @enum {string} */
+                name: "images" | "steps" | "gpu_seconds";
+                /** @description For predictions that have not; seconds are estimated. */
+                reserved: number;
+                /** Format: date-time */
+                resets_at: string;
+                /** @description In this calendar month (UTC), by predictions that have ended. */
+                used: number;
+            };
             /** @description Identifies the request in the logs; also sent in the header x-request-id. */
             request_id: string;
             status: number;
@@ -1369,6 +1393,18 @@ export interface components {
             from: string;
             /** @enum {string} */
             object: "list";
+            /** @description Monthly limits of the key, and how far its owner is now. */
+            quotas: {
+                limit: number;
+                /** @enum {string} */
+                name: "images" | "steps" | "gpu_seconds";
+                /** @description For predictions that have not; seconds are estimated. */
+                reserved: number;
+                /** Format: date-time */
+                resets_at: string;
+                /** @description In this calendar month (UTC), by predictions that have ended. */
+                used: number;
+            }[];
             /** Format: date */
             to: string;
         };

@@ -2,6 +2,8 @@
 
 import { invalidInput } from "../../http/body/validation.ts";
 import type { AppContext } from "../../http/context.ts";
+import { unwrap } from "../../prediction/hub-result.ts";
+import { viewQuota } from "../../prediction/quota.ts";
 import { type DateRange, dateOf } from "../../prediction/usage.ts";
 import { usageOf } from "../../service/usage.ts";
 
@@ -35,7 +37,9 @@ function dateRange(c: AppContext, now: number): DateRange {
 /** `GET /v1/usage` */
 export async function getUsage(c: AppContext): Promise<Response> {
   const range = dateRange(c, Date.now());
-  const used = await usageOf(c.get("hubs"), c.get("keyName"), range);
+  const [hubs, keyName, { quotas }] = [c.get("hubs"), c.get("keyName"), c.get("apiKey")];
+  const used = await usageOf(hubs, keyName, range);
+  const states = quotas === undefined ? [] : unwrap(await hubs.ofKey(keyName).quotas(keyName, quotas));
   c.header("cache-control", "no-store");
   return c.json({
     object: "list",
@@ -48,5 +52,6 @@ export async function getUsage(c: AppContext): Promise<Response> {
       steps,
       gpu_seconds: gpuMs / 1_000,
     })),
+    quotas: states.map(viewQuota),
   });
 }

@@ -53,6 +53,18 @@ export class UsageStore {
       .toArray();
   }
 
+  /** What the owner's live predictions may come to, by version; of workers, what they have taken so far. */
+  reservedBy(keyName: string): { version: string; images: number; steps: number; gpuMs: number }[] {
+    return this.#sql
+      .exec<{ version: string; images: number; steps: number; gpuMs: number }>(
+        `SELECT version, sum(images) AS images, sum(images * (total_steps - spared)) AS steps,
+           sum(worker_ms + attempt_ms) AS gpuMs
+         FROM predictions WHERE completed_at IS NULL AND key_name = ? GROUP BY version`,
+        keyName,
+      )
+      .toArray();
+  }
+
   /** Adds the lines that have yet to be to their days. Call within a transaction. */
   #fold(): void {
     this.#sql.exec(
