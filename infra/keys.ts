@@ -3,7 +3,15 @@
 import { createHash, randomBytes } from "node:crypto";
 import { join, resolve } from "node:path";
 import { parseArgs, stripVTControlCharacters } from "node:util";
-import { type ApiKey, keyNameSchema, QUOTAS, type Quotas, type Scope, SCOPES } from "@vqd/shared/api-key.ts";
+import {
+  type ApiKey,
+  keyIdOf,
+  keyNameSchema,
+  QUOTAS,
+  type Quotas,
+  type Scope,
+  SCOPES,
+} from "@vqd/shared/api-key.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
 import { CloudflareKeys, LocalKeys } from "./key-store.ts";
 import { DEFAULT_DATA } from "./stack/paths.ts";
@@ -15,7 +23,8 @@ const HELP = `Usage: npm run keys -- create NAME [options]   create a key, and p
 
 Keys with the same NAME share predictions.
 
-  --scopes LIST     what the key may do: create, read, admin, metrics       [create,read,admin]
+  --scopes LIST     what the key may do: create, read, admin, metrics, billing
+                    [create,read,admin]
   --per-minute N    maximum predictions per minute                          [the edge's RATE_LIMIT_PER_MINUTE]
   --live N          maximum predictions live at once                        [the edge's LIVE_LIMIT]
   --priority P      highest priority of its predictions: high, normal or low  [normal]
@@ -34,8 +43,6 @@ const KEY_BYTES = 24;
 const DAY_MS = 24 * 60 * 60 * 1_000;
 /** A century: numbers of days can exceed the range of dates. */
 const MAX_DAYS = 36_500;
-/** Digits of a hash that are shown, which suffice to identify it. */
-const ID_DIGITS = 12;
 const ID = /^[0-9a-f]{12,64}$/;
 
 function positive(name: string, text: string | undefined, max = Infinity): number | null {
@@ -131,7 +138,7 @@ async function main(): Promise<void> {
     const secret = `vqd_${randomBytes(KEY_BYTES).toString("base64url")}`;
     const hash = createHash("sha256").update(secret).digest("hex");
     await store.put(hash, key);
-    const id = hash.slice(0, ID_DIGITS);
+    const id = keyIdOf(hash);
     // The key alone on stdout, for KEY=$(npm run --silent keys -- create NAME).
     say({ key: secret, id, ...key }, [secret]);
     if (!values.json)
@@ -139,16 +146,11 @@ async function main(): Promise<void> {
   } else if (command === "list") {
     const keys = await store.list();
     say(
-      keys.map(({ hash, key }) => ({ id: hash.slice(0, ID_DIGITS), ...key })),
+      keys.map(({ hash, key }) => ({ id: keyIdOf(hash), ...key })),
       keys.length === 0
         ? ["no keys"]
         : keys.map(({ hash, key }) =>
-            [
-              hash.slice(0, ID_DIGITS),
-              key.name,
-              key.scopes.join(","),
-              `expires ${dayOf(key.expiresAt)}`,
-            ].join("  "),
+            [keyIdOf(hash), key.name, key.scopes.join(","), `expires ${dayOf(key.expiresAt)}`].join("  "),
           ),
     );
   } else if (command === "revoke") {

@@ -5,9 +5,9 @@ import { PRIORITIES } from "./subjects.ts";
 
 /**
  * `read`: see the key's own predictions, and the models. `create`: create and cancel predictions. `admin`: manage the
- * secrets that sign webhooks. `metrics`: read the hubs' counts, over all keys.
+ * secrets that sign webhooks. `metrics`: read the hubs' counts, over all keys. `billing`: read what all owners have used.
  */
-export const SCOPES = ["create", "read", "admin", "metrics"] as const;
+export const SCOPES = ["create", "read", "admin", "metrics", "billing"] as const;
 export type Scope = (typeof SCOPES)[number];
 
 /** Name of the owner: keys with the same name see the same predictions. */
@@ -36,6 +36,13 @@ export const apiKeySchema = z.strictObject({
 });
 export type ApiKey = z.infer<typeof apiKeySchema>;
 export type Quotas = NonNullable<ApiKey["quotas"]>;
+
+/** A key with the id by which operators know it. */
+export type KnownKey = ApiKey & { readonly id: string };
+
+const ID_DIGITS = 12;
+/** Suffices to identify a key, and not to make it. */
+export const keyIdOf = (sha256Hex: string): string => sha256Hex.slice(0, ID_DIGITS);
 
 /** The name under which a key is stored in the KV namespace. */
 export const storedKeyName = (sha256Hex: string): string => `key:${sha256Hex}`;

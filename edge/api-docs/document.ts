@@ -35,7 +35,7 @@ predictions, OpenAI's image generation and Hugging Face's text-to-image.
 Send \`Authorization: Bearer <key>\`. Images and event streams have unguessable URLs that need no key.
 Every response has an \`x-request-id\`. Requests that make images also return the state of the key's rate limit
 (\`ratelimit\`, \`x-ratelimit-remaining-requests\`). Keys have scopes: \`read\` for GET, \`create\` for POST, PUT and DELETE, \`admin\` for
-the signing secret of webhooks, and \`metrics\` for the hubs' metrics.`;
+the signing secret of webhooks, \`metrics\` for the hubs' metrics, and \`billing\` for what all owners have used.`;
 
 /** The document; its server is the origin it is fetched from. */
 export function openapiDocument(): Record<string, unknown> {

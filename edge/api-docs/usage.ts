@@ -1,6 +1,7 @@
 // Operations: what owners have used.
 
 import { z } from "@hono/zod-openapi";
+import { DEFAULT_LINES, MAX_LINES } from "../routes/usage/export.ts";
 import { MAX_DAYS } from "../routes/usage/usage.ts";
 import { quotaSchema } from "./answers.ts";
 import { json, KEY_ERRORS, KEYED, type Operation, problems } from "./operation.ts";
@@ -59,5 +60,51 @@ export const usageOperations: readonly Operation[] = [
       }),
     },
     responses: { 200: json(usageSchema, "What was used."), ...problems(422, 429, ...KEY_ERRORS) },
+  },
+  {
+    method: "get",
+    path: "/v1/usage/export",
+    operationId: "exportUsage",
+    summary: "Export what all owners have used",
+    description:
+      "A line of JSON for each prediction that has ended, of all owners, each exactly once. The header `Link` leads to the lines " +
+      "that follow, also to those that have yet to be written. Needs a key with the scope `billing`.",
+    tags: ["Usage"],
+    ...KEYED,
+    request: {
+      query: z.object({
+        cursor: z
+          .string()
+          .optional()
+          .openapi({
+            description: "Where to go on, from `Link`; by default at the first line.",
+            examples: ["1024"],
+          }),
+        limit: z
+          .string()
+          .optional()
+          .openapi({
+            type: "integer",
+            minimum: 1,
+            maximum: MAX_LINES,
+            description: `Lines at most; defaults to ${DEFAULT_LINES}.`,
+            examples: [100],
+          }),
+      }),
+    },
+    responses: {
+      200: {
+        description:
+          "Lines with `id`, `owner`, `key`, `model`, `version`, `status`, `created_at`, `completed_at`, `images`, `steps`, `gpu_seconds`.",
+        headers: {
+          link: {
+            schema: { type: "string" },
+            description: "The URL of the lines that follow, as `rel=next`.",
+          },
+        },
+        content: { "application/x-ndjson": { schema: z.string() } },
+      },
+      ...problems(422, ...KEY_ERRORS),
+    },
   },
 ];

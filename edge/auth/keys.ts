@@ -1,6 +1,13 @@
 // Looks up API keys by their hashes, in the settings and in the KV namespace.
 
-import { type ApiKey, apiKeySchema, SCOPES, storedKeyName } from "@vqd/shared/api-key.ts";
+import {
+  type ApiKey,
+  apiKeySchema,
+  keyIdOf,
+  type KnownKey,
+  SCOPES,
+  storedKeyName,
+} from "@vqd/shared/api-key.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { encodeHex, sha256Hex } from "../util/bytes.ts";
 import type { Env } from "../bindings.ts";
@@ -18,7 +25,7 @@ const MAX_KEY_CHARS = 512;
 
 interface Cached {
   readonly until: number;
-  readonly key: ApiKey;
+  readonly key: KnownKey;
 }
 
 interface Cache {
@@ -85,12 +92,13 @@ async function anyKey(env: Env, config: Config, cache: Cache, now: number): Prom
   return cache.anyStored.found;
 }
 
-async function lookUp(env: Env, config: Config, hash: string, cache: Cache): Promise<ApiKey | null> {
+async function lookUp(env: Env, config: Config, hash: string, cache: Cache): Promise<KnownKey | null> {
   const now = Date.now();
   const known = cache.valid.get(hash);
   if (known !== undefined && known.until > now) return known.key;
   if ((cache.refused.get(hash) ?? 0) > now) return null;
-  const key = configured(config, hash) ?? (await stored(env, hash));
+  const found = configured(config, hash) ?? (await stored(env, hash));
+  const key = found && { ...found, id: keyIdOf(hash) };
   // Guesses must not fill the memory, nor displace valid keys.
   if (key === null) {
     limitSize(cache.refused, MAX_REFUSED);
@@ -103,7 +111,7 @@ async function lookUp(env: Env, config: Config, hash: string, cache: Cache): Pro
 }
 
 /** The key that a caller presents; null if it is unknown or expired. Throws a VqdError (not_configured). */
-export async function findKey(env: Env, config: Config, key: string): Promise<ApiKey | null> {
+export async function findKey(env: Env, config: Config, key: string): Promise<KnownKey | null> {
   if (key.length > MAX_KEY_CHARS) return null;
   const cache = cacheOf(env);
   const found = key === "" ? null : await lookUp(env, config, await sha256Hex(key), cache);

@@ -1,6 +1,6 @@
 // What the middleware passes on to the handlers.
 
-import type { ApiKey } from "@vqd/shared/api-key.ts";
+import type { KnownKey } from "@vqd/shared/api-key.ts";
 import type { Logger } from "@vqd/shared/log.ts";
 import type { Context } from "hono";
 import type { Env } from "../bindings.ts";
@@ -33,7 +33,7 @@ export interface AppEnv {
     /** Owner of the request's key; set on routes that require one. */
     keyName: string;
     /** The key's scopes and limits; set together with `keyName`. */
-    apiKey: ApiKey;
+    apiKey: KnownKey;
     /** Of the prediction that the request makes, if it does; see submission.ts. */
     newId: string | undefined;
     /** Lets other requests of the owner go on; to be called before this one waits for long. */

@@ -35,7 +35,7 @@ import type {
   WebhookLog,
 } from "../prediction/records.ts";
 import type { QuotaState } from "../prediction/quota.ts";
-import type { DateRange, UsageOfDay } from "../prediction/usage.ts";
+import type { DateRange, UsageLine, UsageOfDay } from "../prediction/usage.ts";
 import type { HubResult } from "../prediction/hub-result.ts";
 import type { TestOutcome } from "../prediction/webhook-events.ts";
 import { isFinal } from "../prediction/statuses.ts";
@@ -257,6 +257,11 @@ export class Hub extends DurableObject<HubEnv> {
   /** What the owner has used in this hub, by day and model. Errors: rate_limited. */
   usage(keyName: string, range: DateRange): Promise<HubResult<UsageOfDay[]>> {
     return this.#read(keyName, () => this.#parts.store.usage.byDay(keyName, range));
+  }
+
+  /** What predictions of all owners have used, in the order in which they ended. Errors: invalid_input. */
+  usageLines(after: number, limit: number): Promise<HubResult<UsageLine[]>> {
+    return this.#result(() => this.#parts.store.usage.lines(after, limit));
   }
 
   /** How far the owner is with quotas of a key. Errors: rate_limited. */

@@ -81,6 +81,8 @@ export interface InputFile {
 /** Everything the hub needs to dispatch a prediction and to report on it. */
 export interface NewPrediction {
   readonly keyName: string;
+  /** That of the key it was made with, among those of its owner. */
+  readonly keyId: string;
   readonly inputJson: string;
   readonly promptTokens: number;
   readonly promptTruncated: boolean;

@@ -1,5 +1,7 @@
 // What an owner has used: of predictions, images, steps and the time of workers.
 
+import type { PredictionStatus } from "./statuses.ts";
+
 export interface Usage {
   /** Predictions that have ended, however. */
   readonly predictions: number;
@@ -16,6 +18,22 @@ export interface UsageOfDay extends Usage {
   readonly date: string;
   /** `owner/name` */
   readonly model: string;
+}
+
+/** What a prediction has used that has ended. */
+export interface UsageLine extends Omit<Usage, "predictions"> {
+  /** Its number among the lines of its hub, which only grows. */
+  readonly seq: number;
+  readonly id: string;
+  readonly owner: string;
+  /** Of the key it was made with; empty for one of an earlier release. */
+  readonly keyId: string;
+  readonly model: string;
+  readonly version: string;
+  readonly status: PredictionStatus;
+  /** Unix times in ms. */
+  readonly createdAt: number;
+  readonly completedAt: number;
 }
 
 /** Days, such as "2026-11-29", both of them included. */

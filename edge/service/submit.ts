@@ -1,6 +1,6 @@
 // From validated input to a dispatched prediction: token ids and the job.
 
-import type { ApiKey } from "@vqd/shared/api-key.ts";
+import type { KnownKey } from "@vqd/shared/api-key.ts";
 import { encodeJob } from "@vqd/shared/codec.ts";
 import { newCapability } from "@vqd/shared/ids.ts";
 import type { Job } from "@vqd/shared/job.ts";
@@ -32,7 +32,7 @@ export interface Submission {
   /** The state that the input continues. */
   readonly fork?: Fork | undefined;
   readonly model: AnnouncedModel;
-  readonly apiKey: ApiKey;
+  readonly apiKey: KnownKey;
   readonly requestId: string;
   readonly traceparent: string | undefined;
   readonly cancelAfterMs?: number | null;
@@ -138,6 +138,7 @@ export async function submitPrediction(
   };
   const result = await hubs.ofShard(shard).create({
     keyName,
+    keyId: apiKey.id,
     inputJson: JSON.stringify({
       ...completed.input,
       ...start?.fields,

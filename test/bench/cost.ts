@@ -27,7 +27,11 @@ const CASES: readonly Case[] = [
   { steps: 100, images: 10, stepMs: 100 },
 ];
 /** Everything is deleted within seconds, so that deletions are counted. */
-const SHORT = { STEP_RETENTION_SECONDS: "1", FILE_RETENTION_SECONDS: "1", RECORD_RETENTION_SECONDS: "1" };
+const SHORT = {
+  STEP_RETENTION_SECONDS: "1",
+  FILE_RETENTION_SECONDS: "1",
+  RECORD_RETENTION_SECONDS: "1",
+};
 
 async function measure(): Promise<(Case & Cost)[]> {
   const { path: data, remove } = workFolder("vqd-bench-");

@@ -92,6 +92,7 @@ export const newJob = (shard: number, steps: number, images = 1): Job =>
 export function newPrediction(job: Job, keyName: string): NewPrediction {
   return {
     keyName,
+    keyId: "0123456789ab",
     inputJson: JSON.stringify({
       prompt: "a",
       output_format: job.outputFormat,

@@ -18,6 +18,8 @@ export type Stage = (typeof STAGE)[keyof typeof STAGE];
 /** A prediction with the fields that only the hub needs. */
 export interface PredictionRow extends PredictionRecord {
   readonly keyName: string;
+  /** Of the key it was made with; empty for those of earlier releases. */
+  readonly keyId: string;
   readonly jobSeq: number | null;
   /** By the clock of its worker; null before the first, and once it has handed the job back. */
   readonly attemptStartedAt: number | null;
@@ -86,6 +88,7 @@ export function newRow(
   return {
     id: job.id,
     key_name: prediction.keyName,
+    key_id: prediction.keyId,
     status: "starting",
     model: job.model,
     version: job.version,
@@ -120,6 +123,7 @@ export function toPrediction(row: Row): PredictionRow {
     id: text(row["id"]),
     ownId: ownIdOf(textOrNull(row["idempotency_key"])),
     keyName: text(row["key_name"]),
+    keyId: text(row["key_id"]),
     status: text(row["status"]) as PredictionStatus,
     model: text(row["model"]),
     version: text(row["version"]),

@@ -16,7 +16,7 @@ export async function expire(
   store: PredictionStore,
   uploads: Uploads,
   files: R2Bucket,
-  { stepRetentionMs, fileRetentionMs, recordRetentionMs }: Config,
+  { stepRetentionMs, fileRetentionMs, recordRetentionMs, usageRetentionMs }: Config,
   now: number,
 ): Promise<void> {
   store.atomically(() => store.expireSteps(now - stepRetentionMs));
@@ -30,4 +30,5 @@ export async function expire(
     store.remove(row.id);
   }
   store.atomically(() => store.expireRecords(now - recordRetentionMs));
+  store.atomically(() => store.usage.expire(now, usageRetentionMs));
 }

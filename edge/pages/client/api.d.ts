@@ -20,7 +20,7 @@ export interface components {
                  * @enum {string}
                  */
                 priority: "high" | "normal" | "low";
-                scopes: ("create" | "read" | "admin" | "metrics")[];
+                scopes: ("create" | "read" | "admin" | "metrics" | "billing")[];
             };
         };
         Classes: {

@@ -380,6 +380,11 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (key_name, day, model)
   ) WITHOUT ROWID;
   `,
+  `
+  -- Id of the key that a prediction was made with, among those of its owner.
+  ALTER TABLE predictions ADD COLUMN key_id TEXT NOT NULL DEFAULT '';
+  ALTER TABLE usage_lines ADD COLUMN key_id TEXT NOT NULL DEFAULT '';
+  `,
 ];
 
 /** Migrates the database to the newest schema, or to that of an earlier release. */
