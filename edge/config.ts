@@ -20,6 +20,7 @@ export interface Variables {
   readonly DEFAULT_MODEL?: string;
   readonly MODEL_ALIASES?: string;
   readonly HUB_SHARDS?: string;
+  readonly HUB_LOCATION?: string;
   readonly PUBLIC_URL?: string;
   readonly QUEUE_TIMEOUT_SECONDS?: string;
   readonly MAX_WAIT_SECONDS?: string;
@@ -95,6 +96,19 @@ const apiKeySchema = z
     return { name, digest: decodeHex(hex) };
   });
 
+/** Location hints of Durable Objects. */
+const LOCATIONS = [
+  "wnam",
+  "enam",
+  "sam",
+  "weur",
+  "eeur",
+  "apac",
+  "oc",
+  "afr",
+  "me",
+] as const satisfies DurableObjectLocationHint[];
+
 const [MINUTE, HOUR] = [60, 3_600];
 /** Ten attempts over about three days, so that a receiver may be down for a weekend. */
 const WEBHOOK_RETRY_SECONDS = [
@@ -163,6 +177,7 @@ export const configSchema = z.object({
       "must be comma-separated alias=owner/name pairs, such as dall-e-3=vqd/emoji",
     )
     .transform((pairs) => new Map(pairs.map(aliasOf))),
+  HUB_LOCATION: z.preprocess(emptyAsMissing, z.enum(LOCATIONS).optional()),
   HUB_SHARDS: z.preprocess(emptyAsMissing, z.coerce.number().int().min(1).max(MAX_SHARDS).default(1)),
   PUBLIC_URL: z.preprocess(emptyAsMissing, z.url({ protocol: /^https?$/ }).optional()),
   QUEUE_TIMEOUT_SECONDS: secondsAsMs(120),
@@ -259,6 +274,8 @@ export interface Config {
   /** Other names of models, with what they stand for. */
   readonly modelAliases: ReadonlyMap<string, string>;
   readonly hubShards: number;
+  /** Where hubs that do not exist yet are created; undefined: near whoever asks first. */
+  readonly hubLocation: (typeof LOCATIONS)[number] | undefined;
   readonly publicUrl: string | undefined;
   readonly queueTimeoutMs: number;
   /** A prediction that would wait longer than this to start is refused. */
@@ -310,6 +327,7 @@ function parseConfig(env: Variables): Config {
     apiKeys: vars.API_KEYS,
     defaultModel: vars.DEFAULT_MODEL,
     modelAliases: vars.MODEL_ALIASES,
+    hubLocation: vars.HUB_LOCATION,
     hubShards: vars.HUB_SHARDS,
     publicUrl: vars.PUBLIC_URL?.replace(/\/+$/, ""),
     queueTimeoutMs: vars.QUEUE_TIMEOUT_SECONDS,

@@ -25,6 +25,7 @@ export const requireKey = (scope: Scope | "any"): MiddlewareHandler<AppEnv> =>
       throw new VqdError("forbidden", `the API key lacks the scope ${JSON.stringify(scope)}`);
     }
     c.set("keyName", found.name);
+    c.set("hubs", await c.get("hubs").of(found.name));
     c.set("apiKey", found);
     return next();
   });

@@ -22,7 +22,7 @@ export function submissionOf(c: AppContext): OfRequest {
 
 /** The id of the prediction that the request makes, unless an earlier one has made it: the same throughout the request. */
 function newIdOf(c: AppContext): string {
-  const id = c.get("newId") ?? newPredictionId(c.get("hubs").shardOfKey(c.get("keyName")));
+  const id = c.get("newId") ?? newPredictionId(c.get("hubs").home);
   c.set("newId", id);
   return id;
 }

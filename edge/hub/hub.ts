@@ -341,6 +341,16 @@ export class Hub extends DurableObject<HubEnv> {
     return this.#parts.models.tokenizer(id);
   }
 
+  /** Of the hub of shard 0: the shard that is home to the owner, now and for good. */
+  homeOf(owner: string, shards: number): Promise<number> {
+    return this.#parts.homes.homeOf(owner, shards);
+  }
+
+  /** Owners that this hub has something of. */
+  owners(): string[] {
+    return this.#parts.homes.owners();
+  }
+
   async health(): Promise<HubHealth> {
     return this.#parts.status.health();
   }

@@ -16,6 +16,7 @@ import { Preemptor } from "./nats/preemptor.ts";
 import { HubMetrics } from "./metrics.ts";
 import { ModelRegistry } from "./nats/manifests.ts";
 import { RouteTable } from "./nats/routes.ts";
+import { Homes, type Neighbor } from "./homes.ts";
 import { hubName, shardOf } from "./name.ts";
 import { ReaderSlots } from "./sse/reader-slots.ts";
 import { Readers } from "./sse/readers.ts";
@@ -31,7 +32,14 @@ import { soon } from "../util/soon.ts";
 import { HubStatus } from "./status.ts";
 import { WebhookSender } from "./webhooks/sender.ts";
 
+/** The hubs, as they see each other. */
+interface HubNamespace {
+  idFromName(name: string): DurableObjectId;
+  get(id: DurableObjectId): Neighbor;
+}
+
 export interface HubEnv extends Variables {
+  readonly HUB: HubNamespace;
   /** Images of predictions, and files for them. */
   readonly FILES: R2Bucket;
 }
@@ -59,6 +67,7 @@ export class HubParts {
   readonly tracing: Tracing;
   readonly metrics = new HubMetrics();
   readonly slots = new ReaderSlots();
+  readonly homes: Homes;
   readonly reads: OwnerRate;
   readonly redeliveries: OwnerRate;
   readonly #ctx: DurableObjectState;
@@ -86,6 +95,11 @@ export class HubParts {
     this.log = log;
     this.models = models;
     this.parked = new ParkedEvents(storage);
+    this.homes = new Homes({
+      storage,
+      neighbor: (other) => env.HUB.get(env.HUB.idFromName(hubName(other))),
+      meta: { get: (name) => store.meta(name), set: (name, value) => store.setMeta(name, value) },
+    });
     this.alarm = new HubAlarm(ctx, store, config);
     this.status = new HubStatus({ store, models, connection: () => this.connection, log });
     const behind = new WriteBehind({

@@ -47,7 +47,7 @@ async function modelOf(c: AppContext, waits: boolean): Promise<AnnouncedModel> {
   const reference = owner === undefined ? undefined : `${owner}/${c.req.param("name") ?? ""}`;
   const until = Date.now() + (waits ? MODEL_WAIT_MS : SHORT_WAIT_MS);
   for (;;) {
-    const models = await listModels(c.get("hubs"), c.get("keyName"));
+    const models = await listModels(c.get("hubs"));
     if (models.versions.length > 0 || Date.now() >= until || c.req.raw.signal.aborted) {
       const model = resolveModel(models, reference, c.get("config"), { key: choiceKeyOf(c) });
       if (model !== undefined) return model;

@@ -28,7 +28,7 @@ import { departure, endOf, whenLeft } from "../http/departure.ts";
 
 /** The model that a request names, or the default. Throws a VqdError: not_found, or no_worker. */
 export async function modelOf(c: AppContext, name: string | null | undefined): Promise<AnnouncedModel> {
-  const models = await listModels(c.get("hubs"), c.get("keyName"));
+  const models = await listModels(c.get("hubs"));
   const config = c.get("config");
   const model = resolveModel(models, name ?? undefined, config, { key: choiceKeyOf(c) });
   if (model !== undefined) return model;

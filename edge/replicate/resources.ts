@@ -15,7 +15,7 @@ const page = <T>(results: readonly T[]) => ({ previous: null, next: null, result
 /** The versions of the model in the path, the newest first. Throws a VqdError (not_found). */
 async function versionsOf(c: AppContext): Promise<ServedModel[]> {
   const { name } = await namedModel(c);
-  const { versions } = await listModels(c.get("hubs"), c.get("keyName"));
+  const { versions } = await listModels(c.get("hubs"));
   return versions.filter((model) => model.name === name).toSorted((a, b) => b.announcedAt - a.announcedAt);
 }
 
@@ -29,7 +29,7 @@ export async function getVersion(c: AppContext): Promise<Response> {
   const wanted = c.req.param("version");
   const version = (await versionsOf(c)).find((model) => model.version === wanted);
   if (version === undefined) {
-    const models = await listModels(c.get("hubs"), c.get("keyName"));
+    const models = await listModels(c.get("hubs"));
     const retired = retirementOf(models, wanted, c.get("config"));
     throw new VqdError(
       "not_found",
@@ -60,7 +60,7 @@ function unquoted(json: string): string {
 /** `QUERY /v1/models`: the models in whose name, description and card all words of the body occur. */
 export async function searchModels(c: AppContext): Promise<Response> {
   const words = await searchedWords(c);
-  const models = mainVersions(await listModels(c.get("hubs"), c.get("keyName")));
+  const models = mainVersions(await listModels(c.get("hubs")));
   const found = models.filter((model) => {
     const text = searchText(model);
     return words.every((word) => text.includes(word));
@@ -92,14 +92,14 @@ function viewDeployment({ name, version, announcedAt }: ServedModel, models: Mod
 
 /** `GET /v1/deployments`: one for each model, of the same name. */
 export async function getDeployments(c: AppContext): Promise<Response> {
-  const models = await listModels(c.get("hubs"), c.get("keyName"));
+  const models = await listModels(c.get("hubs"));
   return c.json(page(mainVersions(models).map((model) => viewDeployment(model, models))));
 }
 
 /** `GET /v1/deployments/{owner}/{name}` */
 export async function getDeployment(c: AppContext): Promise<Response> {
   const model = await namedModel(c);
-  return c.json(viewDeployment(model, await listModels(c.get("hubs"), c.get("keyName"))));
+  return c.json(viewDeployment(model, await listModels(c.get("hubs"))));
 }
 
 /** `GET /v1/hardware`: none can be chosen. */

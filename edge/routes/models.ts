@@ -98,14 +98,14 @@ export function answerModels(c: AppContext, models: readonly ServedModel[]): Res
 
 /** `GET /v1/models`: of each model the version that serves its name, or most of its requests. */
 export async function getModels(c: AppContext): Promise<Response> {
-  return answerModels(c, mainVersions(await listModels(c.get("hubs"), c.get("keyName"))));
+  return answerModels(c, mainVersions(await listModels(c.get("hubs"))));
 }
 
 /** The model named in the path; `owner/name:version` selects a version. Throws a VqdError (not_found). */
 export async function namedModel(c: AppContext): Promise<ServedModel> {
   const owner = c.req.param("owner");
   const name = owner === undefined ? (c.req.param("id") ?? "") : `${owner}/${c.req.param("name") ?? ""}`;
-  const models = await listModels(c.get("hubs"), c.get("keyName"));
+  const models = await listModels(c.get("hubs"));
   const model = name === "" ? undefined : resolveModel(models, name, c.get("config"));
   if (model === undefined) {
     const retired = retirementOf(models, name, c.get("config"));
@@ -125,7 +125,7 @@ export async function getModel(c: AppContext): Promise<Response> {
 export async function getClasses(c: AppContext): Promise<Response> {
   const { name, version, tokenizerId } = await namedModelByClass(c);
   const hubs = c.get("hubs");
-  const announcement = await hubs.ofShard(hubs.shardOfKey(c.get("keyName"))).tokenizer(tokenizerId);
+  const announcement = await hubs.own.tokenizer(tokenizerId);
   if (announcement === null) throw new VqdError("not_found", `${name} has just been replaced; try again`);
   const { count, names } = await announcedClasses(announcement);
   c.header("cache-control", `private, max-age=${PALETTE_MAX_AGE_SECONDS}`);

@@ -54,7 +54,7 @@ function webhookOf(c: AppContext, body: z.infer<typeof createPredictionSchema>):
 export async function createPrediction(c: AppContext): Promise<Response> {
   const body = validate(createPredictionSchema, await readJsonWithFiles(c.req.raw, filesOf));
   const [config, hubs, keyName] = [c.get("config"), c.get("hubs"), c.get("keyName")];
-  const models = await listModels(hubs, keyName);
+  const models = await listModels(hubs);
   const owner = c.req.param("owner");
   const fromPath = owner === undefined ? undefined : `${owner}/${c.req.param("name") ?? ""}`;
   const again = [
@@ -117,7 +117,7 @@ export async function createPrediction(c: AppContext): Promise<Response> {
 export async function listPredictions(c: AppContext): Promise<Response> {
   const query = listQuery(c);
   const keyName = c.get("keyName");
-  const page = unwrap(await c.get("hubs").ofKey(keyName).list(keyName, query));
+  const page = unwrap(await c.get("hubs").own.list(keyName, query));
   return listAnswer(
     c,
     page,

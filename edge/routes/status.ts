@@ -15,7 +15,7 @@ export async function getHealth(c: AppContext): Promise<Response> {
   try {
     const { nats, live } = await hubs.ofShard(0).health();
     // Any hub will do: all of them see the same models.
-    const { versions: models } = await listModels(hubs, "");
+    const { versions: models } = await listModels(hubs, 0);
     const isReady = nats === "connected" && models.length > 0;
     return c.json(
       {

@@ -65,7 +65,7 @@ export async function createFile(c: AppContext): Promise<Response> {
     // Replicate's JavaScript client sends it as a file.
     metadataJson: metadataOf((await files.get("metadata")?.[0]?.text()) ?? texts.get("metadata")?.[0] ?? ""),
   };
-  const record = unwrap(await c.get("hubs").ofKey(keyName).createFile(file, bytes));
+  const record = unwrap(await c.get("hubs").own.createFile(file, bytes));
   const view = viewFile(record, originOf(c.get("config"), c.req.url));
   return c.json(view, 201, { location: view.urls.get });
 }
@@ -74,7 +74,7 @@ export async function createFile(c: AppContext): Promise<Response> {
 export async function listFiles(c: AppContext): Promise<Response> {
   const query = listQuery(c);
   const keyName = c.get("keyName");
-  const page = unwrap(await c.get("hubs").ofKey(keyName).files(keyName, query));
+  const page = unwrap(await c.get("hubs").own.files(keyName, query));
   const origin = originOf(c.get("config"), c.req.url);
   return listAnswer(
     c,

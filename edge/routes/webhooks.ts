@@ -11,7 +11,7 @@ import { urlComplaint } from "../util/public-url.ts";
 import { predictionIdOf } from "../service/prediction-id.ts";
 import { unwrap } from "../prediction/hub-result.ts";
 
-const ownHub = (c: AppContext) => c.get("hubs").ofKey(c.get("keyName"));
+const ownHub = (c: AppContext) => c.get("hubs").own;
 
 /** `GET /v1/webhooks/default/secret` */
 export async function getWebhookSecret(c: AppContext): Promise<Response> {
@@ -33,7 +33,7 @@ export async function testWebhook(c: AppContext): Promise<Response> {
   const complaint = urlComplaint(url, config.webhookUrls);
   if (complaint !== undefined) throw invalidInput([{ path: "url", message: complaint }]);
   const keyName = c.get("keyName");
-  const { versions } = await listModels(c.get("hubs"), keyName);
+  const { versions } = await listModels(c.get("hubs"));
   const body = testPrediction({
     url,
     origin: originOf(config, c.req.url),

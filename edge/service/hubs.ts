@@ -1,4 +1,4 @@
-// Finds the hub of a key or a prediction: all predictions of an owner live in one hub, whose shard is part of their ids.
+// Finds the hub of an owner or a prediction: all predictions of an owner live in one hub, whose shard is part of their ids.
 
 import { VqdError } from "@vqd/shared/errors.ts";
 import { isPredictionId, shardOfPrediction } from "@vqd/shared/ids.ts";
@@ -9,30 +9,63 @@ export type HubStub = DurableObjectStub<Hub>;
 
 /** Hubs that are asked at a time: the number of connections that a Worker may have waiting for a response. */
 const AT_ONCE = 6;
+/** The hub that knows where each owner is at home. */
+const DIRECTORY = 0;
+/** Owners whose homes are remembered. They never move. */
+const MAX_KNOWN = 10_000;
+const known = new WeakMap<DurableObjectNamespace<Hub>, Map<string, number>>();
+
+interface HubsOptions {
+  /** Shard of the owner that the request comes from, see `of`. */
+  readonly home?: number;
+  /** Where a hub is created that does not exist yet. */
+  readonly location?: DurableObjectLocationHint | undefined;
+}
 
 export class Hubs {
   readonly namespace: DurableObjectNamespace<Hub>;
   /** Number of hubs. */
   readonly shards: number;
+  readonly #options: HubsOptions;
 
-  constructor(namespace: DurableObjectNamespace<Hub>, shards: number) {
+  constructor(namespace: DurableObjectNamespace<Hub>, shards: number, options: HubsOptions = {}) {
     this.namespace = namespace;
     this.shards = shards;
+    this.#options = options;
+  }
+
+  /** The same, for requests of an owner. */
+  async of(keyName: string): Promise<Hubs> {
+    const home = await this.#homeOf(keyName);
+    return new Hubs(this.namespace, this.shards, { ...this.#options, home });
+  }
+
+  /** The shard of the request's owner. */
+  get home(): number {
+    const { home } = this.#options;
+    if (home === undefined) throw new VqdError("internal", "the request has no owner");
+    return home;
+  }
+
+  /** The hub of the request's owner: of its new predictions, and of all that is not said of one prediction. */
+  get own(): HubStub {
+    return this.ofShard(this.home);
+  }
+
+  async #homeOf(keyName: string): Promise<number> {
+    if (this.shards === 1) return DIRECTORY;
+    let homes = known.get(this.namespace);
+    if (homes === undefined) known.set(this.namespace, (homes = new Map()));
+    const home = homes.get(keyName) ?? (await this.ofShard(DIRECTORY).homeOf(keyName, this.shards));
+    if (homes.size >= MAX_KNOWN) homes.clear();
+    homes.set(keyName, home);
+    return home;
   }
 
   ofShard(shard: number): HubStub {
-    return this.namespace.get(this.namespace.idFromName(hubName(shard)));
-  }
-
-  /** The shard for new predictions of a key's owner: FNV-1a of the owner's name. */
-  shardOfKey(keyName: string): number {
-    let hash = 0x811c9dc5;
-    for (let i = 0; i < keyName.length; i++) hash = Math.imul(hash ^ keyName.charCodeAt(i), 0x01000193);
-    return (hash >>> 0) % this.shards;
-  }
-
-  ofKey(keyName: string): HubStub {
-    return this.ofShard(this.shardOfKey(keyName));
+    const { location } = this.#options;
+    const id = this.namespace.idFromName(hubName(shard));
+    return this.namespace.get(id, location === undefined ? {} : { locationHint: location });
   }
 
   /** What the hub of each shard answers, in their order. Rejects with the first error. */

@@ -29,9 +29,8 @@ export interface Models {
 /** By shard. */
 const caches = new WeakMap<Hubs["namespace"], Map<number, { until: number; models: Models }>>();
 
-/** Models available to the owner of a key. */
-export async function listModels(hubs: Hubs, keyName: string): Promise<Models> {
-  const shard = hubs.shardOfKey(keyName);
+/** The models that the hub of a shard knows of; by default that of the request's owner. */
+export async function listModels(hubs: Hubs, shard = hubs.home): Promise<Models> {
   let cache = caches.get(hubs.namespace);
   if (cache === undefined) caches.set(hubs.namespace, (cache = new Map()));
   const known = cache.get(shard);

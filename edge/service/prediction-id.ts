@@ -12,5 +12,5 @@ export async function predictionIdOf(c: AppContext): Promise<string> {
   if (isPredictionId(given)) return given;
   if (!isOwnId(given)) throw new VqdError("not_found", "the prediction does not exist");
   const keyName = c.get("keyName");
-  return unwrap(await c.get("hubs").ofKey(keyName).idOf(given, keyName));
+  return unwrap(await c.get("hubs").own.idOf(given, keyName));
 }

@@ -63,7 +63,7 @@ async function askAll(hubs: Hubs, log: Logger): Promise<ServiceStatus> {
   // Any hub knows the models and their queues.
   const [workers, models] = await Promise.all([
     hubs.ofShard(0).workers().catch(failed),
-    listModels(hubs, "").catch(failed),
+    listModels(hubs, 0).catch(failed),
   ]);
   const loads: HubWorkload[] = [];
   for (let first = 0; first < hubs.shards; first += AT_ONCE) {

@@ -97,7 +97,7 @@ export async function submitPrediction(
       ? startOfInput(asked, beginning)
       : startOfFork(fork, { ...asked, ...input }, beginning.mask);
   const inputCapability = newCapability();
-  const shard = hubs.shardOfKey(keyName);
+  const shard = hubs.home;
   const load = () => tokenizerOf(model, (id) => hubs.ofShard(shard).tokenizer(id));
   const byLabel = typeof asked.class_label === "number";
   const encoded = await encodePrompts(input, model, load, (field) =>

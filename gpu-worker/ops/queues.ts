@@ -75,7 +75,9 @@ export async function planQueues(
 export async function executeQueuePlan(jsm: JetStreamManager, plan: readonly PlannedQueue[]): Promise<void> {
   for (const { name, action, config } of plan) {
     if (action === "delete") await jsm.consumers.delete(STREAMS.jobs, name);
-    else if (action !== "keep" && config !== undefined) await jsm.consumers.add(STREAMS.jobs, config);
+    else if (action === "create" && config !== undefined) await jsm.consumers.add(STREAMS.jobs, config);
+    else if (action === "update" && config !== undefined)
+      await jsm.consumers.update(STREAMS.jobs, name, config);
   }
 }
 

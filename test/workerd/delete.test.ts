@@ -3,7 +3,7 @@
 import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { call, hubs, ORIGIN, outputEvent, PlayedWorker, stepEvent } from "./support.ts";
+import { call, hubOf, ORIGIN, outputEvent, PlayedWorker, stepEvent } from "./support.ts";
 
 let worker: PlayedWorker;
 beforeAll(async () => {
@@ -28,7 +28,7 @@ const get = (id: string): Promise<Response> => call(`/v1/predictions/${id}`);
 const read = async (id: string): Promise<Prediction> => (await get(id)).json<Prediction>();
 const remove = (id: string, key = "test-key"): Promise<Response> =>
   call(`/v1/predictions/${id}`, { method: "DELETE", key });
-const hub = () => hubs.ofKey("test");
+const hub = () => hubOf("test");
 
 /** What the hub and object storage still hold of a prediction. */
 async function leftOf(id: string): Promise<Record<string, number>> {

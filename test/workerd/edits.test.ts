@@ -7,7 +7,7 @@ import { predictionSchema } from "../../edge/api-docs/answers.ts";
 import { encodeBase64 } from "../../edge/util/bytes.ts";
 import { encodeTokensFile } from "../../shared/editing/tokens-file.ts";
 import { MAX_SOURCE_BYTES } from "../../shared/limits.ts";
-import { call, hubs, MODEL, ORIGIN, PlayedWorker, stepEvent } from "./support.ts";
+import { call, hubOf, MODEL, ORIGIN, PlayedWorker, stepEvent } from "./support.ts";
 
 let worker: PlayedWorker;
 beforeAll(async () => {
@@ -169,7 +169,7 @@ describe("an image and a mask", () => {
     const ended = await created({ prompt: "a", image: dataUrl(IMAGE) });
     await call(`/v1/predictions/${ended.id}/cancel`, { method: "POST" });
     expect(await count(ended.input.image)).toBe(1);
-    const hub = hubs.ofKey("test");
+    const hub = hubOf("test");
     await runInDurableObject(hub, (_, state) => {
       const change = "UPDATE predictions SET completed_at = completed_at - 86400000 WHERE id = ?";
       state.storage.sql.exec(change, ended.id);

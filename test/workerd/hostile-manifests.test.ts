@@ -6,7 +6,7 @@ import { type ModelManifest, modelKey } from "../../shared/model.ts";
 import { modelSubject } from "../../shared/subjects.ts";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { PLAYED_MODELS } from "../support/played-models.ts";
-import { call, hubs, MODEL, PlayedWorker } from "./support.ts";
+import { call, hubOf, hubs, MODEL, PlayedWorker } from "./support.ts";
 
 /** Isolates ask their hub every three seconds, and it the stream every ten. */
 const STALE = { timeout: 14_000, interval: 100 };
@@ -27,7 +27,7 @@ const other = (change: Partial<ModelManifest>): ModelManifest => ({
   ...change,
 });
 
-const hub = () => hubs.ofKey("test");
+const hub = () => hubOf("test");
 const known = async (version: string): Promise<ModelManifest | undefined> =>
   (await hub().models()).models.find((model) => model.version === version);
 async function refused(): Promise<number> {

@@ -3,7 +3,7 @@
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Job } from "../../shared/job.ts";
-import { call, hubs, IMAGE, PlayedWorker } from "./support.ts";
+import { call, hubOf, IMAGE, PlayedWorker } from "./support.ts";
 
 let worker: PlayedWorker;
 beforeAll(async () => {
@@ -22,7 +22,7 @@ async function move(
   id: string,
   seconds: number,
 ) {
-  const hub = hubs.ofKey("test");
+  const hub = hubOf("test");
   await runInDurableObject(hub, (_, state) => {
     const at = Date.now() + seconds * 1_000;
     state.storage.sql.exec(`UPDATE predictions SET ${column} = ? WHERE id = ?`, at, id);
@@ -118,7 +118,7 @@ describe("a client that tries again by itself", () => {
     return job;
   }
   const rowOf = (id: string): Promise<{ status: string; until: number | null }> =>
-    runInDurableObject(hubs.ofKey("test"), (_, state) =>
+    runInDurableObject(hubOf("test"), (_, state) =>
       state.storage.sql
         .exec<{ status: string; until: number | null }>(
           "SELECT status, abandoned_until AS until FROM predictions WHERE id = ?",

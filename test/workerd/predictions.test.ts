@@ -3,7 +3,7 @@
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { cancelAfterMs } from "../../edge/http/cancel-after.ts";
-import { call, hubs, ORIGIN, PlayedWorker, stepEvent, fillQueue } from "./support.ts";
+import { call, fillQueue, hubOf, ORIGIN, PlayedWorker, stepEvent } from "./support.ts";
 
 interface Prediction {
   id: string;
@@ -48,7 +48,7 @@ const created = async (headers?: Record<string, string>, input?: object): Promis
   (await create(headers, input)).json<Prediction>();
 const get = async (id: string): Promise<Prediction> =>
   (await call(`/v1/predictions/${id}`)).json<Prediction>();
-const hub = () => hubs.ofKey("test");
+const hub = () => hubOf("test");
 
 describe("lists", () => {
   const page = async (url: string): Promise<Page> => {

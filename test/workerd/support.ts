@@ -4,7 +4,8 @@ import { env, exports } from "cloudflare:workers";
 import { type JetStreamClient, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { nanos, type NatsConnection, wsconnect } from "@nats-io/nats-core";
 import { decodeJob, encodeEvent, encodeJob, encodeManifest } from "../../shared/codec.ts";
-import { Hubs } from "../../edge/service/hubs.ts";
+import { preferredShard } from "../../edge/prediction/shards.ts";
+import { Hubs, type HubStub } from "../../edge/service/hubs.ts";
 import type { NewPrediction } from "../../edge/prediction/records.ts";
 import type { PredictionEvent } from "../../shared/events.ts";
 import { newCapability } from "../../shared/ids.ts";
@@ -27,6 +28,8 @@ export const KEY = "test-key";
 export const ORIGIN = "https://vqd.test";
 
 export const hubs = new Hubs(env.HUB, Number(env.HUB_SHARDS));
+/** The home of an owner whom no hub knew before. */
+export const hubOf = (owner: string): HubStub => hubs.ofShard(preferredShard(owner, hubs.shards));
 
 export const MODEL: ModelManifest = {
   v: 1,

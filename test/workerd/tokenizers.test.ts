@@ -18,7 +18,7 @@ import reference from "../fixtures/tokenizer/reference.json";
 import texts from "../fixtures/tokenizer/texts.json";
 import { PLAYED_MODELS } from "../support/played-models.ts";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
-import { call, hubs, MODEL, PlayedWorker } from "./support.ts";
+import { call, hubOf, MODEL, PlayedWorker } from "./support.ts";
 
 /** Isolates refresh their list of models every three seconds, and hubs theirs every ten. */
 const STALE = { timeout: 20_000, interval: 100 };
@@ -361,7 +361,7 @@ it.each<Refusal>([
 
 it("are not served then, and others notice nothing", async () => {
   const refused = async (): Promise<number> => {
-    const samples = await hubs.ofKey("test").metrics();
+    const samples = await hubOf("test").metrics();
     return samples.find(({ metric }) => metric === "vqd_hub_manifests_refused_total")?.value ?? -1;
   };
   const before = await refused();

@@ -8,7 +8,7 @@ import { PredictionStore } from "../../edge/hub/storage/store.ts";
 import { fileListSchema, fileSchema, problemSchema } from "../../edge/api-docs/answers.ts";
 import { encodeHex } from "../../edge/util/bytes.ts";
 import { MAX_SOURCE_BYTES } from "../../shared/limits.ts";
-import { call, hubs, ORIGIN } from "./support.ts";
+import { call, hubOf, ORIGIN } from "./support.ts";
 
 const MAGIC = {
   png: "\x89PNG\r\n\x1a\n",
@@ -166,7 +166,7 @@ it("refuses bodies that are no forms, cut short or too large", async () => {
 
 it("counts among what its owner stores, and expires", async () => {
   const file = await uploaded(content(image("png", 5_000)));
-  const hub = hubs.ofKey("test");
+  const hub = hubOf("test");
   const used = (): Promise<number> =>
     runInDurableObject(hub, (_, state) => new PredictionStore(state.storage).bytesOf("test").files);
   const before = await used();

@@ -96,7 +96,7 @@ export const requestContext = createMiddleware<AppEnv>(async (c, next) => {
     return c.body(body, status, { ...headers, "x-request-id": requestId });
   }
   c.set("config", config);
-  c.set("hubs", new Hubs(c.env.HUB, config.hubShards));
+  c.set("hubs", new Hubs(c.env.HUB, config.hubShards, { location: config.hubLocation }));
   const log = consoleLogger(config.logLevel).with({ part: "edge", requestId });
   c.set("log", log);
   const tracing = tracingOf(config);

@@ -39,7 +39,7 @@ export async function getUsage(c: AppContext): Promise<Response> {
   const range = dateRange(c, Date.now());
   const [hubs, keyName, { quotas }] = [c.get("hubs"), c.get("keyName"), c.get("apiKey")];
   const used = await usageOf(hubs, keyName, range);
-  const states = quotas === undefined ? [] : unwrap(await hubs.ofKey(keyName).quotas(keyName, quotas));
+  const states = quotas === undefined ? [] : unwrap(await hubs.own.quotas(keyName, quotas));
   c.header("cache-control", "no-store");
   return c.json({
     object: "list",

@@ -56,7 +56,7 @@ export async function forkOf(
   });
   const isOwn = isOwnId(prediction);
   if (!isOwn && !(isPredictionId(prediction) && hubs.has(prediction))) throw missing;
-  const named = isOwn ? await hubs.ofKey(keyName).idOf(prediction, keyName) : undefined;
+  const named = isOwn ? await hubs.own.idOf(prediction, keyName) : undefined;
   if (named?.ok === false && named.error.code === "not_found") throw missing;
   const id = named === undefined ? prediction : unwrap(named);
   const found = await hubs.ofPrediction(id).stateOf(id, keyName, step);

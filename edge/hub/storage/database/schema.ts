@@ -385,6 +385,10 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE predictions ADD COLUMN key_id TEXT NOT NULL DEFAULT '';
   ALTER TABLE usage_lines ADD COLUMN key_id TEXT NOT NULL DEFAULT '';
   `,
+  `
+  -- The hub that is home to an owner, in the hub of shard 0.
+  CREATE TABLE homes (key_name TEXT PRIMARY KEY, shard INTEGER NOT NULL) WITHOUT ROWID;
+  `,
 ];
 
 /** Migrates the database to the newest schema, or to that of an earlier release. */
