@@ -119,6 +119,7 @@ const ROUTES: readonly Route[] = [
   { path: "/openapi.json", errors: PROBLEMS, open: true, get: getOpenApi },
   ...huggingfaceRoutes,
   { path: "/docs", errors: PROBLEMS, open: true, get: getPage("docs") },
+  { path: "/console", errors: PROBLEMS, open: true, get: getPage("console") },
   { path: "/status", errors: PROBLEMS, open: true, get: getPage("status") },
   ...ASSET_FOLDERS.map((folder): Route => ({
     path: `/${folder}/:name`,

@@ -186,16 +186,17 @@ export const fileListSchema = z
   })
   .openapi("FileList");
 
-export const userSchema = z
-  .strictObject({
-    type: z.literal("user"),
-    username: z.string().describe("The name of the key's owner: keys with the same name share predictions."),
-    name: z.string().describe("The same."),
-  })
-  .openapi("User");
+const userShape = {
+  type: z.literal("user"),
+  username: z.string().describe("The name of the key's owner: keys with the same name share predictions."),
+  name: z.string().describe("The same."),
+};
 
-export const accountSchema = userSchema
-  .extend({
+export const userSchema = z.strictObject(userShape).openapi("User");
+
+export const accountSchema = z
+  .strictObject({
+    ...userShape,
     key: z
       .strictObject({
         scopes: z.array(z.enum(SCOPES)),

@@ -86,6 +86,15 @@ export const pageOperations: readonly Operation[] = [
   },
   {
     method: "get",
+    path: "/console",
+    operationId: "consolePage",
+    summary: "Open the console",
+    tags,
+    ...OPEN,
+    responses: { 200: page("A page for runs, webhooks, workers and usage.") },
+  },
+  {
+    method: "get",
     path: "/status",
     operationId: "statusPage",
     summary: "See the status of the service",

@@ -49,7 +49,7 @@ async function serve(c: AppContext, path: string, headers: Record<string, string
 
 /** `GET /`, `GET /docs` and so on */
 export const getPage =
-  (name: "index" | "docs" | "status") =>
+  (name: "index" | "docs" | "status" | "console") =>
   (c: AppContext): Promise<Response> =>
     serve(c, `/${name}.html`, PAGE_HEADERS);
 

@@ -2,7 +2,7 @@
 
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -29,6 +29,7 @@ import {
   tabTo,
   watchTokens,
 } from "./support/playground.ts";
+import { screenshot, SCREENSHOTS } from "./support/screenshots.ts";
 import { startTestStack, type TestStack } from "./support/stack.ts";
 
 const OTHER_KEY = "key-of-somebody-else";
@@ -38,20 +39,9 @@ const PHONE: BrowserContextOptions = {
   hasTouch: true,
   isMobile: true,
 };
-/** Images for the documentation are written if this is set. */
-const SCREENSHOTS = process.env["VQD_SCREENSHOTS"] ? join(REPO, "docs", "images") : undefined;
 
 if (chromiumPath === undefined) {
   it.skip("the pages in a browser: no Chromium found on the PATH or in VQD_CHROMIUM", () => {});
-}
-
-async function screenshot(page: Page, name: string, fullPage = false): Promise<void> {
-  if (SCREENSHOTS === undefined) return;
-  await mkdir(SCREENSHOTS, { recursive: true });
-  const png = await page.screenshot({ fullPage });
-  await sharp(png)
-    .png({ palette: true, quality: 90 })
-    .toFile(join(SCREENSHOTS, `${name}.png`));
 }
 
 describe.skipIf(chromiumPath === undefined)("the playground", () => {

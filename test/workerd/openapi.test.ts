@@ -163,24 +163,27 @@ describe("responses match the document", () => {
 });
 
 describe("the pages", () => {
-  it.each(["/", "/docs"])("%s needs no key, and may load only its own files", async (path) => {
-    const response = await call(path, { key: null });
-    expect(response.status).toBe(200);
-    expect(response.headers.get("content-type")).toMatch(/^text\/html/);
-    const policy = response.headers.get("content-security-policy");
-    expect(policy).toContain("default-src 'none'; script-src 'self'; style-src 'self'");
-    expect(policy).not.toContain("unsafe");
-    expect(response.headers.get("x-content-type-options")).toBe("nosniff");
-    const html = await response.text();
-    expect(html).not.toMatch(/<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|https?:\/\//);
-    const links = [...html.matchAll(/(?:src|href)="(assets\/[^"]+)"/g)].map(([, link]) => `/${link}`);
-    expect(links.length).toBeGreaterThan(3);
-    for (const link of links) {
-      const asset = await call(link, { key: null });
-      expect([link, asset.status]).toEqual([link, 200]);
-      await asset.body?.cancel();
-    }
-  });
+  it.each(["/", "/docs", "/console", "/status"])(
+    "%s needs no key, and may load only its own files",
+    async (path) => {
+      const response = await call(path, { key: null });
+      expect(response.status).toBe(200);
+      expect(response.headers.get("content-type")).toMatch(/^text\/html/);
+      const policy = response.headers.get("content-security-policy");
+      expect(policy).toContain("default-src 'none'; script-src 'self'; style-src 'self'");
+      expect(policy).not.toContain("unsafe");
+      expect(response.headers.get("x-content-type-options")).toBe("nosniff");
+      const html = await response.text();
+      expect(html).not.toMatch(/<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|https?:\/\//);
+      const links = [...html.matchAll(/(?:src|href)="(assets\/[^"]+)"/g)].map(([, link]) => `/${link}`);
+      expect(links.length).toBeGreaterThan(3);
+      for (const link of links) {
+        const asset = await call(link, { key: null });
+        expect([link, asset.status]).toEqual([link, 200]);
+        await asset.body?.cancel();
+      }
+    },
+  );
 
   it("are revalidated with 304, and anything else is 404", async () => {
     const first = await call("/assets/base.css", { key: null });

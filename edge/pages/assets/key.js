@@ -21,6 +21,13 @@ let entered = () => {};
  * @param {() => void} listener
  */
 export const onKeyEntered = (listener) => (entered = listener);
+/** @type {() => void} */
+let forgotten = () => {};
+/**
+ * Calls `listener` whenever the key has been forgotten.
+ * @param {() => void} listener
+ */
+export const onKeyForgotten = (listener) => (forgotten = listener);
 
 /** @param {string} [reason] */
 export function askForKey(reason) {
@@ -128,4 +135,5 @@ byId("key-forget", HTMLButtonElement).addEventListener("click", () => {
   storeKey("", false);
   input.value = "";
   showKeyState();
+  forgotten();
 });

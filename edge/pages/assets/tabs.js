@@ -3,6 +3,7 @@
 /**
  * @param {HTMLElement} list the tablist, whose tabs name their panels
  * @param {(tab: HTMLElement) => void} onChosen
+ * @returns what chooses a tab
  */
 export function createTabs(list, onChosen) {
   const tabs = [...list.querySelectorAll("button")];
@@ -24,4 +25,5 @@ export function createTabs(list, onChosen) {
       next.focus();
     });
   }
+  return choose;
 }

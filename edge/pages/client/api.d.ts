@@ -4,7 +4,7 @@ export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        Account: components["schemas"]["User"] & {
+        Account: {
             /** @description What the key may do; not a part of Replicate's resource. */
             key: {
                 /** Format: date-time */
@@ -22,6 +22,12 @@ export interface components {
                 priority: "high" | "normal" | "low";
                 scopes: ("create" | "read" | "admin" | "metrics" | "billing")[];
             };
+            /** @description The same. */
+            name: string;
+            /** @enum {string} */
+            type: "user";
+            /** @description The name of the key's owner: keys with the same name share predictions. */
+            username: string;
         };
         Classes: {
             /** @description Names by label, with synonyms after commas; not every class needs one. */

@@ -6,8 +6,9 @@ import { make } from "../assets/dom.js";
 export const counted = (count, one, many = `${one}s`) =>
   `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 
-/** A duration, such as "0.8 s", "12 s" or "3 min". @param {number} seconds */
+/** A duration, such as "80 ms", "2.3 s" or "3 min". @param {number} seconds */
 export function duration(seconds) {
+  if (seconds < 1) return seconds === 0 ? "0 s" : `${Math.max(1, Math.round(1_000 * seconds))} ms`;
   if (seconds < 10) return `${Number(seconds.toPrecision(2))} s`;
   if (seconds < 100) return `${Math.round(seconds)} s`;
   if (seconds < 5_400) return `${Math.round(seconds / 60)} min`;
