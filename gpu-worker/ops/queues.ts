@@ -60,6 +60,8 @@ export async function planQueues(
         ack_wait: leaseMs === undefined ? (present?.ack_wait ?? nanos(DEFAULT_LEASE_MS)) : nanos(leaseMs),
         // Workers count attempts: a message past max_deliver would stay in the queue, never delivered.
         max_deliver: -1,
+        // Workers ask for no more than they have room for, however many there are.
+        max_ack_pending: -1,
       };
       if (present === undefined) {
         return { name, action: "create", differences: differences({}, config), config };

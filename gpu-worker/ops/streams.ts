@@ -18,7 +18,9 @@ import { MAX_TOKENIZER_BYTES } from "@vqd/shared/tokenizer/announcement.ts";
 
 const HOUR_MS = 3_600_000;
 const DUPLICATE_WINDOW_MS = 120_000;
-const MAX_EVENT_BYTES = 1024 ** 3;
+const DEFAULT_EVENTS_MIB = 1_024;
+const DEFAULT_EVENTS_HOURS = 1;
+const MIB = 1024 ** 2;
 /** Of a message beside what takes most of it: JSON and headers. */
 const OVERHEAD_BYTES = 8 * 1024;
 const BYTES_PER_TOKEN = 2;
@@ -40,6 +42,11 @@ const CLUSTER_REPLICAS = 3;
 export interface StreamOptions {
   /** Jobs that may wait or run at once; one more is refused. By default unchanged, or 1000 for a new stream. */
   readonly queueLimit?: number | undefined;
+  /** The same of one version of a model with one priority; 0 for no limit of its own. By default unchanged, or none for a new stream. */
+  readonly modelQueueLimit?: number | undefined;
+  /** How much is kept of events, in MiB and in hours: as long as a hub can be behind. By default unchanged, or 1024 and 1. */
+  readonly eventsMib?: number | undefined;
+  readonly eventsHours?: number | undefined;
   /** Servers that hold each message: 1, 3 or 5. By default unchanged, or for a new stream 3 in a cluster, else 1. */
   readonly replicas?: number | undefined;
 }
@@ -65,8 +72,6 @@ export const WANTED_STREAMS: readonly WantedStream[] = [
     subjects: [...STREAM_SUBJECTS.events],
     retention: RetentionPolicy.Limits,
     discard: DiscardPolicy.Old,
-    max_bytes: MAX_EVENT_BYTES,
-    max_age: nanos(HOUR_MS),
     duplicate_window: nanos(DUPLICATE_WINDOW_MS),
     // Workers read the last event of a job, which holds its state.
     allow_direct: true,
@@ -148,21 +153,46 @@ export function differences<Wanted extends object>(
     .filter(({ is, wanted: other }) => is !== other);
 }
 
+/** Settings of a stream that depend on the size of the deployment: as asked for, or as they are, or as for a new one. */
+function sizeOf(
+  name: string,
+  asked: StreamOptions,
+  existing: StreamConfig | undefined,
+): Partial<StreamConfig> {
+  const { queueLimit, modelQueueLimit, eventsMib, eventsHours } = asked;
+  if (name === STREAMS.jobs) {
+    const perModel = modelQueueLimit === 0 ? -1 : modelQueueLimit;
+    return {
+      max_msgs: queueLimit ?? existing?.max_msgs ?? DEFAULT_QUEUE_LIMIT,
+      ...(perModel === undefined
+        ? {}
+        : { max_msgs_per_subject: perModel, discard_new_per_subject: perModel > 0 }),
+    };
+  }
+  if (name !== STREAMS.events) return {};
+  return {
+    max_bytes: eventsMib === undefined ? (existing?.max_bytes ?? DEFAULT_EVENTS_MIB * MIB) : eventsMib * MIB,
+    max_age:
+      eventsHours === undefined
+        ? (existing?.max_age ?? nanos(DEFAULT_EVENTS_HOURS * HOUR_MS))
+        : nanos(Math.round(eventsHours * HOUR_MS)),
+  };
+}
+
 /** Plans how to bring the streams to their intended settings. Changes nothing. */
 export function planStreams(
   jsm: JetStreamManager,
-  { queueLimit, replicas }: StreamOptions,
+  options: StreamOptions,
   isCluster: boolean,
 ): Promise<PlannedStream[]> {
   return Promise.all(
     WANTED_STREAMS.map(async (wanted) => {
       const { name } = wanted;
       const existing = (await streamInfo(jsm, name))?.config;
-      const limit = queueLimit ?? (existing === undefined ? DEFAULT_QUEUE_LIMIT : existing.max_msgs);
       const config: WantedStream = {
         ...wanted,
-        ...(name === STREAMS.jobs ? { max_msgs: limit } : {}),
-        num_replicas: replicas ?? existing?.num_replicas ?? (isCluster ? CLUSTER_REPLICAS : 1),
+        ...sizeOf(name, options, existing),
+        num_replicas: options.replicas ?? existing?.num_replicas ?? (isCluster ? CLUSTER_REPLICAS : 1),
       };
       if (existing === undefined) {
         return { name, action: "create", differences: differences({}, config), config } as const;

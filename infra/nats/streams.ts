@@ -26,16 +26,16 @@ export async function applyStreams(
   server: OperatorServer,
   {
     queueLimit = DEFAULT_QUEUE_LIMIT,
-    replicas,
     models = [],
     leaseMs,
     purgeModels = false,
+    ...sizes
   }: ApplyOptions = {},
 ): Promise<void> {
   const nc = await operatorConnection(server);
   try {
     const jsm = await jetstreamManager(nc);
-    await executePlan(jsm, await planStreams(jsm, { queueLimit, replicas }, nc.info?.cluster !== undefined));
+    await executePlan(jsm, await planStreams(jsm, { queueLimit, ...sizes }, nc.info?.cluster !== undefined));
     await executeQueuePlan(jsm, await planQueues(jsm, { models, leaseMs }));
     if (purgeModels) await jsm.streams.purge(STREAMS.models);
   } finally {

@@ -255,6 +255,33 @@ describe("streams", () => {
     await js.publish("vqd.jobs.some--model.normal", "3");
   });
 
+  it("let one model's jobs fill only their own part of the queue, if told to", async () => {
+    const js = jetstream(await connectAs("edge"));
+    await jsm.streams.purge("VQD_JOBS");
+    const operator = { url, password: passwords.operator };
+    await applyStreams(operator, { modelQueueLimit: 2 });
+    await js.publish("vqd.jobs.absent--model.normal", "1");
+    await js.publish("vqd.jobs.absent--model.normal", "2");
+    await expect(js.publish("vqd.jobs.absent--model.normal", "3")).rejects.toMatchObject({ code: 10_077 });
+    await js.publish("vqd.jobs.absent--model.high", "3");
+    await js.publish("vqd.jobs.some--model.normal", "4");
+    // It stays, and can be lifted.
+    await applyStreams(operator);
+    await expect(js.publish("vqd.jobs.absent--model.normal", "5")).rejects.toMatchObject({ code: 10_077 });
+    await applyStreams(operator, { modelQueueLimit: 0 });
+    await js.publish("vqd.jobs.absent--model.normal", "5");
+    await jsm.streams.purge("VQD_JOBS");
+  });
+
+  it("keep as many events as they are told to", async () => {
+    const operator = { url, password: passwords.operator };
+    await applyStreams(operator, { eventsMib: 32, eventsHours: 0.5 });
+    await applyStreams(operator);
+    const { config } = await jsm.streams.info("VQD_EVENTS");
+    expect(config).toMatchObject({ max_bytes: 32 * 1024 ** 2, max_age: 1.8e12 });
+    await applyStreams(operator, { eventsMib: 1_024, eventsHours: 1 });
+  });
+
   it("forget announced models only when asked", async () => {
     const worker = jetstream(await connectAs("worker"));
     await worker.publish(modelSubject(TINY_KEY), "old");

@@ -13,6 +13,8 @@ const USAGE = "vqd streams apply [options]";
 const REPLICAS = [1, 3, 5];
 const MAX_QUEUE = 1_000_000;
 const MAX_LEASE_SECONDS = 600;
+const MAX_EVENTS_MIB = 1024 ** 2;
+const MAX_EVENTS_HOURS = 168;
 
 const help = `Usage: ${USAGE}
 
@@ -27,6 +29,10 @@ Options:
   --lease-seconds N  how long a worker may be silent before its job goes to another   [unchanged; new queues: 10]
   --replicas N       servers that hold each message: 1, 3 or 5   [unchanged; new streams: 3 in a cluster, else 1]
   --queue-limit N    jobs that may wait or run at once           [unchanged; new streams: 1000]
+  --model-limit N    the same of one version of a model with one priority, so that a model whose workers are away
+                     leaves room for others; 0: none             [unchanged; new streams: none]
+  --events-mib N     MiB of events that are kept: a hub that is further behind loses some   [unchanged; 1024]
+  --events-hours N   hours that they are kept                    [unchanged; new streams: 1]
   --dry-run          only show the changes; exit code 3 if there are any
   --yes              do not ask for confirmation
   --data DIR         data folder of npm start (VQD_DATA)                              [.vqd]
@@ -41,7 +47,17 @@ export const streams: Command = {
   summary: "create the streams, or bring them up to date",
   help,
   options: {
-    ...stringOptions("replicas", "queue-limit", "model", "lease-seconds", "data", "cache"),
+    ...stringOptions(
+      "replicas",
+      "queue-limit",
+      "model-limit",
+      "events-mib",
+      "events-hours",
+      "model",
+      "lease-seconds",
+      "data",
+      "cache",
+    ),
     "dry-run": { type: "boolean" },
     yes: { type: "boolean" },
   },
@@ -53,6 +69,9 @@ export const streams: Command = {
       throw new UsageError(`--replicas must be one of ${REPLICAS.join(", ")}, not ${replicas}`);
     }
     const queueLimit = numberOption(values, "queue-limit", { min: 1, max: MAX_QUEUE, integer: true });
+    const modelQueueLimit = numberOption(values, "model-limit", { min: 0, max: MAX_QUEUE, integer: true });
+    const eventsMib = numberOption(values, "events-mib", { min: 16, max: MAX_EVENTS_MIB, integer: true });
+    const eventsHours = numberOption(values, "events-hours", { min: 0.1, max: MAX_EVENTS_HOURS });
     const leaseSeconds = numberOption(values, "lease-seconds", { min: 1, max: MAX_LEASE_SECONDS });
     const models = keysOfModels(
       values["model"] ?? "",
@@ -64,7 +83,8 @@ export const streams: Command = {
     const nc = await connectAs("operator", settingsFor("operator", values["data"]), "vqd streams");
     try {
       const jsm = await jetstreamManager(nc, { checkAPI: false });
-      const plan = await planStreams(jsm, { replicas, queueLimit }, nc.info?.cluster !== undefined);
+      const sizes = { replicas, queueLimit, modelQueueLimit, eventsMib, eventsHours };
+      const plan = await planStreams(jsm, sizes, nc.info?.cluster !== undefined);
       const queues = await planQueues(jsm, { models, leaseMs });
       report(describePlan([...plan, ...queues]));
       const impossible = immutableChanges(plan);
