@@ -12,13 +12,19 @@ const common = {
   status: z
     .enum(["operational", "degraded", "unavailable"])
     .describe(
-      "`unavailable`: no images are made now; `degraded`: a version that gets requests has no worker, or a hub does not answer.",
+      "`unavailable`: no images are made now; `degraded`: a version that gets requests has no worker, or a hub does not answer or is cut off.",
     ),
   checked_at: time.describe("At most some seconds ago."),
   nats: z
     .enum(["connected", "unavailable", "unreachable", "unknown"])
     .describe("Whether the queue takes jobs: `unavailable` if it can be reached and does not."),
-  hubs: z.strictObject({ total: z.int(), answering: z.int() }).describe("The objects that keep predictions."),
+  hubs: z
+    .strictObject({
+      total: z.int(),
+      answering: z.int(),
+      cut_off: z.int().describe("Those with predictions that have lost their connection to the queue."),
+    })
+    .describe("The objects that keep predictions."),
 };
 const workers = z
   .enum(["alive", "none", "unknown"])

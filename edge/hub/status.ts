@@ -50,11 +50,12 @@ export class HubStatus {
 
   /** Opens no connection to NATS. */
   workload(): HubWorkload {
-    const { workload } = this.#options.store;
+    const { store, connection } = this.#options;
+    const { workload } = store;
     const [live, paces] = [workload.live(), workload.paces()];
     const versions = new Set([...live.keys(), ...paces.keys(), ...this.#heardAt.keys()]);
     return {
-      connected: this.#options.connection().isOpen,
+      isCutOff: !connection().isOpen && store.liveCount() > 0,
       versions: [...versions].map((version) => ({
         version,
         waiting: live.get(version)?.waiting ?? { high: 0, normal: 0, low: 0 },

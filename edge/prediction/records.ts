@@ -234,8 +234,8 @@ export interface VersionLoad {
 }
 
 export interface HubWorkload {
-  /** Whether it has a connection to NATS; one without live predictions soon has none. */
-  readonly connected: boolean;
+  /** Whether it has live predictions and no connection to NATS, which it opens again as soon as it can. */
+  readonly isCutOff: boolean;
   readonly versions: readonly VersionLoad[];
 }
 

@@ -10,8 +10,8 @@ import { DEFAULTS } from "./schemas.ts";
 
 /** How long an isolate answers with what it knows: anyone may ask. */
 export const STATUS_CACHE_MS = 5_000;
-/** Hubs asked at a time: the number of connections a Worker may have waiting for a response. */
-const AT_ONCE = 6;
+/** Longer than a question to the hubs takes. */
+const ASKING_MS = 3_000;
 /** A worker with room renews its request every 10 s. */
 const ROOM_MS = 15_000;
 /** A worker that is busy says something with every step; those of large models on a CPU take seconds. */
@@ -37,22 +37,31 @@ export interface ServiceStatus {
   /** Unix time in ms. */
   readonly checkedAt: number;
   readonly nats: HubHealth["nats"] | "unknown";
-  readonly hubs: { readonly total: number; readonly answering: number };
+  readonly hubs: { readonly total: number; readonly answering: number; readonly cut_off: number };
   /** In the order of the list of models; those that are not served any more are left out. */
   readonly versions: readonly VersionStatus[];
 }
 
-const caches = new WeakMap<
-  Hubs["namespace"],
-  { readonly until: number; readonly status: Promise<ServiceStatus> }
->();
+interface Cached {
+  readonly status: ServiceStatus;
+  readonly until: number;
+  /** Until when whoever found it too old may take to ask; others get the old one meanwhile. */
+  askedUntil: number;
+}
+
+const caches = new WeakMap<Hubs["namespace"], Cached>();
 
 /** The status, which may be some seconds old. Never rejects. */
-export function serviceStatus(hubs: Hubs, log: Logger): Promise<ServiceStatus> {
+export async function serviceStatus(hubs: Hubs, log: Logger): Promise<ServiceStatus> {
+  const now = Date.now();
   const known = caches.get(hubs.namespace);
-  if (known !== undefined && known.until > Date.now()) return known.status;
-  const status = askAll(hubs, log);
-  caches.set(hubs.namespace, { until: Date.now() + STATUS_CACHE_MS, status });
+  if (known !== undefined) {
+    if (known.until > now || known.askedUntil > now) return known.status;
+    known.askedUntil = now + ASKING_MS;
+  }
+  // Nobody waits for a question of another request, which ends when its client leaves.
+  const status = await askAll(hubs, log);
+  caches.set(hubs.namespace, { status, until: Date.now() + STATUS_CACHE_MS, askedUntil: 0 });
   return status;
 }
 
@@ -61,22 +70,22 @@ async function askAll(hubs: Hubs, log: Logger): Promise<ServiceStatus> {
     log.warn("a hub does not say how it is", errorFields(error));
   };
   // Any hub knows the models and their queues.
-  const [workers, models] = await Promise.all([
+  const [workers, models, loads] = await Promise.all([
     hubs.ofShard(0).workers().catch(failed),
     listModels(hubs, 0).catch(failed),
+    hubs.ofAll((hub) => hub.workload().catch(failed)),
   ]);
-  const loads: HubWorkload[] = [];
-  for (let first = 0; first < hubs.shards; first += AT_ONCE) {
-    const shards = Array.from({ length: Math.min(AT_ONCE, hubs.shards - first) }, (_, i) => first + i);
-    const answers = await Promise.all(shards.map((shard) => hubs.ofShard(shard).workload().catch(failed)));
-    loads.push(...answers.filter((answer) => answer !== undefined));
-  }
+  const answers = loads.filter((load) => load !== undefined);
   const now = Date.now();
   return {
     checkedAt: now,
     nats: workers?.nats ?? "unknown",
-    hubs: { total: hubs.shards, answering: loads.length },
-    versions: (models?.versions ?? []).map((model) => versionStatus(model, workers, loads, now)),
+    hubs: {
+      total: hubs.shards,
+      answering: answers.length,
+      cut_off: answers.filter(({ isCutOff }) => isCutOff).length,
+    },
+    versions: (models?.versions ?? []).map((model) => versionStatus(model, workers, answers, now)),
   };
 }
 
@@ -122,10 +131,11 @@ function mostTelling(paces: readonly (Pace | null)[]): number | null {
   return most?.secondsPerImageStep ?? null;
 }
 
-/** `unavailable`: nothing is made now; `degraded`: a model that serves requests has no worker, or a hub does not answer. */
+/** `unavailable`: nothing is made now; `degraded`: a model that serves requests has no worker, or a hub is not there or cut off. */
 export function overall({ nats, hubs, versions }: ServiceStatus): "operational" | "degraded" | "unavailable" {
   const served = versions.filter(({ model }) => model.share > 0);
   const idle = served.filter(({ workers }) => workers === "none");
   if (nats !== "connected" || served.length === 0 || idle.length === served.length) return "unavailable";
-  return idle.length > 0 || hubs.answering < hubs.total ? "degraded" : "operational";
+  const isWhole = hubs.answering === hubs.total && hubs.cut_off === 0;
+  return idle.length > 0 || !isWhole ? "degraded" : "operational";
 }

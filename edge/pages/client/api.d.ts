@@ -1137,6 +1137,8 @@ export interface components {
             /** @description The objects that keep predictions. */
             hubs: {
                 answering: number;
+                /** @description Those with predictions that have lost their connection to the queue. */
+                cut_off: number;
                 total: number;
             };
             /**
@@ -1147,7 +1149,7 @@ export interface components {
             /** @enum {string} */
             object: "list";
             /**
-             * @description `unavailable`: no images are made now; `degraded`: a version that gets requests has no worker, or a hub does not answer.
+             * @description `unavailable`: no images are made now; `degraded`: a version that gets requests has no worker, or a hub does not answer or is cut off.
              * @enum {string}
              */
             status: "operational" | "degraded" | "unavailable";
@@ -1254,6 +1256,8 @@ export interface components {
             /** @description The objects that keep predictions. */
             hubs: {
                 answering: number;
+                /** @description Those with predictions that have lost their connection to the queue. */
+                cut_off: number;
                 total: number;
             };
             /** @description The versions that get requests. */
@@ -1283,7 +1287,7 @@ export interface components {
             /** @enum {string} */
             object: "status";
             /**
-             * @description `unavailable`: no images are made now; `degraded`: a version that gets requests has no worker, or a hub does not answer.
+             * @description `unavailable`: no images are made now; `degraded`: a version that gets requests has no worker, or a hub does not answer or is cut off.
              * @enum {string}
              */
             status: "operational" | "degraded" | "unavailable";

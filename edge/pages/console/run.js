@@ -3,6 +3,7 @@
 import { VqdError } from "../client/index.js";
 import { client } from "../assets/api.js";
 import { make } from "../assets/dom.js";
+import { patch } from "./patch.js";
 import { announce, failure, may } from "./states.js";
 import { badge, counted, duration, moment } from "./words.js";
 
@@ -136,10 +137,10 @@ export function createRun(first, account, onChanged) {
   const path = `v1/predictions/${encodeURIComponent(run.id)}`;
 
   const paint = () => {
-    mark.replaceChildren(badge(...STATUS[run.status]));
+    patch(mark, [badge(...STATUS[run.status])]);
     far.textContent = progressOf(run);
     cancel.hidden = !isLive(run) || !may(account, "create");
-    if (details.open) facts.replaceChildren(...factsOf(run));
+    if (details.open) patch(facts, factsOf(run));
   };
 
   /** Does something, with its button off meanwhile. @param {HTMLButtonElement} button @param {() => Promise<void>} work */

@@ -3,7 +3,8 @@
 import { VqdError } from "../client/index.js";
 import { client } from "../assets/api.js";
 import { byId, make } from "../assets/dom.js";
-import { ago, badge, counted, duration } from "./words.js";
+import { patch } from "./patch.js";
+import { ago, badge, duration, hubsOf } from "./words.js";
 
 /** @typedef {import("../client/api.d.ts").components["schemas"]["Status"]} Status */
 
@@ -77,11 +78,9 @@ function show(status) {
   tell(headlineOf(status), TONES[status.status]);
   byId("models", HTMLElement).hidden = status.models.length === 0;
   byId("behind", HTMLElement).hidden = false;
-  byId("model-list", HTMLElement).replaceChildren(...status.models.map(modelRow));
+  patch(byId("model-list", HTMLElement), status.models.map(modelRow));
   byId("queue", HTMLElement).textContent = QUEUE[status.nats];
-  const { total, answering } = status.hubs;
-  byId("hubs", HTMLElement).textContent =
-    answering === total ? `${counted(total, "hub")}, all answering` : `${answering} of ${total} answer`;
+  byId("hubs", HTMLElement).textContent = hubsOf(status.hubs);
 }
 
 function tick() {

@@ -37,3 +37,9 @@ export function moment(iso) {
 
 /** A state, told by its word and a sign as well as by its colour. @param {Tone} tone @param {string} text */
 export const badge = (tone, text) => make("span", { class: `badge ${tone}` }, text);
+
+/** How many hubs there are, and how they are. @param {{ total: number, answering: number, cut_off: number }} hubs */
+export function hubsOf({ total, answering, cut_off: cutOff }) {
+  const lost = cutOff === 0 ? "" : `; ${cutOff} cut off from the queue`;
+  return `${answering === total ? `${total}, all answering` : `${answering} of ${total} answer`}${lost}`;
+}

@@ -3,8 +3,9 @@
 import { VqdError } from "../client/index.js";
 import { client } from "../assets/api.js";
 import { make } from "../assets/dom.js";
+import { patch } from "./patch.js";
 import { blank, commandBox, failure, lacking, loading, may } from "./states.js";
-import { ago, badge, counted, duration } from "./words.js";
+import { ago, badge, counted, duration, hubsOf } from "./words.js";
 
 /** @typedef {import("../client/api.d.ts").components["schemas"]["Queue"]} Queue */
 
@@ -67,11 +68,11 @@ const byPriority = (waiting) =>
     .map(([priority, count]) => `${count.toLocaleString("en")} ${priority}`)
     .join(", ");
 
+const none = () => blank("No model is announced", "A worker announces its model when it starts.");
+
 /** @param {HTMLElement} panel @param {import("./states.js").Account} account */
 function show(panel, account) {
   if (!may(account, "metrics")) return panel.replaceChildren(lacking(account, "metrics", "h2"));
-  const facts = make("dl", { class: "facts" });
-  const list = make("ul", { class: "rows" });
   const content = make("div", {}, loading("Asking the hubs…"));
   panel.replaceChildren(
     make(
@@ -100,20 +101,9 @@ function show(panel, account) {
       /** @type {Queue} */
       const { data, nats, hubs, checked_at: checked } = await client.request("v1/queue");
       if (own !== turn) return;
-      facts.replaceChildren(
-        fact("NATS", NATS[nats]),
-        fact(
-          "Hubs",
-          hubs.answering === hubs.total
-            ? `${hubs.total}, all answering`
-            : `${hubs.answering} of ${hubs.total} answer`,
-        ),
-      );
-      list.replaceChildren(...data.map((version) => versionCard(version, Date.parse(checked))));
-      const none = blank("No model is announced", "A worker announces its model when it starts.");
-      if (!facts.isConnected) content.replaceChildren(facts);
-      if (data.length === 0) content.replaceChildren(facts, none);
-      else if (!list.isConnected) content.replaceChildren(facts, list);
+      const facts = make("dl", { class: "facts" }, fact("NATS", NATS[nats]), fact("Hubs", hubsOf(hubs)));
+      const versions = data.map((version) => versionCard(version, Date.parse(checked)));
+      patch(content, [facts, data.length === 0 ? none() : make("ul", { class: "rows" }, ...versions)]);
     } catch (error) {
       if (own !== turn) return;
       if (!(error instanceof VqdError)) throw error;
