@@ -36,8 +36,9 @@ import { getShared, getSharedFile, sharePrediction, unsharePrediction } from "./
 import { capabilityStream, predictionEvents } from "./routes/streams.ts";
 import { getHealth, getQueue, getStatus } from "./routes/status.ts";
 import { createFile, deleteUpload, getUpload, listFiles } from "./routes/uploads.ts";
-import { exportUsage } from "./routes/usage/export.ts";
-import { getUsage } from "./routes/usage/usage.ts";
+import { getAudit } from "./routes/accounting/audit.ts";
+import { exportUsage } from "./routes/accounting/export.ts";
+import { getUsage } from "./routes/accounting/usage.ts";
 import {
   getWebhookAttempts,
   getWebhookSecret,
@@ -53,6 +54,7 @@ const ROUTES: readonly Route[] = [
   { path: "/v1/account", errors: PROBLEMS, scope: "any", get: getAccount },
   { path: "/v1/status", errors: PROBLEMS, open: true, quiet: true, get: getStatus },
   { path: "/v1/queue", errors: PROBLEMS, scope: "metrics", quiet: true, get: getQueue },
+  { path: "/v1/audit", errors: PROBLEMS, scope: "admin", get: getAudit },
   { path: "/v1/usage", errors: PROBLEMS, get: getUsage },
   { path: "/v1/usage/export", errors: PROBLEMS, scope: "billing", get: exportUsage },
   { path: "/v1/predictions/*", errors: PROBLEMS },

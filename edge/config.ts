@@ -29,6 +29,7 @@ export interface Variables {
   readonly RECORD_RETENTION_SECONDS?: string;
   readonly STEP_RETENTION_SECONDS?: string;
   readonly USAGE_RETENTION_SECONDS?: string;
+  readonly AUDIT_RETENTION_SECONDS?: string;
   readonly RATE_LIMIT_PER_MINUTE?: string;
   readonly LIVE_LIMIT?: string;
   readonly WORK_LIMIT?: string;
@@ -187,6 +188,7 @@ export const configSchema = z.object({
   RECORD_RETENTION_SECONDS: secondsAsMs(604_800),
   STEP_RETENTION_SECONDS: secondsAsMs(900),
   USAGE_RETENTION_SECONDS: secondsAsMs(2_678_400),
+  AUDIT_RETENTION_SECONDS: secondsAsMs(7_776_000),
   RATE_LIMIT_PER_MINUTE: countOf(600),
   LIVE_LIMIT: countOf(100),
   WORK_LIMIT: z.preprocess(emptyAsMissing, z.coerce.number().int().min(1).max(1e12).default(20_000)),
@@ -286,6 +288,7 @@ export interface Config {
   readonly stepRetentionMs: number;
   /** How long lines of usage are kept; what they add up to by day is kept longer. */
   readonly usageRetentionMs: number;
+  readonly auditRetentionMs: number;
   /** For keys without limits of their own. */
   readonly rateLimits: RateLimits;
   /** Most image-steps that an owner's live predictions may have. */
@@ -338,6 +341,7 @@ function parseConfig(env: Variables): Config {
     recordRetentionMs: Math.max(vars.RECORD_RETENTION_SECONDS, vars.FILE_RETENTION_SECONDS),
     stepRetentionMs: vars.STEP_RETENTION_SECONDS,
     usageRetentionMs: vars.USAGE_RETENTION_SECONDS,
+    auditRetentionMs: vars.AUDIT_RETENTION_SECONDS,
     rateLimits: { perMinute: vars.RATE_LIMIT_PER_MINUTE, live: vars.LIVE_LIMIT },
     workLimit: vars.WORK_LIMIT,
     dispatchAhead: vars.DISPATCH_AHEAD,

@@ -1,6 +1,7 @@
 // `npm run keys`: creates, lists and revokes API keys, for the edge of a data folder or one on Cloudflare.
 
 import { createHash, randomBytes } from "node:crypto";
+import { userInfo } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs, stripVTControlCharacters } from "node:util";
 import {
@@ -13,13 +14,14 @@ import {
   SCOPES,
 } from "@vqd/shared/api-key.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
-import { CloudflareKeys, LocalKeys } from "./key-store.ts";
+import { CloudflareKeys, type KeyAct, LocalKeys } from "./key-store.ts";
 import { DEFAULT_DATA } from "./stack/paths.ts";
 import { UsageError } from "./usage-error.ts";
 
 const HELP = `Usage: npm run keys -- create NAME [options]   create a key, and print it once
        npm run keys -- list [options]          list all keys, by the first digits of their hashes
        npm run keys -- revoke ID [options]     revoke a key, which takes effect within a minute
+       npm run keys -- log [options]           what was done by these commands in the last 400 days
 
 Keys with the same NAME share predictions.
 
@@ -91,6 +93,17 @@ function readQuotas(text: string): Quotas {
   return quotas;
 }
 
+/** For the log. A container may run as a user without a name. */
+function actOn(action: KeyAct["action"], id: string, { name, scopes }: ApiKey): KeyAct {
+  let user = String(process.getuid?.() ?? "");
+  try {
+    user = userInfo().username;
+  } catch {
+    // The number has to do.
+  }
+  return { at: new Date().toISOString(), action, key: id, name, scopes, user };
+}
+
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     options: {
@@ -137,8 +150,9 @@ async function main(): Promise<void> {
     };
     const secret = `vqd_${randomBytes(KEY_BYTES).toString("base64url")}`;
     const hash = createHash("sha256").update(secret).digest("hex");
-    await store.put(hash, key);
     const id = keyIdOf(hash);
+    await store.note(actOn("key.created", id, key));
+    await store.put(hash, key);
     // The key alone on stdout, for KEY=$(npm run --silent keys -- create NAME).
     say({ key: secret, id, ...key }, [secret]);
     if (!values.json)
@@ -157,10 +171,23 @@ async function main(): Promise<void> {
     if (subject === undefined || !ID.test(subject)) throw new UsageError("ID must be one that list shows");
     const [found, ...others] = (await store.list()).filter(({ hash }) => hash.startsWith(subject));
     if (found === undefined || others.length > 0) throw new Error(`there is no key ${subject}`);
+    await store.note(actOn("key.revoked", keyIdOf(found.hash), found.key));
     await store.delete(found.hash);
     say({ revoked: subject, name: found.key.name }, [`revoked ${subject} of ${found.key.name}`]);
+  } else if (command === "log") {
+    const acts = await store.acts();
+    say(
+      acts,
+      acts.length === 0
+        ? ["nothing yet"]
+        : acts.map(({ at, user, action, key, name, scopes }) =>
+            [at, user, action, key, name, scopes.join(",")].join("  "),
+          ),
+    );
   } else {
-    throw new UsageError(`unknown command ${JSON.stringify(command)}; the commands are create, list, revoke`);
+    throw new UsageError(
+      `unknown command ${JSON.stringify(command)}; the commands are create, list, revoke, log`,
+    );
   }
 }
 

@@ -4,6 +4,7 @@ import { OpenAPIHono } from "@hono/zod-openapi";
 import { huggingfaceOperations, huggingfaceTag } from "../huggingface/operations.ts";
 import { openaiOperations, openaiTag } from "../openai/operations.ts";
 import { replicateOperations, replicateTag } from "../replicate/operations.ts";
+import { auditOperation } from "./audit.ts";
 import { fileOperations } from "./files.ts";
 import { modelOperations } from "./models.ts";
 import { pageOperations } from "./pages.ts";
@@ -21,6 +22,7 @@ const OPERATIONS = [
   ...receiptOperations,
   ...webhookOperations,
   ...usageOperations,
+  auditOperation,
   ...openaiOperations,
   ...huggingfaceOperations,
   ...modelOperations,
@@ -35,7 +37,7 @@ predictions, OpenAI's image generation and Hugging Face's text-to-image.
 Send \`Authorization: Bearer <key>\`. Images and event streams have unguessable URLs that need no key.
 Every response has an \`x-request-id\`. Requests that make images also return the state of the key's rate limit
 (\`ratelimit\`, \`x-ratelimit-remaining-requests\`). Keys have scopes: \`read\` for GET, \`create\` for POST, PUT and DELETE, \`admin\` for
-the signing secret of webhooks, \`metrics\` for the hubs' metrics, and \`billing\` for what all owners have used.`;
+the signing secret of webhooks and the audit log, \`metrics\` for the hubs' metrics, and \`billing\` for what all owners have used.`;
 
 /** The document; its server is the origin it is fetched from. */
 export function openapiDocument(): Record<string, unknown> {
@@ -74,7 +76,7 @@ export function openapiDocument(): Record<string, unknown> {
         name: "Webhooks",
         description: "Standard Webhooks: the signing secret, delivery attempts, redelivery.",
       },
-      { name: "Usage", description: "What the owner of a key has used." },
+      { name: "Usage", description: "What the owner of a key has used, and the audit log." },
       openaiTag,
       huggingfaceTag,
       { name: "Models", description: "The models that workers have announced." },

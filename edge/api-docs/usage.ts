@@ -1,8 +1,8 @@
 // Operations: what owners have used.
 
 import { z } from "@hono/zod-openapi";
-import { DEFAULT_LINES, MAX_LINES } from "../routes/usage/export.ts";
-import { MAX_DAYS } from "../routes/usage/usage.ts";
+import { DEFAULT_LINES, MAX_LINES } from "../routes/accounting/export.ts";
+import { MAX_DAYS } from "../routes/accounting/usage.ts";
 import { quotaSchema } from "./answers.ts";
 import { json, KEY_ERRORS, KEYED, type Operation, problems } from "./operation.ts";
 

@@ -26,7 +26,7 @@ export const webhookOperations: readonly Operation[] = [
     summary: "Get the signing secret",
     tags,
     ...KEYED,
-    responses: { 200: json(webhookSecretSchema, "The current secret."), ...problems(...KEY_ERRORS) },
+    responses: { 200: json(webhookSecretSchema, "The current secret."), ...problems(429, ...KEY_ERRORS) },
   },
   {
     method: "post",
@@ -35,7 +35,7 @@ export const webhookOperations: readonly Operation[] = [
     summary: "Rotate the signing secret",
     tags,
     ...KEYED,
-    responses: { 200: json(rotatedSecretSchema, "The new secret."), ...problems(...KEY_ERRORS) },
+    responses: { 200: json(rotatedSecretSchema, "The new secret."), ...problems(429, ...KEY_ERRORS) },
   },
   {
     method: "post",

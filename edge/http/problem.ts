@@ -2,7 +2,7 @@
 
 import type { VqdError } from "@vqd/shared/errors.ts";
 import type { ErrorDialect } from "./error-answer.ts";
-import { QuotaRefusal, viewQuota } from "../prediction/quota.ts";
+import { QuotaRefusal, viewQuota } from "../prediction/accounting/quota.ts";
 import { ERROR_STATUS, type ErrorStatus } from "./error-status.ts";
 
 const TITLES: Record<ErrorStatus, string> = {

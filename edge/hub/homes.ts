@@ -2,6 +2,7 @@
 // directory, so that raising `HUB_SHARDS` moves nobody.
 
 import { preferredShard } from "../prediction/shards.ts";
+import { UNFOLDED } from "./storage/accounting/usage-store.ts";
 
 /** What the directory asks of other hubs. */
 export interface Neighbor {
@@ -29,7 +30,8 @@ export class Homes {
   owners(): string[] {
     return this.#options.storage.sql
       .exec<{ key_name: string }>(
-        `SELECT key_name FROM usage UNION SELECT key_name FROM webhook_secrets UNION SELECT key_name FROM usage_by_day`,
+        `SELECT key_name FROM usage UNION SELECT key_name FROM webhook_secrets UNION SELECT key_name FROM audit
+         UNION SELECT key_name FROM usage_by_day UNION SELECT key_name FROM usage_lines WHERE ${UNFOLDED}`,
       )
       .toArray()
       .map(({ key_name: owner }) => owner);
@@ -54,7 +56,8 @@ export class Homes {
 
   #hasOwner(owner: string): boolean {
     const query = `SELECT 1 FROM usage WHERE key_name = ?1 UNION ALL SELECT 1 FROM webhook_secrets WHERE key_name = ?1
-      UNION ALL SELECT 1 FROM usage_by_day WHERE key_name = ?1 LIMIT 1`;
+      UNION ALL SELECT 1 FROM audit WHERE key_name = ?1 UNION ALL SELECT 1 FROM usage_by_day WHERE key_name = ?1
+      UNION ALL SELECT 1 FROM usage_lines WHERE ${UNFOLDED} AND key_name = ?1 LIMIT 1`;
     return this.#options.storage.sql.exec(query, owner).toArray().length > 0;
   }
 

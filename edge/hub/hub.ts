@@ -34,8 +34,9 @@ import type {
   UnsignedReceipt,
   WebhookLog,
 } from "../prediction/records.ts";
-import type { QuotaState } from "../prediction/quota.ts";
-import type { DateRange, UsageLine, UsageOfDay } from "../prediction/usage.ts";
+import type { Actor, AuditEntry, AuditQuery } from "../prediction/accounting/audit.ts";
+import type { QuotaState } from "../prediction/accounting/quota.ts";
+import type { DateRange, UsageLine, UsageOfDay } from "../prediction/accounting/usage.ts";
 import type { HubResult } from "../prediction/hub-result.ts";
 import type { TestOutcome } from "../prediction/webhook-events.ts";
 import { isFinal } from "../prediction/statuses.ts";
@@ -49,6 +50,10 @@ const EVENT_BATCH = 16;
 
 /** How long a client that has disconnected is waited for: OpenAI's wait 8 s at most before they try again. */
 const RETRY_GRACE_MS = 10_000;
+
+/** Whether somebody acts on a prediction with another key than it was made with. */
+const isOfAnother = ({ keyId }: PredictionRow, by: Actor | undefined): by is Actor =>
+  by !== undefined && keyId !== "" && keyId !== by.keyId;
 
 export class Hub extends DurableObject<HubEnv> {
   readonly #parts: HubParts;
@@ -140,16 +145,17 @@ export class Hub extends DurableObject<HubEnv> {
     });
   }
 
-  /** Cancels the prediction, immediately and for good; one that has already ended does not change. */
-  cancel(id: string, keyName: string): Promise<HubResult<PredictionRecord>> {
+  /** Cancels the prediction, immediately and for good; one that has already ended does not change. Without `by`, its client left. */
+  cancel(id: string, keyName: string, by?: Actor): Promise<HubResult<PredictionRecord>> {
     return this.#answer(async () => {
       this.#owned(id, keyName);
       await this.#caughtUp();
       const row = this.#owned(id, keyName);
       if (isFinal(row.status)) return row;
-      this.#parts.store.atomically(() =>
-        endPrediction(this.#parts.store, id, { status: "canceled", at: Date.now(), release: true }),
-      );
+      this.#parts.store.atomically(() => {
+        endPrediction(this.#parts.store, id, { status: "canceled", at: Date.now(), release: true });
+        if (isOfAnother(row, by)) this.#parts.store.audit.note(keyName, "prediction.canceled", id, by);
+      });
       this.#parts.log.info("canceled", { prediction: id });
       this.#parts.settle([id]);
       return mustGet(this.#parts.store, id);
@@ -170,7 +176,7 @@ export class Hub extends DurableObject<HubEnv> {
    * Deletes the prediction with its images, events and webhooks, for good. One that has not ended is canceled first, without a
    * webhook. What object storage does not delete now, it is asked to delete later.
    */
-  delete(id: string, keyName: string): Promise<HubResult<null>> {
+  delete(id: string, keyName: string, by?: Actor): Promise<HubResult<null>> {
     return this.#result(async () => {
       this.#owned(id, keyName);
       await this.#caughtUp();
@@ -180,6 +186,7 @@ export class Hub extends DurableObject<HubEnv> {
         const at = Date.now();
         if (!isFinal(row.status)) endPrediction(store, id, { status: "canceled", at, release: true });
         store.tombstones.bury(id, at);
+        if (isOfAnother(row, by)) store.audit.note(keyName, "prediction.deleted", id, by);
       });
       log.info("deleted", { prediction: id });
       if (isFinal(row.status)) this.#parts.changes.notify(id);
@@ -193,21 +200,29 @@ export class Hub extends DurableObject<HubEnv> {
   }
 
   /** The capability of the link by which others may see the prediction: a new one, unless it is shared already. */
-  share(id: string, keyName: string): Promise<HubResult<string>> {
+  share(id: string, keyName: string, by: Actor): Promise<HubResult<string>> {
     return this.#read(keyName, () => {
       const { shareCapability } = this.#owned(id, keyName);
-      const capability = shareCapability ?? newCapability();
-      if (shareCapability === null) this.#parts.store.update(id, { share_capability: capability });
+      if (shareCapability !== null) return shareCapability;
+      const capability = newCapability();
+      this.#setShare(id, keyName, capability, by);
       return capability;
     });
   }
 
   /** Takes the link back: nobody sees the prediction by it any more. */
-  unshare(id: string, keyName: string): Promise<HubResult<null>> {
+  unshare(id: string, keyName: string, by: Actor): Promise<HubResult<null>> {
     return this.#read(keyName, () => {
-      this.#owned(id, keyName);
-      this.#parts.store.update(id, { share_capability: null });
+      if (this.#owned(id, keyName).shareCapability !== null) this.#setShare(id, keyName, null, by);
       return null;
+    });
+  }
+
+  #setShare(id: string, keyName: string, capability: string | null, by: Actor): void {
+    const { store } = this.#parts;
+    store.atomically(() => {
+      store.update(id, { share_capability: capability });
+      store.audit.note(keyName, capability === null ? "prediction.unshared" : "prediction.shared", id, by);
     });
   }
 
@@ -254,7 +269,7 @@ export class Hub extends DurableObject<HubEnv> {
     });
   }
 
-  /** What the owner has used in this hub, by day and model. Errors: rate_limited. */
+  /** What the owner has used, by day and model. Errors: rate_limited. */
   usage(keyName: string, range: DateRange): Promise<HubResult<UsageOfDay[]>> {
     return this.#read(keyName, () => this.#parts.store.usage.byDay(keyName, range));
   }
@@ -269,14 +284,34 @@ export class Hub extends DurableObject<HubEnv> {
     return this.#read(keyName, () => quotaStates(this.#parts.store, keyName, quotas, Date.now()));
   }
 
-  /** The secret that signs webhooks of the key's owner. */
-  async webhookSecret(keyName: string): Promise<string> {
-    return this.#parts.store.webhooks.secrets(keyName, Date.now())[0] ?? "";
+  /** The secret that signs webhooks of the key's owner. Errors of this and the next: rate_limited. */
+  webhookSecret(keyName: string, by: Actor): Promise<HubResult<string>> {
+    return this.#read(keyName, () => {
+      const { store } = this.#parts;
+      return store.atomically(() => {
+        store.audit.note(keyName, "webhook_secret.read", null, by);
+        return store.webhooks.secrets(keyName, Date.now())[0] ?? "";
+      });
+    });
   }
 
   /** Replaces the secret; the old one also signs until `oldUntil`. */
-  async rotateWebhookSecret(keyName: string): Promise<{ secret: string; oldUntil: number }> {
-    return this.#parts.store.atomically(() => this.#parts.store.webhooks.rotate(keyName, Date.now()));
+  rotateWebhookSecret(keyName: string, by: Actor): Promise<HubResult<{ secret: string; oldUntil: number }>> {
+    return this.#read(keyName, () => {
+      const { store } = this.#parts;
+      return store.atomically(() => {
+        store.audit.note(keyName, "webhook_secret.rotated", null, by);
+        return store.webhooks.rotate(keyName, Date.now());
+      });
+    });
+  }
+
+  /** The newest entries of the owner's audit log, or older ones. Errors: rate_limited. */
+  audit(keyName: string, query: AuditQuery): Promise<HubResult<AuditEntry[]>> {
+    return this.#read(keyName, () => {
+      const { store, config } = this.#parts;
+      return store.audit.page(keyName, query, Date.now() - config.auditRetentionMs);
+    });
   }
 
   webhookLog(id: string, keyName: string): Promise<HubResult<WebhookLog>> {

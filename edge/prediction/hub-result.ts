@@ -1,7 +1,7 @@
 // A hub's result as data: errors lose their fields when they cross a Durable Object's RPC boundary.
 
 import { type ErrorCode, type FieldError, VqdError } from "@vqd/shared/errors.ts";
-import { QuotaRefusal, type QuotaState } from "./quota.ts";
+import { QuotaRefusal, type QuotaState } from "./accounting/quota.ts";
 import { RateRefusal, type RateState } from "./rate-state.ts";
 
 /** A VqdError as data. */

@@ -15,6 +15,7 @@ import { type FieldPath, refuser } from "../service/complete-input.ts";
 import { checkForkModel } from "../service/inputs/fork.ts";
 import { listModels, resolveModel, retirementOf } from "../service/models.ts";
 import { listAnswer, listQuery } from "../http/pagination.ts";
+import { actorOf } from "./accounting/audit.ts";
 import { dataUrls } from "./data-urls.ts";
 import { preferredWait } from "../http/prefer.ts";
 import { type PredictionView, viewPrediction, withoutContent } from "../prediction/view.ts";
@@ -136,13 +137,16 @@ export async function getPrediction(c: AppContext): Promise<Response> {
 /** `POST /v1/predictions/{id}/cancel` */
 export async function cancelPrediction(c: AppContext): Promise<Response> {
   const id = await predictionIdOf(c);
-  const canceled = view(c, unwrap(await c.get("hubs").ofPrediction(id).cancel(id, c.get("keyName"))));
+  const canceled = view(
+    c,
+    unwrap(await c.get("hubs").ofPrediction(id).cancel(id, c.get("keyName"), actorOf(c))),
+  );
   return c.json(c.get("apiKey").scopes.includes("read") ? canceled : withoutContent(canceled));
 }
 
 /** `DELETE /v1/predictions/{id}`: with its images, events and webhooks. */
 export async function deletePrediction(c: AppContext): Promise<Response> {
   const id = await predictionIdOf(c);
-  unwrap(await c.get("hubs").ofPrediction(id).delete(id, c.get("keyName")));
+  unwrap(await c.get("hubs").ofPrediction(id).delete(id, c.get("keyName"), actorOf(c)));
   return c.body(null, 204);
 }

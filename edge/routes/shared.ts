@@ -9,12 +9,13 @@ import type { PredictionRecord } from "../prediction/records.ts";
 import { sharedPageUrl, sharedUrl } from "../prediction/urls.ts";
 import { viewShared } from "../prediction/view.ts";
 import { predictionIdOf } from "../service/prediction-id.ts";
+import { actorOf } from "./accounting/audit.ts";
 import { serveFile } from "./files.ts";
 
 /** `POST /v1/predictions/{id}/share`: sent again, it answers the same link. */
 export async function sharePrediction(c: AppContext): Promise<Response> {
   const id = await predictionIdOf(c);
-  const capability = unwrap(await c.get("hubs").ofPrediction(id).share(id, c.get("keyName")));
+  const capability = unwrap(await c.get("hubs").ofPrediction(id).share(id, c.get("keyName"), actorOf(c)));
   const origin = originOf(c.get("config"), c.req.url);
   c.header("cache-control", "no-store");
   return c.json({
@@ -28,7 +29,7 @@ export async function sharePrediction(c: AppContext): Promise<Response> {
 /** `DELETE /v1/predictions/{id}/share` */
 export async function unsharePrediction(c: AppContext): Promise<Response> {
   const id = await predictionIdOf(c);
-  unwrap(await c.get("hubs").ofPrediction(id).unshare(id, c.get("keyName")));
+  unwrap(await c.get("hubs").ofPrediction(id).unshare(id, c.get("keyName"), actorOf(c)));
   return c.body(null, 204);
 }
 

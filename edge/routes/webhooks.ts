@@ -9,6 +9,7 @@ import { listModels } from "../service/models.ts";
 import { testWebhookSchema } from "../service/schemas.ts";
 import { urlComplaint } from "../util/public-url.ts";
 import { predictionIdOf } from "../service/prediction-id.ts";
+import { actorOf } from "./accounting/audit.ts";
 import { unwrap } from "../prediction/hub-result.ts";
 
 const ownHub = (c: AppContext) => c.get("hubs").own;
@@ -16,12 +17,13 @@ const ownHub = (c: AppContext) => c.get("hubs").own;
 /** `GET /v1/webhooks/default/secret` */
 export async function getWebhookSecret(c: AppContext): Promise<Response> {
   c.header("cache-control", "no-store");
-  return c.json({ key: await ownHub(c).webhookSecret(c.get("keyName")) });
+  return c.json({ key: unwrap(await ownHub(c).webhookSecret(c.get("keyName"), actorOf(c))) });
 }
 
 /** `POST /v1/webhooks/default/secret/rotate` */
 export async function rotateWebhookSecret(c: AppContext): Promise<Response> {
-  const { secret, oldUntil } = await ownHub(c).rotateWebhookSecret(c.get("keyName"));
+  const rotated = await ownHub(c).rotateWebhookSecret(c.get("keyName"), actorOf(c));
+  const { secret, oldUntil } = unwrap(rotated);
   c.header("cache-control", "no-store");
   return c.json({ key: secret, old_key_signs_until: new Date(oldUntil).toISOString() });
 }

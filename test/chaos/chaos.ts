@@ -10,6 +10,7 @@ import type { Child } from "../../infra/stack/children/child.ts";
 import { startTestStack, type TestStack } from "../integration/support/stack.ts";
 import { faultyEnvironment } from "./faults.ts";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
+import { readUsage, type UsageReport } from "./usage.ts";
 import { inputOf, insist, isLong, type Outcome, OWNERS, stepsOf } from "./jobs.ts";
 
 const LEASE_SECONDS = 2;
@@ -40,6 +41,8 @@ export interface ChaosReport {
   readonly disturbedSteps: number;
   readonly undisturbedSeconds: number;
   readonly disturbedSeconds: number;
+  /** Of both runs. */
+  readonly usage: UsageReport;
 }
 
 /** Runs the same jobs twice, the second time with accidents. The images of both, and what they cost. */
@@ -107,6 +110,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     ]);
     const [disturbedSteps, disturbedSeconds] = [made() - undisturbedSteps, seconds()];
     say(`disturbed: ${disturbedSteps} steps in ${disturbedSeconds.toFixed(1)} s`);
+    const usage = await readUsage(keys.map((apiKey) => ({ url: test.url, apiKey })));
     return {
       undisturbed,
       disturbed,
@@ -115,6 +119,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
       disturbedSteps,
       undisturbedSeconds,
       disturbedSeconds,
+      usage,
     };
   } finally {
     await test.stop();

@@ -36,5 +36,22 @@ export function faultsOf(report: ChaosReport, minSteps: number): string[] {
   }
   const extra = report.disturbedSteps / report.steps - 1;
   if (extra > MAX_EXTRA) faults.push(`${(100 * extra).toFixed(1)} % more steps were made than needed`);
+  return [...faults, ...miscounts(report)];
+}
+
+/** What was used is counted to the step, and each prediction once. */
+function miscounts({ undisturbed, disturbed, steps, usage: { byDay, byLine, ids } }: ChaosReport): string[] {
+  const made = [...undisturbed, ...disturbed];
+  const images = made.reduce((sum, outcome) => sum + outcome.images.length, 0);
+  const wanted = JSON.stringify({ predictions: made.length, images, steps: 2 * steps });
+  const faults = Object.entries({ "by day": byDay, "by line": byLine })
+    .filter(([, used]) => JSON.stringify(used) !== wanted)
+    .map(([how, used]) => `${how} the usage is ${JSON.stringify(used)}, not ${wanted}`);
+  const known = made.map(({ prediction }) => prediction.id);
+  if (ids.toSorted().join() !== known.toSorted().join()) {
+    faults.push(
+      `the export has ${ids.length} lines, ${new Set(ids).size} different, of ${known.length} predictions`,
+    );
+  }
   return faults;
 }

@@ -8,7 +8,7 @@ const HELP = `Usage: npm run chaos -- [options]
 
 Starts the whole system and runs the same jobs twice, the second time while workers are killed, suspended for longer than
 their lease, drained and added, nats-server is killed three times, and the edge with its hubs twice. Every job must end
-once, with the images of the first run, and almost no step may be repeated.
+once, with the images of the first run, almost no step may be repeated, and usage must be counted to the step.
 
   --jobs N      jobs                                             [50]
   --rounds N    times to repeat the faults                       [1]

@@ -69,6 +69,21 @@ it("makes keys that work at once, lists them, and revokes them", async () => {
   const third = JSON.parse(await keys("create", "carol")) as { key: string; id: string };
   await keys("revoke", third.id);
   expect(await statusOf(third.key)).toBe(401);
+
+  const log = await keys("log");
+  const acts = JSON.parse(log) as { at: string; user: string; action: string; key: string; name: string }[];
+  expect(acts.map(({ action, key: of, name }) => [action, of, name])).toEqual([
+    ["key.created", id, "alice"],
+    ["key.created", second.id, "bob"],
+    ["key.revoked", second.id, "bob"],
+    ["key.created", third.id, "carol"],
+    ["key.revoked", third.id, "carol"],
+  ]);
+  for (const { at, user } of acts) {
+    expect(Date.parse(at)).toBeLessThanOrEqual(Date.now());
+    expect(user).not.toBe("");
+  }
+  for (const secret of [key, second.key, third.key]) expect(log).not.toContain(secret);
 });
 
 it.each<[string[], RegExp]>([
@@ -151,6 +166,8 @@ it("with --remote manages the keys of the Worker that is deployed", async () => 
   expect(asked).toContain(`GET ${namespace}/keys`);
   expect(asked).toContainEqual(expect.stringContaining(`PUT ${namespace}/values/key`));
   expect(asked).toContainEqual(expect.stringContaining(`DELETE ${namespace}/values/key`));
+  // Both are noted in the namespace.
+  expect(asked.filter((one) => one.startsWith(`PUT ${namespace}/values/audit`))).toHaveLength(2);
   expect(asked.filter((one) => one.includes("vqd-edge"))).toEqual([]);
 });
 

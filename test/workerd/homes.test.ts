@@ -47,21 +47,26 @@ it("spreads new owners, each for good", async () => {
 
 it("finds those of releases without a directory where they are", async () => {
   const [moved, stayed, secretive] = [ownerOf(3, "moved"), ownerOf(1, "stayed"), ownerOf(3, "secretive")];
+  const spent = ownerOf(3, "spent");
   await create(moved, 2);
   await create(stayed, 2);
   await create(stayed, 1);
-  unwrap(
-    await edge(5)
-      .ofShard(2)
-      .webhookSecret(secretive)
-      .then((value) => ({ ok: true as const, value })),
+  unwrap(await edge(5).ofShard(2).webhookSecret(secretive, { keyId: "0123456789ab", requestId: "r" }));
+  // All that is left of one is a line of its usage.
+  await runInDurableObject(edge(5).ofShard(2), (_, { storage }) =>
+    storage.sql.exec(
+      `INSERT INTO usage_lines (prediction_id, key_name, model, version, status, created_at, completed_at, images, steps, gpu_ms)
+       VALUES ('p', ?, 'm', 'v', 'succeeded', 1, 2, 1, 1, 1)`,
+      spent,
+    ),
   );
   await runInDurableObject(edge(5).ofShard(0), (_, { storage }) => {
     storage.sql.exec("DELETE FROM homes");
     storage.sql.exec("DELETE FROM meta WHERE key = 'homes_created_for'");
   });
   // Twice at once: the second waits for the first to have looked.
-  expect(await Promise.all([homeOf(moved, 4), homeOf(stayed, 4), homeOf(secretive, 4)])).toEqual([2, 1, 2]);
+  const homes = [homeOf(moved, 4), homeOf(stayed, 4), homeOf(secretive, 4), homeOf(spent, 4)];
+  expect(await Promise.all(homes)).toEqual([2, 1, 2, 2]);
 });
 
 it("keeps those whom an edge that knows of one hub only has just put there", async () => {

@@ -1,8 +1,8 @@
 // Monthly quotas: what an owner has used, and what is reserved for predictions that have not ended, against the limits of a key.
 
 import type { QuotaName, Quotas } from "@vqd/shared/api-key.ts";
-import { QuotaRefusal, type QuotaState } from "../../prediction/quota.ts";
-import { dateOf } from "../../prediction/usage.ts";
+import { QuotaRefusal, type QuotaState } from "../../prediction/accounting/quota.ts";
+import { dateOf } from "../../prediction/accounting/usage.ts";
 import type { PredictionStore } from "../storage/store.ts";
 import { workerSeconds } from "./pace.ts";
 import { LIVE_RETRY_SECONDS } from "./rate-limiter.ts";

@@ -16,7 +16,7 @@ export async function expire(
   store: PredictionStore,
   uploads: Uploads,
   files: R2Bucket,
-  { stepRetentionMs, fileRetentionMs, recordRetentionMs, usageRetentionMs }: Config,
+  { stepRetentionMs, fileRetentionMs, recordRetentionMs, usageRetentionMs, auditRetentionMs }: Config,
   now: number,
 ): Promise<void> {
   store.atomically(() => store.expireSteps(now - stepRetentionMs));
@@ -31,4 +31,5 @@ export async function expire(
   }
   store.atomically(() => store.expireRecords(now - recordRetentionMs));
   store.atomically(() => store.usage.expire(now, usageRetentionMs));
+  store.audit.expire(now, now - auditRetentionMs);
 }

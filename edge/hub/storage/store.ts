@@ -17,7 +17,8 @@ import { PACKED } from "./steps/packed-row.ts";
 import type { Row } from "./columns.ts";
 import { pageClause } from "./page.ts";
 import { UploadStore } from "./upload-store.ts";
-import { UsageStore } from "./usage/usage-store.ts";
+import { AuditStore } from "./accounting/audit-store.ts";
+import { UsageStore } from "./accounting/usage-store.ts";
 import { WebhookStore } from "./webhook-store.ts";
 
 /** Columns that change after creation. */
@@ -68,6 +69,7 @@ export class PredictionStore {
   readonly abandoned: AbandonedPredictions;
   readonly uploads: UploadStore;
   readonly beginnings: Beginnings;
+  readonly audit: AuditStore;
   /** What owners have used. */
   readonly usage: UsageStore;
   /**
@@ -89,6 +91,7 @@ export class PredictionStore {
     this.abandoned = new AbandonedPredictions(storage);
     this.uploads = new UploadStore(storage);
     this.beginnings = new Beginnings(storage);
+    this.audit = new AuditStore(storage);
     this.usage = new UsageStore(storage);
     this.#storage = storage;
     this.#sql = storage.sql;

@@ -29,6 +29,27 @@ export interface components {
             /** @description The name of the key's owner: keys with the same name share predictions. */
             username: string;
         };
+        Audit: {
+            data: {
+                /** @enum {string} */
+                action: "webhook_secret.read" | "webhook_secret.rotated" | "prediction.canceled" | "prediction.deleted" | "prediction.shared" | "prediction.unshared";
+                /** Format: date-time */
+                at: string;
+                /** @description The key that acted, by the first digits of its hash. */
+                key: string;
+                /** @description The id of the prediction, if it is about one. */
+                object: string | null;
+                /** @description The x-request-id of the request. */
+                request_id: string;
+            }[];
+            /**
+             * Format: uri
+             * @description The URL of older entries, if there are any.
+             */
+            next: string | null;
+            /** @enum {string} */
+            object: "list";
+        };
         Classes: {
             /** @description Names by label, with synonyms after commas; not every class needs one. */
             id2label: {

@@ -389,6 +389,19 @@ export const MIGRATIONS: readonly string[] = [
   -- The hub that is home to an owner, in the hub of shard 0.
   CREATE TABLE homes (key_name TEXT PRIMARY KEY, shard INTEGER NOT NULL) WITHOUT ROWID;
   `,
+  `
+  -- What keys of an owner have done that concerns others.
+  CREATE TABLE audit (
+    key_name TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    key_id TEXT NOT NULL,
+    action TEXT NOT NULL,
+    object TEXT,
+    request_id TEXT NOT NULL,
+    PRIMARY KEY (key_name, seq)
+  ) WITHOUT ROWID;
+  `,
 ];
 
 /** Migrates the database to the newest schema, or to that of an earlier release. */

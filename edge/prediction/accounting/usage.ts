@@ -1,7 +1,5 @@
 // What an owner has used: of predictions, images, steps and the time of workers.
 
-import type { PredictionStatus } from "./statuses.ts";
-
 export interface Usage {
   /** Predictions that have ended, however. */
   readonly predictions: number;
@@ -30,7 +28,8 @@ export interface UsageLine extends Omit<Usage, "predictions"> {
   readonly keyId: string;
   readonly model: string;
   readonly version: string;
-  readonly status: PredictionStatus;
+  /** The one that it ended with. */
+  readonly status: string;
   /** Unix times in ms. */
   readonly createdAt: number;
   readonly completedAt: number;

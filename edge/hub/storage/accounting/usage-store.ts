@@ -1,7 +1,12 @@
 // What owners have used. It is counted in the transaction in which a prediction ends, from what its row says then.
 
 import { VqdError } from "@vqd/shared/errors.ts";
-import { type DateRange, dateOf, type UsageLine, type UsageOfDay } from "../../../prediction/usage.ts";
+import {
+  type DateRange,
+  dateOf,
+  type UsageLine,
+  type UsageOfDay,
+} from "../../../prediction/accounting/usage.ts";
 
 /** Lines that are added up at once: each alone would be a row more to write, and what has yet to be is added up by whoever asks. */
 const FOLD_LINES = 64;
@@ -11,6 +16,8 @@ const FOLDED = "coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'u
 const MAX_DELETED = 10_000;
 /** Two years. */
 const DAYS_KEPT_MS = 2 * 366 * 86_400_000;
+/** Lines that the days do not include yet, fewer than FOLD_LINES. */
+export const UNFOLDED = `seq > ${FOLDED}`;
 const DAY = "date(completed_at / 1000, 'unixepoch')";
 
 export class UsageStore {
@@ -51,7 +58,7 @@ export class UsageStore {
                WHERE key_name = ?1 AND day BETWEEN ?2 AND ?3
                UNION ALL
                SELECT ${DAY} AS day, model, 1, images, steps, gpu_ms FROM usage_lines
-               WHERE seq > ${FOLDED} AND key_name = ?1 AND ${DAY} BETWEEN ?2 AND ?3)
+               WHERE ${UNFOLDED} AND key_name = ?1 AND ${DAY} BETWEEN ?2 AND ?3)
          GROUP BY day, model ORDER BY day, model`,
         keyName,
         from,
@@ -131,7 +138,7 @@ export class UsageStore {
     this.#sql.exec(
       `INSERT INTO usage_by_day (key_name, day, model, predictions, images, steps, gpu_ms)
        SELECT key_name, ${DAY} AS day, model, count(*), sum(images), sum(steps), sum(gpu_ms) FROM usage_lines
-       WHERE seq > ${FOLDED} GROUP BY key_name, day, model
+       WHERE ${UNFOLDED} GROUP BY key_name, day, model
        ON CONFLICT (key_name, day, model) DO UPDATE SET predictions = predictions + excluded.predictions,
          images = images + excluded.images, steps = steps + excluded.steps, gpu_ms = gpu_ms + excluded.gpu_ms`,
     );

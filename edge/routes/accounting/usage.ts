@@ -3,9 +3,8 @@
 import { invalidInput } from "../../http/body/validation.ts";
 import type { AppContext } from "../../http/context.ts";
 import { unwrap } from "../../prediction/hub-result.ts";
-import { viewQuota } from "../../prediction/quota.ts";
-import { type DateRange, dateOf } from "../../prediction/usage.ts";
-import { usageOf } from "../../service/usage.ts";
+import { viewQuota } from "../../prediction/accounting/quota.ts";
+import { type DateRange, dateOf } from "../../prediction/accounting/usage.ts";
 
 const DAY_MS = 86_400_000;
 export const MAX_DAYS = 366;
@@ -38,7 +37,7 @@ function dateRange(c: AppContext, now: number): DateRange {
 export async function getUsage(c: AppContext): Promise<Response> {
   const range = dateRange(c, Date.now());
   const [hubs, keyName, { quotas }] = [c.get("hubs"), c.get("keyName"), c.get("apiKey")];
-  const used = await usageOf(hubs, keyName, range);
+  const used = unwrap(await hubs.own.usage(keyName, range));
   const states = quotas === undefined ? [] : unwrap(await hubs.own.quotas(keyName, quotas));
   c.header("cache-control", "no-store");
   return c.json({

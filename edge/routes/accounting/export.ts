@@ -4,20 +4,13 @@ import { invalidInput } from "../../http/body/validation.ts";
 import type { AppContext } from "../../http/context.ts";
 import { originOf } from "../../http/urls.ts";
 import { unwrap } from "../../prediction/hub-result.ts";
-import type { UsageLine } from "../../prediction/usage.ts";
+import type { UsageLine } from "../../prediction/accounting/usage.ts";
+import { limitOf } from "./limit.ts";
 
 export const MAX_LINES = 5_000;
 export const DEFAULT_LINES = 1_000;
 /** The number of the last line read of each hub, in their order. */
 const CURSOR = /^\d{1,15}(?:\.\d{1,15}){0,1023}$/;
-
-function limitOf(c: AppContext): number {
-  const text = c.req.query("limit");
-  if (text === undefined) return DEFAULT_LINES;
-  const limit = /^\d{1,4}$/.test(text) ? Number(text) : 0;
-  if (limit >= 1 && limit <= MAX_LINES) return limit;
-  throw invalidInput([{ path: "limit", message: `must be an integer from 1 to ${MAX_LINES}` }]);
-}
 
 /** Where the caller has stopped in each hub. Those that have been added since are read from their first line on. */
 function placesOf(c: AppContext, shards: number): number[] {
@@ -50,7 +43,7 @@ const lineOf = ({ id, owner, keyId, model, version, status, ...used }: UsageLine
  */
 export async function exportUsage(c: AppContext): Promise<Response> {
   const hubs = c.get("hubs");
-  const limit = limitOf(c);
+  const limit = limitOf(c, DEFAULT_LINES, MAX_LINES);
   const places = placesOf(c, hubs.shards);
   const lines: string[] = [];
   for (const [shard, place] of places.entries()) {
