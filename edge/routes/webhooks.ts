@@ -4,7 +4,7 @@ import { readJson } from "../http/body/body.ts";
 import { invalidInput, validate } from "../http/body/validation.ts";
 import type { AppContext } from "../http/context.ts";
 import { originOf } from "../http/urls.ts";
-import { testPrediction } from "../prediction/test-event.ts";
+import { testPrediction } from "../service/test-event.ts";
 import { listModels } from "../service/models.ts";
 import { testWebhookSchema } from "../service/schemas.ts";
 import { urlComplaint } from "../util/public-url.ts";

@@ -85,8 +85,23 @@ async function askAll(hubs: Hubs, log: Logger): Promise<ServiceStatus> {
       answering: answers.length,
       cut_off: answers.filter(({ isCutOff }) => isCutOff).length,
     },
-    versions: (models?.versions ?? []).map((model) => versionStatus(model, workers, answers, now)),
+    versions: unlessBusy(
+      (models?.versions ?? []).map((model) => versionStatus(model, workers, answers, now)),
+    ),
   };
+}
+
+/**
+ * A worker of several models that is busy with one of them waits for jobs of none. So as long as workers are at work and none has
+ * room, nobody knows whether they serve the other models, too.
+ */
+export function unlessBusy(versions: readonly VersionStatus[]): VersionStatus[] {
+  const isWorking = versions.some(({ workers, running }) => workers === "alive" && running > 0);
+  const hasRoom = versions.some(({ withRoom }) => withRoom !== null && withRoom > 0);
+  if (!isWorking || hasRoom) return [...versions];
+  return versions.map((version) =>
+    version.workers === "none" ? Object.assign({}, version, { workers: "unknown" }) : version,
+  );
 }
 
 function versionStatus(

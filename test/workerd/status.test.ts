@@ -3,7 +3,13 @@
 import { afterAll, afterEach, beforeAll, expect, it, vi } from "vitest";
 import type { z } from "zod";
 import { queueSchema, statusSchema } from "../../edge/api-docs/status.ts";
-import { overall, type ServiceStatus, type WorkerState } from "../../edge/service/status.ts";
+import {
+  overall,
+  type ServiceStatus,
+  unlessBusy,
+  type VersionStatus,
+  type WorkerState,
+} from "../../edge/service/status.ts";
 import { call, MODEL, PlayedWorker } from "./support.ts";
 import { storeKey } from "./stored-key.ts";
 
@@ -144,6 +150,20 @@ it.each<[ReturnType<typeof overall>, string, WorkerState[], number, number?]>([
     expect(overall(known)).toBe(wanted);
   },
 );
+
+it("does not take a model for abandoned whose workers may be at work on another", () => {
+  const [none, room] = [
+    { workers: "none", withRoom: 0 },
+    { workers: "alive", withRoom: 1, running: 1 },
+  ];
+  const busy = { workers: "alive", withRoom: 0, running: 1 };
+  const states = (...versions: object[]): WorkerState[] =>
+    unlessBusy(versions as VersionStatus[]).map(({ workers }) => workers);
+  expect(states(busy, none)).toEqual(["alive", "unknown"]);
+  expect(states(busy, none, room)).toEqual(["alive", "none", "alive"]);
+  expect(states({ ...busy, running: 0 }, none)).toEqual(["alive", "none"]);
+  expect(states(none, { ...none, running: 1 })).toEqual(["none", "none"]);
+});
 
 it("tells what covers all owners only to keys for that", async () => {
   const key = await storeKey({ scopes: ["read", "create", "admin"] });

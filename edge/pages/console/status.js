@@ -65,7 +65,8 @@ function waitingOf(waiting) {
 
 /** What matters most, in a sentence. @param {Status} status */
 function headlineOf({ status, nats, models }) {
-  if (status === "operational") return "Everything works";
+  if (status === "operational")
+    return models.some(({ workers }) => workers === "alive") ? "Everything works" : "No trouble is known";
   if (nats !== "connected") return "No images are made: the queue does not take jobs";
   if (models.length === 0) return "No model is being served";
   if (status === "unavailable") return "No images are made: no worker is there";

@@ -1,6 +1,6 @@
 // A prediction that never was, for trying receivers of webhooks: in every field like a real one, and marked as none.
 
-import { type PredictionView, viewPrediction, type ViewOptions } from "./view.ts";
+import { type PredictionView, viewPrediction, type ViewOptions } from "../prediction/view.ts";
 
 export interface TestEventOptions extends Pick<ViewOptions, "origin" | "retention"> {
   readonly url: string;
