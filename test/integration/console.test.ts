@@ -98,6 +98,7 @@ describe.skipIf(chromiumPath === undefined)("the console", () => {
     await page.fill("#key", test.apiKey);
     await page.keyboard.press("Enter");
     await shows(page, "No runs yet");
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe("tab-runs");
     expect(await page.textContent("#own-key summary")).toMatch(/dev\s+create read admin metrics/);
     await page.click("#own-key summary");
     expect(await page.textContent("#own-command")).toBe("npm run keys -- create dev --scopes read");
@@ -116,9 +117,11 @@ describe.skipIf(chromiumPath === undefined)("the console", () => {
   it("tries receivers with the code that it shows, keeps the secret to itself, and replaces it", async () => {
     const { page, troubles } = await open("webhooks");
     expect(await page.isVisible("#secret")).toBe(false);
-    await page.click("#secret-show");
+    await page.focus("#secret-show");
+    await page.keyboard.press("Enter");
     await page.locator("#secret", { hasText: /^whsec_/ }).waitFor();
     const secret = (await page.textContent("#secret")) ?? "";
+    await expect.poll(() => page.evaluate(() => document.activeElement?.id)).toBe("secret-show");
     await expectAccessible(page);
     expect(await smallTargets(page)).toEqual([]);
     const send = async (url: string): Promise<string> => {

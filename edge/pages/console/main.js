@@ -120,7 +120,12 @@ const select = createTabs(byId("tabs", HTMLElement), (tab) => {
 document.addEventListener("keydown", ({ key }) => {
   if (key === "Escape" && document.querySelector("dialog[open]") === null) closeKeyPanel();
 });
-onKeyEntered(() => void enter());
+onKeyEntered(() => {
+  // The form that had the focus is closed.
+  void enter().then(() =>
+    byId(account === undefined ? "gate-action" : `tab-${current}`, HTMLElement).focus(),
+  );
+});
 onKeyForgotten(() => void enter());
 
 /** @param {string} hash */

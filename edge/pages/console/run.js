@@ -1,10 +1,9 @@
 // A run in the list: a line that opens, with its times, its webhooks and what can be done.
 
-import { VqdError } from "../client/index.js";
 import { client } from "../assets/api.js";
 import { make } from "../assets/dom.js";
 import { patch } from "./patch.js";
-import { announce, failure, may } from "./states.js";
+import { act, announce, failure, may } from "./states.js";
 import { badge, counted, duration, moment } from "./words.js";
 
 /**
@@ -143,60 +142,50 @@ export function createRun(first, account, onChanged) {
     if (details.open) patch(facts, factsOf(run));
   };
 
-  /** Does something, with its button off meanwhile. @param {HTMLButtonElement} button @param {() => Promise<void>} work */
-  const act = async (button, work) => {
-    button.disabled = true;
-    said.replaceChildren();
-    try {
-      await work();
-    } catch (error) {
-      if (!(error instanceof VqdError)) throw error;
-      said.replaceChildren(failure(error));
-    } finally {
-      button.disabled = false;
-    }
-  };
-  cancel.addEventListener(
-    "click",
-    () =>
-      void act(cancel, async () => {
+  cancel.addEventListener("click", () => {
+    void act(
+      cancel,
+      said,
+      async () => {
         await client.cancel(run.id);
         announce("The run is canceled.");
-        summary.focus();
         onChanged();
-      }),
-  );
+      },
+      summary,
+    );
+  });
 
+  const deliveries = make("div", {});
+  const look = make("button", { type: "button", class: "quiet" }, "Refresh");
+  const again = make("button", { type: "button", hidden: true }, "Send the last one again");
+  webhooks.append(
+    make("div", { class: "label-row" }, make("h3", {}, "Webhook attempts"), look),
+    deliveries,
+    make("div", { class: "row" }, again),
+  );
   const readWebhooks = async () => {
     if (run.webhook === undefined) return;
     webhooks.hidden = false;
     try {
       /** @type {WebhookAttempts} */
       const { results } = await client.request(`${path}/webhook-attempts`);
-      const again = make("button", { type: "button" }, "Send the last one again");
       again.hidden = !may(account, "create") || !results.some(({ event }) => event === "completed");
-      again.addEventListener(
-        "click",
-        () =>
-          void act(again, async () => {
-            await client.request(`${path}/webhook-attempts/redeliver`, { method: "POST" });
-            announce("The webhook is being sent again.");
-            await readWebhooks();
-          }),
-      );
-      const look = make("button", { type: "button", class: "quiet" }, "Refresh");
-      look.addEventListener("click", () => void act(look, readWebhooks));
-      webhooks.replaceChildren(
-        make("div", { class: "label-row" }, make("h3", {}, "Webhook attempts"), look),
-        results.length === 0
-          ? make("p", { class: "hint" }, "None yet.")
-          : make("ul", { class: "rows" }, ...results.map(deliveryItem)),
-        make("div", { class: "row" }, again),
-      );
+      const none = make("p", { class: "hint" }, "None yet.");
+      patch(deliveries, [
+        results.length === 0 ? none : make("ul", { class: "rows" }, ...results.map(deliveryItem)),
+      ]);
     } catch (error) {
-      webhooks.replaceChildren(failure(error, () => void readWebhooks()));
+      deliveries.replaceChildren(failure(error, () => void readWebhooks()));
     }
   };
+  look.addEventListener("click", () => void act(look, said, readWebhooks));
+  again.addEventListener("click", () => {
+    void act(again, said, async () => {
+      await client.request(`${path}/webhook-attempts/redeliver`, { method: "POST" });
+      announce("The webhook is being sent again.");
+      await readWebhooks();
+    });
+  });
   details.addEventListener("toggle", () => {
     if (!details.open) return;
     paint();

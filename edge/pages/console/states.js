@@ -87,3 +87,24 @@ export function failure(error, again) {
   box.append(make("div", { class: "row" }, button));
   return box;
 }
+
+/**
+ * Does something for a button, which is off meanwhile and then has the focus again, or else `rest`. What goes wrong is shown in `said`.
+ * @param {HTMLButtonElement} button
+ * @param {HTMLElement} said
+ * @param {() => Promise<void>} work
+ * @param {HTMLElement} [rest] where the focus goes if the button is gone
+ */
+export async function act(button, said, work, rest) {
+  const hadFocus = document.activeElement === button;
+  button.disabled = true;
+  said.replaceChildren();
+  try {
+    await work();
+  } catch (error) {
+    said.replaceChildren(failure(error));
+  } finally {
+    button.disabled = false;
+    if (hadFocus) (button.isConnected && !button.hidden ? button : rest)?.focus();
+  }
+}

@@ -5,7 +5,7 @@ import { client } from "../assets/api.js";
 import { byId, copyFrom, make } from "../assets/dom.js";
 import { createTabs } from "../assets/tabs.js";
 import { RECEIVERS } from "./receivers.js";
-import { announce, failure, lacking, may, sentence } from "./states.js";
+import { act, announce, lacking, may, sentence } from "./states.js";
 import { badge, duration, moment } from "./words.js";
 
 /** @typedef {import("./states.js").Account} Account */
@@ -15,19 +15,6 @@ const rotateDialog = byId("rotate", HTMLDialogElement);
 /** @param {string} id @param {string} title @param {...(Node | string)} content */
 const card = (id, title, ...content) =>
   make("section", { class: "card", "aria-labelledby": id }, make("h2", { id }, title), ...content);
-
-/** Runs work while the button is off. @param {HTMLButtonElement} button @param {HTMLElement} said @param {() => Promise<void>} work */
-async function act(button, said, work) {
-  button.disabled = true;
-  said.replaceChildren();
-  try {
-    await work();
-  } catch (error) {
-    said.replaceChildren(failure(error));
-  } finally {
-    button.disabled = false;
-  }
-}
 
 /** @param {Account} account */
 function secretCard(account) {
