@@ -11,6 +11,7 @@ import { encode } from "./cli/commands/encode.ts";
 import { generate } from "./cli/commands/generate.ts";
 import { golden } from "./cli/commands/golden.ts";
 import { inspect } from "./cli/commands/inspect.ts";
+import { join } from "./cli/commands/join.ts";
 import { models } from "./cli/commands/models.ts";
 import { parity } from "./cli/commands/parity.ts";
 import { pull } from "./cli/commands/pull.ts";
@@ -33,6 +34,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   streams,
   models,
   worker,
+  join,
   workers,
   doctor,
 };
@@ -56,7 +58,7 @@ function ignoreClosedPipes(): void {
 
 async function main([name, ...args]: readonly string[]): Promise<void> {
   // A worker that can no longer log must not keep running unobserved.
-  if (name !== "worker") ignoreClosedPipes();
+  if (name !== "worker" && name !== "join") ignoreClosedPipes();
   if (name === undefined || name === "--help" || name === "-h") {
     process.stdout.write(programHelp());
     return;

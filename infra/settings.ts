@@ -16,6 +16,7 @@ import { build } from "../gpu-worker/cli/commands/build.ts";
 import { inspect } from "../gpu-worker/cli/commands/inspect.ts";
 import { parity } from "../gpu-worker/cli/commands/parity.ts";
 import { pull } from "../gpu-worker/cli/commands/pull.ts";
+import { join as joinStack } from "../gpu-worker/cli/commands/join.ts";
 import { models } from "../gpu-worker/cli/commands/models.ts";
 import { streams } from "../gpu-worker/cli/commands/streams.ts";
 import { verify } from "../gpu-worker/cli/commands/verify.ts";
@@ -33,6 +34,7 @@ const OPERATION: Commands = {
   "npm start": ["infra/run.mjs", "start"],
   "npm run keys": ["infra/keys.ts"],
   "npm run cluster": ["infra/nats/cluster/main.ts"],
+  "npm run k8s": ["infra/k8s/render.ts"],
 };
 
 const DEVELOPMENT: Commands = {
@@ -62,6 +64,7 @@ const CLI: readonly Command[] = [
   golden,
   streams,
   models,
+  joinStack,
   workers,
   doctor,
 ];

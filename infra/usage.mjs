@@ -10,6 +10,8 @@ Starts nats-server, GPU workers and the edge, and keeps them running until Ctrl-
   --model DIR        checkpoint in the diffusers layout (VQD_MODEL)    [the bundled model]
   --provider NAME    cpu, webgpu or cuda (VQD_PROVIDER)                [cpu]
   --data DIR         folder for queue, graphs and images (VQD_DATA)    [.vqd in the repository]
+  --listen ADDRESS   where workers of other machines may connect (VQD_LISTEN): an address or name of this one,
+                     with :PORT or without (4222). By TLS only; prints how they join   [nowhere]
   -h, --help         this text
 
 Further variables: MODEL_ALIASES (other names of models, such as gpt-image-1=vqd/emoji,dall-e-3=vqd/emoji),
@@ -24,6 +26,7 @@ Runs all tests, or those that the arguments select, such as a part of a file's n
 -t "part of a test's name". The last line counts them: N passed, N failed.
 
 Variables: VQD_CHROMIUM (path of the browser that tests the pages), VQD_PROMTOOL (path of Prometheus' tool),
+VQD_PROMETHEUS (path of Prometheus itself),
 VQD_TRAIN_PYTHON (a Python with torch, numpy and pillow), VQD_SCREENSHOTS=1 (rewrites docs/images),
 VQD_SHOW_TRACE=1 (prints a trace), VQD_NATS_SERVER (path of nats-server).
 `;

@@ -26,6 +26,7 @@ const none = {
   password: undefined,
   credsFile: undefined,
   caFile: undefined,
+  tlsFirst: false,
   certFile: undefined,
   keyFile: undefined,
 };

@@ -26,6 +26,11 @@ export const natsVariables = {
   VQD_NATS_PASSWORD: text("its password"),
   VQD_NATS_CREDS: text("credentials file, instead of user and password"),
   VQD_NATS_CA: text("PEM file of the CA to trust instead of the public ones"),
+  VQD_NATS_TLS_FIRST: z.enum(["0", "1"]).prefault("0").meta({
+    description:
+      "1: TLS before the server's first message, where a proxy ends it or the server has handshake_first",
+    default: "0",
+  }),
   VQD_NATS_CERT: text("PEM file of this client's certificate, for servers that ask for one"),
   VQD_NATS_KEY: text("PEM file of the certificate's key"),
 };
@@ -39,6 +44,8 @@ export interface NatsSettings {
   readonly credsFile: string | undefined;
   /** PEM files: the CA to trust instead of the public ones, and this client's certificate and key. */
   readonly caFile: string | undefined;
+  /** Whether TLS comes before the server's first message. */
+  readonly tlsFirst: boolean;
   readonly certFile: string | undefined;
   readonly keyFile: string | undefined;
 }
@@ -50,6 +57,7 @@ export function natsSettings(env: z.infer<z.ZodObject<typeof natsVariables>>): N
     password: env.VQD_NATS_PASSWORD,
     credsFile: env.VQD_NATS_CREDS,
     caFile: env.VQD_NATS_CA,
+    tlsFirst: env.VQD_NATS_TLS_FIRST === "1",
     certFile: env.VQD_NATS_CERT,
     keyFile: env.VQD_NATS_KEY,
   };
@@ -57,7 +65,7 @@ export function natsSettings(env: z.infer<z.ZodObject<typeof natsVariables>>): N
 
 /** Throws an Error that names the variable whose file cannot be read. */
 export function connectionOptions(settings: NatsSettings): ConnectionOptions {
-  const { servers, user, password, credsFile, caFile, certFile, keyFile } = settings;
+  const { servers, user, password, credsFile, caFile, tlsFirst, certFile, keyFile } = settings;
   for (const [variable, file] of [
     ["VQD_NATS_CREDS", credsFile],
     ["VQD_NATS_CA", caFile],
@@ -67,7 +75,10 @@ export function connectionOptions(settings: NatsSettings): ConnectionOptions {
     if (file !== undefined) readNamed(variable, file);
   }
   const wantsTls =
-    caFile !== undefined || certFile !== undefined || servers.some((url) => url.startsWith("tls:"));
+    tlsFirst ||
+    caFile !== undefined ||
+    certFile !== undefined ||
+    servers.some((url) => url.startsWith("tls:"));
   return {
     servers: [...servers],
     ...(user === undefined ? {} : { user }),
@@ -82,6 +93,7 @@ export function connectionOptions(settings: NatsSettings): ConnectionOptions {
             ...(caFile === undefined ? {} : { caFile }),
             ...(certFile === undefined ? {} : { certFile }),
             ...(keyFile === undefined ? {} : { keyFile }),
+            ...(tlsFirst ? { handshakeFirst: true } : {}),
           },
         }
       : {}),

@@ -43,6 +43,10 @@ function announce(stack: Stack, { workers }: StartOptions): void {
     say(`  ${curlLine(stack)}`);
     say("Apps with a fixed model name: MODEL_ALIASES=gpt-image-1=vqd/emoji,dall-e-3=vqd/emoji npm start");
   }
+  if (stack.joinToken !== undefined) {
+    say("A worker on another machine joins with this, in a copy of this repository:");
+    say(`  npm run vqd -- join ${stack.joinToken}`);
+  }
   say("");
   say(`ready on ${stack.url}`);
 }
@@ -80,6 +84,7 @@ async function run(): Promise<void> {
       data: options.data,
       queueLimit: options.queueLimit,
       leaseSeconds: options.leaseSeconds,
+      listen: options.listen,
       edgeEnv: { MODEL_ALIASES: process.env["MODEL_ALIASES"] ?? "" },
       ...(port === undefined ? { preferredPort: DEFAULT_PORT } : {}),
       ...(port === undefined || port === 0 ? {} : { port }),

@@ -1,14 +1,18 @@
 // The options of `npm start`, from the command line or the environment.
 
 import { existsSync, readFileSync, statSync } from "node:fs";
+import { isIP } from "node:net";
 import { delimiter, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { DEFAULT_LEASE_MS } from "@vqd/gpu-worker/ops/queues.ts";
 import { DEFAULT_QUEUE_LIMIT } from "../nats/streams.ts";
 import { UsageError } from "../usage-error.ts";
+import type { Listen } from "./gateway.ts";
 import { BUNDLED_MODEL, DEFAULT_DATA } from "./paths.ts";
 
 export const DEFAULT_PORT = 8787;
+/** Where workers of other machines connect. */
+const DEFAULT_LISTEN_PORT = 4222;
 const MAX_WORKERS = 64;
 const MAX_QUEUE_LIMIT = 1_000_000;
 const MAX_LEASE_SECONDS = 600;
@@ -23,6 +27,7 @@ export const START_VARIABLES = {
   model: "VQD_MODEL",
   provider: "VQD_PROVIDER",
   data: "VQD_DATA",
+  listen: "VQD_LISTEN",
 } as const;
 type OptionName = keyof typeof START_VARIABLES;
 
@@ -37,6 +42,8 @@ export interface StartOptions {
   readonly data: string;
   readonly queueLimit: number;
   readonly leaseSeconds: number;
+  /** Where workers of other machines may connect; undefined: nowhere. */
+  readonly listen: Listen | undefined;
 }
 
 /** Throws a `UsageError` that names the invalid option or variable and the reason. */
@@ -51,6 +58,7 @@ export function readStartOptions(args: readonly string[], env: NodeJS.ProcessEnv
   const workers = value("workers");
   const queueLimit = variable(env, "VQD_QUEUE_LIMIT");
   const lease = variable(env, "VQD_LEASE_SECONDS");
+  const listen = value("listen");
   const apiKey = value("api-key");
   if (apiKey !== undefined && !/^[\u0021-\u007E]+$/.test(apiKey.text)) {
     throw new UsageError(`${apiKey.source}: must be visible ASCII characters without spaces`);
@@ -63,6 +71,7 @@ export function readStartOptions(args: readonly string[], env: NodeJS.ProcessEnv
     provider: provider(value("provider")),
     data: dataFolder(value("data")),
     queueLimit: queueLimit === undefined ? DEFAULT_QUEUE_LIMIT : integer(queueLimit, 1, MAX_QUEUE_LIMIT),
+    listen: listen && listenAt(listen),
     leaseSeconds: lease === undefined ? DEFAULT_LEASE_MS / 1_000 : integer(lease, 1, MAX_LEASE_SECONDS),
   };
 }
@@ -106,6 +115,21 @@ function integer({ source, text }: Given, min: number, max: number): number {
   const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (number >= min && number <= max) return number;
   throw new UsageError(`${source}: must be a whole number from ${min} to ${max}, not "${text}"`);
+}
+
+/** `HOST`, `HOST:PORT`, `[IPv6]` or `[IPv6]:PORT`. */
+function listenAt({ source, text }: Given): Listen {
+  const [, bracketed, plain, port] = /^(?:\[([0-9a-f:.]+)\]|([\w.-]+))(?::(\d+))?$/i.exec(text) ?? [];
+  const host = bracketed ?? plain;
+  const isAny = host === "0.0.0.0" || (host !== undefined && isIP(host) === 6 && /^[0:]+$/.test(host));
+  if (host === undefined || isAny)
+    throw new UsageError(
+      `${source}: must be an address or name of this machine by which others reach it, with :PORT or without, not "${text}"`,
+    );
+  return {
+    host,
+    port: port === undefined ? DEFAULT_LISTEN_PORT : integer({ source, text: port }, 0, 65_535),
+  };
 }
 
 function provider(given: Given | undefined): Provider {

@@ -6,6 +6,7 @@ import { keyOfCheckpoint } from "@vqd/gpu-worker/serving/model-key.ts";
 import { type NatsPorts, type Passwords, loadPasswords } from "../nats/config.ts";
 import { type NatsServer, ensureNatsServer } from "../nats/server.ts";
 import { privateFolder } from "./files.ts";
+import type { Listen } from "./gateway.ts";
 import { DataLock } from "./lock.ts";
 import type { LogSink } from "./log.ts";
 import type { Provider } from "./options.ts";
@@ -32,6 +33,8 @@ export interface StackOptions {
   readonly queueLimit?: number;
   /** How long a worker may be silent before its job goes to another [10]. */
   readonly leaseSeconds?: number;
+  /** Where workers of other machines may connect, with TLS [nowhere]. */
+  readonly listen?: Listen | undefined;
   /** Additional environment variables for each worker. */
   readonly workerEnv?: Readonly<Record<string, string>>;
   /** Additional variables (bindings) for the edge. */

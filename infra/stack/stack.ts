@@ -15,6 +15,7 @@ import { natsChild } from "./children/nats.ts";
 import { workerChild } from "./children/worker.ts";
 import { type DataLock, recordOf } from "./lock.ts";
 import { BUNDLED_MODEL } from "./paths.ts";
+import { Gateway } from "./gateway.ts";
 import { type Prepared, type StackOptions, cacheFolder, foldersOf, prepare } from "./prepare.ts";
 import { waitForModels } from "./wait-for-models.ts";
 
@@ -52,6 +53,7 @@ export class Stack implements AsyncDisposable {
   readonly nats: Child;
   readonly edge: Child;
   readonly #workers: Child[] = [];
+  #gateway: Gateway | undefined;
   readonly #options: StackOptions;
   readonly #ownKeys: readonly string[];
   readonly #modelKeys: readonly string[];
@@ -103,6 +105,11 @@ export class Stack implements AsyncDisposable {
     for (let i = 0; i < workers; i++) this.#newWorker();
     // The last resort, which also covers process.exit().
     process.once("exit", this.#killNow);
+  }
+
+  /** By which workers of other machines join; undefined without `listen`. */
+  get joinToken(): string | undefined {
+    return this.#gateway?.token;
   }
 
   get workers(): readonly Child[] {
@@ -191,6 +198,16 @@ export class Stack implements AsyncDisposable {
         ...(queueLimit === undefined ? {} : { queueLimit }),
       },
     );
+    const { listen } = this.#options;
+    if (listen !== undefined) {
+      this.#gateway = await Gateway.start({
+        ...listen,
+        natsDir: join(this.dataDir, "nats"),
+        natsPort: this.natsPorts.client,
+        password: this.passwords.worker,
+        log: this.#events.log,
+      });
+    }
     await Promise.all(this.#workers.map((worker) => worker.start()));
     if (this.#workers.length > 0) await this.#promote();
   }
@@ -203,6 +220,7 @@ export class Stack implements AsyncDisposable {
   async #stopInOrder(): Promise<void> {
     await this.edge.stop();
     await Promise.all(this.#workers.map((worker) => worker.stop()));
+    await this.#gateway?.stop();
     await this.nats.stop();
     process.off("exit", this.#killNow);
     this.#lock.release();

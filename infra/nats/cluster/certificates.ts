@@ -3,6 +3,7 @@
 // @peculiar/x509 requires this to be imported first.
 import "reflect-metadata";
 import { webcrypto } from "node:crypto";
+import { isIP } from "node:net";
 import { outOfBounds } from "@vqd/shared/out-of-bounds.ts";
 import {
   AuthorityKeyIdentifierExtension,
@@ -67,7 +68,7 @@ export async function createCa(name: string, days = CA_DAYS): Promise<Certificat
   return { certificate: `${certificate.toString("pem")}\n`, key: await exportKey(keys.privateKey) };
 }
 
-/** A certificate for `hosts` (at least one; names, not addresses), valid for both ends of a connection: routes are mutual. */
+/** A certificate for `hosts` (at least one; names or addresses), valid for both ends of a connection: routes are mutual. */
 export async function createCertificate(
   ca: Certificate,
   hosts: readonly string[],
@@ -87,7 +88,9 @@ export async function createCertificate(
         new BasicConstraintsExtension(false, undefined, true),
         new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
         new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth]),
-        new SubjectAlternativeNameExtension(hosts.map((value) => ({ type: "dns", value }) as const)),
+        new SubjectAlternativeNameExtension(
+          hosts.map((value) => ({ type: isIP(value) === 0 ? "dns" : "ip", value }) as const),
+        ),
         await SubjectKeyIdentifierExtension.create(keys.publicKey, false, webcrypto),
         await AuthorityKeyIdentifierExtension.create(issuer.publicKey, false, webcrypto),
       ],
