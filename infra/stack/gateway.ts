@@ -96,7 +96,7 @@ export class Gateway {
 }
 
 /** What nats-server sends first, a line of JSON, as one with TLS would say it; it also names no way around the gateway. */
-export function withTls(first: Buffer): Buffer {
+function withTls(first: Buffer): Buffer {
   const end = first.indexOf("\r\n");
   const [, json] = /^INFO (\{.*\})\s*$/.exec(first.toString("utf8", 0, Math.max(0, end))) ?? [];
   if (json === undefined) return first;
