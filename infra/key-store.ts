@@ -20,7 +20,7 @@ export interface StoredKey {
 export interface KeyAct {
   /** ISO 8601. */
   readonly at: string;
-  readonly action: "key.created" | "key.revoked";
+  readonly action: "key.created" | "key.revoked" | "key.quota_set";
   readonly key: string;
   readonly name: string;
   readonly scopes: readonly Scope[];
@@ -28,7 +28,7 @@ export interface KeyAct {
   readonly user: string;
 }
 
-interface KeyStore {
+export interface KeyStore {
   put(hash: string, key: ApiKey): Promise<void>;
   list(): Promise<StoredKey[]>;
   delete(hash: string): Promise<void>;

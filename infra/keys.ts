@@ -14,13 +14,14 @@ import {
   SCOPES,
 } from "@vqd/shared/api-key.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
-import { CloudflareKeys, type KeyAct, LocalKeys } from "./key-store.ts";
+import { CloudflareKeys, type KeyAct, type KeyStore, LocalKeys, type StoredKey } from "./key-store.ts";
 import { DEFAULT_DATA } from "./stack/paths.ts";
 import { UsageError } from "./usage-error.ts";
 
 const HELP = `Usage: npm run keys -- create NAME [options]   create a key, and print it once
        npm run keys -- list [options]          list all keys, by the first digits of their hashes
        npm run keys -- revoke ID [options]     revoke a key, which takes effect within a minute
+       npm run keys -- quota ID [options]      set its quotas to those of --monthly, or to none; within a minute, too
        npm run keys -- log [options]           what was done by these commands in the last 400 days
 
 Keys with the same NAME share predictions.
@@ -80,7 +81,9 @@ function readPriority(text: string): Priority {
   return priority;
 }
 
-function readQuotas(text: string): Quotas {
+/** The key's quotas as --monthly has them; none for an empty list. */
+function quotasOf(text: string): Pick<ApiKey, "quotas"> {
+  if (text === "") return {};
   const quotas: Quotas = {};
   for (const pair of text.split(",")) {
     const [, left = "", amount = ""] = /^\s*(\w+)=(\d{1,15})\s*$/.exec(pair) ?? [];
@@ -90,7 +93,15 @@ function readQuotas(text: string): Quotas {
     }
     quotas[name] = Number(amount);
   }
-  return quotas;
+  return { quotas };
+}
+
+/** The key with that id. Throws unless there is exactly one. */
+async function find(store: KeyStore, id: string | undefined): Promise<StoredKey> {
+  if (id === undefined || !ID.test(id)) throw new UsageError("ID must be one that list shows");
+  const [found, ...others] = (await store.list()).filter(({ hash }) => hash.startsWith(id));
+  if (found === undefined || others.length > 0) throw new Error(`there is no key ${id}`);
+  return found;
 }
 
 /** For the log. A container may run as a user without a name. */
@@ -126,7 +137,7 @@ async function main(): Promise<void> {
     process.exitCode = values.help ? 0 : 2;
     return;
   }
-  const takesSubject = command === "create" || command === "revoke";
+  const takesSubject = ["create", "revoke", "quota"].includes(command);
   if (rest.length > 0 || (subject !== undefined) !== takesSubject) {
     throw new UsageError(`wrong arguments for ${command}; see npm run keys -- --help`);
   }
@@ -146,7 +157,7 @@ async function main(): Promise<void> {
       perMinute: positive("per-minute", values["per-minute"]),
       live: positive("live", values.live),
       priority: readPriority(values.priority),
-      ...(values.monthly === "" ? {} : { quotas: readQuotas(values.monthly) }),
+      ...quotasOf(values.monthly),
     };
     const secret = `vqd_${randomBytes(KEY_BYTES).toString("base64url")}`;
     const hash = createHash("sha256").update(secret).digest("hex");
@@ -168,12 +179,17 @@ async function main(): Promise<void> {
           ),
     );
   } else if (command === "revoke") {
-    if (subject === undefined || !ID.test(subject)) throw new UsageError("ID must be one that list shows");
-    const [found, ...others] = (await store.list()).filter(({ hash }) => hash.startsWith(subject));
-    if (found === undefined || others.length > 0) throw new Error(`there is no key ${subject}`);
+    const found = await find(store, subject);
     await store.note(actOn("key.revoked", keyIdOf(found.hash), found.key));
     await store.delete(found.hash);
     say({ revoked: subject, name: found.key.name }, [`revoked ${subject} of ${found.key.name}`]);
+  } else if (command === "quota") {
+    const found = await find(store, subject);
+    const { quotas: _, ...unlimited } = found.key;
+    const key: ApiKey = { ...unlimited, ...quotasOf(values.monthly) };
+    await store.note(actOn("key.quota_set", keyIdOf(found.hash), key));
+    await store.put(found.hash, key);
+    say({ id: keyIdOf(found.hash), ...key }, [`set the quotas of ${subject} of ${key.name}`]);
   } else if (command === "log") {
     const acts = await store.acts();
     say(
@@ -186,7 +202,7 @@ async function main(): Promise<void> {
     );
   } else {
     throw new UsageError(
-      `unknown command ${JSON.stringify(command)}; the commands are create, list, revoke, log`,
+      `unknown command ${JSON.stringify(command)}; the commands are create, list, revoke, quota, log`,
     );
   }
 }

@@ -61,6 +61,13 @@ it("makes keys that work at once, lists them, and revokes them", async () => {
   ]);
   expect(listed).not.toContain(key);
 
+  // Its quotas can be changed, and taken away.
+  const quotasNow = async () => (JSON.parse(await keys("list")) as { quotas?: object }[])[0]?.quotas;
+  await keys("quota", id, "--monthly", "images=10");
+  expect(await quotasNow()).toEqual({ images: 10 });
+  await keys("quota", id);
+  expect(await quotasNow()).toBeUndefined();
+
   const second = JSON.parse(await keys("create", "bob", "--scopes", "create")) as { key: string; id: string };
   expect(await statusOf(second.key)).toBe(403);
   await keys("revoke", second.id);
@@ -74,6 +81,8 @@ it("makes keys that work at once, lists them, and revokes them", async () => {
   const acts = JSON.parse(log) as { at: string; user: string; action: string; key: string; name: string }[];
   expect(acts.map(({ action, key: of, name }) => [action, of, name])).toEqual([
     ["key.created", id, "alice"],
+    ["key.quota_set", id, "alice"],
+    ["key.quota_set", id, "alice"],
     ["key.created", second.id, "bob"],
     ["key.revoked", second.id, "bob"],
     ["key.created", third.id, "carol"],

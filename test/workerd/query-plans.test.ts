@@ -16,6 +16,18 @@ it.each<[string, (store: PredictionStore) => unknown, RegExp]>([
   ["what is running", (store) => store.queue.running("v"), /USING INDEX predictions_live/],
   ["what is held", (store) => store.queue.heldClasses(), /USING COVERING INDEX/],
   ["what an owner has live", (store) => store.queue.liveOf("a"), /USING INDEX predictions_live/],
+  ["what an owner has reserved", (store) => store.usage.reservedBy("a"), /USING INDEX predictions_live_of/],
+  [
+    "what an owner has used",
+    (store) => store.usage.byDay("a", { from: "2026-01-01", to: "2026-12-31" }),
+    /usage_by_day USING PRIMARY KEY \(key_name=\? AND day>|usage_lines USING INTEGER PRIMARY KEY/,
+  ],
+  ["lines of usage", (store) => store.usage.lines(0, 10), /^SCAN usage_lines$|USING INTEGER PRIMARY KEY/],
+  [
+    "a page of the audit log",
+    (store) => store.audit.page("a", { before: 7, limit: 10 }, 0),
+    /audit USING PRIMARY KEY \(key_name=\? AND seq</,
+  ],
   ["the next webhook", (store) => store.webhooks.nextAt(), /USING COVERING INDEX/],
   ["what waits", (store) => store.contention.versions(), /USING COVERING INDEX/],
 ])("%s", async (_, ask, wanted) => {
@@ -37,7 +49,7 @@ it.each<[string, (store: PredictionStore) => unknown, RegExp]>([
         property === "sql" ? explaining : (Reflect.get(target, property) as unknown),
     });
     ask(new PredictionStore(storage));
-    return found.filter((detail) => /predictions|deliveries/.test(detail));
+    return found.filter((detail) => /predictions|deliveries|usage_|audit/.test(detail));
   });
   expect(plans.length).toBeGreaterThan(0);
   for (const plan of plans) expect(plan).toMatch(wanted);
