@@ -11,14 +11,14 @@ import { encode } from "./cli/commands/encode.ts";
 import { generate } from "./cli/commands/generate.ts";
 import { golden } from "./cli/commands/golden.ts";
 import { inspect } from "./cli/commands/inspect.ts";
-import { join } from "./cli/commands/join.ts";
+import { join } from "./cli/commands/workers/join.ts";
 import { models } from "./cli/commands/models.ts";
 import { parity } from "./cli/commands/parity.ts";
 import { pull } from "./cli/commands/pull.ts";
 import { streams } from "./cli/commands/streams.ts";
 import { verify } from "./cli/commands/verify.ts";
-import { worker } from "./cli/commands/worker.ts";
-import { workers } from "./cli/commands/workers.ts";
+import { worker } from "./cli/commands/workers/worker.ts";
+import { workers } from "./cli/commands/workers/workers.ts";
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   generate,

@@ -2,7 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import { errorFields, createLogger } from "@vqd/shared/log.ts";
-import type { WorkerStats } from "@vqd/shared/micro.ts";
+import type { WorkerStats } from "@vqd/shared/nats/micro.ts";
 import { Broker } from "./nats/broker.ts";
 import { chooseQuantization } from "./graph/choose-form.ts";
 import { readConfig, type WorkerConfig } from "./config.ts";

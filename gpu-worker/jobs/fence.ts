@@ -2,7 +2,7 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { JetStreamApiError, type JetStreamClient } from "@nats-io/jetstream";
-import { SEQUENCE_CONFLICTS } from "@vqd/shared/jetstream-codes.ts";
+import { SEQUENCE_CONFLICTS } from "@vqd/shared/nats/jetstream-codes.ts";
 import type { MsgHdrs } from "nats";
 import type { StoredState } from "../nats/broker.ts";
 import { raceAbort } from "../util/race-abort.ts";

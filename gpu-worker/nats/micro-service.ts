@@ -1,7 +1,7 @@
 // The worker as a NATS micro service (NATS ADR-32): a request to `$SRV.STATS.vqd-worker` is answered by every live worker.
 
 import type { Msg, NatsConnection } from "nats";
-import { MICRO_SERVICE, MICRO_VERBS, type WorkerStats, workerStatsSchema } from "@vqd/shared/micro.ts";
+import { MICRO_SERVICE, MICRO_VERBS, type WorkerStats, workerStatsSchema } from "@vqd/shared/nats/micro.ts";
 import { modelKey } from "@vqd/shared/model.ts";
 import { jobConsumer, jobFilter } from "@vqd/shared/subjects.ts";
 

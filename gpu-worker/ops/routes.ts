@@ -2,7 +2,7 @@
 
 import { JetStreamApiCodes, JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
 import { decodeRoute, encodeRoute } from "@vqd/shared/codec.ts";
-import { SEQUENCE_CONFLICTS } from "@vqd/shared/jetstream-codes.ts";
+import { SEQUENCE_CONFLICTS } from "@vqd/shared/nats/jetstream-codes.ts";
 import { MAX_RETIRED, type ModelRoute, type Share } from "@vqd/shared/routing/route.ts";
 import { routeSubject, STREAMS } from "@vqd/shared/subjects.ts";
 

@@ -1,7 +1,7 @@
 // Asks the live workers for their statistics, by the protocol of NATS micro services (ADR-32).
 
 import { createInbox, type NatsConnection } from "nats";
-import { MICRO_SERVICE, statsResponseSchema, type WorkerStats } from "@vqd/shared/micro.ts";
+import { MICRO_SERVICE, statsResponseSchema, type WorkerStats } from "@vqd/shared/nats/micro.ts";
 import { INBOX_PREFIX } from "@vqd/shared/subjects.ts";
 
 export interface AnsweringWorker extends WorkerStats {

@@ -2,7 +2,7 @@
 
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
 import type { Job } from "@vqd/shared/job.ts";
-import type { WorkerStats } from "@vqd/shared/micro.ts";
+import type { WorkerStats } from "@vqd/shared/nats/micro.ts";
 import type { HealthStatus } from "./health.ts";
 
 /**

@@ -6,7 +6,7 @@
 // an account of their own, and monitors have one; they import what they need of the account that holds the streams, where
 // only the edge and the operator are users.
 
-import { MICRO_SERVICE, MICRO_VERBS } from "@vqd/shared/micro.ts";
+import { MICRO_SERVICE, MICRO_VERBS } from "@vqd/shared/nats/micro.ts";
 import {
   API_DOMAIN,
   controlSubject,

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createServer, type Server } from "node:tls";
 import { once } from "node:events";
 import { X509Certificate } from "node:crypto";
-import { joinToken } from "@vqd/shared/join.ts";
+import { joinToken } from "@vqd/shared/nats/join.ts";
 import { type Certificate, createCa, createCertificate } from "../nats/cluster/certificates.ts";
 import { privateFolder, writePrivateFile } from "./files.ts";
 import type { LogSink } from "./log.ts";

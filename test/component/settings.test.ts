@@ -46,7 +46,7 @@ it("has every option of npm start, each with its variable", () => {
 it("has every option that the commands of vqd read", async () => {
   const folder = join(REPO, "gpu-worker", "cli", "commands");
   const modules: object[] = await Promise.all(
-    globSync("*.ts", { cwd: folder }).map((file) => import(join(folder, file)) as Promise<object>),
+    globSync("**/*.ts", { cwd: folder }).map((file) => import(join(folder, file)) as Promise<object>),
   );
   const commands = modules
     .flatMap((module) => Object.entries<unknown>(module as Record<string, unknown>))

@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "nats";
 import { INBOX_PREFIX } from "@vqd/shared/subjects.ts";
-import { joinToken, parseJoinToken } from "@vqd/shared/join.ts";
+import { joinToken, parseJoinToken } from "@vqd/shared/nats/join.ts";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { createCa } from "../../infra/nats/cluster/certificates.ts";
 import { REPO } from "../../infra/stack/paths.ts";

@@ -2,7 +2,7 @@
 
 import { expect, it } from "vitest";
 import { readStartOptions } from "../../infra/stack/options.ts";
-import { type Join, joinToken, parseJoinToken } from "../../shared/join.ts";
+import { type Join, joinToken, parseJoinToken } from "../../shared/nats/join.ts";
 
 const JOIN: Join = { v: 1, url: "tls://192.0.2.7:4222", password: "a password of some length", ca: "MIIB" };
 

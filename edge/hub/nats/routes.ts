@@ -3,7 +3,7 @@
 
 import { JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
 import { decodeRoute, encodeRoute } from "@vqd/shared/codec.ts";
-import { SEQUENCE_CONFLICTS } from "@vqd/shared/jetstream-codes.ts";
+import { SEQUENCE_CONFLICTS } from "@vqd/shared/nats/jetstream-codes.ts";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import type { ModelManifest } from "@vqd/shared/model.ts";
 import { firstRoute, modelRouteSchema } from "@vqd/shared/routing/route.ts";

@@ -3,7 +3,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { connect } from "nats";
 import { INBOX_PREFIX } from "@vqd/shared/subjects.ts";
-import { MICRO_SERVICE, statsResponseSchema } from "@vqd/shared/micro.ts";
+import { MICRO_SERVICE, statsResponseSchema } from "@vqd/shared/nats/micro.ts";
 import type { LogLine } from "../../../infra/stack/log.ts";
 import type { Stack } from "../../../infra/stack/stack.ts";
 import { createPrediction, request } from "../../integration/support/client.ts";

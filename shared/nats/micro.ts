@@ -1,7 +1,7 @@
 // What a worker reports about itself as a NATS micro service (NATS ADR-32).
 
 import { z } from "zod";
-import { modelNameSchema, slotTimeSchema, versionSchema } from "./model.ts";
+import { modelNameSchema, slotTimeSchema, versionSchema } from "../model.ts";
 
 export const MICRO_SERVICE = "vqd-worker";
 export const MICRO_VERBS = ["PING", "INFO", "STATS"] as const;

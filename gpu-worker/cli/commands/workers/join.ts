@@ -5,9 +5,9 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { join as joinPath } from "node:path";
 import { connect } from "node:tls";
-import { parseJoinToken } from "@vqd/shared/join.ts";
-import { DEFAULT_CACHE_DIR } from "../../config.ts";
-import { type Command, readArguments, stringOptions, UsageError } from "../command.ts";
+import { parseJoinToken } from "@vqd/shared/nats/join.ts";
+import { DEFAULT_CACHE_DIR } from "../../../config.ts";
+import { type Command, readArguments, stringOptions, UsageError } from "../../command.ts";
 
 const USAGE = "vqd join TOKEN [options]";
 const CHECK_LIMIT_MS = 5_000;
@@ -54,7 +54,7 @@ export const join: Command = {
       ...(values["model"] === undefined ? {} : { VQD_MODEL: values["model"] }),
       ...(values["provider"] === undefined ? {} : { VQD_PROVIDER: values["provider"] }),
     });
-    await import("../../main.ts");
+    await import("../../../main.ts");
   },
 };
 

@@ -2,14 +2,14 @@
 
 import { jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "nats";
-import type { WorkerStats } from "@vqd/shared/micro.ts";
+import type { WorkerStats } from "@vqd/shared/nats/micro.ts";
 import { modelKey } from "@vqd/shared/model.ts";
 import { API_DOMAIN } from "@vqd/shared/subjects.ts";
-import { queuedJobs } from "../../ops/versions.ts";
-import { type AnsweringWorker, askWorkers } from "../../ops/workers.ts";
-import { type Command, numberOption, readArguments, report, stringOptions } from "../command.ts";
-import { connectAs, NATS_HELP, settingsFor } from "../nats-connection.ts";
-import { tableOf } from "../table.ts";
+import { queuedJobs } from "../../../ops/versions.ts";
+import { type AnsweringWorker, askWorkers } from "../../../ops/workers.ts";
+import { type Command, numberOption, readArguments, report, stringOptions } from "../../command.ts";
+import { connectAs, NATS_HELP, settingsFor } from "../../nats-connection.ts";
+import { tableOf } from "../../table.ts";
 
 const USAGE = "vqd workers [options]";
 const DEFAULT_WAIT_MS = 500;

@@ -1,8 +1,8 @@
 // `vqd worker`: the GPU worker, configured by the environment.
 
-import { tracingVariables, workerVariables } from "../../config.ts";
-import { type Command, readArguments } from "../command.ts";
-import { describeVariables, variablesHelp } from "../variables.ts";
+import { tracingVariables, workerVariables } from "../../../config.ts";
+import { type Command, readArguments } from "../../command.ts";
+import { describeVariables, variablesHelp } from "../../variables.ts";
 
 const USAGE = "vqd worker";
 
@@ -22,6 +22,6 @@ export const worker: Command = {
   async run(positionals) {
     readArguments(positionals, USAGE, []);
     // Serves as soon as it is loaded, and exits the process itself.
-    await import("../../main.ts");
+    await import("../../../main.ts");
   },
 };
