@@ -11,6 +11,8 @@ export const MESSAGE_HEADERS = {
   control: "Vqd-Control",
   /** BEGINNING if the job's hub wants to know what the job begins with, and understands the event that says so. */
   receipts: "Vqd-Receipts",
+  /** Of a route: who has decided it, for whoever asks later. */
+  by: "Vqd-By",
   /** BATCHES if the job's hub reads batches of events (steps/batch.ts). */
   events: "Vqd-Events",
 } as const;

@@ -1,7 +1,9 @@
 // Operators decide which versions of a model serve its name: reading and writing its route.
 
 import { JetStreamApiCodes, JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
+import { headers } from "nats";
 import { decodeRoute, encodeRoute } from "@vqd/shared/codec.ts";
+import { MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
 import { SEQUENCE_CONFLICTS } from "@vqd/shared/nats/jetstream-codes.ts";
 import { MAX_RETIRED, type ModelRoute, type Share } from "@vqd/shared/routing/route.ts";
 import { routeSubject, STREAMS } from "@vqd/shared/subjects.ts";
@@ -45,20 +47,56 @@ export function missingStream(error: unknown): unknown {
   return new Error(`${STREAMS.routes} does not exist: vqd streams apply creates it`, { cause: error });
 }
 
-/** Writes a route in place of the one that was read. Throws a RouteConflict if that is no longer the latest. */
+/**
+ * Writes a route in place of the one that was read. `by` is kept with it. Throws a RouteConflict if the one that was read is no longer
+ * the latest.
+ */
 export async function writeRoute(
   jsm: JetStreamManager,
   { name, sequence }: StoredRoute,
   route: ModelRoute,
+  by: string,
 ): Promise<void> {
+  const carried = headers();
+  carried.set(MESSAGE_HEADERS.by, encodeURIComponent(by));
   try {
     await jsm.jetstream().publish(routeSubject(name), encodeRoute(route), {
+      headers: carried,
       expect: { lastSubjectSequence: sequence },
     });
   } catch (cause) {
     if (!(cause instanceof JetStreamApiError && SEQUENCE_CONFLICTS.has(cause.code))) throw cause;
     const message = `the route of ${name} has been changed meanwhile: look at it again, and repeat the command`;
     throw new RouteConflict(message, { cause });
+  }
+}
+
+export interface Decision {
+  /** By the broker's clock. */
+  readonly at: Date;
+  /** Null for the first route, which the service writes, and for those of releases that did not say. */
+  readonly by: string | null;
+  /** Undefined for one that this release cannot read. */
+  readonly route: ModelRoute | undefined;
+}
+
+/** What was decided of a name, oldest first, as far as it is kept. Needs the operator's credentials. */
+export async function decisionsOf(jsm: JetStreamManager, name: string): Promise<Decision[]> {
+  const decisions: Decision[] = [];
+  for (let seq = 1; ;) {
+    const message = await jsm.direct
+      .getMessage(STREAMS.routes, { seq, next_by_subj: routeSubject(name) })
+      .catch((error: unknown) => {
+        throw missingStream(error);
+      });
+    if (message === null) return decisions;
+    const by = message.header.get(MESSAGE_HEADERS.by);
+    decisions.push({
+      at: message.time,
+      by: by === "" ? null : decodeURIComponent(by),
+      route: decoded(message.data),
+    });
+    seq = message.seq + 1;
   }
 }
 

@@ -33,7 +33,9 @@ const MAX_JOBS_BYTES = 1024 ** 3;
 const MAX_MANIFEST_BYTES = 4 * MAX_PALETTE_CODES + MAX_TOKENIZER_BYTES + OVERHEAD_BYTES;
 const MAX_MANIFESTS_BYTES = 64 * 1024 ** 2;
 const MAX_ROUTE_BYTES = (MAX_SHARES + MAX_RETIRED) * 128 + OVERHEAD_BYTES;
-const MAX_ROUTES_BYTES = 16 * 1024 ** 2;
+const ROUTES_KEPT = 16;
+/** Routes are some hundred bytes as a rule: sixteen of thousands of models. */
+const MAX_ROUTES_BYTES = 32 * 1024 ** 2;
 
 const DEFAULT_QUEUE_LIMIT = 1_000;
 /** Survives the loss of one server in three. */
@@ -102,7 +104,8 @@ export const WANTED_STREAMS: readonly WantedStream[] = [
     name: STREAMS.routes,
     subjects: [...STREAM_SUBJECTS.routes],
     discard: DiscardPolicy.New,
-    max_msgs_per_subject: 1,
+    // The latest counts; those before it are the log of what was decided.
+    max_msgs_per_subject: ROUTES_KEPT,
     max_msg_size: MAX_ROUTE_BYTES,
     max_bytes: MAX_ROUTES_BYTES,
     allow_direct: true,

@@ -20,7 +20,7 @@ export async function promoteAnnounced(server: OperatorServer, keys: readonly st
         const stored = await readRoute(jsm, name);
         if (servesAlone(stored.route, version)) break;
         try {
-          await writeRoute(jsm, stored, withShares(stored, [{ version, weight: 1 }]));
+          await writeRoute(jsm, stored, withShares(stored, [{ version, weight: 1 }]), "npm start");
           break;
         } catch (error) {
           if (!(error instanceof RouteConflict) || tries === TRIES) throw error;

@@ -1,6 +1,7 @@
 // A new version of a model beside the old one: an operator decides which serves, whatever workers announce. The old version
 // has a real worker; the new one's is played.
 
+import { userInfo } from "node:os";
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { connect, nanos, type NatsConnection } from "nats";
 import { decodeJob, decodeManifest, encodeManifest } from "@vqd/shared/codec.ts";
@@ -201,10 +202,36 @@ describe("an operator retires a version", () => {
 it("two operators cannot overwrite each other unseen", async () => {
   const jsm = await jetstreamManager(operator);
   const [mine, theirs] = [await readRoute(jsm, NAME), await readRoute(jsm, NAME)];
-  await writeRoute(jsm, theirs, withShares(theirs, [{ version: old, weight: 1 }]));
-  const late = writeRoute(jsm, mine, withShares(mine, [{ version: NEW, weight: 1 }]));
+  await writeRoute(jsm, theirs, withShares(theirs, [{ version: old, weight: 1 }]), "test");
+  const late = writeRoute(jsm, mine, withShares(mine, [{ version: NEW, weight: 1 }]), "test");
   await expect(late).rejects.toThrow(RouteConflict);
   expect((await readRoute(jsm, NAME)).route?.shares).toEqual([{ version: old, weight: 1 }]);
+});
+
+it("what was decided can be read: when, by whom, and what has served since", async () => {
+  const decisions = JSON.parse(await vqd("log", NAME, "--json")) as {
+    at: string;
+    by: string | null;
+    route: { shares: { version: string }[]; retired: string[] };
+  }[];
+  const user = userInfo().username;
+  const told = decisions.map(({ by, route }) => [
+    by,
+    route.shares.map(({ version }) => (version === old ? "old" : "new")).join(),
+    route.retired.length,
+  ]);
+  // Before these: that of the hub, and of the stack if another version was first.
+  expect(told.slice(-6)).toEqual([
+    [user, "new", 0],
+    [user, "old,new", 0],
+    [user, "old", 0],
+    [user, "old", 1],
+    [user, "new", 0],
+    ["test", "old", 0],
+  ]);
+  const times = decisions.map(({ at }) => at);
+  expect(times).toEqual(times.toSorted());
+  expect(await vqd("log", "vqd/unknown")).toBe("nothing has been decided about vqd/unknown\n");
 });
 
 it("a version that nobody knows gets no share, unless by force", async () => {

@@ -225,9 +225,9 @@ describe("streams", () => {
         {
           subjects: ["vqd.routes.*"],
           discard: "new",
-          max_msgs_per_subject: 1,
+          max_msgs_per_subject: 16,
           max_msg_size: 35_840,
-          max_bytes: 16 * 1024 ** 2,
+          max_bytes: 32 * 1024 ** 2,
           max_age: 0,
           allow_direct: true,
         },

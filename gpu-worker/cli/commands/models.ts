@@ -1,5 +1,6 @@
 // `vqd models`: lists the versions of models, and decides which of them serve.
 
+import { userInfo } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "nats";
@@ -7,14 +8,22 @@ import { modelKey, modelNameSchema, VERSION_PATTERN } from "@vqd/shared/model.ts
 import { MAX_SHARES, MAX_WEIGHT, type ModelRoute, type Share, shareOf } from "@vqd/shared/routing/route.ts";
 import { API_DOMAIN } from "@vqd/shared/subjects.ts";
 import { executeQueuePlan, planQueues } from "../../ops/queues.ts";
-import { readRoute, type StoredRoute, withoutVersion, withShares, writeRoute } from "../../ops/routes.ts";
+import {
+  decisionsOf,
+  readRoute,
+  type StoredRoute,
+  withoutVersion,
+  withShares,
+  writeRoute,
+} from "../../ops/routes.ts";
 import { announcedVersions, listVersions, queuedJobs, removeVersion } from "../../ops/versions.ts";
 import { askWorkers } from "../../ops/workers.ts";
 import { type Command, numberOption, report, stringOptions, UsageError } from "../command.ts";
 import { connectAs, NATS_HELP, settingsFor } from "../nats-connection.ts";
 import { tableOf } from "../table.ts";
 
-const USAGE = "vqd models list | promote NAME VERSION | split NAME VERSION=N ... | retire NAME VERSION";
+const USAGE =
+  "vqd models list | promote NAME VERSION | split NAME VERSION=N ... | retire NAME VERSION | log NAME";
 const MIN_PREFIX = 6;
 const DIGITS = 12;
 const DEFAULT_WAIT_MS = 500;
@@ -25,6 +34,7 @@ const help = `Usage: vqd models list [options]
        vqd models promote NAME VERSION [options]
        vqd models split NAME VERSION=N VERSION=N ... [options]
        vqd models retire NAME VERSION [options]
+       vqd models log NAME [options]
 
 Decides which versions of a model serve requests for its name (owner/name). Announcing a version changes nothing, unless
 it is the first of its name. A VERSION is its 64 digits, or the first ones: at least ${MIN_PREFIX}, and enough to tell it from others.
@@ -35,8 +45,9 @@ it is the first of its name. A VERSION is its 64 digits, or the first ones: at l
   split      divides the requests in proportion to the numbers, whole ones from 1 to ${MAX_WEIGHT}, such as 90 and 10
   retire     ends a version for good: it must have no share, and no job in its queues. Requests for it are refused, and its
              queues and announcement are removed. Takes some seconds
+  log        shows the last 16 decisions about the name: when, by which user of a machine, and what has served since
 
-The last three need the operator's credentials. Each refuses to overwrite what somebody else has changed meanwhile.
+All but list need the operator's credentials. Each that decides refuses to overwrite what somebody else has changed meanwhile.
 ${NATS_HELP}
 Options:
   --force            give a share to a version that no worker has announced
@@ -68,6 +79,12 @@ export const models: Command = {
       if (rest.length > 0) throw new UsageError(`unexpected argument ${JSON.stringify(rest[0])}: ${USAGE}`);
       return connected("monitor", data, (nc) => list(nc, waitMs, flags));
     }
+    if (action === "log") {
+      const [name, ...more] = rest;
+      if (name === undefined || more.length > 0) throw new UsageError(`log takes a NAME: ${USAGE}`);
+      checkName(name);
+      return connected("operator", data, (nc) => log(nc, name, flags));
+    }
     if (action !== "promote" && action !== "split" && action !== "retire") {
       const what = action === undefined ? "an action is missing" : `unknown action ${JSON.stringify(action)}`;
       throw new UsageError(`${what}: ${USAGE}`);
@@ -75,9 +92,7 @@ export const models: Command = {
     const [name, ...wanted] = rest;
     if (name === undefined || wanted.length === 0)
       throw new UsageError(`${name === undefined ? "NAME" : "VERSION"} is missing: ${USAGE}`);
-    const { error } = modelNameSchema.safeParse(name);
-    if (error !== undefined)
-      throw new UsageError(`NAME ${error.issues[0]?.message}, not ${JSON.stringify(name)}`);
+    checkName(name);
     if (action !== "split" && wanted.length > 1)
       throw new UsageError(`unexpected argument ${JSON.stringify(wanted[1])}: ${USAGE}`);
     const weights = action === "split" ? wanted.map(readWeight) : [{ prefix: wanted[0] ?? "", weight: 1 }];
@@ -101,6 +116,21 @@ async function connected(
     await work(nc);
   } finally {
     await nc.close();
+  }
+}
+
+function checkName(name: string): void {
+  const { error } = modelNameSchema.safeParse(name);
+  if (error !== undefined)
+    throw new UsageError(`NAME ${error.issues[0]?.message}, not ${JSON.stringify(name)}`);
+}
+
+/** Who runs the command. A container may run as a user without a name. */
+function currentUser(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(process.getuid?.() ?? "unknown");
   }
 }
 
@@ -154,6 +184,21 @@ async function list(nc: NatsConnection, waitMs: number, flags: Flags): Promise<v
   }
 }
 
+async function log(nc: NatsConnection, name: string, flags: Flags): Promise<void> {
+  const decisions = await decisionsOf(await jetstreamManager(nc, { checkAPI: false }), name);
+  if (flags.has("json")) report(`${JSON.stringify(decisions)}\n`);
+  else if (decisions.length === 0) report(`nothing has been decided about ${name}\n`);
+  else {
+    const rows = decisions.map(({ at, by, route }) => [
+      at.toISOString(),
+      by ?? "-",
+      route === undefined ? "unreadable" : sharesOf(route),
+      (route?.retired ?? []).map((version) => version.slice(0, DIGITS)).join(", ") || "-",
+    ]);
+    report(tableOf(["AT", "BY", "SERVES", "RETIRED"], rows));
+  }
+}
+
 /** Gives the versions their shares, all others none. */
 async function giveShares(
   jsm: JetStreamManager,
@@ -184,7 +229,7 @@ async function giveShares(
     queues.filter(({ action }) => action === "create"),
   );
   const route = withShares(stored, shares);
-  await writeRoute(jsm, stored, route);
+  await writeRoute(jsm, stored, route, currentUser());
   reportRoute(route, flags);
 }
 
@@ -200,7 +245,7 @@ async function retire(jsm: JetStreamManager, name: string, prefix: string, flags
     throw new Error(`${what} gets ${percent(part)} of the requests: promote another version first`);
   await refuseWhileBusy(jsm, { name, version }, `${what} cannot be retired yet`);
   const retired = withoutVersion(route, version);
-  await writeRoute(jsm, stored, retired);
+  await writeRoute(jsm, stored, retired, currentUser());
   await delay(HEARD_MS);
   const how = "repeat the command when they have ended, to remove its queues";
   await refuseWhileBusy(jsm, { name, version }, `${what} is retired, but was still asked for: ${how}`);
@@ -242,12 +287,12 @@ function find(name: string, prefix: string, known: readonly string[]): string {
 
 function reportRoute(route: ModelRoute, flags: Flags): void {
   if (flags.has("json")) report(`${JSON.stringify(route)}\n`);
-  else {
-    const shares = route.shares.map(
-      ({ version }) => `${version.slice(0, DIGITS)} ${percent(shareOf(route, version))}`,
-    );
-    report(`${route.name}: ${shares.join(", ")}\n`);
-  }
+  else report(`${route.name}: ${sharesOf(route)}\n`);
 }
+
+const sharesOf = (route: ModelRoute): string =>
+  route.shares
+    .map(({ version }) => `${version.slice(0, DIGITS)} ${percent(shareOf(route, version))}`)
+    .join(", ");
 
 const percent = (share: number): string => `${Math.round(share * 1_000) / 10}%`;
