@@ -26,6 +26,10 @@ async function make(input: object): Promise<PredictionBody> {
   expect([response.status, body.status, body.error]).toEqual([201, "succeeded", null]);
   return body;
 }
+async function stepsUsed(): Promise<number> {
+  const { data } = (await (await request(test, "/v1/usage")).json()) as { data: { steps: number }[] };
+  return data.reduce((sum, { steps }) => sum + steps, 0);
+}
 async function bytesOf(url: string | undefined): Promise<Buffer> {
   const response = await fetch(url ?? "");
   expect(response.status).toBe(200);
@@ -123,7 +127,10 @@ describe("an edit", () => {
 describe("a fork", () => {
   it.each([0, 1, STEPS / 2, STEPS - 1, STEPS])("after step %d ends in the same files", async (step) => {
     const before = await make({ ...RUN, num_outputs: 2, remasking: 0.2 });
+    const used = await stepsUsed();
     const fork = await make({ from: { prediction: before.id, step } });
+    // Of its two images; what it was spared is not charged again.
+    expect((await stepsUsed()) - used).toBe(2 * (STEPS - step));
     for (const index of [0, 1]) {
       expect((await outputOf(fork, index)).equals(await outputOf(before, index))).toBe(true);
     }
