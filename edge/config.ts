@@ -175,7 +175,7 @@ export const configSchema = z.object({
     .transform(listOf)
     .refine(
       (pairs) => pairs.every((pair) => ALIAS.test(pair)),
-      "must be comma-separated alias=owner/name pairs, such as dall-e-3=vqd/emoji",
+      "must be comma-separated alias=owner/name pairs, such as dall-e-3=vqd/scenes",
     )
     .transform((pairs) => new Map(pairs.map(aliasOf))),
   HUB_LOCATION: z.preprocess(emptyAsMissing, z.enum(LOCATIONS).optional()),

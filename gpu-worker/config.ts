@@ -9,7 +9,7 @@ import { QUANTIZATIONS } from "./graph/form.ts";
 import { natsSettings, natsVariables } from "./nats/settings.ts";
 
 /** The checkpoint that comes with the repository. */
-export const BUNDLED_MODEL = join(import.meta.dirname, "checkpoints", "emoji");
+export const BUNDLED_MODEL = join(import.meta.dirname, "checkpoints", "scenes");
 /** Where graphs built from weights are kept. */
 export const DEFAULT_CACHE_DIR = join(import.meta.dirname, "..", ".vqd", "cache");
 

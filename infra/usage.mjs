@@ -14,7 +14,7 @@ Starts nats-server, GPU workers and the edge, and keeps them running until Ctrl-
                      with :PORT or without (4222). By TLS only; prints how they join   [nowhere]
   -h, --help         this text
 
-Further variables: MODEL_ALIASES (other names of models, such as gpt-image-1=vqd/emoji,dall-e-3=vqd/emoji),
+Further variables: MODEL_ALIASES (other names of models, such as gpt-image-1=vqd/scenes,dall-e-3=vqd/scenes),
 VQD_NATS_SERVER (path of nats-server), VQD_QUEUE_LIMIT (jobs in the queue [1000]), VQD_LEASE_SECONDS (how long a
 worker may be silent before its job goes to another [10]), VQD_THREADS (per worker), VQD_QUANTIZATION (none or int8
 [int8 on the cpu provider, else none]), VQD_LOG_LEVEL (debug, info, warn, error), NO_COLOR.

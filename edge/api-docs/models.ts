@@ -31,7 +31,7 @@ export const modelOperations: readonly Operation[] = [
     ...KEYED,
     request: {
       params: z.object({
-        id: z.string().openapi({ description: "`owner/name`, URL-encoded.", examples: ["vqd/emoji"] }),
+        id: z.string().openapi({ description: "`owner/name`, URL-encoded.", examples: ["vqd/scenes"] }),
       }),
     },
     responses: { 200: json(modelSchema, "The model."), ...modelProblems(404, ...KEY_ERRORS) },

@@ -82,7 +82,7 @@ export const PATH = {
       examples: ["order-1024.cover"],
     }),
   owner: text("The model's owner.", "vqd"),
-  name: text("The model's name, or `name:version` for a specific version.", "emoji"),
+  name: text("The model's name, or `name:version` for a specific version.", "scenes"),
   capability: z
     .string()
     .regex(CAPABILITY_PATTERN)

@@ -7,7 +7,7 @@ import { type Stack, startStack } from "./stack.ts";
 
 /** Ctrl-C reaches the process from the terminal and again through npm; that is one request, not two. */
 const SAME_REQUEST_MS = 1_000;
-const IMAGE = "fox.png";
+const IMAGE = "cat.png";
 
 const isColored = process.stdout.isTTY && !process.env["NO_COLOR"];
 const isVerbose = process.env["VQD_LOG_LEVEL"] === "debug";
@@ -21,7 +21,7 @@ const say = (text: string): void => print({ source: "stack", level: "info", text
 
 /** A command line that works in any POSIX shell with curl, sed and base64. */
 function curlLine(stack: Stack): string {
-  const body = JSON.stringify({ prompt: "fox, flat style", seed: 7, response_format: "b64_json" });
+  const body = JSON.stringify({ prompt: "cat", seed: 7, response_format: "b64_json" });
   return [
     `curl -sS ${stack.url}/v1/images/generations`,
     `-H 'authorization: Bearer ${stack.apiKey.replaceAll("'", String.raw`'\''`)}'`,
@@ -41,7 +41,7 @@ function announce(stack: Stack, { workers }: StartOptions): void {
   } else {
     say(`Generate an image; this writes ${IMAGE}:`);
     say(`  ${curlLine(stack)}`);
-    say("Apps with a fixed model name: MODEL_ALIASES=gpt-image-1=vqd/emoji,dall-e-3=vqd/emoji npm start");
+    say("Apps with a fixed model name: MODEL_ALIASES=gpt-image-1=vqd/scenes,dall-e-3=vqd/scenes npm start");
   }
   if (stack.joinToken !== undefined) {
     say("A worker on another machine joins with this, in a copy of this repository:");

@@ -8,5 +8,5 @@ export const NODE = join(REPO, "node_modules", ".bin", "node");
 export const EDGE_SERVE = join(REPO, "infra", "edge", "serve.ts");
 export const WRANGLER = join(REPO, "node_modules", ".bin", "wrangler");
 export const WORKER_MAIN = join(REPO, "gpu-worker", "main.ts");
-export const BUNDLED_MODEL = join(REPO, "gpu-worker", "checkpoints", "emoji");
+export const BUNDLED_MODEL = join(REPO, "gpu-worker", "checkpoints", "scenes");
 export const DEFAULT_DATA = join(REPO, ".vqd");

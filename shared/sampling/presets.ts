@@ -15,7 +15,7 @@ const CONFIDENCE = {
   temperature: 0.5,
 } as const;
 
-/** Chosen by measurements on the bundled model (docs/sampling.md). `reference` is diffusers' own sampler. */
+/** Chosen by measurements (docs/sampling.md). `reference` is diffusers' own sampler. */
 export const PRESETS = {
   draft: { ...CONFIDENCE, numInferenceSteps: 5 },
   fast: { ...CONFIDENCE, numInferenceSteps: 10 },

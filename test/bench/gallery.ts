@@ -1,12 +1,13 @@
 // `node_modules/.bin/node test/bench/gallery.ts`: the image grids of the README and of infra/train, from fixed prompts and seeds.
 
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { PRESETS } from "@vqd/shared/sampling/presets.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { type RgbImage, VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
+import { REPO } from "../../infra/stack/paths.ts";
 import { workFolder } from "./interrupt.ts";
 import { drawGrid } from "./image-grid.ts";
 
@@ -17,19 +18,10 @@ const HELP = `Usage: node_modules/.bin/node test/bench/gallery.ts [options]
   -h, --help    this text
 `;
 
-// Chosen before any of their images was seen: eight of each of eight kinds.
-const PROMPTS = [
-  ..."grinning face|smiling face with sunglasses|face with tears of joy|pouting face|skull|robot|alien|clown face".split(
-    "|",
-  ),
-  ..."dog face|cat face|panda|koala|frog|octopus|butterfly|ladybug".split("|"),
-  ..."sunflower|tulip|cactus|palm tree|evergreen tree|mushroom|rose|four leaf clover".split("|"),
-  ..."red apple|banana|pineapple|strawberry|watermelon|avocado|carrot|lemon".split("|"),
-  ..."pizza|hamburger|doughnut|ice cream|birthday cake|hot beverage|popcorn|pretzel".split("|"),
-  ..."rocket|bicycle|taxi|police car|locomotive|helicopter|sailboat|tractor".split("|"),
-  ..."house|castle|hospital|school|tent|ferris wheel|volcano|lighthouse".split("|"),
-  ..."red heart|broken heart|star|fire|crown|guitar|umbrella|light bulb".split("|"),
-];
+/** Fixed before the training of the bundled model began. */
+const PROMPTS = readFileSync(join(REPO, "infra", "train", "free-prompts.txt"), "utf8")
+  .trim()
+  .split("\n");
 const SEED = 7;
 const GUIDANCE_SCALE = 1;
 const STEPS = [5, 10, 25, 50, 100];
@@ -69,7 +61,7 @@ async function main(): Promise<void> {
     const gallery: RgbImage[] = [];
     for (const prompt of PROMPTS)
       gallery.push(await make(prompt, PRESETS.best.numInferenceSteps, GUIDANCE_SCALE));
-    const blank = Array<string>(8).fill("");
+    const blank = Array<string>(10).fill("");
     writeFileSync(
       join(values.out, "gallery.png"),
       await drawGrid({ columns: blank, rows: blank, images: gallery }),

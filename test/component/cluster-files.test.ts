@@ -25,7 +25,7 @@ async function cluster(...args: string[]): Promise<{ code: number; stdout: strin
 }
 
 const read = (...path: string[]): string => readFileSync(join(dir, ...path), "utf8");
-const KEY = "vqd--emoji--0123456789ab";
+const KEY = "vqd--scenes--0123456789ab";
 const MODEL = ["--model", KEY];
 const NODES = ["n1=n1.example", "n2=n2.example", "n3=n3.example"];
 

@@ -98,7 +98,7 @@ describe("Kubernetes", () => {
     };
     const queries = [
       ...spec.triggers.map(({ metadata }) => metadata.query),
-      backlogQuery("vqd/emoji", "0".repeat(64), 40),
+      backlogQuery("vqd/scenes", "0".repeat(64), 40),
     ];
     for (const query of queries) {
       for (const { metric } of selectorsOf(query)) expect(Object.keys(HUB_METRICS)).toContain(metric);

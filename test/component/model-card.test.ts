@@ -23,7 +23,7 @@ const front = (...lines: string[]): string => ["---", ...lines, "---", "", "# A 
 it("the bundled model has one", () => {
   const card = readModelCard(new CheckpointFolder(BUNDLED_MODEL));
   expect(card?.examples?.length).toBeGreaterThan(2);
-  expect(card?.note).toMatch(/style/);
+  expect(card?.note).toMatch(/subject/);
 });
 
 it("no README, no front matter, or another's keys only: no card", () => {

@@ -330,8 +330,8 @@ describe.skipIf(chromiumPath === undefined)("the playground", () => {
 
     await screenshot(page, "playground-start");
 
-    await page.fill("#prompt", "a guitar and a Red fox");
-    expect(await page.textContent("#words-unknown")).toBe("This model does not know guitar.");
+    await page.fill("#prompt", "a theodolite and a Red fox");
+    expect(await page.textContent("#words-unknown")).toBe("This model does not know theodolite.");
     await page.click("#words-open");
     await page.fill("#words-filter", "fox");
     expect(await page.locator("#words-list li").allTextContents()).toEqual(["fox"]);

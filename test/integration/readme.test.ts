@@ -36,8 +36,8 @@ beforeAll(async () => {
   test = await startTestStack({
     workers: 1,
     model: TINY_MODEL,
-    workerEnv: { VQD_MODEL_NAME: "vqd/emoji" },
-    edgeEnv: { DEFAULT_MODEL: "vqd/emoji" },
+    workerEnv: { VQD_MODEL_NAME: "vqd/scenes" },
+    edgeEnv: { DEFAULT_MODEL: "vqd/scenes" },
   });
   env["VQD_DATA"] = test.stack.dataDir;
   env["KEY"] = await shell(`${createKey}printf %s "$KEY"`);
@@ -53,12 +53,12 @@ async function shell(code: string): Promise<string> {
 }
 
 async function program(code: string): Promise<string> {
-  writeFileSync(join(root, "fox.mjs"), code.replaceAll(ADDRESS, test.url));
-  const { stdout } = await run("npx", ["node", "fox.mjs"], { cwd: root, env });
+  writeFileSync(join(root, "cat.mjs"), code.replaceAll(ADDRESS, test.url));
+  const { stdout } = await run("npx", ["node", "cat.mjs"], { cwd: root, env });
   return stdout;
 }
 
-const image = (): Buffer => readFileSync(join(root, "fox.png"));
+const image = (): Buffer => readFileSync(join(root, "cat.png"));
 
 it("creates a key in a shell variable", () => {
   expect(createKey).toContain("export KEY=");
@@ -89,7 +89,7 @@ it("makes an image with replicate", async () => {
 });
 
 it("makes an image with the library", async () => {
-  await rm(join(root, "fox.png"), { force: true });
+  await rm(join(root, "cat.png"), { force: true });
   const [code = ""] = blocks("docs/library.md", "js");
   await program(code);
   expect(image().subarray(0, 4)).toEqual(PNG);

@@ -104,7 +104,7 @@ it("prints what one needs when it is ready, and its curl line makes an image", a
   const [, curl = ""] = await start.line(/^\s+(curl .*)$/);
   expect(curl).toContain(key);
   await promisify(execFile)("sh", ["-c", curl], { cwd: dir });
-  const png = readFileSync(join(dir, "fox.png"));
+  const png = readFileSync(join(dir, "cat.png"));
   expect(png.subarray(0, 8).toString("hex")).toBe(PNG_SIGNATURE);
 
   const pids = start.pids;

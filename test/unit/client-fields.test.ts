@@ -51,7 +51,7 @@ const OPENAI_COMMON = {
   complexity: ["ignored", "low"],
   frame_count: ["refused", 2],
   frame_duration_ms: ["refused", 100],
-  model: ["taken", "vqd/emoji"],
+  model: ["taken", "vqd/scenes"],
   n: ["taken", 2],
   output_compression: ["taken", 50],
   output_format: ["taken", "webp"],
@@ -105,7 +105,7 @@ const OPENAI_EDIT: Rows<Omit<OpenAI.Images.ImageEditParamsStreaming, "image" | "
   input_fidelity: ["ignored", "high"],
 };
 const OPENAI_VARIATION: Rows<Omit<OpenAI.Images.ImageCreateVariationParams, "image">> = {
-  model: ["taken", "vqd/emoji"],
+  model: ["taken", "vqd/scenes"],
   n: ["taken", 2],
   response_format: ["taken", "url"],
   size: ["taken", "256x256"],
@@ -142,7 +142,7 @@ const HUGGINGFACE: Rows<HubParameters> = {
 type Creation = Parameters<Replicate["predictions"]["create"]>[0];
 /** Those that its client keeps to itself are not in the body. */
 const REPLICATE: Rows<Omit<Creation, "wait" | "signal">> = {
-  model: ["taken", "vqd/emoji"],
+  model: ["taken", "vqd/scenes"],
   version: ["taken", "a".repeat(64)],
   input: ["taken", { prompt: "fox" }],
   stream: ["taken", true],

@@ -18,7 +18,7 @@ const SETTINGS: ImageSettings = {
   place: 0,
   width: 3,
   height: 2,
-  model: "vqd/emoji",
+  model: "vqd/scenes",
   version: "0123456789abcdef".repeat(4),
 };
 
@@ -121,7 +121,7 @@ describe("the parameters", () => {
       Seed: "18446744073709551615",
       Size: "3x2",
       "Model hash": "0123456789",
-      Model: "vqd/emoji",
+      Model: "vqd/scenes",
       Temperature: "0.5",
       "Truncation rate": "0.86",
       "Batch pos": "2",
@@ -132,7 +132,7 @@ describe("the parameters", () => {
   it("leave out what is neutral", () => {
     expect(parametersOf(SETTINGS)).toBe(
       "a fox, flat style\nSteps: 25, Sampler: posterior, Schedule type: reference, CFG scale: 1, " +
-        "Seed: 18446744073709551615, Size: 3x2, Model hash: 0123456789, Model: vqd/emoji, Version: vqd",
+        "Seed: 18446744073709551615, Size: 3x2, Model hash: 0123456789, Model: vqd/scenes, Version: vqd",
     );
   });
 });

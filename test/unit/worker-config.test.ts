@@ -11,7 +11,7 @@ it("serves the bundled model on the CPU by default, and takes an empty variable 
   const config = readConfig({ VQD_PROVIDER: "", VQD_THREADS: "3" });
   expect(config).toMatchObject({ provider: "cpu", threads: 3, slots: 1, maxAttempts: 3 });
   expect(config).toMatchObject({ stallMs: 10_000, stateEvery: 1, modelBytes: Infinity });
-  expect(config.models).toEqual([{ dir: expect.stringMatching(/emoji$/) as string, name: undefined }]);
+  expect(config.models).toEqual([{ dir: expect.stringMatching(/scenes$/) as string, name: undefined }]);
 });
 
 it("serves several models, each with its name", () => {
@@ -50,7 +50,7 @@ it("takes a name for the worker that its events can hold", () => {
 });
 
 it.each([
-  ["/models/emoji", "vqd/emoji"],
+  ["/models/scenes", "vqd/scenes"],
   ["./My Model.v2", "vqd/my-model-v2"],
   ["/x/--odd--", "vqd/odd"],
   ["/x/日本", "vqd/model"],

@@ -72,7 +72,7 @@ function pathOf(operation: Operation, given: Record<string, string> = {}): strin
   return operation.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => {
     const parameter = operation.parameters?.find((candidate) => candidate.name === name);
     const value = given[name] ?? parameter?.schema.examples?.[0] ?? name;
-    return encodeURIComponent(name === "name" && value === "emoji" ? "played" : value);
+    return encodeURIComponent(name === "name" && value === "scenes" ? "played" : value);
   });
 }
 

@@ -121,7 +121,7 @@ def common() -> argparse.ArgumentParser:
     parser.add_argument("--name", help="name of the run [first]")
     parser.add_argument("--threads", type=int, help="threads of torch [1]")
     parser.add_argument("--max-images", type=int, help="images that the VQ-VAE is trained on [28000]")
-    parser.add_argument("--max-samples", type=int, help="samples that the denoiser is trained on [600000]")
+    parser.add_argument("--max-samples", type=int, help="samples that the denoiser is trained on [1000000]")
     parser.add_argument(
         "--token-share",
         type=share,

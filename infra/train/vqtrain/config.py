@@ -34,9 +34,9 @@ class DataConfig:
 class SceneConfig:
     """The grammar's shares."""
 
-    shares: tuple[float, ...] = (0.16, 0.1, 0.12, 0.05, 0.03, 0.15, 0.24, 0.15)
+    shares: tuple[float, ...] = (0.33, 0.06, 0.15, 0.07, 0.02, 0.11, 0.16, 0.1)
     """Of the kinds: plain, small, colour, background, style, count, pair, colour pair."""
-    core_weights: tuple[float, ...] = (12.0, 6.0)
+    core_weights: tuple[float, ...] = (8.0, 6.0)
     """
     How much more often than others the subjects of words/core.txt are drawn, by paragraph: composition appears once each of a
     scene's subjects was shown some hundred times in pairs, and carries over to others then (arXiv 2310.09336).
@@ -130,13 +130,13 @@ class TransformerConfig:
     """Of each process."""
     part_latents: int = 2_560
     """A batch goes through the network in parts of about so many latents: what a layer makes of them fits a CPU's caches."""
-    max_samples: int = 600_000
+    max_samples: int = 1_000_000
     token_share: float = 0.2
     """
     Share of the latents that the denoiser sees and predicts, others of each sample: time goes to more scenes rather than to more of
     each (arXiv 2306.09305 drops half of them).
     """
-    whole_samples: float = 0.08
+    whole_samples: float = 0.007
     """The last samples of a run, as a share of `max_samples`, have all latents, as the pipeline has them."""
     own_draws: float = 0.5
     """Of those samples, the share that shows latents which the model itself has drawn, so that it learns to put its errors right."""

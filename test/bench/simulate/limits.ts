@@ -91,7 +91,7 @@ function frameBytes({ images, steps, tokens, textTokens, imageBytes }: JobSize, 
   return {
     job: encodeJob(
       makeJob({
-        model: "vqd/emoji",
+        model: "vqd/scenes",
         version: "0".repeat(64),
         createdAt: base.at,
         deadlineAt: base.at,

@@ -14,6 +14,8 @@ const list = byId("words-list", HTMLUListElement);
 
 const WORD = /\p{L}[\p{L}\p{M}'’-]*/gu;
 
+/** Words in the list at once. */
+const MOST_LISTED = 500;
 /** They name nothing that a picture could show. */
 const FUNCTION_WORDS = new Set("a an and at by for in is of on or the to with".split(" "));
 
@@ -35,7 +37,6 @@ export async function loadWords({ id, conditioning }) {
   }
   line.hidden = known === undefined;
   open.textContent = `All ${known?.size ?? 0} words that it knows`;
-  showList();
   mark();
 }
 
@@ -61,10 +62,15 @@ prompt.addEventListener("input", mark);
 function showList() {
   const wanted = filter.value.trim().toLowerCase();
   const found = [...(known ?? [])].filter((word) => word.includes(wanted)).toSorted();
-  list.replaceChildren(...found.map((word) => make("li", {}, word)));
+  const more = found.length - MOST_LISTED;
+  list.replaceChildren(
+    ...found.slice(0, MOST_LISTED).map((word) => make("li", {}, word)),
+    ...(more > 0 ? [make("li", {}, `… and ${more} more`)] : []),
+  );
 }
 filter.addEventListener("input", showList);
 open.addEventListener("click", () => {
   dialog.showModal();
+  showList();
   filter.focus();
 });
