@@ -319,10 +319,10 @@ describe("streams and workers", () => {
   it("14: a stream with other settings", async () => {
     const nc = await asOperator();
     const jsm = await jetstreamManager(nc);
-    const { config } = await jsm.streams.info("VQD_EVENTS");
-    await jsm.streams.update("VQD_EVENTS", { ...config, max_bytes: 1_000_000 });
-    expectOnly(await doctor([], natsEnv("monitor")), "streams.settings", /VQD_EVENTS: max_bytes is 1000000/);
-    await jsm.streams.update("VQD_EVENTS", config);
+    const { config } = await jsm.streams.info("VQD_STATE");
+    await jsm.streams.update("VQD_STATE", { ...config, max_bytes: 1_000_000 });
+    expectOnly(await doctor([], natsEnv("monitor")), "streams.settings", /VQD_STATE: max_bytes is 1000000/);
+    await jsm.streams.update("VQD_STATE", config);
     await nc.close();
   });
 
