@@ -1,7 +1,6 @@
 // `npm run keys`: creates, lists and revokes API keys, for the edge of a data folder or one on Cloudflare.
 
 import { createHash, randomBytes } from "node:crypto";
-import { userInfo } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs, stripVTControlCharacters } from "node:util";
 import {
@@ -14,6 +13,7 @@ import {
   SCOPES,
 } from "@vqd/shared/api-key.ts";
 import { PRIORITIES, type Priority } from "@vqd/shared/subjects.ts";
+import { currentUser } from "@vqd/gpu-worker/util/current-user.ts";
 import { CloudflareKeys, type KeyAct, type KeyStore, LocalKeys, type StoredKey } from "./key-store.ts";
 import { DEFAULT_DATA } from "./stack/paths.ts";
 import { UsageError } from "./usage-error.ts";
@@ -104,16 +104,15 @@ async function find(store: KeyStore, id: string | undefined): Promise<StoredKey>
   return found;
 }
 
-/** For the log. A container may run as a user without a name. */
-function actOn(action: KeyAct["action"], id: string, { name, scopes }: ApiKey): KeyAct {
-  let user = String(process.getuid?.() ?? "");
-  try {
-    user = userInfo().username;
-  } catch {
-    // The number has to do.
-  }
-  return { at: new Date().toISOString(), action, key: id, name, scopes, user };
-}
+/** For the log. */
+const actOn = (action: KeyAct["action"], id: string, { name, scopes }: ApiKey): KeyAct => ({
+  at: new Date().toISOString(),
+  action,
+  key: id,
+  name,
+  scopes,
+  user: currentUser(),
+});
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({

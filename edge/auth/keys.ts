@@ -10,6 +10,7 @@ import {
 } from "@vqd/shared/api-key.ts";
 import { VqdError } from "@vqd/shared/errors.ts";
 import { encodeHex, sha256Hex } from "../util/bytes.ts";
+import { limitSize } from "../util/limit-size.ts";
 import type { Env } from "../bindings.ts";
 import type { Config } from "../config.ts";
 
@@ -43,11 +44,6 @@ function cacheOf(env: Env): Cache {
   if (cache === undefined)
     caches.set(env, (cache = { valid: new Map(), refused: new Map(), anyStored: undefined }));
   return cache;
-}
-
-/** Makes room for one more. */
-function limitSize(map: Map<string, unknown>, max: number): void {
-  if (map.size >= max) map.clear();
 }
 
 /** Keys in the settings have every scope. All of them are compared, so that timing does not reveal a near match. */

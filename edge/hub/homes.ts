@@ -11,6 +11,10 @@ export interface Neighbor {
 
 const CREATED_FOR = "homes_created_for";
 
+/** Owners of what a hub has, some of them several times. */
+const OWNERS = `SELECT key_name FROM usage UNION ALL SELECT key_name FROM webhook_secrets UNION ALL SELECT key_name FROM audit
+  UNION ALL SELECT key_name FROM usage_by_day UNION ALL SELECT key_name FROM usage_lines WHERE ${UNFOLDED}`;
+
 export interface HomesOptions {
   readonly storage: DurableObjectStorage;
   /** The hub of another shard. */
@@ -29,10 +33,7 @@ export class Homes {
   /** Owners that this hub has something of. */
   owners(): string[] {
     return this.#options.storage.sql
-      .exec<{ key_name: string }>(
-        `SELECT key_name FROM usage UNION SELECT key_name FROM webhook_secrets UNION SELECT key_name FROM audit
-         UNION SELECT key_name FROM usage_by_day UNION SELECT key_name FROM usage_lines WHERE ${UNFOLDED}`,
-      )
+      .exec<{ key_name: string }>(`SELECT DISTINCT key_name FROM (${OWNERS})`)
       .toArray()
       .map(({ key_name: owner }) => owner);
   }
@@ -55,9 +56,7 @@ export class Homes {
   }
 
   #hasOwner(owner: string): boolean {
-    const query = `SELECT 1 FROM usage WHERE key_name = ?1 UNION ALL SELECT 1 FROM webhook_secrets WHERE key_name = ?1
-      UNION ALL SELECT 1 FROM audit WHERE key_name = ?1 UNION ALL SELECT 1 FROM usage_by_day WHERE key_name = ?1
-      UNION ALL SELECT 1 FROM usage_lines WHERE ${UNFOLDED} AND key_name = ?1 LIMIT 1`;
+    const query = `SELECT 1 FROM (${OWNERS}) WHERE key_name = ? LIMIT 1`;
     return this.#options.storage.sql.exec(query, owner).toArray().length > 0;
   }
 

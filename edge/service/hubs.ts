@@ -4,6 +4,7 @@ import { VqdError } from "@vqd/shared/errors.ts";
 import { isPredictionId, shardOfPrediction } from "@vqd/shared/ids.ts";
 import type { Hub } from "../hub/hub.ts";
 import { hubName } from "../hub/name.ts";
+import { limitSize } from "../util/limit-size.ts";
 
 export type HubStub = DurableObjectStub<Hub>;
 
@@ -56,8 +57,10 @@ export class Hubs {
     if (this.shards === 1) return DIRECTORY;
     let homes = known.get(this.namespace);
     if (homes === undefined) known.set(this.namespace, (homes = new Map()));
-    const home = homes.get(keyName) ?? (await this.ofShard(DIRECTORY).homeOf(keyName, this.shards));
-    if (homes.size >= MAX_KNOWN) homes.clear();
+    const remembered = homes.get(keyName);
+    if (remembered !== undefined) return remembered;
+    const home = await this.ofShard(DIRECTORY).homeOf(keyName, this.shards);
+    limitSize(homes, MAX_KNOWN);
     homes.set(keyName, home);
     return home;
   }

@@ -1,6 +1,6 @@
 // Dashboard and alerts as files: made from their sources, well formed, and each alert with its runbook entry.
 
-import { execFile, execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -9,20 +9,12 @@ import { parse } from "yaml";
 import { batchLabel, WorkerMetrics } from "../../gpu-worker/telemetry/metrics.ts";
 import { dashboard } from "../../infra/grafana/dashboard.ts";
 import { REPO } from "../../infra/stack/paths.ts";
+import { isRunnable } from "../support/cli.ts";
 import { selectorsOf } from "../support/promql.ts";
 
 const GRAFANA = join(REPO, "infra", "grafana");
 const PROMTOOL = process.env["VQD_PROMTOOL"] || "promtool";
 const read = (file: string): string => readFileSync(join(GRAFANA, file), "utf8");
-
-function hasPromtool(): boolean {
-  try {
-    execFileSync(PROMTOOL, ["--version"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 it("has the dashboard that its source makes", () => {
   expect(JSON.parse(read("dashboard.json"))).toEqual(dashboard());
@@ -44,12 +36,15 @@ it("has a runbook entry, a severity and a summary for each alert", () => {
   expect(runbook.match(/^### Vqd/gm)).toHaveLength(rules.length);
 });
 
-it.skipIf(!hasPromtool())("has alerts that fire when they should, by Prometheus' own tool", async () => {
-  const run = (...args: string[]) => promisify(execFile)(PROMTOOL, args, { cwd: GRAFANA });
-  await run("check", "rules", "alerts.yaml");
-  await run("check", "config", "--syntax-only", "prometheus.yaml");
-  await run("test", "rules", "alerts.test.yaml");
-});
+it.skipIf(!isRunnable(PROMTOOL))(
+  "has alerts that fire when they should, by Prometheus' own tool",
+  async () => {
+    const run = (...args: string[]) => promisify(execFile)(PROMTOOL, args, { cwd: GRAFANA });
+    await run("check", "rules", "alerts.yaml");
+    await run("check", "config", "--syntax-only", "prometheus.yaml");
+    await run("test", "rules", "alerts.test.yaml");
+  },
+);
 
 it("tells PromQL from what is none", () => {
   expect(selectorsOf('sum by (a) (rate(x_total{b="1"}[$__rate_interval]))')).toEqual([

@@ -1,6 +1,6 @@
 // Workers scaled from zero and back by the query that the manifests have, which a real Prometheus answers; KEDA is played.
 
-import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { backlogQuery } from "../../infra/k8s/render.ts";
 import { freePorts } from "../../infra/stack/ports.ts";
+import { isRunnable } from "../support/cli.ts";
 import { createPrediction, getPrediction, type PredictionBody, request } from "./support/client.ts";
 import { startTestStack, type TestStack, TINY_MODEL } from "./support/stack.ts";
 
@@ -16,15 +17,6 @@ const PROMETHEUS = process.env["VQD_PROMETHEUS"] || "prometheus";
 const NAME = "vqd/checkpoint";
 const MAX_WORKERS = 2;
 const SOON = { timeout: 30_000, interval: 250 };
-
-function isRunnable(command: string): boolean {
-  try {
-    execFileSync(command, ["--version"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 describe.skipIf(!isRunnable(PROMETHEUS))("workers", () => {
   let test: TestStack;

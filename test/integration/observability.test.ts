@@ -1,12 +1,13 @@
 // What a running stack tells of itself: metrics, traces and logs, and what it keeps to itself.
 
-import { execFile, execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { REPO } from "../../infra/stack/paths.ts";
 import { selectorsOf } from "../support/promql.ts";
+import { isRunnable } from "../support/cli.ts";
 import { createPrediction, type PredictionBody, request } from "./support/client.ts";
 import { type Collector, drawTrace, startCollector } from "./support/collector.ts";
 import { startTestStack, type TestStack, TINY_MODEL } from "./support/stack.ts";
@@ -249,15 +250,6 @@ const alertQueries = (): string[] =>
   (parse(readFileSync(join(REPO, "infra/grafana/alerts.yaml"), "utf8")) as Rules).groups.flatMap(
     ({ rules }) => rules.map(({ expr }) => expr),
   );
-
-function isRunnable(command: string): boolean {
-  try {
-    execFileSync(command, ["--version"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 /** What it complains of; "" if it is content. */
 function promtool(args: string[], input: string): Promise<string> {

@@ -1,6 +1,6 @@
 // Runs the command line as users do.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 
@@ -29,4 +29,14 @@ export async function vqdIn(
   });
   const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), exit]);
   return { code, stdout, stderr };
+}
+
+/** Whether there is such a command, by asking for its version. */
+export function isRunnable(command: string): boolean {
+  try {
+    execFileSync(command, ["--version"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
 }

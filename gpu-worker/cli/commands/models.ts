@@ -1,6 +1,5 @@
 // `vqd models`: lists the versions of models, and decides which of them serve.
 
-import { userInfo } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "nats";
@@ -20,6 +19,7 @@ import { announcedVersions, listVersions, queuedJobs, removeVersion } from "../.
 import { askWorkers } from "../../ops/workers.ts";
 import { type Command, numberOption, report, stringOptions, UsageError } from "../command.ts";
 import { connectAs, NATS_HELP, settingsFor } from "../nats-connection.ts";
+import { currentUser } from "../../util/current-user.ts";
 import { tableOf } from "../table.ts";
 
 const USAGE =
@@ -123,15 +123,6 @@ function checkName(name: string): void {
   const { error } = modelNameSchema.safeParse(name);
   if (error !== undefined)
     throw new UsageError(`NAME ${error.issues[0]?.message}, not ${JSON.stringify(name)}`);
-}
-
-/** Who runs the command. A container may run as a user without a name. */
-function currentUser(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    return String(process.getuid?.() ?? "unknown");
-  }
 }
 
 interface Weight {

@@ -21,7 +21,7 @@ export const LONGEST_TURN = 100;
 const CLOCK = `coalesce((SELECT max(turn) FROM predictions WHERE completed_at IS NULL
   AND stage IN (${STAGE.queued}, ${STAGE.running}) AND version = ?1 AND rank = ?2), 0)`;
 /** Number of recently ended predictions that the pace is computed from. */
-const PACE_SAMPLE = 100;
+export const PACE_SAMPLE = 100;
 
 /**
  * What changes when a worker has started a job. One that was recalled at that moment stays held: it is stopped, or its next attempt

@@ -3,9 +3,7 @@
 import { type Priority, PRIORITIES } from "@vqd/shared/subjects.ts";
 import type { Pace, VersionLoad } from "../../../prediction/records.ts";
 import { STAGE } from "../prediction-row.ts";
-
-/** Number of recently ended predictions that the pace is computed from. */
-const PACE_SAMPLE = 100;
+import { PACE_SAMPLE } from "./queue-store.ts";
 
 type LiveOf = Pick<VersionLoad, "waiting" | "running">;
 
