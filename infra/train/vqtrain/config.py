@@ -34,9 +34,9 @@ class DataConfig:
 class SceneConfig:
     """The grammar's shares."""
 
-    shares: tuple[float, ...] = (0.33, 0.06, 0.15, 0.07, 0.02, 0.11, 0.16, 0.1)
+    shares: tuple[float, ...] = (0.44, 0.05, 0.12, 0.06, 0.02, 0.11, 0.13, 0.07)
     """Of the kinds: plain, small, colour, background, style, count, pair, colour pair."""
-    core_weights: tuple[float, ...] = (8.0, 6.0)
+    core_weights: tuple[float, ...] = (5.0, 6.0, 6.0)
     """
     How much more often than others the subjects of words/core.txt are drawn, by paragraph: composition appears once each of a
     scene's subjects was shown some hundred times in pairs, and carries over to others then (arXiv 2310.09336).
@@ -130,7 +130,7 @@ class TransformerConfig:
     """Of each process."""
     part_latents: int = 2_560
     """A batch goes through the network in parts of about so many latents: what a layer makes of them fits a CPU's caches."""
-    max_samples: int = 1_000_000
+    max_samples: int = 600_000
     token_share: float = 0.2
     """
     Share of the latents that the denoiser sees and predicts, others of each sample: time goes to more scenes rather than to more of

@@ -85,10 +85,7 @@ def core_names() -> list[frozenset[str]]:
     """The names that words/core.txt lists, by paragraph."""
     text = (WORDS / "core.txt").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
-    return [
-        frozenset(name for line in paragraph.splitlines() for name in line.split(", "))
-        for paragraph in "\n".join(lines).split("\n\n")
-    ]
+    return [frozenset(" ".join(paragraph.split()).split(", ")) for paragraph in "\n".join(lines).split("\n\n")]
 
 
 def _emoji(data: Path) -> list[tuple[Subject, str]]:

@@ -102,7 +102,7 @@ class Captioner:
 
     def _counted(self, scene: Scene, random: Random) -> str:
         noun = self._noun(scene.thing, random, also_synonyms=True, many=True)
-        return f"{random.choice(grammar.COUNTS[scene.count])} {noun}"
+        return f"{random.choice(grammar.COUNTS[scene.count])} {noun}".strip()
 
     def _single(self, scene: Scene, random: Random) -> str:
         adjective, chance = "", random.random()

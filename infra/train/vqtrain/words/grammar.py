@@ -27,10 +27,11 @@ SMALL = ("small", "tiny", "little", "mini")
 BIG = ("big", "large", "huge", "giant")
 COUNTS = {
     2: ("two", "2", "a couple of", "a pair of"),
-    3: ("three", "3"),
+    3: ("three", "three", "3", ""),
     4: ("four", "4"),
     5: ("five", "5"),
 }
+"""A bare plural is three."""
 COLOUR_WORDS = {
     "grey": ("grey", "gray"),
     "purple": ("purple", "purple", "violet"),
