@@ -15,6 +15,8 @@ export const MESSAGE_HEADERS = {
   by: "Vqd-By",
   /** BATCHES if the job's hub reads batches of events (steps/batch.ts). */
   events: "Vqd-Events",
+  /** The same for all jobs of an owner, for passes to be shared between owners; it says nothing else, and changes with the hub's life. */
+  owner: "Vqd-Owner",
 } as const;
 
 export const SCOPED = "scoped";

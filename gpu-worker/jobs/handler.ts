@@ -197,6 +197,7 @@ export class JobHandler {
           signal,
           resume,
           saysBeginning: headers?.get(MESSAGE_HEADERS.receipts) === BEGINNING,
+          owner: headers?.get(MESSAGE_HEADERS.owner) || undefined,
           onDenoised,
         });
         // Before leaving the gate: a job that may kill the worker must not find events that are still unsent.

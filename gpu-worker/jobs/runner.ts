@@ -71,6 +71,8 @@ export interface JobRun {
   readonly resume: ResumePoint | undefined;
   /** Whether its hub wants to know what it begins with. */
   readonly saysBeginning: boolean;
+  /** The same for all jobs of an owner; undefined if the hub does not say. */
+  readonly owner: string | undefined;
   /** Called when its slots are free; what remains is decoding and encoding. */
   readonly onDenoised: () => void;
 }
@@ -280,7 +282,7 @@ export class JobRunner {
 
   async #denoise(
     slots: readonly DenoiseSlot[],
-    { publisher, signal, resume, saysBeginning }: JobRun,
+    { publisher, signal, resume, saysBeginning, owner }: JobRun,
     model: ServedModel,
     previews: Previews,
   ): Promise<void> {
@@ -322,7 +324,7 @@ export class JobRunner {
     // The state that a source begins with: it can be forked like others, and is all that there is to read if no step is left.
     if (resume === undefined && first.stepIndex > 0) report();
     const attributes = { "vqd.steps": first.timesteps.length - first.stepIndex, "vqd.images": slots.length };
-    await traced("denoise", attributes, () => model.engine.run(slots, signal, onStep));
+    await traced("denoise", attributes, () => model.engine.run(slots, signal, onStep, owner));
   }
 
   async #publishImages(

@@ -21,6 +21,8 @@ export interface SlotStepper<Slot extends EngineSlot> {
 
 interface Run<Slot> {
   readonly slots: readonly Slot[];
+  /** Whose it is: the same value for all runs of an owner. */
+  readonly owner: unknown;
   readonly signal: AbortSignal;
   readonly onStep: () => void;
   readonly resolve: () => void;
@@ -45,6 +47,12 @@ export interface EngineOptions<Slot> {
    * queued while the device computes the other's, and so the device waits for neither. [1]
    */
   readonly groups?: 1 | 2;
+  /**
+   * Whether all owners with work have equally many slots in a pass, rather than each job one and then what is left. For devices on
+   * which each row takes time of its own: an owner's step then takes as many times as long as alone as there are owners, whatever
+   * the others ask for. [false]
+   */
+  readonly evenly?: boolean;
   /** Rows that a slot takes: two with guidance. [1] */
   readonly rowsOf?: (slot: Slot) => number;
   /** Called when a pass has failed and is retried in parts. */
@@ -100,15 +108,17 @@ export class Engine<Slot extends EngineSlot> {
   /**
    * Denoises the slots of one job, all at the same step, to the end, alongside those of other jobs. `onStep` is called
    * whenever all of them have completed a step, and must not block. Rejects with the signal's reason at the next step
-   * boundary when it aborts, and with the error of a pass that fails because of this job.
+   * boundary when it aborts, and with the error of a pass that fails because of this job. Jobs without an `owner` are each
+   * other's neighbours.
    */
-  run(slots: readonly Slot[], signal: AbortSignal, onStep: () => void): Promise<void> {
+  run(slots: readonly Slot[], signal: AbortSignal, onStep: () => void, owner?: string): Promise<void> {
     return new Promise((resolve, reject) => {
       // A new run has no claim to what was dealt out before it arrived.
       const least = (of: "turns" | "extras"): number =>
         this.#runs.size === 0 ? 0 : Math.min(...[...this.#runs].map((run) => run[of]));
       this.#runs.add({
         slots,
+        owner: owner ?? Symbol("no owner"),
         signal,
         onStep,
         resolve,
@@ -146,7 +156,7 @@ export class Engine<Slot extends EngineSlot> {
     const groups = left > maxSlots ? (this.#options.groups ?? 1) : 1;
     if (this.#passes.length >= groups) return false;
     const most = runs.length === 1 ? Infinity : Math.max(maxSlots, Math.ceil(runs.length / groups));
-    const dealt = this.#share(runs, Math.min(most, Math.ceil(left / groups)));
+    const dealt = this.#deal(runs, Math.min(most, Math.ceil(left / groups)));
     if (dealt.size === 0) return false;
     const slots = [...dealt.values()].flat();
     for (const slot of slots) this.#busy.add(slot);
@@ -218,15 +228,33 @@ export class Engine<Slot extends EngineSlot> {
     return slots.reduce((sum, slot) => sum + rowsOf(slot), 0);
   }
 
+  /** The slots of the next pass, at most `most`. */
+  #deal(runs: readonly Run<Slot>[], most: number): Dealt<Slot> {
+    const byOwner = new Map<unknown, { runs: Run<Slot>[]; waiting: number }>();
+    for (const run of runs) {
+      const waiting = this.#waiting(run).length;
+      const own = byOwner.get(run.owner) ?? { runs: [], waiting: 0 };
+      if (waiting > 0) byOwner.set(run.owner, { runs: [...own.runs, run], waiting: own.waiting + waiting });
+    }
+    const owners = byOwner.size;
+    const rowsEach = Math.floor(this.#maxRows / owners);
+    // With fewer than two rows each, not every slot would fit: then jobs take turns.
+    if (this.#options.evenly !== true || owners < 2 || rowsEach < 2)
+      return this.#share(runs, most, this.#maxRows);
+    const all = [...byOwner.values()];
+    const each = Math.max(1, Math.min(Math.floor(most / owners), ...all.map(({ waiting }) => waiting)));
+    return new Map(all.flatMap((own) => [...this.#share(own.runs, each, rowsEach)]));
+  }
+
   /**
-   * The slots of the next pass, at most `most`: for each job, those that still have to make its current step, dealt out round
+   * Slots for a pass, at most `most` of at most `maxRows` rows: for each job, those that still have to make its current step, dealt out round
    * robin. So a job of many images takes what the others leave, and never their turn.
    */
-  #share(runs: readonly Run<Slot>[], most: number): Dealt<Slot> {
+  #share(runs: readonly Run<Slot>[], most: number, maxRows: number): Dealt<Slot> {
     const waiting = new Map(runs.map((run) => [run, this.#waiting(run)]));
     const dealt = new Map<Run<Slot>, Slot[]>();
     let slotsLeft = most;
-    let rowsLeft = this.#maxRows;
+    let rowsLeft = maxRows;
     for (let round = 0; slotsLeft > 0 && rowsLeft > 0; round++) {
       const open = runs.filter((run) => (waiting.get(run)?.length ?? 0) > round);
       if (open.length === 0) break;

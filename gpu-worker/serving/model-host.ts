@@ -341,6 +341,8 @@ export class ModelHost {
       ...this.#options,
       maxSlots: slots,
       groups: this.#groups,
+      // Where a slot was left empty on a GPU, nobody's step would be quicker.
+      evenly: this.#options.provider === "cpu",
       // Sessions on WebGPU share one device in onnxruntime, which is not made for several threads.
       takesTurns: this.#options.provider === "webgpu",
       // As measured, with two rows for a guided image; the estimate of a pass's memory is for devices that were not.

@@ -28,6 +28,8 @@ export interface ServedModelOptions {
   readonly maxSlots: number;
   /** Of slots, that take turns on the device; see `EngineOptions`. */
   readonly groups: 1 | 2;
+  /** Whether owners have equal shares of a pass; see `EngineOptions`. */
+  readonly evenly: boolean;
   /** Whether images are decoded and encoded between passes instead of beside them. */
   readonly takesTurns: boolean;
   /** Most rows of a pass, besides what `passBytes` allows. */
@@ -53,7 +55,7 @@ export class ServedModel {
   #endedAt = -Infinity;
 
   constructor(pipeline: VQDiffusionPipeline, options: ServedModelOptions) {
-    const { maxSlots, groups, maxRows, passBytes, log } = options;
+    const { maxSlots, groups, evenly, maxRows, passBytes, log } = options;
     this.#pipeline = pipeline;
     this.#options = options;
     this.engine = new Engine(
@@ -61,6 +63,7 @@ export class ServedModel {
       {
         maxSlots,
         groups,
+        evenly,
         maxRows: Math.min(maxRows, Math.max(1, Math.floor(passBytes / pipeline.info.passBytesPerRow))),
         rowsOf,
         onSplit: (error, slots) =>

@@ -117,6 +117,49 @@ it("gives each job its slot, and a job of many images what is left", async () =>
   expect(stepper.batches.at(-1)).toBe(10);
 });
 
+it("gives each owner as many slots of a pass as another, however many jobs and images it has", async () => {
+  const stepper = new CountingStepper();
+  const engine = new Engine(stepper, { maxSlots: 8, evenly: true });
+  const slots = (count: number): CountingSlot[] => Array.from({ length: count }, () => new CountingSlot(6));
+  const greedy = [slots(10), slots(10), slots(1)];
+  const all = greedy.map((own) => engine.run(own, forever, () => {}, "greedy"));
+  const done = (): number => greedy.flat().reduce((sum, { stepIndex }) => sum + stepIndex, 0);
+  // The first pass has begun before the others come.
+  const before = stepper.batches.length;
+  const alone = engine.run([new CountingSlot(5)], forever, () => {}, "modest");
+  await alone;
+  const shared = stepper.batches.slice(before, before + 6);
+  expect(shared.filter((size) => size === 2)).toHaveLength(5);
+  // Its jobs take turns in the one slot that it has.
+  const during = [1, 2].map(() => engine.run(slots(3), forever, () => {}, "modest"));
+  const [from, doneBefore] = [stepper.batches.length, done()];
+  await Promise.all(during);
+  const passes = stepper.batches.length - from;
+  expect(Math.abs(done() - doneBefore - 36)).toBeLessThanOrEqual(8);
+  expect(passes).toBeLessThanOrEqual(20);
+  await Promise.all(all);
+  expect(done()).toBe(21 * 6);
+});
+
+it("treats jobs of nobody known as neighbours, and shares rows as slots", async () => {
+  const rows: number[] = [];
+  const counting = new CountingStepper();
+  const engine = new Engine<CountingSlot>(
+    {
+      beginStep: (slots) => {
+        rows.push(2 * slots.length);
+        return counting.beginStep(slots);
+      },
+    },
+    { maxSlots: 8, maxRows: 5, evenly: true, rowsOf: () => 2 },
+  );
+  const many = Array.from({ length: 6 }, () => new CountingSlot(4));
+  const first = engine.run(many, forever, () => {});
+  await engine.run([new CountingSlot(4), new CountingSlot(4)], forever, () => {});
+  expect(Math.max(...rows)).toBeLessThanOrEqual(5);
+  await first;
+});
+
 it("deals what is left over to the jobs in turn", async () => {
   const engine = new Engine(new CountingStepper(), { maxSlots: 3 });
   const jobs = [0, 1].map(() => [new CountingSlot(30), new CountingSlot(30)]);

@@ -73,6 +73,22 @@ describe("a hub", () => {
     ]);
   });
 
+  it("says which jobs are of one owner, and not whose", async () => {
+    const tags = new Map<string, Set<string>>();
+    for (const owner of ["one", "two", "one"]) {
+      const { id } = await create(owner, 5);
+      const job = await worker.take({ id });
+      tags.set(owner, (tags.get(owner) ?? new Set()).add(worker.owner));
+      await worker.play(job);
+    }
+    const [one = [], two = []] = ["one", "two"].map((owner) => [...(tags.get(owner) ?? [])]);
+    expect([one, two]).toEqual([
+      [expect.stringMatching(/^[0-9a-f]{16}$/)],
+      [expect.stringMatching(/^[0-9a-f]{16}$/)],
+    ]);
+    expect(one).not.toEqual(two);
+  });
+
   it("says how much work there is, by priority, held or not, and what is left of it", async () => {
     const jobs: Job[] = [];
     for (let i = 0; i < AHEAD + 2; i++) jobs.push(await create("counted", 5, 2));

@@ -8,6 +8,7 @@ import { preferredShard } from "../../edge/prediction/shards.ts";
 import { Hubs, type HubStub } from "../../edge/service/hubs.ts";
 import type { NewPrediction } from "../../edge/prediction/records.ts";
 import type { PredictionEvent } from "../../shared/events.ts";
+import { MESSAGE_HEADERS } from "../../shared/headers.ts";
 import { newCapability } from "../../shared/ids.ts";
 import { imageCount, type Job, type OutputFormat } from "../../shared/job.ts";
 import { type ModelManifest, modelKey } from "../../shared/model.ts";
@@ -198,6 +199,8 @@ export class PlayedWorker {
   readonly nc: NatsConnection;
   /** What came with the job that was taken last. */
   attachment = new Uint8Array();
+  /** Of that job's message: what its owner's jobs have in common. */
+  owner = "";
   readonly #js: JetStreamClient;
 
   private constructor(nc: NatsConnection) {
@@ -243,6 +246,7 @@ export class PlayedWorker {
     if (acknowledges) await this.nc.request(message.reply ?? "", "+ACK");
     const { value, attachment } = decodeJob(message.data);
     this.attachment = attachment;
+    this.owner = message.headers?.get(MESSAGE_HEADERS.owner) ?? "";
     return value;
   }
 

@@ -13,6 +13,7 @@ import { PRIORITIES } from "@vqd/shared/subjects.ts";
 import { mayDispatch } from "../admission/dispatch-window.ts";
 import type { HeldJob } from "../storage/queue/job-store.ts";
 import type { ServiceClass } from "../storage/queue/queue-store.ts";
+import { OwnerTags } from "./owner-tags.ts";
 import { deleteJob, dispatchJob, type JobOrigin, PublishError } from "./queue.ts";
 import type { PredictionStore } from "../storage/store.ts";
 import { soon } from "../../util/soon.ts";
@@ -53,6 +54,7 @@ export class Dispatcher {
   #hasRecovered = false;
   /** Sequences of jobs that have yet to be stored. */
   readonly #sequences = new Map<string, number>();
+  readonly #ownerTags = new OwnerTags();
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
@@ -170,14 +172,16 @@ export class Dispatcher {
   /** Publishes a job; gives its sequence in the queue. Throws a PublishError. */
   #publish(
     job: Framed<Job>,
-    origin: Omit<JobOrigin, "traceparent" | "hasReceipts">,
+    origin: Omit<JobOrigin, "traceparent" | "hasReceipts" | "owner">,
     parent: string | undefined,
   ): Promise<number> {
-    const { tracing, connection, hasReceipts } = this.#options;
+    const { store, tracing, connection, hasReceipts } = this.#options;
     const { id, model } = job.value;
+    const keyName = store.get(id)?.keyName;
+    const owner = keyName === undefined ? undefined : this.#ownerTags.of(keyName);
     const attributes = { "messaging.system": "nats", "vqd.prediction.id": id, "vqd.model": model };
     return tracing.traced("publish job", { kind: SpanKind.PRODUCER, parent, attributes }, (traceparent) =>
-      dispatchJob(() => connection.open(), job, { ...origin, traceparent, hasReceipts }),
+      dispatchJob(() => connection.open(), job, { ...origin, traceparent, hasReceipts, owner }),
     );
   }
 

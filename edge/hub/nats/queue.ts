@@ -36,6 +36,8 @@ export interface JobOrigin {
   readonly traceparent: string | undefined;
   /** Whether receipts may be asked for, which say what it begins with. */
   readonly hasReceipts: boolean;
+  /** Of OwnerTags. */
+  readonly owner: string | undefined;
 }
 
 /** A failure to publish a job. `isAmbiguous`: the queue may have the job nevertheless. */
@@ -83,7 +85,7 @@ export async function dispatchJob(
 async function publishJob(
   { js }: NatsSession,
   { value: job, attachment }: Framed<Job>,
-  { requestId, traceparent, priority, round, hasReceipts }: JobOrigin,
+  { requestId, traceparent, priority, round, hasReceipts, owner }: JobOrigin,
 ): Promise<number> {
   const carried = headers();
   carried.set(MESSAGE_HEADERS.requestId, requestId);
@@ -93,6 +95,7 @@ async function publishJob(
   // What a source spares a job is not counted among its steps.
   if (hasReceipts || job.source !== undefined) carried.set(MESSAGE_HEADERS.receipts, BEGINNING);
   if (traceparent !== undefined) carried.set(MESSAGE_HEADERS.traceparent, traceparent);
+  if (owner !== undefined) carried.set(MESSAGE_HEADERS.owner, owner);
   const subject = jobSubject(modelKey({ name: job.model, version: job.version }), priority);
   try {
     const ack = await js.publish(subject, encodeJob(job, attachment), {

@@ -3,8 +3,10 @@
 import { createHash, randomBytes } from "node:crypto";
 import { fork } from "node:child_process";
 import { once } from "node:events";
+import { readdirSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { setPriority } from "node:os";
 import { join } from "node:path";
 import { REPO } from "../../../infra/stack/paths.ts";
 import { startStack } from "../../../infra/stack/stack.ts";
@@ -17,6 +19,7 @@ const KEY_BYTES = 24;
 /** A job of several images then shares its passes with others. */
 const SLOTS = 4;
 const HANGING_PORTS = 4;
+const WORKER_NICE = 10;
 
 /** Receives the honest tenant's webhooks. */
 export class Receiver {
@@ -78,10 +81,18 @@ export interface AbuseSystem extends AsyncDisposable {
    */
   readonly attack: (name: string) => Promise<() => Promise<void>>;
   readonly receiver: Receiver;
+  /** Elsewhere workers have machines of their own: what they compute gives way to the edge, NATS and the honest tenant. */
+  readonly workersGiveWay: () => void;
 }
 
 const portOf = (server: Server): number => (server.address() as AddressInfo).port;
 const digestOf = (key: string): string => createHash("sha256").update(key).digest("hex");
+
+/** Of all threads: on Linux, each has its own. */
+function giveWay(pid: number): void {
+  const threads = process.platform === "linux" ? readdirSync(`/proc/${pid}/task`).map(Number) : [pid];
+  for (const thread of threads) setPriority(thread, WORKER_NICE);
+}
 
 async function startNeighbour(name: string, means: Means): Promise<() => Promise<void>> {
   const child = fork(join(import.meta.dirname, "neighbour.ts"), [name, JSON.stringify(means)]);
@@ -129,6 +140,9 @@ export async function startAbuseSystem(neighbours: number): Promise<AbuseSystem>
     return {
       honest: { url: stack.url, apiKey: honestKey },
       receiver,
+      workersGiveWay() {
+        for (const { pid } of stack.workers) if (pid !== undefined) giveWay(pid);
+      },
       attack: (name) =>
         startNeighbour(name, {
           client: { url: stack.url, apiKey: others[next++ % others.length] ?? "" },
