@@ -233,8 +233,11 @@ export class Engine<Slot extends EngineSlot> {
     const byOwner = new Map<unknown, { runs: Run<Slot>[]; waiting: number }>();
     for (const run of runs) {
       const waiting = this.#waiting(run).length;
+      if (waiting === 0) continue;
       const own = byOwner.get(run.owner) ?? { runs: [], waiting: 0 };
-      if (waiting > 0) byOwner.set(run.owner, { runs: [...own.runs, run], waiting: own.waiting + waiting });
+      own.runs.push(run);
+      own.waiting += waiting;
+      byOwner.set(run.owner, own);
     }
     const owners = byOwner.size;
     const rowsEach = Math.floor(this.#maxRows / owners);
@@ -243,7 +246,10 @@ export class Engine<Slot extends EngineSlot> {
       return this.#share(runs, most, this.#maxRows);
     const all = [...byOwner.values()];
     const each = Math.max(1, Math.min(Math.floor(most / owners), ...all.map(({ waiting }) => waiting)));
-    return new Map(all.flatMap((own) => [...this.#share(own.runs, each, rowsEach)]));
+    const dealt = new Map<Run<Slot>, readonly Slot[]>();
+    for (const own of all)
+      for (const [run, slots] of this.#share(own.runs, each, rowsEach)) dealt.set(run, slots);
+    return dealt;
   }
 
   /**
