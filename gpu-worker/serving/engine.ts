@@ -253,8 +253,8 @@ export class Engine<Slot extends EngineSlot> {
   }
 
   /**
-   * Slots for a pass, at most `most` of at most `maxRows` rows: for each job, those that still have to make its current step, dealt out round
-   * robin. So a job of many images takes what the others leave, and never their turn.
+   * Slots for a pass, at most `most` of at most `maxRows` rows: for each job, those that still have to make its current step, dealt
+   * out round robin. So a job of many images takes what the others leave, and never their turn.
    */
   #share(runs: readonly Run<Slot>[], most: number, maxRows: number): Dealt<Slot> {
     const waiting = new Map(runs.map((run) => [run, this.#waiting(run)]));
