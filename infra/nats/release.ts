@@ -5,21 +5,38 @@ import { chmodSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 
-export const RELEASE_VERSION = "2.11.17";
 const DOWNLOAD_TIMEOUT_MS = 180_000;
 
 /**
- * SHA-256 of `nats-server-v<RELEASE_VERSION>-<platform>.tar.gz`, from that release's SHA256SUMS: the Linux values as in
- * the Dockerfiles of nats-io/nats-docker, the macOS value as pinned by a third party, without a second source.
- * darwin-amd64 is missing because no published value was available; never add one that was computed from a download.
+ * The pinned version for each platform, with the SHA-256 of `nats-server-v<version>-<platform>.tar.gz` from that release's
+ * SHA256SUMS: the Linux values as in the Dockerfiles of nats-io/nats-docker, the macOS value as pinned by a third party, without a
+ * second source. darwin-amd64 is missing because no published value was available; never add one that was computed from a download.
  */
-const SHA256: Readonly<Record<string, string>> = {
-  "linux-amd64": "ad608dd0ea8bbfa58c40e3b8f58ed67478eec26166ec49c502db8d17589b51b5",
-  "linux-arm64": "d21df24f262f34f8bf6d1f0bca557c08429e433fd9f60f6983105539ae517feb",
-  "linux-arm7": "5c1f445095ea9a455d6dd092967d20dd38c6bc8c4da13d108e7d3a1386ca3c7d",
-  "linux-s390x": "4e19f27f2ee5f2fe9a5480d6b4541b63f58934524c14b839b2d4d32459ca91bc",
-  "linux-ppc64le": "822e7a6ab51dca0cda69a3dc274ecf058f4502265984d09d9b45ab13b749a4f3",
-  "darwin-arm64": "e17d11c5e9cb0824e003013304ba3d96ca24adbff9998084c746869c0347be9b",
+const PINNED: Readonly<Record<string, { readonly version: string; readonly sha256: string }>> = {
+  "linux-amd64": {
+    version: "2.14.5",
+    sha256: "5e3b603d47c447bda1f77f9ac16dbf91c90aac4ff3681f8fbbc7201e4ed99355",
+  },
+  "linux-arm64": {
+    version: "2.14.5",
+    sha256: "673a98d3faa79dde3f9ebf16d6dfac36a5f694e7ad2015e4954dd7939c85cd4c",
+  },
+  "linux-arm7": {
+    version: "2.14.5",
+    sha256: "c8796b63a8603fdebabd63146ac3d3997c29a2829fdd2af6db320f4a287f2e71",
+  },
+  "linux-s390x": {
+    version: "2.14.5",
+    sha256: "829193e8c592e0df5f15402c27417df18d26503d22b77dfc9491982fe0b51a67",
+  },
+  "linux-ppc64le": {
+    version: "2.14.5",
+    sha256: "5d8f1a264a3bc4b30899814ae8e898b1268e817074635adddd24b32f388e4cc4",
+  },
+  "darwin-arm64": {
+    version: "2.11.17",
+    sha256: "e17d11c5e9cb0824e003013304ba3d96ca24adbff9998084c746869c0347be9b",
+  },
 };
 
 const GO_ARCH: Readonly<Record<string, string>> = {
@@ -33,25 +50,29 @@ const GO_ARCH: Readonly<Record<string, string>> = {
 export interface Release {
   /** Name of the folder in the archive, and of the archive without `.tar.gz`. */
   readonly name: string;
+  readonly version: string;
   readonly url: string;
   readonly sha256: string;
 }
 
+export type Download = (url: string) => Promise<Uint8Array>;
+
 /** The pinned release for a platform and architecture as Node names them, or undefined if there is no checksum for it. */
 export function releaseFor(platform: string, arch: string): Release | undefined {
   const key = `${platform}-${GO_ARCH[arch] ?? arch}`;
-  const sha256 = SHA256[key];
-  if (sha256 === undefined) return undefined;
-  const name = `nats-server-v${RELEASE_VERSION}-${key}`;
-  const url = `https://github.com/nats-io/nats-server/releases/download/v${RELEASE_VERSION}/${name}.tar.gz`;
-  return { name, url, sha256 };
+  const pinned = PINNED[key];
+  if (pinned === undefined) return undefined;
+  const { version, sha256 } = pinned;
+  const name = `nats-server-v${version}-${key}`;
+  const url = `https://github.com/nats-io/nats-server/releases/download/v${version}/${name}.tar.gz`;
+  return { name, version, url, sha256 };
 }
 
 /** Fetches, verifies and unpacks the release into `binDir`; returns the path of the executable. */
 export async function installRelease(
-  release: Release,
+  release: Pick<Release, "name" | "url" | "sha256">,
   binDir: string,
-  download: (url: string) => Promise<Uint8Array> = fetchBytes,
+  download: Download = fetchBytes(DOWNLOAD_TIMEOUT_MS),
 ): Promise<string> {
   const archive = await download(release.url);
   const actual = createHash("sha256").update(archive).digest("hex");
@@ -69,11 +90,14 @@ export async function installRelease(
   return path;
 }
 
-async function fetchBytes(url: string): Promise<Uint8Array> {
-  const response = await fetch(url, { signal: AbortSignal.timeout(DOWNLOAD_TIMEOUT_MS) });
-  if (!response.ok) throw new Error(`${url} answered ${response.status}`);
-  return new Uint8Array(await response.arrayBuffer());
-}
+/** Gives up after `timeoutMs`. */
+export const fetchBytes =
+  (timeoutMs: number): Download =>
+  async (url) => {
+    const response = await fetch(url, { signal: AbortSignal.timeout(timeoutMs) });
+    if (!response.ok) throw new Error(`${url} answered ${response.status}`);
+    return new Uint8Array(await response.arrayBuffer());
+  };
 
 const BLOCK_BYTES = 512;
 

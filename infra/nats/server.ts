@@ -5,10 +5,14 @@ import { accessSync, constants } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
-import { RELEASE_VERSION, installRelease, releaseFor } from "./release.ts";
+import { type Download, fetchBytes, installRelease, releaseFor } from "./release.ts";
 
 /** Work queues that discard new messages, direct get and consumers created by name require 2.9. */
-const MIN_VERSION = [2, 9] as const;
+const MIN_VERSION = [2, 9, 0] as const;
+/** From here on workers of different models cannot reach each other's jobs (docs/security.md). */
+const CURRENT_VERSION = [2, 12, 7] as const;
+/** The one that is there would do. */
+const UPDATE_TIMEOUT_MS = 20_000;
 const VERSION_TIMEOUT_MS = 10_000;
 
 export interface NatsServer {
@@ -28,6 +32,9 @@ export interface EnsureOptions extends FindOptions {
   readonly log: (message: string) => void;
   /** Ways to obtain a nats-server, tried in turn; by default those of the system. */
   readonly sources?: readonly NatsSource[];
+  /** Whether to download the pinned release where the server that was found is older than CURRENT_VERSION. [false] */
+  readonly prefersCurrent?: boolean;
+  readonly download?: Download;
 }
 
 /** One way to obtain a nats-server. */
@@ -60,7 +67,7 @@ export async function findNatsServer({
   if (given !== undefined && given !== "") {
     const version = await versionOf(given);
     if (version === undefined) throw new Error(`VQD_NATS_SERVER: ${given} is not an executable nats-server`);
-    if (!isNewEnough(version))
+    if (!isAtLeast(version, MIN_VERSION))
       throw new Error(`VQD_NATS_SERVER: ${given} is ${version}, older than ${minimum}`);
     return { path: given, version };
   }
@@ -68,7 +75,7 @@ export async function findNatsServer({
   for (const dir of new Set([...path, ...extraDirs, binDir])) {
     const candidate = join(dir, "nats-server");
     const version = isExecutable(candidate) ? await versionOf(candidate) : undefined;
-    if (version !== undefined && isNewEnough(version)) return { path: candidate, version };
+    if (version !== undefined && isAtLeast(version, MIN_VERSION)) return { path: candidate, version };
   }
   return undefined;
 }
@@ -76,7 +83,7 @@ export async function findNatsServer({
 /** Finds or obtains nats-server; otherwise throws an Error that says what to do. */
 export async function ensureNatsServer(options: EnsureOptions): Promise<NatsServer> {
   const found = await findNatsServer(options);
-  if (found !== undefined) return found;
+  if (found !== undefined) return options.prefersCurrent === true ? currentOr(found, options) : found;
   const problems: string[] = [];
   for (const source of options.sources ?? systemSources(options.binDir)) {
     if (!source.applies) continue;
@@ -91,6 +98,29 @@ export async function ensureNatsServer(options: EnsureOptions): Promise<NatsServ
     problems.push(`${source.name}: installed, but not nats-server ${minimum} or later`);
   }
   throw new Error(howToInstall(problems));
+}
+
+/** A current server if there is one already or it can be downloaded, and else what was found. */
+async function currentOr(
+  found: NatsServer,
+  { binDir, env = process.env, log, download = fetchBytes(UPDATE_TIMEOUT_MS) }: EnsureOptions,
+): Promise<NatsServer> {
+  // The operator's choice.
+  if (env["VQD_NATS_SERVER"] || isAtLeast(found.version, CURRENT_VERSION)) return found;
+  const path = join(binDir, "nats-server");
+  const downloaded = isExecutable(path) ? await versionOf(path) : undefined;
+  if (downloaded !== undefined && isAtLeast(downloaded, CURRENT_VERSION))
+    return { path, version: downloaded };
+  const release = releaseFor(process.platform, process.arch);
+  if (release === undefined || !isAtLeast(release.version, CURRENT_VERSION)) return found;
+  log(`nats-server ${found.version} is old; downloading ${release.version} from ${release.url}`);
+  try {
+    await installRelease(release, binDir, download);
+    return { path, version: release.version };
+  } catch (error) {
+    log(`continuing with nats-server ${found.version}: ${reasonOf(error)}`);
+    return found;
+  }
 }
 
 function systemSources(binDir: string): NatsSource[] {
@@ -125,14 +155,14 @@ function systemSources(binDir: string): NatsSource[] {
             `no known checksum for ${process.platform} on ${process.arch}, so nothing was downloaded`,
           );
         }
-        log(`nats-server not found; downloading ${RELEASE_VERSION} from ${release.url}`);
+        log(`nats-server not found; downloading ${release.version} from ${release.url}`);
         await installRelease(release, binDir);
       },
     },
   ];
 }
 
-const minimum = MIN_VERSION.join(".");
+const minimum = MIN_VERSION.slice(0, 2).join(".");
 
 function howToInstall(problems: readonly string[]): string {
   return [
@@ -142,7 +172,7 @@ function howToInstall(problems: readonly string[]): string {
     "  Debian, Ubuntu   sudo apt-get install nats-server",
     "  macOS            brew install nats-server",
     "  Windows          use WSL 2",
-    `  other            https://github.com/nats-io/nats-server/releases, such as v${RELEASE_VERSION}`,
+    `  other            https://github.com/nats-io/nats-server/releases`,
     "or set VQD_NATS_SERVER to the path of the binary.",
   ].join("\n");
 }
@@ -178,9 +208,10 @@ async function versionOf(path: string): Promise<string | undefined> {
   }
 }
 
-function isNewEnough(version: string): boolean {
-  const [major = 0, minor = 0] = version.split(".").map(Number);
-  return major > MIN_VERSION[0] || (major === MIN_VERSION[0] && minor >= MIN_VERSION[1]);
+function isAtLeast(version: string, least: readonly [number, number, number]): boolean {
+  const parts = version.split(".").map((part) => Number.parseInt(part, 10));
+  const [i, wanted] = [...least.entries()].find(([at, part]) => parts[at] !== part) ?? [0, -1];
+  return (parts[i] ?? 0) > wanted;
 }
 
 /** Runs a command without showing its output; if it fails, the error contains the end of it. */

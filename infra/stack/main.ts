@@ -78,6 +78,7 @@ async function run(): Promise<void> {
   let stack: Stack;
   try {
     stack = await startStack({
+      prefersCurrentNats: true,
       model: options.model,
       workers: options.workers,
       provider: options.provider,

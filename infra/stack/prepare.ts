@@ -14,6 +14,8 @@ import { BUNDLED_MODEL, DEFAULT_DATA } from "./paths.ts";
 import { freePorts, isPortFree } from "./ports.ts";
 
 export interface StackOptions {
+  /** Whether to download a current nats-server where the system's is old [false]. */
+  readonly prefersCurrentNats?: boolean;
   /** Port of the edge; an Error if it is in use [any free one]. */
   readonly port?: number;
   /** Used if it is free, instead of any free one. */
@@ -67,7 +69,9 @@ export async function prepare(options: StackOptions): Promise<Prepared> {
   if (dataDir === DEFAULT_DATA) privateFolder(dataDir);
   else mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   for (const folder of ["nats", "cache"]) privateFolder(join(dataDir, folder));
-  const server = await ensureNatsServer({ binDir: join(dataDir, "bin"), log: say });
+  const { prefersCurrentNats = false } = options;
+  const binDir = join(dataDir, "bin");
+  const server = await ensureNatsServer({ binDir, log: say, prefersCurrent: prefersCurrentNats });
   const lock = await DataLock.acquire(dataDir, say);
   try {
     // After the lock: what a killed stack left running may have occupied the port until now.

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { RELEASE_VERSION, installRelease, releaseFor } from "../../infra/nats/release.ts";
+import { installRelease, releaseFor } from "../../infra/nats/release.ts";
 import { ensureNatsServer, findNatsServer } from "../../infra/nats/server.ts";
 
 let dir: string;
@@ -109,6 +109,42 @@ describe("ensureNatsServer", () => {
   });
 });
 
+describe("ensureNatsServer that prefers a current one", () => {
+  const ensure = (env: NodeJS.ProcessEnv = {}) => {
+    const said: string[] = [];
+    const server = ensureNatsServer({
+      ...search(env),
+      prefersCurrent: true,
+      log: (message) => said.push(message),
+      download: () => Promise.reject(new Error("no network")),
+    });
+    return { server, said };
+  };
+
+  it.runIf(process.platform === "linux")("does with an old one if the download fails", async () => {
+    const old = fakeServer(join(dir, "path"), "2.12.6");
+    const { server, said } = ensure();
+    expect(await server).toEqual({ path: old, version: "2.12.6" });
+    expect(said).toEqual([
+      expect.stringMatching(/^nats-server 2\.12\.6 is old; downloading 2\.\d+\.\d+ from https:/),
+      "continuing with nats-server 2.12.6: no network",
+    ]);
+  });
+
+  it("takes the one downloaded before, and downloads nothing for a current one or another's choice", async () => {
+    fakeServer(join(dir, "path"), "2.9.10");
+    const downloaded = fakeServer(join(dir, "bin"), "2.14.5");
+    expect(await ensure().server).toEqual({ path: downloaded, version: "2.14.5" });
+    const given = fakeServer(join(dir, "given"), "2.9.0");
+    const chosen = ensure({ VQD_NATS_SERVER: given });
+    expect((await chosen.server).path).toBe(given);
+    const current = fakeServer(join(dir, "path"), "2.12.7");
+    const { server, said } = ensure();
+    expect((await server).path).toBe(current);
+    expect([...chosen.said, ...said]).toEqual([]);
+  });
+});
+
 describe("installRelease", () => {
   /** An archive with the entries of a real one, of which only `nats-server` is wanted. */
   function archive(name: string, binary: string): Buffer {
@@ -152,9 +188,11 @@ describe("installRelease", () => {
   });
 
   it("knows the platforms that it has a checksum for, and no others", () => {
+    const version = releaseFor("linux", "x64")?.version ?? "";
     expect(releaseFor("linux", "x64")).toEqual({
-      name: `nats-server-v${RELEASE_VERSION}-linux-amd64`,
-      url: `https://github.com/nats-io/nats-server/releases/download/v${RELEASE_VERSION}/nats-server-v${RELEASE_VERSION}-linux-amd64.tar.gz`,
+      name: `nats-server-v${version}-linux-amd64`,
+      version: expect.stringMatching(/^\d+\.\d+\.\d+$/) as string,
+      url: `https://github.com/nats-io/nats-server/releases/download/v${version}/nats-server-v${version}-linux-amd64.tar.gz`,
       sha256: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
     });
     expect(releaseFor("linux", "arm64")?.name).toMatch(/linux-arm64$/);
