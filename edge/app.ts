@@ -23,7 +23,7 @@ import { getFile } from "./routes/files.ts";
 import { getMetrics } from "./routes/metrics.ts";
 import { getClasses, getModel, getModels, getPalette, getVocabulary } from "./routes/models.ts";
 import { getOpenApi } from "./routes/openapi.ts";
-import { ASSET_FOLDERS, getAsset, getPage, missingPage } from "./routes/pages.ts";
+import { ASSET_FOLDERS, getAsset, getPage, getReference, missingPage } from "./routes/pages.ts";
 import {
   cancelPrediction,
   createPrediction,
@@ -120,7 +120,7 @@ const ROUTES: readonly Route[] = [
   { path: "/.well-known/vqd-receipts.json", errors: PROBLEMS, open: true, get: getReceiptKeys },
   { path: "/openapi.json", errors: PROBLEMS, open: true, get: getOpenApi },
   ...huggingfaceRoutes,
-  { path: "/docs", errors: PROBLEMS, open: true, get: getPage("docs") },
+  { path: "/docs", errors: PROBLEMS, open: true, get: getReference },
   { path: "/console", errors: PROBLEMS, open: true, get: getPage("console") },
   { path: "/status", errors: PROBLEMS, open: true, get: getPage("status") },
   ...ASSET_FOLDERS.map((folder): Route => ({

@@ -60,6 +60,20 @@ const OPENAI_ERROR = {
   code: "invalid_value",
 };
 
+const NOT_FOUND = {
+  title: "Not Found",
+  status: 404,
+  detail: "vqd/scenes is not conditioned by class",
+  code: "not_found",
+  request_id: "6e267be9-138f-4771-9c9e-ec9fc2c57151",
+};
+const MODEL_ERROR = {
+  message: NOT_FOUND.detail,
+  type: "invalid_request_error",
+  param: null,
+  code: "unknown_url",
+};
+
 export const problemSchema = z
   .strictObject(problemShape)
   .openapi("Problem", { description: "An error, as problem details (RFC 9457).", examples: [PROBLEM] });
@@ -71,7 +85,10 @@ export const openaiErrorSchema = z.strictObject({ error: openaiErrorObject }).op
 
 export const modelProblemSchema = z
   .strictObject({ ...problemShape, error: openaiErrorObject })
-  .openapi("ModelProblem", { description: "An error in both formats at once, for both kinds of client." });
+  .openapi("ModelProblem", {
+    description: "An error in both formats at once, for both kinds of client.",
+    examples: [{ ...NOT_FOUND, error: MODEL_ERROR }],
+  });
 
 const inputSchema = predictionInputSchema.openapi("Input");
 

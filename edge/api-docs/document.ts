@@ -5,6 +5,7 @@ import { huggingfaceOperations, huggingfaceTag } from "../huggingface/operations
 import { openaiOperations, openaiTag } from "../openai/operations.ts";
 import { replicateOperations, replicateTag } from "../replicate/operations.ts";
 import { auditOperation } from "./audit.ts";
+import EXAMPLE_ANSWERS from "./example-answers.json" with { type: "json" };
 import { fileOperations } from "./files.ts";
 import { modelOperations } from "./models.ts";
 import { pageOperations } from "./pages.ts";
@@ -38,6 +39,25 @@ Send \`Authorization: Bearer <key>\`. Images and event streams have unguessable 
 Every response has an \`x-request-id\`. Requests that make images also return the state of the key's rate limit
 (\`ratelimit\`, \`x-ratelimit-remaining-requests\`). Keys have scopes: \`read\` for GET, \`create\` for POST, PUT and DELETE, \`admin\` for
 the signing secret of webhooks and the audit log, \`metrics\` for the hubs' metrics, and \`billing\` for what all owners have used.`;
+
+interface Described {
+  readonly operationId?: string;
+  readonly responses: Readonly<
+    Record<string, { readonly content?: Readonly<Record<string, { examples?: object }>> }>
+  >;
+}
+
+/** Adds what the service has answered (infra/example-answers.ts) to the answers of the operations. */
+function addExamples(paths: Readonly<Record<string, Readonly<Record<string, Described>>>>): void {
+  const operations = Object.values(paths).flatMap((methods) => Object.values(methods));
+  for (const { operationId, status, type, value, isShortened } of EXAMPLE_ANSWERS) {
+    const operation = operations.find((one) => one.operationId === operationId);
+    const media = operation?.responses[String(status)]?.content?.[type];
+    if (media === undefined) throw new Error(`${operationId} has no answer ${status} of type ${type}`);
+    const summary = isShortened ? "An answer, with what is long in it cut" : "An answer";
+    media.examples = { answer: { summary, value } };
+  }
+}
 
 /** The document; its server is the origin it is fetched from. */
 export function openapiDocument(): Record<string, unknown> {
@@ -84,5 +104,6 @@ export function openapiDocument(): Record<string, unknown> {
       { name: "Service", description: "Health, metrics, pages and this document." },
     ],
   });
+  addExamples(document.paths as Parameters<typeof addExamples>[0]);
   return document;
 }

@@ -1,9 +1,19 @@
 // Operations: Replicate's files resource, and the files themselves.
 
 import { z } from "@hono/zod-openapi";
-import { IMAGE_TYPES } from "../prediction/image-type.ts";
 import { fileListSchema, fileSchema } from "./answers.ts";
-import { json, KEY_ERRORS, KEYED, listQuery, OPEN, type Operation, PATH, problems } from "./operation.ts";
+import {
+  form,
+  images,
+  json,
+  KEY_ERRORS,
+  KEYED,
+  listQuery,
+  OPEN,
+  type Operation,
+  PATH,
+  problems,
+} from "./operation.ts";
 
 const tags = ["Files"];
 const named = { params: z.object({ file_id: PATH.fileId }) };
@@ -20,21 +30,23 @@ export const fileOperations: readonly Operation[] = [
     tags,
     ...KEYED,
     request: {
-      body: {
-        required: true,
-        content: {
-          "multipart/form-data": {
-            schema: z.strictObject({
-              content: z
-                .string()
-                .openapi({ format: "binary", description: "A PNG, JPEG, WebP, GIF, AVIF or TIFF image." }),
-              metadata: z.string().optional().describe("A JSON object of your own."),
-              filename: z.string().optional().describe("Instead of the name in the part's header."),
-              type: z.string().optional().describe("No effect: the type is that of the content."),
-            }),
+      body: form(
+        z.strictObject({
+          content: z
+            .string()
+            .openapi({ format: "binary", description: "A PNG, JPEG, WebP, GIF, AVIF or TIFF image." }),
+          metadata: z.string().optional().describe("A JSON object of your own."),
+          filename: z.string().optional().describe("Instead of the name in the part's header."),
+          type: z.string().optional().describe("No effect: the type is that of the content."),
+        }),
+        {
+          image: { summary: "An image", value: { content: "photo.png" } },
+          metadata: {
+            summary: "With metadata",
+            value: { content: "photo.png", metadata: '{"order": 1024}' },
           },
         },
-      },
+      ),
     },
     responses: {
       201: json(fileSchema, "The file."),
@@ -97,12 +109,7 @@ export const fileOperations: readonly Operation[] = [
     responses: {
       200: {
         description: "The image.",
-        content: Object.fromEntries(
-          Object.values(IMAGE_TYPES).map((type) => [
-            type,
-            { schema: { type: "string" as const, contentMediaType: type } },
-          ]),
-        ),
+        content: images,
       },
       304: { description: "The file matches `If-None-Match`." },
       ...problems(404, 412),

@@ -2,6 +2,7 @@
 
 import { type RouteConfig, z } from "@hono/zod-openapi";
 import { CAPABILITY_PATTERN, PREDICTION_ID_PATTERN } from "@vqd/shared/ids.ts";
+import { IMAGE_TYPES } from "../prediction/image-type.ts";
 import { OWN_ID_PATTERN } from "../prediction/own-id.ts";
 import { modelProblemSchema, openaiErrorSchema, problemSchema } from "./answers.ts";
 
@@ -57,6 +58,23 @@ export const jsonBody = (schema: Schema, examples: Record<string, { summary: str
   required: true,
   content: { "application/json": { schema, examples } },
 });
+
+/** A form, with examples by name; in those the value of a file is its name. */
+export const form = (schema: Schema, examples: Record<string, { summary: string; value: unknown }>) => ({
+  required: true,
+  content: { "multipart/form-data": { schema, examples } },
+});
+
+/** The content of an answer that is an image. */
+export const images = Object.fromEntries(
+  Object.values(IMAGE_TYPES).map((type) => [
+    type,
+    { schema: { type: "string" as const, contentMediaType: type } },
+  ]),
+);
+
+/** An operation that destroys something, or cannot be taken back; DELETE is one in any case. */
+export const DESTRUCTIVE = { "x-destructive": true } as const;
 
 const text = (description: string, example: string) =>
   z.string().openapi({ description, examples: [example] });

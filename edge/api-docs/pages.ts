@@ -63,7 +63,20 @@ export const pageOperations: readonly Operation[] = [
     tags,
     ...OPEN,
     responses: {
-      200: { description: "OpenAPI 3.1.", content: { "application/json": { schema: z.looseObject({}) } } },
+      200: {
+        description: "OpenAPI 3.1.",
+        content: {
+          "application/json": {
+            schema: z.looseObject({}),
+            examples: {
+              answer: {
+                summary: "Its beginning",
+                value: { openapi: "3.1.0", info: { title: "vqd", version: "1" } },
+              },
+            },
+          },
+        },
+      },
     },
   },
   {
@@ -123,6 +136,13 @@ export const pageOperations: readonly Operation[] = [
     "Get a file of its stage",
     "A script or style sheet.",
     "stage.js",
+  ),
+  file(
+    "/reference/{name}",
+    "getReferenceFile",
+    "Get a file of this reference",
+    "A script or style sheet.",
+    "main.js",
   ),
   file(
     "/suggestions/{name}",

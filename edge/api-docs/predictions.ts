@@ -6,6 +6,7 @@ import { predictionListSchema, predictionSchema } from "./answers.ts";
 import {
   cancelAfter,
   CREATE_ERRORS,
+  DESTRUCTIVE,
   idempotencyKey,
   json,
   jsonBody,
@@ -233,6 +234,7 @@ export const predictionOperations: readonly Operation[] = [
       "A key without the scope `read` gets it without input, output, logs and error.",
     tags,
     ...KEYED,
+    ...DESTRUCTIVE,
     request: { params: z.object({ id: PATH.id }) },
     responses: { 200: json(predictionSchema, "The prediction."), ...problems(404, ...KEY_ERRORS) },
   },

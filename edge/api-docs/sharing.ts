@@ -2,7 +2,7 @@
 
 import { z } from "@hono/zod-openapi";
 import { sharedPredictionSchema, shareSchema } from "./answers.ts";
-import { json, KEY_ERRORS, KEYED, OPEN, type Operation, PATH, problems } from "./operation.ts";
+import { images, json, KEY_ERRORS, KEYED, OPEN, type Operation, PATH, problems } from "./operation.ts";
 
 const tags = ["Predictions"];
 const shared = { id: PATH.id, capability: PATH.capability };
@@ -55,6 +55,6 @@ export const sharingOperations: readonly Operation[] = [
         name: z.string().openapi({ description: "The last part of its URL.", examples: ["0.png"] }),
       }),
     },
-    responses: { 200: { description: "The image." }, ...problems(404, 412, 429) },
+    responses: { 200: { description: "The image.", content: images }, ...problems(404, 412, 429) },
   },
 ];

@@ -3,7 +3,16 @@
 import { z } from "@hono/zod-openapi";
 import { testWebhookSchema } from "../service/schemas.ts";
 import { queuedSchema, rotatedSecretSchema, webhookAttemptsSchema, webhookSecretSchema } from "./answers.ts";
-import { json, jsonBody, KEY_ERRORS, KEYED, type Operation, PATH, problems } from "./operation.ts";
+import {
+  DESTRUCTIVE,
+  json,
+  jsonBody,
+  KEY_ERRORS,
+  KEYED,
+  type Operation,
+  PATH,
+  problems,
+} from "./operation.ts";
 
 const tags = ["Webhooks"];
 const ofPrediction = { params: z.object({ id: PATH.id }) };
@@ -35,6 +44,7 @@ export const webhookOperations: readonly Operation[] = [
     summary: "Rotate the signing secret",
     tags,
     ...KEYED,
+    ...DESTRUCTIVE,
     responses: { 200: json(rotatedSecretSchema, "The new secret."), ...problems(429, ...KEY_ERRORS) },
   },
   {

@@ -5,7 +5,9 @@ import { editImagesSchema, generateImagesSchema, variationSchema } from "./schem
 import { imagesSchema } from "../api-docs/answers.ts";
 import {
   cancelAfter,
+  form,
   idempotencyKey,
+  json,
   jsonBody,
   KEY_ERRORS,
   KEYED,
@@ -22,8 +24,8 @@ const headers = z.object({ "Idempotency-Key": idempotencyKey, "Cancel-After": ca
 
 const MASK = "An image of the same size; what is transparent in it is made anew.";
 const file = (description: string) => z.string().openapi({ format: "binary", description });
-const form = (schema: z.ZodType) => ({ required: true, content: { "multipart/form-data": { schema } } });
 
+const errors = openaiErrors(400, ...KEY_ERRORS, 404, 409, 410, 413, 415, 429, 500, 504);
 const responses: Operation["responses"] = {
   200: {
     description: "The images; with `stream`, the events.",
@@ -32,7 +34,7 @@ const responses: Operation["responses"] = {
       "text/event-stream": { schema: {} },
     },
   },
-  ...openaiErrors(400, ...KEY_ERRORS, 404, 409, 410, 413, 415, 429, 500, 504),
+  ...errors,
 };
 
 export const openaiOperations: readonly Operation[] = [
@@ -96,6 +98,16 @@ export const openaiOperations: readonly Operation[] = [
         editImagesSchema
           .extend({ image: file("The image."), mask: file(MASK).optional() })
           .openapi("EditImages"),
+        {
+          mask: {
+            summary: "A part of an image",
+            value: { image: "photo.png", mask: "mask.png", prompt: "a red hat" },
+          },
+          all: {
+            summary: "All of an image",
+            value: { image: "photo.png", prompt: "fox, flat style", strength: 0.5 },
+          },
+        },
       ),
     },
     responses,
@@ -112,8 +124,11 @@ export const openaiOperations: readonly Operation[] = [
     ...KEYED,
     request: {
       headers,
-      body: form(variationSchema.extend({ image: file("The image.") }).openapi("CreateVariation")),
+      body: form(variationSchema.extend({ image: file("The image.") }).openapi("CreateVariation"), {
+        image: { summary: "Just an image", value: { image: "photo.png" } },
+        several: { summary: "Three variations", value: { image: "photo.png", n: 3, strength: 0.5 } },
+      }),
     },
-    responses,
+    responses: { 200: json(imagesSchema, "The images."), ...errors },
   },
 ];

@@ -1,6 +1,7 @@
 // The pages: static files, served with a strict content security policy.
 
 import { VqdError } from "@vqd/shared/errors.ts";
+import { operationsAsHtml } from "../api-docs/list.ts";
 import type { AppContext } from "../http/context.ts";
 
 const NAME = /^[a-z0-9][a-z0-9-]*\.(?:js|css|svg|json|webp)$/;
@@ -13,6 +14,7 @@ export const ASSET_FOLDERS = [
   "playground",
   "playground/form",
   "playground/stage",
+  "reference",
   "suggestions",
 ] as const;
 
@@ -47,11 +49,24 @@ async function serve(c: AppContext, path: string, headers: Record<string, string
   return response;
 }
 
-/** `GET /`, `GET /docs` and so on */
+/** `GET /`, `GET /console` and so on */
 export const getPage =
-  (name: "index" | "docs" | "status" | "console") =>
+  (name: "index" | "status" | "console") =>
   (c: AppContext): Promise<Response> =>
     serve(c, `/${name}.html`, PAGE_HEADERS);
+
+let operations: string | undefined;
+
+/** `GET /docs`: the page, and in it what browsers without scripts can read of the OpenAPI document. */
+export async function getReference(c: AppContext): Promise<Response> {
+  // Whole: what the file's ETag says does not cover the list.
+  const page = await c.env.PAGES.fetch(new URL("/docs.html", c.req.url));
+  operations ??= operationsAsHtml();
+  const html = (await page.text()).replace("<!-- operations -->", () => operations ?? "");
+  return new Response(html, {
+    headers: { ...PAGE_HEADERS, "content-type": "text/html; charset=utf-8", "cache-control": "no-cache" },
+  });
+}
 
 /** What a browser asks for when somebody opens an address; no API client does. */
 const ASKS_FOR_A_PAGE = /^\s*(?:text\/html|application\/xhtml\+xml)\s*(?:[,;]|$)/i;

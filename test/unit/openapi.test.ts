@@ -81,8 +81,10 @@ describe("the OpenAPI document", () => {
     };
     for (const { path, method, operation } of operations) {
       for (const [type, { examples = {} }] of Object.entries(operation.requestBody?.content ?? {})) {
+        expect(Object.keys(examples), operation.operationId).not.toEqual([]);
         for (const { value } of Object.values(examples)) {
           check(["paths", path, method, "requestBody", "content", type, "schema"], value);
+          if (type !== "application/json") continue;
           expect(BODIES[operation.operationId]?.safeParse(value).success).toBe(true);
         }
       }
@@ -99,12 +101,33 @@ describe("the OpenAPI document", () => {
     const withBody = operations.filter(
       ({ operation }) => operation.requestBody?.content["application/json"] !== undefined,
     );
-    for (const { operation } of withBody) {
-      expect(Object.keys(operation.requestBody?.content["application/json"]?.examples ?? {})).not.toEqual([]);
-    }
     expect(withBody.map(({ operation }) => operation.operationId).toSorted()).toEqual(
       Object.keys(BODIES).toSorted(),
     );
+  });
+
+  it("has an example of every answer that is a text, which its schema accepts", () => {
+    let checked = 0;
+    for (const { path, method, operation } of operations) {
+      const good = Object.entries(operation.responses).filter(([status]) => status < "4");
+      const types = new Set(good.flatMap(([, { content = {} }]) => Object.keys(content)));
+      for (const [status, { content = {} }] of good) {
+        for (const [type, { examples = {} }] of Object.entries(content)) {
+          const described = schemaAt("paths", path, method, "responses", status, "content", type, "schema");
+          for (const { value } of Object.values(examples)) {
+            types.delete(type);
+            checked++;
+            expect(
+              described(value),
+              `${operation.operationId} ${status}: ${ajv.errorsText(described.errors)}`,
+            ).toBe(true);
+          }
+        }
+      }
+      const missing = [...types].filter((type) => !type.startsWith("image/") && type !== "text/html");
+      expect(missing, operation.operationId).toEqual([]);
+    }
+    expect(checked).toBeGreaterThan(40);
   });
 
   it.each(["createPrediction", "generateImages"])(

@@ -185,6 +185,16 @@ describe("the pages", () => {
     },
   );
 
+  it("/docs lists every operation without scripts", async () => {
+    const html = await (await call("/docs", { key: null })).text();
+    const { paths } = await (await call("/openapi.json", { key: null })).json<Document>();
+    const described = Object.entries(paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+    );
+    const listed = [...html.matchAll(/<br><code>([^<]+)<\/code>/g)].map(([, line = ""]) => line);
+    expect(listed.toSorted()).toEqual(described.toSorted());
+  });
+
   it("are revalidated with 304, and anything else is 404", async () => {
     const first = await call("/assets/base.css", { key: null });
     expect(first.headers.get("content-type")).toMatch(/^text\/css/);

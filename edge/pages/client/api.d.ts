@@ -893,7 +893,22 @@ export interface components {
             /** @description The same as data. */
             results: components["schemas"]["Model"][];
         };
-        /** @description An error in both formats at once, for both kinds of client. */
+        /**
+         * @description An error in both formats at once, for both kinds of client.
+         * @example {
+         *       "title": "Not Found",
+         *       "status": 404,
+         *       "detail": "vqd/scenes is not conditioned by class",
+         *       "code": "not_found",
+         *       "request_id": "6e267be9-138f-4771-9c9e-ec9fc2c57151",
+         *       "error": {
+         *         "message": "vqd/scenes is not conditioned by class",
+         *         "type": "invalid_request_error",
+         *         "param": null,
+         *         "code": "unknown_url"
+         *       }
+         *     }
+         */
         ModelProblem: {
             /**
              * @description Stable error code for programs.

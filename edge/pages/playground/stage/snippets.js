@@ -1,29 +1,12 @@
 // Code that reproduces the images: for curl, for plain JavaScript and Python, and for two clients of other services.
 
+import { literal, python, shellQuoted } from "../../assets/literals.js";
+
 /** @typedef {import("../form/fields.js").Settings} Input */
 /** @typedef {{ how: string, code: (model: string, input: Input) => string, withKey: (code: string, key: string) => string }} Snippet */
 
 const KEY = "VQD_API_KEY";
 const BASE = new URL("v1", document.baseURI).href;
-
-/** @param {unknown} value @param {string} [indent] */
-const literal = (value, indent = "") => JSON.stringify(value, null, 2).replaceAll("\n", `\n${indent}`);
-
-/** A JSON value as Python writes it. @param {unknown} value @param {string} [indent] @returns {string} */
-function python(value, indent = "") {
-  const inner = `${indent}    `;
-  if (value === null || value === undefined) return "None";
-  if (typeof value === "boolean") return value ? "True" : "False";
-  if (Array.isArray(value)) return `[${value.map((each) => python(each, inner)).join(", ")}]`;
-  if (typeof value !== "object") return JSON.stringify(value);
-  const entries = Object.entries(value).map(
-    ([name, each]) => `${inner}${JSON.stringify(name)}: ${python(each, inner)},\n`,
-  );
-  return `{\n${entries.join("")}${indent}}`;
-}
-
-/** @param {string} text */
-const shellQuoted = (text) => `'${text.replaceAll("'", String.raw`'\''`)}'`;
 
 /** @param {Input} input */
 const extensionOf = ({ output_format: format }) => String(format ?? "png");
