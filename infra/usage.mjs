@@ -28,5 +28,6 @@ Runs all tests, or those that the arguments select, such as a part of a file's n
 Variables: VQD_CHROMIUM (path of the browser that tests the pages), VQD_PROMTOOL (path of Prometheus' tool),
 VQD_PROMETHEUS (path of Prometheus itself),
 VQD_TRAIN_PYTHON (a Python with torch, numpy and pillow), VQD_SCREENSHOTS=1 (rewrites docs/images),
-VQD_SHOW_TRACE=1 (prints a trace), VQD_NATS_SERVER (path of nats-server).
+VQD_SHOW_TRACE=1 (prints a trace), VQD_NATS_SERVER (path of nats-server), VQD_NATS_CLI and VQD_NSC (paths of
+NATS' own tools nats and nsc).
 `;
