@@ -1,5 +1,7 @@
 // `npm run bench -- hub`: how many predictions a second one hub takes to their ends, when their workers make a step in a millisecond.
 
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { jetstream } from "@nats-io/jetstream";
 import type { Job } from "@vqd/shared/job.ts";
@@ -17,6 +19,7 @@ const HELP = `Usage: npm run bench -- hub [options]
   --predictions N  in a round [200]
   --steps N        of each [100]
   --rounds N       the best counts [3]
+  --put-ms N       in every other round, each image takes so much longer to be stored
   --json           JSON alone on stdout (with npm run -s)
   -h, --help       this text
 
@@ -39,6 +42,7 @@ const { values } = parseArgs({
     predictions: { type: "string", default: "200" },
     steps: { type: "string", default: "100" },
     rounds: { type: "string", default: "3" },
+    "put-ms": { type: "string", default: "0" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", short: "h", default: false },
   },
@@ -54,6 +58,20 @@ async function create(stack: Stack, worker: PlayedWorker, steps: number): Promis
   const answer = await request(stack, `/v1/models/${MODEL.name}/predictions`, { input });
   if (answer.status !== 201) throw new Error(`create answered ${answer.status}: ${await answer.text()}`);
   return worker.nextJob();
+}
+
+/** The put of a self-hosted bucket, as it is built. */
+const PUT = "async #put(name, value) {";
+
+/** The edge is started again with puts that take `ms` longer. */
+async function delayPuts(stack: Stack, ms: number): Promise<void> {
+  const path = join(stack.dataDir, "edge", "program", "bindings.js");
+  const built = readFileSync(path, "utf8").replace(/\n.*\/\/ delayed/, "");
+  if (!built.includes(PUT)) throw new Error(`${path} has no ${PUT}`);
+  const wait = `await new Promise((resolve) => setTimeout(resolve, ${ms})); // delayed`;
+  writeFileSync(path, built.replace(PUT, `${PUT}\n    ${wait}`));
+  await stack.edge.kill();
+  await stack.waitReady();
 }
 
 async function round(stack: Stack, worker: PlayedWorker): Promise<{ predictions: number; messages: number }> {
@@ -85,6 +103,17 @@ async function round(stack: Stack, worker: PlayedWorker): Promise<{ predictions:
   return { predictions: Math.round((10 * count) / seconds) / 10, messages: Math.round(messages / seconds) };
 }
 
+type Round = Awaited<ReturnType<typeof round>>;
+
+const best = (rounds: readonly Round[]): Round | undefined =>
+  rounds.toSorted((a, b) => b.predictions - a.predictions)[0];
+
+function textOf(rounds: readonly Round[]): string {
+  const { predictions = 0, messages = 0 } = best(rounds) ?? {};
+  const all = rounds.map((one) => one.predictions).join(", ");
+  return `${predictions} predictions/s of ${values.steps} steps, ${messages} messages/s (rounds: ${all})`;
+}
+
 if (values.help) {
   process.stdout.write(HELP);
 } else {
@@ -100,15 +129,22 @@ if (values.help) {
   try {
     await stack.workers[0]?.stop();
     await using worker = await PlayedWorker.start(stack);
-    const rounds: Awaited<ReturnType<typeof round>>[] = [];
-    for (let i = 0; i < Number(values.rounds); i++) rounds.push(await round(stack, worker));
-    const best = rounds.toSorted((a, b) => b.predictions - a.predictions)[0];
-    const { predictions = 0, messages = 0 } = best ?? {};
-    process.stdout.write(
-      values.json
-        ? `${JSON.stringify({ best, rounds })}\n`
-        : `${predictions} predictions/s of ${values.steps} steps, ${messages} messages/s (rounds: ${rounds.map((one) => one.predictions).join(", ")})\n`,
-    );
+    const rounds: Round[] = [];
+    const delayed: Round[] = [];
+    const putMs = Number(values["put-ms"]);
+    for (let i = 0; i < Number(values.rounds); i++) {
+      if (putMs > 0) await delayPuts(stack, 0);
+      rounds.push(await round(stack, worker));
+      if (putMs === 0) continue;
+      await delayPuts(stack, putMs);
+      delayed.push(await round(stack, worker));
+    }
+    if (values.json) {
+      process.stdout.write(`${JSON.stringify({ best: best(rounds), rounds, delayed })}\n`);
+    } else {
+      process.stdout.write(`${textOf(rounds)}\n`);
+      if (putMs > 0) process.stdout.write(`with puts of ${putMs} ms more: ${textOf(delayed)}\n`);
+    }
   } finally {
     await stack.stop();
     remove();
