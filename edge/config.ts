@@ -27,6 +27,7 @@ export interface Variables {
   readonly RUN_TIMEOUT_SECONDS?: string;
   readonly FILE_RETENTION_SECONDS?: string;
   readonly RECORD_RETENTION_SECONDS?: string;
+  readonly ARCHIVE_RETENTION_SECONDS?: string;
   readonly STEP_RETENTION_SECONDS?: string;
   readonly USAGE_RETENTION_SECONDS?: string;
   readonly AUDIT_RETENTION_SECONDS?: string;
@@ -186,6 +187,15 @@ export const configSchema = z.object({
   RUN_TIMEOUT_SECONDS: secondsAsMs(600),
   FILE_RETENTION_SECONDS: secondsAsMs(86_400),
   RECORD_RETENTION_SECONDS: secondsAsMs(604_800),
+  ARCHIVE_RETENTION_SECONDS: z.preprocess(
+    emptyAsMissing,
+    z.coerce
+      .number()
+      .int()
+      .min(1)
+      .transform((seconds) => seconds * 1_000)
+      .optional(),
+  ),
   STEP_RETENTION_SECONDS: secondsAsMs(900),
   USAGE_RETENTION_SECONDS: secondsAsMs(2_678_400),
   AUDIT_RETENTION_SECONDS: secondsAsMs(7_776_000),
@@ -285,6 +295,8 @@ export interface Config {
   readonly runTimeoutMs: number;
   readonly fileRetentionMs: number;
   readonly recordRetentionMs: number;
+  /** How long records can be read in all, as archives after `recordRetentionMs`; undefined: none are made. */
+  readonly archiveRetentionMs: number | undefined;
   readonly stepRetentionMs: number;
   /** How long lines of usage are kept; what they add up to by day is kept longer. */
   readonly usageRetentionMs: number;
@@ -322,6 +334,15 @@ function parseConfig(env: Variables): Config {
     throw new VqdError("not_configured", `the edge's settings are invalid (${reasons.join("; ")})`);
   }
   const vars = parsed.data;
+  const recordRetentionMs = Math.max(vars.RECORD_RETENTION_SECONDS, vars.FILE_RETENTION_SECONDS);
+  const archiveRetentionMs = vars.ARCHIVE_RETENTION_SECONDS;
+  if (archiveRetentionMs !== undefined && archiveRetentionMs <= recordRetentionMs) {
+    const reason = "must be longer than RECORD_RETENTION_SECONDS and FILE_RETENTION_SECONDS, or empty";
+    throw new VqdError(
+      "not_configured",
+      `the edge's settings are invalid (ARCHIVE_RETENTION_SECONDS: ${reason})`,
+    );
+  }
   return {
     natsUrls: vars.NATS_URL,
     natsUser: vars.NATS_USER,
@@ -338,7 +359,8 @@ function parseConfig(env: Variables): Config {
       vars.MAX_WAIT_SECONDS === undefined ? vars.QUEUE_TIMEOUT_SECONDS : vars.MAX_WAIT_SECONDS * 1_000,
     runTimeoutMs: vars.RUN_TIMEOUT_SECONDS,
     fileRetentionMs: vars.FILE_RETENTION_SECONDS,
-    recordRetentionMs: Math.max(vars.RECORD_RETENTION_SECONDS, vars.FILE_RETENTION_SECONDS),
+    recordRetentionMs,
+    archiveRetentionMs,
     stepRetentionMs: vars.STEP_RETENTION_SECONDS,
     usageRetentionMs: vars.USAGE_RETENTION_SECONDS,
     auditRetentionMs: vars.AUDIT_RETENTION_SECONDS,

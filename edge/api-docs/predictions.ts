@@ -156,13 +156,13 @@ export const predictionOperations: readonly Operation[] = [
     operationId: "listPredictions",
     summary: "List your predictions",
     description:
-      "Newest first, in pages linked by `next` and `previous`. A page with long prompts may hold fewer than `limit`, even if there are more.",
+      "Newest first, in pages linked by `next` and `previous`. A page with long prompts, or with archived predictions, may hold fewer than `limit`, even if there are more.",
     tags,
     ...KEYED,
     request: { query: listQuery },
     responses: {
       200: json(predictionListSchema, "A page of predictions."),
-      ...problems(422, 429, ...KEY_ERRORS),
+      ...problems(422, 429, 500, ...KEY_ERRORS),
     },
   },
   {
@@ -181,12 +181,13 @@ export const predictionOperations: readonly Operation[] = [
     path: "/v1/predictions/{id}",
     operationId: "getPrediction",
     summary: "Get a prediction",
+    description: "An old one may be archived: then its images, steps, receipts and links are gone.",
     tags,
     ...KEYED,
     request: { params: z.object({ id: PATH.id }) },
     responses: {
       200: json(predictionSchema, "The prediction in its current state."),
-      ...problems(404, 429, ...KEY_ERRORS),
+      ...problems(404, 429, 500, ...KEY_ERRORS),
     },
   },
   {
@@ -197,7 +198,7 @@ export const predictionOperations: readonly Operation[] = [
     description:
       "As in cog. The id takes the place of an `Idempotency-Key`: sent again, the same request returns the same prediction, " +
       "and a different one is rejected. The prediction is found by this id wherever a path has one. Ids are unique per owner, and " +
-      "free again once the prediction has been deleted or has expired.",
+      "free again once the prediction has been deleted, archived or has expired.",
     tags,
     ...KEYED,
     request: {
@@ -218,11 +219,11 @@ export const predictionOperations: readonly Operation[] = [
     summary: "Delete a prediction",
     description:
       "With its input, images, events and webhooks, for good. One that has not ended is canceled first, without a webhook. " +
-      "Copies of images that caches hold are not deleted.",
+      "Copies of images that caches hold are not deleted. An archived one leaves its archive within minutes.",
     tags,
     ...KEYED,
     request: { params: z.object({ id: PATH.id }) },
-    responses: { 204: { description: "It is deleted." }, ...problems(404, ...KEY_ERRORS) },
+    responses: { 204: { description: "It is deleted." }, ...problems(404, 429, 500, ...KEY_ERRORS) },
   },
   {
     method: "post",

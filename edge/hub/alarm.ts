@@ -1,6 +1,7 @@
 // The hub's alarm. An object has only one, so it is set to whatever is due first.
 
 import { LIVE_INTERVAL_MS, type Retention, nextAlarm } from "./deadlines.ts";
+import type { Archiver } from "./archive/archiver.ts";
 import type { PredictionStore } from "./storage/store.ts";
 import { soon } from "../util/soon.ts";
 
@@ -10,15 +11,22 @@ const LOOK_MS = 100;
 export class HubAlarm {
   readonly #ctx: DurableObjectState;
   readonly #store: PredictionStore;
+  readonly #archiver: Pick<Archiver, "nextAt">;
   readonly #retention: Retention;
   /** When it will fire, as Unix time in ms; 0 if this instance has not set it. */
   #at = 0;
   #lookedAt = 0;
   readonly #armSoon = soon(LOOK_MS, () => this.#arm(Date.now()));
 
-  constructor(ctx: DurableObjectState, store: PredictionStore, retention: Retention) {
+  constructor(
+    ctx: DurableObjectState,
+    store: PredictionStore,
+    archiver: Pick<Archiver, "nextAt">,
+    retention: Retention,
+  ) {
     this.#ctx = ctx;
     this.#store = store;
+    this.#archiver = archiver;
     this.#retention = retention;
   }
 
@@ -40,7 +48,7 @@ export class HubAlarm {
 
   #arm(now: number): void {
     this.#lookedAt = now;
-    const at = nextAlarm(this.#store, this.#retention, now);
+    const at = nextAlarm(this.#store, this.#archiver, this.#retention, now);
     // An alarm that fires too early sets the next one. Moving it each time would cost a write to disk.
     if (at === null || (this.#at > now && this.#at <= at)) return;
     this.#at = at;

@@ -5,6 +5,7 @@ import { type Ending, endPrediction } from "./events/ingest.ts";
 import type { PredictionRow } from "./storage/prediction-row.ts";
 import { TOMBSTONE_MS } from "./storage/retention.ts";
 import type { PredictionStore } from "./storage/store.ts";
+import type { Archiver } from "./archive/archiver.ts";
 
 /** While predictions are live the alarm fires at least this often, to bring back an evicted hub. */
 export const LIVE_INTERVAL_MS = 15_000;
@@ -55,10 +56,18 @@ export function endOverdue(store: PredictionStore, now: number): string[] {
   return ended;
 }
 
-export type Retention = Pick<Config, "stepRetentionMs" | "fileRetentionMs" | "recordRetentionMs">;
+export type Retention = Pick<
+  Config,
+  "stepRetentionMs" | "fileRetentionMs" | "recordRetentionMs" | "archiveRetentionMs"
+>;
 
 /** When the alarm has work to do next, as Unix time in ms; null for never. */
-export function nextAlarm(store: PredictionStore, retention: Retention, now: number): number | null {
+export function nextAlarm(
+  store: PredictionStore,
+  archiver: Pick<Archiver, "nextAt">,
+  retention: Retention,
+  now: number,
+): number | null {
   const times: number[] = [];
   const deadline = store.nextDeadline();
   if (deadline !== null) times.push(deadline, now + LIVE_INTERVAL_MS);
@@ -67,7 +76,11 @@ export function nextAlarm(store: PredictionStore, retention: Retention, now: num
   const oldest = store.oldestEnds();
   if (oldest.steps !== null) times.push(oldest.steps + retention.stepRetentionMs);
   if (oldest.files !== null) times.push(oldest.files + retention.fileRetentionMs);
-  if (oldest.record !== null) times.push(oldest.record + retention.recordRetentionMs);
+  if (oldest.record !== null && retention.archiveRetentionMs === undefined) {
+    times.push(oldest.record + retention.recordRetentionMs);
+  }
+  const archive = archiver.nextAt(oldest.record, now);
+  if (archive !== null) times.push(archive);
   const upload = store.uploads.nextExpiry();
   if (upload !== null) times.push(upload);
   const deleted = store.tombstones.oldest();

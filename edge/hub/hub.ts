@@ -12,9 +12,9 @@ import type { StreamMessage } from "./nats/follow.ts";
 import type { ModelCatalog } from "./nats/manifests.ts";
 import { endPrediction } from "./events/ingest.ts";
 import { listPredictions } from "./storage/list.ts";
-import { getOwned, mustGet } from "./admission/lookup.ts";
+import { getOwned, isOfAnother, mustGet } from "./admission/lookup.ts";
 import { backlogGauges } from "./admission/pace.ts";
-import type { Sample } from "./metrics.ts";
+import { optional, type Sample } from "./metrics.ts";
 import type { PredictionRow } from "./storage/prediction-row.ts";
 import { type HubEnv, HubParts } from "./parts.ts";
 import { quotaStates } from "./admission/quotas.ts";
@@ -50,10 +50,6 @@ const EVENT_BATCH = 16;
 
 /** How long a client that has disconnected is waited for: OpenAI's wait 8 s at most before they try again. */
 const RETRY_GRACE_MS = 10_000;
-
-/** Whether somebody acts on a prediction with another key than it was made with. */
-const isOfAnother = ({ keyId }: PredictionRow, by: Actor | undefined): by is Actor =>
-  by !== undefined && keyId !== "" && keyId !== by.keyId;
 
 export class Hub extends DurableObject<HubEnv> {
   readonly #parts: HubParts;
@@ -91,21 +87,25 @@ export class Hub extends DurableObject<HubEnv> {
 
   /** A page of the predictions of the key's owner. Errors of this and other reads: rate_limited. */
   list(keyName: string, query: ListQuery): Promise<HubResult<PredictionPage>> {
-    return this.#result(() => {
-      this.#parts.reads.admit(keyName);
-      const { page, bytes } = listPredictions(this.#parts.store, keyName, query);
-      this.#parts.reads.count(keyName, bytes);
+    return this.#result(async () => {
+      const { store, archive, reads } = this.#parts;
+      reads.admit(keyName);
+      const { page, bytes } = await listPredictions(store, archive, keyName, query);
+      reads.count(keyName, bytes);
       return page;
     });
   }
 
   /** The prediction. This and the other methods answer not_found unless the key's owner created it. */
   get(id: string, keyName: string): Promise<HubResult<PredictionRecord>> {
-    return this.#answer(() => {
-      this.#parts.reads.admit(keyName);
+    return this.#result(async () => {
+      const { archive, reads } = this.#parts;
+      const archived = await archive.get(id, keyName);
+      if (archived !== undefined) return archived;
+      reads.admit(keyName);
       const row = this.#owned(id, keyName);
-      this.#parts.reads.count(keyName, row.inputJson.length);
-      return row;
+      reads.count(keyName, row.inputJson.length);
+      return this.#record(row);
     });
   }
 
@@ -147,18 +147,20 @@ export class Hub extends DurableObject<HubEnv> {
 
   /** Cancels the prediction, immediately and for good; one that has already ended does not change. Without `by`, its client left. */
   cancel(id: string, keyName: string, by?: Actor): Promise<HubResult<PredictionRecord>> {
-    return this.#answer(async () => {
+    return this.#result(async () => {
+      const archived = await this.#parts.archive.get(id, keyName);
+      if (archived !== undefined) return archived;
       this.#owned(id, keyName);
       await this.#caughtUp();
       const row = this.#owned(id, keyName);
-      if (isFinal(row.status)) return row;
+      if (isFinal(row.status)) return this.#record(row);
       this.#parts.store.atomically(() => {
         endPrediction(this.#parts.store, id, { status: "canceled", at: Date.now(), release: true });
         if (isOfAnother(row, by)) this.#parts.store.audit.note(keyName, "prediction.canceled", id, by);
       });
       this.#parts.log.info("canceled", { prediction: id });
       this.#parts.settle([id]);
-      return mustGet(this.#parts.store, id);
+      return this.#record(mustGet(this.#parts.store, id));
     });
   }
 
@@ -178,10 +180,15 @@ export class Hub extends DurableObject<HubEnv> {
    */
   delete(id: string, keyName: string, by?: Actor): Promise<HubResult<null>> {
     return this.#result(async () => {
+      const { store, archive, alarm, log } = this.#parts;
+      if (await archive.delete(id, keyName, by)) {
+        log.info("deleted", { prediction: id });
+        alarm.arm();
+        return null;
+      }
       this.#owned(id, keyName);
       await this.#caughtUp();
       const row = this.#owned(id, keyName);
-      const { store, log } = this.#parts;
       store.atomically(() => {
         const at = Date.now();
         if (!isFinal(row.status)) endPrediction(store, id, { status: "canceled", at, release: true });
@@ -191,7 +198,7 @@ export class Hub extends DurableObject<HubEnv> {
       log.info("deleted", { prediction: id });
       if (isFinal(row.status)) this.#parts.changes.notify(id);
       else this.#parts.settle([id]);
-      this.#parts.alarm.arm();
+      alarm.arm();
       await deleteImages(this.env.FILES, row).catch((error: unknown) => {
         log.warn("cannot delete images yet; trying again later", { prediction: id, ...errorFields(error) });
       });
@@ -242,9 +249,11 @@ export class Hub extends DurableObject<HubEnv> {
   /** The service's id of the prediction that its owner calls `ownId`. */
   idOf(ownId: string, keyName: string): Promise<HubResult<string>> {
     return this.#result(() => {
-      const row = this.#parts.store.byIdempotencyKey(keyName, keyOfOwnId(ownId));
-      if (row === undefined) throw new VqdError("not_found", "the prediction does not exist");
-      return row.id;
+      const { store } = this.#parts;
+      const row = store.byIdempotencyKey(keyName, keyOfOwnId(ownId));
+      const id = row?.id ?? store.archive.idOf(keyName, ownId);
+      if (id === undefined) throw new VqdError("not_found", "the prediction does not exist");
+      return id;
     });
   }
 
@@ -402,6 +411,7 @@ export class Hub extends DurableObject<HubEnv> {
 
   /** Metrics for Prometheus. Opens no connection to NATS: scraping an idle hub must cost nothing. */
   async metrics(): Promise<Sample[]> {
+    const events = await this.#parts.connection.eventsDistance();
     return this.#parts.metrics.samples({
       vqd_hub_predictions_live: this.#parts.store.liveByStatus(),
       vqd_hub_predictions_held: this.#parts.store.queue.heldCount(),
@@ -409,6 +419,9 @@ export class Hub extends DurableObject<HubEnv> {
       vqd_hub_webhooks_pending: this.#parts.store.webhooks.pendingCount(),
       vqd_hub_database_bytes: this.ctx.storage.sql.databaseSize,
       vqd_hub_readers: this.#parts.slots.count,
+      vqd_hub_events_behind_seconds: optional(events?.behindSeconds),
+      vqd_hub_events_headroom_seconds: optional(events?.headroomSeconds),
+      vqd_hub_events_headroom_messages: optional(events?.headroomMessages),
       vqd_hub_events_parked: this.#parts.parked.count,
       vqd_hub_nats_connected: this.#parts.connection.isOpen ? 1 : 0,
     });
@@ -429,7 +442,8 @@ export class Hub extends DurableObject<HubEnv> {
       this.#parts.settle(overdue);
       this.#parts.dispatcher.dispatchHeld();
       this.#parts.webhooks.pump();
-      await expire(this.#parts.store, this.#parts.uploads, this.env.FILES, this.#parts.config, now);
+      const { store, uploads, archiver, config } = this.#parts;
+      await expire(store, uploads, archiver, this.env.FILES, config, now);
       await this.#parts.connection.release();
     } catch (error) {
       this.#parts.log.error("alarm failed", errorFields(error));

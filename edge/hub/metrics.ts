@@ -83,10 +83,27 @@ export const HUB_METRICS = {
     buckets: SECONDS,
   },
   vqd_hub_events_total: { type: "counter", help: "Messages of the events stream that changed a prediction." },
+  vqd_hub_events_behind_seconds: {
+    type: "gauge",
+    help: "Age of the oldest event that has yet to be applied, 0 for none; left out while none are needed.",
+  },
+  vqd_hub_events_headroom_seconds: {
+    type: "gauge",
+    help: "Time from the oldest event that the stream keeps to the hub's position in it.",
+  },
+  vqd_hub_events_headroom_messages: {
+    type: "gauge",
+    help: "The same in messages of all hubs; below 0, some are gone that the hub had not read.",
+  },
   vqd_hub_events_refused_total: {
     type: "counter",
     help: "Messages of the events stream that were rejected, by reason.",
     label: ["reason", ["unreadable", "contradictory", "unapplicable", "misplaced"]],
+  },
+  vqd_hub_records_archived_total: { type: "counter", help: "Records moved to the archive." },
+  vqd_hub_archive_failures_total: {
+    type: "counter",
+    help: "Failures to write, read or delete archives; what was to be done is tried again.",
   },
   vqd_hub_rows_written_total: {
     type: "counter",
@@ -138,6 +155,10 @@ interface Observed {
   readonly counts: number[];
   sum: number;
 }
+
+/** A gauge that is left out while it has no value. */
+export const optional = (value: number | undefined): readonly Labelled[] =>
+  value === undefined ? [] : [{ labels: {}, value }];
 
 const isLabelled = (gauge: HubGauges[keyof HubGauges]): gauge is readonly Labelled[] => Array.isArray(gauge);
 

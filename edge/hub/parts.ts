@@ -4,6 +4,8 @@ import type { Logger } from "@vqd/shared/log.ts";
 import { type Config, configOf, type Variables } from "../config.ts";
 import { type Tracing, tracingOf } from "../telemetry/tracing.ts";
 import { consoleLogger } from "../telemetry/log.ts";
+import { Archiver } from "./archive/archiver.ts";
+import { ArchiveReader } from "./archive/reader.ts";
 import { EventApplier } from "./events/apply.ts";
 import { HubAlarm } from "./alarm.ts";
 import { ChangeNotifier } from "./change-notifier.ts";
@@ -54,6 +56,8 @@ export class HubParts {
   readonly models: ModelRegistry;
   readonly parked: ParkedEvents;
   readonly changes = new ChangeNotifier();
+  readonly archiver: Archiver;
+  readonly archive: ArchiveReader;
   readonly alarm: HubAlarm;
   readonly applier: EventApplier;
   readonly connection: HubConnection;
@@ -100,7 +104,15 @@ export class HubParts {
       neighbor: (other) => env.HUB.get(env.HUB.idFromName(hubName(other))),
       meta: { get: (name) => store.meta(name), set: (name, value) => store.setMeta(name, value) },
     });
-    this.alarm = new HubAlarm(ctx, store, config);
+    this.archive = new ArchiveReader({ store, bucket: env.FILES, reads: this.reads, log });
+    this.archiver = new Archiver({
+      store,
+      bucket: env.FILES,
+      retention: config,
+      metrics: this.metrics,
+      log,
+    });
+    this.alarm = new HubAlarm(ctx, store, this.archiver, config);
     this.status = new HubStatus({ store, models, connection: () => this.connection, log });
     const behind = new WriteBehind({
       store,

@@ -52,7 +52,11 @@ export interface PredictionView {
 export interface ViewOptions {
   /** Origin of links. */
   readonly origin: string;
-  readonly retention: { readonly fileRetentionMs: number; readonly recordRetentionMs: number };
+  readonly retention: {
+    readonly fileRetentionMs: number;
+    readonly recordRetentionMs: number;
+    readonly archiveRetentionMs: number | undefined;
+  };
   /** Overrides the record's. */
   readonly status?: PredictionStatus;
 }
@@ -105,12 +109,16 @@ export function viewPrediction(
       ? {}
       : { webhook: record.webhook, webhook_events_filter: record.webhookEvents }),
     output_expires_at: after(retention.fileRetentionMs),
-    expires_at: after(retention.recordRetentionMs),
+    expires_at: after(retention.archiveRetentionMs ?? retention.recordRetentionMs),
     urls: {
       get: predictionUrl(origin, id),
       cancel: cancelUrl(origin, id),
       events: eventsUrl(origin, id),
-      stream: streamUrl(origin, record.id, record.streamCapability),
+      // An archived one has no stream any more.
+      stream:
+        record.streamCapability === ""
+          ? eventsUrl(origin, id)
+          : streamUrl(origin, record.id, record.streamCapability),
       ...(record.shareCapability === null
         ? {}
         : { shared: sharedUrl(origin, record.id, record.shareCapability) }),

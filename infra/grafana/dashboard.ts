@@ -140,6 +140,15 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
       },
     },
     {
+      title: "Place in the events stream",
+      description: "Of the slowest hub: how far it is behind, and from the oldest event that is kept.",
+      unit: "s",
+      queries: {
+        behind: "max(vqd_hub_events_behind_seconds)",
+        "to the oldest": "min(vqd_hub_events_headroom_seconds)",
+      },
+    },
+    {
       title: "Webhooks",
       description: "Attempts by result, and pending deliveries.",
       unit: "short",

@@ -11,6 +11,7 @@ import { HubMetrics } from "../../edge/hub/metrics.ts";
 import { Lanes } from "../../edge/hub/events/lanes.ts";
 import { StreamCursor } from "../../edge/hub/nats/cursor.ts";
 import { EventFollower, type StreamMessage } from "../../edge/hub/nats/follow.ts";
+import { EventsPosition } from "../../edge/hub/nats/position.ts";
 import { fileKey } from "../../edge/hub/storage/files.ts";
 import { EventStore } from "../../edge/hub/storage/event-store.ts";
 import { ParkedEvents } from "../../edge/hub/storage/parked-events.ts";
@@ -379,6 +380,10 @@ it("brings an event that failed again, in its place, and what follows it", async
   const id = newPredictionId(FOLLOWED_SHARD);
   const texts = Array.from({ length: 8 }, (_, n) => String(n));
   const seen: string[] = [];
+  const position = new EventsPosition();
+  /** Since when it is behind, at each message. */
+  const behind: (number | null)[] = [];
+  const from = Date.now();
   let failures = 0;
   await runInDurableObject(hubs.ofShard(FOLLOWED_SHARD), async (_, state) => {
     const nc = await connectAs("edge", env.NATS_PASSWORD ?? "");
@@ -389,6 +394,7 @@ it("brings an event that failed again, in its place, and what follows it", async
       session,
       shard: FOLLOWED_SHARD,
       cursor,
+      position,
       log: createLogger(() => {}),
       room: () => lanes.room(),
       handle: ({ data, sequence: at }) =>
@@ -396,6 +402,7 @@ it("brings an event that failed again, in its place, and what follows it", async
           const text = new TextDecoder().decode(data);
           // So that others come meanwhile.
           await new Promise((resolve) => setTimeout(resolve, 5));
+          behind.push(position.behindSince);
           if (text === "3" && failures++ < 2) throw new Error("not now");
           seen.push(text);
           cursor.advance(at);
@@ -406,9 +413,12 @@ it("brings an event that failed again, in its place, and what follows it", async
     for (const text of texts)
       await jetstream(played).publish(eventSubject(FOLLOWED_SHARD, MODEL_KEY, id), text);
     await expect.poll(() => seen.length, { timeout: 12_000 }).toBe(texts.length);
+    await expect.poll(() => position.behindSince).toBeNull();
     follower.stop();
     await Promise.all([nc.close(), played.close()]);
   });
   expect(seen).toEqual(texts);
   expect(failures).toBe(3);
+  // By the broker's clock, which is this machine's.
+  for (const at of behind) expect(Math.abs((at ?? 0) - from)).toBeLessThan(60_000);
 });

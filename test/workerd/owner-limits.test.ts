@@ -5,11 +5,10 @@ import { runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
 import { OwnerRate } from "../../edge/hub/admission/owner-rate.ts";
 import { admitToDatabase, admitToStorage } from "../../edge/hub/admission/storage-limits.ts";
-import { listPredictions } from "../../edge/hub/storage/list.ts";
 import { newRow } from "../../edge/hub/storage/prediction-row.ts";
 import type { PredictionStore } from "../../edge/hub/storage/store.ts";
 import { unwrap } from "../../edge/prediction/hub-result.ts";
-import type { PredictionPage } from "../../edge/prediction/records.ts";
+import type { ListQuery, PredictionPage } from "../../edge/prediction/records.ts";
 import { hubs, IMAGE, newJob, newPrediction, outputEvent, stepEvent } from "./support.ts";
 import { end, happen, inStoreOf } from "./stored.ts";
 
@@ -185,29 +184,27 @@ describe("a hub", () => {
 
 describe("a list", () => {
   it("has pages that are bounded in bytes, and misses nothing", async () => {
-    const pages = await inStore((store) => {
-      const ids = Array.from({ length: 7 }, () => insert(store, "writer", 100_000));
-      const found: PredictionPage[] = [];
-      for (let from: PredictionPage["next"] = null; ;) {
-        const query = { limit: 100, from, createdAfter: null, createdBefore: null };
-        const { page } = listPredictions(store, "writer", query);
-        found.push(page);
-        from = page.next;
-        if (from === null) return { ids, found };
-      }
-    });
-    expect(pages.found.map(({ records }) => records.length)).toEqual([2, 2, 2, 1]);
-    const listed = pages.found.flatMap(({ records }) => records.map(({ id }) => id));
-    expect(new Set(listed)).toEqual(new Set(pages.ids));
+    const ids = await inStore((store) => Array.from({ length: 7 }, () => insert(store, "writer", 100_000)));
+    const found: PredictionPage[] = [];
+    let from: PredictionPage["next"] = null;
+    do {
+      const query: ListQuery = { limit: 100, from, createdAfter: null, createdBefore: null };
+      const page: PredictionPage = unwrap(await hub.list("writer", query));
+      found.push(page);
+      from = page.next;
+    } while (from !== null);
+    expect(found.map(({ records }) => records.length)).toEqual([2, 2, 2, 1]);
+    const listed = found.flatMap(({ records }) => records.map(({ id }) => id));
+    expect(new Set(listed)).toEqual(new Set(ids));
     expect(listed).toHaveLength(7);
   });
 
   it("shows an entry that is larger than a page", async () => {
-    const { page } = await inStore((store) => {
+    await inStore((store) => {
       for (let i = 0; i < 2; i++) insert(store, "novelist", 300_000);
-      const query = { limit: 100, from: null, createdAfter: null, createdBefore: null };
-      return listPredictions(store, "novelist", query);
     });
+    const query = { limit: 100, from: null, createdAfter: null, createdBefore: null };
+    const page = unwrap(await hub.list("novelist", query));
     expect(page.records).toHaveLength(1);
     expect(page.next).not.toBeNull();
   });

@@ -6,6 +6,7 @@ import { PredictionStore } from "../../edge/hub/storage/store.ts";
 import { hubs } from "./support.ts";
 
 const OF = { version: "v", rank: 1 };
+const PAGE = { limit: 10, createdAfter: null, createdBefore: null };
 
 it.each<[string, (store: PredictionStore) => unknown, RegExp]>([
   ["when the alarm is due", (store) => store.oldestEnds(), /USING (COVERING )?INDEX/],
@@ -29,6 +30,17 @@ it.each<[string, (store: PredictionStore) => unknown, RegExp]>([
     /audit USING PRIMARY KEY \(key_name=\? AND seq</,
   ],
   ["the next webhook", (store) => store.webhooks.nextAt(), /USING COVERING INDEX/],
+  ["archives that are due", (store) => store.archive.oldest(), /archive_\w+ USING COVERING INDEX/],
+  [
+    "a page of the archive",
+    (store) => store.archive.partsOf("a", { ...PAGE, from: { towards: "older", createdAt: 5, id: "x" } }, 3),
+    /USING INDEX archive_parts_by_key \(key_name=\? AND \(last_at,last_id\)[<>]/,
+  ],
+  [
+    "what an owner's archive is made of",
+    (store) => [...store.oldestOf("a")],
+    /USING INDEX predictions_by_key/,
+  ],
   ["what waits", (store) => store.contention.versions(), /USING COVERING INDEX/],
 ])("%s", async (_, ask, wanted) => {
   const plans = await runInDurableObject(hubs.ofShard(1), (__, state) => {
@@ -49,7 +61,7 @@ it.each<[string, (store: PredictionStore) => unknown, RegExp]>([
         property === "sql" ? explaining : (Reflect.get(target, property) as unknown),
     });
     ask(new PredictionStore(storage));
-    return found.filter((detail) => /predictions|deliveries|usage_|audit/.test(detail));
+    return found.filter((detail) => /predictions|deliveries|usage_|audit|archive/.test(detail));
   });
   expect(plans.length).toBeGreaterThan(0);
   for (const plan of plans) expect(plan).toMatch(wanted);

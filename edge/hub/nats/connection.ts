@@ -6,6 +6,7 @@ import { type EventPlace, STREAMS } from "@vqd/shared/subjects.ts";
 import type { Config } from "../../config.ts";
 import type { StreamCursor } from "./cursor.ts";
 import { EventFollower, type StreamMessage } from "./follow.ts";
+import { distanceOf, type EventsDistance, EventsPosition, type StreamEnd } from "./position.ts";
 import type { HubMetrics } from "../metrics.ts";
 import type { ModelRegistry } from "./manifests.ts";
 import { CONNECT_TIMEOUT_MS, NatsLink, type NatsSession } from "./session.ts";
@@ -51,6 +52,9 @@ export class HubConnection {
   readonly #options: HubConnectionOptions;
   readonly #link: NatsLink;
   #follower: EventFollower | undefined;
+  readonly #position = new EventsPosition();
+  /** As of the last time it was asked for. */
+  #streamEnd: StreamEnd | undefined;
   #idleTimer: number | null = null;
   #reconnectTimer: number | null = null;
   #reconnectDelayMs = RECONNECT_MIN_MS;
@@ -73,6 +77,7 @@ export class HubConnection {
       onOpen: (session) => this.#onOpen(session),
       onClosed: () => this.#onClosed(),
     });
+    this.#position.stopped(Date.now());
     // After an eviction or a deployment, resume following live predictions.
     if (this.#isNeeded()) this.#scheduleReconnect(0);
   }
@@ -102,6 +107,26 @@ export class HubConnection {
     } catch {
       return "unavailable";
     }
+  }
+
+  /**
+   * How far the hub is from the oldest event that is kept; undefined if it needs none. Opens no connection: without one, the stream
+   * is taken to keep events for as long as it did.
+   */
+  async eventsDistance(): Promise<EventsDistance | undefined> {
+    const { session } = this.#link;
+    if (session === undefined && !this.#isNeeded()) return undefined;
+    const state = await session?.jsm.streams.info(STREAMS.events).then(
+      (info) => info.state,
+      () => undefined,
+    );
+    if (state !== undefined) {
+      const { first_seq: firstSequence, last_seq: lastSequence, messages, first_ts: firstAt } = state;
+      const ageMs = Date.now() - Date.parse(firstAt);
+      this.#streamEnd = { firstSequence, lastSequence, messages, ageMs };
+    }
+    const { sequence } = this.#options.cursor;
+    return distanceOf(this.#position.behindSince, sequence, this.#streamEnd, Date.now());
   }
 
   /** Applies all events so far, if NATS can be reached; called before deadlines are enforced. */
@@ -182,7 +207,8 @@ export class HubConnection {
     const { shard, cursor, models, metrics, apply, room, onReady, log } = this.#options;
     metrics.count("vqd_hub_nats_connections_total");
     models.follow(session);
-    const follower = new EventFollower({ session, shard, cursor, handle: apply, room, log });
+    const position = this.#position;
+    const follower = new EventFollower({ session, shard, cursor, position, handle: apply, room, log });
     await follower.start();
     this.#follower?.stop();
     this.#follower = follower;

@@ -6,6 +6,7 @@ import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { MESSAGE_HEADERS } from "@vqd/shared/headers.ts";
 import { eventFilter, INBOX_PREFIX, STREAMS } from "@vqd/shared/subjects.ts";
 import type { StreamCursor } from "./cursor.ts";
+import type { EventsPosition } from "./position.ts";
 import type { NatsSession } from "./session.ts";
 
 const HEARTBEAT_MS = 3_000;
@@ -31,6 +32,7 @@ export interface FollowerOptions {
   readonly session: NatsSession;
   readonly shard: number;
   readonly cursor: StreamCursor;
+  readonly position: EventsPosition;
   /** Applies a message and advances the cursor. Messages are handed over in order; those of one prediction wait for each other. */
   readonly handle: (message: StreamMessage) => Promise<void>;
   /** If too much is being applied, resolves when there is less: no further message is handed over before. */
@@ -38,12 +40,22 @@ export interface FollowerOptions {
   readonly log: Logger;
 }
 
-/** Sequences in the reply subject of a delivered message. Newer servers put two more tokens before the stream's name. */
-function deliveryOf(reply: string): { streamSequence: number; deliverySequence: number } {
+/** What the reply subject of a delivered message says of it. Newer servers put two more tokens before the stream's name. */
+function deliveryOf(reply: string): {
+  streamSequence: number;
+  deliverySequence: number;
+  /** When it came into the stream, as Unix time in ms. */
+  at: number;
+  /** How many messages of the consumer come after it. */
+  pending: number;
+} {
   // $JS.ACK[.<domain>.<account>].<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>
   const tokens = reply.split(".");
   const first = tokens.length > 9 ? 7 : 5;
-  return { streamSequence: Number(tokens[first]), deliverySequence: Number(tokens[first + 1]) };
+  const [streamSequence = NaN, deliverySequence = NaN, time = NaN, pending = NaN] = tokens
+    .slice(first)
+    .map(Number);
+  return { streamSequence, deliverySequence, at: time / 1e6, pending };
 }
 
 export class EventFollower {
@@ -89,12 +101,13 @@ export class EventFollower {
     clearInterval(this.#timer);
     this.#generation++;
     this.#queue = [];
+    this.#options.position.stopped(Date.now());
     this.#subscription?.unsubscribe();
   }
 
   /** Creates a consumer that starts at the cursor, and returns its generation. */
   async #subscribe(): Promise<number> {
-    const { shard, cursor, log } = this.#options;
+    const { shard, cursor, position, log } = this.#options;
     const generation = ++this.#generation;
     this.#queue = [];
     this.#delivered = 0;
@@ -128,6 +141,7 @@ export class EventFollower {
     this.#heardAt = Date.now();
     // num_pending excludes what has already been sent; delivered counts that.
     this.#backlog = consumer.num_pending + consumer.delivered.consumer_seq;
+    position.started(this.#backlog);
     if (this.#backlog === 0) this.#caughtUp.resolve();
     return generation;
   }
@@ -141,19 +155,21 @@ export class EventFollower {
       if (reply !== undefined && reply !== "") this.#enqueue(() => this.#nc.publish(reply));
       return;
     }
-    const { streamSequence, deliverySequence } = deliveryOf(message.reply ?? "");
+    const { streamSequence, deliverySequence, at, pending } = deliveryOf(message.reply ?? "");
     if (deliverySequence !== this.#delivered + 1) {
       void this.#restart("gap");
       return;
     }
     this.#delivered = deliverySequence;
+    this.#options.position.received(streamSequence, at, pending);
     const { subject, data } = message;
     const traceparent = message.headers?.get(MESSAGE_HEADERS.traceparent) || undefined;
     const generation = this.#generation;
     this.#enqueue(() => {
-      const { cursor, handle, room } = this.#options;
+      const { cursor, position, handle, room } = this.#options;
       // After a restart, the first messages may have been applied already, or be under way.
       if (cursor.has(streamSequence)) {
+        if (streamSequence <= cursor.sequence) position.applied(streamSequence);
         this.#noteApplied();
         return undefined;
       }
@@ -165,9 +181,10 @@ export class EventFollower {
   }
 
   async #settle(applied: Promise<void>, sequence: number, generation: number): Promise<void> {
-    const { cursor, log } = this.#options;
+    const { cursor, position, log } = this.#options;
     try {
       await applied;
+      position.applied(sequence);
       this.#failures = 0;
       if (generation === this.#generation) this.#noteApplied();
     } catch (error) {
@@ -201,6 +218,7 @@ export class EventFollower {
   async #restart(reason: string): Promise<void> {
     this.#generation++;
     this.#queue = [];
+    this.#options.position.stopped(Date.now());
     if (this.#restarting || this.#nc.isClosed()) return;
     this.#restarting = true;
     const { log } = this.#options;

@@ -61,7 +61,7 @@ export const putImage = (
 
 /** Stores a file, overwriting any with the same key. Throws if that fails or takes too long. */
 export async function putFile(
-  bucket: R2Bucket,
+  bucket: Pick<R2Bucket, "put">,
   key: string,
   bytes: Uint8Array,
   contentType: string,

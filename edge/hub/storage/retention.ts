@@ -1,6 +1,8 @@
-// Retention: deletes the steps of ended predictions first, then their images, then the predictions themselves.
+// Retention: deletes the steps of ended predictions first, then their images, then the predictions themselves, or moves them to the
+// archive.
 
 import type { Config } from "../../config.ts";
+import type { Archiver } from "../archive/archiver.ts";
 import { deleteImages } from "./files.ts";
 import type { PredictionStore } from "./store.ts";
 import type { Uploads } from "../uploads.ts";
@@ -15,10 +17,12 @@ export const TOMBSTONE_MS = 60_000;
 export async function expire(
   store: PredictionStore,
   uploads: Uploads,
+  archiver: Archiver,
   files: R2Bucket,
-  { stepRetentionMs, fileRetentionMs, recordRetentionMs, usageRetentionMs, auditRetentionMs }: Config,
+  config: Config,
   now: number,
 ): Promise<void> {
+  const { stepRetentionMs, fileRetentionMs, recordRetentionMs, archiveRetentionMs, ...accounting } = config;
   store.atomically(() => store.expireSteps(now - stepRetentionMs));
   for (const row of store.withExpiredFiles(now - fileRetentionMs, EXPIRE_BATCH)) {
     await deleteImages(files, row);
@@ -29,7 +33,9 @@ export async function expire(
     await deleteImages(files, row);
     store.remove(row.id);
   }
-  store.atomically(() => store.expireRecords(now - recordRetentionMs));
-  store.atomically(() => store.usage.expire(now, usageRetentionMs));
-  store.audit.expire(now, now - auditRetentionMs);
+  // Deleted ones went above.
+  if (archiveRetentionMs === undefined) store.atomically(() => store.expireRecords(now - recordRetentionMs));
+  await archiver.run(now);
+  store.atomically(() => store.usage.expire(now, accounting.usageRetentionMs));
+  store.audit.expire(now, now - accounting.auditRetentionMs);
 }

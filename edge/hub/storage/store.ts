@@ -17,6 +17,7 @@ import { PACKED } from "./steps/packed-row.ts";
 import type { Row } from "./columns.ts";
 import { pageClause } from "./page.ts";
 import { UploadStore } from "./upload-store.ts";
+import { ArchiveStore } from "../archive/archive-store.ts";
 import { AuditStore } from "./accounting/audit-store.ts";
 import { UsageStore } from "./accounting/usage-store.ts";
 import { WebhookStore } from "./webhook-store.ts";
@@ -69,6 +70,7 @@ export class PredictionStore {
   readonly abandoned: AbandonedPredictions;
   readonly uploads: UploadStore;
   readonly beginnings: Beginnings;
+  readonly archive: ArchiveStore;
   readonly audit: AuditStore;
   /** What owners have used. */
   readonly usage: UsageStore;
@@ -91,6 +93,7 @@ export class PredictionStore {
     this.abandoned = new AbandonedPredictions(storage);
     this.uploads = new UploadStore(storage);
     this.beginnings = new Beginnings(storage);
+    this.archive = new ArchiveStore(storage);
     this.audit = new AuditStore(storage);
     this.usage = new UsageStore(storage);
     this.#storage = storage;
@@ -193,6 +196,12 @@ export class PredictionStore {
     return { rows, bytes, hasMore: false };
   }
 
+  /** An owner's predictions in the order in which they were made, read as they are asked for. */
+  *oldestOf(keyName: string): Generator<PredictionRow> {
+    const query = `${ROWS} WHERE key_name = ? AND deleted_at IS NULL ORDER BY created_at, id`;
+    for (const row of this.#sql.exec(query, keyName)) yield this.#read(row);
+  }
+
   /** Bytes that the owner's predictions take up in the database and in object storage. */
   bytesOf(keyName: string): { records: number; files: number } {
     const query = "SELECT records, files FROM usage WHERE key_name = ?";
@@ -222,6 +231,12 @@ export class PredictionStore {
     this.queue.forget(id);
     this.events.forget(id);
     this.#sql.exec("DELETE FROM predictions WHERE id = ?", id);
+  }
+
+  /** Whether the prediction is stored, and has not been deleted. */
+  isKept(id: string): boolean {
+    const query = "SELECT 1 FROM predictions WHERE id = ? AND deleted_at IS NULL";
+    return this.#sql.exec(query, id).toArray().length > 0;
   }
 
   isLive(id: string): boolean {

@@ -402,6 +402,51 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (key_name, seq)
   ) WITHOUT ROWID;
   `,
+  `
+  -- Objects in the archive, each with records of one owner that were made on one UTC day. An owner's do not overlap: records are
+  -- archived in the order in which lists have them. ended_at: the last end of any. stale_since: since when it has held a record
+  -- that has been deleted.
+  CREATE TABLE archive_parts (
+    seq INTEGER PRIMARY KEY,
+    key_name TEXT NOT NULL,
+    name TEXT NOT NULL,
+    first_at INTEGER NOT NULL,
+    first_id TEXT NOT NULL,
+    last_at INTEGER NOT NULL,
+    last_id TEXT NOT NULL,
+    ended_at INTEGER NOT NULL,
+    records INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    stale_since INTEGER
+  );
+  CREATE INDEX archive_parts_by_key ON archive_parts (key_name, last_at, last_id);
+  CREATE INDEX archive_parts_expiring ON archive_parts (ended_at);
+  CREATE INDEX archive_parts_stale ON archive_parts (stale_since) WHERE stale_since IS NOT NULL;
+  -- Where the record of a prediction is. One that is not here is in no archive, whatever an object may still hold.
+  CREATE TABLE archived (id TEXT PRIMARY KEY, part INTEGER NOT NULL) WITHOUT ROWID;
+  -- Ids that owners have given, of archived predictions.
+  CREATE TABLE archived_own_ids (
+    key_name TEXT NOT NULL,
+    own_id TEXT NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (key_name, own_id)
+  ) WITHOUT ROWID;
+  -- Objects to be deleted, from then on: replaced ones, and those whose writing may have been given up.
+  CREATE TABLE archive_trash (name TEXT PRIMARY KEY, due_at INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE INDEX archive_trash_due ON archive_trash (due_at);
+  -- They count among an owner's images: what it has in object storage.
+  CREATE TRIGGER usage_of_new_part AFTER INSERT ON archive_parts BEGIN
+    INSERT INTO usage VALUES (new.key_name, 0, new.bytes)
+      ON CONFLICT (key_name) DO UPDATE SET files = files + excluded.files;
+  END;
+  CREATE TRIGGER usage_of_changed_part AFTER UPDATE OF bytes ON archive_parts BEGIN
+    UPDATE usage SET files = files + new.bytes - old.bytes WHERE key_name = new.key_name;
+  END;
+  CREATE TRIGGER usage_of_deleted_part AFTER DELETE ON archive_parts BEGIN
+    UPDATE usage SET files = files - old.bytes WHERE key_name = old.key_name;
+    DELETE FROM usage WHERE key_name = old.key_name AND records <= 0 AND files <= 0;
+  END;
+  `,
 ];
 
 /** Migrates the database to the newest schema, or to that of an earlier release. */
