@@ -63,7 +63,7 @@ export const workerVariables = {
     .optional()
     .meta({
       description:
-        "maximum number of images to denoise in one pass, and of jobs to take at once, on a GPU twice as many; auto measures it",
+        "maximum number of jobs to take at once; on a GPU of images in one pass, and half of the jobs; auto measures it",
       default: "1 on cpu, else auto",
     }),
   VQD_PASS_MEMORY_MB: integer(1_024, 1, 1_000_000).meta({

@@ -37,7 +37,7 @@ interface Run<Slot> {
 export interface EngineOptions<Slot> {
   /**
    * Bounds a pass that several jobs share, and with it how long a job waits for the others; each of them gets at least
-   * one slot in it. A job that runs alone is stepped as a whole. [Infinity]
+   * one slot in it. A job that runs alone is stepped as a whole. Ignored with `evenly`. [Infinity]
    */
   readonly maxSlots?: number;
   /** Bounds every pass by what fits into memory, in rows of the transformer's batch; one slot is always allowed. [Infinity] */
@@ -48,9 +48,9 @@ export interface EngineOptions<Slot> {
    */
   readonly groups?: 1 | 2;
   /**
-   * Whether all owners with work have equally many slots in a pass, rather than each job one and then what is left. For devices on
-   * which each row takes time of its own: an owner's step then takes as many times as long as alone as there are owners, whatever
-   * the others ask for. [false]
+   * Whether owners have equally many slots over time, rather than each job one of a pass and then what is left, and passes are short
+   * (EVEN_PASS_MS). For devices on which each row takes time of its own: beside one other owner, an owner's jobs take twice as long as alone, whatever the other asks
+   * for; and one that had nothing to do for a while comes first until it has made up for that (CREDIT_MS). [false]
    */
   readonly evenly?: boolean;
   /** Rows that a slot takes: two with guidance. [1] */
@@ -72,11 +72,23 @@ interface Pass<Slot> {
 /** After so many passes in a row, one that failed for want of memory is tried at twice the size. */
 const PASSES_UNTIL_LARGER = 100;
 
+/**
+ * How long a pass takes that is shared evenly, and so how long whoever comes may have to wait; but it has two slots at least. On two
+ * cores of an EPYC a row of the bundled model takes as long in a pass of ten as in one of two.
+ */
+const EVEN_PASS_MS = 150;
+const LEAST_SLOTS = 2;
+/** How much an owner may make up for, so that a single image now and then is hardly slower than alone. In ms of the device. */
+const CREDIT_MS = 2_000;
+
 /** Weight of the latest pass in the running mean of the step time. */
 const STEP_TIME_WEIGHT = 0.1;
 
 /** A run's progress: all its slots are at this step or, while a step takes several passes, some are one ahead. */
 const stepOf = (slots: readonly EngineSlot[]): number => Math.min(...slots.map((slot) => slot.stepIndex));
+
+const runningMean = (mean: number, value: number): number =>
+  mean === 0 ? value : mean + STEP_TIME_WEIGHT * (value - mean);
 
 const isDone = (slot: EngineSlot): boolean => slot.stepIndex >= slot.timesteps.length;
 
@@ -92,6 +104,10 @@ export class Engine<Slot extends EngineSlot> {
   #passesUntilLarger = 0;
   #isServing = false;
   #stepMs = 0;
+  /** Running mean of a pass's duration for each of its slots. */
+  #slotMs = 0;
+  /** With `evenly`: slots that each owner has had, in comparison with the others. */
+  readonly #had = new Map<unknown, number>();
   #endedAt = -Infinity;
 
   constructor(stepper: SlotStepper<Slot>, options: EngineOptions<Slot> = {}) {
@@ -108,17 +124,19 @@ export class Engine<Slot extends EngineSlot> {
   /**
    * Denoises the slots of one job, all at the same step, to the end, alongside those of other jobs. `onStep` is called
    * whenever all of them have completed a step, and must not block. Rejects with the signal's reason at the next step
-   * boundary when it aborts, and with the error of a pass that fails because of this job. Jobs without an `owner` are each
-   * other's neighbours.
+   * boundary when it aborts, and with the error of a pass that fails because of this job. Jobs without a tag are each of an
+   * owner of its own.
    */
-  run(slots: readonly Slot[], signal: AbortSignal, onStep: () => void, owner?: string): Promise<void> {
+  run(slots: readonly Slot[], signal: AbortSignal, onStep: () => void, ownerTag?: string): Promise<void> {
     return new Promise((resolve, reject) => {
       // A new run has no claim to what was dealt out before it arrived.
       const least = (of: "turns" | "extras"): number =>
         this.#runs.size === 0 ? 0 : Math.min(...[...this.#runs].map((run) => run[of]));
+      const owner = ownerTag ?? Symbol("unknown");
+      this.#welcome(owner);
       this.#runs.add({
         slots,
-        owner: owner ?? Symbol("no owner"),
+        owner,
         signal,
         onStep,
         resolve,
@@ -129,6 +147,23 @@ export class Engine<Slot extends EngineSlot> {
       });
       void this.#serve();
     });
+  }
+
+  /** An owner whose first run arrives is behind the others by what it has not used, up to a bound. */
+  #welcome(owner: unknown): void {
+    const present = new Set([...this.#runs].map((run) => run.owner));
+    if (present.has(owner)) return;
+    if (present.size === 0) this.#had.clear();
+    // Nothing is known of what an unknown owner has had.
+    const credit = this.#slotMs === 0 || typeof owner === "symbol" ? 0 : Math.floor(CREDIT_MS / this.#slotMs);
+    const bound = this.#least(present) - credit;
+    this.#had.set(owner, Math.max(this.#had.get(owner) ?? bound, bound));
+    for (const [one, had] of this.#had) if (!present.has(one) && had < bound) this.#had.delete(one);
+  }
+
+  #least(owners: Iterable<unknown>): number {
+    const had = [...owners].map((owner) => this.#had.get(owner) ?? 0);
+    return had.length === 0 ? 0 : Math.min(...had);
   }
 
   async #serve(): Promise<void> {
@@ -155,7 +190,7 @@ export class Engine<Slot extends EngineSlot> {
     // Half of what fits into a pass takes a device more than half of the time, or maxSlots would be smaller.
     const groups = left > maxSlots ? (this.#options.groups ?? 1) : 1;
     if (this.#passes.length >= groups) return false;
-    const most = runs.length === 1 ? Infinity : Math.max(maxSlots, Math.ceil(runs.length / groups));
+    const most = this.#most(runs.length, groups);
     const dealt = this.#deal(runs, Math.min(most, Math.ceil(left / groups)));
     if (dealt.size === 0) return false;
     const slots = [...dealt.values()].flat();
@@ -165,6 +200,12 @@ export class Engine<Slot extends EngineSlot> {
     moving.catch(() => {});
     this.#passes.push({ dealt, moving, startedAt: performance.now() });
     return true;
+  }
+
+  #most(runs: number, groups: number): number {
+    const { maxSlots = Infinity, evenly = false } = this.#options;
+    if (evenly) return this.#slotMs === 0 ? LEAST_SLOTS : Math.max(LEAST_SLOTS, EVEN_PASS_MS / this.#slotMs);
+    return runs === 1 ? Infinity : Math.max(maxSlots, Math.ceil(runs / groups));
   }
 
   async #finish({ dealt, moving, startedAt }: Pass<Slot>): Promise<void> {
@@ -183,8 +224,9 @@ export class Engine<Slot extends EngineSlot> {
     const endedAt = performance.now();
     const elapsedMs = endedAt - Math.max(startedAt, this.#endedAt);
     this.#endedAt = endedAt;
-    this.#stepMs =
-      this.#stepMs === 0 ? elapsedMs : this.#stepMs + STEP_TIME_WEIGHT * (elapsedMs - this.#stepMs);
+    const slots = [...dealt.values()].reduce((sum, own) => sum + own.length, 0);
+    this.#stepMs = runningMean(this.#stepMs, elapsedMs);
+    this.#slotMs = runningMean(this.#slotMs, elapsedMs / slots);
   }
 
   /**
@@ -230,25 +272,26 @@ export class Engine<Slot extends EngineSlot> {
 
   /** The slots of the next pass, at most `most`. */
   #deal(runs: readonly Run<Slot>[], most: number): Dealt<Slot> {
-    const byOwner = new Map<unknown, { runs: Run<Slot>[]; waiting: number }>();
-    for (const run of runs) {
-      const waiting = this.#waiting(run).length;
-      if (waiting === 0) continue;
-      const own = byOwner.get(run.owner) ?? { runs: [], waiting: 0 };
-      own.runs.push(run);
-      own.waiting += waiting;
-      byOwner.set(run.owner, own);
-    }
-    const owners = byOwner.size;
-    const rowsEach = Math.floor(this.#maxRows / owners);
-    // With fewer than two rows each, not every slot would fit: then jobs take turns.
-    if (this.#options.evenly !== true || owners < 2 || rowsEach < 2)
-      return this.#share(runs, most, this.#maxRows);
-    const all = [...byOwner.values()];
-    const each = Math.max(1, Math.min(Math.floor(most / owners), ...all.map(({ waiting }) => waiting)));
+    if (this.#options.evenly !== true) return this.#share(runs, most, this.#maxRows);
+    const ready = runs.filter((run) => this.#waiting(run).length > 0);
+    const least = this.#least(ready.map(({ owner }) => owner));
+    const behind = [...new Set(ready.map(({ owner }) => owner))].filter(
+      (owner) => this.#had.get(owner) === least,
+    );
+    // With fewer than two rows each, not every slot would fit: then one after another.
+    const owners = this.#maxRows < 2 * behind.length ? behind.slice(0, 1) : behind;
+    const shares = owners.map((owner) => ready.filter((run) => run.owner === owner));
+    const each = Math.min(
+      Math.max(1, Math.floor(most / owners.length)),
+      ...shares.map((own) => own.flatMap((run) => this.#waiting(run)).length),
+    );
     const dealt = new Map<Run<Slot>, readonly Slot[]>();
-    for (const own of all)
-      for (const [run, slots] of this.#share(own.runs, each, rowsEach)) dealt.set(run, slots);
+    for (const own of shares) {
+      for (const [run, slots] of this.#share(own, each, Math.floor(this.#maxRows / owners.length))) {
+        dealt.set(run, slots);
+        this.#had.set(run.owner, (this.#had.get(run.owner) ?? 0) + slots.length);
+      }
+    }
     return dealt;
   }
 

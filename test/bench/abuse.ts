@@ -5,20 +5,25 @@ import { ATTACKS } from "./abuse/attacks.ts";
 import { behave, MEASURES, type Measure, type Samples } from "./abuse/honest.ts";
 import { type AbuseSystem, startAbuseSystem } from "./abuse/system.ts";
 import { percentile } from "./edge/percentile.ts";
+import { BUNDLED_MODEL } from "../../infra/stack/paths.ts";
+import { TINY_MODEL } from "../integration/support/stack.ts";
 import { asLine, describeMachine } from "./machine.ts";
 
 const HELP = `Usage: npm run abuse -- [options]
 
-An honest tenant makes single images one after another, with webhooks and lists, alone and beside each attack of a neighbour
+An honest tenant makes single images, with webhooks, lists and a pause after each, alone and beside each attack of a neighbour
 in the same hub. Prints the 95th percentiles and their ratios. The stack has its default limits, one worker with four slots, and
 the tests' tiny model. Worker and neighbour run at a lower priority, for elsewhere they have machines of their own. Takes about 5 minutes with the defaults.
 
   --samples N      of each measure, with and without, in each round [20]
   --rounds N       alone and beside the attack in turn [3]
   --only TEXT      attacks whose name contains it
+  --model NAME     tiny, whose images take milliseconds so that the hub is what is shared, or bundled [tiny]
   --json           JSON alone on stdout (with npm run -s)
   -h, --help       this text
 `;
+
+const MODELS: Readonly<Record<string, string>> = { tiny: TINY_MODEL, bundled: BUNDLED_MODEL };
 
 interface Result {
   readonly attack: string;
@@ -33,6 +38,7 @@ function options() {
       samples: { type: "string", default: "20" },
       rounds: { type: "string", default: "3" },
       only: { type: "string", default: "" },
+      model: { type: "string", default: "tiny" },
       json: { type: "boolean", default: false },
       help: { type: "boolean", short: "h", default: false },
     },
@@ -42,7 +48,9 @@ function options() {
     if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} must be an integer above 0`);
     return value;
   };
-  return { ...values, samples: number("samples"), rounds: number("rounds") };
+  const model = MODELS[values.model];
+  if (model === undefined) throw new Error(`--model must be ${Object.keys(MODELS).join(" or ")}`);
+  return { ...values, model, samples: number("samples"), rounds: number("rounds") };
 }
 
 const percentilesOf = (rounds: readonly Samples[]): Record<Measure, number> => {
@@ -87,7 +95,7 @@ function table(results: readonly Result[]): string {
   ].join("\n");
 }
 
-const { help, json, only, samples, rounds } = options();
+const { help, json, only, samples, rounds, model } = options();
 if (help) {
   process.stdout.write(HELP);
 } else {
@@ -95,7 +103,7 @@ if (help) {
   if (attacks.length === 0)
     throw new Error(`--only matches none of: ${ATTACKS.map(({ name }) => name).join("; ")}`);
   const results: Result[] = [];
-  await using system = await startAbuseSystem(attacks.length * rounds);
+  await using system = await startAbuseSystem(attacks.length * rounds, model);
   system.workersGiveWay();
   await behave(system, 5);
   for (const attack of attacks) {

@@ -1,6 +1,6 @@
 // The engine's bookkeeping: who is stepped when, and how jobs join, leave and fail.
 
-import { expect, it } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { Engine, type EngineSlot, type SlotStepper } from "../../gpu-worker/serving/engine.ts";
 
 /** A slot of a model whose step is to count; what the engine does with slots is the same for every model. */
@@ -117,47 +117,81 @@ it("gives each job its slot, and a job of many images what is left", async () =>
   expect(stepper.batches.at(-1)).toBe(10);
 });
 
-it("gives each owner as many slots of a pass as another, however many jobs and images it has", async () => {
-  const stepper = new CountingStepper();
-  const engine = new Engine(stepper, { maxSlots: 8, evenly: true });
-  const slots = (count: number): CountingSlot[] => Array.from({ length: count }, () => new CountingSlot(6));
-  const greedy = [slots(10), slots(10), slots(1)];
-  const all = greedy.map((own) => engine.run(own, forever, () => {}, "greedy"));
-  const done = (): number => greedy.flat().reduce((sum, { stepIndex }) => sum + stepIndex, 0);
-  // The first pass has begun before the others come.
-  const before = stepper.batches.length;
-  const alone = engine.run([new CountingSlot(5)], forever, () => {}, "modest");
-  await alone;
-  const shared = stepper.batches.slice(before, before + 6);
-  expect(shared.filter((size) => size === 2)).toHaveLength(5);
-  // Its jobs take turns in the one slot that it has.
-  const during = [1, 2].map(() => engine.run(slots(3), forever, () => {}, "modest"));
-  const [from, doneBefore] = [stepper.batches.length, done()];
-  await Promise.all(during);
-  const passes = stepper.batches.length - from;
-  expect(Math.abs(done() - doneBefore - 36)).toBeLessThanOrEqual(8);
-  expect(passes).toBeLessThanOrEqual(20);
-  await Promise.all(all);
-  expect(done()).toBe(21 * 6);
-});
+/** Takes a millisecond and more for each slot of a pass, in the time that the test keeps. */
+class TimedStepper extends CountingStepper {
+  override async beginStep(slots: readonly CountingSlot[]): Promise<() => void> {
+    const move = await super.beginStep(slots);
+    await new Promise((resolve) => setTimeout(resolve, 100 * slots.length));
+    return move;
+  }
+}
 
-it("treats jobs of nobody known as neighbours, and shares rows as slots", async () => {
-  const rows: number[] = [];
-  const counting = new CountingStepper();
-  const engine = new Engine<CountingSlot>(
-    {
-      beginStep: (slots) => {
-        rows.push(2 * slots.length);
-        return counting.beginStep(slots);
+describe("shared evenly", () => {
+  const slots = (count: number, steps: number): CountingSlot[] =>
+    Array.from({ length: count }, () => new CountingSlot(steps));
+  const doneOf = (own: readonly CountingSlot[]): number =>
+    own.reduce((sum, { stepIndex }) => sum + stepIndex, 0);
+
+  it("gives each owner as many slots as another, however many jobs and images it has", async () => {
+    const stepper = new CountingStepper();
+    const engine = new Engine(stepper, { evenly: true });
+    const greedy = [slots(10, 60), slots(10, 60), slots(1, 60)];
+    const modest = slots(1, 60);
+    const all = greedy.map((own) => engine.run(own, forever, () => {}, "greedy"));
+    await engine.run(modest, forever, () => {}, "modest");
+    // The pass that had begun comes on top.
+    expect(Math.abs(doneOf(greedy.flat()) - 2 - doneOf(modest))).toBeLessThanOrEqual(1);
+    // Together as long as they have had the same.
+    expect(stepper.batches.filter((size) => size === 2).length).toBeGreaterThan(40);
+    await Promise.all(all);
+    expect(stepper.batches.reduce((sum, size) => sum + size, 0)).toBe(22 * 60);
+  });
+
+  it("lets an owner that had nothing to do come first, but not for long", async () => {
+    vi.useFakeTimers();
+    onTestFinished(() => void vi.useRealTimers());
+    const stepper = new TimedStepper();
+    const engine = new Engine(stepper, { evenly: true });
+    const greedy = slots(10, 100);
+    let ended = false;
+    const all = engine.run(greedy, forever, () => {}, "greedy").then(() => (ended = true));
+    await vi.advanceTimersByTimeAsync(5_000);
+    const timed = async (steps: number): Promise<number> => {
+      const from = performance.now();
+      let took = 0;
+      const run = engine.run(slots(1, steps), forever, () => {}, "now and then");
+      void run.then(() => (took = performance.now() - from));
+      while (took === 0) await vi.advanceTimersByTimeAsync(50);
+      return took;
+    };
+    // After the pass in progress, of two slots, it is alone: 100 ms a step.
+    expect(await timed(10)).toBeLessThanOrEqual(1_250);
+    // What it has not had for two seconds is used up, and each has half of the time.
+    const long = await timed(100);
+    expect(long).toBeGreaterThan(16_000);
+    expect(long).toBeLessThan(22_000);
+    while (!ended) await vi.advanceTimersByTimeAsync(1_000);
+    await all;
+  });
+
+  it("treats jobs of nobody known as of an owner each, and shares rows as slots", async () => {
+    const rows: number[] = [];
+    const counting = new CountingStepper();
+    const engine = new Engine<CountingSlot>(
+      {
+        beginStep: (slots) => {
+          rows.push(2 * slots.length);
+          return counting.beginStep(slots);
+        },
       },
-    },
-    { maxSlots: 8, maxRows: 5, evenly: true, rowsOf: () => 2 },
-  );
-  const many = Array.from({ length: 6 }, () => new CountingSlot(4));
-  const first = engine.run(many, forever, () => {});
-  await engine.run([new CountingSlot(4), new CountingSlot(4)], forever, () => {});
-  expect(Math.max(...rows)).toBeLessThanOrEqual(5);
-  await first;
+      { maxSlots: 8, maxRows: 5, evenly: true, rowsOf: () => 2 },
+    );
+    const many = Array.from({ length: 6 }, () => new CountingSlot(4));
+    const first = engine.run(many, forever, () => {});
+    await engine.run([new CountingSlot(4), new CountingSlot(4)], forever, () => {});
+    expect(Math.max(...rows)).toBeLessThanOrEqual(5);
+    await first;
+  });
 });
 
 it("deals what is left over to the jobs in turn", async () => {

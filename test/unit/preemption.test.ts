@@ -27,7 +27,8 @@ const next = (
   wait: readonly WaitingJob[],
   asked: ReadonlyMap<string, string> = new Map(),
   queued: readonly WaitingJob[] = [],
-) => nextPreemption({ running: run, waiting: wait, queued, asked });
+  first: ReadonlySet<string> = new Set(),
+) => nextPreemption({ running: run, waiting: wait, queued, asked, first });
 
 it("takes the job with most left of the owner with most running", () => {
   const jobs = [
@@ -51,6 +52,31 @@ it("gives a running job a turn first: as much as is asked for, at least eight im
   expect([7, 8].map((served) => isTaken(served, 1))).toEqual([false, true]);
   expect([39, 40].map((served) => isTaken(served, 40))).toEqual([false, true]);
   expect([99, 100].map((served) => isTaken(served, 1_000))).toEqual([false, true]);
+});
+
+it("has one of several given up without a turn for an owner that has none running, rather one that had it", () => {
+  const fresh = running("a", { served: 0, remaining: 1_000 });
+  expect(next([fresh], [waiting("w")])).toBeUndefined();
+  expect(next([fresh, running("b", { served: 0, remaining: 900 })], [waiting("w")])?.victim?.id).toBe("a");
+  expect(next([fresh, running("b", { served: 8, remaining: 900 })], [waiting("w")])?.victim?.id).toBe("b");
+  const own = running("m", { owner: "modest" });
+  const three = ["a", "b", "c"].map((id) => running(id, { served: 0 }));
+  expect(next([...three, own], [waiting("w")])).toBeUndefined();
+});
+
+it("puts an owner's first one before others' in the queue where nobody can be interrupted, once", () => {
+  const short = ["a", "b"].map((id) => running(id, { remaining: 3 }));
+  const queued = [
+    waiting("q1", { owner: "greedy", sequence: 10 }),
+    waiting("q2", { owner: "greedy", sequence: 30 }),
+  ];
+  const first = next(short, [waiting("w", { sequence: 20 })], new Map(), queued);
+  expect(first?.victim).toBeUndefined();
+  expect(first?.recalled.map(({ id }) => id)).toEqual(["q1"]);
+  expect(next(short, [waiting("w", { sequence: 20 })], new Map(), queued, new Set(["w"]))).toBeUndefined();
+  expect(next(short, [waiting("w", { sequence: 5 })], new Map(), queued)).toBeUndefined();
+  const own = running("m", { owner: "modest", remaining: 3 });
+  expect(next([...short, own], [waiting("w", { sequence: 20 })], new Map(), queued)).toBeUndefined();
 });
 
 it("leaves alone what is nearly done, has a higher priority, or a worker that does not hand back", () => {

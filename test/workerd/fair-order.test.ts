@@ -58,19 +58,16 @@ describe("a hub", () => {
     const greedy: Job[] = [];
     for (let i = 0; i < AHEAD + 3; i++) greedy.push(await create("greedy", 50, 10));
     const modest = await create("modest", 5);
-    const [first, second, third] = greedy.slice(AHEAD).map(({ id }) => id);
+    const [first] = greedy.slice(AHEAD).map(({ id }) => id);
     expect(await Promise.all(greedy.map(({ id }) => holds(id)))).toEqual(greedy.map((_, i) => i >= AHEAD));
     const place = async (id: string, owner: string): Promise<number | undefined> =>
       unwrap(await hub.get(id, owner)).queue?.position;
     expect(await place(modest.id, "modest")).toBe(AHEAD + 1);
     expect(await place(first ?? "", "greedy")).toBe(AHEAD + 2);
-    expect(await serve(AHEAD + 4)).toEqual([
-      ...greedy.slice(0, AHEAD).map(({ id }) => id),
-      modest.id,
-      first,
-      second,
-      third,
-    ]);
+    const served = await serve(AHEAD + 4);
+    expect(served.filter((id) => id !== modest.id)).toEqual(greedy.map(({ id }) => id));
+    // Or before some of those that were dispatched already, if it has waited too long by then.
+    expect(served.indexOf(modest.id)).toBeLessThanOrEqual(AHEAD);
   });
 
   it("says which jobs are of one owner, and not whose", async () => {

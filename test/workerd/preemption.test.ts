@@ -126,6 +126,26 @@ describe("a long job", () => {
     await Promise.all([ended(short, "modest"), ended(queued, "greedy"), ended(long, "greedy")]);
   });
 
+  it("nearly done is left alone, and the other owner's is the next in the queue", async () => {
+    const running = await create("greedy", 5, 1);
+    const queued = [await create("greedy", 5, 1), await create("greedy", 5, 1)];
+    expect((await next()).id).toBe(running.id);
+    await start(running);
+    const short = await create("modest", 5, 1);
+    // The hub looks by itself once the job has waited too long: then those before it are held, in their order.
+    await expect.poll(async () => Promise.all(queued.map(stageOf))).toEqual([STAGE.held, STAGE.held]);
+    await finish(running, 1, 1);
+    const order: string[] = [];
+    for (let i = 0; i < 3; i++) {
+      const job = await next();
+      order.push(job.id);
+      await start(job);
+      await finish(job, 1, 1);
+    }
+    expect(order).toEqual([short.id, ...queued.map(({ id }) => id)]);
+    await Promise.all([ended(short, "modest"), ...[running, ...queued].map((job) => ended(job, "greedy"))]);
+  });
+
   it("is asked for again if it starts although it was recalled", async () => {
     const [long, queued] = [await create("greedy"), await create("greedy")];
     await next();

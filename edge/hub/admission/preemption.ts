@@ -7,7 +7,8 @@ import type { RunningJob, WaitingJob } from "../storage/queue/contention-store.t
 const SHORTEST_TURN = 8;
 
 export interface Preemption {
-  readonly victim: RunningJob;
+  /** Undefined if the beneficiary is only put first in the workers' queue. */
+  readonly victim: RunningJob | undefined;
   readonly beneficiary: WaitingJob;
   /** What would be served before the beneficiary although its owner has more running: to be taken out of the queue. */
   readonly recalled: readonly WaitingJob[];
@@ -21,15 +22,24 @@ export interface Contention {
   readonly queued: readonly WaitingJob[];
   /** Jobs that have been asked for, and the waiting ones that each makes room for. */
   readonly asked: ReadonlyMap<string, string>;
+  /** Waiting ones that have been put first. */
+  readonly first: ReadonlySet<string>;
 }
 
 /**
  * The next job to interrupt, when all slots are taken: of an owner that has at least two more running than the owner of a waiting
  * one, or anyone's if that owner has none running. It must have had, since it was last started, as much work as the other one asks
- * for, or a turn's; so of two owners, each gets half, and what is interrupted goes on in between. What is nearly done is left
- * alone, and so is what has a higher priority.
+ * for, or a turn's; so of two owners, each gets half, and what is interrupted goes on in between. Only an owner that has several
+ * running, while the other has none, gives one up without that, and keeps the rest. What is nearly done is left alone, and so is
+ * what has a higher priority. Where nobody can be interrupted, one of an owner without a running job is at least served next.
  */
-export function nextPreemption({ running, waiting, queued, asked }: Contention): Preemption | undefined {
+export function nextPreemption({
+  running,
+  waiting,
+  queued,
+  asked,
+  first,
+}: Contention): Preemption | undefined {
   const beneficiaries = new Set(asked.values());
   const shares = new Map<string, number>();
   const share = (owner: string): number => shares.get(owner) ?? 0;
@@ -45,9 +55,15 @@ export function nextPreemption({ running, waiting, queued, asked }: Contention):
     const [victim] = candidates
       .filter((one) => one.yields && one.owner !== owner && one.rank >= rank)
       .filter((one) => own === 0 || share(one.owner) > own + 1)
-      .filter(({ served, remaining }) => served >= turn && remaining > turn)
-      .toSorted((a, b) => share(b.owner) - share(a.owner) || b.remaining - a.remaining);
-    if (victim === undefined) continue;
+      .filter(({ remaining }) => remaining > turn)
+      .filter((one) => one.served >= turn || (own === 0 && share(one.owner) > 1))
+      .toSorted(
+        (a, b) =>
+          Number(b.served >= turn) - Number(a.served >= turn) ||
+          share(b.owner) - share(a.owner) ||
+          b.remaining - a.remaining,
+      );
+    if (victim === undefined && (own > 0 || first.has(id))) continue;
     const recalled = queued.filter(
       (one) =>
         one.rank >= rank &&
@@ -56,7 +72,7 @@ export function nextPreemption({ running, waiting, queued, asked }: Contention):
         one.sequence !== null &&
         (sequence === null || one.sequence < sequence),
     );
-    return { victim, beneficiary, recalled };
+    if (victim !== undefined || recalled.length > 0) return { victim, beneficiary, recalled };
   }
   return undefined;
 }

@@ -42,6 +42,8 @@ export class Preemptor {
   readonly #options: PreemptorOptions;
   /** By the victim's id. */
   readonly #asked = new Map<string, Asked>();
+  /** Of waiting ones that were put first in the queue: until when nothing else is dispatched before they start. By id. */
+  readonly #first = new Map<string, { readonly version: string; readonly until: number }>();
   /** By version: how many were running when something waited in vain. Capacity is not announced but observed. */
   readonly #full = new Map<string, number>();
   /** By version: since when something has been waiting while nothing has started. */
@@ -55,8 +57,12 @@ export class Preemptor {
 
   /** Whether the next free slot is for a job that another one makes room for: nothing else should be dispatched before it. */
   isReserving(version: string): boolean {
-    return [...this.#asked.values()].some(
-      (one) => one.version === version && one.until > Date.now() && this.#isQueued(one.beneficiary),
+    const now = Date.now();
+    const isAwaited = (id: string, of: { version: string; until: number }): boolean =>
+      of.version === version && of.until > now && this.#isQueued(id);
+    return (
+      [...this.#asked.values()].some((one) => isAwaited(one.beneficiary, one)) ||
+      [...this.#first].some(([id, one]) => isAwaited(id, one))
     );
   }
 
@@ -105,7 +111,8 @@ export class Preemptor {
     for (let i = 0; i < running.length; i++) {
       const asked = new Map([...this.#asked].map(([victim, { beneficiary }]) => [victim, beneficiary]));
       const waiting = contention.firstWaiting(version);
-      const next = nextPreemption({ running, waiting, queued: contention.queued(version), asked });
+      const queued = contention.queued(version);
+      const next = nextPreemption({ running, waiting, queued, asked, first: new Set(this.#first.keys()) });
       if (next === undefined) return;
       this.#preempt(version, next);
     }
@@ -126,23 +133,29 @@ export class Preemptor {
 
   #preempt(version: string, { victim, beneficiary, recalled }: Preemption): void {
     const { store, connection, dispatcher, metrics, log, inBackground } = this.#options;
-    const { id, attempt } = victim;
     const until = Date.now() + ANSWER_LIMIT_MS;
-    this.#asked.set(id, { version, attempt, beneficiary: beneficiary.id, until });
+    if (victim === undefined) this.#first.set(beneficiary.id, { version, until });
+    else this.#asked.set(victim.id, { version, attempt: victim.attempt, beneficiary: beneficiary.id, until });
     const held = store.queue.heldJob(beneficiary.id);
     store.atomically(() => {
       // First here, then in the queue: one that starts in between is stopped; one that was lost would never start.
       for (const one of recalled) store.queue.recall(one.id);
       if (held !== undefined) store.queue.dispatching(held.id);
     });
-    metrics.count("vqd_hub_preemptions_total");
-    log.info("interrupting", { prediction: id, attempt, for: beneficiary.id, recalled: recalled.length });
+    if (victim !== undefined) metrics.count("vqd_hub_preemptions_total");
+    const { id, attempt } = victim ?? {};
+    log.info(victim === undefined ? "putting first" : "interrupting", {
+      prediction: id,
+      attempt,
+      for: beneficiary.id,
+      recalled: recalled.length,
+    });
     const work = async (): Promise<void> => {
       const session = await connection.open();
       const sequences = recalled.flatMap(({ sequence }) => sequence ?? []);
       await Promise.all(sequences.map((sequence) => deleteJob(session, sequence)));
-      const row = store.get(id);
-      if (row?.attempt === attempt) connection.askToYield(row);
+      const row = id === undefined ? undefined : store.get(id);
+      if (row?.attempt === attempt && row !== undefined) connection.askToYield(row);
     };
     inBackground(
       work()
@@ -161,6 +174,7 @@ export class Preemptor {
       const isRunning = row?.stage === STAGE.running && row.completedAt === null && row.attempt === attempt;
       if (now >= until || (!isRunning && !this.#isQueued(beneficiary))) this.#asked.delete(id);
     }
+    for (const id of this.#first.keys()) if (!this.#isQueued(id)) this.#first.delete(id);
   }
 
   #isQueued(id: string): boolean {

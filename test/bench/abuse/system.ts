@@ -105,8 +105,8 @@ async function startNeighbour(name: string, means: Means): Promise<() => Promise
   };
 }
 
-/** The stack with its default limits, and keys for that many neighbours. */
-export async function startAbuseSystem(neighbours: number): Promise<AbuseSystem> {
+/** The stack with its default limits, a checkpoint, and keys for that many neighbours. */
+export async function startAbuseSystem(neighbours: number, model = TINY_MODEL): Promise<AbuseSystem> {
   const { path: data, remove } = workFolder("vqd-abuse-");
   const keys = Array.from(
     { length: neighbours + 1 },
@@ -130,7 +130,7 @@ export async function startAbuseSystem(neighbours: number): Promise<AbuseSystem>
   try {
     const stack = await startStack({
       workers: 1,
-      model: TINY_MODEL,
+      model,
       data,
       apiKey: honestKey,
       edgeEnv: { API_KEYS: hashes.join(",") },
