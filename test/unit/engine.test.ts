@@ -127,7 +127,7 @@ class TimedStepper extends CountingStepper {
 }
 
 describe("shared evenly", () => {
-  const slots = (count: number, steps: number): CountingSlot[] =>
+  const slotsOf = (count: number, steps: number): CountingSlot[] =>
     Array.from({ length: count }, () => new CountingSlot(steps));
   const doneOf = (own: readonly CountingSlot[]): number =>
     own.reduce((sum, { stepIndex }) => sum + stepIndex, 0);
@@ -135,8 +135,8 @@ describe("shared evenly", () => {
   it("gives each owner as many slots as another, however many jobs and images it has", async () => {
     const stepper = new CountingStepper();
     const engine = new Engine(stepper, { evenly: true });
-    const greedy = [slots(10, 60), slots(10, 60), slots(1, 60)];
-    const modest = slots(1, 60);
+    const greedy = [slotsOf(10, 60), slotsOf(10, 60), slotsOf(1, 60)];
+    const modest = slotsOf(1, 60);
     const all = greedy.map((own) => engine.run(own, forever, () => {}, "greedy"));
     await engine.run(modest, forever, () => {}, "modest");
     // The pass that had begun comes on top.
@@ -152,17 +152,21 @@ describe("shared evenly", () => {
     onTestFinished(() => void vi.useRealTimers());
     const stepper = new TimedStepper();
     const engine = new Engine(stepper, { evenly: true });
-    const greedy = slots(10, 100);
-    let ended = false;
-    const all = engine.run(greedy, forever, () => {}, "greedy").then(() => (ended = true));
+    const greedy = slotsOf(10, 100);
+    const all = engine.run(greedy, forever, () => {}, "greedy");
     await vi.advanceTimersByTimeAsync(5_000);
+    /** Lets time pass until then. The engine waits for the event loop between passes, so not all at once. */
+    const timeUntil = async <T>(awaited: Promise<T>): Promise<T> => {
+      const state = { isOver: false };
+      void awaited.then(() => (state.isOver = true));
+      while (!state.isOver) await vi.advanceTimersByTimeAsync(50);
+      return awaited;
+    };
+    /** How long a single image takes. */
     const timed = async (steps: number): Promise<number> => {
       const from = performance.now();
-      let took = 0;
-      const run = engine.run(slots(1, steps), forever, () => {}, "now and then");
-      void run.then(() => (took = performance.now() - from));
-      while (took === 0) await vi.advanceTimersByTimeAsync(50);
-      return took;
+      const run = engine.run(slotsOf(1, steps), forever, () => {}, "now and then");
+      return timeUntil(run.then(() => performance.now() - from));
     };
     // After the pass in progress, of two slots, it is alone: 100 ms a step.
     expect(await timed(10)).toBeLessThanOrEqual(1_250);
@@ -170,8 +174,7 @@ describe("shared evenly", () => {
     const long = await timed(100);
     expect(long).toBeGreaterThan(16_000);
     expect(long).toBeLessThan(22_000);
-    while (!ended) await vi.advanceTimersByTimeAsync(1_000);
-    await all;
+    await timeUntil(all);
   });
 
   it("treats jobs of nobody known as of an owner each, and shares rows as slots", async () => {
