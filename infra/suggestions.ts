@@ -61,11 +61,18 @@ async function makeSuggestions({ url, apiKey }: Stack): Promise<void> {
     const states = statesOf(await (await ask(new URL(prediction.urls.events).pathname)).text());
     const order = settledAt(states);
     steps = prediction.metrics.total_steps;
-    const tokens = Buffer.from(new Uint16Array(states.at(-1) ?? []).buffer).toString("base64");
-    suggestions.push({ prompt, seed: SEED, file, tokens, order: Buffer.from(order).toString("base64") });
+    suggestions.push({ prompt, seed: SEED, file, tokens: [...(states.at(-1) ?? [])], order });
     console.log(file, prompt);
   }
-  const { mask, latent_width: width, latent_height: height, rgb } = palette;
+  const { mask, latent_width: width, latent_height: height } = palette;
+  // Only the classes that occur, the most frequent first.
+  const counts = Map.groupBy(
+    suggestions.flatMap(({ tokens }) => tokens),
+    (token) => token,
+  );
+  const used = [...counts].toSorted(([, a], [, b]) => b.length - a.length).map(([token]) => token);
+  const colours = Buffer.from(palette.rgb, "base64");
+  const indexOf = new Map(used.map((token, i) => [token, i]));
   const list = {
     model: model.id,
     version: model.latest_version.id,
@@ -73,10 +80,24 @@ async function makeSuggestions({ url, apiKey }: Stack): Promise<void> {
     mask,
     width,
     height,
-    rgb,
-    suggestions,
+    rgb: Buffer.concat(used.map((token) => colours.subarray(3 * token, 3 * token + 3))).toString("base64"),
+    suggestions: suggestions.map(({ prompt, seed, file, tokens, order }) => ({
+      prompt,
+      seed,
+      file,
+      tokens: tokens.map((token) => digits(indexOf.get(token) ?? 0, 2)).join(""),
+      order: [...order].map((step) => digits(step, 1)).join(""),
+    })),
   };
   writeFileSync(join(SUGGESTIONS, "suggestions.json"), `${JSON.stringify(list)}\n`);
+}
+
+const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/** A number in `count` digits of base 64. Unlike base64 of bytes, equal numbers are equal texts, which compress. */
+function digits(value: number, count: number): string {
+  if (value >= 64 ** count) throw new Error(`${value} has more than ${count} digits`);
+  return (count > 1 ? digits(Math.floor(value / 64), count - 1) : "") + DIGITS.charAt(value % 64);
 }
 
 /** The tokens after each step, from an event stream. */

@@ -11,14 +11,22 @@ import { BUNDLED_MODEL, REPO } from "../../infra/stack/paths.ts";
 import { SUGGESTIONS } from "../../infra/suggestions.ts";
 
 it("suggests what the bundled model's card says, with its pictures: else run npx node infra/suggestions.ts", () => {
-  const { version, suggestions } = JSON.parse(
+  const { version, width, height, suggestions } = JSON.parse(
     readFileSync(join(SUGGESTIONS, "suggestions.json"), "utf8"),
-  ) as { version: string; suggestions: { prompt: string; file: string }[] };
+  ) as {
+    version: string;
+    width: number;
+    height: number;
+    suggestions: { prompt: string; file: string; tokens: string; order: string }[];
+  };
   expect(version).toBe(new DiffusersCheckpoint(BUNDLED_MODEL).version());
   expect(suggestions.map(({ prompt }) => prompt)).toEqual(
     readModelCard(new CheckpointFolder(BUNDLED_MODEL))?.examples,
   );
-  for (const { file } of suggestions) expect(existsSync(join(SUGGESTIONS, file)), file).toBe(true);
+  for (const { file, tokens, order } of suggestions) {
+    expect(existsSync(join(SUGGESTIONS, file)), file).toBe(true);
+    expect([tokens.length, order.length]).toEqual([2 * width * height, width * height]);
+  }
 });
 
 it("sends less than 150 kB in all, compressed", () => {

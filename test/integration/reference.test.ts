@@ -138,7 +138,7 @@ describe.skipIf(chromiumPath === undefined)("the API reference", () => {
     await page.click("#hit-0");
     await page.locator("#createPrediction .found", { hasText: "queue.eta_seconds" }).waitFor();
     await page.fill("#search", "nothing like it");
-    expect(await status.textContent()).toBe("Nothing found");
+    expect(await status.textContent()).toBe("No operations");
     await page.goBack();
     await page.locator("#editImages[open]").waitFor();
     expect(troubles).toEqual([]);
@@ -355,7 +355,7 @@ describe.skipIf(chromiumPath === undefined)("the API reference", () => {
 
     await page.route("**/openapi.json", (route) => route.abort());
     await page.reload();
-    await page.locator(".alert", { hasText: "the service is unreachable" }).waitFor();
+    await page.locator(".alert", { hasText: "The service is unreachable" }).waitFor();
     expect(await axeViolations(page)).toEqual([]);
     await page.unroute("**/openapi.json");
     await page.click("text=Try again");

@@ -24,7 +24,7 @@ export const recall = (path, name) => known.get(upTo(path, name));
 
 /** @param {unknown} value @returns {Generator<string>} */
 function* linksOf(value) {
-  if (typeof value === "string" && /^https?:\/\/\S+$/.test(value)) yield value;
+  if (typeof value === "string" && /^https?:/.test(value) && URL.canParse(value)) yield value;
   if (typeof value !== "object" || value === null) return;
   for (const inner of Object.values(value)) yield* linksOf(inner);
 }
@@ -41,7 +41,7 @@ function learn(answer, entries) {
       );
       for (const [i, name] of names.entries()) {
         const value = values?.[i + 1];
-        if (value !== undefined) known.set(upTo(path, name), decodeURIComponent(value));
+        if (value !== undefined && !value.includes("%")) known.set(upTo(path, name), value);
       }
     }
   }

@@ -4,7 +4,8 @@
 import { byId, make } from "../assets/dom.js";
 import { bodyOf, inline, pairs } from "./document.js";
 
-/** @typedef {{ name: string, description: string, entries: import("./document.js").Entry[] }} Group */
+/** @typedef {import("./document.js").Entry} Entry */
+/** @typedef {{ name: string, description: string, entries: Entry[] }} Group */
 
 /** Where the contents are beside the text (reference.css). */
 const WIDE = matchMedia("(min-width: 60rem)");
@@ -70,48 +71,38 @@ export function createContents(groups, open) {
   };
 }
 
-/** @typedef {import("./document.js").Schema} Schema */
 /** @typedef {import("./document.js").Schemas} Schemas */
-/** @typedef {{ id: string, method: string, summary: string, path: string, title: string, text: string, fields: string[], schemas: string[] }} Indexed */
-/** @typedef {{ entry: Indexed, because: string, field?: string }} Hit */
+/** @typedef {Entry & { text: string, fields: string[], schemas: string[] }} Indexed */
+/** @typedef {{ entry: Indexed, because: string, rank: number, field?: string }} Hit */
 
-const MOST_HITS = 20;
-
-/** @param {Group} group @param {Schemas} schemas @returns {Indexed[]} */
-const indexOf = ({ name, entries }, schemas) =>
-  entries.map(({ method, path, operation }) => {
-    const { operationId: id, summary, parameters = [], responses } = operation;
-    const answers = pairs(responses)
+/** @param {Entry} entry @param {Schemas} schemas @returns {Indexed} */
+function indexed(entry, schemas) {
+  const { method, path, operation } = entry;
+  const media = [
+    bodyOf(operation)?.[1],
+    ...pairs(operation["responses"])
       .filter(([status]) => status < "4")
-      .flatMap(([, { content = {} }]) => Object.values(content));
-    const media = [bodyOf(operation)?.[1], ...answers].filter((one) => one !== undefined);
-    const fields = media.flatMap(({ schema }) => [...schemas.fieldsOf(schema ?? {})]);
-    return {
-      id,
-      method,
-      summary,
-      path,
-      title: summary.toLowerCase(),
-      text: `${method} ${path} ${summary} ${id} ${name}`.toLowerCase(),
-      fields: [...new Set([...parameters, ...fields].map((/** @type {Schema} */ field) => field["name"]))],
-      schemas: [
-        ...new Set(
-          [...JSON.stringify(media).matchAll(/#\/components\/schemas\/(\w+)/g)].map(([, one = ""]) => one),
-        ),
-      ],
-    };
-  });
+      .flatMap(([, { content }]) => pairs(content).map(([, one]) => one)),
+  ];
+  const fields = media.flatMap((one) => [...schemas.fieldsOf(one?.schema ?? {})]);
+  const names = JSON.stringify(media).matchAll(/#\/components\/schemas\/(\w+)/g);
+  return {
+    ...entry,
+    text: `${method} ${path} ${operation["summary"]} ${operation["operationId"]} ${operation["tags"]}`,
+    fields: [...(operation["parameters"] ?? []), ...fields].map(({ name }) => name),
+    schemas: [...names].map(([, name = ""]) => name),
+  };
+}
 
 /** Those that have all words: in their own, then in a field's, then in a schema's. @param {Indexed[]} index @param {string} query */
 function search(index, query) {
-  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = query.toLowerCase().split(/\s+/);
   const has = (/** @type {string} */ text) => words.every((word) => text.toLowerCase().includes(word));
-  /** @type {(Hit & { rank: number })[]} */
   const hits = index.flatMap((entry) => {
-    if (has(entry.text)) {
-      const isTitle = entry.title.startsWith(words[0] ?? "") || entry.id.toLowerCase() === words[0];
-      return { entry, because: entry.path, rank: isTitle ? 0 : has(entry.title) ? 1 : 2 };
-    }
+    const { operationId: id, summary } = entry.operation;
+    const isFirst = [summary, id].some((text) => text.toLowerCase().startsWith(words[0] ?? ""));
+    const rank = isFirst ? 0 : has(summary) ? 1 : 2;
+    if (has(entry.text)) return { entry, because: entry.path, rank };
     const field = entry.fields.find(has);
     if (field !== undefined) return { entry, because: field, field, rank: 3 };
     const schema = entry.schemas.find(has);
@@ -126,7 +117,7 @@ function search(index, query) {
  * @param {(id: string, field?: string) => void} go
  */
 export function createSearch(groups, schemas, go) {
-  const index = groups.flatMap((group) => indexOf(group, schemas));
+  const index = groups.flatMap(({ entries }) => entries.map((entry) => indexed(entry, schemas)));
   const input = byId("search", HTMLInputElement);
   const list = byId("search-hits", HTMLElement);
   const status = byId("search-status", HTMLElement);
@@ -146,15 +137,14 @@ export function createSearch(groups, schemas, go) {
   };
   const show = () => {
     const query = input.value.trim();
-    const found = query === "" ? [] : search(index, query);
-    hits = found.slice(0, MOST_HITS);
+    hits = query === "" ? [] : search(index, query);
     list.replaceChildren(
       ...hits.map(({ entry, because }, i) => {
         const option = make(
           "li",
           { role: "option", id: `hit-${i}` },
           badge(entry.method),
-          make("span", {}, ...inline(entry.summary)),
+          make("span", {}, ...inline(entry.operation["summary"])),
           make("code", {}, because),
         );
         option.addEventListener("click", () => take(i));
@@ -164,14 +154,8 @@ export function createSearch(groups, schemas, go) {
     list.hidden = hits.length === 0;
     input.setAttribute("aria-expanded", String(hits.length > 0));
     byId("contents-fold", HTMLElement).hidden = query !== "";
-    const more = found.length > hits.length ? `, of which ${hits.length} are shown` : "";
-    const counted =
-      found.length === 0
-        ? "Nothing found"
-        : found.length === 1
-          ? "1 operation"
-          : `${found.length} operations`;
-    status.textContent = query === "" ? "" : counted + more;
+    const count = `${hits.length || "No"} operation${hits.length === 1 ? "" : "s"}`;
+    status.textContent = query === "" ? "" : count;
     choose(0);
   };
   /** @param {number} at */
@@ -179,7 +163,7 @@ export function createSearch(groups, schemas, go) {
     const hit = hits[at];
     if (hit === undefined) return;
     clear();
-    go(hit.entry.id, hit.field);
+    go(hit.entry.operation["operationId"], hit.field);
   };
   const clear = () => {
     input.value = "";
@@ -201,9 +185,8 @@ export function createSearch(groups, schemas, go) {
   });
   document.addEventListener("keydown", (event) => {
     const { target, key, ctrlKey, metaKey, altKey } = event;
-    const isTyping = target instanceof Element && target.matches("input, textarea, select");
-    if (key !== "/" || ctrlKey || metaKey || altKey || isTyping || document.querySelector("dialog[open]"))
-      return;
+    const isTyping = target instanceof Element && target.matches("input, textarea, select, dialog *");
+    if (key !== "/" || ctrlKey || metaKey || altKey || isTyping) return;
     event.preventDefault();
     input.focus();
     input.select();

@@ -1,7 +1,9 @@
 // The API reference: shows the OpenAPI document, whose operations open where the address says.
 
+import { client } from "../assets/api.js";
 import { byId, make } from "../assets/dom.js";
 import { askForKey, closeKeyPanel, onKeyEntered, onKeyForgotten, showKeyState } from "../assets/key.js";
+import { VqdError } from "../client/index.js";
 import { createContents, createSearch } from "./contents.js";
 import { fillOperation, frameOf } from "./operation.js";
 import { entriesOf, prose, Schemas } from "./document.js";
@@ -94,7 +96,7 @@ function render(document) {
   );
 
   const follow = () => {
-    const wanted = plain(decodeURIComponent(location.hash));
+    const wanted = plain(location.hash);
     const id = [...frames.keys()].find((one) => plain(one) === wanted);
     const target = id === undefined ? window.document.getElementById(location.hash.slice(1)) : open(id);
     if (id !== undefined) contents.mark(id);
@@ -106,17 +108,14 @@ function render(document) {
 
 async function load() {
   try {
-    const response = await fetch("openapi.json");
-    if (!response.ok) throw new Error(`the service responded with status ${response.status}`);
-    render(await response.json());
+    return render(await client.request("openapi.json", { apiKey: null }));
   } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    const reason = error instanceof TypeError ? "the service is unreachable" : text;
+    if (!(error instanceof VqdError || error instanceof SyntaxError)) throw error;
     const again = make("button", { type: "button", class: "primary" }, "Try again");
     again.addEventListener("click", () => void load());
     main.replaceChildren(
       make("h1", {}, "API reference"),
-      make("p", { class: "alert", role: "alert" }, `The OpenAPI document could not be loaded: ${reason}.`),
+      make("p", { class: "alert", role: "alert" }, `The OpenAPI document cannot be read. ${error.message}`),
       make("p", {}, again),
     );
   }

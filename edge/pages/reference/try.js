@@ -99,7 +99,6 @@ export function createTry(entry, examples, entries) {
     id: `${id}-body`,
     spellcheck: "false",
     autocomplete: "off",
-    class: "mono",
   });
   const fillBody = () => {
     const value = examples.body() ?? {};

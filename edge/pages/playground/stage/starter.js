@@ -13,8 +13,8 @@ const FADE_MS = 900;
  * @property {string} prompt
  * @property {number} [seed]
  * @property {string} [file]
- * @property {string} [tokens] in base64, little-endian uint16: those of the finished picture
- * @property {string} [order] in base64, a byte for each token: the step after which it does not change any more
+ * @property {string} [tokens] two digits of base 64 each: those of the finished picture, as indices of the colours
+ * @property {string} [order] a digit of base 64 for each token: the step after which it does not change any more
  */
 /** @typedef {{ model: string, version: string, steps: number, mask: number, width: number, height: number, rgb: string, suggestions: Suggestion[] }} Shipped */
 
@@ -25,6 +25,15 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** @param {string} base64 */
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+
+const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/** The numbers in a text that has `count` digits for each. @param {string} text @param {number} count */
+const numbersOf = (text, count) =>
+  Uint16Array.from({ length: text.length / count }, (_, i) => {
+    let number = 0;
+    for (const digit of text.slice(i * count, (i + 1) * count)) number = 64 * number + DIGITS.indexOf(digit);
+    return number;
+  });
 
 /** @type {Shipped | undefined} */
 let shipped;
@@ -40,11 +49,9 @@ const loaded = load();
 function paintStep({ tokens = "", order = "" }, share) {
   if (shipped === undefined) return;
   const { mask, width, height, rgb, steps } = shipped;
-  const bytes = bytesOf(tokens);
-  const final = new Uint16Array(bytes.buffer);
   const step = Math.round(share * steps);
-  const shown = bytesOf(order).map((each) => (each <= step ? 1 : 0));
-  const now = final.map((token, i) => (shown[i] === 1 ? token : mask));
+  const settled = numbersOf(order, 1);
+  const now = numbersOf(tokens, 2).map((token, i) => ((settled[i] ?? 0) <= step ? token : mask));
   paint(canvas, now, { mask, width, height, rgb: bytesOf(rgb) });
 }
 
