@@ -74,7 +74,7 @@ async function serve(config: WorkerConfig): Promise<void> {
   let leaveBroken = (error: unknown): void => {
     throw error;
   };
-  const watch = new StallWatch(config.stallMs);
+  const watch = new StallWatch(config.stallMs, { preparesShapes: config.provider !== "cpu" });
   const heartbeat = startHeartbeat(config.stallMs);
   const quantization = await chooseQuantization(config.provider, config.quantization);
   const [models, broker] = await Promise.all([

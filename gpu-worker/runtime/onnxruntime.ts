@@ -24,7 +24,7 @@ export interface SessionOptions {
   readonly forbidsCpu?: boolean;
   /**
    * Whether the session runs on a thread of its own [false]. onnxruntime's binding computes on the calling thread,
-   * which is blocked until then.
+   * which is blocked until then. On WebGPU all sessions run on one other thread in any case.
    */
   readonly ownThread?: boolean;
 }

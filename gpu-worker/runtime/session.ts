@@ -9,37 +9,26 @@ import {
   type Tensor,
   tensorOf,
 } from "./onnxruntime.ts";
-import { GroupLock } from "../util/group-lock.ts";
 import { ThreadedRuntime } from "./threaded-runtime.ts";
 
 export { type Provider, RUNTIME_VERSION, type SessionOptions, type Tensor } from "./onnxruntime.ts";
 
-/**
- * Sessions on WebGPU share one device in onnxruntime, which is not made for several threads: it crashes now and then when two are
- * freed at once. So one is made or freed at a time; other providers need no turns.
- */
-const turns = new GroupLock();
-const inTurn = <T>(provider: Provider, work: () => Promise<T>): Promise<T> =>
-  provider === "webgpu" ? turns.run(work, work) : work();
-
 export class Session {
   readonly #session: Runtime;
-  readonly #provider: Provider;
 
-  private constructor(session: Runtime, provider: Provider) {
+  private constructor(session: Runtime) {
     this.#session = session;
-    this.#provider = provider;
   }
 
   /** Loads the graph at `path`. For a provider that this machine cannot run, throws an error that says what it needs. */
   static async create(path: string, options: SessionOptions): Promise<Session> {
     const { provider, ownThread = false } = options;
     if (provider === "cuda") forbidTf32();
+    const isThreaded = ownThread || provider === "webgpu";
     try {
-      const session = await inTurn<Runtime>(provider, () =>
-        ownThread ? ThreadedRuntime.create(path, options) : createRuntime(path, options),
+      return new Session(
+        isThreaded ? await ThreadedRuntime.create(path, options) : await createRuntime(path, options),
       );
-      return new Session(session, provider);
     } catch (cause) {
       if (provider === "cpu") throw cause;
       throw new Error(`the ${provider} provider cannot run the model: ${PROVIDER_NEEDS[provider]}`, {
@@ -70,7 +59,7 @@ export class Session {
   }
 
   async release(): Promise<void> {
-    await inTurn(this.#provider, () => this.#session.release());
+    await this.#session.release();
   }
 }
 

@@ -294,6 +294,11 @@ export class ModelHost {
     return this.#options.provider === "cpu" ? 1 : 2;
   }
 
+  /** All sessions on WebGPU share a thread: a pass that waited there for anything else would look hung. */
+  get #takesTurns(): boolean {
+    return this.#options.provider === "webgpu";
+  }
+
   #capacity({ slots }: SlotChoice): number {
     return this.#groups * slots;
   }
@@ -304,7 +309,9 @@ export class ModelHost {
       await this.#makeRoom(weightBytes(entry.info), entry);
       entry.isResident = true;
       const startedAt = performance.now();
-      const pipeline = await this.#pipeline(entry.source);
+      const reload = (): Promise<VQDiffusionPipeline> => this.#pipeline(entry.source);
+      // Its own group for the lock: no pass of another model is made meanwhile.
+      const pipeline = await (this.#takesTurns ? this.#passLock.run(reload, reload) : reload());
       if (pipeline.info.version !== entry.info.version) {
         await pipeline.release();
         throw new Error(`${entry.source.dir}: the checkpoint has changed since it was announced`);
@@ -343,8 +350,7 @@ export class ModelHost {
       groups: this.#groups,
       // Where a slot was left empty on a GPU, nobody's step would be quicker.
       evenly: this.#options.provider === "cpu",
-      // Sessions on WebGPU share one device in onnxruntime, which is not made for several threads.
-      takesTurns: this.#options.provider === "webgpu",
+      takesTurns: this.#takesTurns,
       // As measured, with two rows for a guided image; the estimate of a pass's memory is for devices that were not.
       maxRows: 2 * largest,
       ...(largest === Infinity ? {} : { passBytes: Infinity }),

@@ -30,7 +30,7 @@ export interface ServedModelOptions {
   readonly groups: 1 | 2;
   /** Whether owners have equal shares of a pass; see `EngineOptions`. */
   readonly evenly: boolean;
-  /** Whether images are decoded and encoded between passes instead of beside them. */
+  /** Whether images are decoded and encoded between passes instead of beside them, because one thread does both. */
   readonly takesTurns: boolean;
   /** Most rows of a pass, besides what `passBytes` allows. */
   readonly maxRows: number;
@@ -42,6 +42,7 @@ export interface ServedModelOptions {
   readonly log: Logger;
 }
 
+const isTruncated = ({ truncationRate }: DenoiseSlot): boolean => truncationRate < 1;
 const rowsOf = (slot: DenoiseSlot): number => (isGuided(slot) ? 2 : 1);
 
 export class ServedModel {
@@ -78,9 +79,9 @@ export class ServedModel {
     const rows = slots.reduce((sum, slot) => sum + rowsOf(slot), 0);
     this.#rowsInPasses += rows;
     try {
-      const move = await passLock.run(this, () =>
-        watch.run("pass", this.#rowsInPasses, () => this.#pipeline.beginStep(slots)),
-      );
+      const begin = (): Promise<() => void> => this.#pipeline.beginStep(slots);
+      const shape = `${name} ${slots.length}${slots.some(isTruncated) ? " truncated" : ""}`;
+      const move = await passLock.run(this, () => watch.run("pass", this.#rowsInPasses, begin, shape));
       return () => {
         move();
         const endedAt = performance.now();
@@ -138,9 +139,9 @@ export class ServedModel {
   }
 
   #besidePasses<T>(kind: CallKind, rows: number, work: () => Promise<T>): Promise<T> {
-    const { watch, passLock, takesTurns } = this.#options;
-    const watched = (): Promise<T> => watch.run(kind, rows, work);
-    // A group of its own for each, as the VQ model's sessions, too, have a thread each.
+    const { watch, passLock, takesTurns, name } = this.#options;
+    const watched = (): Promise<T> => watch.run(kind, rows, work, `${name} ${rows}`);
+    // A group of its own for each. Its wait for a pass must not count as its own time, in which it would look hung.
     return takesTurns ? passLock.run(watched, watched) : watched();
   }
 

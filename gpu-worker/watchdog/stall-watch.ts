@@ -16,27 +16,43 @@ export interface Stall {
 interface Call {
   readonly kind: CallKind;
   readonly rows: number;
+  /** Whether a device may have to prepare for it. */
+  readonly isNew: boolean;
   readonly startedAt: number;
+}
+
+export interface StallWatchOptions {
+  /**
+   * Whether the first call of each shape may take far longer than later ones [false]: a GPU's shaders are compiled, or its kernels
+   * chosen, when they are first needed.
+   */
+  readonly preparesShapes?: boolean;
 }
 
 export class StallWatch {
   readonly #leastMs: number;
+  readonly #preparesShapes: boolean;
+  readonly #shapes = new Set<string>();
   readonly #calls = new Set<Call>();
   readonly #slowestMsPerRow = new Map<CallKind, number>();
 
   /** No call counts as hung before it has run for `leastMs`. */
-  constructor(leastMs: number) {
+  constructor(leastMs: number, { preparesShapes = false }: StallWatchOptions = {}) {
     this.#leastMs = leastMs;
+    this.#preparesShapes = preparesShapes;
   }
 
-  /** Runs and watches `work`, which processes `rows` rows of a batch. */
-  async run<T>(kind: CallKind, rows: number, work: () => Promise<T>): Promise<T> {
-    const call = { kind, rows: Math.max(1, rows), startedAt: performance.now() };
+  /** Runs and watches `work`, which processes `rows` rows of a batch. Calls of one shape take the same kernels [`rows`]. */
+  async run<T>(kind: CallKind, rows: number, work: () => Promise<T>, shape = `${rows}`): Promise<T> {
+    const isNew = this.#preparesShapes && !this.#shapes.has(`${kind} ${shape}`);
+    const call = { kind, rows: Math.max(1, rows), isNew, startedAt: performance.now() };
     this.#calls.add(call);
     try {
       const result = await work();
+      this.#shapes.add(`${kind} ${shape}`);
       const msPerRow = (performance.now() - call.startedAt) / call.rows;
-      this.#slowestMsPerRow.set(kind, Math.max(msPerRow, this.#slowestMsPerRow.get(kind) ?? 0));
+      // Later calls are not compared with one that had to wait for a compiler.
+      if (!isNew) this.#slowestMsPerRow.set(kind, Math.max(msPerRow, this.#slowestMsPerRow.get(kind) ?? 0));
       return result;
     } finally {
       this.#calls.delete(call);
@@ -57,9 +73,9 @@ export class StallWatch {
     return this.#slowestMsPerRow.get("pass") ?? 0;
   }
 
-  #limitMs({ kind, rows }: Call): number {
+  #limitMs({ kind, rows, isNew }: Call): number {
     const slowest = this.#slowestMsPerRow.get(kind);
-    if (slowest === undefined) return FIRST_CALL_FACTOR * this.#leastMs;
-    return Math.max(this.#leastMs, STALL_FACTOR * slowest * rows);
+    const leastMs = slowest === undefined || isNew ? FIRST_CALL_FACTOR * this.#leastMs : this.#leastMs;
+    return Math.max(leastMs, STALL_FACTOR * (slowest ?? 0) * rows);
   }
 }

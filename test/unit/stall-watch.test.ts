@@ -38,3 +38,22 @@ it("forgets calls that have ended, well or not", async () => {
   await expect(watch.run("decode", 1, () => Promise.reject(new Error("no")))).rejects.toThrow("no");
   expect(watch.stalled(later(1e6))).toBeUndefined();
 });
+
+it("gives the first call of each shape time to compile, and does not compare others with it, where shapes are prepared", async () => {
+  const watch = new StallWatch(1_000, { preparesShapes: true });
+  const pass = (ms: number, shape: string) =>
+    watch.run("pass", 1, async () => void vi.advanceTimersByTime(ms), shape);
+  await pass(5_900, "one");
+  await pass(50, "one");
+  expect(watch.slowestPassMs).toBe(50);
+  void watch.run("pass", 1, hang, "several");
+  expect(watch.stalled(later(6_000))).toBeUndefined();
+  expect(watch.stalled(later(6_001))).toBeDefined();
+  await pass(50, "several");
+  expect(watch.slowestPassMs).toBe(50);
+  const known = new StallWatch(1_000, { preparesShapes: true });
+  for (let i = 0; i < 2; i++) await known.run("pass", 1, async () => void vi.advanceTimersByTime(50), "one");
+  void known.run("pass", 1, hang, "one");
+  expect(known.stalled(later(1_000))).toBeUndefined();
+  expect(known.stalled(later(1_001))).toBeDefined();
+});
