@@ -58,7 +58,10 @@ class SessionThread {
   }
 
   /** Creates a session, or makes the thread end if that fails and it has no other. */
-  async create(path: string, options: SessionOptions): Promise<{ session: number; inputNames: readonly string[] }> {
+  async create(
+    path: string,
+    options: SessionOptions,
+  ): Promise<{ session: number; inputNames: readonly string[] }> {
     this.#sessions++;
     try {
       const { id, inputNames } = await this.ask<"created">({ type: "create", path, options });

@@ -13,8 +13,9 @@ import { VQDiffusionPipeline } from "../../../gpu-worker/pipeline/pipeline.ts";
 import { floatTensor, type Provider, Session } from "../../../gpu-worker/runtime/session.ts";
 import { isBatchInvariant, referenceSteps } from "../../../gpu-worker/serving/device-check.ts";
 import { selfCheck } from "../../../gpu-worker/serving/self-check.ts";
-import { GUIDANCE_SCALE, time } from "../step-case.ts";
+import { GUIDANCE_SCALE } from "../step-case.ts";
 import { stepOperations } from "../roofline.ts";
+import { OutOfTimeError, type TimeLeft } from "./time-left.ts";
 
 const TINY = join(import.meta.dirname, "..", "..", "fixtures", "tiny");
 
@@ -94,13 +95,38 @@ export async function checkFallback(
   return { nodes_on_cpu: provider === "cpu" ? null : 0 };
 }
 
-/** Guided steps of 1, 2, 4, ... images: in the middle of a run, and the last one, which evaluates every pixel. */
+export interface StepTimes {
+  readonly images: number;
+  readonly step_ms: number;
+  readonly last_step_ms: number;
+  readonly tera_operations_per_second: number;
+  readonly transfer: unknown;
+}
+
+/**
+ * Guided steps of 1, 2, 4, ... images: in the middle of a run, and the last one, which evaluates every pixel. Ends before a size
+ * for which `time` does not suffice; `onProgress` gets what is known so far.
+ */
 export async function measureSteps(
   model: string,
   quantization: Quantization,
-  { device, images: sizes, repeats }: { device: Device; images: readonly number[]; repeats: number },
+  {
+    device,
+    images: sizes,
+    repeats,
+    time,
+    onProgress,
+  }: {
+    device: Device;
+    images: readonly number[];
+    repeats: number;
+    time: TimeLeft;
+    onProgress: (found: { load_seconds: number; sizes: readonly StepTimes[] }) => void;
+  },
 ) {
+  const startedAt = performance.now();
   const pipeline = await load(model, quantization, device);
+  const loadSeconds = rounded((performance.now() - startedAt) / 1_000);
   const { transformer, tokenizer } = new DiffusersCheckpoint(model);
   try {
     const [prompt] = await pipeline.encodePrompt([[...pipeline.tokenize("").ids]]);
@@ -122,26 +148,30 @@ export async function measureSteps(
           scheduler: "strided",
         }),
       );
-    const rows: Record<string, unknown>[] = [];
+    const done: StepTimes[] = [];
+    onProgress({ load_seconds: loadSeconds, sizes: done });
+    let needed = 0;
     for (const images of sizes) {
+      const before = time.secondsLeft();
+      if (before < needed) throw new OutOfTimeError(`no time for steps of ${images} images`);
       const at = (stepIndex: number) => () => pipeline.stepSlots(slotsAt(images, stepIndex));
-      await at(steps - 1)();
-      await at(4)();
-      const [middle, last] = [
-        await time(repeats, at(Math.min(4, steps - 1))),
-        await time(repeats, at(steps - 1)),
-      ];
+      // Of the time that is left, a third for each size: the next one takes twice as long.
+      const middle = await best(repeats, at(Math.min(4, steps - 1)), time.share(1 / 6));
+      const last = await best(repeats, at(steps - 1), time.share(1 / 6));
       const asked = pipeline.info.latentHeight * pipeline.info.latentWidth;
       const operations = images * stepOperations(transformer, { asked, textLength: tokenizer.maxLength });
-      rows.push({
+      done.push({
         images,
-        step_ms: rounded(middle.min),
-        last_step_ms: rounded(last.min),
-        tera_operations_per_second: rounded(operations / last.min / 1e9),
+        step_ms: rounded(middle),
+        last_step_ms: rounded(last),
+        tera_operations_per_second: rounded(operations / last / 1e9, 4),
         transfer: pipeline.model.denoiser.transfer,
       });
+      onProgress({ load_seconds: loadSeconds, sizes: done });
+      // Of twice as many images, each step at least twice: one that prepares, one that counts.
+      needed = (2 * 2 * (middle + last)) / 1_000;
     }
-    return rows;
+    return { load_seconds: loadSeconds, sizes: done };
   } finally {
     await pipeline.release();
   }
@@ -163,32 +193,33 @@ export async function measureImages(
         numInferenceSteps: steps,
         scheduler: "strided",
       });
-    await call();
-    const { min } = await time(1, call);
-    return { images, steps, images_per_second: rounded((1_000 * images) / min) };
+    return { images, steps, images_per_second: rounded((1_000 * images) / (await best(1, call))) };
   } finally {
     await pipeline.release();
   }
 }
 
-/** Operations per second of one large fp16 product: what the device can do, as the runtime uses it. */
-export async function measurePeak({ provider, threads, cacheDir }: Device, size: number, repeats: number) {
+/**
+ * Operations per second of large fp16 products in a row: what the device can do, as the runtime uses it. Their first factor is made on
+ * the device: to upload it would take longer than to multiply it.
+ */
+export async function measurePeak(
+  { provider, threads, cacheDir }: Device,
+  { size, products, repeats }: { size: number; products: number; repeats: number },
+) {
   const path = join(cacheDir, "peak.onnx");
   const graph = new GraphBuilder("peak", path);
-  const x = graph.cast(graph.input("x", "float32", [size, size]), "float16");
-  const products = 8;
-  let y = x;
   const weight = graph.floats(new Float32Array(size * size).fill(1 / size), [size, size], "float16");
+  let y = graph.op("Add", [weight, graph.cast(graph.input("x", "float32", [size, 1]), "float16")]);
   for (let i = 0; i < products; i++) y = graph.op("MatMul", [y, weight]);
-  const sum = graph.op("ReduceMax", [graph.cast(y, "float32")], { axes: [0, 1], keepdims: 0 });
-  graph.output("y", "float32", [], sum);
+  const largest = graph.op("ReduceMax", [graph.cast(y, "float32")], { axes: [0, 1], keepdims: 0 });
+  graph.output("y", "float32", [], largest);
   graph.finish();
   const session = await Session.create(path, { provider, threads });
   try {
-    const feeds = { x: floatTensor(new Float32Array(size * size).fill(1), [size, size]) };
-    await session.run(feeds, "y");
-    const { min } = await time(repeats, () => session.run(feeds, "y"));
-    return { tera_operations_per_second: rounded((2 * products * size ** 3) / min / 1e9, 3) };
+    const feeds = { x: floatTensor(new Float32Array(size).fill(1), [size, 1]) };
+    const ms = await best(repeats, () => session.run(feeds, "y"));
+    return { tera_operations_per_second: rounded((2 * products * size ** 3) / ms / 1e9, 4) };
   } finally {
     await session.release();
   }
@@ -207,9 +238,22 @@ export async function measureTorch({
 }) {
   const script = join(import.meta.dirname, "torch_step.py");
   const run = promisify(execFile);
-  const { stdout } = await run(python, [script, JSON.stringify(shape)], { timeout: 180_000 });
+  const { stdout } = await run(python, [script, JSON.stringify(shape)]);
   // Libraries may print before it.
-  return JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as unknown;
+  return JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as object;
+}
+
+/** The fastest of `repeats` runs in ms, after one that prepares; of fewer, but at least one, if `seconds` are over before. */
+async function best(repeats: number, work: () => Promise<unknown>, seconds = Infinity): Promise<number> {
+  const endsAt = performance.now() + 1_000 * seconds;
+  let least = Infinity;
+  await work();
+  for (let i = 0; i < repeats && (i === 0 || performance.now() < endsAt); i++) {
+    const startedAt = performance.now();
+    await work();
+    least = Math.min(least, performance.now() - startedAt);
+  }
+  return least;
 }
 
 const rounded = (value: number, digits = 2): number => Number(value.toFixed(digits));

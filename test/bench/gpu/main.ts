@@ -1,37 +1,33 @@
 // `npm run gpu-check`: whether a GPU computes what it should, and how fast; JSON on stdout, and an exit code.
 
+import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { BUNDLED_MODEL } from "../../../gpu-worker/config.ts";
-import { GPU_QUANTIZATIONS } from "../../../gpu-worker/graph/form.ts";
 import { gpuDevice } from "../../../gpu-worker/runtime/device.ts";
 import { type Provider, RUNTIME_VERSION } from "../../../gpu-worker/runtime/session.ts";
 import { workFolder } from "../interrupt.ts";
-import { writePublishedShape } from "../published-shape.ts";
-import { lackOfRoom, SHAPES } from "./shapes.ts";
-import { checkTiles } from "./tiles.ts";
-import {
-  checkFallback,
-  checkForm,
-  checkParity,
-  measureImages,
-  measurePeak,
-  measureSteps,
-  measureTorch,
-  TINY_MODEL,
-} from "./checks.ts";
+import type { PartArgument } from "./part.ts";
+import { type PartResult, runPart } from "./part-process.ts";
+import { type Part, PART_NAMES, partsFor } from "./parts.ts";
+import { type Report, withShares } from "./report.ts";
+import { Preparation } from "./preparation.ts";
+import { SHAPES } from "./shapes.ts";
+import { TimeLeft } from "./time-left.ts";
 
 const HELP = `Usage: npm run gpu-check -- [options]
 
-Checks a GPU and measures it, in less than ten minutes and without internet, and prints JSON. Exits with 0 if every check
-passes; a measurement that time or memory does not suffice for is left out and says so.
+Checks a GPU and measures it, in less than ten minutes and without internet, and prints JSON. Each part has a process and a limit
+of time of its own, so that one that crashes or hangs leaves the others their time. Exits with 0 if every check passes, with 1 if
+one fails, and with 3 if none does but a part was not completed for lack of time. A measurement for which there is no room, or
+that fails, is left out and says why.
 
   --provider NAME  cuda, webgpu or cpu                                     [cuda]
   --small          small shapes and few repeats: for software drivers
   --python PATH    a Python whose torch sees the same GPU, to compare with
-  --seconds N      no part begins later than this                          [420]
+  --seconds N      all ends by then                                        [540]
   --only NAMES     only these parts, by their names in --plan, with commas between
+  --out FILE       the report, written anew after each part
   --plan           what is needed here and what will be done, and nothing else
   -h, --help       this text
 `;
@@ -57,22 +53,15 @@ Done in this order, checks first:
   fallback     the transformer with the CPU forbidden
   tiles        attention among 1,024 pixels 4 of 16 heads at a time, to the bit as with all at once (--small: 256 pixels)
   parity       the reference's recorded results in fp32, with three whole runs (--small: one)
-  peak         one large product in fp16
+  peak         large products in fp16
   steps        guided steps of 1, 2, 4, ... images
   images       images a second
-${SHAPES.map(({ layers, images }) => planOf(layers, images)).join("")}These last are not done with --small.
+${SHAPES.map(({ layers, images }) => planOf(layers, images)).join("")}These last are not done with --small. Their weights and graphs are made meanwhile, by a process of low priority (100 s), or before
+them on fewer than four cores.
 `;
 
-const PARTS = new Set([
-  "fallback",
-  "tiles",
-  "parity",
-  "peak",
-  "steps",
-  "images",
-  ...GPU_QUANTIZATIONS.map((form) => `form_${form}`),
-  ...SHAPES.flatMap(({ layers }) => [`shape${layers}`, `torch${layers}`]),
-]);
+/** A part with less would only be killed. */
+const LEAST_SECONDS = 5;
 
 interface Options {
   readonly provider: Provider;
@@ -81,6 +70,7 @@ interface Options {
   readonly seconds: number;
   /** Names of parts; undefined for all. */
   readonly only: readonly string[] | undefined;
+  readonly out: string | undefined;
 }
 
 /** Undefined if only a text is wanted, which is printed. */
@@ -90,8 +80,9 @@ function readOptions(): Options | undefined {
       provider: { type: "string", default: "cuda" },
       small: { type: "boolean", default: false },
       python: { type: "string" },
-      seconds: { type: "string", default: "420" },
+      seconds: { type: "string", default: "540" },
       only: { type: "string" },
+      out: { type: "string" },
       plan: { type: "boolean", default: false },
       help: { type: "boolean", short: "h", default: false },
     },
@@ -105,85 +96,64 @@ function readOptions(): Options | undefined {
   const seconds = Number(values.seconds);
   if (!(seconds >= 1)) throw new Error("--seconds must be a number of at least 1");
   const only = values.only?.split(",");
-  const unknown = only?.filter((name) => !PARTS.has(name)) ?? [];
+  const unknown = only?.filter((name) => !PART_NAMES.has(name)) ?? [];
   if (unknown.length > 0) throw new Error(`--only: there is no part ${unknown.join(", ")}; see --plan`);
-  return { provider, isSmall: values.small, python: values.python, seconds, only };
+  return { provider, isSmall: values.small, python: values.python, seconds, only, out: values.out };
 }
 
-async function check({ provider, isSmall, python, seconds, only }: Options): Promise<boolean> {
-  const { path: cacheDir, remove } = workFolder("vqd-gpu-check-");
+/** Prints the report; the exit status. */
+async function check({ provider, isSmall, python, seconds, only, out }: Options): Promise<number> {
+  const { path: cacheDir } = workFolder("vqd-gpu-check-");
   const device = { provider, threads: provider === "cpu" ? availableParallelism() : 1, cacheDir };
-  const report: Record<string, unknown> = {
+  const report: Report & { provider: Provider; runtime: string; device: unknown } = {
     provider,
     runtime: RUNTIME_VERSION,
     device: provider === "cpu" ? null : gpuDevice(),
+    parts: {},
+    failed: [],
+    not_done: [],
+    pass: true,
   };
-  const model = isSmall ? TINY_MODEL : BUNDLED_MODEL;
-  let pass = true;
-  /** A check that fails makes the whole fail; a measurement says why there is none. */
-  const part = async (name: string, kind: "check" | "measurement", work: () => Promise<unknown>) => {
-    if (only?.includes(name) === false) return;
-    const at = performance.now() / 1_000;
-    if (kind === "measurement" && at > seconds) {
-      report[name] = { left_out: "no time left" };
-      return;
-    }
+  const json = (): string => `${JSON.stringify(withShares(report), undefined, 2)}\n`;
+  const settings = { device, isSmall, python };
+  const time = new TimeLeft(seconds);
+  const parts = partsFor(settings).filter(({ name }) => only?.includes(name) !== false);
+  const shapes = SHAPES.filter(({ layers }) => parts.some(({ name }) => name === `shape${layers}`));
+  const preparation = new Preparation(shapes, device, time);
+  const resultOf = async ({ name, seconds: most }: Part): Promise<PartResult> => {
+    const lack = await preparation.lackFor(name);
+    if (lack !== undefined) return lack;
+    const limit = Math.min(most, time.secondsLeft());
+    if (limit < LEAST_SECONDS) return { status: "not done", reason: "no time left", value: {} };
+    const argument: PartArgument = { ...settings, name, seconds: limit };
+    return runPart(join(import.meta.dirname, "part.ts"), argument, limit);
+  };
+  for (const part of parts) {
+    const { name, kind } = part;
     process.stderr.write(`${name}\n`);
-    try {
-      report[name] = await work();
-    } catch (error) {
-      report[name] = { [kind === "check" ? "failed" : "left_out"]: messageOf(error) };
-      if (kind === "check") pass = false;
-    }
-  };
-  try {
-    for (const form of GPU_QUANTIZATIONS) {
-      // 4-bit weights are measured, not promised: docs/quantization.md.
-      await part(`form_${form}`, form === "w4a16" ? "measurement" : "check", () =>
-        checkForm(model, form, device),
-      );
-    }
-    await part("fallback", "check", () => checkFallback(model, "w8a16", device));
-    await part("tiles", "check", () => checkTiles(isSmall ? 256 : 1_024, device));
-    const runs = isSmall ? ["batch_cfg"] : ["ten", "partial", "batch_cfg"];
-    await part("parity", "check", () => checkParity(device, runs));
-    const repeats = isSmall ? 2 : 10;
-    await part("peak", "measurement", () => measurePeak(device, isSmall ? 256 : 4_096, repeats));
-    const images = isSmall ? [1, 2] : [1, 2, 4, 8, 16, 32];
-    await part("steps", "measurement", () => measureSteps(model, "w8a16", { device, images, repeats }));
-    await part("images", "measurement", () =>
-      measureImages(model, isSmall ? { images: 1, steps: 4 } : { images: 16, steps: 25 }, device),
-    );
-    for (const shape of isSmall ? [] : SHAPES) {
-      const { layers } = shape;
-      const folder = join(cacheDir, `shape${layers}`);
-      await part(`shape${layers}`, "measurement", async () => {
-        const lack = lackOfRoom(shape, provider, cacheDir);
-        if (lack !== undefined) throw new Error(lack);
-        writePublishedShape(folder, layers, "safetensors");
-        return measureSteps(folder, "w8a16", { device, images: shape.images, repeats });
-      });
-      if (python === undefined) continue;
-      await part(`torch${layers}`, "measurement", () =>
-        measureTorch({ python, layers, rows: 2, repeats, device: provider === "cpu" ? "cpu" : "cuda" }),
-      );
-    }
-  } finally {
-    remove();
+    const startedAt = performance.now();
+    const { status, reason, value } = await resultOf(part);
+    const why = status === "not done" ? "not_done" : kind === "check" ? "failed" : "left_out";
+    report.parts[name] = {
+      seconds: Number(((performance.now() - startedAt) / 1_000).toFixed(1)),
+      ...value,
+      ...(reason === undefined ? {} : { [why]: reason }),
+    };
+    if (status === "failed" && kind === "check") report.failed.push(name);
+    if (status === "not done") report.not_done.push(name);
+    report.pass = report.failed.length + report.not_done.length === 0;
+    if (out !== undefined) writeFileSync(out, json());
   }
-  process.stdout.write(`${JSON.stringify({ ...report, pass }, undefined, 2)}\n`);
-  return pass;
+  await new Promise((resolve) => process.stdout.write(json(), resolve));
+  if (report.failed.length > 0) return 1;
+  return report.not_done.length > 0 ? 3 : 0;
 }
-
-const messageOf = (error: unknown): string => {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
-};
 
 try {
   const options = readOptions();
-  if (options !== undefined) process.exitCode = (await check(options)) ? 0 : 1;
+  // A preparation for which there was no use may still run: to exit ends it, and removes the files.
+  if (options !== undefined) process.exit(await check(options));
 } catch (error) {
-  process.stderr.write(`gpu-check: ${messageOf(error)}\n`);
-  process.exitCode = 2;
+  process.stderr.write(`gpu-check: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(2);
 }

@@ -2,6 +2,7 @@
 
 import { statfsSync } from "node:fs";
 import { freemem } from "node:os";
+import { join } from "node:path";
 import { gpuDevice } from "../../../gpu-worker/runtime/device.ts";
 import type { Provider } from "../../../gpu-worker/runtime/session.ts";
 
@@ -13,12 +14,17 @@ export interface Shape {
   readonly diskGb: number;
   /** Weights of 8 bits, tables and activations of the largest pass, in GB. */
   readonly memoryGb: number;
+  /** The most that its steps may take, in seconds. */
+  readonly seconds: number;
 }
 
 export const SHAPES: readonly Shape[] = [
-  { layers: 2, images: [1, 2, 4, 8], diskGb: 1.6, memoryGb: 3 },
-  { layers: 36, images: [1, 2, 4], diskGb: 9, memoryGb: 6 },
+  { layers: 2, images: [1, 2, 4, 8], diskGb: 1.6, memoryGb: 3, seconds: 60 },
+  { layers: 36, images: [1, 2, 4], diskGb: 9, memoryGb: 6, seconds: 150 },
 ];
+
+/** Where its checkpoint is written. */
+export const shapeFolder = (cacheDir: string, layers: number): string => join(cacheDir, `shape${layers}`);
 
 const GB = 1e9;
 
