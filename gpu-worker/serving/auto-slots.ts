@@ -20,6 +20,25 @@ export interface SlotChoice {
 }
 
 export const MAX_AUTO_SLOTS = 64;
+
+/**
+ * Images whose pass, by estimate, fits beside the weights, at least one: some drivers lose the device when its memory ends, instead of
+ * refusing a pass. The most there are where the memory is not known.
+ */
+export function slotsThatFit({
+  memoryBytes = Infinity,
+  weightBytes,
+  passBytesPerRow,
+}: {
+  readonly memoryBytes: number | undefined;
+  readonly weightBytes: number;
+  readonly passBytesPerRow: number;
+}): number {
+  // A guided image has two rows.
+  const images = Math.floor((memoryBytes - weightBytes) / (2 * passBytesPerRow));
+  return Math.max(1, Math.min(MAX_AUTO_SLOTS, images));
+}
+
 /** The least gain in time per image for which twice as many images wait for each other. */
 const WORTHWHILE = 0.9;
 /** The fastest of so many passes counts: whatever disturbs one only ever adds time. */

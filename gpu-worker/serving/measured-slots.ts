@@ -6,7 +6,7 @@ import { z } from "zod";
 import type { VQDiffusionPipeline } from "../pipeline/pipeline.ts";
 import { writeFileAtomic } from "../util/write-file-atomic.ts";
 import { plainPrompt } from "./self-check.ts";
-import { chooseSlots, MAX_AUTO_SLOTS, type PassTimer, type SlotChoice } from "./auto-slots.ts";
+import { chooseSlots, MAX_AUTO_SLOTS, type PassTimer, type SlotChoice, slotsThatFit } from "./auto-slots.ts";
 
 const count = z.int().min(1).max(MAX_AUTO_SLOTS);
 const keptSchema = z.object({
@@ -20,11 +20,16 @@ const SEED = 1;
 const STEPS = 10;
 
 /** Measures the device unless that has been done, with the same model, form, device and driver. */
-export async function measuredSlots(pipeline: VQDiffusionPipeline, cacheDir: string): Promise<SlotChoice> {
+export async function measuredSlots(
+  pipeline: VQDiffusionPipeline,
+  cacheDir: string,
+  memory: { readonly memoryBytes: number | undefined; readonly weightBytes: number },
+): Promise<SlotChoice> {
   const path = join(cacheDir, "slots", `${pipeline.info.numericsId}.json`);
   const kept = readKept(path);
   if (kept !== undefined) return kept;
-  const choice = await chooseSlots(passTimer(pipeline));
+  const { passBytesPerRow } = pipeline.info;
+  const choice = await chooseSlots(passTimer(pipeline), slotsThatFit({ ...memory, passBytesPerRow }));
   writeFileAtomic(path, JSON.stringify({ v: 1, ...choice }));
   return choice;
 }

@@ -1,5 +1,6 @@
 // The models of a worker. As many stay loaded as fit into memory; the least recently used model is evicted.
 
+import { freemem } from "node:os";
 import { errorFields, type Logger } from "@vqd/shared/log.ts";
 import { type ModelManifest, modelKey } from "@vqd/shared/model.ts";
 import { DiffusersCheckpoint } from "../checkpoint/diffusers-layout.ts";
@@ -17,6 +18,7 @@ import { ensurePalette } from "./palette.ts";
 import { type PipelineInfo, VQDiffusionPipeline } from "../pipeline/pipeline.ts";
 import { selfCheck } from "./self-check.ts";
 import { ServedModel, type ServedModelOptions } from "./served-model.ts";
+import { gpuDevice } from "../runtime/device.ts";
 import type { Provider } from "../runtime/session.ts";
 import type { StallWatch } from "../watchdog/stall-watch.ts";
 import { GroupLock } from "../util/group-lock.ts";
@@ -279,9 +281,12 @@ export class ModelHost {
   }
 
   async #slots(pipeline: VQDiffusionPipeline): Promise<SlotChoice> {
-    const { slots, cacheDir, log } = this.#options;
+    const { slots, cacheDir, log, provider } = this.#options;
     if (slots !== "auto") return { slots, largest: Infinity, times: [] };
-    const choice = await measuredSlots(pipeline, cacheDir);
+    const choice = await measuredSlots(pipeline, cacheDir, {
+      memoryBytes: provider === "cpu" ? freemem() : gpuDevice().memoryBytes,
+      weightBytes: weightBytes(pipeline.info),
+    });
     log.info("slots chosen by measurement", {
       slots: choice.slots,
       times: choice.times.map(({ images, ms }) => `${images}: ${ms?.toFixed(1) ?? "no memory"}`).join(", "),

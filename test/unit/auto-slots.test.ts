@@ -1,7 +1,7 @@
 // VQD_SLOTS=auto on simulated devices.
 
 import { expect, it } from "vitest";
-import { chooseSlots, type PassTimer } from "../../gpu-worker/serving/auto-slots.ts";
+import { chooseSlots, type PassTimer, slotsThatFit } from "../../gpu-worker/serving/auto-slots.ts";
 
 /** A device that takes `launchMs` for a pass of any size or `imageMs` for each image, whichever is longer, and has room for so many. */
 const device = ({ launchMs = 0, imageMs = 0, room = Infinity }): PassTimer & { passes: number[] } => {
@@ -50,4 +50,16 @@ it("takes the fastest of several passes, after one that does not count", async (
 
 it("rejects when not even one image can be computed", async () => {
   await expect(chooseSlots(device({ room: 0 }))).rejects.toThrow("out of memory");
+});
+
+it("tries no more images than the device has memory for, where that is known", async () => {
+  const gib = 2 ** 30;
+  const needs = { weightBytes: 2 * gib, passBytesPerRow: gib };
+  expect(slotsThatFit({ memoryBytes: 12 * gib, ...needs })).toBe(5);
+  expect(slotsThatFit({ memoryBytes: gib, ...needs })).toBe(1);
+  expect(slotsThatFit({ memoryBytes: 1_000 * gib, ...needs })).toBe(64);
+  expect(slotsThatFit({ memoryBytes: undefined, ...needs })).toBe(64);
+  const simulated = device({ launchMs: 16, imageMs: 1 });
+  expect(await chooseSlots(simulated, 5)).toMatchObject({ slots: 4, largest: 4 });
+  expect(Math.max(...simulated.passes)).toBe(4);
 });
