@@ -11,6 +11,7 @@ import { graphForm } from "../../gpu-worker/graph/form.ts";
 import { GraphBuilder } from "../../gpu-worker/graph/onnx.ts";
 import { TextConditioner } from "../../gpu-worker/pipeline/conditioning/text-conditioner.ts";
 import { floatData, floatTensor, Session } from "../../gpu-worker/runtime/session.ts";
+import { vqd } from "../support/cli.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
 const run = promisify(execFile);
@@ -46,6 +47,19 @@ describe("a graph", () => {
 });
 
 describe("graphs on disk", () => {
+  it("are built ahead of time by vqd build, for a GPU without one", async () => {
+    const cache = await temporaryFolder();
+    const built = await vqd("build", TINY_CHECKPOINT, "--provider", "cuda", "--cache", cache);
+    expect(built).toMatchObject({ code: 0, stderr: "" });
+    const folders = () => readdir(join(cache, "graphs"));
+    expect(await folders()).toEqual([basename(built.stdout.trim())]);
+    // What a worker asks for at its start.
+    const form = graphForm("cuda", "w8a16");
+    expect(ensureGraphs(checkpoint, version, { cacheDir: cache, form })).toBe(built.stdout.trim());
+    expect(await folders()).toHaveLength(1);
+    expect(await readdir(built.stdout.trim())).not.toContain("cross-attention.onnx");
+  });
+
   it("are built once", async () => {
     const before = await inode("transformer.onnx");
     expect(ensureGraphs(checkpoint, version, { cacheDir, form: graphForm("cpu", "none") })).toBe(dir);

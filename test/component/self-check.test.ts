@@ -1,6 +1,6 @@
 // A worker checks its model against what the checkpoint says, and is not satisfied by less.
 
-import { cp, writeFile } from "node:fs/promises";
+import { cp, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { CheckpointError } from "../../gpu-worker/checkpoint/errors.ts";
@@ -8,6 +8,7 @@ import { CheckpointFolder } from "../../gpu-worker/checkpoint/files/folder.ts";
 import { type Golden, readGolden } from "../../gpu-worker/checkpoint/golden.ts";
 import { BUNDLED_MODEL } from "../../gpu-worker/config.ts";
 import { VQDiffusionPipeline } from "../../gpu-worker/pipeline/index.ts";
+import { referenceSteps } from "../../gpu-worker/serving/device-check.ts";
 import { recordGolden, selfCheck, SelfCheckError } from "../../gpu-worker/serving/self-check.ts";
 import { temporaryFolder, TINY_CHECKPOINT } from "../support/tiny.ts";
 
@@ -29,6 +30,33 @@ it("passes what was recorded, after a way through its file", async () => {
   expect(agreement).toBe(1);
   await writeFile(join(dir, "golden.json"), '{"v":1,"cases":[]}');
   expect(() => readGolden(new CheckpointFolder(dir))).toThrow(CheckpointError);
+});
+
+it("computes steps for a checkpoint that has none, once, in fp32 on the CPU for a GPU", async () => {
+  const cacheDir = await temporaryFolder();
+  // As on a GPU, but for the provider.
+  const onDevice = await VQDiffusionPipeline.fromPretrained(TINY_CHECKPOINT, {
+    cacheDir,
+    quantization: "fp16",
+    drawsOnDevice: true,
+  });
+  try {
+    const reference = () => referenceSteps(TINY_CHECKPOINT, onDevice, { provider: "cuda", cacheDir });
+    const made = await reference();
+    expect(made.isRecorded).toBe(false);
+    // The steps of fp32: without any error there, and with fp16's here.
+    expect((await selfCheck(pipeline, made.golden)).error).toBeLessThan(1e-4);
+    expect((await selfCheck(onDevice, made.golden)).error).toBeGreaterThan(1e-4);
+    const folder = join(cacheDir, "golden");
+    const [file = ""] = await readdir(folder);
+    const kept: Golden = { ...made.golden, cases: made.golden.cases.slice(0, 1) };
+    await writeFile(join(folder, file), JSON.stringify(kept));
+    expect((await reference()).golden).toEqual(kept);
+    await writeFile(join(folder, file), "{");
+    expect((await reference()).golden).toEqual(made.golden);
+  } finally {
+    await onDevice.release();
+  }
 });
 
 /** The recorded steps, each changed. */
