@@ -1,6 +1,7 @@
 // Steps all running jobs together: a pass is made over slots of every job, whatever step each is at.
 
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { OwnerShares, unknownOwner } from "./owner-shares.ts";
 
 /** One image being denoised; the engine only needs to know its progress. */
 export interface EngineSlot {
@@ -48,9 +49,8 @@ export interface EngineOptions<Slot> {
    */
   readonly groups?: 1 | 2;
   /**
-   * Whether owners have equally many slots over time, rather than each job one of a pass and then what is left, and passes are short
-   * (EVEN_PASS_MS). For devices on which each row takes time of its own: beside one other owner, an owner's jobs take twice as long as alone, whatever the other asks
-   * for; and one that had nothing to do for a while comes first until it has made up for that (CREDIT_MS). [false]
+   * Whether owners have equal shares over time, rather than each job a slot of a pass and then what is left, and passes are short. For
+   * devices on which each row takes time of its own (owner-shares.ts). [false]
    */
   readonly evenly?: boolean;
   /** Rows that a slot takes: two with guidance. [1] */
@@ -71,15 +71,6 @@ interface Pass<Slot> {
 
 /** After so many passes in a row, one that failed for want of memory is tried at twice the size. */
 const PASSES_UNTIL_LARGER = 100;
-
-/**
- * How long a pass takes that is shared evenly, and so how long whoever comes may have to wait; but it has two slots at least. On two
- * cores of an EPYC a row of the bundled model takes as long in a pass of ten as in one of two.
- */
-const EVEN_PASS_MS = 150;
-const LEAST_SLOTS = 2;
-/** How much an owner may make up for, so that a single image now and then is hardly slower than alone. In ms of the device. */
-const CREDIT_MS = 2_000;
 
 /** Weight of the latest pass in the running mean of the step time. */
 const STEP_TIME_WEIGHT = 0.1;
@@ -106,8 +97,7 @@ export class Engine<Slot extends EngineSlot> {
   #stepMs = 0;
   /** Running mean of a pass's duration for each of its slots. */
   #slotMs = 0;
-  /** With `evenly`: slots that each owner has had, in comparison with the others. */
-  readonly #had = new Map<unknown, number>();
+  readonly #shares = new OwnerShares();
   #endedAt = -Infinity;
 
   constructor(stepper: SlotStepper<Slot>, options: EngineOptions<Slot> = {}) {
@@ -132,8 +122,9 @@ export class Engine<Slot extends EngineSlot> {
       // A new run has no claim to what was dealt out before it arrived.
       const least = (of: "turns" | "extras"): number =>
         this.#runs.size === 0 ? 0 : Math.min(...[...this.#runs].map((run) => run[of]));
-      const owner = ownerTag ?? Symbol("unknown");
-      this.#welcome(owner);
+      const owner = ownerTag ?? unknownOwner();
+      const present = new Set([...this.#runs].map((run) => run.owner));
+      if (!present.has(owner)) this.#shares.welcome(owner, present, this.#slotMs);
       this.#runs.add({
         slots,
         owner,
@@ -147,23 +138,6 @@ export class Engine<Slot extends EngineSlot> {
       });
       void this.#serve();
     });
-  }
-
-  /** An owner whose first run arrives is behind the others by what it has not used, up to a bound. */
-  #welcome(owner: unknown): void {
-    const present = new Set([...this.#runs].map((run) => run.owner));
-    if (present.has(owner)) return;
-    if (present.size === 0) this.#had.clear();
-    // Nothing is known of what an unknown owner has had.
-    const credit = this.#slotMs === 0 || typeof owner === "symbol" ? 0 : Math.floor(CREDIT_MS / this.#slotMs);
-    const bound = this.#least(present) - credit;
-    this.#had.set(owner, Math.max(this.#had.get(owner) ?? bound, bound));
-    for (const [one, had] of this.#had) if (!present.has(one) && had < bound) this.#had.delete(one);
-  }
-
-  #least(owners: Iterable<unknown>): number {
-    const had = [...owners].map((owner) => this.#had.get(owner) ?? 0);
-    return had.length === 0 ? 0 : Math.min(...had);
   }
 
   async #serve(): Promise<void> {
@@ -204,7 +178,7 @@ export class Engine<Slot extends EngineSlot> {
 
   #most(runs: number, groups: number): number {
     const { maxSlots = Infinity, evenly = false } = this.#options;
-    if (evenly) return this.#slotMs === 0 ? LEAST_SLOTS : Math.max(LEAST_SLOTS, EVEN_PASS_MS / this.#slotMs);
+    if (evenly) return OwnerShares.slotsOfPass(this.#slotMs);
     return runs === 1 ? Infinity : Math.max(maxSlots, Math.ceil(runs / groups));
   }
 
@@ -274,22 +248,19 @@ export class Engine<Slot extends EngineSlot> {
   #deal(runs: readonly Run<Slot>[], most: number): Dealt<Slot> {
     if (this.#options.evenly !== true) return this.#share(runs, most, this.#maxRows);
     const ready = runs.filter((run) => this.#waiting(run).length > 0);
-    const least = this.#least(ready.map(({ owner }) => owner));
-    const behind = [...new Set(ready.map(({ owner }) => owner))].filter(
-      (owner) => this.#had.get(owner) === least,
-    );
+    const behind = this.#shares.next(new Set(ready.map(({ owner }) => owner)));
     // With fewer than two rows each, not every slot would fit: then one after another.
     const owners = this.#maxRows < 2 * behind.length ? behind.slice(0, 1) : behind;
-    const shares = owners.map((owner) => ready.filter((run) => run.owner === owner));
+    const runsOf = owners.map((owner) => ready.filter((run) => run.owner === owner));
     const each = Math.min(
       Math.max(1, Math.floor(most / owners.length)),
-      ...shares.map((own) => own.flatMap((run) => this.#waiting(run)).length),
+      ...runsOf.map((own) => own.flatMap((run) => this.#waiting(run)).length),
     );
     const dealt = new Map<Run<Slot>, readonly Slot[]>();
-    for (const own of shares) {
+    for (const own of runsOf) {
       for (const [run, slots] of this.#share(own, each, Math.floor(this.#maxRows / owners.length))) {
         dealt.set(run, slots);
-        this.#had.set(run.owner, (this.#had.get(run.owner) ?? 0) + slots.length);
+        this.#shares.charge(run.owner, slots.length);
       }
     }
     return dealt;
