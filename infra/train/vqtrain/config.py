@@ -130,7 +130,7 @@ class TransformerConfig:
     """Of each process."""
     part_latents: int = 2_560
     """A batch goes through the network in parts of about so many latents: what a layer makes of them fits a CPU's caches."""
-    max_samples: int = 522_000
+    max_samples: int = 512_500
     token_share: float = 0.2
     """
     Share of the latents that the denoiser sees and predicts, others of each sample: time goes to more scenes rather than to more of
