@@ -37,12 +37,13 @@ export async function referenceSteps(
   const path = join(cacheDir, "golden", `${name}.json`);
   const kept = readKept(path);
   if (kept !== undefined) return { golden: kept, isRecorded: false };
-  const made = provider === "cpu" ? await recordUnseen(pipeline) : await recordOnCpu(dir, cacheDir);
+  const made = provider === "cpu" ? await recordUnseen(pipeline) : await exactSteps(dir, cacheDir);
   writeFileAtomic(path, JSON.stringify(made));
   return { golden: made, isRecorded: false };
 }
 
-async function recordOnCpu(dir: string, cacheDir: string): Promise<Golden> {
+/** Steps of a checkpoint, computed in fp32 on the CPU. */
+export async function exactSteps(dir: string, cacheDir: string): Promise<Golden> {
   const exact = await VQDiffusionPipeline.fromPretrained(dir, { cacheDir, ownThreads: true });
   try {
     return await recordUnseen(exact);

@@ -78,13 +78,19 @@ const times = (tera: number) => ({
 describe("the command", () => {
   it("makes the parts that are named, and says with 0 that all is well", async () => {
     const out = join(await temporaryFolder(), "report.json");
-    const args = ["--provider", "cpu", "--small", "--only", "fallback,steps", "--out", out];
+    const args = ["--provider", "cpu", "--small", "--only", "form_fp16,steps", "--out", out];
     const { stdout, stderr } = await check(...args);
-    expect(stderr).toBe("fallback\nsteps\n");
+    expect(stderr).toBe("form_fp16\nsteps\n");
     expect(stdout).toBe(await readFile(out, "utf8"));
-    expect(JSON.parse(stdout)).toMatchObject({
+    const report = JSON.parse(stdout) as { parts: { form_fp16: { log_prob_error: number } } };
+    // Compared with fp32, not with itself.
+    expect(report.parts.form_fp16.log_prob_error).toBeGreaterThan(1e-4);
+    expect(report).toMatchObject({
       provider: "cpu",
-      parts: { fallback: { nodes_on_cpu: null }, steps: { sizes: [{ images: 1 }, { images: 2 }] } },
+      parts: {
+        form_fp16: { same_most_likely: 1, batch_invariant: true },
+        steps: { sizes: [{ images: 1 }, { images: 2 }] },
+      },
       failed: [],
       not_done: [],
       pass: true,
