@@ -16,8 +16,8 @@ Starts nats-server, GPU workers and the edge, and keeps them running until Ctrl-
 
 Further variables: MODEL_ALIASES (other names of models, such as gpt-image-1=vqd/scenes,dall-e-3=vqd/scenes),
 VQD_NATS_SERVER (path of nats-server), VQD_QUEUE_LIMIT (jobs in the queue [1000]), VQD_LEASE_SECONDS (how long a
-worker may be silent before its job goes to another [10]), VQD_THREADS (per worker), VQD_QUANTIZATION (none or int8
-[int8 on the cpu provider, else none]), VQD_LOG_LEVEL (debug, info, warn, error), NO_COLOR.
+worker may be silent before its job goes to another [10]), VQD_THREADS (per worker), VQD_QUANTIZATION (none,
+int8, fp16, w8a16 or w4a16 [int8 on the cpu provider, else w8a16]), VQD_LOG_LEVEL (debug, info, warn, error), NO_COLOR.
 `;
 
 export const TEST_HELP = `Usage: npm test -- [vitest arguments]
