@@ -216,6 +216,8 @@ describe("metrics", () => {
   });
 
   it("are those that the dashboard and the alerts ask for, with these labels", async () => {
+    // Opens the hub's connection to NATS, if it has been idle: then it knows its place among the events.
+    expect((await request(test, "/healthz")).status).toBe(200);
     const { worker, edge } = await scrape();
     const existing = labelsByMetric(worker + edge);
     // What Prometheus itself adds to what it scrapes.
