@@ -71,7 +71,7 @@ async function delayPuts(stack: Stack, ms: number): Promise<void> {
   const wait = `await new Promise((resolve) => setTimeout(resolve, ${ms})); // delayed`;
   writeFileSync(path, built.replace(PUT, `${PUT}\n    ${wait}`));
   await stack.edge.kill();
-  await stack.waitReady();
+  await stack.edge.waitReady();
 }
 
 async function round(stack: Stack, worker: PlayedWorker): Promise<{ predictions: number; messages: number }> {
