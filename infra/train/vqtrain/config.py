@@ -130,13 +130,13 @@ class TransformerConfig:
     """Of each process."""
     part_latents: int = 2_560
     """A batch goes through the network in parts of about so many latents: what a layer makes of them fits a CPU's caches."""
-    max_samples: int = 512_500
+    max_samples: int = 1_000_000
     token_share: float = 0.2
     """
     Share of the latents that the denoiser sees and predicts, others of each sample: time goes to more scenes rather than to more of
     each (arXiv 2306.09305 drops half of them).
     """
-    whole_samples: float = 0.004
+    whole_samples: float = 0.007
     """The last samples of a run, as a share of `max_samples`, have all latents, as the pipeline has them."""
     own_draws: float = 0.5
     """Of those samples, the share that shows latents which the model itself has drawn, so that it learns to put its errors right."""
