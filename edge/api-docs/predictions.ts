@@ -1,6 +1,8 @@
 // Operations: Replicate's predictions resource, and event streams.
 
 import { z } from "@hono/zod-openapi";
+import { LOOKED_THROUGH } from "../prediction/records.ts";
+import { PREDICTION_STATUSES } from "../prediction/statuses.ts";
 import { createPredictionSchema } from "../service/schemas.ts";
 import { predictionListSchema, predictionSchema } from "./answers.ts";
 import {
@@ -47,6 +49,34 @@ const lastEventId = z.object({
     .openapi({
       description: "Id of the last event seen, for clients that cannot set Last-Event-ID.",
       examples: ["12"],
+    }),
+});
+
+const predictionListQuery = listQuery.extend({
+  status: z
+    .string()
+    .optional()
+    .openapi({
+      enum: [...PREDICTION_STATUSES, ""],
+      description: "Only those with this status. Empty for any.",
+      examples: ["failed"],
+    }),
+  model: z
+    .string()
+    .optional()
+    .openapi({
+      description: "Only those of this model, in any version. Empty for any.",
+      examples: ["vqd/scenes"],
+    }),
+  id: z
+    .string()
+    .optional()
+    .openapi({
+      maxLength: 100,
+      pattern: "^[A-Za-z0-9_.\\-]*$",
+      description:
+        "Only those whose id, the service's or the caller's own, has this in it, in upper or lower case. Empty for any.",
+      examples: ["00f3k9"],
     }),
 });
 
@@ -156,10 +186,12 @@ export const predictionOperations: readonly Operation[] = [
     operationId: "listPredictions",
     summary: "List your predictions",
     description:
-      "Newest first, in pages linked by `next` and `previous`. A page with long prompts, or with archived predictions, may hold fewer than `limit`, even if there are more.",
+      "Newest first, in pages linked by `next` and `previous`. A page with long prompts, or with archived predictions, may hold fewer than `limit`, even if there are more.\n\n" +
+      `\`status\`, \`model\` and \`id\` narrow it down. A page then has what is among the next ${LOOKED_THROUGH.toLocaleString("en")} ` +
+      "predictions, so that even an empty one may have a `next`; it counts as several reads.",
     tags,
     ...KEYED,
-    request: { query: listQuery },
+    request: { query: predictionListQuery },
     responses: {
       200: json(predictionListSchema, "A page of predictions."),
       ...problems(422, 429, 500, ...KEY_ERRORS),

@@ -1,10 +1,12 @@
 // Pagination: the query for a page, and the cursors that lead to its neighbours.
 
 import type { AppContext } from "./context.ts";
-import type { ListPlace, ListQuery } from "../prediction/records.ts";
+import type { ListPlace, ListQuery, PredictionFilter, PredictionQuery } from "../prediction/records.ts";
+import { PREDICTION_STATUSES } from "../prediction/statuses.ts";
 import { invalidInput } from "./body/validation.ts";
 import { originOf } from "./urls.ts";
 import { PREDICTION_ID_PATTERN } from "@vqd/shared/ids.ts";
+import { modelNameSchema } from "@vqd/shared/model.ts";
 
 const MAX_LIMIT = 100;
 
@@ -47,6 +49,32 @@ export function listQuery(c: AppContext): ListQuery {
     createdAfter: timeParameter(c, "created_after"),
     createdBefore: timeParameter(c, "created_before"),
   };
+}
+
+/** A part of an id of the service's, or of a caller's own. */
+const ID_PART_PATTERN = /^[\w.-]{1,100}$/;
+
+/** Reads `status`, `model` and `id` too, where empty ones are none. Throws a VqdError (invalid_input). */
+export function predictionQuery(c: AppContext): PredictionQuery {
+  const [status = null, model = null, id = null] = ["status", "model", "id"].map(
+    (name) => c.req.query(name) || null,
+  );
+  const known = PREDICTION_STATUSES.find((each) => each === status) ?? null;
+  const complaints = [
+    ...(status === known
+      ? []
+      : [{ path: "status", message: `must be one of ${PREDICTION_STATUSES.join(", ")}` }]),
+    ...(model === null || modelNameSchema.safeParse(model).success
+      ? []
+      : [{ path: "model", message: "must look like owner/name" }]),
+    ...(id === null || ID_PART_PATTERN.test(id)
+      ? []
+      : [{ path: "id", message: "must be up to 100 letters, digits, dots, underscores and hyphens" }]),
+  ];
+  if (complaints.length > 0) throw invalidInput(complaints);
+  const only: PredictionFilter | undefined =
+    known === null && model === null && id === null ? undefined : { status: known, model, id };
+  return { ...listQuery(c), only };
 }
 
 interface Page {

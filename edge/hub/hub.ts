@@ -26,6 +26,7 @@ import type {
   HubWorkers,
   HubWorkload,
   ListQuery,
+  PredictionQuery,
   NewPrediction,
   PredictionPage,
   PredictionRecord,
@@ -86,7 +87,7 @@ export class Hub extends DurableObject<HubEnv> {
   }
 
   /** A page of the predictions of the key's owner. Errors of this and other reads: rate_limited. */
-  list(keyName: string, query: ListQuery): Promise<HubResult<PredictionPage>> {
+  list(keyName: string, query: PredictionQuery): Promise<HubResult<PredictionPage>> {
     return this.#result(async () => {
       const { store, archive, reads } = this.#parts;
       reads.admit(keyName);

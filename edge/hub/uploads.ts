@@ -69,7 +69,9 @@ export class Uploads {
 
   list(keyName: string, query: ListQuery): FilePage {
     const found = this.#options.store.uploads.page(keyName, query);
-    const { items, previous, next } = toPage(found.slice(0, query.limit), query, found.length > query.limit);
+    const files = found.slice(0, query.limit);
+    const end = found.length > query.limit ? (files.at(-1) ?? null) : null;
+    const { items, previous, next } = toPage(files, query, end);
     return { files: items, previous, next };
   }
 

@@ -7,11 +7,12 @@ export const OWN_ID_PATTERN = /^[A-Za-z0-9][\w.-]{0,99}$/;
 /** Whether a caller may name a prediction so: nothing that looks like one of the service's own ids. */
 export const isOwnId = (id: string): boolean => OWN_ID_PATTERN.test(id) && !isPredictionId(id);
 
-const PREFIX = "id ";
+/** What an idempotency key that is an own id begins with. */
+export const OWN_ID_PREFIX = "id ";
 
 /** An own id as the idempotency key that it is. The space keeps it apart from keys of the header. */
-export const keyOfOwnId = (id: string): string => `${PREFIX}${id}`;
+export const keyOfOwnId = (id: string): string => `${OWN_ID_PREFIX}${id}`;
 
 /** The own id that an idempotency key stands for; null if it is one of the header. */
 export const ownIdOf = (key: string | null): string | null =>
-  key?.startsWith(PREFIX) === true ? key.slice(PREFIX.length) : null;
+  key?.startsWith(OWN_ID_PREFIX) === true ? key.slice(OWN_ID_PREFIX.length) : null;

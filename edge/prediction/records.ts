@@ -165,6 +165,23 @@ export interface ListQuery {
   readonly createdBefore: number | null;
 }
 
+/** How many predictions a filtered page of a list looks through. */
+export const LOOKED_THROUGH = 10_000;
+
+/** Which predictions of a list are wanted; null for any. */
+export interface PredictionFilter {
+  readonly status: PredictionStatus | null;
+  /** Name of the model, `owner/name`. */
+  readonly model: string | null;
+  /** A part of the id, or of the caller's own. */
+  readonly id: string | null;
+}
+
+export interface PredictionQuery extends ListQuery {
+  /** Left out for all predictions. */
+  readonly only?: PredictionFilter | undefined;
+}
+
 export interface PredictionPage {
   /** Newest first. */
   readonly records: readonly PredictionRecord[];

@@ -14,7 +14,7 @@ import { beginningOf, filesOf, forkOfInput, identityOf } from "../http/inputs.ts
 import { type FieldPath, refuser } from "../service/complete-input.ts";
 import { checkForkModel } from "../service/inputs/fork.ts";
 import { listModels, resolveModel, retirementOf } from "../service/models.ts";
-import { listAnswer, listQuery } from "../http/pagination.ts";
+import { listAnswer, predictionQuery } from "../http/pagination.ts";
 import { actorOf } from "./accounting/audit.ts";
 import { dataUrls } from "./data-urls.ts";
 import { preferredWait } from "../http/prefer.ts";
@@ -114,9 +114,9 @@ export async function createPrediction(c: AppContext): Promise<Response> {
   return c.json({ ...view(c, waited, status), ...(data === undefined ? {} : { output: data }) }, created);
 }
 
-/** `GET /v1/predictions`: those of the key's owner, newest first. */
+/** `GET /v1/predictions`: those of the key's owner, newest first; of a status, of a model, or by a part of the id. */
 export async function listPredictions(c: AppContext): Promise<Response> {
-  const query = listQuery(c);
+  const query = predictionQuery(c);
   const keyName = c.get("keyName");
   const page = unwrap(await c.get("hubs").own.list(keyName, query));
   return listAnswer(

@@ -9,7 +9,7 @@ import type { ArchiverOptions } from "../../edge/hub/archive/archiver.ts";
 import { ArchiveReader } from "../../edge/hub/archive/reader.ts";
 import { listPredictions } from "../../edge/hub/storage/list.ts";
 import { PredictionStore } from "../../edge/hub/storage/store.ts";
-import type { ListPlace } from "../../edge/prediction/records.ts";
+import type { ListPlace, PredictionPage } from "../../edge/prediction/records.ts";
 import { createLogger } from "../../shared/log.ts";
 import { DAY, insertEnded, newArchiver, objectsOf, RETENTION, settle } from "./archived.ts";
 import { hubs } from "./support.ts";
@@ -140,6 +140,34 @@ it.each(Array.from({ length: HISTORIES }, (_, i) => i))("history %i", async (see
       ...Object.keys(acts),
     ];
 
+    // Of its own, so that what happens is what would without it.
+    let turns = seed;
+    const turn = (n: number): number => (turns = (turns * 31 + 7) % 1_009) % n;
+    /** What a filter looks for is found once in either direction, also where pages have nothing. */
+    const checkFiltered = async (all: readonly string[]): Promise<void> => {
+      const part = (all[turn(all.length)] ?? "0").slice(5, 6 + turn(2));
+      const expected = all.filter((id) => id.includes(part));
+      const only = { status: null, model: null, id: part };
+      const look = async (from: ListPlace | null): Promise<PredictionPage> => {
+        const query = { limit: 1 + turn(5), from, createdAfter: null, createdBefore: null, only };
+        return (await listPredictions(store, reader, owner, query, 1 + turn(4))).page;
+      };
+      const idsOf = ({ records }: PredictionPage): string[] => records.map(({ id }) => id);
+      let page = await look(null);
+      const older = idsOf(page);
+      while (page.next !== null) {
+        page = await look(page.next);
+        older.push(...idsOf(page));
+      }
+      expect(older).toEqual(expected);
+      const newer = idsOf(page);
+      while (page.previous !== null) {
+        page = await look(page.previous);
+        newer.unshift(...idsOf(page));
+      }
+      expect(newer).toEqual(expected);
+    };
+
     const check = async (): Promise<void> => {
       const expected = [...made].toSorted(([a, x], [b, y]) => y - x || (a < b ? 1 : -1)).map(([id]) => id);
       const listed: string[] = [];
@@ -151,6 +179,7 @@ it.each(Array.from({ length: HISTORIES }, (_, i) => i))("history %i", async (see
         if (from === null) break;
       }
       expect(listed).toEqual(expected);
+      await checkFiltered(expected);
       for (const id of [...expected.slice(0, 3), ...expected.slice(-3)]) {
         const places = [store.isKept(id), (await reader.get(id, owner))?.id === id];
         expect(places.filter(Boolean)).toHaveLength(1);

@@ -3,7 +3,7 @@
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { cancelAfterMs } from "../../edge/http/cancel-after.ts";
-import { call, fillQueue, hubOf, ORIGIN, PlayedWorker, stepEvent } from "./support.ts";
+import { call, fillQueue, hubOf, MODEL, ORIGIN, PlayedWorker, stepEvent } from "./support.ts";
 
 interface Prediction {
   id: string;
@@ -90,7 +90,39 @@ describe("lists", () => {
     expect(own.results[0]).toMatchObject({ id, queue: { position: 1 }, logs: "" });
   });
 
+  it("are narrowed down by status, model and a part of an id", async () => {
+    const ids = [(await created()).id, (await created()).id];
+    const name = `Filtered-${crypto.randomUUID()}`;
+    const own = await call(`/v1/predictions/${name}`, {
+      method: "PUT",
+      body: JSON.stringify({ input: { prompt: "a" } }),
+      headers: { "content-type": "application/json" },
+    });
+    expect(own.status).toBe(201);
+    made.push(name);
+    const [canceled = "", live = ""] = ids;
+    await post(`/v1/predictions/${canceled}/cancel`);
+    const found = async (query: string): Promise<string[]> =>
+      (await page(`/v1/predictions?${query}`)).results.map(({ id }) => id);
+    const ours = (some: string[]): string[] => some.filter((id) => [...ids, name].includes(id));
+    expect(ours(await found("status=canceled"))).toEqual([canceled]);
+    expect(ours(await found("status=starting"))).toEqual([name, live]);
+    expect(ours(await found(`model=${MODEL.name}&status=&id=`))).toEqual([name, live, canceled]);
+    expect(await found("model=vqd/nobody-has-made-it")).toEqual([]);
+    expect(await found(`id=${live.slice(3, 20).toUpperCase()}`)).toEqual([live]);
+    expect(await found(`id=${live}&status=canceled`)).toEqual([]);
+    expect(await found(`id=${name.slice(4).toLowerCase()}`)).toEqual([name]);
+    // Links to the neighbours keep the filter.
+    const first = await page(`/v1/predictions?status=starting&limit=1`);
+    expect(first.results.map(({ id }) => id)).toEqual([name]);
+    expect((await page(first.next ?? "")).results.map(({ id }) => id)).toEqual([live]);
+  });
+
   it.each([
+    ["status=done", "status"],
+    ["model=fox", "model"],
+    ["id=%25", "id"],
+    [`id=${"a".repeat(101)}`, "id"],
     ["cursor=%21", "cursor"],
     ["cursor=bm9uc2Vuc2U", "cursor"],
     ["limit=0", "limit"],

@@ -7,6 +7,9 @@ import { hubs } from "./support.ts";
 
 const OF = { version: "v", rank: 1 };
 const PAGE = { limit: 10, createdAfter: null, createdBefore: null };
+const PLACE = { towards: "older", createdAt: 9, id: "0".repeat(26) } as const;
+const FILTER = { status: "failed", model: "a/b", id: "0" } as const;
+const BOUNDS = { maxBytes: 1_000, lookedThrough: 10 };
 
 it.each<[string, (store: PredictionStore) => unknown, RegExp]>([
   ["when the alarm is due", (store) => store.oldestEnds(), /USING (COVERING )?INDEX/],
@@ -28,6 +31,16 @@ it.each<[string, (store: PredictionStore) => unknown, RegExp]>([
     "a page of the audit log",
     (store) => store.audit.page("a", { before: 7, limit: 10 }, 0),
     /audit USING PRIMARY KEY \(key_name=\? AND seq</,
+  ],
+  [
+    "a page of predictions",
+    (store) => store.page("a", { ...PAGE, from: null }, BOUNDS),
+    /USING INDEX predictions_by_key \(key_name=\?\)/,
+  ],
+  [
+    "a filtered page",
+    (store) => store.page("a", { ...PAGE, from: PLACE, only: FILTER }, BOUNDS),
+    /predictions_by_key \(key_name=\? AND \(?created_at/,
   ],
   ["the next webhook", (store) => store.webhooks.nextAt(), /USING COVERING INDEX/],
   ["archives that are due", (store) => store.archive.oldest(), /archive_\w+ USING COVERING INDEX/],

@@ -250,7 +250,11 @@ it("reads what the release before batches has stored", async () => {
       logs: "one\n",
     });
     expect(
-      store.page("owner", { limit: 5, from: null, createdAfter: null, createdBefore: null }, 1_000),
+      store.page(
+        "owner",
+        { limit: 5, from: null, createdAfter: null, createdBefore: null },
+        { maxBytes: 1_000, lookedThrough: 10 },
+      ),
     ).toMatchObject({
       rows: [{ id: "running" }, { id: "ended" }],
     });

@@ -1,44 +1,56 @@
 // A page of predictions, those in the archive included, and how many bytes were read for it.
 
-import type { ListQuery, PredictionPage, PredictionRecord } from "../../prediction/records.ts";
+import {
+  type ListQuery,
+  LOOKED_THROUGH,
+  type PredictionPage,
+  type PredictionQuery,
+  type PredictionRecord,
+} from "../../prediction/records.ts";
 import { byteLength } from "../../util/bytes.ts";
 import { queuePlace } from "../admission/queue-place.ts";
 import type { ArchivePart } from "../archive/archive-store.ts";
 import { placeOf, recordOf } from "../archive/lines.ts";
 import type { ArchiveReader } from "../archive/reader.ts";
-import { toPage } from "./page.ts";
+import { type Listed, toPage } from "./page.ts";
 import type { PredictionStore } from "./store.ts";
 
 /** Bytes of input in a page: a hundred predictions with prompts of an ordinary length fit. */
 const MAX_INPUT_BYTES = 256 * 1024;
+/** What looking through as many as a filter may costs, in bytes that could be read instead. */
+const FILTERED_BYTES = 64 * 1024;
 /** Objects of the archive that are read for a page, and how many at a time: a Worker may have six connections open. */
 const MAX_PARTS = 24;
 const PARTS_AT_ONCE = 6;
 
-type Place = Pick<PredictionRecord, "id" | "createdAt">;
-
-/** A page of an owner's predictions, without their logs, which can be long. Errors: internal while the archive cannot be read. */
+/**
+ * A page of an owner's predictions, without their logs, which can be long; a filter looks through `lookedThrough` of the stored ones.
+ * Errors: internal while the archive cannot be read.
+ */
 export async function listPredictions(
   store: PredictionStore,
   archive: ArchiveReader,
   keyName: string,
-  query: ListQuery,
+  query: PredictionQuery,
+  lookedThrough = LOOKED_THROUGH,
 ): Promise<{ page: PredictionPage; bytes: number }> {
-  const found = store.page(keyName, query, MAX_INPUT_BYTES);
+  const found = store.page(keyName, query, { maxBytes: MAX_INPUT_BYTES, lookedThrough });
   const stored: PredictionRecord[] = found.rows.map((row) =>
     Object.assign(row, { queue: queuePlace(store, row) }),
   );
   // Looked up before anything is awaited: what is archived from now on is still among the stored ones.
   const parts = store.archive.partsOf(keyName, query, MAX_PARTS + 1);
-  const { rows, bytes, hasMore } = await withArchived(archive, { ...found, rows: stored }, parts, query);
-  const { items, previous, next } = toPage(rows, query, hasMore);
-  return { page: { records: items.map((row) => Object.assign(row, { logs: "" })), previous, next }, bytes };
+  const { rows, bytes, end } = await withArchived(archive, { ...found, rows: stored }, parts, query);
+  const { items, previous, next } = toPage(rows, query, end);
+  const page = { records: items.map((row) => Object.assign(row, { logs: "" })), previous, next };
+  return { page, bytes: bytes + (query.only === undefined ? 0 : FILTERED_BYTES) };
 }
 
 interface Found {
   readonly rows: PredictionRecord[];
   readonly bytes: number;
-  readonly hasMore: boolean;
+  /** The furthest that was looked at, if there may be others beyond it. */
+  readonly end: Listed | null;
 }
 
 /** What is stored, together with what is archived in `parts`, which are the nearest ones. */
@@ -46,13 +58,15 @@ async function withArchived(
   archive: ArchiveReader,
   stored: Found,
   parts: readonly ArchivePart[],
-  query: ListQuery,
+  query: PredictionQuery,
 ): Promise<Found> {
   if (parts.length === 0) return stored;
   const order = orderOf(query);
-  const isWanted = filterOf(query, order);
-  // Beyond the last of these there may be others in the database.
-  const last = stored.hasMore ? stored.rows.at(-1) : undefined;
+  const isInRange = rangeOf(query, order);
+  // Beyond it there may be others in the database.
+  const last = stored.end ?? undefined;
+  /** All that was looked at, wanted or not. */
+  const seen: Listed[] = [...stored.rows];
   const rows = [...stored.rows];
   let { bytes } = stored;
   let read = 0;
@@ -69,20 +83,28 @@ async function withArchived(
     read += group.length;
     for (const { lines, bytes: size } of await Promise.all(group.map((part) => archive.linesOf(part)))) {
       bytes += size;
-      const wanted = lines.filter((line) => isWanted(placeOf(line)));
-      rows.push(...wanted.map((line) => recordOf(line).record));
+      const inRange = lines.filter((line) => isInRange(placeOf(line)));
+      seen.push(...inRange.map(placeOf));
+      rows.push(...inRange.map((line) => recordOf(line).record).filter((record) => isWanted(record, query)));
     }
     rows.sort(order);
   }
   const unread = next();
-  const end = [unread === undefined ? undefined : nearestOf(unread, query), last]
+  const bound = [unread === undefined ? undefined : nearestOf(unread, query), last]
     .filter((place) => place !== undefined)
     .toSorted(order)[0];
   // What is not known to be next comes on another page.
-  const known = rows.filter((row) => end === undefined || order(row, end) <= 0);
+  const isKnown = (place: Listed): boolean => bound === undefined || order(place, bound) <= 0;
+  const known = rows.filter(isKnown);
   const page = cut(known, query.limit);
-  const hasMore = page.length < known.length || unread !== undefined || stored.hasMore;
-  return { rows: page, bytes, hasMore };
+  if (page.length < known.length) return { rows: page, bytes, end: page.at(-1) ?? null };
+  if (bound === undefined || bound === last) return { rows: page, bytes, end: bound ?? null };
+  // The next object has yet to be read: what comes before it has been seen.
+  const end = seen
+    .filter((place) => order(place, bound) < 0)
+    .toSorted(order)
+    .at(-1);
+  return { rows: page, bytes, end: end ?? null };
 }
 
 /** Objects to read at once, so that there are `missing` records, as far as can be told. */
@@ -107,7 +129,7 @@ function cut(rows: readonly PredictionRecord[], limit: number): PredictionRecord
   return rows.slice(0, end === -1 ? rows.length : end);
 }
 
-type Order = (a: Place, b: Place) => number;
+type Order = (a: Listed, b: Listed) => number;
 
 /** Nearest first. */
 function orderOf({ from }: ListQuery): Order {
@@ -115,12 +137,23 @@ function orderOf({ from }: ListQuery): Order {
   return (a, b) => sign * (a.createdAt - b.createdAt || (a.id < b.id ? -1 : Number(a.id > b.id)));
 }
 
-function filterOf({ from, createdAfter, createdBefore }: ListQuery, order: Order): (place: Place) => boolean {
+/** Whether a record is what a filter looks for; those in the database are asked by filterClause. */
+function isWanted({ status, model, id, ownId }: PredictionRecord, { only }: PredictionQuery): boolean {
+  if (only === undefined) return true;
+  const part = only.id?.toLowerCase() ?? "";
+  return (
+    (only.status === null || status === only.status) &&
+    (only.model === null || model === only.model) &&
+    (id.includes(part) || ownId?.toLowerCase().includes(part) === true)
+  );
+}
+
+function rangeOf({ from, createdAfter, createdBefore }: ListQuery, order: Order): (place: Listed) => boolean {
   return (place) =>
     (from === null || order(from, place) < 0) &&
     (createdAfter === null || place.createdAt > createdAfter) &&
     (createdBefore === null || place.createdAt < createdBefore);
 }
 
-const nearestOf = ({ firstAt, firstId, lastAt, lastId }: ArchivePart, { from }: ListQuery): Place =>
+const nearestOf = ({ firstAt, firstId, lastAt, lastId }: ArchivePart, { from }: ListQuery): Listed =>
   from?.towards === "newer" ? { createdAt: firstAt, id: firstId } : { createdAt: lastAt, id: lastId };

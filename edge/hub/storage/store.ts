@@ -10,12 +10,12 @@ import { Tombstones } from "./tombstones.ts";
 import { QueueStore } from "./queue/queue-store.ts";
 import { WorkloadStore } from "./queue/workload-store.ts";
 import { type NewRow, type PredictionRow, type Stage, toPrediction } from "./prediction-row.ts";
-import type { ListQuery } from "../../prediction/records.ts";
+import type { ListQuery, PredictionQuery } from "../../prediction/records.ts";
 import type { PredictionStatus } from "../../prediction/statuses.ts";
 import { byteLength } from "../../util/bytes.ts";
 import { PACKED } from "./steps/packed-row.ts";
 import type { Row } from "./columns.ts";
-import { pageClause } from "./page.ts";
+import { filterClause, type Listed, pageClause } from "./page.ts";
 import { UploadStore } from "./upload-store.ts";
 import { ArchiveStore } from "../archive/archive-store.ts";
 import { AuditStore } from "./accounting/audit-store.ts";
@@ -172,15 +172,27 @@ export class PredictionStore {
 
   /**
    * An owner's predictions in the direction of `from`, nearest first: at most `limit`, and no more than have `maxBytes` of
-   * input together, but at least one. `hasMore` if there are others.
+   * input together, but at least one; of those that a filter looks for, what is among the `lookedThrough` nearest. `end` is
+   * the furthest that was looked at, if there may be others.
    */
   page(
     keyName: string,
-    query: ListQuery,
-    maxBytes: number,
-  ): { rows: PredictionRow[]; bytes: number; hasMore: boolean } {
-    const { clause, values } = pageClause(keyName, query);
-    const found = this.#sql.exec(`${ROWS} WHERE deleted_at IS NULL AND ${clause}`, ...values);
+    query: PredictionQuery,
+    { maxBytes, lookedThrough }: { maxBytes: number; lookedThrough: number },
+  ): { rows: PredictionRow[]; bytes: number; end: Listed | null } {
+    const only = query.only === undefined ? undefined : filterClause(query.only);
+    const bound = only === undefined ? null : this.#furthest(keyName, query, lookedThrough);
+    const { conditions, order, values } = pageClause(keyName, query);
+    if (bound !== null) {
+      conditions.push(`(created_at, p.id) ${query.from?.towards === "newer" ? "<=" : ">="} (?, ?)`);
+      values.push(bound.createdAt, bound.id);
+    }
+    const wanted = [...conditions, "deleted_at IS NULL", ...(only?.conditions ?? [])].join(" AND ");
+    const found = this.#sql.exec(
+      `${ROWS} WHERE ${wanted} ORDER BY ${order}`,
+      ...values,
+      ...(only?.values ?? []),
+    );
     const rows: PredictionRow[] = [];
     let bytes = 0;
     // Rows are read one by one: what does not fit stays in the database.
@@ -188,12 +200,23 @@ export class PredictionStore {
       const row = this.#read(one);
       const size = byteLength(row.inputJson);
       if (rows.length > 0 && (rows.length === query.limit || bytes + size > maxBytes)) {
-        return { rows, bytes, hasMore: true };
+        return { rows, bytes, end: rows.at(-1) ?? null };
       }
       rows.push(row);
       bytes += size;
     }
-    return { rows, bytes, hasMore: false };
+    return { rows, bytes, end: bound };
+  }
+
+  /** The last of an owner's predictions that a filtered page looks at; null if those are all. */
+  #furthest(keyName: string, query: ListQuery, lookedThrough: number): Listed | null {
+    const { conditions, order, values } = pageClause(keyName, query);
+    const statement = `SELECT created_at AS createdAt, id FROM predictions p WHERE ${conditions.join(" AND ")}
+      ORDER BY ${order} LIMIT 1 OFFSET ?`;
+    const [row] = this.#sql
+      .exec<{ createdAt: number; id: string }>(statement, ...values, lookedThrough - 1)
+      .toArray();
+    return row ?? null;
   }
 
   /** An owner's predictions in the order in which they were made, read as they are asked for. */

@@ -50,8 +50,8 @@ export class UploadStore {
 
   /** An owner's files in the direction of `from`, nearest first, at most one more than the limit. */
   page(keyName: string, query: ListQuery): FileRecord[] {
-    const { clause, values } = pageClause(keyName, query);
-    const statement = `SELECT * FROM uploads WHERE ${clause} LIMIT ?`;
+    const { conditions, order, values } = pageClause(keyName, query);
+    const statement = `SELECT * FROM uploads WHERE ${conditions.join(" AND ")} ORDER BY ${order} LIMIT ?`;
     return this.#sql
       .exec(statement, ...values, query.limit + 1)
       .toArray()

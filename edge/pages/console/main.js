@@ -111,9 +111,15 @@ function choose(name) {
   shown?.show(byId(`panel-${name}`, HTMLElement), account);
 }
 
+/** The addresses of tabs that have been left, with what was chosen in them. @type {Map<string, string>} */
+const left = new Map();
 const select = createTabs(byId("tabs", HTMLElement), (tab) => {
   const name = tab.id.replace("tab-", "");
-  if (location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);
+  const shownNow = tabOf(location.hash);
+  if (shownNow !== name) {
+    if (shownNow !== undefined) left.set(shownNow, location.hash);
+    history.replaceState(null, "", left.get(name) ?? `#${name}`);
+  }
   choose(name);
 });
 
@@ -128,8 +134,11 @@ onKeyEntered(() => {
 });
 onKeyForgotten(() => void enter());
 
-/** @param {string} hash */
-const tabOf = (hash) => (Object.hasOwn(TABS, hash.slice(1)) ? hash.slice(1) : undefined);
+/** @param {string} hash such as `#runs?status=failed` */
+function tabOf(hash) {
+  const name = hash.slice(1).split("?")[0] ?? "";
+  return Object.hasOwn(TABS, name) ? name : undefined;
+}
 
 /** The address has a key that is to be asked about, or names a tab. */
 async function readAddress() {

@@ -13,7 +13,7 @@ import { badge, counted, duration, moment } from "./words.js";
  */
 
 /** @type {Record<Prediction["status"], [import("./words.js").Tone, string]>} */
-const STATUS = {
+export const STATUS = {
   starting: ["busy", "Waiting"],
   processing: ["busy", "Running"],
   succeeded: ["good", "Succeeded"],

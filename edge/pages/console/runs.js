@@ -1,29 +1,41 @@
-// The tab of runs: a page of the owner's predictions, each of which opens, read again while one of them goes on.
+// The tab of runs: a page of the owner's predictions, each of which opens, read again while one of them goes on; filtered, if wanted.
 
 import { VqdError } from "../client/index.js";
 import { client } from "../assets/api.js";
 import { make } from "../assets/dom.js";
+import { createFilters } from "./filters.js";
 import { createRun } from "./run.js";
-import { blank, failure, lacking, loading, may } from "./states.js";
+import { announce, blank, failure, lacking, loading, may } from "./states.js";
+import { counted } from "./words.js";
 
 const PAGE = 20;
 const AGAIN_MS = 4_000;
 
 /** @typedef {import("../client/types.d.ts").Prediction} Prediction */
 
-let link = `v1/predictions?limit=${PAGE}`;
+let link = "";
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
 /** Of the page on display, by id. @type {Map<string, ReturnType<typeof createRun>>} */
 let rows = new Map();
 /** Counts what is shown, so that an answer that comes late is not. */
 let turn = 0;
+/** Stops what the filters would do by themselves. */
+let stopFilters = () => {};
 
 /** @param {HTMLElement} panel @param {import("./states.js").Account} account */
 function show(panel, account) {
   if (!may(account, "read")) return panel.replaceChildren(lacking(account, "read", "h2"));
   rows = new Map();
-  link = `v1/predictions?limit=${PAGE}`;
+  const filters = createFilters(() => {
+    restart();
+    void read(true);
+  });
+  stopFilters = filters.stop;
+  const restart = () => {
+    link = `v1/predictions?${new URLSearchParams([["limit", `${PAGE}`], ...filters.query()]).toString()}`;
+  };
+  restart();
 
   const refresh = make("button", { type: "button", class: "quiet" }, "Refresh");
   const [newer, older] = ["Newer", "Older"].map((label) => make("button", { type: "button" }, label));
@@ -36,6 +48,7 @@ function show(panel, account) {
       "section",
       { class: "card", "aria-labelledby": "runs-title" },
       make("div", { class: "label-row" }, make("h2", { id: "runs-title" }, "Runs"), refresh),
+      filters.form,
       content,
       pages,
     ),
@@ -51,12 +64,10 @@ function show(panel, account) {
     around = { previous, next };
     if (results.length === 0) {
       rows = new Map();
-      const playground = make("a", { href: "./" }, "playground");
-      content.replaceChildren(
-        blank("No runs yet", "Make a picture in the ", playground, ", or with the API."),
-      );
+      content.replaceChildren(filters.query().size > 0 ? noneMatch(next !== null) : noneYet());
       return;
     }
+    filters.offer(results.map(({ model }) => model));
     const known = [...rows.keys()].join();
     for (const run of results) rows.get(run.id)?.update(run);
     rows = new Map(
@@ -68,13 +79,14 @@ function show(panel, account) {
     if (!list.isConnected) content.replaceChildren(list);
   };
 
-  const read = async () => {
+  const read = async (isNew = false) => {
     const own = ++turn;
     clearTimeout(timer);
     try {
       const page = await client.request(link);
       if (own !== turn) return;
       fill(page);
+      if (isNew) announce(rows.size === 0 ? "No runs match." : `${counted(rows.size, "run")} shown.`);
     } catch (error) {
       if (own !== turn) return;
       if (!(error instanceof VqdError)) throw error;
@@ -99,10 +111,22 @@ function show(panel, account) {
   void read();
 }
 
+/** @param {boolean} hasMore */
+const noneMatch = (hasMore) =>
+  blank("No runs match", hasMore ? "“Older” looks further back." : "Without filters, all are listed.");
+const noneYet = () =>
+  blank(
+    "No runs yet",
+    "Make a picture in the ",
+    make("a", { href: "./" }, "playground"),
+    ", or with the API.",
+  );
+
 export const runsTab = {
   show,
   hide() {
     turn++;
+    stopFilters();
     clearTimeout(timer);
   },
 };
