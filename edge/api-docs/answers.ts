@@ -303,6 +303,10 @@ export const modelSchema = z
     conditioning: z
       .enum(["text", "class", "none"])
       .describe("What its prompts are: texts, names or labels of classes, or nothing."),
+    known_words: z
+      .int()
+      .nullable()
+      .describe("How many words it knows, which `/vocabulary` lists; null if its checkpoint does not say."),
     defaults: z.strictObject({
       guidance_scale: z.number().describe("Used where a request does not set it."),
     }),

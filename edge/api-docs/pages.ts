@@ -131,6 +131,13 @@ export const pageOperations: readonly Operation[] = [
     "fields.js",
   ),
   file(
+    "/playground/grid/{name}",
+    "getGridFile",
+    "Get a file of the playground's grids",
+    "A script.",
+    "grid.js",
+  ),
+  file(
     "/playground/stage/{name}",
     "getStageFile",
     "Get a file of its stage",

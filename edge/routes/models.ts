@@ -73,6 +73,7 @@ function viewModel(model: ServedModel, origin: string) {
       note: model.card?.note ?? null,
     },
     conditioning: model.conditioning ?? "text",
+    known_words: model.words?.split(" ").length ?? null,
     // Useful to know before asking for an image
     defaults: { guidance_scale: model.defaults?.guidanceScale ?? DEFAULTS.guidanceScale },
     limits: {

@@ -13,6 +13,7 @@ export const ASSET_FOLDERS = [
   "console",
   "playground",
   "playground/form",
+  "playground/grid",
   "playground/stage",
   "reference",
   "suggestions",

@@ -851,6 +851,8 @@ export interface components {
              * @enum {boolean}
              */
             is_official: false;
+            /** @description How many words it knows, which `/vocabulary` lists; null if its checkpoint does not say. */
+            known_words: number | null;
             latest_version: components["schemas"]["Version"];
             limits: {
                 /** @description Pixels. */

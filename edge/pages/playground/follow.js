@@ -15,7 +15,8 @@ const SILENT_MS = 4_000;
 export const FINAL = ["succeeded", "failed", "canceled", "aborted"];
 
 /** @param {number} seconds */
-const inSeconds = (seconds) => (seconds < 90 ? `${Math.ceil(seconds)} s` : `${Math.round(seconds / 60)} min`);
+export const inSeconds = (seconds) =>
+  seconds < 90 ? `${Math.ceil(seconds)} s` : `${Math.round(seconds / 60)} min`;
 
 /** The line that tells how far a run is. */
 class ProgressLine {

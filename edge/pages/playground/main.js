@@ -2,9 +2,10 @@
 
 import { local, storedKey } from "../assets/api.js";
 import { byId, copyFrom } from "../assets/dom.js";
-import { closeKeyPanel, offerKey, onKeyEntered, showKeyState } from "../assets/key.js";
+import { askForKey, closeKeyPanel, offerKey, onKeyEntered, showKeyState } from "../assets/key.js";
 import { createTabs } from "../assets/tabs.js";
 import { control, form, seedOf } from "./form/fields.js";
+import { createGrid } from "./grid/grid.js";
 import { refreshHistory } from "./history.js";
 import { loadClasses, loadModels, onModel } from "./form/models.js";
 import { settingsOfPng } from "./form/png-settings.js";
@@ -27,6 +28,7 @@ import { loadWords, mark } from "./form/words.js";
 
 const stage = new Stage((tool, index) => void useTool(tool, index));
 const runs = createRuns(stage);
+const grid = createGrid(stage, () => runs.close());
 
 // The form
 
@@ -58,11 +60,14 @@ form.addEventListener("keydown", (event) => {
   if (key !== "Enter" || !isText || shiftKey || isComposing) return;
   // Otherwise it would press the button, which may say Cancel.
   event.preventDefault();
-  makeIt();
+  if (target.closest("#grid") === null) makeIt();
+  else grid.start();
 });
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || document.querySelector("dialog[open]") !== null) return;
-  if (!closeKeyPanel()) void runs.cancel();
+  if (closeKeyPanel()) return;
+  void runs.cancel();
+  void grid.cancel();
 });
 byId("reset", HTMLButtonElement).addEventListener("click", () => {
   writeSettings({});
@@ -221,6 +226,8 @@ async function useKey() {
     if (!isUsable) return false;
   }
   if (run !== null) await runs.open(run, share);
+  else if (given.has("grid") && isUsable) grid.open(given);
+  else if (given.has("grid")) askForKey("An API key is required to open this grid.");
   else runs.close();
   return isUsable;
 }

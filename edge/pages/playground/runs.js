@@ -13,6 +13,7 @@ import { refreshPace } from "./form/models.js";
 import { clearProblem, showError, showProblem } from "./problem.js";
 import { shortest, writeSettings } from "./form/settings.js";
 import { offerSharing, sharedPath } from "./share.js";
+import { reveal } from "./stage/stage.js";
 
 /** @typedef {import("../client/types.d.ts").Prediction} Prediction */
 /** @typedef {import("./form/fields.js").Settings} Settings */
@@ -25,7 +26,6 @@ const TITLE = document.title;
 
 const form = byId("settings", HTMLFormElement);
 const makeButton = byId("make", HTMLButtonElement);
-const starter = byId("starter", HTMLElement);
 const panel = byId("run", HTMLElement);
 
 /** What is on the stage. @typedef {{ abort: AbortController, run?: Prediction | undefined, isLive: boolean, since: number, wantsCancel: boolean }} View */
@@ -63,8 +63,7 @@ export function createRuns(stage) {
 
   /** @param {Prediction} run @param {{ before?: HTMLCanvasElement | undefined, withKey: boolean }} options */
   const show = (run, { before, withKey }) => {
-    starter.hidden = true;
-    panel.hidden = false;
+    reveal("run");
     const prompt = promptOf(run);
     byId("stage-title", HTMLElement).textContent = prompt;
     const captions = (run.input.seeds ?? []).map((seed) => `seed ${seed}`);
@@ -201,8 +200,7 @@ export function createRuns(stage) {
           : "It may have been deleted, or belong to the owner of another key.";
         return showProblem(`There is no such run. ${why}`);
       }
-      starter.hidden = true;
-      panel.hidden = false;
+      reveal("run");
       writeSettings({ ...kept.settings, model: kept.model });
       const prompt = String(kept.settings["prompt"] ?? kept.model);
       byId("stage-title", HTMLElement).textContent = prompt;
@@ -217,8 +215,7 @@ export function createRuns(stage) {
     /** Back to the start. */
     close() {
       newView(false);
-      panel.hidden = true;
-      starter.hidden = false;
+      reveal("starter");
       markCurrent("");
       entitle("");
     },

@@ -115,3 +115,56 @@ export function faintTexts(page: Page): Promise<string[]> {
 /** Pixels by which the page is wider than its window. */
 export const overflow = (page: Page): Promise<number> =>
   page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+
+/** What has the keyboard's focus. */
+export interface TabStop {
+  readonly id: string;
+  /** Whether it has a ring, of at least two pixels. */
+  readonly hasRing: boolean;
+  /** Whether something lies over it, or it is out of sight. */
+  readonly isCovered: boolean;
+}
+
+/** Presses Tab that often, and tells where that leads. */
+export async function tabStops(page: Page, count: number): Promise<TabStop[]> {
+  const stops: TabStop[] = [];
+  for (let i = 0; i < count; i++) {
+    await page.keyboard.press("Tab");
+    const stop = await page.evaluate(() => {
+      const element = document.activeElement;
+      // Between the last and the first.
+      if (element === null || element === document.body) return undefined;
+      const { outlineStyle, outlineWidth } = getComputedStyle(element);
+      const { x, y, width, height } = element.getBoundingClientRect();
+      // The middle of what is in sight of it.
+      const middle = (Math.max(y, 0) + Math.min(y + height, innerHeight)) / 2;
+      const at = document.elementFromPoint(x + width / 2, middle);
+      return {
+        id: element.id || element.textContent.trim().slice(0, 30) || element.localName,
+        hasRing: outlineStyle !== "none" && Number.parseFloat(outlineWidth) >= 2,
+        isCovered: !(element.contains(at) || at?.contains(element)) || at === document.documentElement,
+      };
+    });
+    if (stop !== undefined) stops.push(stop);
+  }
+  return stops;
+}
+
+/** Roles and names in the order in which a screen reader comes to them. */
+export async function readingOrder(page: Page): Promise<string[]> {
+  const snapshot = await page.locator("body").ariaSnapshot();
+  return snapshot.split("\n").flatMap((line) => {
+    const [, role, name] = /^\s*- '?(\w+) "(.*?)"/.exec(line) ?? [];
+    return role === undefined ? [] : [`${role} ${name}`];
+  });
+}
+
+/** Of `wanted`, what does not follow in this order. */
+export function outOfOrder(order: readonly string[], wanted: readonly string[]): string[] {
+  let at = -1;
+  return wanted.filter((each) => {
+    const next = order.indexOf(each, at + 1);
+    if (next >= 0) at = next;
+    return next < 0;
+  });
+}

@@ -9,17 +9,21 @@ export const PROMPT = "fox, flat style";
 /** More than any machine needs for an image. */
 export const MADE_MS = 90_000;
 
-/** Presses Tab until the element with that id has the focus; fails if it is never reached. */
-export async function tabTo(page: Page, id: string): Promise<void> {
+/** Presses Tab until the element with that selector has the focus; fails if it is never reached. */
+export async function tabToThe(page: Page, selector: string): Promise<void> {
   const reached: string[] = [];
   for (let i = 0; i < 100; i++) {
-    const focused = await page.evaluate(() => document.activeElement?.id ?? "");
-    if (focused === id) return;
+    const [isThere, focused] = await page.evaluate((wanted) => {
+      const { activeElement: element } = document;
+      return [element?.matches(wanted) === true, element?.id ?? ""] as const;
+    }, selector);
+    if (isThere) return;
     reached.push(focused);
     await page.keyboard.press("Tab");
   }
-  throw new Error(`Tab does not reach #${id}, only ${reached.join(" ")}`);
+  throw new Error(`Tab does not reach ${selector}, only ${reached.join(" ")}`);
 }
+export const tabTo = (page: Page, id: string): Promise<void> => tabToThe(page, `#${id}`);
 
 /** Notes, at each change of the progress text, how many tokens of the first image have a colour. */
 export async function watchTokens(page: Page): Promise<() => Promise<{ text: string; painted: number }[]>> {

@@ -67,13 +67,17 @@ function apply(model) {
   showValues();
 }
 
+/** Seconds for a step of an image, as this service has measured; null if it has not. */
+export const pace = () => currentModel()?.seconds_per_image_step ?? null;
+
 /** How long each preset takes on this service, by what it has measured. */
 function showSeconds() {
-  const pace = currentModel()?.seconds_per_image_step ?? null;
+  const measured = pace();
   for (const button of presets) {
     const { num_inference_steps: wanted } = JSON.parse(button.dataset["preset"] ?? "{}");
-    const seconds = (pace ?? 0) * Math.min(wanted, Number(steps.max)) * Number(outputs.value);
-    const text = pace === null ? "" : seconds < 0.95 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds)} s`;
+    const seconds = (measured ?? 0) * Math.min(wanted, Number(steps.max)) * Number(outputs.value);
+    const text =
+      measured === null ? "" : seconds < 0.95 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds)} s`;
     button.querySelector("small")?.replaceChildren(text);
   }
 }

@@ -31,12 +31,13 @@ export const presets = [...form.querySelectorAll("button")].filter((button) => "
 export const nameOf = ({ id }) => id.replace("preset-", "");
 
 /** A preset's settings, with as many steps as the model has. @param {HTMLElement} button */
-function presetOf(button) {
+export function presetOf(button) {
   const values = valuesOf(button);
   const most = Number(byId("steps", HTMLInputElement).max);
   return { ...values, num_inference_steps: Math.min(Number(values["num_inference_steps"]), most) };
 }
-const SAMPLER = Object.keys(valuesOf(presets[0] ?? form));
+/** The fields that presets set. */
+export const SAMPLER = Object.keys(valuesOf(presets[0] ?? form));
 
 /** @param {string} name */
 function applyPreset(name) {

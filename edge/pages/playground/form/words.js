@@ -23,16 +23,16 @@ const FUNCTION_WORDS = new Set("a an and at by for in is of on or the to with".s
 let known;
 
 /** Reads the words of a model. @param {import("../../client/types.d.ts").Model} model */
-export async function loadWords({ id, conditioning }) {
+export async function loadWords({ id, conditioning, known_words: count }) {
   known = undefined;
   try {
-    // Others have no prompts, or classes instead of words.
-    if (conditioning === "text") {
+    // Others have no prompts, or classes instead of words; and most do not say.
+    if (conditioning === "text" && count !== null) {
       const { words } = await client.request(`v1/models/${id}/vocabulary`);
       known = new Set(words);
     }
   } catch (error) {
-    // Most models do not say.
+    // Unmarked, the prompt is as good.
     if (!(error instanceof VqdError)) throw error;
   }
   line.hidden = known === undefined;

@@ -24,6 +24,13 @@ function setCompared(percent) {
 }
 compare.addEventListener("input", () => setCompared(compare.value));
 
+/** What it shows: the start, a run, or a grid. */
+const VIEWS = ["starter", "run", "sheet"].map((id) => byId(id, HTMLElement));
+/** @param {"starter" | "run" | "sheet"} id */
+export function reveal(id) {
+  for (const view of VIEWS) view.hidden = view.id !== id;
+}
+
 /** How often screen readers announce progress: every step would be too much. */
 const ANNOUNCED_SHARE = 0.25;
 

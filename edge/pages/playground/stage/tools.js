@@ -1,14 +1,18 @@
 // What can be done with a finished image.
 
-import { byId } from "../../assets/dom.js";
+import { byId, make } from "../../assets/dom.js";
 
 const dialog = byId("large", HTMLDialogElement);
 const large = byId("large-image", HTMLImageElement);
+const link = byId("large-run", HTMLAnchorElement);
+link.addEventListener("click", () => dialog.close());
 
-/** @param {string} url @param {string} alt */
-export function openLarge(url, alt) {
+/** @param {string} url @param {string} alt @param {string} [run] the address of the run, if that is not on the stage */
+export function openLarge(url, alt, run = "") {
   large.src = url;
   large.alt = alt;
+  link.href = run;
+  link.hidden = run === "";
   dialog.setAttribute("aria-label", alt);
   dialog.showModal();
 }
@@ -44,25 +48,28 @@ export async function copyImage(url) {
   }
 }
 
-/** A file name that says what it is: the prompt, the seed, and which of several images. @param {{ prompt: string, seed: unknown, index: number, count: number, url: string }} image */
-export function fileNameOf({ prompt, seed, index, count, url }) {
-  const words = prompt
+/** A text as the beginning of a file name. @param {string} text */
+export const wordsOf = (text) =>
+  text
     .normalize("NFKD")
     .toLowerCase()
     .replaceAll(/[^\p{L}\p{N}]+/gu, "-")
     .slice(0, 60)
-    .replaceAll(/^-+|-+$/g, "");
+    .replaceAll(/^-+|-+$/g, "") || "image";
+
+/** A file name that says what it is: the prompt, the seed, and which of several images. @param {{ prompt: string, seed: unknown, index: number, count: number, url: string }} image */
+export function fileNameOf({ prompt, seed, index, count, url }) {
   const extension = /\.(\w+)$/.exec(url)?.[1] ?? "png";
   const place = count === 1 ? "" : `-${index + 1}`;
-  return `${words || "image"}-seed-${String(seed)}${place}.${extension}`;
+  return `${wordsOf(prompt)}-seed-${String(seed)}${place}.${extension}`;
 }
 
 /** Downloads an image under a name of its own, instead of the one that the service gives it. @param {string} url @param {string} name */
-export async function save(url, name) {
-  const blob = URL.createObjectURL(await read(url));
-  const link = document.createElement("a");
-  link.href = blob;
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(blob), 10_000);
+export const save = async (url, name) => saveBlob(await read(url), name);
+
+/** @param {Blob} blob @param {string} name */
+export function saveBlob(blob, name) {
+  const href = URL.createObjectURL(blob);
+  make("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 10_000);
 }
