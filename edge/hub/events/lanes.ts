@@ -2,6 +2,8 @@
 
 /** Puts into object storage at once: at 100 ms each, some 300 a second. */
 const MAX_PUTS = 32;
+/** Puts that end within so many ms take effect together: what they change is written to disk at once. */
+const TOGETHER_MS = 10;
 /** Bytes of messages that wait for puts. An object has 128 MB of memory. */
 const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 
@@ -9,6 +11,8 @@ export class Lanes {
   readonly #tails = new Map<string, Promise<void>>();
   #bytes = 0;
   #puts = 0;
+  /** Resolves when puts that have ended take effect. */
+  #together: Promise<void> | undefined;
   /** Called when a put has ended. */
   readonly #next: (() => void)[] = [];
   /** Called when fewer bytes wait. */
@@ -47,6 +51,18 @@ export class Lanes {
       const next = this.#next.shift();
       if (next === undefined) this.#puts--;
       else next();
+      // Alone, it has nothing to wait for.
+      if (this.#puts > 0) await this.#beat();
     }
+  }
+
+  #beat(): Promise<void> {
+    this.#together ??= new Promise((resolve) => {
+      setTimeout(() => {
+        this.#together = undefined;
+        resolve();
+      }, TOGETHER_MS);
+    });
+    return this.#together;
   }
 }
