@@ -119,11 +119,12 @@ export class Engine<Slot extends EngineSlot> {
    */
   run(slots: readonly Slot[], signal: AbortSignal, onStep: () => void, ownerTag?: string): Promise<void> {
     return new Promise((resolve, reject) => {
-      // A new run has no claim to what was dealt out before it arrived.
-      const least = (of: "turns" | "extras"): number =>
-        this.#runs.size === 0 ? 0 : Math.min(...[...this.#runs].map((run) => run[of]));
       const owner = ownerTag ?? unknownOwner();
       const present = new Set([...this.#runs].map((run) => run.owner));
+      const peers = [...this.#runs].filter((run) => this.#options.evenly !== true || run.owner === owner);
+      // A new run has no claim to what was dealt out before it arrived, to those that it takes turns with.
+      const least = (of: "turns" | "extras"): number =>
+        peers.length === 0 ? 0 : Math.min(...peers.map((run) => run[of]));
       if (!present.has(owner)) this.#shares.welcome(owner, present, this.#slotMs);
       this.#runs.add({
         slots,

@@ -177,6 +177,21 @@ describe("shared evenly", () => {
     await timeUntil(all);
   });
 
+  it("does not stop an owner's job for a new one of the same owner, however little others' jobs have had", async () => {
+    const engine = new Engine(new CountingStepper(), { evenly: true, maxRows: 1 });
+    const many = Array.from({ length: 20 }, () => engine.run(slotsOf(1, 30), forever, () => {}, "many"));
+    const older = slotsOf(1, 80);
+    const newer = slotsOf(1, 80);
+    const both: Promise<void>[] = [];
+    const start = (): void => {
+      if (doneOf(older) === 40) both.push(engine.run(newer, forever, () => {}, "few"));
+    };
+    await engine.run(older, forever, start, "few");
+    // They have taken turns.
+    expect(Math.abs(doneOf(newer) - 40)).toBeLessThanOrEqual(1);
+    await Promise.all([...many, ...both]);
+  });
+
   it("treats jobs of nobody known as of an owner each, and shares rows as slots", async () => {
     const rows: number[] = [];
     const counting = new CountingStepper();
