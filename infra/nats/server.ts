@@ -5,7 +5,7 @@ import { accessSync, constants } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
-import { type Download, fetchBytes, installRelease, releaseFor } from "./release.ts";
+import { type Download, fetchBytes, installRelease, type Release, releaseFor } from "./release.ts";
 
 /** Work queues that discard new messages, direct get and consumers created by name require 2.9. */
 const MIN_VERSION = [2, 9, 0] as const;
@@ -35,6 +35,8 @@ export interface EnsureOptions extends FindOptions {
   /** Whether to download the pinned release where the server that was found is older than CURRENT_VERSION. [false] */
   readonly prefersCurrent?: boolean;
   readonly download?: Download;
+  /** What to download; by default the pinned release for this machine, if there is one. */
+  readonly release?: Release;
 }
 
 /** One way to obtain a nats-server. */
@@ -103,7 +105,13 @@ export async function ensureNatsServer(options: EnsureOptions): Promise<NatsServ
 /** A current server if there is one already or it can be downloaded, and else what was found. */
 async function currentOr(
   found: NatsServer,
-  { binDir, env = process.env, log, download = fetchBytes(UPDATE_TIMEOUT_MS) }: EnsureOptions,
+  {
+    binDir,
+    env = process.env,
+    log,
+    download = fetchBytes(UPDATE_TIMEOUT_MS),
+    release = releaseFor(process.platform, process.arch),
+  }: EnsureOptions,
 ): Promise<NatsServer> {
   // The operator's choice.
   if (env["VQD_NATS_SERVER"] || isAtLeast(found.version, CURRENT_VERSION)) return found;
@@ -111,11 +119,12 @@ async function currentOr(
   const downloaded = isExecutable(path) ? await versionOf(path) : undefined;
   if (downloaded !== undefined && isAtLeast(downloaded, CURRENT_VERSION))
     return { path, version: downloaded };
-  const release = releaseFor(process.platform, process.arch);
   if (release === undefined || !isAtLeast(release.version, CURRENT_VERSION)) return found;
   log(`nats-server ${found.version} is old; downloading ${release.version} from ${release.url}`);
   try {
     await installRelease(release, binDir, download);
+    // Not where programs in this folder may not be run, or the processor is older than the release expects.
+    if ((await versionOf(path)) === undefined) throw new Error(`${path} does not run on this machine`);
     return { path, version: release.version };
   } catch (error) {
     log(`continuing with nats-server ${found.version}: ${reasonOf(error)}`);

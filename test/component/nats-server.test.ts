@@ -25,6 +25,25 @@ function fakeServer(folder: string, version: string): string {
   return path;
 }
 
+/** An archive with the entries of a real one, of which only `nats-server` is wanted. */
+function archive(name: string, binary: string): Buffer {
+  const entry = (path: string, contents: string): Buffer => {
+    const header = Buffer.alloc(512);
+    header.write(path, 0);
+    header.write(contents.length.toString(8).padStart(11, "0"), 124);
+    const padding = Buffer.alloc((512 - (contents.length % 512)) % 512);
+    return Buffer.concat([header, Buffer.from(contents), padding]);
+  };
+  return gzipSync(
+    Buffer.concat([
+      entry(`${name}/README.md`, "#".repeat(700)),
+      entry(`${name}/nats-server`, binary),
+      Buffer.alloc(1024),
+    ]),
+  );
+}
+const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+
 const search = (env: NodeJS.ProcessEnv = {}) => ({
   binDir: join(dir, "bin"),
   env: { PATH: join(dir, "path"), ...env },
@@ -131,6 +150,27 @@ describe("ensureNatsServer that prefers a current one", () => {
     ]);
   });
 
+  it("takes what it has downloaded, unless that does not run here", async () => {
+    const old = fakeServer(join(dir, "path"), "2.12.6");
+    const said: string[] = [];
+    const path = join(dir, "bin", "nats-server");
+    const install = (binary: string) => {
+      const bytes = archive("nats-server-v2", binary);
+      const release = { name: "nats-server-v2", version: "2.14.5", url: "https://example.org/x" };
+      return ensureNatsServer({
+        ...search(),
+        prefersCurrent: true,
+        log: (message) => said.push(message),
+        download: () => Promise.resolve(bytes),
+        release: { ...release, sha256: sha256(bytes) },
+      });
+    };
+    expect(await install("#!/bin/sh\nexit 126\n")).toEqual({ path: old, version: "2.12.6" });
+    expect(said.at(-1)).toBe(`continuing with nats-server 2.12.6: ${path} does not run on this machine`);
+    const current = await install('#!/bin/sh\necho "nats-server: v2.14.5"\n');
+    expect(current).toEqual({ path, version: "2.14.5" });
+  });
+
   it("takes the one downloaded before, and downloads nothing for a current one or another's choice", async () => {
     fakeServer(join(dir, "path"), "2.9.10");
     const downloaded = fakeServer(join(dir, "bin"), "2.14.5");
@@ -146,25 +186,6 @@ describe("ensureNatsServer that prefers a current one", () => {
 });
 
 describe("installRelease", () => {
-  /** An archive with the entries of a real one, of which only `nats-server` is wanted. */
-  function archive(name: string, binary: string): Buffer {
-    const entry = (path: string, contents: string): Buffer => {
-      const header = Buffer.alloc(512);
-      header.write(path, 0);
-      header.write(contents.length.toString(8).padStart(11, "0"), 124);
-      const padding = Buffer.alloc((512 - (contents.length % 512)) % 512);
-      return Buffer.concat([header, Buffer.from(contents), padding]);
-    };
-    return gzipSync(
-      Buffer.concat([
-        entry(`${name}/README.md`, "#".repeat(700)),
-        entry(`${name}/nats-server`, binary),
-        Buffer.alloc(1024),
-      ]),
-    );
-  }
-  const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
-
   it("unpacks the binary, executable", async () => {
     const bytes = archive("nats-server-v1", "#!/bin/sh\necho nats-server: v2.11.17\n");
     const release = { name: "nats-server-v1", url: "https://example.org/x", sha256: sha256(bytes) };
