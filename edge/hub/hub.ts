@@ -88,13 +88,14 @@ export class Hub extends DurableObject<HubEnv> {
 
   /** A page of the predictions of the key's owner. Errors of this and other reads: rate_limited. */
   list(keyName: string, query: PredictionQuery): Promise<HubResult<PredictionPage>> {
-    return this.#result(async () => {
-      const { store, archive, reads } = this.#parts;
+    const { store, archive, reads } = this.#parts;
+    const read = async (): Promise<PredictionPage> => {
       reads.admit(keyName);
       const { page, bytes } = await listPredictions(store, archive, keyName, query);
       reads.count(keyName, bytes);
       return page;
-    });
+    };
+    return this.#result(() => archive.inTurn(keyName, read));
   }
 
   /** The prediction. This and the other methods answer not_found unless the key's owner created it. */

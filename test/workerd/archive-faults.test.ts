@@ -42,11 +42,12 @@ class Random {
 
 /** A bucket that fails now and then, before or after it has done what it was asked for. What it does late, it does when told. */
 class FlakyBucket {
-  readonly late: (() => Promise<unknown>)[] = [];
+  readonly late: { since: number; work: () => Promise<unknown> }[] = [];
   readonly #random: Random;
   /** Called while an object is being written. */
   readonly #meanwhile: () => void;
   isWell = false;
+  now = START;
 
   constructor(random: Random, meanwhile: () => void) {
     this.#random = random;
@@ -66,10 +67,16 @@ class FlakyBucket {
     };
   }
 
+  /** What is late has happened within two minutes. */
+  async advance(now: number): Promise<void> {
+    this.now = now;
+    while ((this.late[0]?.since ?? now) < now - 115_000) await this.late.shift()?.work();
+  }
+
   async #maybe<T>(work: () => Promise<T>): Promise<T> {
     const chance = this.isWell ? 1 : this.#random.uniform();
     if (chance < 0.1) throw new Error("refused");
-    if (chance < 0.2) this.late.push(work);
+    if (chance < 0.2) this.late.push({ since: this.now, work });
     else if (chance < 0.3) await work();
     else return work();
     throw new Error("no answer");
@@ -113,10 +120,13 @@ it.each(Array.from({ length: HISTORIES }, (_, i) => i))("history %i", async (see
         }
       },
       wait: () => void (now += pick(2 * DAY)),
-      run: () => archiver.run((now += pick(90_000))),
+      run: async () => {
+        await flaky.advance((now += pick(90_000)));
+        await archiver.run(now);
+      },
       // The hub dies: what it was about to do is not done.
       die: () => void (archiver = create()),
-      late: async () => void (await flaky.late.shift()?.()),
+      late: async () => void (await flaky.late.shift()?.work()),
       deleteStored,
       deleteArchived: async () => {
         const ids = [...made.keys()].filter((id) => store.archive.partOf(id) !== undefined);
@@ -195,7 +205,7 @@ it.each(Array.from({ length: HISTORIES }, (_, i) => i))("history %i", async (see
     await check();
 
     // All is well again, and the last answers arrive before the time of a writing is over.
-    while (flaky.late.length > 0) await flaky.late.shift()?.();
+    while (flaky.late.length > 0) await flaky.late.shift()?.work();
     flaky.isWell = true;
     now += 9 * DAY;
     await settle(store, archiver, now);
@@ -214,5 +224,53 @@ it.each(Array.from({ length: HISTORIES }, (_, i) => i))("history %i", async (see
       (table) => storage.sql.exec(`SELECT count(*) AS n FROM ${table}`).one()["n"],
     );
     expect(left).toEqual([0, 0, 0]);
+  });
+});
+
+it("deletes what is of age while nothing can be written", async () => {
+  await runInDurableObject(hubs.ofShard(SHARD), async (_, { storage }) => {
+    const owner = "of-age";
+    const store = new PredictionStore(storage);
+    insertEnded(store, owner, START, {}, SHARD);
+    await settle(store, newArchiver(store), START + 9 * DAY);
+    expect((await objectsOf(owner)).size).toBe(1);
+    const later = START + RETENTION.archiveRetentionMs;
+    insertEnded(store, owner, later - 10 * DAY, {}, SHARD);
+    const bucket: Bucket = {
+      get: (key: string) => env.FILES.get(key),
+      put: () => Promise.reject(new Error("full")),
+      delete: (keys) => env.FILES.delete(keys),
+    };
+    await newArchiver(store, { bucket, log }).run(later + DAY);
+    expect(await objectsOf(owner)).toEqual(new Map());
+    expect([...store.oldestOf(owner)]).toHaveLength(1);
+  });
+});
+
+it("reads for an owner one after another, however many are asked for at once, and refuses what is too much", async () => {
+  await runInDurableObject(hubs.ofShard(SHARD), async (_, { storage }) => {
+    const owner = "at-once";
+    const store = new PredictionStore(storage);
+    const inputJson = JSON.stringify({ prompt: "a".repeat(20_000) });
+    const id = insertEnded(store, owner, START, { inputJson }, SHARD);
+    await settle(store, newArchiver(store), START + 9 * DAY);
+    let underWay = 0;
+    let most = 0;
+    const bucket: Pick<Bucket, "get"> = {
+      get: async (key: string) => {
+        most = Math.max(most, ++underWay);
+        return env.FILES.get(key).finally(() => underWay--);
+      },
+    };
+    // Ten at once, of which a read takes two.
+    const reader = new ArchiveReader({ store, bucket, reads: new OwnerRate(60, "reads"), log });
+    const reads = Array.from({ length: 20 }, () => reader.get(id, owner));
+    const results = await Promise.allSettled(reads);
+    expect(most).toBe(1);
+    const found = results.filter((each) => each.status === "fulfilled");
+    expect(found.map(({ value }) => value?.id)).toEqual(Array<string>(5).fill(id));
+    expect(results.find((each) => each.status === "rejected")?.reason).toMatchObject({
+      code: "rate_limited",
+    });
   });
 });

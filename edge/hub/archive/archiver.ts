@@ -55,10 +55,11 @@ export class Archiver {
     if (now < this.#retryAt) return;
     const { metrics, log } = this.#options;
     try {
-      await this.#pack(now);
-      await this.#replaceStale(now);
+      // Deletions first: they do not wait for what cannot be written.
       await this.#expire(now);
       await this.#emptyTrash(now);
+      await this.#replaceStale(now);
+      await this.#pack(now);
     } catch (error) {
       // Nothing is lost: what is not in the archive is still in the database, and what is to be deleted is noted.
       this.#retryAt = now + RETRY_MS;

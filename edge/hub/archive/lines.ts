@@ -6,6 +6,7 @@ import { z } from "zod";
 import type { PredictionRecord } from "../../prediction/records.ts";
 import { PREDICTION_STATUSES } from "../../prediction/statuses.ts";
 import { WEBHOOK_EVENTS } from "../../prediction/webhook-events.ts";
+import { inTime } from "../storage/files.ts";
 import type { PredictionRow } from "../storage/prediction-row.ts";
 
 /** Times are Unix times in ms. Neither images nor the segments of unguessable URLs are archived: what these led to is gone. */
@@ -133,10 +134,10 @@ export async function pack(lines: readonly string[]): Promise<Uint8Array> {
 
 /** The lines of an archive's object; undefined if it does not exist, or is damaged. Rejects while object storage does not answer. */
 export async function readLines(bucket: Pick<R2Bucket, "get">, name: string): Promise<string[] | undefined> {
-  const object = await bucket.get(name);
-  if (object === null) return undefined;
   // Whole: a connection that is lost is no damage.
-  const bytes = new Blob([await object.arrayBuffer()]);
+  const whole = await inTime(bucket.get(name).then((object) => object?.arrayBuffer()));
+  if (whole === undefined) return undefined;
+  const bytes = new Blob([whole]);
   try {
     const text = await new Response(bytes.stream().pipeThrough(new DecompressionStream("gzip"))).text();
     return text.split("\n").filter((line) => line !== "");

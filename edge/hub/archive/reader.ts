@@ -28,6 +28,8 @@ const RETRY_SECONDS = 5;
 
 export class ArchiveReader {
   readonly #options: ArchiveReaderOptions;
+  /** The last read of each owner that is under way or waits; none of them rejects. */
+  readonly #last = new Map<string, Promise<unknown>>();
 
   constructor(options: ArchiveReaderOptions) {
     this.#options = options;
@@ -54,15 +56,32 @@ export class ArchiveReader {
     });
   }
 
+  /**
+   * Begins a read when the owner's others are over: what they have read has been counted, and however many are asked for at once,
+   * the hub holds one of them in memory.
+   */
+  async inTurn<T>(keyName: string, read: () => Promise<T>): Promise<T> {
+    const turn = (this.#last.get(keyName) ?? Promise.resolve()).then(read);
+    const over = turn.catch(() => {});
+    this.#last.set(keyName, over);
+    try {
+      return await turn;
+    } finally {
+      if (this.#last.get(keyName) === over) this.#last.delete(keyName);
+    }
+  }
+
   async #find(id: string, keyName: string): Promise<ArchivedRecord | undefined> {
     const { store, reads } = this.#options;
     const part = store.archive.partOf(id);
     if (part?.keyName !== keyName) return undefined;
-    reads.admit(keyName);
-    const { lines, bytes } = await this.linesOf(part);
-    reads.count(keyName, bytes);
-    const line = lines.find((one) => placeOf(one).id === id);
-    return line === undefined ? undefined : recordOf(line);
+    return this.inTurn(keyName, async () => {
+      reads.admit(keyName);
+      const { lines, bytes } = await this.linesOf(part);
+      reads.count(keyName, bytes);
+      const line = lines.find((one) => placeOf(one).id === id);
+      return line === undefined ? undefined : recordOf(line);
+    });
   }
 
   /** What is archived in an object; nothing of one that is lost. Errors: internal while object storage does not answer. */

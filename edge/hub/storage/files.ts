@@ -7,8 +7,8 @@ import { imageSettings } from "../../prediction/image-settings.ts";
 import type { RecordedState } from "../../prediction/records.ts";
 import type { PredictionRow } from "./prediction-row.ts";
 
-/** Time limit for a put: later events wait for it. */
-const PUT_LIMIT_MS = 5_000;
+/** Time limit for what others wait for: a put, after which later events come, or a read of the archive. */
+const LIMIT_MS = 5_000;
 
 const CONTENT_TYPES = {
   png: "image/png",
@@ -66,13 +66,14 @@ export async function putFile(
   bytes: Uint8Array,
   contentType: string,
 ): Promise<void> {
-  const put = bucket.put(key, bytes, { httpMetadata: { contentType } });
+  await inTime(bucket.put(key, bytes, { httpMetadata: { contentType } }));
+}
+
+/** What object storage answers. Rejects if that takes too long. */
+export async function inTime<T>(answer: Promise<T>): Promise<T> {
   const late = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => late.reject(new Error(`no response within ${PUT_LIMIT_MS} ms`)),
-    PUT_LIMIT_MS,
-  );
-  await Promise.race([put, late.promise]).finally(() => clearTimeout(timer));
+  const timer = setTimeout(() => late.reject(new Error(`no response within ${LIMIT_MS} ms`)), LIMIT_MS);
+  return Promise.race([answer, late.promise]).finally(() => clearTimeout(timer));
 }
 
 /** Deletes all files of a prediction: what it starts from, its images, previews and what a failed attempt left behind. */
