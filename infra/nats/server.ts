@@ -84,8 +84,11 @@ export async function findNatsServer({
 
 /** Finds or obtains nats-server; otherwise throws an Error that says what to do. */
 export async function ensureNatsServer(options: EnsureOptions): Promise<NatsServer> {
-  const found = await findNatsServer(options);
-  if (found !== undefined) return options.prefersCurrent === true ? currentOr(found, options) : found;
+  const found = (await findNatsServer(options)) ?? (await install(options));
+  return options.prefersCurrent === true ? currentOr(found, options) : found;
+}
+
+async function install(options: EnsureOptions): Promise<NatsServer> {
   const problems: string[] = [];
   for (const source of options.sources ?? systemSources(options.binDir)) {
     if (!source.applies) continue;

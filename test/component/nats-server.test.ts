@@ -150,6 +150,26 @@ describe("ensureNatsServer that prefers a current one", () => {
     ]);
   });
 
+  it("takes the one that it downloads rather than an old one that a package manager has just installed", async () => {
+    const bytes = archive("nats-server-v2", '#!/bin/sh\necho "nats-server: v2.14.5"\n');
+    const release = { name: "nats-server-v2", version: "2.14.5", url: "https://example.org/x" };
+    const server = await ensureNatsServer({
+      ...search(),
+      prefersCurrent: true,
+      log: () => {},
+      sources: [
+        {
+          name: "old",
+          applies: true,
+          install: () => Promise.resolve(void fakeServer(join(dir, "usual"), "2.9.10")),
+        },
+      ],
+      download: () => Promise.resolve(bytes),
+      release: { ...release, sha256: sha256(bytes) },
+    });
+    expect(server).toEqual({ path: join(dir, "bin", "nats-server"), version: "2.14.5" });
+  });
+
   it("takes what it has downloaded, unless that does not run here", async () => {
     const old = fakeServer(join(dir, "path"), "2.12.6");
     const said: string[] = [];
