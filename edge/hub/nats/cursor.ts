@@ -32,6 +32,11 @@ export class StreamCursor {
     return sequence <= this.#taken;
   }
 
+  /** Whether a message has been taken, and has yet to take effect. */
+  isUnderWay(sequence: number): boolean {
+    return this.#underWay.has(sequence);
+  }
+
   /** Call before a message is applied. */
   take(sequence: number): void {
     this.#taken = Math.max(this.#taken, sequence);

@@ -169,7 +169,7 @@ export class EventFollower {
       const { cursor, position, handle, room } = this.#options;
       // After a restart, the first messages may have been applied already, or be under way.
       if (cursor.has(streamSequence)) {
-        if (streamSequence <= cursor.sequence) position.applied(streamSequence);
+        if (!cursor.isUnderWay(streamSequence)) position.applied(streamSequence);
         this.#noteApplied();
         return undefined;
       }
