@@ -75,6 +75,8 @@ export class EventFollower {
   #queue: (() => Promise<void> | undefined | void)[] = [];
   #working = false;
   #restarting = false;
+  /** What the current consumer has delivered while the message was under way from an earlier one. */
+  readonly #passedOver = new Set<number>();
   #timer: number | null = null;
   readonly #caughtUp = Promise.withResolvers<void>();
 
@@ -111,6 +113,7 @@ export class EventFollower {
     const generation = ++this.#generation;
     this.#queue = [];
     this.#delivered = 0;
+    this.#passedOver.clear();
     const stream = await this.#jsm.streams.info(STREAMS.events);
     if (cursor.reconcile({ created: stream.created, lastSequence: stream.state.last_seq })) {
       log.warn("the events stream was replaced or truncated; reading it from the start");
@@ -169,7 +172,8 @@ export class EventFollower {
       const { cursor, position, handle, room } = this.#options;
       // After a restart, the first messages may have been applied already, or be under way.
       if (cursor.has(streamSequence)) {
-        if (!cursor.isUnderWay(streamSequence)) position.applied(streamSequence);
+        if (cursor.isUnderWay(streamSequence)) this.#passedOver.add(streamSequence);
+        else position.applied(streamSequence);
         this.#noteApplied();
         return undefined;
       }
@@ -189,8 +193,8 @@ export class EventFollower {
       if (generation === this.#generation) this.#noteApplied();
     } catch (error) {
       cursor.rewind(sequence);
-      // If the event came from an earlier consumer, the current one delivers it again.
-      if (generation !== this.#generation) return;
+      // If the event came from an earlier consumer, the current one delivers it again, unless it has done so before.
+      if (generation !== this.#generation && !this.#passedOver.has(sequence)) return;
       this.#failures++;
       log.error("cannot apply an event", errorFields(error));
       void this.#restart("failure");
