@@ -343,13 +343,13 @@ describe.skipIf(chromiumPath === undefined)("the API reference", () => {
     expect(await page.isVisible("#contents-groups")).toBe(false);
     expect(new URL(page.url()).hash).toBe("#listPredictions");
     expect(await structureFaults(page)).toEqual([]);
-    // Where colours are the system's, an outline says which operation the address means.
+    // Where colours are the system's, a line says which operation the address means.
     await page.emulateMedia({ forcedColors: "active" });
     await page.click("#contents-fold > summary");
-    const outline = await page
+    const line = await page
       .locator("#contents-groups a[aria-current]")
-      .evaluate((link) => getComputedStyle(link).outlineStyle);
-    expect(outline).toBe("solid");
+      .evaluate((link) => getComputedStyle(link).borderBlockEndStyle);
+    expect(line).toBe("solid");
     await page.emulateMedia({ forcedColors: "none" });
     expect(troubles).toEqual([]);
 
