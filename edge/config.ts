@@ -62,17 +62,15 @@ const LOG_LEVELS = ["debug", "info", "warn", "error"] as const satisfies LogLeve
 
 const emptyAsMissing = (value: unknown): unknown => (value === "" ? undefined : value);
 
+const inMs = (seconds: number): number => seconds * 1_000;
+const wholeSeconds = z.coerce.number().int().min(1);
+
 /** Parses seconds into ms; `fallback`, in seconds, stands in for a missing or empty variable. */
 const secondsAsMs = (fallback: number) =>
-  z.preprocess(
-    emptyAsMissing,
-    z.coerce
-      .number()
-      .int()
-      .min(1)
-      .default(fallback)
-      .transform((seconds) => seconds * 1_000),
-  );
+  z.preprocess(emptyAsMissing, wholeSeconds.default(fallback).transform(inMs));
+
+/** The same, undefined for a missing or empty variable. */
+const optionalSecondsAsMs = z.preprocess(emptyAsMissing, wholeSeconds.transform(inMs).optional());
 
 const countOf = (fallback: number) =>
   z.preprocess(emptyAsMissing, z.coerce.number().int().min(1).max(1_000_000).default(fallback));
@@ -183,19 +181,11 @@ export const configSchema = z.object({
   HUB_SHARDS: z.preprocess(emptyAsMissing, z.coerce.number().int().min(1).max(MAX_SHARDS).default(1)),
   PUBLIC_URL: z.preprocess(emptyAsMissing, z.url({ protocol: /^https?$/ }).optional()),
   QUEUE_TIMEOUT_SECONDS: secondsAsMs(120),
-  MAX_WAIT_SECONDS: z.preprocess(emptyAsMissing, z.coerce.number().int().min(1).optional()),
+  MAX_WAIT_SECONDS: optionalSecondsAsMs,
   RUN_TIMEOUT_SECONDS: secondsAsMs(600),
   FILE_RETENTION_SECONDS: secondsAsMs(86_400),
   RECORD_RETENTION_SECONDS: secondsAsMs(604_800),
-  ARCHIVE_RETENTION_SECONDS: z.preprocess(
-    emptyAsMissing,
-    z.coerce
-      .number()
-      .int()
-      .min(1)
-      .transform((seconds) => seconds * 1_000)
-      .optional(),
-  ),
+  ARCHIVE_RETENTION_SECONDS: optionalSecondsAsMs,
   STEP_RETENTION_SECONDS: secondsAsMs(900),
   USAGE_RETENTION_SECONDS: secondsAsMs(2_678_400),
   AUDIT_RETENTION_SECONDS: secondsAsMs(7_776_000),
@@ -326,22 +316,22 @@ export interface Config {
   readonly tracing: TracingOptions;
 }
 
+const invalidSettings = (reasons: readonly string[]): VqdError =>
+  new VqdError("not_configured", `the edge's settings are invalid (${reasons.join("; ")})`);
+
 function parseConfig(env: Variables): Config {
   const parsed = configSchema.safeParse(env);
   if (!parsed.success) {
     // Only names and reasons: a value may be a secret.
     const reasons = parsed.error.issues.map(({ path, message }) => `${String(path[0])}: ${message}`);
-    throw new VqdError("not_configured", `the edge's settings are invalid (${reasons.join("; ")})`);
+    throw invalidSettings(reasons);
   }
   const vars = parsed.data;
   const recordRetentionMs = Math.max(vars.RECORD_RETENTION_SECONDS, vars.FILE_RETENTION_SECONDS);
   const archiveRetentionMs = vars.ARCHIVE_RETENTION_SECONDS;
   if (archiveRetentionMs !== undefined && archiveRetentionMs <= recordRetentionMs) {
     const reason = "must be longer than RECORD_RETENTION_SECONDS and FILE_RETENTION_SECONDS, or empty";
-    throw new VqdError(
-      "not_configured",
-      `the edge's settings are invalid (ARCHIVE_RETENTION_SECONDS: ${reason})`,
-    );
+    throw invalidSettings([`ARCHIVE_RETENTION_SECONDS: ${reason}`]);
   }
   return {
     natsUrls: vars.NATS_URL,
@@ -355,8 +345,7 @@ function parseConfig(env: Variables): Config {
     hubShards: vars.HUB_SHARDS,
     publicUrl: vars.PUBLIC_URL?.replace(/\/+$/, ""),
     queueTimeoutMs: vars.QUEUE_TIMEOUT_SECONDS,
-    maxWaitMs:
-      vars.MAX_WAIT_SECONDS === undefined ? vars.QUEUE_TIMEOUT_SECONDS : vars.MAX_WAIT_SECONDS * 1_000,
+    maxWaitMs: vars.MAX_WAIT_SECONDS ?? vars.QUEUE_TIMEOUT_SECONDS,
     runTimeoutMs: vars.RUN_TIMEOUT_SECONDS,
     fileRetentionMs: vars.FILE_RETENTION_SECONDS,
     recordRetentionMs,

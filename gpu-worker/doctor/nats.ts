@@ -4,11 +4,10 @@ import { lookup } from "node:dns/promises";
 import { readFileSync } from "node:fs";
 import { MAX_PAYLOAD_BYTES } from "@vqd/shared/limits.ts";
 import { connect, type NatsConnection } from "nats";
+import { isAtLeast, MIN_NATS } from "../nats/server-version.ts";
 import { connectionOptions, type NatsSettings } from "../nats/settings.ts";
 import { type Findings, reasonOf } from "./findings.ts";
 
-/** The first with all of work queues that discard new messages, direct get and named consumers. */
-const MIN_VERSION = [2, 9] as const;
 /** What images of the published model take at most, as PNG files. */
 const WANTED_PAYLOAD = 1024 * 1024;
 const CONNECT_LIMIT_MS = 5_000;
@@ -131,12 +130,10 @@ function checkServer(findings: Findings, nc: NatsConnection, settings: NatsSetti
     jetstream = false,
     tls_required: tls = false,
   } = nc.info ?? {};
-  const [major = 0, minor = 0] = version.split(".").map(Number);
-  const [minMajor, minMinor] = MIN_VERSION;
-  if (major < minMajor || (major === minMajor && minor < minMinor)) {
+  if (!isAtLeast(version, MIN_NATS)) {
     findings.problem(
       "nats.version",
-      `nats-server is ${version}, older than ${MIN_VERSION.join(".")}`,
+      `nats-server is ${version}, older than ${MIN_NATS}`,
       "upgrade the server",
     );
   } else findings.ok("nats.version", `nats-server ${version}`);

@@ -120,12 +120,15 @@ export class Engine<Slot extends EngineSlot> {
   run(slots: readonly Slot[], signal: AbortSignal, onStep: () => void, ownerTag?: string): Promise<void> {
     return new Promise((resolve, reject) => {
       const owner = ownerTag ?? unknownOwner();
-      const present = new Set([...this.#runs].map((run) => run.owner));
-      const peers = [...this.#runs].filter((run) => this.#options.evenly !== true || run.owner === owner);
+      const others = [...this.#runs];
+      const isEven = this.#options.evenly === true;
+      const peers = isEven ? others.filter((run) => run.owner === owner) : others;
       // A new run has no claim to what was dealt out before it arrived, to those that it takes turns with.
       const least = (of: "turns" | "extras"): number =>
         peers.length === 0 ? 0 : Math.min(...peers.map((run) => run[of]));
-      if (!present.has(owner)) this.#shares.welcome(owner, present, this.#slotMs);
+      if (isEven && peers.length === 0) {
+        this.#shares.welcome(owner, new Set(others.map((run) => run.owner)), this.#slotMs);
+      }
       this.#runs.add({
         slots,
         owner,

@@ -5,12 +5,11 @@ import { accessSync, constants } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
+import { isAtLeast, MIN_NATS } from "@vqd/gpu-worker/nats/server-version.ts";
 import { type Download, fetchBytes, installRelease, type Release, releaseFor } from "./release.ts";
 
-/** Work queues that discard new messages, direct get and consumers created by name require 2.9. */
-const MIN_VERSION = [2, 9, 0] as const;
 /** From here on workers of different models cannot reach each other's jobs (docs/security.md). */
-const CURRENT_VERSION = [2, 12, 7] as const;
+const CURRENT_VERSION = "2.12.7";
 /** The one that is there would do. */
 const UPDATE_TIMEOUT_MS = 20_000;
 const VERSION_TIMEOUT_MS = 10_000;
@@ -69,15 +68,15 @@ export async function findNatsServer({
   if (given !== undefined && given !== "") {
     const version = await versionOf(given);
     if (version === undefined) throw new Error(`VQD_NATS_SERVER: ${given} is not an executable nats-server`);
-    if (!isAtLeast(version, MIN_VERSION))
-      throw new Error(`VQD_NATS_SERVER: ${given} is ${version}, older than ${minimum}`);
+    if (!isAtLeast(version, MIN_NATS))
+      throw new Error(`VQD_NATS_SERVER: ${given} is ${version}, older than ${MIN_NATS}`);
     return { path: given, version };
   }
   const path = (env["PATH"] ?? "").split(delimiter).filter((dir) => dir !== "");
   for (const dir of new Set([...path, ...extraDirs, binDir])) {
     const candidate = join(dir, "nats-server");
     const version = isExecutable(candidate) ? await versionOf(candidate) : undefined;
-    if (version !== undefined && isAtLeast(version, MIN_VERSION)) return { path: candidate, version };
+    if (version !== undefined && isAtLeast(version, MIN_NATS)) return { path: candidate, version };
   }
   return undefined;
 }
@@ -100,7 +99,7 @@ async function install(options: EnsureOptions): Promise<NatsServer> {
     }
     const installed = await findNatsServer(options);
     if (installed !== undefined) return installed;
-    problems.push(`${source.name}: installed, but not nats-server ${minimum} or later`);
+    problems.push(`${source.name}: installed, but not nats-server ${MIN_NATS} or later`);
   }
   throw new Error(howToInstall(problems));
 }
@@ -174,17 +173,15 @@ function systemSources(binDir: string): NatsSource[] {
   ];
 }
 
-const minimum = MIN_VERSION.slice(0, 2).join(".");
-
 function howToInstall(problems: readonly string[]): string {
   return [
-    `nats-server ${minimum} or later is required, but was not found.`,
+    `nats-server ${MIN_NATS} or later is required, but was not found.`,
     ...problems.map((problem) => `  tried ${problem}`),
     "Install it and try again:",
     "  Debian, Ubuntu   sudo apt-get install nats-server",
     "  macOS            brew install nats-server",
     "  Windows          use WSL 2",
-    `  other            https://github.com/nats-io/nats-server/releases`,
+    "  other            https://github.com/nats-io/nats-server/releases",
     "or set VQD_NATS_SERVER to the path of the binary.",
   ].join("\n");
 }
@@ -218,12 +215,6 @@ async function versionOf(path: string): Promise<string | undefined> {
   } catch {
     return undefined;
   }
-}
-
-function isAtLeast(version: string, least: readonly [number, number, number]): boolean {
-  const parts = version.split(".").map((part) => Number.parseInt(part, 10));
-  const [i, wanted] = [...least.entries()].find(([at, part]) => parts[at] !== part) ?? [0, -1];
-  return (parts[i] ?? 0) > wanted;
 }
 
 /** Runs a command without showing its output; if it fails, the error contains the end of it. */

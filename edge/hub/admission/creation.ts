@@ -85,7 +85,7 @@ export class PredictionCreation {
     onStored();
     if (hasInputs) await inputs.store(job.id, framed, { requestId, traceparent: parent });
     if (isHeld) dispatcher.dispatchHeld();
-    else await dispatcher.dispatch(framed, { requestId, priority }, parent);
+    else await dispatcher.dispatch(framed, { requestId, priority, keyName }, parent);
     return { row: mustGet(store, job.id), rate };
   }
 

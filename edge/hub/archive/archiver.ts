@@ -11,7 +11,7 @@ import { fileKey, putFile } from "../storage/files.ts";
 import type { PredictionRow } from "../storage/prediction-row.ts";
 import type { PredictionStore } from "../storage/store.ts";
 import type { ArchivePart } from "./archive-store.ts";
-import { lineOf, type LinePlace, pack, placeOf, readLines } from "./lines.ts";
+import { type ArchivedLine, lineOf, type LinePlace, pack, readLines } from "./lines.ts";
 
 /** Records in an object, and bytes of their input and log after which no more are added: what is read for one of them. */
 const MAX_RECORDS = 256;
@@ -115,14 +115,7 @@ export class Archiver {
   async #archive(owner: string, rows: readonly PredictionRow[], now: number): Promise<void> {
     const { store, metrics } = this.#options;
     const { archive } = store;
-    const lines = rows.map(lineOf);
-    const places = rows.map(({ id, ownId, createdAt, completedAt }): LinePlace => ({
-      id,
-      ownId,
-      createdAt,
-      completedAt: completedAt ?? createdAt,
-    }));
-    await this.#put(owner, places, lines, now, (name, bytes) => {
+    await this.#put(owner, rows.map(lineOf), now, (places, name, bytes) => {
       // Its owner may have deleted one meanwhile. It is in the object, but not for anybody.
       const kept = places.filter(({ id }) => store.isKept(id));
       if (kept.length === 0) return false;
@@ -144,7 +137,7 @@ export class Archiver {
     const { store } = this.#options;
     const { archive } = store;
     const all = await this.#read(part);
-    const lines = all?.filter((line) => archive.isIn(placeOf(line).id, part.seq)) ?? [];
+    const lines = all?.filter(({ place }) => archive.isIn(place.id, part.seq)) ?? [];
     if (lines.length === 0) {
       store.atomically(() => {
         archive.remove(part, all === undefined);
@@ -152,8 +145,7 @@ export class Archiver {
       });
       return;
     }
-    const places = lines.map(placeOf);
-    await this.#put(part.keyName, places, lines, now, (name, bytes) => {
+    await this.#put(part.keyName, lines, now, (places, name, bytes) => {
       // Others may have been deleted while this was written.
       const kept = places.filter(({ id }) => archive.isIn(id, part.seq));
       if (kept.length === 0) return false;
@@ -168,10 +160,10 @@ export class Archiver {
     const { store } = this.#options;
     const { archive } = store;
     for (const part of archive.expired(now - this.#keptMs, WRITES)) {
-      const places = (await this.#read(part))?.map(placeOf);
+      const lines = await this.#read(part);
       store.atomically(() => {
-        archive.forget(places ?? [], part);
-        archive.remove(part, places === undefined);
+        archive.forget(lines?.map(({ place }) => place) ?? [], part);
+        archive.remove(part, lines === undefined);
         archive.discard(part.name, now);
       });
     }
@@ -192,23 +184,23 @@ export class Archiver {
    */
   async #put(
     owner: string,
-    places: readonly LinePlace[],
-    lines: readonly string[],
+    lines: readonly ArchivedLine[],
     now: number,
-    commit: (name: string, bytes: number) => boolean,
+    commit: (places: readonly LinePlace[], name: string, bytes: number) => boolean,
   ): Promise<void> {
     const { store, bucket } = this.#options;
+    const places = lines.map(({ place }) => place);
     const name = nameOf(owner, places[0]?.createdAt ?? now);
     store.archive.discard(name, now + WRITING_MS);
     const bytes = await pack(lines);
     await putFile(bucket, name, bytes, CONTENT_TYPE);
     store.atomically(() => {
-      if (commit(name, bytes.length)) store.archive.undiscard([name]);
+      if (commit(places, name, bytes.length)) store.archive.undiscard([name]);
     });
   }
 
   /** The lines of an object; undefined if it is lost or damaged. */
-  async #read(part: ArchivePart): Promise<string[] | undefined> {
+  async #read(part: ArchivePart): Promise<ArchivedLine[] | undefined> {
     const { bucket, log } = this.#options;
     const lines = await readLines(bucket, part.name);
     if (lines === undefined) log.error("an archive is lost or damaged", { owner: part.keyName });

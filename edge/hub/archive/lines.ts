@@ -44,8 +44,27 @@ export interface ArchivedRecord {
   readonly keyId: string;
 }
 
+/** What lists and deletions need to know of a line, of whatever release. */
+export interface LinePlace {
+  readonly id: string;
+  readonly createdAt: number;
+  readonly completedAt: number;
+  readonly ownId: string | null;
+}
+
+/** A line of an object, and its place. */
+export interface ArchivedLine {
+  readonly text: string;
+  readonly place: LinePlace;
+}
+
+const placed = (text: string, { id, created_at, completed_at, own_id }: Line): ArchivedLine => ({
+  text,
+  place: { id, createdAt: created_at, completedAt: completed_at, ownId: own_id },
+});
+
 /** The line of a prediction that has ended. */
-export function lineOf(row: PredictionRow): string {
+export function lineOf(row: PredictionRow): ArchivedLine {
   const line: Line = {
     v: 1,
     id: row.id,
@@ -72,25 +91,12 @@ export function lineOf(row: PredictionRow): string {
     webhook: row.webhook,
     webhook_events: [...row.webhookEvents],
   };
-  return JSON.stringify(line);
-}
-
-/** What lists and deletions need to know of a line, of whatever release. */
-export interface LinePlace {
-  readonly id: string;
-  readonly createdAt: number;
-  readonly completedAt: number;
-  readonly ownId: string | null;
-}
-
-export function placeOf(line: string): LinePlace {
-  const { id, created_at, completed_at, own_id } = JSON.parse(line) as Line;
-  return { id, createdAt: created_at, completedAt: completed_at, ownId: own_id };
+  return placed(JSON.stringify(line), line);
 }
 
 /** Throws a VqdError (internal) for a line that this release cannot read. */
-export function recordOf(line: string): ArchivedRecord {
-  const parsed = lineSchema.safeParse(JSON.parse(line));
+export function recordOf({ text }: ArchivedLine): ArchivedRecord {
+  const parsed = lineSchema.safeParse(JSON.parse(text));
   if (!parsed.success) throw new VqdError("internal", "the prediction was archived by another release");
   const { data } = parsed;
   const record: PredictionRecord = {
@@ -127,21 +133,26 @@ export function recordOf(line: string): ArchivedRecord {
 }
 
 /** An archive's object. */
-export async function pack(lines: readonly string[]): Promise<Uint8Array> {
-  const text = new Blob(lines.map((line) => `${line}\n`));
-  return new Response(text.stream().pipeThrough(new CompressionStream("gzip"))).bytes();
+export async function pack(lines: readonly ArchivedLine[]): Promise<Uint8Array> {
+  const whole = new Blob(lines.map(({ text }) => `${text}\n`));
+  return new Response(whole.stream().pipeThrough(new CompressionStream("gzip"))).bytes();
 }
 
 /** The lines of an archive's object; undefined if it does not exist, or is damaged. Rejects while object storage does not answer. */
-export async function readLines(bucket: Pick<R2Bucket, "get">, name: string): Promise<string[] | undefined> {
+export async function readLines(
+  bucket: Pick<R2Bucket, "get">,
+  name: string,
+): Promise<ArchivedLine[] | undefined> {
   // Whole: a connection that is lost is no damage.
   const whole = await inTime(bucket.get(name).then((object) => object?.arrayBuffer()));
   if (whole === undefined) return undefined;
   const bytes = new Blob([whole]);
+  let lines: string[];
   try {
-    const text = await new Response(bytes.stream().pipeThrough(new DecompressionStream("gzip"))).text();
-    return text.split("\n").filter((line) => line !== "");
+    const all = await new Response(bytes.stream().pipeThrough(new DecompressionStream("gzip"))).text();
+    lines = all.split("\n").filter((line) => line !== "");
   } catch {
     return undefined;
   }
+  return lines.map((text) => placed(text, JSON.parse(text) as Line));
 }

@@ -9,7 +9,7 @@ import { isOfAnother } from "../admission/lookup.ts";
 import type { OwnerRate } from "../admission/owner-rate.ts";
 import type { PredictionStore } from "../storage/store.ts";
 import type { ArchivePart } from "./archive-store.ts";
-import { type ArchivedRecord, placeOf, readLines, recordOf } from "./lines.ts";
+import { type ArchivedLine, type ArchivedRecord, readLines, recordOf } from "./lines.ts";
 
 export interface ArchiveReaderOptions {
   readonly store: PredictionStore;
@@ -20,7 +20,7 @@ export interface ArchiveReaderOptions {
 
 /** Lines of an object that are still archived, and how many bytes were read for them. */
 export interface ReadLines {
-  readonly lines: readonly string[];
+  readonly lines: readonly ArchivedLine[];
   readonly bytes: number;
 }
 
@@ -79,7 +79,7 @@ export class ArchiveReader {
       reads.admit(keyName);
       const { lines, bytes } = await this.linesOf(part);
       reads.count(keyName, bytes);
-      const line = lines.find((one) => placeOf(one).id === id);
+      const line = lines.find(({ place }) => place.id === id);
       return line === undefined ? undefined : recordOf(line);
     });
   }
@@ -99,8 +99,8 @@ export class ArchiveReader {
         });
       });
       if (all !== undefined) {
-        const lines = all.filter((line) => archive.isIn(placeOf(line).id, part.seq));
-        return { lines, bytes: all.reduce((sum, line) => sum + byteLength(line), 0) };
+        const lines = all.filter(({ place }) => archive.isIn(place.id, part.seq));
+        return { lines, bytes: all.reduce((sum, { text }) => sum + byteLength(text), 0) };
       }
       // It may have been replaced meanwhile, or be of age.
       const now = archive.part(part.seq);

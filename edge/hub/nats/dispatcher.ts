@@ -46,6 +46,11 @@ export interface DispatcherOptions {
   readonly onDropped: (id: string) => void;
 }
 
+/** What a new job's message says of its request, and whose it is. */
+export interface NewOrigin extends Pick<JobOrigin, "requestId" | "priority"> {
+  readonly keyName: string;
+}
+
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   /** Predictions that the queue has yet to confirm. */
@@ -61,11 +66,7 @@ export class Dispatcher {
   }
 
   /** Publishes the job of a stored prediction. Throws a VqdError, after which the prediction is gone or has failed. */
-  async dispatch(
-    job: Framed<Job>,
-    origin: Pick<JobOrigin, "requestId" | "priority">,
-    parent: string | undefined,
-  ): Promise<void> {
+  async dispatch(job: Framed<Job>, origin: NewOrigin, parent: string | undefined): Promise<void> {
     const { id } = job.value;
     const offeredAt = Date.now();
     const publishing = this.#publishNew(job, origin, parent);
@@ -111,9 +112,9 @@ export class Dispatcher {
    */
   async dispatchOne(held: HeldJob): Promise<void> {
     const { store, connection, inputs, log, onReleasable, onDropped } = this.#options;
-    const { id, requestId, round } = held;
+    const { id, requestId, round, keyName } = held;
     const offeredAt = Date.now();
-    const origin = { requestId, round, priority: PRIORITIES[held.rank] ?? "normal" };
+    const origin = { requestId, round, keyName, priority: PRIORITIES[held.rank] ?? "normal" } as const;
     try {
       const framed = await inputs.framed(held);
       if (framed === undefined) {
@@ -172,24 +173,19 @@ export class Dispatcher {
   /** Publishes a job; gives its sequence in the queue. Throws a PublishError. */
   #publish(
     job: Framed<Job>,
-    origin: Omit<JobOrigin, "traceparent" | "hasReceipts" | "owner">,
+    { keyName, ...origin }: NewOrigin & Pick<JobOrigin, "round">,
     parent: string | undefined,
   ): Promise<number> {
-    const { store, tracing, connection, hasReceipts } = this.#options;
+    const { tracing, connection, hasReceipts } = this.#options;
     const { id, model } = job.value;
-    const keyName = store.get(id)?.keyName;
-    const owner = keyName === undefined ? undefined : this.#ownerTags.of(keyName);
+    const owner = this.#ownerTags.of(keyName);
     const attributes = { "messaging.system": "nats", "vqd.prediction.id": id, "vqd.model": model };
     return tracing.traced("publish job", { kind: SpanKind.PRODUCER, parent, attributes }, (traceparent) =>
       dispatchJob(() => connection.open(), job, { ...origin, traceparent, hasReceipts, owner }),
     );
   }
 
-  async #publishNew(
-    job: Framed<Job>,
-    origin: Pick<JobOrigin, "requestId" | "priority">,
-    parent: string | undefined,
-  ): Promise<void> {
+  async #publishNew(job: Framed<Job>, origin: NewOrigin, parent: string | undefined): Promise<void> {
     const { id } = job.value;
     try {
       this.#noteSequence(id, await this.#publish(job, { ...origin, round: 0 }, parent));

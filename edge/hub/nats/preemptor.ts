@@ -134,33 +134,34 @@ export class Preemptor {
   #preempt(version: string, { victim, beneficiary, recalled }: Preemption): void {
     const { store, connection, dispatcher, metrics, log, inBackground } = this.#options;
     const until = Date.now() + ANSWER_LIMIT_MS;
-    if (victim === undefined) this.#first.set(beneficiary.id, { version, until });
-    else this.#asked.set(victim.id, { version, attempt: victim.attempt, beneficiary: beneficiary.id, until });
+    const said = { for: beneficiary.id, recalled: recalled.length };
+    if (victim === undefined) {
+      this.#first.set(beneficiary.id, { version, until });
+      log.info("putting first", said);
+    } else {
+      const { id, attempt } = victim;
+      this.#asked.set(id, { version, attempt, beneficiary: beneficiary.id, until });
+      metrics.count("vqd_hub_preemptions_total");
+      log.info("interrupting", { prediction: id, attempt, ...said });
+    }
     const held = store.queue.heldJob(beneficiary.id);
     store.atomically(() => {
       // First here, then in the queue: one that starts in between is stopped; one that was lost would never start.
       for (const one of recalled) store.queue.recall(one.id);
       if (held !== undefined) store.queue.dispatching(held.id);
     });
-    if (victim !== undefined) metrics.count("vqd_hub_preemptions_total");
-    const { id, attempt } = victim ?? {};
-    log.info(victim === undefined ? "putting first" : "interrupting", {
-      prediction: id,
-      attempt,
-      for: beneficiary.id,
-      recalled: recalled.length,
-    });
     const work = async (): Promise<void> => {
       const session = await connection.open();
       const sequences = recalled.flatMap(({ sequence }) => sequence ?? []);
       await Promise.all(sequences.map((sequence) => deleteJob(session, sequence)));
-      const row = id === undefined ? undefined : store.get(id);
-      if (row?.attempt === attempt && row !== undefined) connection.askToYield(row);
+      if (victim === undefined) return;
+      const row = store.get(victim.id);
+      if (row?.attempt === victim.attempt) connection.askToYield(row);
     };
     inBackground(
       work()
         .catch((error: unknown) =>
-          log.warn("cannot interrupt yet", { prediction: id, ...errorFields(error) }),
+          log.warn("cannot interrupt yet", { prediction: victim?.id, ...errorFields(error) }),
         )
         .then(() => (held === undefined ? undefined : dispatcher.dispatchOne(held))),
     );

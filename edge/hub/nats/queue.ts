@@ -37,7 +37,7 @@ export interface JobOrigin {
   /** Whether receipts may be asked for, which say what it begins with. */
   readonly hasReceipts: boolean;
   /** Of OwnerTags. */
-  readonly owner: string | undefined;
+  readonly owner: string;
 }
 
 /** A failure to publish a job. `isAmbiguous`: the queue may have the job nevertheless. */
@@ -95,7 +95,7 @@ async function publishJob(
   // What a source spares a job is not counted among its steps.
   if (hasReceipts || job.source !== undefined) carried.set(MESSAGE_HEADERS.receipts, BEGINNING);
   if (traceparent !== undefined) carried.set(MESSAGE_HEADERS.traceparent, traceparent);
-  if (owner !== undefined) carried.set(MESSAGE_HEADERS.owner, owner);
+  carried.set(MESSAGE_HEADERS.owner, owner);
   const subject = jobSubject(modelKey({ name: job.model, version: job.version }), priority);
   try {
     const ack = await js.publish(subject, encodeJob(job, attachment), {

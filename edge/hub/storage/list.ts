@@ -10,7 +10,7 @@ import {
 import { byteLength } from "../../util/bytes.ts";
 import { queuePlace } from "../admission/queue-place.ts";
 import type { ArchivePart } from "../archive/archive-store.ts";
-import { placeOf, recordOf } from "../archive/lines.ts";
+import { recordOf } from "../archive/lines.ts";
 import type { ArchiveReader } from "../archive/reader.ts";
 import { type Listed, toPage } from "./page.ts";
 import type { PredictionStore } from "./store.ts";
@@ -83,8 +83,8 @@ async function withArchived(
     read += group.length;
     for (const { lines, bytes: size } of await Promise.all(group.map((part) => archive.linesOf(part)))) {
       bytes += size;
-      const inRange = lines.filter((line) => isInRange(placeOf(line)));
-      seen.push(...inRange.map(placeOf));
+      const inRange = lines.filter(({ place }) => isInRange(place));
+      seen.push(...inRange.map(({ place }) => place));
       rows.push(...inRange.map((line) => recordOf(line).record).filter((record) => isWanted(record, query)));
     }
     rows.sort(order);

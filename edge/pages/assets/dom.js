@@ -1,4 +1,4 @@
-// Helpers for DOM elements.
+// Helpers for DOM elements and what they say.
 
 /**
  * The element with the given id; throws if it is missing or of another type.
@@ -30,6 +30,10 @@ export function make(tag, attributes = {}, ...children) {
   element.append(...children.filter((child) => child !== undefined));
   return element;
 }
+
+/** With a capital and a full stop. @param {string} text */
+export const sentence = (text) =>
+  `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?…]$/.test(text) ? "" : "."}`;
 
 /**
  * Copies text to the clipboard, even if the page is served without TLS. Resolves to whether it succeeded.

@@ -2,7 +2,7 @@
 
 import { VqdError } from "../client/index.js";
 import { client, storedKey } from "../assets/api.js";
-import { byId, copyFrom, make } from "../assets/dom.js";
+import { byId, copyFrom, make, sentence } from "../assets/dom.js";
 import {
   askForKey,
   closeKeyPanel,
@@ -13,7 +13,6 @@ import {
 } from "../assets/key.js";
 import { createTabs } from "../assets/tabs.js";
 import { runsTab } from "./runs.js";
-import { sentence } from "./states.js";
 import { usageTab } from "./usage.js";
 import { webhooksTab } from "./webhooks.js";
 import { workersTab } from "./workers.js";

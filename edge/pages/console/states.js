@@ -1,7 +1,7 @@
 // What a tab shows instead of what it is for: that it is loading, empty, not allowed, or that something went wrong.
 
 import { VqdError } from "../client/index.js";
-import { byId, copyFrom, make } from "../assets/dom.js";
+import { byId, copyFrom, make, sentence } from "../assets/dom.js";
 import { askForKey } from "../assets/key.js";
 
 /**
@@ -20,10 +20,6 @@ const USES = {
 
 /** Says something to those who do not see the page change. @param {string} text */
 export const announce = (text) => (byId("announcer", HTMLElement).textContent = text);
-
-/** @param {string} text */
-export const sentence = (text) =>
-  `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?…]$/.test(text) ? "" : "."}`;
 
 /** @param {string} text */
 export const loading = (text) => make("p", { class: "empty loading" }, text);

@@ -2,10 +2,10 @@
 
 import { VqdError } from "../client/index.js";
 import { client } from "../assets/api.js";
-import { byId, copyFrom, make } from "../assets/dom.js";
+import { byId, copyFrom, make, sentence } from "../assets/dom.js";
 import { createTabs } from "../assets/tabs.js";
 import { RECEIVERS } from "./receivers.js";
-import { act, announce, lacking, may, sentence } from "./states.js";
+import { act, announce, lacking, may } from "./states.js";
 import { badge, duration, moment } from "./words.js";
 
 /** @typedef {import("./states.js").Account} Account */

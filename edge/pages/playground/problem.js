@@ -2,7 +2,7 @@
 
 import { VqdError } from "../client/index.js";
 import { storedKey } from "../assets/api.js";
-import { byId, make } from "../assets/dom.js";
+import { byId, make, sentence } from "../assets/dom.js";
 import { askForKey } from "../assets/key.js";
 import { clearFieldErrors, showFieldErrors } from "./form/fields.js";
 
@@ -35,9 +35,6 @@ export function showError(error) {
   showProblem(sentence(error.message), " ", when, id);
   if (error.retryAfterMs !== undefined) countDown(when, Date.now() + error.retryAfterMs);
 }
-
-/** @param {string} text */
-const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 
 /** Says when to try again. @param {HTMLElement} when @param {number} at */
 function countDown(when, at) {

@@ -2,7 +2,7 @@
 // operations take in their paths.
 
 import { local } from "../assets/api.js";
-import { make } from "../assets/dom.js";
+import { make, sentence } from "../assets/dom.js";
 import { messagesOf } from "../client/sse.js";
 import { codeBox, coloured, scrolled } from "./document.js";
 
@@ -138,9 +138,9 @@ export function createAnswer(entries) {
   /** @param {string} reason @param {{ path: string, message: string }[]} [errors] @param {string | null} [retryAfter] */
   const showTrouble = (reason, errors = [], retryAfter = null) => {
     const wait = retryAfter === null ? "" : `Try again in ${retryAfter} s.`;
-    const sentence = `${reason.charAt(0).toUpperCase()}${reason.slice(1)}${/[.!?]$/.test(reason) ? "" : "."} ${wait}`;
+    const text = `${sentence(reason)} ${wait}`;
     const fields = errors.map(({ path, message }) => make("li", {}, make("code", {}, path), ` ${message}`));
-    trouble.replaceChildren(fields.length === 0 ? make("p", {}, sentence) : make("ul", {}, ...fields));
+    trouble.replaceChildren(fields.length === 0 ? make("p", {}, text) : make("ul", {}, ...fields));
     trouble.hidden = false;
   };
 

@@ -12,6 +12,7 @@ interface StoredJob {
 
 /** A job that is to be dispatched. */
 export interface HeldJob extends StoredJob {
+  readonly keyName: string;
   readonly rank: number;
   /** How often it has been taken back. */
   readonly round: number;
@@ -57,6 +58,7 @@ export class JobStore {
     return this.#sql
       .exec<{
         prediction_id: string;
+        key_name: string;
         job: ArrayBuffer;
         rank: number;
         round: number;
@@ -65,7 +67,7 @@ export class JobStore {
         request_id: string;
         traceparent: string | null;
       }>(
-        `SELECT j.*, p.rank, p.job_seq AS sequence,
+        `SELECT j.*, p.key_name, p.rank, p.job_seq AS sequence,
            p.queue_deadline_at - p.created_at + p.run_timeout_ms AS timeout_ms
          FROM predictions p JOIN jobs j ON j.prediction_id = p.id WHERE p.completed_at IS NULL AND ${condition}`,
         ...values,
@@ -73,6 +75,7 @@ export class JobStore {
       .toArray()
       .map((row) => ({
         id: row.prediction_id,
+        keyName: row.key_name,
         job: new Uint8Array(row.job),
         rank: row.rank,
         round: row.round,

@@ -82,7 +82,7 @@ for (const button of counts) {
   });
 }
 const seed = byId("seed", HTMLInputElement);
-const randomSeed = () => String(crypto.getRandomValues(new Uint32Array(1))[0]);
+export const randomSeed = () => String(crypto.getRandomValues(new Uint32Array(1))[0]);
 /** @param {string} value */
 function setSeed(value) {
   seed.value = value;

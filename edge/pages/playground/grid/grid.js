@@ -6,6 +6,7 @@ import { byId } from "../../assets/dom.js";
 import { askForKey } from "../../assets/key.js";
 import { FINAL } from "../follow.js";
 import { refreshPace } from "../form/models.js";
+import { randomSeed } from "../form/settings.js";
 import { refreshHistory } from "../history.js";
 import { clearProblem, showError, showProblem } from "../problem.js";
 import { reveal } from "../stage/stage.js";
@@ -211,8 +212,7 @@ export function createGrid(stage, leaveRun) {
     complain("cells" in plan ? undefined : plan);
     if (!("cells" in plan)) return;
     // All of them have the same one, if they do not differ in that.
-    if (![plan.x.field, plan.y?.field].includes("seed"))
-      plan.input["seed"] ??= crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
+    if (![plan.x.field, plan.y?.field].includes("seed")) plan.input["seed"] ??= Number(randomSeed());
     const own = lay(plan, []);
     clearProblem();
     history.pushState(null, "", addressOf(own));
